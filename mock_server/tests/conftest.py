@@ -1,0 +1,170 @@
+"""What the server's tests share: a clock to set, an application on it, the seeded people, a real process."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from litestar.testing import TestClient
+from video_calls_server import Settings, create_app
+from video_calls_server.api.tokens import make_token
+
+CALLS = "/api/v1/video/video-calls/"
+
+USERS = {
+    "doctor": 101,
+    "patient": 102,
+    "other_doctor": 103,
+    "other_patient": 104,
+    "inactive_doctor": 105,
+    "inactive_patient": 106,
+    "dual_user": 107,
+    "outsider": 108,
+}
+
+
+@dataclass
+class SettableClock:
+    """A clock that stands still until a test moves it."""
+
+    time: datetime = field(default_factory=lambda: datetime(2024, 1, 5, 8, 0, tzinfo=UTC))
+
+    def now(self) -> datetime:
+        return self.time
+
+    def advance(self, **by: float) -> None:
+        self.time += timedelta(**by)
+
+
+@dataclass
+class Api:
+    """The API as each of the seeded people uses it."""
+
+    client: TestClient[Any]
+    clock: SettableClock
+    settings: Settings
+
+    def headers(self, user: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {make_token(self.settings, USERS[user], expires_in=3600)}"}
+
+    def get(self, user: str, path: str = CALLS) -> httpx.Response:
+        return self.client.get(path, headers=self.headers(user))
+
+    def post(self, user: str, path: str, **options: Any) -> httpx.Response:
+        headers = self.headers(user) | options.pop("headers", {})
+        return self.client.post(path, headers=headers, **options)
+
+    def create(
+        self,
+        user: str = "doctor",
+        *,
+        minutes: float = 60,
+        doctor: int = 1,
+        patient: int = 1,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Schedule a call so many minutes from the clock's now."""
+        time = self.clock.now() + timedelta(minutes=minutes)
+        body = {"doctor": doctor, "patient": patient, "scheduled_time": time.isoformat()}
+        return self.post(user, CALLS, json=body, headers=headers or {})
+
+    def call(self, status: str = "scheduled") -> dict[str, Any]:
+        """A call of doctor 1 and patient 1 in this status, 10 minutes from now when it was made."""
+        created = self.create(minutes=10)
+        assert created.status_code == 201, created.text
+        call_id = created.json()["id"]
+        for action in {"ongoing": ["join"], "completed": ["join", "end"], "cancelled": ["cancel"]}.get(
+            status, []
+        ):
+            assert self.act("doctor", call_id, action).status_code == 200
+        found: dict[str, Any] = self.get("doctor", f"{CALLS}{call_id}/").json()
+        assert found["status"] == status
+        return found
+
+    def act(self, user: str, call_id: object, action: str) -> httpx.Response:
+        return self.post(user, f"{CALLS}{call_id}/{action}/")
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock()
+
+
+@pytest.fixture
+def make_api(clock: SettableClock) -> Iterator[Callable[..., Api]]:
+    """Applications with settings of their own."""
+    clients: list[TestClient[Any]] = []
+
+    def make(**options: Any) -> Api:
+        settings = Settings(**{"database": ":memory:"} | options)
+        client = TestClient(create_app(settings, clock=clock), raise_server_exceptions=False)
+        clients.append(client.__enter__())
+        return Api(client, clock, settings)
+
+    yield make
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def api(make_api: Callable[..., Api]) -> Api:
+    """The application on an empty database in memory."""
+    return make_api()
+
+
+@dataclass
+class Process:
+    """A running `video-calls-server serve`."""
+
+    popen: "subprocess.Popen[str]"
+    url: str
+    banner: str
+
+    def headers(self, user: str = "doctor") -> dict[str, str]:
+        return {"Authorization": f"Bearer {make_token(Settings(), USERS[user], expires_in=3600)}"}
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts the real command on a free port, in a directory of the test's own, and stops it afterwards."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str, env: dict[str, str] | None = None) -> Process:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "video_calls_server", "serve", "--port", "0", *options],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"} | (env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        started.append(popen)
+        banner = _banner(popen)
+        url = re.search(r"http://\S+?:\d+", banner)
+        assert url, f"no banner: {banner!r}"
+        return Process(popen, url[0], banner)
+
+    yield start
+    for popen in started:
+        popen.kill()
+        popen.wait()
+        assert popen.stdout
+        popen.stdout.close()
+
+
+def _banner(popen: "subprocess.Popen[str]") -> str:
+    """Everything up to the curl line, which a server prints once it listens."""
+    lines: list[str] = []
+    assert popen.stdout
+    for line in popen.stdout:
+        lines.append(line)
+        if "curl" in line:
+            break
+    return "".join(lines)

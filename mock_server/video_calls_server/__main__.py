@@ -1,0 +1,288 @@
+"""The command `video-calls-server`: serve, token, identities.
+
+What a person can get wrong ends in one line that says what and how to mend it, and exit status 2.
+"""
+
+import json
+import re
+import shlex
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import click
+from dotenv import dotenv_values
+
+from video_calls_server import settings as configuration
+from video_calls_server.seed import DEFAULT_SEED, SeedError, load_seed
+from video_calls_server.settings import (
+    Settings,
+    SettingsError,
+    default_of,
+    environment_variable,
+    setting_fields,
+)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+UNUSABLE = 2
+"""Exit status where a setting, a file, a port or a name cannot be used."""
+
+_DURATION = re.compile(r"(-?\d{1,9})([smhd]?)", re.ASCII)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+_CONTRACT_TOKEN_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
+
+
+class _Duration(click.ParamType):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
+        match = _DURATION.fullmatch(str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a duration; give seconds, or a number with s, m, h or d", param, ctx)
+        return int(match[1]) * _SECONDS[match[2]]
+
+
+def _type_of(annotation: Any) -> Any:  # noqa: ANN401 (annotations and click's types have no common type)
+    """How click reads a value of this annotation."""
+    options = [option for option in get_args(annotation) if option is not type(None)]
+    if annotation in (int, str):
+        return annotation
+    if Path in options:
+        return click.Path(path_type=Path)
+    if options and all(isinstance(option, str) for option in options):
+        return click.Choice(options)
+    return str
+
+
+def settings_options(command: Command) -> Command:
+    """Give a command one option for each setting, also read from its environment variable."""
+    for setting in reversed(setting_fields()):
+        multiple = get_origin(setting.type) is tuple
+        default = default_of(setting)
+        command = click.option(
+            f"--{setting.name.replace('_', '-')}",
+            setting.name,
+            type=_type_of(setting.type),
+            default=default,
+            show_default=not multiple and default is not None,
+            multiple=multiple,
+            envvar=environment_variable(setting),
+            show_envvar=True,
+            help=setting.metadata["help"],
+        )(command)
+    return command
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What is wrong with the configuration is said in a line, not shown as a traceback."""
+    from video_calls_server.store import StoreError
+
+    try:
+        yield
+    except (SettingsError, SeedError, StoreError) as error:
+        click.echo(f"video-calls-server: {error}", err=True)
+        raise SystemExit(UNUSABLE) from error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="video-calls")
+def main() -> None:
+    """The reference server of the Video Calls API."""
+
+
+@main.command()
+@settings_options
+def serve(**options: Any) -> None:  # noqa: ANN401 (the settings, by name)
+    """Run the server. Every option is also an environment variable, and may stand in a .env file."""
+    with told():
+        settings = Settings(**options)
+        _serve(settings)
+
+
+@main.command()
+@click.argument("email")
+@click.option(
+    "--expires-in", type=_Duration(), default="1h", show_default=True, help="Such as 90s, 15m, 1h, 7d."
+)
+@settings_options
+def token(email: str, expires_in: int, **options: Any) -> None:  # noqa: ANN401
+    """Print a JWT for a seeded or registered user."""
+    with told():
+        settings = Settings(**options)
+        from video_calls_server.api.tokens import make_token
+
+        users = {user.email: user for user, _, _ in _people(settings).people}
+        if email not in users:
+            raise SettingsError(f"there is no user {email}; there are {', '.join(users)}")
+        click.echo(make_token(settings, users[email].id, expires_in=expires_in))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--contract-config", metavar="BASE_URL", help="Print the contract.toml for a run against BASE_URL."
+)
+@settings_options
+def identities(*, as_json: bool, contract_config: str | None, **options: Any) -> None:  # noqa: ANN401
+    """Show the people that the server knows."""
+    with told():
+        settings = Settings(**options)
+        people = _people(settings)
+        if contract_config is not None:
+            from video_calls_server.contract_config import contract_toml
+
+            click.echo(
+                contract_toml(settings, people, contract_config, lifetime=_CONTRACT_TOKEN_LIFETIME), nl=False
+            )
+            return
+        rows = [
+            {
+                "user": user.id,
+                "email": user.email,
+                "full_name": user.full_name,
+                "active": user.active,
+                "doctor": doctor and doctor.id,
+                "patient": patient and patient.id,
+            }
+            for user, doctor, patient in people.people
+        ]
+        if as_json:
+            click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+            return
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*(name.replace("_", " ") for name in rows[0]), box=None)
+        for row in rows:
+            cells = (
+                "-" if value is None else {True: "yes", False: "no"}.get(value, value)
+                for value in row.values()
+            )
+            table.add_row(*(str(cell) for cell in cells))
+        Console().print(table)
+
+
+def _people(settings: Settings) -> Any:  # noqa: ANN401 (a Seed; its module is imported where it is needed)
+    from video_calls_server.store.database import existing_people
+
+    return existing_people(settings.database, load_seed(settings.seed or DEFAULT_SEED))
+
+
+def _serve(settings: Settings) -> None:
+    import logging
+
+    import uvicorn
+
+    from video_calls_server.app import create_app
+
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
+    # Their lines repeat ours.
+    for name in ("uvicorn.error", "httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    app = create_app(settings)
+    app.state.store.open()  # now, so that a database that cannot be opened is told in a line
+    listener = _listen(settings)
+    url = _url(listener)
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            click.echo(_banner(settings, url, app.state.store.name))
+
+    # uvicorn stops in order, then raises the signal once more; by then the command is done, and well.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, lambda *_: None)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=10
+    )
+    Server(config).run(sockets=[listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
+            "stop what listens there, or give another --port (0 takes a free one)"
+        ) from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _banner(settings: Settings, url: str, database: str) -> str:
+    people = _people(settings).people
+    lines = [
+        "",
+        f"  Video Calls API   {url}/api/v1/video/",
+        f"  Docs              {url}/docs/",
+        f"  Contract          {url}/openapi.yaml",
+        *([f"  Your frontend     {url}/app/"] if settings.static else []),
+        f"  Database          {database}",
+        "",
+        "  People (all of them: video-calls-server identities)",
+    ]
+    for user, doctor, patient in people[:8]:
+        roles = [f"doctor {doctor.id}" if doctor else "", f"patient {patient.id}" if patient else ""]
+        state = "" if user.active else "  (inactive)"
+        lines.append(
+            f"    {user.email:<30} {', '.join(filter(None, roles)) or 'neither':<22}{state}".rstrip()
+        )
+    lines += ["", *_first_request(settings, url, people)]
+    if settings.agora_project is configuration.DEVELOPMENT_PROJECT:
+        lines += [
+            "  AGORA_APP_ID and AGORA_APP_CERTIFICATE are not set: tokens are signed with a development pair,",
+            "  and Agora's servers will not accept them.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _first_request(settings: Settings, url: str, people: Any) -> list[str]:  # noqa: ANN401
+    """A curl line that works when pasted; with a token in it only where it can do no harm."""
+    active = [user for user, doctor, patient in people if user.active and (doctor or patient)]
+    if settings.signing_secret is None or not active:
+        return []
+    if configuration.is_loopback(settings.host):
+        from video_calls_server.api.tokens import make_token
+
+        bearer = make_token(settings, active[0].id, expires_in=_CONTRACT_TOKEN_LIFETIME)
+    else:
+        bearer = f"$(video-calls-server token {shlex.quote(active[0].email)})"
+    return [
+        f"  Try it as {active[0].email}:",
+        "",
+        f'    curl -H "Authorization: Bearer {bearer}" {url}/api/v1/video/video-calls/',
+        "",
+    ]
+
+
+def run() -> None:
+    """The console script: `.env` of the current directory first, for what the environment does not set."""
+    import os
+
+    for name, value in dotenv_values(".env").items():
+        if value is not None:
+            os.environ.setdefault(name, value)
+    main()
+
+
+if __name__ == "__main__":
+    run()

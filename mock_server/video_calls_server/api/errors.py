@@ -1,0 +1,88 @@
+"""Every refusal becomes `{"error": …}` here, whatever refused it ("Error Responses")."""
+
+import logging
+from collections.abc import Mapping
+
+import msgspec
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException
+from video_calls_spec import RuleId
+
+from video_calls_server._structs import Error
+from video_calls_server.domain.violation import RuleViolation
+from video_calls_server.store import StoreUnavailableError
+
+logger = logging.getLogger("video_calls_server")
+
+BODY_LIMIT = 64 * 1024
+"""The largest request body, in bytes."""
+
+RETRY_AFTER_UNAVAILABLE = 1  # seconds
+
+AnyRequest = Request[object, object, object]  # type: ignore[type-var]  # Litestar's own bound is its State
+
+
+class Refused(Exception):
+    """A rule about HTTP itself refuses the request, with headers that say more."""
+
+    def __init__(self, violation: RuleViolation, headers: Mapping[str, str]) -> None:
+        self.violation = violation
+        self.headers = headers
+        super().__init__(str(violation))
+
+
+def refused(rule: RuleId, headers: Mapping[str, str], *, error: str | None = None) -> Refused:
+    """The violation of a rule, with headers."""
+    return Refused(RuleViolation(rule, error=error), headers)
+
+
+def on_exception(request: AnyRequest, exception: Exception) -> Response[bytes]:
+    """The answer to a request that could not be served."""
+    if isinstance(exception, RuleViolation):
+        return _violation(request, exception, {})
+    if isinstance(exception, Refused):
+        return _violation(request, exception.violation, exception.headers)
+    if isinstance(exception, HTTPException):
+        return _http(request, exception)
+    if isinstance(exception, StoreUnavailableError):
+        logger.warning("the database did not do the work: %s", exception)
+        return _answer(
+            503,
+            Error(error="The service is unavailable for the moment", code="unavailable"),
+            {"Retry-After": str(RETRY_AFTER_UNAVAILABLE)},
+        )
+    logger.error("request failed: %s %s", request.method, request.url.path, exc_info=exception)
+    return _answer(500, Error(error="Internal server error", code="internal_error"), {})
+
+
+def _violation(request: AnyRequest, violation: RuleViolation, headers: Mapping[str, str]) -> Response[bytes]:
+    request.scope["state"]["rule"] = violation.rule.id
+    body = Error(error=violation.error, code=violation.rule.id)
+    if violation.fields:
+        body.fields = violation.fields
+    return _answer(violation.rule.status, body, headers)
+
+
+def _http(request: AnyRequest, exception: HTTPException) -> Response[bytes]:
+    match exception.status_code:
+        case 404:
+            return _violation(request, RuleViolation("errors.unknown-path"), {})
+        case 405:
+            allowed = (exception.headers or {}).get("allow", "")
+            text = f"Method not allowed; this path takes {allowed}"
+            return _violation(
+                request, RuleViolation("errors.method-not-allowed", error=text), {"Allow": allowed}
+            )
+        case 413:
+            return _violation(request, RuleViolation("errors.body-size"), {})
+        case status if 400 <= status < 500:  # noqa: PLR2004 (the client errors)
+            return _answer(status, Error(error=exception.detail or "Bad request", code="bad_request"), {})
+        case _:
+            logger.error("request failed: %s %s", request.method, request.url.path, exc_info=exception)
+            return _answer(500, Error(error="Internal server error", code="internal_error"), {})
+
+
+def _answer(status: int, body: Error, headers: Mapping[str, str]) -> Response[bytes]:
+    return Response(
+        msgspec.json.encode(body), status_code=status, media_type=MediaType.JSON, headers=dict(headers)
+    )

@@ -1,0 +1,62 @@
+"""Public keys from an identity provider's key set (JWKS), fetched when a token names one not yet known."""
+
+import asyncio
+import time
+
+import httpx
+import jwt
+
+LIFETIME = 300.0
+"""Seconds after which a key set is fetched anew, so that a withdrawn key stops working."""
+
+COOLDOWN = 10.0
+"""Least seconds between two fetches, so that tokens with invented key ids cannot make the server fetch."""
+
+
+class KeySourceUnavailableError(Exception):
+    """The key set could not be fetched; a later try may succeed."""
+
+
+class JwksKeys:
+    """The keys of a JWKS URL."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched = self._tried = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def key_of(self, token: str) -> jwt.PyJWK:
+        """The key that the token's header names.
+
+        Raises:
+            jwt.PyJWTError: the key set has no such key.
+            KeySourceUnavailableError: the key set cannot be fetched for now.
+        """
+        name = jwt.get_unverified_header(token).get("kid")
+        async with self._lock:
+            now = time.monotonic()
+            stale = now - self._fetched > LIFETIME
+            if (stale or name not in self._keys) and now - self._tried > COOLDOWN:
+                self._tried = now
+                await self._fetch()
+            elif stale:
+                raise KeySourceUnavailableError(f"the key set at {self._url} could not be fetched")
+        if name is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        if name not in self._keys:
+            raise jwt.InvalidKeyError("the key set has no such key")
+        return self._keys[name]
+
+    async def _fetch(self) -> None:
+        try:
+            async with httpx.AsyncClient(timeout=5.0) as client:
+                response = await client.get(self._url)
+                response.raise_for_status()
+            keys = jwt.PyJWKSet.from_dict(response.json()).keys
+        except (httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
+            raise KeySourceUnavailableError(
+                f"the key set at {self._url} could not be fetched: {error}"
+            ) from error
+        self._keys = {key.key_id or "": key for key in keys}
+        self._fetched = time.monotonic()

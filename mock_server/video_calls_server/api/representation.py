@@ -1,0 +1,29 @@
+"""Calls as the contract's schemas write them. Times are in UTC, and msgspec writes those with `Z`."""
+
+from video_calls_server._structs import DoctorDetails, PatientDetails, User, VideoCall
+from video_calls_server.domain import people
+from video_calls_server.domain.calls import Call
+
+
+def video_call(call: Call) -> VideoCall:
+    """A call, with what each participant may know of the other and no more ("Security Considerations" 6)."""
+    return VideoCall(
+        id=call.id,
+        channel_name=call.channel_name,
+        doctor=call.doctor.id,
+        patient=call.patient.id,
+        doctor_details=DoctorDetails(
+            id=call.doctor.id, user=_user(call.doctor.user), specialization=call.doctor.specialization
+        ),
+        patient_details=PatientDetails(id=call.patient.id, user=_user(call.patient.user)),
+        status=call.status,
+        scheduled_time=call.scheduled_time,
+        started_at=call.started_at,
+        ended_at=call.ended_at,
+        created_at=call.created_at,
+        updated_at=call.updated_at,
+    )
+
+
+def _user(user: people.User) -> User:
+    return User(email=user.email, full_name=user.full_name)

@@ -1,0 +1,129 @@
+"""The six operations of the contract, each under its path and method; a test holds them against it."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import MediaType, Request, Response, Router, get, post
+
+from video_calls_server._structs import JoinCredentials, VideoCallPage
+from video_calls_server.api.middleware import ExactPaths, RequireUser
+from video_calls_server.api.reading import idempotency_key, json_object, new_call, paging, whole_number
+from video_calls_server.api.representation import video_call
+from video_calls_server.domain.calls import authorize_creation
+from video_calls_server.domain.people import Actor
+from video_calls_server.service import CallService
+
+API_ROOT = "/api/v1/video"
+
+ApiRequest = Request[Actor, Any, Any]  # the token's claims and the app's state are untyped in Litestar
+
+
+def _service(request: ApiRequest) -> CallService:
+    service: CallService = request.app.state.service
+    return service
+
+
+def _json(
+    body: msgspec.Struct, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response[bytes]:
+    return Response(msgspec.json.encode(body), status_code=status, media_type=MediaType.JSON, headers=headers)
+
+
+@get("/video-calls/", operation_id="listVideoCalls")
+async def list_video_calls(request: ApiRequest) -> Response[bytes]:
+    """List video calls."""
+    asked = paging(request.query_params)
+    page = await _service(request).page(request.user, page=asked.page, size=asked.size)
+    more = asked.page * asked.size < page.count
+    return _json(
+        VideoCallPage(
+            count=page.count,
+            next=_page_url(request, asked.page + 1) if more else None,
+            previous=_page_url(request, asked.page - 1) if asked.page > 1 else None,
+            results=[video_call(call) for call in page.calls],
+        )
+    )
+
+
+@post("/video-calls/", operation_id="createVideoCall")
+async def create_video_call(request: ApiRequest) -> Response[bytes]:
+    """Create a video call."""
+    asked = new_call(json_object(await request.body(), request.headers.get("content-type")))
+    if asked.doctor is not None and asked.patient is not None:
+        authorize_creation(request.user, asked.doctor, asked.patient)
+    draft = asked.draft()
+    key = idempotency_key(request.headers.get("idempotency-key"))
+    created = await _service(request).create(request.user, draft, key=key)
+    headers = {"Location": f"{_root(request)}{API_ROOT}/video-calls/{created.call.id}/"}
+    if created.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return _json(video_call(created.call), status=201, headers=headers)
+
+
+@get("/video-calls/{id:str}/", operation_id="getVideoCall")
+async def get_video_call(request: ApiRequest) -> Response[bytes]:
+    """Get a video call."""
+    call = await _service(request).get(request.user, _call_id(request))
+    return _json(video_call(call))
+
+
+@post("/video-calls/{id:str}/join/", operation_id="joinVideoCall")
+async def join_video_call(request: ApiRequest) -> Response[bytes]:
+    """Join a video call."""
+    service = _service(request)
+    joined = await service.join(request.user, _call_id(request))
+    credentials = JoinCredentials(
+        channel_name=joined.call.channel_name,
+        token=joined.minted.token,
+        uid=joined.uid,
+        expiration_time=joined.minted.expires_at,
+        app_id=service.app_id,
+    )
+    return _json(credentials, headers={"Cache-Control": "no-store"})
+
+
+@post("/video-calls/{id:str}/end/", operation_id="endVideoCall")
+async def end_video_call(request: ApiRequest) -> Response[bytes]:
+    """End a video call."""
+    call = await _service(request).end(request.user, _call_id(request))
+    return _json(video_call(call))
+
+
+@post("/video-calls/{id:str}/cancel/", operation_id="cancelVideoCall")
+async def cancel_video_call(request: ApiRequest) -> Response[bytes]:
+    """Cancel a video call."""
+    call = await _service(request).cancel(request.user, _call_id(request))
+    return _json(video_call(call))
+
+
+def _call_id(request: ApiRequest) -> int | None:
+    return whole_number(request.path_params["id"])
+
+
+def _root(request: ApiRequest) -> str:
+    root: str = request.scope.get("root_path", "")
+    return root.rstrip("/")
+
+
+def _page_url(request: ApiRequest, page: int) -> str:
+    """The absolute URL of another page of this list, with the request's other parameters as they are."""
+    query = request.query_params.dict() | {"page": [str(page)]}
+    path = f"{_root(request)}{API_ROOT}/video-calls/"
+    return f"{request.url.scheme}://{request.url.netloc}{path}?{urlencode(query, doseq=True)}"
+
+
+def api_router() -> Router:
+    """The API under its base path, for authenticated users alone."""
+    return Router(
+        API_ROOT,
+        route_handlers=[
+            list_video_calls,
+            create_video_call,
+            get_video_call,
+            join_video_call,
+            end_video_call,
+            cancel_video_call,
+        ],
+        middleware=[ExactPaths(), RequireUser()],
+    )

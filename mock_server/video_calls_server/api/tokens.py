@@ -1,0 +1,174 @@
+"""JSON Web Tokens: checking those of requests, and making those of the development identities.
+
+The algorithm is the configured one and never the token's choice. Claims are laid out as
+djangorestframework-simplejwt does: `token_type`, `user_id`, `exp`, `iat`, `jti`.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import jwt
+
+from video_calls_server.api.errors import Refused, refused
+from video_calls_server.settings import JwtAlgorithm, Settings, SettingsError
+
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
+LONGEST_TOKEN = 8192  # characters
+REMEMBERED_TOKENS = 1024
+
+Key = jwt.PyJWK | str | bytes
+
+
+class KeySource(Protocol):
+    """Where the key that checks a token comes from."""
+
+    async def key_of(self, token: str) -> Key:
+        """The key for this token.
+
+        Raises:
+            jwt.PyJWTError: there is none.
+            KeySourceUnavailableError: the keys cannot be had for now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedKey:
+    """One key for every token: a secret, or a public key."""
+
+    key: Key
+
+    async def key_of(self, token: str) -> Key:  # noqa: ARG002 (the key is the same for all)
+        """That key."""
+        return self.key
+
+
+class TokenVerifier:
+    """Tells which user a token is of.
+
+    A token that was good stays good until it expires, so the signature of each is checked once and
+    then remembered, for the `REMEMBERED_TOKENS` last ones. Whether the user is still active is not
+    remembered.
+    """
+
+    def __init__(self, settings: Settings, keys: KeySource) -> None:
+        self._keys = keys
+        self._algorithm: JwtAlgorithm = settings.jwt_algorithm
+        self._user_claim = settings.jwt_user_claim
+        self._issuer = settings.jwt_issuer
+        self._audience = settings.jwt_audience
+        self._remembered: dict[str, tuple[int | str, float]] = {}
+
+    async def user_of(self, authorization: str | None) -> int | str:
+        """The id, or the e-mail address, of the user whom an `Authorization` header stands for.
+
+        Raises:
+            Refused: `auth.required`, `auth.valid-token` or `auth.expired-token`.
+        """
+        token = bearer_token(authorization)
+        remembered = self._remembered.get(token)
+        if remembered is not None and remembered[1] > time.time():
+            return remembered[0]
+        self._remembered.pop(token, None)
+        user, expires = await self._verify(token)
+        if len(self._remembered) >= REMEMBERED_TOKENS:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[token] = user, expires
+        return user
+
+    async def _verify(self, token: str) -> tuple[int | str, float]:
+        if len(token) > LONGEST_TOKEN:
+            raise refused("auth.valid-token", CHALLENGE)
+        try:
+            key = await self._keys.key_of(token)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[self._algorithm],
+                issuer=self._issuer,
+                audience=self._audience,
+                options={"require": ["exp", self._user_claim], "verify_aud": self._audience is not None},
+            )
+            user = claims[self._user_claim]
+            expires = float(claims["exp"])
+        except jwt.ExpiredSignatureError as error:
+            raise refused("auth.expired-token", CHALLENGE) from error
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+            # PyJWT parses what has no signature yet: beside its own errors, what JSON can do to a parser.
+            raise refused("auth.valid-token", CHALLENGE) from error
+        if claims.get("token_type", "access") != "access":
+            raise refused("auth.valid-token", CHALLENGE, error="The token is not an access token")
+        if isinstance(user, str) and user.isascii() and user.isdigit():
+            user = int(user)
+        if isinstance(user, bool) or not isinstance(user, int | str) or user in range(2**63, 2**64):
+            raise refused("auth.valid-token", CHALLENGE)
+        return user, expires
+
+
+def bearer_token(authorization: str | None) -> str:
+    """The token of an `Authorization` header.
+
+    Raises:
+        Refused: `auth.required`: there is none, or it is of another scheme.
+    """
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not (token := token.strip()):
+        raise refused("auth.required", CHALLENGE)
+    return token
+
+
+def key_source(settings: Settings) -> KeySource:
+    """Where the configured keys come from.
+
+    Raises:
+        SettingsError: a configured key cannot be read.
+    """
+    if settings.signing_secret is not None:
+        return FixedKey(settings.signing_secret)
+    if settings.jwt_public_key is not None:
+        return FixedKey(_public_key(settings.jwt_public_key, settings.jwt_algorithm))
+    from video_calls_server.api.jwks import JwksKeys
+
+    assert settings.jwt_jwks_url is not None  # noqa: S101 (the settings have checked it)
+    return JwksKeys(settings.jwt_jwks_url)
+
+
+def _public_key(path: Path, algorithm: JwtAlgorithm) -> bytes:
+    try:
+        pem = path.read_bytes()
+        jwt.get_algorithm_by_name(algorithm).prepare_key(pem)
+    except (OSError, ValueError, TypeError, jwt.InvalidKeyError) as error:
+        raise SettingsError(
+            f"jwt_public_key: {path} is no PEM public key for {algorithm}: {error}"
+        ) from error
+    return pem
+
+
+def make_token(settings: Settings, user_id: int, *, expires_in: float) -> str:
+    """A JWT for a user that expires in so many seconds, or expired so many ago where that is negative.
+
+    Raises:
+        SettingsError: JWTs are signed elsewhere.
+    """
+    secret = settings.signing_secret
+    if secret is None:
+        raise SettingsError(
+            f"jwt_algorithm: with {settings.jwt_algorithm} tokens are signed by your identity provider; "
+            "this server holds only the public key and cannot make one"
+        )
+    issued = int(time.time())
+    claims: dict[str, object] = {
+        "token_type": "access",
+        "exp": issued + int(expires_in),
+        "iat": min(issued, issued + int(expires_in)),
+        "jti": uuid4().hex,
+        settings.jwt_user_claim: user_id,
+    }
+    if settings.jwt_issuer is not None:
+        claims["iss"] = settings.jwt_issuer
+    if settings.jwt_audience is not None:
+        claims["aud"] = settings.jwt_audience
+    return jwt.encode(claims, secret, algorithm="HS256")

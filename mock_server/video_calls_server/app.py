@@ -1,0 +1,67 @@
+"""The application: the API, the pages beside it and what they share, put together from the settings."""
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+
+from video_calls_server import pages
+from video_calls_server.api.errors import BODY_LIMIT, on_exception
+from video_calls_server.api.middleware import Tracing
+from video_calls_server.api.routes import api_router
+from video_calls_server.api.tokens import TokenVerifier, key_source
+from video_calls_server.clock import Clock, SystemClock
+from video_calls_server.seed import DEFAULT_SEED, load_seed
+from video_calls_server.service import CallService
+from video_calls_server.settings import Settings
+from video_calls_server.store import Store
+
+_LOOPBACK_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+_EXPOSED = ["X-Request-ID", "Location", "Retry-After", "Idempotency-Replayed"]
+
+
+def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
+    """The reference server as an ASGI application.
+
+    Runs under uvicorn, in a test without a socket, or mounted in another ASGI application. `clock` is
+    what the domain rules read, by default the machine's; tokens and JWTs follow real time in any case.
+
+    Raises:
+        SeedError: the seed file cannot be used.
+        SettingsError: a key cannot be read.
+        StoreError: the database is none that this server can use. (It is opened at start-up, or with
+            the first request where another application has mounted this one.)
+    """
+    store = Store(settings.database, load_seed(settings.seed or DEFAULT_SEED))
+    app = Litestar(
+        route_handlers=[
+            api_router(),
+            pages.healthz,
+            pages.openapi_yaml,
+            pages.root,
+            pages.docs,
+            *pages.static_routers(settings.static),
+        ],
+        state=State(
+            {
+                "store": store,
+                "service": CallService(settings, store, clock or SystemClock()),
+                "verifier": TokenVerifier(settings, key_source(settings)),
+            }
+        ),
+        cors_config=CORSConfig(
+            allow_origins=list(settings.cors_origin),
+            allow_origin_regex=_LOOPBACK_ORIGINS,
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+            allow_methods=["GET", "POST"],
+            expose_headers=_EXPOSED,
+            max_age=600,
+        ),
+        exception_handlers={Exception: on_exception},
+        on_startup=[store.open],
+        on_shutdown=[store.close],
+        request_max_body_size=BODY_LIMIT,
+        openapi_config=None,  # the contract is openapi.yaml, and nothing is derived from the handlers
+        logging_config=None,
+    )
+    app.asgi_handler = Tracing(app.asgi_handler)
+    return app

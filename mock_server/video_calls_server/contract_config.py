@@ -1,0 +1,52 @@
+"""The `contract.toml` that lets the contract suite run against this server."""
+
+import json
+
+from video_calls_server.api.tokens import make_token
+from video_calls_server.domain.people import User
+from video_calls_server.seed import Seed, cast
+from video_calls_server.settings import Settings
+
+EXPIRED_SINCE = 3600  # seconds
+
+
+def contract_toml(settings: Settings, people: Seed, base_url: str, *, lifetime: int) -> str:
+    """The configuration for a run against `base_url`, with tokens that live so many seconds.
+
+    Raises:
+        SettingsError: JWTs are signed elsewhere.
+    """
+    parts = cast(people)
+    project = settings.agora_project
+    lines = [
+        f"base_url = {_text(base_url.rstrip('/'))}",
+        "",
+        "[agora]",
+        f"app_id = {_text(project.app_id)}",
+        f"app_certificate = {_text(project.app_certificate)}",
+    ]
+
+    def identity(part: str, user: User, *, expires_in: int = lifetime, **ids: int) -> None:
+        lines.extend(["", f"[identities.{part}]", *(f"{name} = {number}" for name, number in ids.items())])
+        lines.append(f"token = {_text(make_token(settings, user.id, expires_in=expires_in))}")
+
+    for name in ("doctor", "patient", "other_doctor", "other_patient"):
+        participant = getattr(parts, name)
+        if participant is not None:
+            identity(name, participant.user, id=participant.id)
+    if parts.outsider is not None:
+        identity("outsider", parts.outsider)
+    for name in ("inactive_doctor", "inactive_patient"):
+        participant = getattr(parts, name)
+        if participant is not None:
+            identity(name, participant.user, id=participant.id)
+    if parts.dual_user is not None:
+        user, doctor, patient = parts.dual_user
+        identity("dual_user", user, doctor=doctor.id, patient=patient.id)
+    if parts.doctor is not None:
+        identity("expired", parts.doctor.user, expires_in=-EXPIRED_SINCE)
+    return "\n".join([*lines, ""])
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML basic string

@@ -1,0 +1,279 @@
+"""The life of a video call. Everything that affects its state is here, and nowhere else.
+
+A call is a value. What happens to it is a function from `(call, actor, now)` to a `Transition`: the call
+as it is afterwards and the events to tell; or a `RuleViolation`, and nothing has happened.
+
+    scheduled --join--> ongoing --end--> completed
+        |                 |  ^
+        |                 +--+ join (a fresh token, the same call)
+        +-----cancel-----> cancelled
+
+`completed` and `cancelled` are final. `NEXT` holds these arrows and, for every other pair of action and
+status, the rule that refuses it.
+
+The order of checks is the contract's: 401 (before this module), 404 (`existing`), 403 (`role_of`,
+`authorize_creation`), then 400.
+
+Each rule is named by its slug in `openapi.yaml`, where its status and error text stand.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from video_calls_spec import RuleId
+
+from video_calls_server.domain.events import Event, EventType
+from video_calls_server.domain.people import Actor, Doctor, Patient, Role
+from video_calls_server.domain.violation import RuleViolation, refused_field
+
+Status = Literal["scheduled", "ongoing", "completed", "cancelled"]
+Action = Literal["get", "join", "end", "cancel"]
+
+MIN_DISTANCE = timedelta(minutes=30)
+"""Two calls of one doctor, or of one patient, start at least this far apart."""
+
+JOIN_WINDOW = timedelta(minutes=15)
+"""How long before `scheduled_time` a call can be joined."""
+
+OPEN: frozenset[Status] = frozenset({"scheduled", "ongoing"})
+"""The statuses in which a call takes up its slot."""
+
+NOT_FOUND: dict[Action, RuleId] = {
+    "get": "get.not-found",
+    "join": "join.not-found",
+    "end": "end.not-found",
+    "cancel": "cancel.not-found",
+}
+PARTICIPANTS_ONLY: dict[Action, RuleId] = {
+    "get": "get.participants-only",
+    "join": "join.participants-only",
+    "end": "end.participants-only",
+    "cancel": "cancel.participants-only",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The rule that forbids an action in a status."""
+
+    rule: RuleId
+
+
+NEXT: dict[Action, dict[Status, Status | Refusal]] = {
+    "join": {
+        "scheduled": "ongoing",
+        "ongoing": "ongoing",
+        "completed": Refusal("join.not-completed"),
+        "cancelled": Refusal("join.not-cancelled"),
+    },
+    "end": {
+        "scheduled": Refusal("end.ongoing-only"),
+        "ongoing": "completed",
+        "completed": Refusal("end.ongoing-only"),
+        "cancelled": Refusal("end.ongoing-only"),
+    },
+    "cancel": {
+        "scheduled": "cancelled",
+        "ongoing": Refusal("cancel.scheduled-only"),
+        "completed": Refusal("cancel.scheduled-only"),
+        "cancelled": Refusal("cancel.scheduled-only"),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A video call, as it stands. `present` holds the roles now in its Agora channel."""
+
+    id: int
+    channel_name: str
+    doctor: Doctor
+    patient: Patient
+    status: Status
+    scheduled_time: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    present: frozenset[Role] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A call after something happened to it, and what to tell its participants, in order."""
+
+    call: Call
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a client asks for when it schedules a call; `scheduled_time` is aware."""
+
+    doctor_id: int
+    patient_id: int
+    scheduled_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewCall:
+    """A call that all rules allow, before the store has given it an id."""
+
+    channel_name: str
+    doctor: Doctor
+    patient: Patient
+    scheduled_time: datetime
+    created_at: datetime
+
+    def stored(self, call_id: int) -> Call:
+        """The call under the id that the store gave it."""
+        return Call(
+            id=call_id,
+            channel_name=self.channel_name,
+            doctor=self.doctor,
+            patient=self.patient,
+            status="scheduled",
+            scheduled_time=self.scheduled_time,
+            started_at=None,
+            ended_at=None,
+            created_at=self.created_at,
+            updated_at=self.created_at,
+        )
+
+
+# -- Creating ---------------------------------------------------------------------------------------
+
+
+def authorize_creation(actor: Actor, doctor_id: int, patient_id: int) -> None:
+    """Only the doctor or the patient of a call may schedule it.
+
+    Raises:
+        RuleViolation: `create.participants-only`.
+    """
+    if actor.doctor_id != doctor_id and actor.patient_id != patient_id:
+        raise RuleViolation("create.participants-only")
+
+
+def schedule(
+    draft: Draft,
+    *,
+    doctor: Doctor | None,
+    patient: Patient | None,
+    neighbours: Iterable[datetime],
+    channel_name: str,
+    now: datetime,
+) -> NewCall:
+    """Schedule a call ("2. Create Video Call").
+
+    `doctor` and `patient` are those that the draft names, None where there is none. `neighbours` are the
+    scheduled times of the open calls of either; ones further away than `MIN_DISTANCE` may be left out.
+
+    Raises:
+        RuleViolation: one of `create.*`.
+    """
+    if doctor is None:
+        raise refused_field("create.doctor-valid", "doctor")
+    if patient is None:
+        raise refused_field("create.patient-valid", "patient")
+    if not doctor.user.active:
+        raise refused_field("create.doctor-active", "doctor")
+    if not patient.user.active:
+        raise refused_field("create.patient-active", "patient")
+    if doctor.user.id == patient.user.id:
+        raise RuleViolation("create.different-users")
+    if draft.scheduled_time <= now:
+        raise refused_field("create.future", "scheduled_time")
+    if any(abs(draft.scheduled_time - other) < MIN_DISTANCE for other in neighbours):
+        raise RuleViolation("create.no-overlap")
+    return NewCall(
+        channel_name=channel_name,
+        doctor=doctor,
+        patient=patient,
+        scheduled_time=draft.scheduled_time,
+        created_at=now,
+    )
+
+
+# -- Reading and changing ---------------------------------------------------------------------------
+
+
+def existing(call: Call | None, action: Action) -> Call:
+    """The call that an action is about.
+
+    Raises:
+        RuleViolation: `<action>.not-found`.
+    """
+    if call is None:
+        raise RuleViolation(NOT_FOUND[action])
+    return call
+
+
+def role_of(actor: Actor, call: Call, action: Action) -> Role:
+    """In which role the actor takes part in the call.
+
+    Raises:
+        RuleViolation: `<action>.participants-only`.
+    """
+    if actor.user_id == call.doctor.user.id:
+        return "doctor"
+    if actor.user_id == call.patient.user.id:
+        return "patient"
+    raise RuleViolation(PARTICIPANTS_ONLY[action])
+
+
+def join(call: Call, actor: Actor, now: datetime) -> Transition:
+    """Join a call ("4. Join Video Call"): the first join starts it, later ones change nothing of it.
+
+    Raises:
+        RuleViolation: one of `join.*`.
+    """
+    role = role_of(actor, call, "join")
+    status = _next_status("join", call)
+    if now < call.scheduled_time - JOIN_WINDOW:
+        raise RuleViolation("join.window")
+    events: list[Event] = []
+    if call.status != status:
+        call = replace(call, status=status, started_at=now, updated_at=now)
+        events.append(Event("call.started"))
+    if role not in call.present:
+        call = replace(call, present=call.present | {role})
+        events.append(_participant("participant.joined", call, role))
+    return Transition(call, tuple(events))
+
+
+def end(call: Call, actor: Actor, now: datetime) -> Transition:
+    """End an ongoing call ("5. End Video Call"): it is completed, and whoever was present has left.
+
+    Raises:
+        RuleViolation: one of `end.*`.
+    """
+    role_of(actor, call, "end")
+    status = _next_status("end", call)
+    left = tuple(_participant("participant.left", call, role) for role in sorted(call.present))
+    call = replace(call, status=status, ended_at=now, updated_at=now, present=frozenset())
+    return Transition(call, (*left, Event("call.ended")))
+
+
+def cancel(call: Call, actor: Actor, now: datetime) -> Transition:
+    """Cancel a scheduled call ("6. Cancel Video Call"): its slot is free again.
+
+    Raises:
+        RuleViolation: one of `cancel.*`.
+    """
+    role_of(actor, call, "cancel")
+    status = _next_status("cancel", call)
+    return Transition(replace(call, status=status, updated_at=now), (Event("call.cancelled"),))
+
+
+def _next_status(action: Action, call: Call) -> Status:
+    following = NEXT[action][call.status]
+    if isinstance(following, Refusal):
+        raise RuleViolation(following.rule)
+    return following
+
+
+def _participant(event: EventType, call: Call, role: Role) -> Event:
+    user = call.doctor.user if role == "doctor" else call.patient.user
+    return Event(event, role=role, uid=user.id)

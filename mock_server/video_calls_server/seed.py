@@ -1,0 +1,179 @@
+"""The people that a new database starts with, from a YAML file; `seed.yaml` beside this is the default.
+
+A file that is wrong is refused with its line and the reason.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+from video_calls_server.domain.people import Doctor, Patient, User
+
+DEFAULT_SEED = Path(__file__).with_name("seed.yaml")
+
+Person = tuple[User, Doctor | None, Patient | None]
+
+_Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+_UserId = Annotated[int, Meta(ge=1, le=2**32 - 1)]  # it is the Agora uid, too
+_Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
+
+
+class SeedError(Exception):
+    """A seed file that cannot be used; the message names the file, the line and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """Users, each with the doctor and the patient that they are."""
+
+    people: tuple[Person, ...]
+
+
+class _DoctorEntry(Struct, forbid_unknown_fields=True):
+    id: _Id
+    specialization: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class _PatientEntry(Struct, forbid_unknown_fields=True):
+    id: _Id
+
+
+class _UserEntry(Struct, forbid_unknown_fields=True):
+    id: _UserId
+    email: _Email
+    full_name: Annotated[str, Meta(min_length=1, max_length=300)]
+    active: bool = True
+    doctor: _DoctorEntry | None = None
+    patient: _PatientEntry | None = None
+
+
+class _SeedFile(Struct, forbid_unknown_fields=True):
+    users: Annotated[list[_UserEntry], Meta(min_length=1)]
+
+
+def load_seed(path: Path = DEFAULT_SEED) -> Seed:
+    """Read a seed file.
+
+    Raises:
+        SeedError: it cannot be read, is no YAML, or says something that no person can be.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SeedError(f"{path}: cannot read the seed file: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SeedError(f"{path}:{line}: not YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise SeedError(f"{path}: not YAML: {error}") from error
+    try:
+        entries = msgspec.convert(content, _SeedFile).users
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at `")
+        steps = re.findall(r"[A-Za-z_]\w*|\d+", where)
+        raise SeedError(f"{path}:{_line(root, steps)}: {_where(steps)}{reason}") from error
+    for field, values in (
+        ("id", [entry.id for entry in entries]),
+        ("email", [entry.email for entry in entries]),
+        ("doctor", [entry.doctor and entry.doctor.id for entry in entries]),
+        ("patient", [entry.patient and entry.patient.id for entry in entries]),
+    ):
+        if (repeated := _repetition(values)) is not None:
+            steps = ["users", str(repeated), field]
+            raise SeedError(
+                f"{path}:{_line(root, steps)}: {_where(steps)}{values[repeated]} is given to another user too"
+            )
+    return Seed(tuple(_person(entry) for entry in entries))
+
+
+def _person(entry: _UserEntry) -> Person:
+    user = User(entry.id, entry.email, entry.full_name, entry.active)
+    doctor = entry.doctor and Doctor(entry.doctor.id, user, entry.doctor.specialization)
+    patient = entry.patient and Patient(entry.patient.id, user)
+    return user, doctor, patient
+
+
+def _repetition(values: Iterable[object]) -> int | None:
+    seen: set[object] = set()
+    for index, value in enumerate(values):
+        if value is not None and value in seen:
+            return index
+        seen.add(value)
+    return None
+
+
+def _where(steps: list[str]) -> str:
+    return (
+        "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in steps).lstrip(".") + ": "
+        if steps
+        else ""
+    )
+
+
+def _line(node: yaml.Node | None, steps: list[str]) -> int:
+    """The line, counted from 1, of the deepest node on the way that the file has."""
+    line = 1
+    for step in [*steps, ""]:
+        if node is None:
+            break
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.SequenceNode) and step.isdigit():
+            node = node.value[int(step)]
+        elif isinstance(node, yaml.MappingNode):
+            node = next((value for key, value in node.value if key.value == step), None)
+        else:
+            break
+    return line
+
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """The parts that the contract suite needs people for, each None where the people hold nobody for it."""
+
+    doctor: Doctor | None
+    patient: Patient | None
+    other_doctor: Doctor | None
+    other_patient: Patient | None
+    outsider: User | None
+    inactive_doctor: Doctor | None
+    inactive_patient: Patient | None
+    dual_user: tuple[User, Doctor, Patient] | None
+
+
+def cast(seed: Seed) -> Cast:
+    """Give each part to the first person who fits it."""
+    doctors = [doctor for _, doctor, patient in seed.people if doctor and not patient]
+    patients = [patient for _, doctor, patient in seed.people if patient and not doctor]
+    active_doctors = [doctor for doctor in doctors if doctor.user.active]
+    active_patients = [patient for patient in patients if patient.user.active]
+    neither = [user for user, doctor, patient in seed.people if user.active and not doctor and not patient]
+    third = [person.user for person in (*active_doctors[2:], *active_patients[2:])]
+    return Cast(
+        doctor=_nth(active_doctors, 0),
+        patient=_nth(active_patients, 0),
+        other_doctor=_nth(active_doctors, 1),
+        other_patient=_nth(active_patients, 1),
+        outsider=_nth([*neither, *third], 0),
+        inactive_doctor=_first(doctors, lambda doctor: not doctor.user.active),
+        inactive_patient=_first(patients, lambda patient: not patient.user.active),
+        dual_user=_nth([(u, d, p) for u, d, p in seed.people if u.active and d and p], 0),
+    )
+
+
+def _nth(values: list[Value], index: int) -> Value | None:
+    return values[index] if index < len(values) else None
+
+
+def _first(values: list[Value], fits: Callable[[Value], bool]) -> Value | None:
+    return next((value for value in values if fits(value)), None)

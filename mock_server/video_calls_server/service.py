@@ -1,0 +1,189 @@
+"""The operations of the API: each reads what the domain's rules need, lets them decide, and keeps the result.
+
+One operation is one unit of work on the store, so that nothing comes between its check and its change.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from video_calls_server.agora.tokens import MintedToken, mint
+from video_calls_server.clock import Clock
+from video_calls_server.domain import calls
+from video_calls_server.domain.calls import Call, Draft, Transition
+from video_calls_server.domain.events import Event
+from video_calls_server.domain.people import Actor, Role
+from video_calls_server.domain.violation import RuleViolation
+from video_calls_server.settings import Settings
+from video_calls_server.store import Store, queries
+
+logger = logging.getLogger("video_calls_server.events")
+
+IDEMPOTENCY_LIFETIME = timedelta(hours=24)
+"""How long an `Idempotency-Key` is remembered."""
+
+_CHANNEL_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of an actor's calls, and how many there are over all pages."""
+
+    count: int
+    calls: list[Call]
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A call, and whether it was made by an earlier request with the same `Idempotency-Key`."""
+
+    call: Call
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A call as a participant has joined it: their uid and the token for its channel."""
+
+    call: Call
+    uid: int
+    minted: MintedToken
+
+
+class CallService:
+    """What the API does. Raises `RuleViolation` where a rule refuses and then has changed nothing."""
+
+    def __init__(self, settings: Settings, store: Store, clock: Clock) -> None:
+        self._project = settings.agora_project
+        self._token_version = settings.agora_token_version
+        self._rate = settings.rate
+        self._store = store
+        self._clock = clock
+
+    @property
+    def app_id(self) -> str:
+        """The id of the Agora project whose tokens are minted."""
+        return self._project.app_id
+
+    async def authenticate(self, user: int | str) -> Actor | None:
+        """The active user of this id or e-mail address, None where there is none."""
+        return await self._store.read(lambda connection: queries.active_actor(connection, user))
+
+    async def retry_after(self, actor: Actor) -> int | None:
+        """Count a request of the actor; the seconds to wait where it is one too many ("Rate Limiting")."""
+        if self._rate is None:
+            return None
+        now, length = int(time.time()), self._rate.seconds
+        window = now - now % length
+        made = await self._store.write(
+            lambda connection: queries.count_request(connection, actor, window=window)
+        )
+        return window + length - now if made > self._rate.requests else None
+
+    async def page(self, actor: Actor, *, page: int, size: int) -> Page:
+        """A page of the actor's calls ("1. List Video Calls")."""
+        skip = (page - 1) * size
+
+        def work(connection: Connection) -> Page:
+            count = queries.count_calls(connection, actor)
+            if page > 1 and skip >= count:
+                raise RuleViolation("list.page-out-of-range")
+            found = queries.page_of_calls(connection, actor, size=size, skip=skip) if count else []
+            return Page(count, found)
+
+        return await self._store.read(work)
+
+    async def get(self, actor: Actor, call_id: int | None) -> Call:
+        """One call of the actor's ("3. Get Video Call Details"). An id of None is no call's."""
+
+        def work(connection: Connection) -> Call:
+            call = calls.existing(_call(connection, call_id), "get")
+            calls.role_of(actor, call, "get")
+            return call
+
+        return await self._store.read(work)
+
+    async def create(self, actor: Actor, draft: Draft, *, key: str | None) -> Created:
+        """Schedule a call ("2. Create Video Call"), once per `Idempotency-Key`."""
+        now = self._clock.now()
+        oldest_key = now - IDEMPOTENCY_LIFETIME
+
+        def work(connection: Connection) -> Created:
+            if key is not None:
+                earlier = queries.call_of_key(connection, actor, key, oldest=oldest_key)
+                if earlier is not None:
+                    return Created(_first_answer(earlier, draft), replayed=True)
+            new = calls.schedule(
+                draft,
+                doctor=queries.doctor(connection, draft.doctor_id),
+                patient=queries.patient(connection, draft.patient_id),
+                neighbours=queries.neighbours(
+                    connection, draft.doctor_id, draft.patient_id, draft.scheduled_time
+                ),
+                channel_name=_channel_name(now),
+                now=now,
+            )
+            call = queries.add_call(connection, new)
+            if key is not None:
+                queries.add_key(connection, actor, key, call, now=now, oldest=oldest_key)
+            return Created(call, replayed=False)
+
+        return await self._store.write(work)
+
+    async def join(self, actor: Actor, call_id: int | None) -> Joined:
+        """Join a call and get Agora credentials ("4. Join Video Call")."""
+        transition = await self._change(call_id, "join", lambda call, now: calls.join(call, actor, now))
+        call, uid = transition.call, actor.user_id
+        return Joined(call, uid, mint(self._project, self._token_version, channel=call.channel_name, uid=uid))
+
+    async def end(self, actor: Actor, call_id: int | None) -> Call:
+        """End an ongoing call ("5. End Video Call")."""
+        return (await self._change(call_id, "end", lambda call, now: calls.end(call, actor, now))).call
+
+    async def cancel(self, actor: Actor, call_id: int | None) -> Call:
+        """Cancel a scheduled call ("6. Cancel Video Call")."""
+        return (await self._change(call_id, "cancel", lambda call, now: calls.cancel(call, actor, now))).call
+
+    async def _change(
+        self, call_id: int | None, action: calls.Action, change: Callable[[Call, datetime], Transition]
+    ) -> Transition:
+        now = self._clock.now()
+
+        def work(connection: Connection) -> Transition:
+            call = calls.existing(_call(connection, call_id), action)
+            transition = change(call, now)
+            if transition.call is not call:
+                queries.update_call(connection, transition.call)
+            return transition
+
+        transition = await self._store.write(work)
+        for event in transition.events:
+            logger.info("%s call=%d%s", event.type, transition.call.id, _participant(event))
+        return transition
+
+
+def _call(connection: Connection, call_id: int | None) -> Call | None:
+    return None if call_id is None else queries.call(connection, call_id)
+
+
+def _first_answer(call: Call, draft: Draft) -> Call:
+    """The call as it was when its key was first used, if this request asks for the same."""
+    if draft != Draft(call.doctor.id, call.patient.id, call.scheduled_time):
+        raise RuleViolation("create.idempotency-key")
+    return replace(call, status="scheduled", started_at=None, ended_at=None, updated_at=call.created_at)
+
+
+def _channel_name(now: datetime) -> str:
+    """A name that nobody can guess ("Security Considerations" 5), of characters that Agora allows."""
+    digits = "".join(secrets.choice("0123456789") for _ in range(_CHANNEL_DIGITS))
+    return f"call_{int(now.timestamp())}_{digits}"
+
+
+def _participant(event: Event) -> str:
+    role: Role | None = event.role
+    return "" if role is None else f" {role} uid={event.uid}"

@@ -1,0 +1,181 @@
+"""What can be configured, in one place: the command's options, the environment and the docs follow it."""
+
+import ipaddress
+import re
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT, AgoraProject, TokenVersion
+
+DEVELOPMENT_JWT_SECRET = "development-only-secret-of-video-calls-server"  # noqa: S105 (public by intent)
+"""Signs JWTs where no secret is configured. Public: good on loopback only."""
+
+JwtAlgorithm = Literal["HS256", "RS256", "ES256"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_SHORTEST_SECRET = 32  # bytes; RFC 7518, 3.2: a key of the hash's size or larger
+_RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)", re.ASCII)
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names it, says why, and what to give instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `requests` in each window of `seconds`, per user."""
+
+    requests: int
+    seconds: int
+
+
+def setting(default: object, help_text: str, *, env: str | None = None, secret: bool = False) -> Any:  # noqa: ANN401
+    """A field of `Settings`. `env` is its environment variable where that is not VIDEO_CALLS_SERVER_<NAME>."""
+    return field(default=default, repr=not secret, metadata={"help": help_text, "env": env, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The configuration of a reference server.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+
+    host: str = setting("127.0.0.1", "Address to listen on. Beyond loopback, own secrets are required.")
+    port: int = setting(8000, "Port to listen on; 0 takes a free one.")
+    database: str = setting("video-calls.db", "SQLite database: a path, sqlite:///PATH or :memory:.")
+    seed: Path | None = setting(None, "YAML file with the people of a new database; see `seed.yaml`.")
+    agora_app_id: str | None = setting(
+        None, "App id of the Agora project, 32 hex digits.", env="AGORA_APP_ID"
+    )
+    agora_app_certificate: str | None = setting(
+        None,
+        "App certificate of the Agora project, 32 hex digits.",
+        env="AGORA_APP_CERTIFICATE",
+        secret=True,
+    )
+    agora_token_version: TokenVersion = setting(
+        "006", "Version of the Agora tokens.", env="AGORA_TOKEN_VERSION"
+    )
+    jwt_algorithm: JwtAlgorithm = setting("HS256", "The one algorithm in which JWTs are accepted.")
+    jwt_secret: str | None = setting(None, "Secret of HS256 JWTs, 32 bytes or more.", secret=True)
+    jwt_public_key: Path | None = setting(None, "PEM file with the public key of RS256 or ES256 JWTs.")
+    jwt_jwks_url: str | None = setting(None, "URL of the key set (JWKS) of RS256 or ES256 JWTs.")
+    jwt_user_claim: str = setting("user_id", "Claim that names the user, by id or by e-mail address.")
+    jwt_issuer: str | None = setting(None, "Required `iss` of JWTs.")
+    jwt_audience: str | None = setting(None, "Required `aud` of JWTs.")
+    rate_limit: str | None = setting(
+        None, "Requests per user, such as 100/minute (second, minute, hour, day)."
+    )
+    cors_origin: tuple[str, ...] = setting(
+        (), "Origin of a frontend, such as https://app.example.com; repeatable. Loopback origins are allowed."
+    )
+    static: Path | None = setting(None, "Directory with a frontend of your own, served at /app/.")
+    log_level: LogLevel = setting("info", "Least level of log messages; `info` has a line for each request.")
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("agora_token_version", get_args(TokenVersion)),
+            ("jwt_algorithm", get_args(JwtAlgorithm)),
+            ("log_level", get_args(LogLevel)),
+        ):
+            if getattr(self, name) not in allowed:
+                raise SettingsError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
+        if not 0 <= self.port <= 65535:  # noqa: PLR2004 (the range of TCP ports)
+            raise SettingsError(f"port: {self.port} is not a port; give 0 to 65535")
+        if self.static is not None and not self.static.is_dir():
+            raise SettingsError(f"static: {self.static} is not a directory")
+        _ = self.agora_project, self.rate  # a wrong one is refused now, not at the first request
+        self._check_jwt()
+        if not is_loopback(self.host) and self.uses_development_secrets:
+            raise SettingsError(
+                f"host: {self.host} is reachable from other machines, and the built-in development secrets "
+                "are public; set VIDEO_CALLS_SERVER_JWT_SECRET (or a public key or JWKS URL), AGORA_APP_ID "
+                "and AGORA_APP_CERTIFICATE, or listen on 127.0.0.1"
+            )
+
+    @property
+    def agora_project(self) -> AgoraProject:
+        """The Agora project whose tokens are minted: the configured one, else the development pair."""
+        app_id, certificate = self.agora_app_id, self.agora_app_certificate
+        if not app_id and not certificate:
+            return DEVELOPMENT_PROJECT
+        if not app_id or not certificate:
+            missing = "AGORA_APP_CERTIFICATE" if app_id else "AGORA_APP_ID"
+            raise SettingsError(
+                f"{missing} is missing; app id and certificate are set together or not at all"
+            )
+        try:
+            return AgoraProject(app_id, certificate)
+        except ValueError as error:
+            raise SettingsError(f"AGORA_APP_ID or AGORA_APP_CERTIFICATE: {error}") from error
+
+    @property
+    def rate(self) -> RateLimit | None:
+        """`rate_limit`, read."""
+        if not self.rate_limit:
+            return None
+        match = _RATE.fullmatch(self.rate_limit)
+        if match is None or int(match[1]) == 0:
+            raise SettingsError(f"rate_limit: {self.rate_limit!r} is not like 100/minute or 5/second")
+        return RateLimit(int(match[1]), _SECONDS[match[2]])
+
+    @property
+    def signing_secret(self) -> str | None:
+        """The secret that signs and checks JWTs, None where others sign them."""
+        if self.jwt_algorithm != "HS256":
+            return None
+        return self.jwt_secret or DEVELOPMENT_JWT_SECRET
+
+    @property
+    def uses_development_secrets(self) -> bool:
+        """Whether anything is signed with a secret that everybody knows."""
+        return self.signing_secret == DEVELOPMENT_JWT_SECRET or self.agora_project is DEVELOPMENT_PROJECT
+
+    def _check_jwt(self) -> None:
+        keys = [
+            name
+            for name in ("jwt_secret", "jwt_public_key", "jwt_jwks_url")
+            if getattr(self, name) is not None
+        ]
+        if self.jwt_algorithm == "HS256":
+            if keys not in ([], ["jwt_secret"]):
+                raise SettingsError(
+                    f"{keys[-1]}: HS256 takes jwt_secret alone; set jwt_algorithm to RS256 or ES256"
+                )
+            if self.jwt_secret is not None and len(self.jwt_secret.encode()) < _SHORTEST_SECRET:
+                raise SettingsError(f"jwt_secret: shorter than {_SHORTEST_SECRET} bytes; give a longer one")
+        elif len(keys) != 1 or keys == ["jwt_secret"]:
+            raise SettingsError(
+                f"jwt_algorithm: {self.jwt_algorithm} takes jwt_public_key or jwt_jwks_url, one of them"
+            )
+        elif self.jwt_jwks_url is not None and not self.jwt_jwks_url.startswith(("https://", "http://")):
+            raise SettingsError(f"jwt_jwks_url: {self.jwt_jwks_url!r} is not an http or https URL")
+
+
+def environment_variable(setting: "Field[Any]") -> str:
+    """The environment variable that sets this field of `Settings`."""
+    return setting.metadata["env"] or f"VIDEO_CALLS_SERVER_{setting.name.upper()}"
+
+
+def default_of(setting: "Field[Any]") -> object:
+    """The value that this field of `Settings` has where nothing sets it."""
+    return None if setting.default is MISSING else setting.default
+
+
+def setting_fields() -> "tuple[Field[Any], ...]":
+    """The fields of `Settings`, in order."""
+    return fields(Settings)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,182 @@
+"""Opening the database and running work on it, all or nothing.
+
+SQLite serves one process: its connection lives on the event loop's thread and the work runs there at
+once, for a statement takes microseconds and a thread would cost more than it saves.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.pool import StaticPool
+
+from video_calls_server.seed import Seed
+from video_calls_server.store import queries
+from video_calls_server.store.schema import metadata
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_MS = 2000
+"""How long SQLite waits while another process holds the file."""
+
+
+class StoreError(Exception):
+    """The database cannot be used as configured; the message says why and what to do."""
+
+
+class StoreUnavailableError(Exception):
+    """The database did not do the work this time, and nothing was changed; a later try may succeed."""
+
+
+class Store:
+    """The database of one server.
+
+    Args:
+        database: `:memory:`, a path, or a URL (`sqlite:///calls.db`).
+        seed: the people that an empty database starts with.
+
+    Raises:
+        StoreError: the database is none that this server can use.
+    """
+
+    def __init__(self, database: str, seed: Seed) -> None:
+        self.url = database_url(database)
+        self._seed = seed
+        self._engine: Engine | None = None
+        self._connection: Connection | None = None
+
+    def open(self) -> None:
+        """Open the database and, where it is empty, create the tables and the seeded people.
+
+        Does nothing when it is open already.
+
+        Raises:
+            StoreError: it cannot be opened, or is the database of another program.
+        """
+        if self._connection is not None:
+            return
+        engine = create_engine(self.url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+        try:
+            connection = engine.connect()
+            _prepare(connection, self._seed)
+        except DBAPIError as error:
+            engine.dispose()
+            raise StoreError(f"cannot open the database {self.name}: {error.orig}") from error
+        except StoreError:
+            engine.dispose()
+            raise
+        self._engine, self._connection = engine, connection
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` finds. It must not change anything.
+
+        Raises:
+            StoreUnavailableError: the database did not answer.
+        """
+        try:
+            return work(self._connection or self._opened())
+        except (sqlite3.OperationalError, OperationalError) as error:
+            raise StoreUnavailableError(str(error)) from error
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, with all of its changes kept; where it raises, none of them is.
+
+        Raises:
+            StoreUnavailableError: the database did not answer, or could not keep the changes.
+        """
+        connection = self._connection or self._opened()
+        try:
+            with connection.begin():
+                return work(connection)
+        except (sqlite3.OperationalError, OperationalError) as error:
+            raise StoreUnavailableError(str(error)) from error
+
+    def close(self) -> None:
+        """Close the database; it opens again when it is next used."""
+        if self._connection is not None and self._engine is not None:
+            self._connection.close()
+            self._engine.dispose()
+        self._connection = self._engine = None
+
+    @property
+    def name(self) -> str:
+        """The database as a person would name it, without its password."""
+        return self.url.database or ":memory:"
+
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            self.open()
+        assert self._connection is not None  # noqa: S101 (for the type checkers: open() has set it)
+        return self._connection
+
+
+def database_url(database: str) -> URL:
+    """The URL of a database that is given as `:memory:`, as a path or as a URL.
+
+    Raises:
+        StoreError: it is the URL of something that this server cannot use.
+    """
+    if "://" not in database:
+        return URL.create("sqlite", database=database)
+    try:
+        url = make_url(database)
+    except ArgumentError as error:
+        raise StoreError(f"not the URL of a database: {database}") from error
+    if url.get_backend_name() != "sqlite":
+        raise StoreError(
+            f"cannot use a {url.get_backend_name()} database; give a path, `:memory:` or sqlite:///PATH"
+        )
+    return url.set(drivername="sqlite", database=url.database or ":memory:")
+
+
+def existing_people(database: str, seed: Seed) -> Seed:
+    """The people of a database file, or those of the seed where there is no file yet.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    store = Store(database, seed)
+    path = store.url.database
+    if path is None or path == ":memory:" or not Path(path).exists():
+        return seed
+    store.open()
+    try:
+        return Seed(tuple(queries.people(store._opened())))  # noqa: SLF001 (a function of this module)
+    finally:
+        store.close()
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where SQLAlchemy begins them, below
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _prepare(connection: Connection, seed: Seed) -> None:
+    with connection.begin():
+        found = set(inspect(connection).get_table_names()) - {"sqlite_sequence"}
+        expected = set(metadata.tables)
+        if found and not expected <= found:
+            raise StoreError(
+                f"the database {connection.engine.url.database} holds other tables "
+                f"({', '.join(sorted(found)[:5])}); give a file of this server's own"
+            )
+        if not found:
+            metadata.create_all(connection)
+            for user, doctor, patient in seed.people:
+                queries.add_person(connection, user, doctor, patient)

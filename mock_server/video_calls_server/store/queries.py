@@ -1,0 +1,400 @@
+"""Everything that is asked of the database: one statement and one function each, for every database.
+
+The functions take a connection and plain values and return values of the domain. A change is only ever
+made within `Store.write`, so that what was read before it still holds.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from video_calls_server.domain.calls import MIN_DISTANCE, OPEN, Call, NewCall
+from video_calls_server.domain.people import Actor, Doctor, Patient, User
+from video_calls_server.store.schema import calls, doctors, idempotency_keys, patients, request_windows, users
+from video_calls_server.store.statement import Row, Statement
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(time: datetime) -> int:
+    """An aware time as the tables hold it."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def _time(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _time_or_none(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else _time(microseconds)
+
+
+# -- People -----------------------------------------------------------------------------------------
+
+_actors = (
+    select(users.c.id, users.c.is_active, doctors.c.id, patients.c.id)
+    .select_from(users)
+    .outerjoin(doctors, doctors.c.user_id == users.c.id)
+    .outerjoin(patients, patients.c.user_id == users.c.id)
+)
+_ACTOR_BY_ID = Statement(_actors.where(users.c.id == bindparam("user_id")))
+_ACTOR_BY_EMAIL = Statement(_actors.where(users.c.email == bindparam("email")))
+
+
+def active_actor(connection: Connection, user: int | str) -> Actor | None:
+    """The active user of this id, or e-mail address; None where there is none."""
+    if isinstance(user, int):
+        row = _ACTOR_BY_ID.row(connection, user_id=user)
+    else:
+        row = _ACTOR_BY_EMAIL.row(connection, email=user)
+    if row is None or not row[1]:
+        return None
+    return Actor(row[0], row[2], row[3])
+
+
+_user_columns = (users.c.id, users.c.email, users.c.full_name, users.c.is_active)
+_DOCTOR = Statement(
+    select(doctors.c.id, doctors.c.specialization, *_user_columns)
+    .join_from(doctors, users, users.c.id == doctors.c.user_id)
+    .where(doctors.c.id == bindparam("doctor_id"))
+)
+_PATIENT = Statement(
+    select(patients.c.id, *_user_columns)
+    .join_from(patients, users, users.c.id == patients.c.user_id)
+    .where(patients.c.id == bindparam("patient_id"))
+)
+
+
+def doctor(connection: Connection, doctor_id: int) -> Doctor | None:
+    """The doctor of this id."""
+    row = _DOCTOR.row(connection, doctor_id=doctor_id)
+    return None if row is None else Doctor(row[0], User(row[2], row[3], row[4], bool(row[5])), row[1])
+
+
+def patient(connection: Connection, patient_id: int) -> Patient | None:
+    """The patient of this id."""
+    row = _PATIENT.row(connection, patient_id=patient_id)
+    return None if row is None else Patient(row[0], User(row[1], row[2], row[3], bool(row[4])))
+
+
+_PEOPLE = Statement(
+    select(
+        *_user_columns,
+        doctors.c.id,
+        doctors.c.specialization,
+        patients.c.id,
+    )
+    .select_from(users)
+    .outerjoin(doctors, doctors.c.user_id == users.c.id)
+    .outerjoin(patients, patients.c.user_id == users.c.id)
+    .order_by(users.c.id)
+)
+
+
+def people(connection: Connection) -> list[tuple[User, Doctor | None, Patient | None]]:
+    """Every user with the doctor and the patient that they are, by user id."""
+    found: list[tuple[User, Doctor | None, Patient | None]] = []
+    for row in _PEOPLE.rows(connection):
+        user = User(row[0], row[1], row[2], bool(row[3]))
+        found.append(
+            (
+                user,
+                None if row[4] is None else Doctor(row[4], user, row[5]),
+                None if row[6] is None else Patient(row[6], user),
+            )
+        )
+    return found
+
+
+_ADD_USER = Statement(
+    insert(users).values(
+        id=bindparam("id"),
+        email=bindparam("email"),
+        full_name=bindparam("full_name"),
+        is_active=bindparam("is_active"),
+    )
+)
+_ADD_DOCTOR = Statement(
+    insert(doctors).values(
+        id=bindparam("id"), user_id=bindparam("user_id"), specialization=bindparam("specialization")
+    )
+)
+_ADD_PATIENT = Statement(insert(patients).values(id=bindparam("id"), user_id=bindparam("user_id")))
+
+
+def add_person(connection: Connection, user: User, doctor: Doctor | None, patient: Patient | None) -> None:
+    """Register a user, and the doctor and the patient that they are."""
+    _ADD_USER.run(connection, id=user.id, email=user.email, full_name=user.full_name, is_active=user.active)
+    if doctor is not None:
+        _ADD_DOCTOR.run(connection, id=doctor.id, user_id=user.id, specialization=doctor.specialization)
+    if patient is not None:
+        _ADD_PATIENT.run(connection, id=patient.id, user_id=user.id)
+
+
+# -- Calls ------------------------------------------------------------------------------------------
+
+_doctor_user = users.alias("doctor_user")
+_patient_user = users.alias("patient_user")
+_calls = (
+    select(
+        calls.c.id,
+        calls.c.channel_name,
+        calls.c.status,
+        calls.c.scheduled_time,
+        calls.c.started_at,
+        calls.c.ended_at,
+        calls.c.created_at,
+        calls.c.updated_at,
+        calls.c.doctor_present,
+        calls.c.patient_present,
+        doctors.c.id,
+        doctors.c.specialization,
+        _doctor_user.c.id,
+        _doctor_user.c.email,
+        _doctor_user.c.full_name,
+        _doctor_user.c.is_active,
+        patients.c.id,
+        _patient_user.c.id,
+        _patient_user.c.email,
+        _patient_user.c.full_name,
+        _patient_user.c.is_active,
+    )
+    .select_from(calls)
+    .join(doctors, doctors.c.id == calls.c.doctor_id)
+    .join(_doctor_user, _doctor_user.c.id == doctors.c.user_id)
+    .join(patients, patients.c.id == calls.c.patient_id)
+    .join(_patient_user, _patient_user.c.id == patients.c.user_id)
+)
+
+
+def _call(row: Row) -> Call:
+    present: frozenset[str] = frozenset()
+    if row[8] or row[9]:
+        present = frozenset(role for role, there in (("doctor", row[8]), ("patient", row[9])) if there)
+    return Call(
+        id=row[0],
+        channel_name=row[1],
+        status=row[2],
+        scheduled_time=_time(row[3]),
+        started_at=_time_or_none(row[4]),
+        ended_at=_time_or_none(row[5]),
+        created_at=_time(row[6]),
+        updated_at=_time(row[7]),
+        present=present,  # type: ignore[arg-type]  # the two words above are the two roles
+        doctor=Doctor(row[10], User(row[12], row[13], row[14], bool(row[15])), row[11]),
+        patient=Patient(row[16], User(row[17], row[18], row[19], bool(row[20]))),
+    )
+
+
+_CALL = Statement(_calls.where(calls.c.id == bindparam("call_id")))
+
+
+def call(connection: Connection, call_id: int) -> Call | None:
+    """The call of this id."""
+    row = _CALL.row(connection, call_id=call_id)
+    return None if row is None else _call(row)
+
+
+class _OwnCalls:
+    """Count and page of the calls that a condition selects. A condition on one column keeps its index."""
+
+    def __init__(self, condition: ColumnElement[bool]) -> None:
+        page: Select[tuple[object, ...]] = (
+            _calls.where(condition)
+            .order_by(calls.c.scheduled_time.desc(), calls.c.id.desc())
+            .limit(bindparam("size"))
+            .offset(bindparam("skip"))
+        )
+        self.count = Statement(select(func.count()).select_from(calls).where(condition))
+        self.page = Statement(page)
+
+
+_of_doctor = calls.c.doctor_id == bindparam("doctor_id")
+_of_patient = calls.c.patient_id == bindparam("patient_id")
+_AS_DOCTOR = _OwnCalls(_of_doctor)
+_AS_PATIENT = _OwnCalls(_of_patient)
+_AS_EITHER = _OwnCalls(or_(_of_doctor, _of_patient))
+
+
+def _own(actor: Actor) -> tuple[_OwnCalls, dict[str, object]] | None:
+    if actor.doctor_id is not None and actor.patient_id is not None:
+        return _AS_EITHER, {"doctor_id": actor.doctor_id, "patient_id": actor.patient_id}
+    if actor.doctor_id is not None:
+        return _AS_DOCTOR, {"doctor_id": actor.doctor_id}
+    if actor.patient_id is not None:
+        return _AS_PATIENT, {"patient_id": actor.patient_id}
+    return None
+
+
+def count_calls(connection: Connection, actor: Actor) -> int:
+    """How many calls the actor takes part in."""
+    own = _own(actor)
+    if own is None:
+        return 0
+    statements, of_actor = own
+    row = statements.count.row(connection, **of_actor)
+    return 0 if row is None else int(row[0])
+
+
+def page_of_calls(connection: Connection, actor: Actor, *, size: int, skip: int) -> list[Call]:
+    """The actor's calls, newest `scheduled_time` first, without the first `skip`, at most `size`."""
+    own = _own(actor)
+    if own is None:
+        return []
+    statements, of_actor = own
+    return [_call(row) for row in statements.page.rows(connection, size=size, skip=skip, **of_actor)]
+
+
+_NEIGHBOURS = Statement(
+    select(calls.c.scheduled_time).where(
+        or_(_of_doctor, _of_patient),
+        or_(*(calls.c.status == status for status in sorted(OPEN))),
+        calls.c.scheduled_time > bindparam("after"),
+        calls.c.scheduled_time < bindparam("before"),
+    )
+)
+
+
+def neighbours(connection: Connection, doctor_id: int, patient_id: int, time: datetime) -> list[datetime]:
+    """When the open calls of the doctor or the patient are that start near `time`."""
+    near, distance = to_microseconds(time), MIN_DISTANCE // _MICROSECOND
+    rows = _NEIGHBOURS.rows(
+        connection,
+        doctor_id=doctor_id,
+        patient_id=patient_id,
+        after=near - distance,
+        before=near + distance,
+    )
+    return [_time(row[0]) for row in rows]
+
+
+_ADD_CALL = Statement(
+    insert(calls)
+    .values(
+        channel_name=bindparam("channel_name"),
+        doctor_id=bindparam("doctor_id"),
+        patient_id=bindparam("patient_id"),
+        status="scheduled",
+        scheduled_time=bindparam("scheduled_time"),
+        created_at=bindparam("created_at"),
+        updated_at=bindparam("created_at"),
+        doctor_present=False,
+        patient_present=False,
+    )
+    .returning(calls.c.id)
+)
+
+
+def add_call(connection: Connection, new: NewCall) -> Call:
+    """Keep a new call; the store gives it its id."""
+    rows = _ADD_CALL.rows(
+        connection,
+        channel_name=new.channel_name,
+        doctor_id=new.doctor.id,
+        patient_id=new.patient.id,
+        scheduled_time=to_microseconds(new.scheduled_time),
+        created_at=to_microseconds(new.created_at),
+    )
+    return new.stored(rows[0][0])
+
+
+_UPDATE_CALL = Statement(
+    update(calls)
+    .where(calls.c.id == bindparam("call_id"))
+    .values(
+        status=bindparam("status"),
+        started_at=bindparam("started_at"),
+        ended_at=bindparam("ended_at"),
+        updated_at=bindparam("updated_at"),
+        doctor_present=bindparam("doctor_present"),
+        patient_present=bindparam("patient_present"),
+    )
+)
+
+
+def update_call(connection: Connection, call: Call) -> None:
+    """Keep what a transition made of a call."""
+    _UPDATE_CALL.run(
+        connection,
+        call_id=call.id,
+        status=call.status,
+        started_at=None if call.started_at is None else to_microseconds(call.started_at),
+        ended_at=None if call.ended_at is None else to_microseconds(call.ended_at),
+        updated_at=to_microseconds(call.updated_at),
+        doctor_present="doctor" in call.present,
+        patient_present="patient" in call.present,
+    )
+
+
+# -- Idempotency keys -------------------------------------------------------------------------------
+
+_CALL_OF_KEY = Statement(
+    select(idempotency_keys.c.call_id).where(
+        idempotency_keys.c.user_id == bindparam("user_id"),
+        idempotency_keys.c.key == bindparam("key"),
+        idempotency_keys.c.created_at > bindparam("oldest"),
+    )
+)
+_FORGET_KEYS = Statement(delete(idempotency_keys).where(idempotency_keys.c.created_at <= bindparam("oldest")))
+_ADD_KEY = Statement(
+    insert(idempotency_keys).values(
+        user_id=bindparam("user_id"),
+        key=bindparam("key"),
+        call_id=bindparam("call_id"),
+        created_at=bindparam("created_at"),
+    )
+)
+
+
+def call_of_key(connection: Connection, actor: Actor, key: str, *, oldest: datetime) -> Call | None:
+    """The call that the actor made under this key since `oldest`."""
+    row = _CALL_OF_KEY.row(connection, user_id=actor.user_id, key=key, oldest=to_microseconds(oldest))
+    return None if row is None else call(connection, row[0])
+
+
+def add_key(
+    connection: Connection, actor: Actor, key: str, call: Call, *, now: datetime, oldest: datetime
+) -> None:
+    """Remember under which key a call was made, and forget keys as old as `oldest`."""
+    _FORGET_KEYS.run(connection, oldest=to_microseconds(oldest))
+    _ADD_KEY.run(connection, user_id=actor.user_id, key=key, call_id=call.id, created_at=to_microseconds(now))
+
+
+# -- Rate limit -------------------------------------------------------------------------------------
+
+_COUNT_REQUEST = Statement(
+    update(request_windows)
+    .where(request_windows.c.user_id == bindparam("of_user"))
+    .values(
+        requests=case(
+            (request_windows.c.window_start == bindparam("window"), request_windows.c.requests + 1), else_=1
+        ),
+        window_start=bindparam("window"),
+    )
+    .returning(request_windows.c.requests)
+)
+_FIRST_REQUEST = Statement(
+    insert(request_windows).values(user_id=bindparam("of_user"), window_start=bindparam("window"), requests=1)
+)
+
+
+def count_request(connection: Connection, actor: Actor, *, window: int) -> int:
+    """How many requests the actor has made in this window, the present one included."""
+    counted = _COUNT_REQUEST.rows(connection, of_user=actor.user_id, window=window)
+    if counted:
+        return int(counted[0][0])
+    _FIRST_REQUEST.run(connection, of_user=actor.user_id, window=window)
+    return 1

@@ -1,0 +1,84 @@
+"""The tables. Times are whole microseconds since 1970 in UTC: exact, ordered and the same everywhere."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+# SQLite numbers rows by itself only in a column of type INTEGER.
+_ROW_ID = BigInteger().with_variant(Integer, "sqlite")
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("email", Text, nullable=False, unique=True),
+    Column("full_name", Text, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+)
+
+doctors = Table(
+    "doctors",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", ForeignKey("users.id"), nullable=False, unique=True),
+    Column("specialization", Text),
+)
+
+patients = Table(
+    "patients",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", ForeignKey("users.id"), nullable=False, unique=True),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True),
+    Column("channel_name", Text, nullable=False, unique=True),
+    Column("doctor_id", ForeignKey("doctors.id"), nullable=False),
+    Column("patient_id", ForeignKey("patients.id"), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("scheduled_time", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("doctor_present", Boolean, nullable=False),
+    Column("patient_present", Boolean, nullable=False),
+    CheckConstraint("status IN ('scheduled', 'ongoing', 'completed', 'cancelled')", name="calls_status"),
+    # A deleted call's id, and so its channel and its events, never become another call's.
+    sqlite_autoincrement=True,
+)
+
+# Newest first for one person, and what is near a time for one person: the two ways in which calls are read.
+Index("calls_of_doctor", calls.c.doctor_id, calls.c.scheduled_time, calls.c.id)
+Index("calls_of_patient", calls.c.patient_id, calls.c.scheduled_time, calls.c.id)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("call_id", ForeignKey("calls.id"), nullable=False),
+    Column("created_at", BigInteger, nullable=False, index=True),
+)
+
+request_windows = Table(
+    "request_windows",
+    metadata,
+    Column("user_id", ForeignKey("users.id"), primary_key=True, autoincrement=False),
+    Column("window_start", BigInteger, nullable=False),
+    Column("requests", Integer, nullable=False),
+)

@@ -1,0 +1,99 @@
+"""Every check of the project by name; `nox` alone runs the tests, `nox -l` lists the rest."""
+
+import nox
+
+nox.options.sessions = ["tests"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+REDOCLY = "@redocly/cli@2"
+SPECTRAL = "@stoplight/spectral-cli@6"
+
+
+def install(session: nox.Session) -> None:
+    """The project as it stands, with what its development needs."""
+    session.install("-e", ".[dev]")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The tests, generated files held against the contract among them (about two minutes)."""
+    install(session)
+    session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: style and common mistakes."""
+    install(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy and pyright, both strict, on what ships."""
+    install(session)
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session
+def generate(session: nox.Session) -> None:
+    """Write models, structs and the rule table from openapi.yaml."""
+    install(session)
+    session.run("python", "spec/generate.py", *session.posargs)
+
+
+@nox.session
+def contract_lint(session: nox.Session) -> None:
+    """openapi.yaml under the validators: openapi-spec-validator, Redocly, Spectral (needs npx)."""
+    install(session)
+    session.run("openapi-spec-validator", "openapi.yaml")
+    quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+    session.run("npx", "--yes", REDOCLY, "lint", "openapi.yaml", external=True, env=quiet)
+    session.run("npx", "--yes", SPECTRAL, "lint", "--fail-severity", "warn", "openapi.yaml", external=True)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The pages in real headless Chromium (needs /usr/bin/chromium)."""
+    install(session)
+    session.run("pytest", "-m", "browser", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Schemathesis against the server at length (about ten minutes)."""
+    install(session)
+    session.run("pytest", "-m", "long", "mock_server/tests/test_fuzz.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The server beside a bare Litestar route, each figure a ratio measured in one run."""
+    install(session)
+    session.run("python", "benchmarks/server.py", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The wheel in an empty environment, away from the checkout: the SDK alone, then the server."""
+    session.install("build")
+    out = session.create_tmp()
+    session.run("python", "-m", "build", "--outdir", out, ".")
+    session.run("python", "-m", "venv", "--clear", f"{out}/venv")
+    python = f"{out}/venv/bin/python"
+    wheel = next(path for path in sorted(nox.sessions.pathlib.Path(out).glob("*.whl")))
+    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    with session.chdir(out):
+        session.run(
+            python,
+            "-c",
+            "import video_calls, video_calls_spec, importlib.util as u;"
+            "assert video_calls_spec.openapi_path().exists();"
+            "assert not u.find_spec('litestar') and not u.find_spec('pytest')",
+            external=True,
+        )
+        session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}[server]", external=True)
+        session.run(f"{out}/venv/bin/video-calls-server", "identities", external=True)
