@@ -1,0 +1,425 @@
+"""The document's "Frontend Integration", the docs page and CORS, in real headless Chromium."""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Process
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is missing")
+expect = playwright.expect
+
+CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE = 20_000  # milliseconds, for a busy machine
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}"),
+]
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "browser"
+CALLS = "/api/v1/video/video-calls/"
+APP_ID = "0123456789abcdef0123456789abcdef"
+
+OPERATIONS = {
+    ("GET", "/video-calls/"),
+    ("POST", "/video-calls/"),
+    ("GET", "/video-calls/{id}/"),
+    ("POST", "/video-calls/{id}/join/"),
+    ("POST", "/video-calls/{id}/end/"),
+    ("POST", "/video-calls/{id}/cancel/"),
+}
+
+HOSTILE = "<img src=x onerror=\"document.title='taken'\"><b>bold</b>"
+HOSTILE_PEOPLE = [
+    {"id": 101, "email": "doctor@example.com", "full_name": HOSTILE, "doctor": {"id": 1}},
+    {"id": 102, "email": "patient@example.com", "full_name": "Jane Smith", "patient": {"id": 1}},
+]
+
+RECORDING_SDK = """
+window.agora = [];
+window.AgoraRTC = {
+  createClient: (config) => {
+    window.agora.push(['createClient', config]);
+    return {
+      join: async (...credentials) => { window.agora.push(['join', ...credentials]); },
+      leave: async () => { window.agora.push(['leave']); }
+    };
+  }
+};
+"""
+
+
+@dataclass
+class Tab:
+    """A browser's tab, and what went on in it."""
+
+    page: Any
+    requests: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
+    page_errors: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.page_errors.append(str(error)))
+
+    def _on_console(self, message: Any) -> None:
+        # Chromium itself reports each answer of 400 and more: that line is not the page's.
+        network = message.text.startswith("Failed to load resource") and CALLS in message.location["url"]
+        if message.type in ("error", "warning") and not network:
+            self.console_errors.append(message.text)
+
+    def origins(self) -> set[str]:
+        """Where requests went; `data:` URLs go nowhere."""
+        urls = [urlsplit(url) for url in self.requests]
+        return {f"{url.scheme}://{url.netloc}" for url in urls if url.scheme != "data"}
+
+
+@dataclass
+class Example:
+    """The example page, as a person uses it."""
+
+    tab: Tab
+    server: "Process"
+
+    @property
+    def page(self) -> Any:
+        return self.tab.page
+
+    def open(self, user: str | None = "doctor") -> None:
+        """Open the page, with the token of this user if any."""
+        self.page.goto(f"{self.server.url}/app/")
+        if user is not None:
+            self.page.get_by_label("Token").fill(self.server.headers(user)["Authorization"].split()[1])
+
+    def press(self, button: str, call: int | None = None) -> Any:
+        """Press a button, about this call if any; gives the server's response."""
+        if call is not None:
+            self.page.get_by_label("Call id").fill(str(call))
+        with self.page.expect_response(lambda response: CALLS in response.url) as answered:
+            self.page.get_by_role("button", name=button, exact=True).click()
+        return answered.value
+
+    def shows(self, outcome: str, message: str) -> None:
+        """What the page tells, to the letter."""
+        status = self.page.get_by_role("status")
+        expect(status.locator("#outcome")).to_have_text(outcome)
+        expect(status.locator("#message")).to_have_text(message)
+        assert status.locator("#message").text_content() == message
+
+    def has_call(self, minutes: float = 10, *actions: str) -> int:
+        """A call of doctor 1 and patient 1, made without the browser."""
+        time = datetime.now(UTC) + timedelta(minutes=minutes)
+        body = {"doctor": 1, "patient": 1, "scheduled_time": time.isoformat()}
+        call_id: int = self._post(CALLS, json=body)["id"]
+        for action in actions:
+            self._post(f"{CALLS}{call_id}/{action}/")
+        return call_id
+
+    def get(self, call: int) -> dict[str, Any]:
+        """The call as the server has it."""
+        found: dict[str, Any] = httpx.get(
+            f"{self.server.url}{CALLS}{call}/", headers=self.server.headers()
+        ).json()
+        return found
+
+    def _post(self, path: str, **options: Any) -> dict[str, Any]:
+        response = httpx.post(f"{self.server.url}{path}", headers=self.server.headers(), **options)
+        assert response.is_success, response.text
+        body: dict[str, Any] = response.json()
+        return body
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    expect.set_options(timeout=PATIENCE)
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Tab]:
+    context = browser.new_context(timezone_id="Asia/Kolkata", locale="en-GB")
+    context.set_default_timeout(PATIENCE)
+    yield Tab(context.new_page())
+    context.close()
+
+
+@pytest.fixture
+def make_example(tab: Tab, serve: "Callable[..., Process]") -> Iterator[Callable[..., Example]]:
+    """The example served with options of its own; whatever a test does, the page keeps to its server."""
+
+    def make(*options: str) -> Example:
+        return Example(tab, serve("--database", ":memory:", "--static", str(EXAMPLE), *options))
+
+    yield make
+    assert tab.page_errors == []
+    assert [text for text in tab.console_errors if not re.match(r"Error \w+ video call: Error: ", text)] == []
+
+
+@pytest.fixture
+def example(make_example: Callable[..., Example]) -> Iterator[Example]:
+    example = make_example()
+    yield example
+    assert example.tab.origins() == {example.server.url}
+
+
+def test_functions_are_those_of_the_document() -> None:
+    document = (ROOT / "docs" / "video-calls-api.md").read_text()
+    functions = re.findall(r"^```javascript\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
+    assert len(functions) == 4
+    script = (EXAMPLE / "video-calls.js").read_text()
+    for function in functions:
+        assert re.sub(r" +$", "", function, flags=re.MULTILINE) in script
+
+
+def test_create_schedules_the_call_and_shows_it(example: Example) -> None:
+    example.open()
+    soon = (datetime.now(UTC) + timedelta(hours=2)).replace(second=0, microsecond=0)
+    there = soon.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    example.page.get_by_label("Time").fill(there.strftime("%Y-%m-%dT%H:%M"))
+    response = example.press("Create")
+    call = response.json()
+    assert response.status == 201
+    assert datetime.fromisoformat(call["scheduled_time"]) == soon
+    example.shows("Done", f"Call {call['id']} is scheduled")
+    expect(example.page.get_by_label("Call id")).to_have_value(str(call["id"]))
+    expect(example.page.locator("#call-json")).to_contain_text(call["channel_name"])
+    assert example.tab.console_errors == []
+
+
+def test_created_call_is_joined_with_the_stand_in_showing_the_servers_credentials(example: Example) -> None:
+    example.open()
+    example.page.get_by_label("Agora app id").fill(APP_ID)
+    call = example.press("Create").json()
+    example.shows("Done", f"Call {call['id']} is scheduled")
+    credentials = example.press("Join").json()
+    example.shows("Done", f"Joined call {call['id']}")
+    expect(example.page.get_by_role("heading", name="No video: a stand-in for Agora")).to_be_visible()
+    shown = {
+        name: example.page.locator(f"#agora-{name}").text_content()
+        for name in ("app-id", "channel", "token", "uid")
+    }
+    assert shown == {
+        "app-id": APP_ID,
+        "channel": call["channel_name"],
+        "token": credentials["token"],
+        "uid": "101",
+    }
+    assert example.get(call["id"])["status"] == "ongoing"
+    assert example.tab.console_errors == []
+
+
+def test_join_and_end_connect_and_disconnect_the_sdk_that_the_page_has(example: Example) -> None:
+    example.page.add_init_script(RECORDING_SDK)
+    example.open("patient")
+    example.page.get_by_label("Agora app id").fill(APP_ID)
+    call = example.has_call()
+    credentials = example.press("Join", call).json()
+    example.shows("Done", f"Joined call {call}")
+    assert credentials["channel_name"] == example.get(call)["channel_name"]
+    assert credentials["uid"] == 102
+    connected = [
+        ["createClient", {"mode": "rtc", "codec": "vp8"}],
+        ["join", APP_ID, credentials["channel_name"], credentials["token"], credentials["uid"]],
+    ]
+    assert example.page.evaluate("agora") == connected
+    expect(example.page.locator("#stand-in")).to_be_hidden()
+    expect(example.page.locator("#connection")).to_be_hidden()
+    example.press("End", call)
+    example.shows("Done", f"Call {call} is completed")
+    assert example.page.evaluate("agora") == [*connected, ["leave"]]
+
+
+def test_end_completes_the_call(example: Example) -> None:
+    example.open()
+    call = example.has_call(10, "join")
+    example.press("End", call)
+    example.shows("Done", f"Call {call} is completed")
+    expect(example.page.locator("#call-json")).to_contain_text('"status": "completed"')
+    assert example.get(call)["status"] == "completed"
+    assert example.tab.console_errors == []
+
+
+def test_cancel_cancels_the_call(example: Example) -> None:
+    example.open()
+    call = example.has_call()
+    example.press("Cancel", call)
+    example.shows("Done", f"Call {call} is cancelled")
+    assert example.get(call)["status"] == "cancelled"
+    assert example.tab.console_errors == []
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A button that the server refuses, and how. A call is made first, and these actions happen to it."""
+
+    button: str
+    status: int
+    error: str
+    user: str | None = "doctor"
+    minutes: float = 10
+    actions: tuple[str, ...] = ()
+
+
+FAILURES = {
+    "create-overlap": Failure(
+        "Create", 400, "There is already a scheduled call within 30 minutes of this time"
+    ),
+    "join-too-early": Failure("Join", 400, "This call is not scheduled to start yet", minutes=60),
+    "join-cancelled": Failure("Join", 400, "This call has been cancelled", actions=("cancel",)),
+    "end-scheduled": Failure("End", 400, "Only an ongoing call can be ended"),
+    "cancel-ongoing": Failure("Cancel", 400, "Only a scheduled call can be cancelled", actions=("join",)),
+    "join-outsider": Failure("Join", 403, "You are not authorized to access this call", user="outsider"),
+    "cancel-no-token": Failure("Cancel", 401, "Authentication credentials were not provided", user=None),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+def test_failure_shows_the_servers_error_text(example: Example, failure: Failure) -> None:
+    call = example.has_call(failure.minutes, *failure.actions)
+    before = example.get(call)
+    example.open(failure.user)
+    response = example.press(failure.button, call)
+    assert (response.status, response.json()["error"]) == (failure.status, failure.error)
+    example.shows("Failed", failure.error)
+    expect(example.page.locator("#answer")).to_be_hidden()
+    expect(example.page.locator("#connection")).to_be_hidden()
+    assert len(example.tab.console_errors) == 1, "the document's functions log what they throw, once"
+    assert example.get(call) == before
+
+
+def test_hostile_name_is_shown_as_text(make_example: Callable[..., Example], tmp_path: Path) -> None:
+    seed = tmp_path / "people.yaml"
+    seed.write_text(json.dumps({"users": HOSTILE_PEOPLE}))  # JSON is YAML too
+    example = make_example("--seed", str(seed))
+    example.open()
+    assert example.press("Create").json()["doctor_details"]["user"]["full_name"] == HOSTILE
+    expect(example.page.locator("#call-json")).to_contain_text("<b>bold</b>")
+    assert example.page.locator("#result").locator("img, b").count() == 0
+    expect(example.page).not_to_have_title("taken")
+
+
+def test_hostile_error_is_shown_as_text(example: Example) -> None:
+    example.open()
+    example.page.route(f"**{CALLS}**", lambda route: route.fulfill(status=400, json={"error": HOSTILE}))
+    example.press("Join", 1)
+    example.shows("Failed", HOSTILE)
+    assert example.page.locator("#result").locator("img, b").count() == 0
+    expect(example.page).not_to_have_title("taken")
+
+
+def test_every_field_and_button_has_a_name_and_fits_a_small_screen(example: Example) -> None:
+    example.page.set_viewport_size({"width": 360, "height": 740})
+    example.open()
+    call = example.has_call()
+    example.press("Join", call)
+    example.shows("Done", f"Joined call {call}")
+    assert example.page.evaluate("document.documentElement.scrollWidth") == 360
+    unnamed = "[...document.querySelectorAll('input')].filter((input) => !input.labels.length).length"
+    assert example.page.evaluate(unnamed) == 0
+    expect(example.page.get_by_role("status")).to_be_in_viewport()
+
+
+def test_docs_page_shows_the_six_operations_and_tries_one_without_another_origin(
+    tab: Tab, serve: "Callable[..., Process]"
+) -> None:
+    server = serve("--database", ":memory:")
+    page = tab.page
+    page.goto(f"{server.url}/docs/")
+    blocks = page.locator(".opblock[id^=operations-]")
+    expect(blocks).to_have_count(len(OPERATIONS))
+    shown = {
+        (
+            block.locator(".opblock-summary-method").inner_text(),
+            block.locator("[data-path]").get_attribute("data-path"),
+        )
+        for block in blocks.all()
+    }
+    assert shown == OPERATIONS
+
+    page.get_by_role("button", name="Authorize").first.click()
+    dialog = page.locator(".dialog-ux")
+    dialog.get_by_role("textbox").fill(server.headers()["Authorization"].split()[1])
+    dialog.get_by_role("button", name="Apply credentials").click()
+    dialog.get_by_role("button", name="Close").click()
+    listing = page.locator("[id^=operations-][id$=listVideoCalls]")
+    listing.locator(".opblock-summary-control").click()
+    listing.get_by_role("button", name="Try it out").click()
+    with page.expect_response(f"{server.url}{CALLS}**") as answered:
+        listing.get_by_role("button", name="Execute").click()
+    assert (answered.value.status, answered.value.json()["count"]) == (200, 0)
+
+    assert tab.origins() == {server.url}
+    assert tab.page_errors == tab.console_errors == []
+
+
+@pytest.fixture
+def other_origin() -> Iterator[str]:
+    """A frontend's own development server: an empty page on another loopback port."""
+
+    class EmptyPage(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b'<!doctype html><link rel="icon" href="data:,"><title>A frontend</title>')
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage) as frontend:
+        thread = threading.Thread(target=frontend.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{frontend.server_port}"
+        frontend.shutdown()
+        thread.join()
+
+
+def test_page_of_another_loopback_origin_calls_the_api(
+    tab: Tab, serve: "Callable[..., Process]", other_origin: str
+) -> None:
+    server = serve("--database", ":memory:")
+    tab.page.goto(other_origin)
+    fetch = """async ([url, options]) => {
+      const response = await fetch(url, options);
+      return [response.status, response.headers.get('X-Request-ID'), await response.json()];
+    }"""
+    headers = server.headers() | {"Content-Type": "application/json", "X-Request-ID": "from-the-frontend"}
+    body = '{"doctor": 1, "patient": 1, "scheduled_time": "2020-01-05T10:00:00Z"}'
+    url = f"{server.url}{CALLS}"
+
+    status, request_id, answer = tab.page.evaluate(
+        fetch, [url, {"method": "POST", "headers": headers, "body": body}]
+    )
+    assert (status, request_id) == (400, "from-the-frontend")
+    assert answer["error"] == "Scheduled time must be in the future"
+
+    status, request_id, answer = tab.page.evaluate(fetch, [url, {"headers": server.headers()}])
+    assert (status, answer["count"]) == (200, 0)
+    assert request_id
