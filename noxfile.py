@@ -1,5 +1,7 @@
 """Every check of the project by name; `nox` alone runs the tests, `nox -l` lists the rest."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["tests"]
@@ -84,7 +86,7 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", out, ".")
     session.run("python", "-m", "venv", "--clear", f"{out}/venv")
     python = f"{out}/venv/bin/python"
-    wheel = next(path for path in sorted(nox.sessions.pathlib.Path(out).glob("*.whl")))
+    wheel = next(Path(out).glob("*.whl"))
     session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
     with session.chdir(out):
         session.run(

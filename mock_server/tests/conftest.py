@@ -147,7 +147,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         )
         started.append(popen)
         banner = _banner(popen)
-        url = re.search(r"http://\S+?:\d+", banner)
+        url = re.search(r"http://(\[\S+\]|[^\s:]+):\d+", banner)
         assert url, f"no banner: {banner!r}"
         return Process(popen, url[0], banner)
 

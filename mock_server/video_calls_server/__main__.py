@@ -4,21 +4,28 @@ What a person can get wrong ends in one line that says what and how to mend it, 
 """
 
 import json
+import logging
+import os
 import re
-import shlex
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import click
+import uvicorn
 from dotenv import dotenv_values
+from rich.console import Console
+from rich.table import Table
 
-from video_calls_server import settings as configuration
-from video_calls_server.seed import DEFAULT_SEED, SeedError, load_seed
+from video_calls_server.api.tokens import make_token
+from video_calls_server.app import create_app
+from video_calls_server.banner import banner
+from video_calls_server.contract_config import TOKEN_LIFETIME, contract_toml
+from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
 from video_calls_server.settings import (
     Settings,
     SettingsError,
@@ -26,6 +33,8 @@ from video_calls_server.settings import (
     environment_variable,
     setting_fields,
 )
+from video_calls_server.store import StoreError
+from video_calls_server.store.database import existing_people
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -35,10 +44,8 @@ UNUSABLE = 2
 _DURATION = re.compile(r"(-?\d{1,9})([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
-_CONTRACT_TOKEN_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
 
-
-class _Duration(click.ParamType):
+class _Duration(click.ParamType[int]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
@@ -80,10 +87,8 @@ def settings_options(command: Command) -> Command:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def told() -> Generator[None]:
     """What is wrong with the configuration is said in a line, not shown as a traceback."""
-    from video_calls_server.store import StoreError
-
     try:
         yield
     except (SettingsError, SeedError, StoreError) as error:
@@ -116,8 +121,6 @@ def token(email: str, expires_in: int, **options: Any) -> None:  # noqa: ANN401
     """Print a JWT for a seeded or registered user."""
     with told():
         settings = Settings(**options)
-        from video_calls_server.api.tokens import make_token
-
         users = {user.email: user for user, _, _ in _people(settings).people}
         if email not in users:
             raise SettingsError(f"there is no user {email}; there are {', '.join(users)}")
@@ -136,11 +139,7 @@ def identities(*, as_json: bool, contract_config: str | None, **options: Any) ->
         settings = Settings(**options)
         people = _people(settings)
         if contract_config is not None:
-            from video_calls_server.contract_config import contract_toml
-
-            click.echo(
-                contract_toml(settings, people, contract_config, lifetime=_CONTRACT_TOKEN_LIFETIME), nl=False
-            )
+            click.echo(contract_toml(settings, people, contract_config, lifetime=TOKEN_LIFETIME), nl=False)
             return
         rows = [
             {
@@ -148,40 +147,30 @@ def identities(*, as_json: bool, contract_config: str | None, **options: Any) ->
                 "email": user.email,
                 "full_name": user.full_name,
                 "active": user.active,
-                "doctor": doctor and doctor.id,
-                "patient": patient and patient.id,
+                "doctor": doctor.id if doctor else None,
+                "patient": patient.id if patient else None,
             }
             for user, doctor, patient in people.people
         ]
         if as_json:
             click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-            return
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(*(name.replace("_", " ") for name in rows[0]), box=None)
-        for row in rows:
-            cells = (
-                "-" if value is None else {True: "yes", False: "no"}.get(value, value)
-                for value in row.values()
-            )
-            table.add_row(*(str(cell) for cell in cells))
-        Console().print(table)
+        else:
+            _print_table(rows)
 
 
-def _people(settings: Settings) -> Any:  # noqa: ANN401 (a Seed; its module is imported where it is needed)
-    from video_calls_server.store.database import existing_people
+def _print_table(rows: list[dict[str, int | str | bool | None]]) -> None:
+    table = Table(*(name.replace("_", " ") for name in rows[0]), box=None)
+    words = {"None": "-", "True": "yes", "False": "no"}
+    for row in rows:
+        table.add_row(*(words.get(str(value), str(value)) for value in row.values()))
+    Console().print(table)
 
+
+def _people(settings: Settings) -> Seed:
     return existing_people(settings.database, load_seed(settings.seed or DEFAULT_SEED))
 
 
 def _serve(settings: Settings) -> None:
-    import logging
-
-    import uvicorn
-
-    from video_calls_server.app import create_app
-
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
     )
@@ -196,15 +185,19 @@ def _serve(settings: Settings) -> None:
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            click.echo(_banner(settings, url, app.state.store.name))
+            click.echo(banner(settings, url, app.state.store))
 
     # uvicorn stops in order, then raises the signal once more; by then the command is done, and well.
     for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, lambda *_: None)
+        signal.signal(stop, _already_stopped)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=10
     )
     Server(config).run(sockets=[listener])
+
+
+def _already_stopped(_signal: int, _frame: object) -> None:
+    """Do nothing more."""
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -227,57 +220,8 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _banner(settings: Settings, url: str, database: str) -> str:
-    people = _people(settings).people
-    lines = [
-        "",
-        f"  Video Calls API   {url}/api/v1/video/",
-        f"  Docs              {url}/docs/",
-        f"  Contract          {url}/openapi.yaml",
-        *([f"  Your frontend     {url}/app/"] if settings.static else []),
-        f"  Database          {database}",
-        "",
-        "  People (all of them: video-calls-server identities)",
-    ]
-    for user, doctor, patient in people[:8]:
-        roles = [f"doctor {doctor.id}" if doctor else "", f"patient {patient.id}" if patient else ""]
-        state = "" if user.active else "  (inactive)"
-        lines.append(
-            f"    {user.email:<30} {', '.join(filter(None, roles)) or 'neither':<22}{state}".rstrip()
-        )
-    lines += ["", *_first_request(settings, url, people)]
-    if settings.agora_project is configuration.DEVELOPMENT_PROJECT:
-        lines += [
-            "  AGORA_APP_ID and AGORA_APP_CERTIFICATE are not set: tokens are signed with a development pair,",
-            "  and Agora's servers will not accept them.",
-            "",
-        ]
-    return "\n".join(lines)
-
-
-def _first_request(settings: Settings, url: str, people: Any) -> list[str]:  # noqa: ANN401
-    """A curl line that works when pasted; with a token in it only where it can do no harm."""
-    active = [user for user, doctor, patient in people if user.active and (doctor or patient)]
-    if settings.signing_secret is None or not active:
-        return []
-    if configuration.is_loopback(settings.host):
-        from video_calls_server.api.tokens import make_token
-
-        bearer = make_token(settings, active[0].id, expires_in=_CONTRACT_TOKEN_LIFETIME)
-    else:
-        bearer = f"$(video-calls-server token {shlex.quote(active[0].email)})"
-    return [
-        f"  Try it as {active[0].email}:",
-        "",
-        f'    curl -H "Authorization: Bearer {bearer}" {url}/api/v1/video/video-calls/',
-        "",
-    ]
-
-
 def run() -> None:
     """The console script: `.env` of the current directory first, for what the environment does not set."""
-    import os
-
     for name, value in dotenv_values(".env").items():
         if value is not None:
             os.environ.setdefault(name, value)

@@ -7,6 +7,7 @@ from video_calls_server.domain.people import User
 from video_calls_server.seed import Seed, cast
 from video_calls_server.settings import Settings
 
+TOKEN_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
 EXPIRED_SINCE = 3600  # seconds
 
 

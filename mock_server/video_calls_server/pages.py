@@ -10,7 +10,7 @@ from litestar import MediaType, Response, get
 from litestar.datastructures import CacheControlHeader
 from litestar.response import Redirect
 from litestar.router import Router
-from litestar.static_files import create_static_files_router
+from litestar.static_files import create_static_files_router  # pyright: ignore[reportUnknownVariableType]
 from video_calls_spec import openapi_path
 
 DOCS = "/docs"

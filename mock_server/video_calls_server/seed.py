@@ -96,8 +96,8 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
 
 def _person(entry: _UserEntry) -> Person:
     user = User(entry.id, entry.email, entry.full_name, entry.active)
-    doctor = entry.doctor and Doctor(entry.doctor.id, user, entry.doctor.specialization)
-    patient = entry.patient and Patient(entry.patient.id, user)
+    doctor = Doctor(entry.doctor.id, user, entry.doctor.specialization) if entry.doctor else None
+    patient = Patient(entry.patient.id, user) if entry.patient else None
     return user, doctor, patient
 
 
@@ -158,7 +158,7 @@ def cast(seed: Seed) -> Cast:
     active_doctors = [doctor for doctor in doctors if doctor.user.active]
     active_patients = [patient for patient in patients if patient.user.active]
     neither = [user for user, doctor, patient in seed.people if user.active and not doctor and not patient]
-    third = [person.user for person in (*active_doctors[2:], *active_patients[2:])]
+    third = [doctor.user for doctor in active_doctors[2:]] + [patient.user for patient in active_patients[2:]]
     return Cast(
         doctor=_nth(active_doctors, 0),
         patient=_nth(active_patients, 0),

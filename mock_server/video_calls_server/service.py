@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from video_calls_server.agora.tokens import MintedToken, mint
+from video_calls_server.agora.tokens import MintedToken, TokenVersion, mint
 from video_calls_server.clock import Clock
 from video_calls_server.domain import calls
 from video_calls_server.domain.calls import Call, Draft, Transition
@@ -60,7 +60,7 @@ class CallService:
 
     def __init__(self, settings: Settings, store: Store, clock: Clock) -> None:
         self._project = settings.agora_project
-        self._token_version = settings.agora_token_version
+        self._token_version: TokenVersion = settings.agora_token_version
         self._rate = settings.rate
         self._store = store
         self._clock = clock

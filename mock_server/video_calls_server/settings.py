@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT, AgoraProject, TokenVersion
 
-DEVELOPMENT_JWT_SECRET = "development-only-secret-of-video-calls-server"  # noqa: S105 (public by intent)
+DEVELOPMENT_JWT_SECRET = "development-only-secret-of-video-calls-server-which-everybody-knows"  # noqa: S105 (public by intent)
 """Signs JWTs where no secret is configured. Public: good on loopback only."""
 
 JwtAlgorithm = Literal["HS256", "RS256", "ES256"]
@@ -32,7 +32,7 @@ class RateLimit:
 
 
 def setting(default: object, help_text: str, *, env: str | None = None, secret: bool = False) -> Any:  # noqa: ANN401
-    """A field of `Settings`. `env` is its environment variable where that is not VIDEO_CALLS_SERVER_<NAME>."""
+    """A field of `Settings`; `env` is its variable where that is not VIDEO_CALLS_SERVER_<NAME>."""
     return field(default=default, repr=not secret, metadata={"help": help_text, "env": env, "secret": secret})
 
 

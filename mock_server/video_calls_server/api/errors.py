@@ -10,7 +10,7 @@ from video_calls_spec import RuleId
 
 from video_calls_server._structs import Error
 from video_calls_server.domain.violation import RuleViolation
-from video_calls_server.store import StoreUnavailableError
+from video_calls_server.unavailable import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
 
@@ -44,8 +44,8 @@ def on_exception(request: AnyRequest, exception: Exception) -> Response[bytes]:
         return _violation(request, exception.violation, exception.headers)
     if isinstance(exception, HTTPException):
         return _http(request, exception)
-    if isinstance(exception, StoreUnavailableError):
-        logger.warning("the database did not do the work: %s", exception)
+    if isinstance(exception, UnavailableError):
+        logger.warning("unavailable: %s", exception)
         return _answer(
             503,
             Error(error="The service is unavailable for the moment", code="unavailable"),

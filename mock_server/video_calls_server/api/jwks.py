@@ -6,15 +6,13 @@ import time
 import httpx
 import jwt
 
+from video_calls_server.unavailable import UnavailableError
+
 LIFETIME = 300.0
 """Seconds after which a key set is fetched anew, so that a withdrawn key stops working."""
 
 COOLDOWN = 10.0
 """Least seconds between two fetches, so that tokens with invented key ids cannot make the server fetch."""
-
-
-class KeySourceUnavailableError(Exception):
-    """The key set could not be fetched; a later try may succeed."""
 
 
 class JwksKeys:
@@ -31,7 +29,7 @@ class JwksKeys:
 
         Raises:
             jwt.PyJWTError: the key set has no such key.
-            KeySourceUnavailableError: the key set cannot be fetched for now.
+            UnavailableError: the key set cannot be fetched for now.
         """
         name = jwt.get_unverified_header(token).get("kid")
         async with self._lock:
@@ -41,7 +39,7 @@ class JwksKeys:
                 self._tried = now
                 await self._fetch()
             elif stale:
-                raise KeySourceUnavailableError(f"the key set at {self._url} could not be fetched")
+                raise UnavailableError(f"the key set at {self._url} could not be fetched")
         if name is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         if name not in self._keys:
@@ -55,8 +53,6 @@ class JwksKeys:
                 response.raise_for_status()
             keys = jwt.PyJWKSet.from_dict(response.json()).keys
         except (httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
-            raise KeySourceUnavailableError(
-                f"the key set at {self._url} could not be fetched: {error}"
-            ) from error
+            raise UnavailableError(f"the key set at {self._url} could not be fetched: {error}") from error
         self._keys = {key.key_id or "": key for key in keys}
         self._fetched = time.monotonic()

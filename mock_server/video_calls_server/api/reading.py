@@ -10,10 +10,10 @@ from video_calls_spec import RULES
 
 from video_calls_server._structs import VideoCallCreate
 from video_calls_server.api.errors import refused
+from video_calls_server.api.tokens import LARGEST_ID
 from video_calls_server.domain.calls import Draft
 from video_calls_server.domain.violation import RuleViolation, refused_field
 
-LARGEST_ID = 2**63 - 1
 DEFAULT_PAGE_SIZE = 20
 LARGEST_PAGE_SIZE = 100
 

@@ -1,7 +1,7 @@
 """The six operations of the contract, each under its path and method; a test holds them against it."""
 
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from litestar import MediaType, Request, Response, Router, get, post
@@ -108,9 +108,10 @@ def _root(request: ApiRequest) -> str:
 
 def _page_url(request: ApiRequest, page: int) -> str:
     """The absolute URL of another page of this list, with the request's other parameters as they are."""
-    query = request.query_params.dict() | {"page": [str(page)]}
+    sent = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    query = [pair for pair in sent if pair[0] != "page"] + [("page", str(page))]
     path = f"{_root(request)}{API_ROOT}/video-calls/"
-    return f"{request.url.scheme}://{request.url.netloc}{path}?{urlencode(query, doseq=True)}"
+    return f"{request.url.scheme}://{request.url.netloc}{path}?{urlencode(query)}"
 
 
 def api_router() -> Router:

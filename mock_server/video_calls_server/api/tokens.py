@@ -12,12 +12,14 @@ from uuid import uuid4
 
 import jwt
 
-from video_calls_server.api.errors import Refused, refused
+from video_calls_server.api.errors import refused
 from video_calls_server.settings import JwtAlgorithm, Settings, SettingsError
 
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 LONGEST_TOKEN = 8192  # characters
 REMEMBERED_TOKENS = 1024
+REMEMBERED_FOR = 60.0  # seconds; a key that was withdrawn stops working by then
+LARGEST_ID = 2**63 - 1
 
 Key = jwt.PyJWK | str | bytes
 
@@ -30,7 +32,7 @@ class KeySource(Protocol):
 
         Raises:
             jwt.PyJWTError: there is none.
-            KeySourceUnavailableError: the keys cannot be had for now.
+            UnavailableError: the keys cannot be had for now.
         """
         ...
 
@@ -49,9 +51,8 @@ class FixedKey:
 class TokenVerifier:
     """Tells which user a token is of.
 
-    A token that was good stays good until it expires, so the signature of each is checked once and
-    then remembered, for the `REMEMBERED_TOKENS` last ones. Whether the user is still active is not
-    remembered.
+    The signature of a token that was good is not checked again for `REMEMBERED_FOR` seconds, nor
+    beyond its expiry. Whether the user is still active is not remembered.
     """
 
     def __init__(self, settings: Settings, keys: KeySource) -> None:
@@ -69,14 +70,15 @@ class TokenVerifier:
             Refused: `auth.required`, `auth.valid-token` or `auth.expired-token`.
         """
         token = bearer_token(authorization)
+        now = time.time()
         remembered = self._remembered.get(token)
-        if remembered is not None and remembered[1] > time.time():
+        if remembered is not None and remembered[1] > now:
             return remembered[0]
         self._remembered.pop(token, None)
         user, expires = await self._verify(token)
         if len(self._remembered) >= REMEMBERED_TOKENS:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[token] = user, expires
+        self._remembered[token] = user, min(expires, now + REMEMBERED_FOR)
         return user
 
     async def _verify(self, token: str) -> tuple[int | str, float]:
@@ -103,7 +105,9 @@ class TokenVerifier:
             raise refused("auth.valid-token", CHALLENGE, error="The token is not an access token")
         if isinstance(user, str) and user.isascii() and user.isdigit():
             user = int(user)
-        if isinstance(user, bool) or not isinstance(user, int | str) or user in range(2**63, 2**64):
+        if isinstance(user, bool) or not isinstance(user, int | str):
+            raise refused("auth.valid-token", CHALLENGE)
+        if isinstance(user, int) and not -LARGEST_ID <= user <= LARGEST_ID:
             raise refused("auth.valid-token", CHALLENGE)
         return user, expires
 
@@ -165,7 +169,7 @@ def make_token(settings: Settings, user_id: int, *, expires_in: float) -> str:
         "exp": issued + int(expires_in),
         "iat": min(issued, issued + int(expires_in)),
         "jti": uuid4().hex,
-        settings.jwt_user_claim: user_id,
+        settings.jwt_user_claim: str(user_id) if settings.jwt_user_claim == "sub" else user_id,
     }
     if settings.jwt_issuer is not None:
         claims["iss"] = settings.jwt_issuer

@@ -4,6 +4,6 @@
 how a connection is had. No rule is decided here.
 """
 
-from video_calls_server.store.database import Store, StoreError, StoreUnavailableError
+from video_calls_server.store.database import Store, StoreError
 
-__all__ = ["Store", "StoreError", "StoreUnavailableError"]
+__all__ = ["Store", "StoreError"]

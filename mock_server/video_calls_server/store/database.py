@@ -17,6 +17,7 @@ from sqlalchemy.pool import StaticPool
 from video_calls_server.seed import Seed
 from video_calls_server.store import queries
 from video_calls_server.store.schema import metadata
+from video_calls_server.unavailable import UnavailableError
 
 T = TypeVar("T")
 
@@ -26,10 +27,6 @@ BUSY_TIMEOUT_MS = 2000
 
 class StoreError(Exception):
     """The database cannot be used as configured; the message says why and what to do."""
-
-
-class StoreUnavailableError(Exception):
-    """The database did not do the work this time, and nothing was changed; a later try may succeed."""
 
 
 class Store:
@@ -65,6 +62,8 @@ class Store:
         try:
             connection = engine.connect()
             _prepare(connection, self._seed)
+            # Only now is it known to be a file of ours: this setting is written into it.
+            connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
         except DBAPIError as error:
             engine.dispose()
             raise StoreError(f"cannot open the database {self.name}: {error.orig}") from error
@@ -73,29 +72,33 @@ class Store:
             raise
         self._engine, self._connection = engine, connection
 
+    def people(self) -> Seed:
+        """Everybody whom the database knows."""
+        return Seed(tuple(queries.people(self._opened())))
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` finds. It must not change anything.
 
         Raises:
-            StoreUnavailableError: the database did not answer.
+            UnavailableError: the database did not answer.
         """
         try:
             return work(self._connection or self._opened())
         except (sqlite3.OperationalError, OperationalError) as error:
-            raise StoreUnavailableError(str(error)) from error
+            raise UnavailableError(str(error)) from error
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, with all of its changes kept; where it raises, none of them is.
 
         Raises:
-            StoreUnavailableError: the database did not answer, or could not keep the changes.
+            UnavailableError: the database did not answer, or could not keep the changes.
         """
         connection = self._connection or self._opened()
         try:
             with connection.begin():
                 return work(connection)
         except (sqlite3.OperationalError, OperationalError) as error:
-            raise StoreUnavailableError(str(error)) from error
+            raise UnavailableError(str(error)) from error
 
     def close(self) -> None:
         """Close the database; it opens again when it is next used."""
@@ -147,7 +150,7 @@ def existing_people(database: str, seed: Seed) -> Seed:
         return seed
     store.open()
     try:
-        return Seed(tuple(queries.people(store._opened())))  # noqa: SLF001 (a function of this module)
+        return store.people()
     finally:
         store.close()
 
@@ -156,7 +159,6 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy begins them, below
     for pragma in (
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
-        "journal_mode = WAL",
         "synchronous = NORMAL",
         "foreign_keys = ON",
     ):

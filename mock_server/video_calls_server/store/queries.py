@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
     bindparam,
     case,
     delete,
@@ -212,7 +211,7 @@ class _OwnCalls:
     """Count and page of the calls that a condition selects. A condition on one column keeps its index."""
 
     def __init__(self, condition: ColumnElement[bool]) -> None:
-        page: Select[tuple[object, ...]] = (
+        page = (
             _calls.where(condition)
             .order_by(calls.c.scheduled_time.desc(), calls.c.id.desc())
             .limit(bindparam("size"))

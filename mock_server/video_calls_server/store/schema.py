@@ -31,7 +31,7 @@ doctors = Table(
     "doctors",
     metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("user_id", ForeignKey("users.id"), nullable=False, unique=True),
+    Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False, unique=True),
     Column("specialization", Text),
 )
 
@@ -39,7 +39,7 @@ patients = Table(
     "patients",
     metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("user_id", ForeignKey("users.id"), nullable=False, unique=True),
+    Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False, unique=True),
 )
 
 calls = Table(
@@ -47,8 +47,8 @@ calls = Table(
     metadata,
     Column("id", _ROW_ID, primary_key=True),
     Column("channel_name", Text, nullable=False, unique=True),
-    Column("doctor_id", ForeignKey("doctors.id"), nullable=False),
-    Column("patient_id", ForeignKey("patients.id"), nullable=False),
+    Column("doctor_id", BigInteger, ForeignKey("doctors.id"), nullable=False),
+    Column("patient_id", BigInteger, ForeignKey("patients.id"), nullable=False),
     Column("status", Text, nullable=False),
     Column("scheduled_time", BigInteger, nullable=False),
     Column("started_at", BigInteger),
@@ -69,16 +69,16 @@ Index("calls_of_patient", calls.c.patient_id, calls.c.scheduled_time, calls.c.id
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    Column("user_id", ForeignKey("users.id"), primary_key=True),
+    Column("user_id", BigInteger, ForeignKey("users.id"), primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("call_id", ForeignKey("calls.id"), nullable=False),
+    Column("call_id", BigInteger, ForeignKey("calls.id"), nullable=False),
     Column("created_at", BigInteger, nullable=False, index=True),
 )
 
 request_windows = Table(
     "request_windows",
     metadata,
-    Column("user_id", ForeignKey("users.id"), primary_key=True, autoincrement=False),
+    Column("user_id", BigInteger, ForeignKey("users.id"), primary_key=True, autoincrement=False),
     Column("window_start", BigInteger, nullable=False),
     Column("requests", Integer, nullable=False),
 )

@@ -57,7 +57,7 @@ class Statement:
     def _compile(self, connection: Connection) -> tuple[str, tuple[str, ...], dict[str, Any]]:
         compiled = self._clause.compile(dialect=connection.dialect)
         names = tuple(compiled.positiontup or ())  # type: ignore[attr-defined]
-        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        constants = {name: value for name, value in (compiled.params or {}).items() if value is not None}
         entry = (str(compiled), names, constants)
         self._compiled[connection.dialect.name] = entry
         return entry

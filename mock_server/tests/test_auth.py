@@ -1,0 +1,295 @@
+"""The document's "Authentication": which tokens are good, and what is said of those that are not."""
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from conftest import CALLS, Api
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from video_calls_server import Settings
+from video_calls_server.api.tokens import make_token
+from video_calls_server.settings import DEVELOPMENT_JWT_SECRET
+
+OPERATIONS = [
+    ("GET", CALLS),
+    ("POST", CALLS),
+    ("GET", f"{CALLS}1/"),
+    ("POST", f"{CALLS}1/join/"),
+    ("POST", f"{CALLS}1/end/"),
+    ("POST", f"{CALLS}1/cancel/"),
+]
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    now = int(time.time())
+    wanted = {"token_type": "access", "user_id": 101, "exp": now + 60, "iat": now, "jti": "1"} | changes
+    return {name: value for name, value in wanted.items() if value is not ...}
+
+
+def signed(secret: str = DEVELOPMENT_JWT_SECRET, algorithm: str = "HS256", **changes: Any) -> str:
+    return jwt.encode(claims(**changes), secret, algorithm=algorithm)
+
+
+def segment(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def ask(api: Api, token: str | None, method: str = "GET", path: str = CALLS) -> httpx.Response:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return api.client.request(method, path, headers=headers)
+
+
+def assert_refused(answer: httpx.Response, rule: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (401, rule), answer.text
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.rule("auth.required", "auth.challenge")
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_every_operation_needs_a_token(api: Api, method: str, path: str) -> None:
+    assert_refused(ask(api, None, method, path), "auth.required")
+
+
+@pytest.mark.rule("auth.bearer")
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_every_operation_takes_a_bearer_token(api: Api, method: str, path: str) -> None:
+    assert ask(api, signed(), method, path).status_code != 401
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic dTpw", "Token abc", "bearer:abc"])
+def test_another_scheme_is_no_token(api: Api, header: str) -> None:
+    answer = api.client.get(CALLS, headers={"Authorization": header})
+    assert_refused(answer, "auth.required")
+
+
+def test_the_scheme_may_be_written_in_any_case(api: Api) -> None:
+    assert api.client.get(CALLS, headers={"Authorization": f"bEARER {signed()}"}).status_code == 200
+
+
+def test_a_token_in_the_url_is_no_token(api: Api) -> None:
+    assert_refused(api.client.get(f"{CALLS}?token={signed()}"), "auth.required")
+
+
+@pytest.mark.rule("auth.valid-token")
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param(signed("another-secret-of-thirty-two-bytes-and-more"), id="forged"),
+        pytest.param(signed()[:-4], id="truncated"),
+        pytest.param(signed().rpartition(".")[0] + ".", id="unsigned"),
+        pytest.param(signed().rpartition(".")[0], id="two segments"),
+        pytest.param(f"{segment({'alg': 'none'})}.{segment(claims())}.", id="alg none"),
+        pytest.param(signed(algorithm="HS512"), id="another algorithm"),
+        pytest.param(signed(nbf=int(time.time()) + 3600), id="premature"),
+        pytest.param(signed(iat=int(time.time()) + 3600), id="issued in the future"),
+        pytest.param(signed(token_type="refresh"), id="refresh"),
+        pytest.param(signed(exp=...), id="without expiry"),
+        pytest.param(signed(exp="soon"), id="expiry is no number"),
+        pytest.param(signed(user_id=...), id="without user"),
+        pytest.param(signed(user_id=None), id="user is null"),
+        pytest.param(signed(user_id=True), id="user is a truth"),
+        pytest.param(signed(user_id=[101]), id="user is a list"),
+        pytest.param(signed(user_id=1.5), id="user is a fraction"),
+        pytest.param(signed(user_id=2**63), id="user is huge"),
+        pytest.param(signed(user_id=-(2**64)), id="user is hugely negative"),
+        pytest.param(signed(user_id="9" * 400), id="user is an endless number"),
+        pytest.param(f"{segment([])}.{segment({})}.x", id="header is a list"),
+        pytest.param(f"{segment({'alg': ['HS256']})}.{segment({})}.x", id="alg is a list"),
+        pytest.param(base64.urlsafe_b64encode(b"[" * 4000).decode() + ".e30.x", id="nested header"),
+        pytest.param("\xe9", id="not ASCII"),
+        pytest.param("a.b.c", id="garbage"),
+        pytest.param("x" * 10000, id="endless"),
+    ],
+)
+def test_a_token_that_does_not_hold_is_invalid(api: Api, token: str) -> None:
+    answer = api.client.get(CALLS, headers={"Authorization": f"Bearer {token}".encode("latin-1")})  # type: ignore[dict-item]
+    assert_refused(answer, "auth.valid-token")
+
+
+@pytest.mark.rule("auth.expired-token")
+def test_an_expired_token_is_refused_as_such(api: Api) -> None:
+    assert_refused(ask(api, signed(exp=int(time.time()) - 1)), "auth.expired-token")
+
+
+def test_a_checked_signature_is_remembered_but_not_for_long(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, short = signed(exp=int(time.time()) + 600), signed(exp=int(time.time()) + 30)
+    assert ask(api, token).status_code == ask(api, short).status_code == 200
+
+    def expired(*_: Any, **__: Any) -> None:
+        raise jwt.ExpiredSignatureError
+
+    monkeypatch.setattr(jwt, "decode", expired)
+    assert ask(api, token).status_code == ask(api, short).status_code == 200
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 31)
+    assert ask(api, token).status_code == 200
+    assert_refused(ask(api, short), "auth.expired-token")
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    assert_refused(ask(api, token), "auth.expired-token")
+
+
+@pytest.mark.rule("auth.active-user")
+@pytest.mark.parametrize("user", [105, 106, 999, 0, -5, "nobody@example.com", ""])
+def test_the_token_of_a_deactivated_or_unknown_user_is_refused(api: Api, user: int | str) -> None:
+    assert_refused(ask(api, signed(user_id=user)), "auth.active-user")
+
+
+def test_a_user_who_is_deactivated_is_refused_at_once(api: Api) -> None:
+    token = signed()
+    assert ask(api, token).status_code == 200
+    store = api.client.app.state.store
+    with store._connection.begin():
+        store._connection.exec_driver_sql("UPDATE users SET is_active = 0 WHERE id = 101")
+    assert_refused(ask(api, token), "auth.active-user")
+
+
+@pytest.mark.parametrize("user", ["101", "doctor@example.com"])
+def test_the_claim_may_name_the_user_in_text(api: Api, user: str) -> None:
+    assert ask(api, signed(user_id=user)).status_code == 200
+
+
+def test_claim_issuer_and_audience_are_settings(make_api: Callable[..., Api]) -> None:
+    api = make_api(jwt_user_claim="sub", jwt_issuer="https://id.example.com", jwt_audience="video")
+    good = {"sub": "101", "iss": "https://id.example.com", "aud": "video"}
+    assert ask(api, signed(**good)).status_code == 200
+    for name in good:
+        assert_refused(ask(api, signed(**good | {name: ...})), "auth.valid-token")
+    for wrong in ({"iss": "https://elsewhere.example.com"}, {"aud": "other"}):
+        assert_refused(ask(api, signed(**good | wrong)), "auth.valid-token")
+    assert ask(api, make_token(api.settings, 101, expires_in=60)).status_code == 200
+
+
+def test_an_audience_that_nobody_asked_for_does_no_harm(api: Api) -> None:
+    assert ask(api, signed(aud="anything")).status_code == 200
+
+
+def test_401_comes_before_everything_else(api: Api) -> None:
+    assert api.client.get(f"{CALLS}999/").status_code == 401
+    assert api.client.post(CALLS, content=b"x" * 100_000).status_code == 401
+    assert api.client.get(f"{CALLS}?page=abc").status_code == 401
+
+
+# -- Public keys ------------------------------------------------------------------------------------
+
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+
+
+def pem(key: Any) -> bytes:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[no-any-return]
+
+
+def by(key: Any, algorithm: str, kid: str | None = None, **changes: Any) -> str:
+    headers = {"kid": kid} if kid else None
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return jwt.encode(claims(**changes), private, algorithm=algorithm, headers=headers)
+
+
+@pytest.mark.parametrize(("key", "algorithm"), [(RSA, "RS256"), (EC, "ES256")])
+def test_a_pem_public_key_checks_tokens(
+    make_api: Callable[..., Api], tmp_path: Path, key: Any, algorithm: str
+) -> None:
+    (tmp_path / "key.pem").write_bytes(pem(key))
+    api = make_api(jwt_algorithm=algorithm, jwt_public_key=tmp_path / "key.pem")
+    assert ask(api, by(key, algorithm)).status_code == 200
+    another = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    assert_refused(ask(api, by(another, "RS256")), "auth.valid-token")
+    assert_refused(ask(api, signed()), "auth.valid-token")
+
+
+def test_a_public_key_is_no_hmac_secret(make_api: Callable[..., Api], tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_bytes(pem(RSA))
+    api = make_api(jwt_algorithm="RS256", jwt_public_key=tmp_path / "key.pem")
+    import hmac
+
+    body = f"{segment({'alg': 'HS256', 'typ': 'JWT'})}.{segment(claims())}"
+    mac = base64.urlsafe_b64encode(hmac.digest(pem(RSA), body.encode(), "sha256")).rstrip(b"=").decode()
+    assert_refused(ask(api, f"{body}.{mac}"), "auth.valid-token")
+
+
+@pytest.fixture
+def key_set() -> Iterator[dict[str, Any]]:
+    """A key set served over HTTP; `keys` may be changed, `requests` counts, None answers 500."""
+    state: dict[str, Any] = {"keys": [], "requests": 0}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state["requests"] += 1
+            self.send_response(200 if state["keys"] is not None else 500)
+            self.end_headers()
+            self.wfile.write(json.dumps({"keys": state["keys"]}).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Keep the tests' output clean."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    state["url"] = f"http://127.0.0.1:{server.server_port}/jwks.json"
+    yield state
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def jwk(key: Any, kid: str) -> dict[str, Any]:
+    return json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())) | {"kid": kid, "use": "sig"}  # type: ignore[no-any-return]
+
+
+def test_a_key_set_checks_tokens_and_is_fetched_once(
+    make_api: Callable[..., Api], key_set: dict[str, Any]
+) -> None:
+    key_set["keys"] = [jwk(RSA, "a")]
+    api = make_api(jwt_algorithm="RS256", jwt_jwks_url=key_set["url"])
+    for _ in range(3):
+        assert ask(api, by(RSA, "RS256", "a")).status_code == 200
+    assert_refused(ask(api, by(RSA, "RS256", "invented")), "auth.valid-token")
+    assert_refused(ask(api, by(EC, "ES256", "a")), "auth.valid-token")
+    assert_refused(ask(api, signed()), "auth.valid-token")
+    assert key_set["requests"] == 1
+
+
+def test_a_rotated_key_is_found(
+    make_api: Callable[..., Api], key_set: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_calls_server.api.jwks.COOLDOWN", 0.0)
+    key_set["keys"] = [jwk(RSA, "a")]
+    api = make_api(jwt_algorithm="RS256", jwt_jwks_url=key_set["url"])
+    assert ask(api, by(RSA, "RS256", "a")).status_code == 200
+    new = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key_set["keys"] = [jwk(new, "b")]
+    assert ask(api, by(new, "RS256", "b")).status_code == 200
+    assert_refused(ask(api, by(RSA, "RS256", "a", jti="2")), "auth.valid-token")
+
+
+def test_a_key_set_that_is_away_is_no_fault_of_the_client(
+    make_api: Callable[..., Api], key_set: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_set["keys"] = None
+    api = make_api(jwt_algorithm="RS256", jwt_jwks_url=key_set["url"])
+    for _ in range(2):
+        answer = ask(api, by(RSA, "RS256", "a"))
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+    assert key_set["requests"] == 1
+    monkeypatch.setattr("video_calls_server.api.jwks.COOLDOWN", 0.0)
+    key_set["keys"] = [jwk(RSA, "a")]
+    assert ask(api, by(RSA, "RS256", "a")).status_code == 200
+
+
+def test_a_token_made_here_is_laid_out_as_simplejwt_does() -> None:
+    token = make_token(Settings(), 101, expires_in=60)
+    found = jwt.decode(token, DEVELOPMENT_JWT_SECRET, algorithms=["HS256"])
+    assert set(found) == {"token_type", "user_id", "exp", "iat", "jti"}
+    assert (found["token_type"], found["user_id"], found["exp"] - found["iat"]) == ("access", 101, 60)

@@ -1,0 +1,292 @@
+"""The command `video-calls-server`, run as people run it: as a process."""
+
+import contextlib
+import json
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from click.testing import CliRunner, Result
+from conftest import CALLS, Process
+from video_calls_server.__main__ import main
+from video_calls_server.settings import DEVELOPMENT_JWT_SECRET
+
+APP_ID, CERTIFICATE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+
+
+def run(*arguments: str, cwd: Path) -> Result:
+    """The command, in this process: its tests are many, and a start takes most of a second."""
+    with contextlib.chdir(cwd):
+        return CliRunner().invoke(main, arguments, env={"COLUMNS": "110"})
+
+
+def assert_told(result: Result, *words: str) -> None:
+    """The command refused in one line that has these words."""
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+# -- serve ------------------------------------------------------------------------------------------
+
+
+def test_the_banner_says_where_for_whom_and_how_to_begin(serve: Callable[..., Process]) -> None:
+    process = serve()
+    assert f"{process.url}/docs/" in process.banner
+    assert "doctor@example.com             doctor 1" in process.banner
+    assert "inactive.doctor@example.com    doctor 3, inactive" in process.banner
+    line = next(line for line in process.banner.splitlines() if "curl" in line)
+    found = subprocess.run(shlex.split(line), capture_output=True, check=True, timeout=10)
+    assert json.loads(found.stdout)["results"] == []
+
+
+def test_it_warns_that_agora_will_not_accept_development_tokens(serve: Callable[..., Process]) -> None:
+    process = serve()
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.stdout
+    assert "Agora's servers will not accept them" in process.popen.stdout.read()
+
+
+def test_it_signs_with_the_project_of_the_environment(serve: Callable[..., Process]) -> None:
+    process = serve(env={"AGORA_APP_ID": APP_ID, "AGORA_APP_CERTIFICATE": CERTIFICATE})
+    assert joined(process)["app_id"] == APP_ID
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.stdout
+    assert "will not accept" not in process.popen.stdout.read()
+
+
+def test_it_reads_a_dotenv_file_which_the_environment_overrides(
+    serve: Callable[..., Process], tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(
+        f"AGORA_APP_ID={APP_ID}\nAGORA_APP_CERTIFICATE={CERTIFICATE}\nAGORA_TOKEN_VERSION=007\n"
+    )
+    assert joined(serve("--database", ":memory:"))["token"].startswith("007")
+    overridden = serve("--database", ":memory:", env={"AGORA_TOKEN_VERSION": "006"})
+    assert joined(overridden)["token"].startswith(f"006{APP_ID}")
+
+
+def joined(process: Process) -> dict[str, Any]:
+    with httpx.Client(base_url=process.url, headers=process.headers()) as client:
+        soon = subprocess.run(
+            ["date", "-u", "-d", "+5 minutes", "+%FT%TZ"], capture_output=True, text=True, check=True
+        )
+        body = {"doctor": 1, "patient": 1, "scheduled_time": soon.stdout.strip()}
+        call = client.post(CALLS, json=body).raise_for_status().json()
+        return client.post(f"{CALLS}{call['id']}/join/").raise_for_status().json()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_in_order(serve: Callable[..., Process], stop: signal.Signals) -> None:
+    process = serve()
+    assert httpx.get(f"{process.url}/healthz").status_code == 200
+    process.popen.send_signal(stop)
+    assert process.popen.wait(10) == 0
+
+
+def test_calls_outlive_the_process(serve: Callable[..., Process], tmp_path: Path) -> None:
+    first = serve("--database", "kept.db")
+    body = {"doctor": 1, "patient": 1, "scheduled_time": "2999-01-01T00:00:00Z"}
+    call = httpx.post(first.url + CALLS, json=body, headers=first.headers()).json()
+    first.popen.kill()
+    first.popen.wait()
+    second = serve("--database", f"sqlite:///{tmp_path}/kept.db")
+    assert httpx.get(second.url + CALLS, headers=second.headers()).json()["results"] == [call]
+
+
+def test_it_listens_on_ipv6(serve: Callable[..., Process]) -> None:
+    process = serve("--host", "::1")
+    assert httpx.get(f"{process.url}/healthz").status_code == 200
+
+
+def test_a_seed_file_names_the_people(serve: Callable[..., Process], tmp_path: Path) -> None:
+    (tmp_path / "people.yaml").write_text(
+        "users:\n"
+        "  - {id: 101, email: a@example.com, full_name: A, doctor: {id: 1}}\n"
+        "  - {id: 102, email: b@example.com, full_name: B, patient: {id: 9}}\n"
+    )
+    process = serve("--seed", "people.yaml")
+    assert "b@example.com                  patient 9" in process.banner
+    assert httpx.get(process.url + CALLS, headers=process.headers()).status_code == 200
+
+
+def test_every_option_is_an_environment_variable(serve: Callable[..., Process], tmp_path: Path) -> None:
+    process = serve(env={"VIDEO_CALLS_SERVER_DATABASE": "named.db", "VIDEO_CALLS_SERVER_RATE_LIMIT": "1/day"})
+    assert (tmp_path / "named.db").exists()
+    statuses = [httpx.get(process.url + CALLS, headers=process.headers()).status_code for _ in range(2)]
+    assert statuses == [200, 429]
+    helped = run("serve", "--help", cwd=tmp_path).stdout
+    assert len(re.findall(r"^  --", helped, re.MULTILINE)) == helped.count("[env")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--host", "0.0.0.0"], ["0.0.0.0", "development secrets", "VIDEO_CALLS_SERVER_JWT_SECRET"]),  # noqa: S104
+        (["--host", "0.0.0.0", "--jwt-secret", "x" * 32], ["development secrets"]),  # noqa: S104
+        (["--agora-app-id", "abc"], ["AGORA_APP_CERTIFICATE is missing"]),
+        (
+            ["--agora-app-id", "abc", "--agora-app-certificate", CERTIFICATE],
+            ["app id", "32 hexadecimal digits"],
+        ),
+        (
+            ["--agora-app-id", APP_ID, "--agora-app-certificate", "z" * 32],
+            ["certificate", "32 hexadecimal digits"],
+        ),
+        (["--database", "/nowhere/calls.db"], ["/nowhere/calls.db", "cannot open"]),
+        (["--database", "mysql://localhost/x"], ["mysql", ":memory:"]),
+        (["--database", "://"], ["not the URL"]),
+        (["--seed", "missing.yaml"], ["missing.yaml", "cannot read"]),
+        (["--jwt-secret", "short"], ["jwt_secret", "32 bytes"]),
+        (["--jwt-algorithm", "RS256"], ["jwt_public_key or jwt_jwks_url"]),
+        (["--jwt-algorithm", "RS256", "--jwt-public-key", "missing.pem"], ["missing.pem", "PEM public key"]),
+        (["--jwt-jwks-url", "https://id.example.com/jwks"], ["jwt_algorithm to RS256 or ES256"]),
+        (["--jwt-algorithm", "RS256", "--jwt-jwks-url", "id.example.com"], ["http or https URL"]),
+        (["--rate-limit", "many"], ["100/minute"]),
+        (["--rate-limit", "0/minute"], ["100/minute"]),
+        (["--static", "missing"], ["missing is not a directory"]),
+        (["--port", "70000"], ["70000", "0 to 65535"]),
+        (["--host", "203.0.113.1"], ["203.0.113.1", "development secrets"]),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_a_line(tmp_path: Path, options: list[str], words: list[str]) -> None:
+    assert_told(run("serve", *options, cwd=tmp_path), *words)
+
+
+def test_a_taken_port_is_told_in_a_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_told(run("serve", "--port", str(port), cwd=tmp_path), str(port), "in use", "--port")
+
+
+def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "theirs.db"
+    with sqlite3.connect(path) as theirs:
+        theirs.execute("CREATE TABLE recipes (id)")
+    theirs.close()
+    before = path.read_bytes()
+    assert_told(run("serve", "--database", "theirs.db", cwd=tmp_path), "other tables", "recipes")
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database, but somebody's notes\n" * 100)
+    assert_told(run("serve", "--database", "notes.txt", cwd=tmp_path), "notes.txt", "not a database")
+    assert (tmp_path / "notes.txt").read_text().startswith("not a database, but")
+
+
+# -- token and identities ---------------------------------------------------------------------------
+
+
+def test_token_prints_a_jwt_for_a_seeded_user(tmp_path: Path) -> None:
+    printed = run("token", "patient@example.com", "--expires-in", "15m", cwd=tmp_path).stdout.strip()
+    claims = jwt.decode(printed, DEVELOPMENT_JWT_SECRET, algorithms=["HS256"])
+    assert (claims["user_id"], claims["exp"] - claims["iat"]) == (102, 900)
+
+
+def test_token_knows_the_users_of_the_database(serve: Callable[..., Process], tmp_path: Path) -> None:
+    (tmp_path / "people.yaml").write_text(
+        "users: [{id: 7, email: a@example.com, full_name: A, doctor: {id: 1}}]"
+    )
+    process = serve("--seed", "people.yaml")
+    printed = run("token", "a@example.com", cwd=tmp_path).stdout.strip()
+    answer = httpx.get(process.url + CALLS, headers={"Authorization": f"Bearer {printed}"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nobody@example.com"], ["nobody@example.com", "doctor@example.com"]),
+        (
+            ["doctor@example.com", "--jwt-algorithm", "RS256", "--jwt-jwks-url", "https://id.example.com"],
+            ["identity provider"],
+        ),
+    ],
+)
+def test_a_token_that_cannot_be_made_is_told_in_a_line(
+    tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    assert_told(run("token", *arguments, cwd=tmp_path), *words)
+
+
+def test_a_duration_that_is_none_is_refused(tmp_path: Path) -> None:
+    result = run("token", "doctor@example.com", "--expires-in", "soon", cwd=tmp_path)
+    assert result.exit_code == 2
+    assert "not a duration" in result.stderr
+
+
+def test_identities_shows_the_people_in_a_table_and_as_json(tmp_path: Path) -> None:
+    table = run("identities", cwd=tmp_path).stdout
+    assert re.search(r"105\s+inactive\.doctor@example\.com\s+Inactive Doctor\s+no\s+3\s+-", table)
+    people = json.loads(run("identities", "--json", cwd=tmp_path).stdout)
+    assert people[6] == {
+        "user": 107,
+        "email": "dual.user@example.com",
+        "full_name": "Dual User",
+        "active": True,
+        "doctor": 4,
+        "patient": 4,
+    }
+
+
+def test_the_contract_config_holds_every_identity_with_a_token_that_does_what_it_says(
+    serve: Callable[..., Process], tmp_path: Path
+) -> None:
+    process = serve()
+    base_url = f"{process.url}/api/v1/video"
+    printed = run("identities", "--contract-config", base_url + "/", cwd=tmp_path).stdout
+    config = tomllib.loads(printed)
+    assert config["base_url"] == base_url
+    assert set(config["agora"]) == {"app_id", "app_certificate"}
+    identities = config["identities"]
+    ids = {
+        name: {key: value for key, value in entry.items() if key != "token"}
+        for name, entry in identities.items()
+    }
+    assert ids == {
+        "doctor": {"id": 1},
+        "patient": {"id": 1},
+        "other_doctor": {"id": 2},
+        "other_patient": {"id": 2},
+        "outsider": {},
+        "inactive_doctor": {"id": 3},
+        "inactive_patient": {"id": 3},
+        "dual_user": {"doctor": 4, "patient": 4},
+        "expired": {},
+    }
+    statuses = {
+        name: httpx.get(
+            f"{base_url}/video-calls/", headers={"Authorization": f"Bearer {entry['token']}"}
+        ).status_code
+        for name, entry in identities.items()
+    }
+    refused = {"inactive_doctor", "inactive_patient", "expired"}
+    assert statuses == {name: 401 if name in refused else 200 for name in identities}
+
+
+def test_a_refusal_of_the_real_process_is_one_line_and_status_2(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "video_calls_server", "serve", "--database", "/nowhere/calls.db"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("video-calls-server: cannot open the database /nowhere/calls.db")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_version_and_help(tmp_path: Path) -> None:
+    assert re.search(r"\d+\.\d+\.\d+", run("--version", cwd=tmp_path).stdout)
+    assert "identities" in run("--help", cwd=tmp_path).stdout

@@ -1,0 +1,317 @@
+"""Section 2 of the document: scheduling a call."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from conftest import CALLS, Api
+
+NOW = datetime(2024, 1, 5, 8, 0, tzinfo=UTC)
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    return {"doctor": 1, "patient": 1, "scheduled_time": "2024-01-05T10:00:00Z"} | changes
+
+
+@pytest.mark.rule(
+    "create.schedules", "model.scheduled-time", "model.created-at", "model.details", "model.utc"
+)
+def test_a_valid_request_schedules_the_call(api: Api) -> None:
+    created = api.post("doctor", CALLS, json=body())
+    assert created.status_code == 201
+    assert created.headers["location"] == f"{CALLS}1/"
+    call = created.json()
+    assert call.pop("channel_name").startswith("call_1704441600_")
+    assert call == {
+        "id": 1,
+        "doctor": 1,
+        "patient": 1,
+        "doctor_details": {
+            "id": 1,
+            "user": {"email": "doctor@example.com", "full_name": "Dr. John Doe"},
+            "specialization": "General practice",
+        },
+        "patient_details": {"id": 1, "user": {"email": "patient@example.com", "full_name": "Jane Smith"}},
+        "status": "scheduled",
+        "scheduled_time": "2024-01-05T10:00:00Z",
+        "started_at": None,
+        "ended_at": None,
+        "created_at": "2024-01-05T08:00:00Z",
+        "updated_at": "2024-01-05T08:00:00Z",
+    }
+
+
+@pytest.mark.parametrize("user", ["doctor", "patient"])
+def test_the_doctor_and_the_patient_may_each_schedule(api: Api, user: str) -> None:
+    assert api.create(user).status_code == 201
+
+
+@pytest.mark.rule("create.participants-only")
+@pytest.mark.parametrize("user", ["outsider", "other_doctor", "other_patient", "dual_user"])
+def test_nobody_else_may_schedule(api: Api, user: str) -> None:
+    refused = api.create(user)
+    assert (refused.status_code, refused.json()["code"]) == (403, "create.participants-only")
+    assert api.get("doctor").json()["count"] == 0
+
+
+def test_whoever_may_not_schedule_is_told_so_before_what_else_is_wrong(api: Api) -> None:
+    assert api.post("outsider", CALLS, json=body(scheduled_time="yesterday")).status_code == 403
+    assert api.post("outsider", CALLS, json=body(doctor=77)).status_code == 403
+    assert api.create("outsider", minutes=-5).status_code == 403
+
+
+@pytest.mark.rule("create.future")
+@pytest.mark.parametrize("minutes", [-60, -0.001, 0])
+def test_a_time_that_is_not_in_the_future_is_refused(api: Api, minutes: float) -> None:
+    refused = api.create(minutes=minutes)
+    assert refused.status_code == 400
+    assert refused.json() == {
+        "error": "Scheduled time must be in the future",
+        "code": "create.future",
+        "fields": {"scheduled_time": ["Scheduled time must be in the future"]},
+    }
+
+
+def test_the_next_instant_is_in_the_future(api: Api) -> None:
+    assert api.create(minutes=0.001).status_code == 201
+
+
+@pytest.mark.rule("create.different-users")
+def test_nobody_is_their_own_patient(api: Api) -> None:
+    refused = api.create("dual_user", doctor=4, patient=4)
+    assert refused.status_code == 400
+    assert refused.json() == {
+        "error": "Doctor and patient cannot be the same user",
+        "code": "create.different-users",
+    }
+
+
+def test_equal_ids_of_a_doctor_and_a_patient_mean_nothing(api: Api) -> None:
+    assert api.create(doctor=1, patient=1).status_code == 201
+    assert api.create("dual_user", doctor=4, patient=2).status_code == 201
+    assert api.create("dual_user", doctor=2, patient=4, minutes=200).status_code == 201
+
+
+@pytest.mark.rule(
+    "create.doctor-valid", "create.patient-valid", "create.doctor-active", "create.patient-active"
+)
+@pytest.mark.parametrize(
+    ("user", "doctor", "patient", "field", "rule", "error"),
+    [
+        ("patient", 77, 1, "doctor", "create.doctor-valid", "Doctor must be a valid user"),
+        ("doctor", 1, 77, "patient", "create.patient-valid", "Patient must be a valid user"),
+        ("patient", 3, 1, "doctor", "create.doctor-active", "Doctor must be an active user"),
+        ("doctor", 1, 3, "patient", "create.patient-active", "Patient must be an active user"),
+    ],
+)
+def test_both_must_be_valid_and_active(  # noqa: PLR0917 (a table of six columns)
+    api: Api, user: str, doctor: int, patient: int, field: str, rule: str, error: str
+) -> None:
+    refused = api.create(user, doctor=doctor, patient=patient)
+    assert refused.status_code == 400
+    assert refused.json() == {"error": error, "code": rule, "fields": {field: [error]}}
+
+
+# -- Overlap ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("create.no-overlap")
+@pytest.mark.parametrize("distance", [-29.99, -15, 0, 15, 29.99])
+@pytest.mark.parametrize(
+    ("user", "doctor", "patient"), [("doctor", 1, 2), ("patient", 2, 1)], ids=["same doctor", "same patient"]
+)
+def test_less_than_30_minutes_from_another_call_is_refused(
+    api: Api, user: str, doctor: int, patient: int, distance: float
+) -> None:
+    assert api.create(minutes=120).status_code == 201
+    refused = api.create(user, doctor=doctor, patient=patient, minutes=120 + distance)
+    assert refused.status_code == 400
+    assert refused.json() == {
+        "error": "There is already a scheduled call within 30 minutes of this time",
+        "code": "create.no-overlap",
+    }
+
+
+@pytest.mark.rule("create.adjacent")
+@pytest.mark.parametrize("distance", [-31, -30, 30, 31])
+def test_30_minutes_apart_is_far_enough(api: Api, distance: float) -> None:
+    assert api.create(minutes=120).status_code == 201
+    assert api.create(minutes=120 + distance).status_code == 201
+
+
+def test_calls_of_others_at_the_same_time_block_nothing(api: Api) -> None:
+    assert api.create(minutes=120).status_code == 201
+    assert api.create("other_doctor", doctor=2, patient=2, minutes=120).status_code == 201
+
+
+def test_an_ongoing_call_takes_up_its_slot(api: Api) -> None:
+    api.call("ongoing")
+    assert api.create(minutes=20).json()["code"] == "create.no-overlap"
+
+
+@pytest.mark.rule("create.frees-slot")
+@pytest.mark.parametrize("status", ["cancelled", "completed"])
+def test_a_cancelled_or_completed_call_frees_its_slot(api: Api, status: str) -> None:
+    api.call(status)
+    assert api.create(minutes=10).status_code == 201
+
+
+# -- The body ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("create.valid-body")
+@pytest.mark.parametrize("field", ["doctor", "patient", "scheduled_time"])
+@pytest.mark.parametrize(
+    "value", [..., None, "", "abc", True, [], {}, 1.5, -1, 0, 2**63, 10**400, "\0", "2024-13-45T99:99:99Z"]
+)
+def test_a_missing_or_malformed_field_is_named(api: Api, field: str, value: Any) -> None:
+    sent = body(**{field: value})
+    if value is ...:
+        del sent[field]
+    refused = api.post("doctor", CALLS, json=sent)
+    assert refused.status_code == 400
+    answer = refused.json()
+    assert answer["code"] == "create.valid-body"
+    assert list(answer["fields"]) == [field]
+    assert answer["error"] == f"{field}: {answer['fields'][field][0]}"
+
+
+def test_every_wrong_field_is_named_at_once(api: Api) -> None:
+    refused = api.post("doctor", CALLS, json={"doctor": "one"})
+    assert set(refused.json()["fields"]) == {"doctor", "patient", "scheduled_time"}
+
+
+@pytest.mark.rule("create.aware-time")
+@pytest.mark.parametrize("time", ["2024-01-05T10:00:00", "2024-01-05T10:00:00.123456"])
+def test_a_time_without_offset_is_refused(api: Api, time: str) -> None:
+    refused = api.post("doctor", CALLS, json=body(scheduled_time=time))
+    assert (refused.status_code, refused.json()["code"]) == (400, "create.aware-time")
+    assert "offset" in refused.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "2024-02-30T10:00:00Z",
+        "2024-01-05",
+        "10:00:00Z",
+        "20240105T100000Z",
+        "1704448800",
+        1704448800,
+    ],
+)
+def test_an_absurd_time_is_refused(api: Api, time: Any) -> None:
+    assert api.post("doctor", CALLS, json=body(scheduled_time=time)).status_code == 400
+
+
+def test_the_last_year_can_be_scheduled(api: Api) -> None:
+    created = api.post("doctor", CALLS, json=body(scheduled_time="9999-12-31T23:59:59.999999Z"))
+    assert created.status_code == 201
+    assert api.get("doctor").json()["results"][0]["scheduled_time"] == "9999-12-31T23:59:59.999999Z"
+
+
+@pytest.mark.rule("create.time-offset")
+@pytest.mark.parametrize(
+    "time", ["2024-01-05T12:00:00+02:00", "2024-01-05T04:30:00-05:30", "2024-01-05t10:00:00z"]
+)
+def test_a_time_with_any_offset_is_the_instant_it_names(api: Api, time: str) -> None:
+    created = api.post("doctor", CALLS, json=body(scheduled_time=time))
+    assert created.json()["scheduled_time"] == "2024-01-05T10:00:00Z"
+
+
+@pytest.mark.rule("create.read-only-fields")
+def test_read_only_and_unknown_fields_are_ignored(api: Api) -> None:
+    forged = {
+        "id": 999,
+        "channel_name": "mine",
+        "status": "completed",
+        "started_at": "2020-01-01T00:00:00Z",
+        "ended_at": "2020-01-01T00:00:00Z",
+        "created_at": "2020-01-01T00:00:00Z",
+        "updated_at": "2020-01-01T00:00:00Z",
+        "doctor_details": {"id": 2},
+        "unknown": [1, 2, 3],
+    }
+    created = api.post("doctor", CALLS, json=body(**forged))
+    assert created.status_code == 201
+    call = created.json()
+    assert {name: call.get(name) for name in forged if name != "doctor_details"} == {
+        "id": 1,
+        "channel_name": call["channel_name"],
+        "status": "scheduled",
+        "started_at": None,
+        "ended_at": None,
+        "created_at": "2024-01-05T08:00:00Z",
+        "updated_at": "2024-01-05T08:00:00Z",
+        "unknown": None,
+    }
+    assert call["channel_name"] != "mine"
+    assert call["doctor_details"]["id"] == 1
+
+
+@pytest.mark.rule("create.unique-channel", "create.random-channel")
+def test_channel_names_are_unique_and_share_nothing_but_the_time(api: Api) -> None:
+    names = [api.create(minutes=60 + 30 * index).json()["channel_name"] for index in range(100)]
+    digits = [name.removeprefix("call_1704441600_") for name in names]
+    assert len(set(digits)) == 100
+    assert all(len(tail) == 16 and tail.isdigit() for tail in digits)
+    for position in range(16):
+        assert len({tail[position] for tail in digits}) == 10
+
+
+# -- Idempotency keys -------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("create.idempotency-key")
+def test_the_same_key_and_body_answers_as_the_first_time(api: Api) -> None:
+    first = api.create(headers={"Idempotency-Key": "k-1"}, minutes=10)
+    call_id = first.json()["id"]
+    api.act("doctor", call_id, "join")
+    again = api.create(headers={"Idempotency-Key": "k-1"}, minutes=10)
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert api.get("doctor").json()["count"] == 1
+
+
+def test_the_same_key_with_another_body_is_refused(api: Api) -> None:
+    api.create(headers={"Idempotency-Key": "k-1"})
+    refused = api.create(headers={"Idempotency-Key": "k-1"}, minutes=240)
+    assert (refused.status_code, refused.json()["code"]) == (422, "create.idempotency-key")
+    assert api.get("doctor").json()["count"] == 1
+
+
+def test_a_key_is_its_users_own(api: Api) -> None:
+    api.create("doctor", headers={"Idempotency-Key": "k-1"})
+    other = api.create("patient", headers={"Idempotency-Key": "k-1"}, minutes=240)
+    assert other.status_code == 201
+    assert other.json()["id"] == 2
+
+
+def test_a_refused_request_does_not_use_up_its_key(api: Api) -> None:
+    blocking = api.call()
+    assert api.create(headers={"Idempotency-Key": "k-1"}, minutes=10).status_code == 400
+    api.act("doctor", blocking["id"], "cancel")
+    assert api.create(headers={"Idempotency-Key": "k-1"}, minutes=10).status_code == 201
+
+
+def test_a_key_is_forgotten_after_a_day(api: Api) -> None:
+    api.create(headers={"Idempotency-Key": "k-1"})
+    api.clock.advance(hours=24)
+    assert api.create(headers={"Idempotency-Key": "k-1"}).json()["id"] == 2
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "é", "k" * 256])
+def test_a_key_that_is_none_is_refused(api: Api, key: str) -> None:
+    refused = api.create(headers={"Idempotency-Key": key.encode("latin-1")})  # type: ignore[dict-item]
+    assert refused.status_code == 400
+    assert "Idempotency-Key" in refused.json()["error"]
+
+
+def test_the_call_lasts_as_it_was_scheduled(api: Api) -> None:
+    created = api.create().json()
+    api.clock.advance(minutes=1)
+    assert api.get("patient", f"{CALLS}{created['id']}/").json() == created
+    assert datetime.fromisoformat(created["scheduled_time"]) == NOW + timedelta(minutes=60)

@@ -1,0 +1,323 @@
+"""What HTTP itself asks: error bodies on every path, request ids, CORS, rate limit, the pages."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from conftest import CALLS, USERS, Api
+from litestar.testing import TestClient
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from video_calls_server import Settings, create_app
+from video_calls_server.api.tokens import make_token
+from video_calls_spec import openapi_path
+
+VALID = b'{"doctor": 1, "patient": 1, "scheduled_time": "2024-01-05T10:00:00Z"}'
+JSON = {"Content-Type": "application/json"}
+
+
+def assert_error(answer: httpx.Response, status: int, code: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert (answer.json()["code"], bool(answer.json()["error"])) == (code, True)
+    assert answer.headers["x-request-id"]
+
+
+# -- Bodies -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("errors.malformed-json", "errors.body", "errors.no-server-error")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"1",
+        b'"text"',
+        b"{'doctor': 1}",
+        b"\xff\xfe\x00",
+        VALID.replace(b'"patient"', b'"\xe9"'),
+        VALID + b"x",
+        VALID.replace(b"1", b"NaN"),
+        b"[" * 60_000,
+        b'{"a":' * 10_000,
+        b"\0",
+        "﻿".encode() + VALID,
+        VALID.decode().encode("utf-16"),
+    ],
+)
+def test_a_body_that_is_no_json_object_is_refused(api: Api, content: bytes) -> None:
+    assert_error(api.post("doctor", CALLS, content=content, headers=JSON), 400, "errors.malformed-json")
+
+
+def test_a_field_of_nested_garbage_is_refused(api: Api) -> None:
+    for content in (b'{"doctor": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", VALID.replace(b"1", b"1" * 5_000)):
+        assert api.post("doctor", CALLS, content=content, headers=JSON).status_code == 400
+
+
+@pytest.mark.rule("errors.media-type")
+@pytest.mark.parametrize(
+    "content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"]
+)
+def test_another_media_type_is_refused(api: Api, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    answer = api.post("doctor", CALLS, content=VALID, headers=headers)
+    assert_error(answer, 415, "errors.media-type")
+    assert answer.headers["accept"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json ;x=y"]
+)
+def test_json_may_be_declared_with_parameters(api: Api, content_type: str) -> None:
+    answer = api.post("doctor", CALLS, content=VALID, headers={"Content-Type": content_type})
+    assert answer.status_code == 201
+
+
+@pytest.mark.rule("errors.body-size")
+def test_a_body_over_64_kib_is_refused_whether_its_length_is_declared_or_not(api: Api) -> None:
+    padded = VALID[:-1] + b', "x": "' + b"x" * (65536 - len(VALID) - 9) + b'"}'
+    assert len(padded) == 65536
+    assert api.post("doctor", CALLS, content=padded, headers=JSON).status_code == 201
+    assert_error(api.post("doctor", CALLS, content=padded + b" ", headers=JSON), 413, "errors.body-size")
+    chunks = iter([padded, b" "])
+    assert_error(api.post("doctor", CALLS, content=chunks, headers=JSON), 413, "errors.body-size")
+
+
+@pytest.mark.parametrize("action", ["join", "end", "cancel"])
+def test_actions_take_no_body_and_mind_none(api: Api, action: str) -> None:
+    call = api.call("ongoing" if action == "end" else "scheduled")
+    answer = api.post("doctor", f"{CALLS}{call['id']}/{action}/", content=b"{not json", headers=JSON)
+    assert answer.status_code == 200
+
+
+# -- Paths and methods ------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("errors.unknown-path")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/video/",
+        "/api/v1/video/calls/",
+        "/api/",
+        "/nothing",
+        f"{CALLS}1/leave/",
+        f"{CALLS}1/join/x/",
+        "/%00",
+        "/%ff",
+    ],
+)
+def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
+    assert_error(api.get("doctor", path), 404, "errors.unknown-path")
+
+
+@pytest.mark.rule("errors.trailing-slash")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", CALLS[:-1]),
+        ("POST", CALLS[:-1]),
+        ("GET", f"{CALLS}1"),
+        ("POST", f"{CALLS}1/cancel"),
+        ("POST", f"{CALLS}1/cancel%2F"),
+        ("POST", f"{CALLS}1//cancel/"),
+        ("POST", f"{CALLS}/1/cancel/"),
+    ],
+)
+def test_another_spelling_of_a_path_never_acts(api: Api, method: str, path: str) -> None:
+    call = api.call()
+    answer = api.client.request(method, path, headers=api.headers("doctor") | JSON, content=VALID)
+    assert_error(answer, 404, "errors.trailing-slash")
+    assert "slash" in answer.json()["error"]
+    assert api.get("doctor").json()["results"] == [call]
+
+
+@pytest.mark.rule("errors.method-not-allowed", "errors.allow-header")
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (CALLS, {"GET", "POST"}),
+        (f"{CALLS}1/", {"GET"}),
+        (f"{CALLS}1/join/", {"POST"}),
+        (f"{CALLS}1/end/", {"POST"}),
+        (f"{CALLS}1/cancel/", {"POST"}),
+    ],
+)
+def test_another_method_is_refused_and_changes_nothing(api: Api, path: str, allowed: set[str]) -> None:
+    call = api.call()
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "TRACE", "PROPFIND"} - allowed:
+        answer = api.client.request(method, path, headers=api.headers("doctor") | JSON, content=VALID)
+        assert answer.status_code == 405, method
+        assert set(answer.headers["allow"].split(", ")) == allowed | {"OPTIONS"}
+        if method != "HEAD":
+            assert_error(answer, 405, "errors.method-not-allowed")
+    assert api.get("doctor").json()["results"] == [call]
+
+
+# -- Tracing ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("tracing.request-id")
+def test_the_request_id_is_echoed_or_made(api: Api) -> None:
+    echoed = api.client.get("/nothing", headers={"X-Request-ID": "trace-1.2:3_4"})
+    assert echoed.headers["x-request-id"] == "trace-1.2:3_4"
+    made = {api.client.get("/nothing").headers["x-request-id"] for _ in range(3)}
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize("hostile", ["", "a b", "x" * 129, 'a"b', "é"])
+def test_a_hostile_request_id_is_replaced(api: Api, hostile: str) -> None:
+    answer = api.client.get("/nothing", headers={"X-Request-ID": hostile.encode("latin-1")})  # type: ignore[dict-item]
+    assert len(answer.headers["x-request-id"]) == 32
+
+
+def test_the_log_names_the_request_its_user_and_the_rule_that_refused(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "video_calls_server.requests")
+    api.client.post(f"{CALLS}7/join/?a=%0Ab", headers=api.headers("doctor") | {"X-Request-ID": "trace-1"})
+    line = caplog.messages[-1]
+    assert line.startswith(f"POST {CALLS}7/join/")
+    assert " 404 " in line
+    assert line.endswith("user=101 rule=join.not-found request_id=trace-1")
+    assert "\n" not in line
+
+
+def test_no_token_reaches_the_log(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    headers = api.headers("doctor")
+    call = api.call()
+    agora_token = api.client.post(f"{CALLS}{call['id']}/join/", headers=headers).json()["token"]
+    assert caplog.messages
+    assert headers["Authorization"].split()[1] not in caplog.text
+    assert agora_token not in caplog.text
+
+
+@pytest.mark.rule("privacy.errors")
+def test_a_failure_of_the_server_says_nothing_of_its_inside(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        async def page(self, *_: Any, **__: Any) -> None:
+            raise LookupError("secret detail")
+
+    service = api.client.app.state.service
+    service.page = Broken().page
+    answer = api.get("doctor")
+    assert (answer.status_code, answer.json()) == (
+        500,
+        {"error": "Internal server error", "code": "internal_error"},
+    )
+    assert answer.headers["x-request-id"]
+    assert "secret detail" in caplog.text
+
+
+# -- CORS -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:5173", "https://[::1]:8443"])
+def test_local_frontends_may_call_the_api(api: Api, origin: str) -> None:
+    preflight = api.client.options(
+        CALLS,
+        headers={
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type,idempotency-key",
+        },
+    )
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-origin"] == origin
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+    for path in (CALLS, "/nothing", CALLS[:-1]):
+        refused = api.client.get(path, headers={"Origin": origin})
+        assert refused.headers["access-control-allow-origin"] == origin, path
+        assert "x-request-id" in refused.headers["access-control-expose-headers"].lower()
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "http://localhost.evil.example", "http://localhost:3000.evil.example", "null"],
+)
+def test_other_origins_may_not(api: Api, origin: str) -> None:
+    assert "access-control-allow-origin" not in api.client.get("/healthz", headers={"Origin": origin}).headers
+
+
+def test_an_origin_can_be_configured(make_api: Callable[..., Api]) -> None:
+    api = make_api(cors_origin=("https://app.example.com",))
+    answer = api.client.get("/healthz", headers={"Origin": "https://app.example.com"})
+    assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+
+
+# -- Rate limit -------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("limits.rate")
+def test_a_user_over_the_rate_is_told_when_to_come_back(
+    make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = make_api(rate_limit="3/minute")
+    doctor, patient = api.headers("doctor"), api.headers("patient")
+    monkeypatch.setattr("video_calls_server.service.time.time", lambda: 1704441615.5)
+    statuses = [api.client.get(CALLS, headers=doctor).status_code for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    refused = api.client.get(f"{CALLS}1/", headers=doctor)
+    assert_error(refused, 429, "limits.rate")
+    assert refused.headers["retry-after"] == "45"
+    assert api.client.get(CALLS, headers=patient).status_code == 200
+    monkeypatch.setattr("video_calls_server.service.time.time", lambda: 1704441660.0)
+    assert api.client.get(CALLS, headers=doctor).status_code == 200
+
+
+def test_no_rate_is_the_default(api: Api) -> None:
+    headers = api.headers("doctor")
+    assert {api.client.get(CALLS, headers=headers).status_code for _ in range(150)} == {200}
+
+
+# -- Pages ------------------------------------------------------------------------------------------
+
+
+def test_the_contract_is_the_very_file(api: Api) -> None:
+    assert api.client.get("/openapi.yaml").content == openapi_path().read_bytes()
+
+
+def test_health_needs_no_token(api: Api) -> None:
+    assert api.client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_the_docs_page_asks_this_server_alone(api: Api) -> None:
+    page = api.client.get("/docs/").text
+    assert "://" not in page
+    for asset in ("swagger-ui.css", "swagger-ui-bundle.js"):
+        assert api.client.get(f"/docs/assets/{asset}").status_code == 200
+    assert api.client.get("/", follow_redirects=True).text == page
+
+
+def test_a_frontend_of_ones_own_is_served(make_api: Callable[..., Api], tmp_path: Any) -> None:
+    (tmp_path / "index.html").write_text("<p>mine</p>")
+    api = make_api(static=tmp_path)
+    assert api.client.get("/app/").text == "<p>mine</p>"
+    assert api.client.get("/app/../settings.py").status_code == 404
+    assert api.client.get("/app/%2e%2e/%2e%2e/etc/passwd").status_code == 404
+
+
+# -- Mounted ----------------------------------------------------------------------------------------
+
+
+def test_the_application_works_mounted_in_another() -> None:
+    settings = Settings(database=":memory:")
+    outer = Starlette(routes=[Mount("/backend", create_app(settings))])
+    headers = {"Authorization": f"Bearer {make_token(settings, USERS['doctor'], expires_in=60)}"}
+    with TestClient(outer) as client:  # type: ignore[arg-type]  # any ASGI application
+        for year in (2998, 2999):
+            body = {"doctor": 1, "patient": 1, "scheduled_time": f"{year}-01-01T00:00:00Z"}
+            created = client.post(f"/backend{CALLS}", json=body, headers=headers)
+            assert created.status_code == 201
+        assert created.headers["location"] == f"/backend{CALLS}2/"
+        page = client.get(f"/backend{CALLS}?page_size=1", headers=headers).json()
+        assert page["next"] == f"http://testserver.local/backend{CALLS}?page_size=1&page=2"
+        assert client.get(page["next"], headers=headers).json()["results"][0]["id"] == 1

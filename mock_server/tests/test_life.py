@@ -1,0 +1,243 @@
+"""Sections 3 to 6 of the document: reading, joining, ending and cancelling a call."""
+
+import base64
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from conftest import CALLS, USERS, Api
+from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
+
+ERRORS = {
+    "join.not-cancelled": "This call has been cancelled",
+    "join.not-completed": "This call has already been completed",
+    "end.ongoing-only": "Only an ongoing call can be ended",
+    "cancel.scheduled-only": "Only a scheduled call can be cancelled",
+}
+
+
+def read(api: Api, call: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = api.get("doctor", f"{CALLS}{call['id']}/").json()
+    return found
+
+
+# -- Who, and which call ----------------------------------------------------------------------------
+
+
+@pytest.mark.rule("get.returns-call", "model.schema", "model.status-values")
+@pytest.mark.parametrize("user", ["doctor", "patient"])
+def test_either_participant_reads_the_call(api: Api, user: str) -> None:
+    created = api.create().json()
+    assert api.get(user, f"{CALLS}{created['id']}/").json() == created
+
+
+@pytest.mark.rule("get.not-found", "join.not-found", "end.not-found", "cancel.not-found")
+@pytest.mark.parametrize("action", ["get", "join", "end", "cancel"])
+@pytest.mark.parametrize(
+    "call_id",
+    [
+        "2",
+        "0",
+        "-1",
+        "9223372036854775807",
+        "9223372036854775808",
+        "9" * 400,
+        "abc",
+        "1.0",
+        "1_0",
+        "+1",
+        "%00",
+        "%D9%A1",
+    ],
+)
+def test_a_call_that_does_not_exist_is_not_found(api: Api, action: str, call_id: str) -> None:
+    api.call()
+    path = f"{CALLS}{call_id}/" if action == "get" else f"{CALLS}{call_id}/{action}/"
+    refused = api.get("doctor", path) if action == "get" else api.post("doctor", path)
+    assert refused.status_code == 404
+    assert refused.json() == {"error": "Video call not found", "code": f"{action}.not-found"}
+
+
+@pytest.mark.rule(
+    "get.participants-only", "join.participants-only", "end.participants-only", "cancel.participants-only"
+)
+@pytest.mark.parametrize("user", ["outsider", "other_doctor", "other_patient", "dual_user"])
+@pytest.mark.parametrize("status", ["scheduled", "ongoing", "completed", "cancelled"])
+def test_nobody_else_reads_or_changes_a_call(api: Api, user: str, status: str) -> None:
+    call = api.call(status)
+    path = f"{CALLS}{call['id']}/"
+    for action in ("get", "join", "end", "cancel"):
+        refused = api.get(user, path) if action == "get" else api.post(user, f"{path}{action}/")
+        assert refused.status_code == 403
+        assert refused.json() == {
+            "error": "You are not authorized to access this call",
+            "code": f"{action}.participants-only",
+        }
+    assert read(api, call) == call
+
+
+# -- The state machine ------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("join.not-cancelled", "join.not-completed", "end.ongoing-only", "cancel.scheduled-only")
+@pytest.mark.rule("model.updated-at", "model.started-at", "model.ended-at", "model.channel-constant")
+@pytest.mark.parametrize("user", ["doctor", "patient"])
+@pytest.mark.parametrize(
+    ("status", "action", "outcome"),
+    [
+        ("scheduled", "join", "ongoing"),
+        ("scheduled", "end", "end.ongoing-only"),
+        ("scheduled", "cancel", "cancelled"),
+        ("ongoing", "join", "ongoing"),
+        ("ongoing", "end", "completed"),
+        ("ongoing", "cancel", "cancel.scheduled-only"),
+        ("completed", "join", "join.not-completed"),
+        ("completed", "end", "end.ongoing-only"),
+        ("completed", "cancel", "cancel.scheduled-only"),
+        ("cancelled", "join", "join.not-cancelled"),
+        ("cancelled", "end", "end.ongoing-only"),
+        ("cancelled", "cancel", "cancel.scheduled-only"),
+    ],
+)
+def test_each_action_in_each_status(api: Api, user: str, status: str, action: str, outcome: str) -> None:
+    before = api.call(status)
+    api.clock.advance(minutes=5)
+    now = "2024-01-05T08:05:00Z"
+    answer = api.act(user, before["id"], action)
+    after = read(api, before)
+    if outcome in ERRORS:
+        assert answer.status_code == 400
+        assert answer.json() == {"error": ERRORS[outcome], "code": outcome}
+        assert after == before
+        return
+    assert answer.status_code == 200
+    changes: dict[str, Any] = {
+        "ongoing": {"status": "ongoing", "started_at": now, "updated_at": now},
+        "completed": {"status": "completed", "ended_at": now, "updated_at": now},
+        "cancelled": {"status": "cancelled", "updated_at": now},
+    }[outcome]
+    assert after == before | (changes if outcome != status else {})
+    if action != "join":
+        assert answer.json() == after
+
+
+@pytest.mark.rule("end.completes")
+def test_an_ended_call_keeps_when_it_started(api: Api) -> None:
+    call = api.call("ongoing")
+    api.clock.advance(minutes=30)
+    ended = api.act("patient", call["id"], "end").json()
+    assert (ended["started_at"], ended["ended_at"]) == ("2024-01-05T08:00:00Z", "2024-01-05T08:30:00Z")
+
+
+@pytest.mark.rule("cancel.cancels")
+def test_a_cancelled_call_never_started_and_never_ended(api: Api) -> None:
+    cancelled = api.act("patient", api.call()["id"], "cancel").json()
+    assert (cancelled["started_at"], cancelled["ended_at"]) == (None, None)
+
+
+# -- Joining ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("join.window")
+@pytest.mark.parametrize("minutes", [15.001, 16, 60, 100000])
+def test_more_than_15_minutes_early_is_too_early(api: Api, minutes: float) -> None:
+    call = api.create(minutes=minutes).json()
+    refused = api.act("doctor", call["id"], "join")
+    assert refused.status_code == 400
+    assert refused.json() == {"error": "This call is not scheduled to start yet", "code": "join.window"}
+    assert read(api, call) == call
+
+
+@pytest.mark.parametrize("minutes", [15, 14, 1])
+def test_the_window_opens_15_minutes_before(api: Api, minutes: float) -> None:
+    call = api.create(minutes=minutes).json()
+    assert api.act("doctor", call["id"], "join").status_code == 200
+
+
+@pytest.mark.parametrize("hours", [1, 24, 24 * 365])
+def test_the_window_does_not_close(api: Api, hours: int) -> None:
+    call = api.call()
+    api.clock.advance(hours=hours)
+    assert api.act("doctor", call["id"], "join").status_code == 200
+    api.clock.advance(hours=hours)
+    assert api.act("patient", call["id"], "join").status_code == 200
+
+
+def test_a_final_status_is_told_before_the_window(api: Api) -> None:
+    call = api.create(minutes=60).json()
+    api.act("doctor", call["id"], "cancel")
+    assert api.act("doctor", call["id"], "join").json()["code"] == "join.not-cancelled"
+
+
+@pytest.mark.rule("join.credentials", "join.app-id", "join.expiration-time", "join.token-lifetime")
+def test_join_gives_credentials_for_an_hour_of_real_time(api: Api) -> None:
+    call = api.call()
+    before = int(time.time())
+    answer = api.act("doctor", call["id"], "join")
+    after = int(time.time())
+    assert answer.headers["cache-control"] == "no-store"
+    credentials = answer.json()
+    assert credentials.pop("token").startswith("006" + DEVELOPMENT_PROJECT.app_id)
+    expires = datetime.fromisoformat(credentials.pop("expiration_time"))
+    assert before + 3600 <= expires.timestamp() <= after + 3600
+    assert credentials == {
+        "channel_name": call["channel_name"],
+        "uid": USERS["doctor"],
+        "app_id": DEVELOPMENT_PROJECT.app_id,
+    }
+
+
+@pytest.mark.rule("join.starts-call", "join.started-once", "join.again")
+def test_the_first_join_starts_the_call_and_later_ones_change_nothing(api: Api) -> None:
+    call = api.call()
+    api.clock.advance(minutes=1)
+    api.act("patient", call["id"], "join")
+    started = read(api, call)
+    assert (started["status"], started["started_at"]) == ("ongoing", "2024-01-05T08:01:00Z")
+    for user in ("doctor", "patient", "doctor"):
+        api.clock.advance(minutes=1)
+        assert api.act(user, call["id"], "join").status_code == 200
+    assert read(api, call) == started
+
+
+@pytest.mark.rule("join.same-channel", "join.uid-differs", "join.uid-stable")
+def test_both_get_the_same_channel_each_under_a_uid_of_their_own(api: Api) -> None:
+    call = api.call()
+    joins = [api.act(user, call["id"], "join").json() for user in ("doctor", "patient", "doctor", "patient")]
+    assert {join["channel_name"] for join in joins} == {call["channel_name"]}
+    assert [join["uid"] for join in joins] == [101, 102, 101, 102]
+    assert len({join["token"] for join in joins}) == 4
+
+
+@pytest.mark.rule("join.token-channel", "join.token-uid", "join.token-privileges", "join.token-lifetime")
+def test_the_006_token_says_what_the_response_says(api: Api) -> None:
+    credentials = api.act("doctor", api.call()["id"], "join").json()
+    content = base64.b64decode(credentials["token"][35:])
+    crc_channel, crc_uid = struct.unpack_from("<II", content, 34)
+    assert crc_channel == zlib.crc32(credentials["channel_name"].encode())
+    assert crc_uid == zlib.crc32(str(credentials["uid"]).encode())
+    _, lapse, privileges = struct.unpack_from("<IIH", content, 44)
+    expires = int(datetime.fromisoformat(credentials["expiration_time"]).timestamp())
+    granted = dict(struct.unpack_from("<HI", content, 54 + 6 * index) for index in range(privileges))
+    assert lapse == expires
+    assert granted == dict.fromkeys((1, 2, 3, 4), expires)
+
+
+def test_the_007_token_says_what_the_response_says(make_api: Callable[..., Api]) -> None:
+    api = make_api(agora_token_version="007")
+    credentials = api.act("doctor", api.call()["id"], "join").json()
+    assert credentials["token"].startswith("007")
+    content = zlib.decompress(base64.b64decode(credentials["token"][3:]))[34:]
+    assert content[2:34] == credentials["app_id"].encode()
+    issued, lifetime, _, services = struct.unpack_from("<IIIH", content, 34)
+    assert datetime.fromtimestamp(issued + lifetime, UTC) == datetime.fromisoformat(
+        credentials["expiration_time"]
+    )
+    assert (lifetime, services) == (3600, 1)
+    channel = credentials["channel_name"].encode()
+    uid = str(credentials["uid"]).encode()
+    assert content.endswith(struct.pack("<H", len(channel)) + channel + struct.pack("<H", len(uid)) + uid)

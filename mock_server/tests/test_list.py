@@ -1,0 +1,112 @@
+"""Section 1 of the document: listing one's own calls."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import CALLS, Api
+
+
+@pytest.mark.rule("list.own-calls", "list.envelope")
+def test_each_user_lists_their_own_calls_and_no_other(api: Api) -> None:
+    with_patient = api.create("doctor", doctor=1, patient=1, minutes=60).json()
+    with_other = api.create("doctor", doctor=1, patient=2, minutes=120).json()
+    elsewhere = api.create("other_doctor", doctor=2, patient=2, minutes=240).json()
+    as_doctor = api.create("dual_user", doctor=4, patient=1, minutes=360).json()
+    as_patient = api.create("dual_user", doctor=2, patient=4, minutes=480).json()
+    expected = {
+        "doctor": [with_other, with_patient],
+        "patient": [as_doctor, with_patient],
+        "other_doctor": [as_patient, elsewhere],
+        "other_patient": [elsewhere, with_other],
+        "dual_user": [as_patient, as_doctor],
+        "outsider": [],
+    }
+    for user, results in expected.items():
+        page = api.get(user).json()
+        assert page == {"count": len(results), "next": None, "previous": None, "results": results}, user
+
+
+@pytest.mark.rule("list.newest-first")
+def test_the_newest_scheduled_time_comes_first(api: Api) -> None:
+    for minutes in (120, 60, 300, 240):
+        api.create(minutes=minutes)
+    times = [call["scheduled_time"] for call in api.get("patient").json()["results"]]
+    assert times == sorted(times, reverse=True)
+
+
+def pages(api: Api, url: str | None, direction: str) -> list[dict[str, Any]]:
+    found = []
+    while url is not None:
+        page = api.get("doctor", url).json()
+        found.append(page)
+        url = page[direction]
+    return found
+
+
+@pytest.mark.rule("list.pages", "list.page-size")
+def test_following_next_to_the_end_and_previous_back_gives_every_call_once(api: Api) -> None:
+    for index in range(7):
+        api.create(minutes=60 * (index + 1))
+    forth = pages(api, f"{CALLS}?page_size=3", "next")
+    assert [[call["id"] for call in page["results"]] for page in forth] == [[7, 6, 5], [4, 3, 2], [1]]
+    assert {page["count"] for page in forth} == {7}
+    assert forth[0]["previous"] is None
+    back = pages(api, f"{CALLS}?page_size=3&page=3", "previous")
+    assert [page["results"] for page in back] == [page["results"] for page in reversed(forth)]
+
+
+def test_neighbouring_pages_are_absolute_urls_that_keep_the_query(api: Api) -> None:
+    for index in range(3):
+        api.create(minutes=60 * (index + 1))
+    page = api.get("doctor", f"{CALLS}?page_size=1&page=2&lang=de%20CH").json()
+    assert page["next"] == f"http://testserver.local{CALLS}?page_size=1&lang=de+CH&page=3"
+    assert page["previous"] == f"http://testserver.local{CALLS}?page_size=1&lang=de+CH&page=1"
+
+
+def test_a_page_holds_20_calls_unless_asked_otherwise(api: Api) -> None:
+    for index in range(21):
+        api.create(minutes=60 * (index + 1))
+    assert len(api.get("doctor").json()["results"]) == 20
+    assert len(api.get("doctor", f"{CALLS}?page_size=100").json()["results"]) == 21
+    assert len(api.get("doctor", f"{CALLS}?page=2").json()["results"]) == 1
+
+
+@pytest.mark.rule("list.page-out-of-range")
+@pytest.mark.parametrize(
+    "page", ["0", "2", "-1", "abc", "", "1.5", "9" * 30, "9223372036854775807", "%00", "%D9%A1"]
+)
+def test_a_page_out_of_range_is_not_found(api: Api, page: str) -> None:
+    api.create()
+    refused = api.get("doctor", f"{CALLS}?page={page}")
+    assert refused.status_code == 404
+    assert refused.json() == {"error": "Invalid page.", "code": "list.page-out-of-range"}
+
+
+def test_the_first_page_of_no_calls_is_empty(api: Api) -> None:
+    assert api.get("doctor", f"{CALLS}?page=1").json()["results"] == []
+    assert api.get("doctor", f"{CALLS}?page=2").status_code == 404
+
+
+@pytest.mark.parametrize("size", ["0", "101", "-1", "abc", "", "9" * 30])
+def test_a_page_size_out_of_range_is_refused(api: Api, size: str) -> None:
+    refused = api.get("doctor", f"{CALLS}?page_size={size}")
+    assert refused.status_code == 400
+    assert refused.json() == {
+        "error": "page_size: must be a whole number from 1 to 100",
+        "code": "list.page-size",
+        "fields": {"page_size": ["must be a whole number from 1 to 100"]},
+    }
+
+
+def test_unknown_query_parameters_are_ignored(api: Api) -> None:
+    assert api.get("doctor", f"{CALLS}?status=cancelled&x=%FF&%00=1").status_code == 200
+
+
+@pytest.mark.rule("privacy.details")
+def test_details_hold_nothing_but_what_a_participant_may_know(make_api: Callable[..., Api]) -> None:
+    call = make_api().create().json()
+    assert set(call["doctor_details"]) == {"id", "user", "specialization"}
+    assert set(call["patient_details"]) == {"id", "user"}
+    for details in ("doctor_details", "patient_details"):
+        assert set(call[details]["user"]) == {"email", "full_name"}

@@ -1,0 +1,68 @@
+"""The store, where a request cannot show it: failures, and that a change is kept whole or not at all."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import CALLS, Api
+from sqlalchemy import Connection
+from video_calls_server.seed import load_seed
+from video_calls_server.store import Store
+from video_calls_server.unavailable import UnavailableError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(str(tmp_path / "calls.db"), load_seed())
+    store.open()
+    yield store
+    store.close()
+
+
+def test_work_that_raises_changes_nothing(store: Store) -> None:
+    def work(connection: Connection) -> None:
+        connection.exec_driver_sql("UPDATE users SET full_name = 'changed'")
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        asyncio.run(store.write(work))
+    assert "changed" not in {user.full_name for user, _, _ in store.people().people}
+
+
+def test_a_file_that_another_process_holds_is_unavailable_then_available_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_calls_server.store.database.BUSY_TIMEOUT_MS", 1)
+    store.close()
+    store.open()
+    change = "UPDATE users SET full_name = 'changed' WHERE id = 101"
+    other = sqlite3.connect(tmp_path / "calls.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(UnavailableError):
+        asyncio.run(store.write(lambda connection: connection.exec_driver_sql(change)))
+    other.execute("ROLLBACK")
+    other.close()
+    asyncio.run(store.write(lambda connection: connection.exec_driver_sql(change)))
+    assert "changed" in {user.full_name for user, _, _ in store.people().people}
+
+
+def test_an_unavailable_database_is_answered_503_with_retry_after(api: Api) -> None:
+    connection = api.client.app.state.store._connection
+    connection.exec_driver_sql("ALTER TABLE calls RENAME TO away")
+    answer: httpx.Response = api.get("doctor", f"{CALLS}1/")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    connection.exec_driver_sql("ALTER TABLE away RENAME TO calls")
+    assert api.get("doctor", f"{CALLS}1/").status_code == 404
+
+
+def test_an_existing_database_keeps_its_people_whatever_the_seed_says(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("users: [{id: 7, email: a@example.com, full_name: A}]")
+    store.close()
+    again = Store(str(tmp_path / "calls.db"), load_seed(tmp_path / "other.yaml"))
+    again.open()
+    assert len(again.people().people) == 8
+    again.close()

@@ -1,0 +1,63 @@
+"""What the server prints once it listens: where, for whom, and a first request to paste."""
+
+import shlex
+
+from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
+from video_calls_server.api.tokens import make_token
+from video_calls_server.contract_config import TOKEN_LIFETIME
+from video_calls_server.seed import Person
+from video_calls_server.settings import Settings, is_loopback
+from video_calls_server.store import Store
+
+_SHOWN = 8
+
+
+def banner(settings: Settings, url: str, store: Store) -> str:
+    """Where the server is, who is seeded, and a curl line that works when pasted."""
+    people = store.people().people
+    lines = [
+        "",
+        f"  Video Calls API   {url}/api/v1/video/",
+        f"  Docs              {url}/docs/",
+        f"  Contract          {url}/openapi.yaml",
+        *([f"  Your frontend     {url}/app/"] if settings.static else []),
+        f"  Database          {store.name}",
+        "",
+        *(_person(person) for person in people[:_SHOWN]),
+        "",
+        "  All people:  video-calls-server identities",
+        "  A token:     video-calls-server token EMAIL",
+        "",
+        *_first_request(settings, url, people),
+    ]
+    if settings.agora_project is DEVELOPMENT_PROJECT:
+        lines += [
+            "  AGORA_APP_ID and AGORA_APP_CERTIFICATE are not set: Agora tokens are signed with a public",
+            "  development pair, and Agora's servers will not accept them.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _person(person: Person) -> str:
+    user, doctor, patient = person
+    roles = [f"doctor {doctor.id}" if doctor else "", f"patient {patient.id}" if patient else ""]
+    if not user.active:
+        roles.append("inactive")
+    return f"    {user.email:<30} {', '.join(filter(None, roles)) or 'neither'}"
+
+
+def _first_request(settings: Settings, url: str, people: tuple[Person, ...]) -> list[str]:
+    active = [user for user, doctor, patient in people if user.active and (doctor or patient)]
+    if settings.signing_secret is None or not active:
+        return []
+    if is_loopback(settings.host):
+        bearer = make_token(settings, active[0].id, expires_in=TOKEN_LIFETIME)
+    else:  # what a shared server prints lands in logs, and a token does not belong there
+        bearer = f"$(video-calls-server token {shlex.quote(active[0].email)})"
+    return [
+        f"  A first request, as {active[0].email}:",
+        "",
+        f'    curl -H "Authorization: Bearer {bearer}" {url}/api/v1/video/video-calls/',
+        "",
+    ]

@@ -1,0 +1,178 @@
+"""The contract itself, and that everything which stands on it agrees with it."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from openapi_spec_validator import validate
+from video_calls_server import Settings, create_app
+from video_calls_server.api.routes import API_ROOT
+from video_calls_spec import RULES, openapi_path
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTRACT: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
+DOCUMENT = (ROOT / "docs" / "video-calls-api.md").read_text(encoding="utf-8")
+
+OPERATIONS = {
+    operation["operationId"]: (method.upper(), path)
+    for path, item in CONTRACT["paths"].items()
+    for method, operation in item.items()
+    if method != "parameters"
+}
+
+
+def test_it_is_valid_openapi() -> None:
+    validate(CONTRACT)
+
+
+def test_generated_files_match_it() -> None:
+    check = subprocess.run(
+        [sys.executable, ROOT / "spec" / "generate.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert check.returncode == 0, check.stdout + check.stderr
+
+
+def test_the_server_answers_its_operations_and_no_others() -> None:
+    routes = {
+        handler.operation_id: (method, path.removeprefix(API_ROOT).rstrip("/").replace(":str", "") + "/")
+        for route in create_app(Settings(database=":memory:")).routes
+        if (path := route.path).startswith(API_ROOT)
+        for method, (handler, _) in getattr(route, "route_handler_map", {}).items()
+        if method != "OPTIONS"
+    }
+    assert routes == OPERATIONS
+
+
+# -- Examples ---------------------------------------------------------------------------------------
+
+
+def resolved(node: Any) -> Any:
+    while isinstance(node, dict) and "$ref" in node:
+        target: Any = CONTRACT
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        node = target
+    return node
+
+
+def bodies() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, item in CONTRACT["paths"].items():
+        for method, operation in item.items():
+            if method == "parameters":
+                continue
+            if "requestBody" in operation:
+                yield f"{method} {path}", operation["requestBody"]["content"]["application/json"]
+            for status, response in operation["responses"].items():
+                yield f"{method} {path} {status}", resolved(response)["content"]["application/json"]
+
+
+@pytest.mark.parametrize(
+    ("where", "body"), list(bodies()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_body_has_examples_and_they_are_valid(where: str, body: dict[str, Any]) -> None:
+    validator = jsonschema.Draft202012Validator({**body["schema"], "components": CONTRACT["components"]})
+    assert body["examples"], where
+    for example in body["examples"].values():
+        validator.validate(resolved(example)["value"])
+
+
+@pytest.mark.parametrize("name", CONTRACT["components"]["schemas"])
+def test_every_schema_has_a_description_and_a_valid_example(name: str) -> None:
+    schema = CONTRACT["components"]["schemas"][name]
+    assert schema["description"]
+    jsonschema.Draft202012Validator({**schema, "components": CONTRACT["components"]}).validate(
+        schema["example"]
+    )
+    for field, described in schema.get("properties", {}).items():
+        assert resolved(described).get("description"), f"{name}.{field}"
+
+
+def test_error_examples_name_the_rule_with_its_status_and_text() -> None:
+    for where, body in bodies():
+        for example in body["examples"].values():
+            value = resolved(example)["value"]
+            if value.get("code") in RULES:
+                rule = RULES[value["code"]]
+                assert where.endswith(f" {rule.status}"), (where, rule.id)
+
+
+# -- Rules ------------------------------------------------------------------------------------------
+
+
+def section(heading: str) -> str:
+    """The document's text under a heading, down to the next of its rank."""
+    lines = DOCUMENT.splitlines()
+    start = next(i for i, line in enumerate(lines) if re.fullmatch(rf"#+ {re.escape(heading)}", line))
+    rank = lines[start].count("#", 0, lines[start].index(" "))
+    end = next(
+        (i for i in range(start + 1, len(lines)) if re.match(rf"#{{1,{rank}}} ", lines[i])), len(lines)
+    )
+    return "\n".join(lines[start:end])
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.id)
+def test_a_rule_quotes_the_document_word_for_word(rule: Any) -> None:
+    if rule.section == "Extensions":
+        assert rule.level in {"may", "should"}
+    else:
+        assert rule.statement in section(rule.section)
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.id)
+def test_a_rule_is_of_an_operation_that_can_answer_its_status(rule: Any) -> None:
+    assert rule.operation == "*" or rule.operation in OPERATIONS
+    if rule.operation != "*":
+        method, path = OPERATIONS[rule.operation]
+        assert str(rule.status) in CONTRACT["paths"][path][method.lower()]["responses"]
+
+
+def test_the_documents_validation_rules_and_error_texts_are_all_in_the_catalogue() -> None:
+    statements = {rule.statement for rule in RULES.values()}
+    rules_of_document = [
+        line.removeprefix("- ")
+        for block in re.findall(r"\*\*Validation Rules\*\*\n((?:- .*\n)+)", DOCUMENT)
+        for line in block.splitlines()
+    ]
+    assert len(rules_of_document) == 12
+    assert set(rules_of_document) <= statements
+    errors = re.findall(r'"error": "(.*)"', section("Error Responses"))
+    assert len(errors) == 3
+    assert set(errors) <= {rule.error for rule in RULES.values()}
+
+
+def test_every_rule_has_a_server_test() -> None:
+    tested = {
+        argument.value
+        for path in (ROOT / "mock_server" / "tests").glob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "rule"
+        for argument in node.args
+        if isinstance(argument, ast.Constant)
+    }
+    assert tested - set(RULES) == set()
+    assert set(RULES) - tested == set()
+
+
+def test_every_refusing_rule_is_raised_by_the_server_and_none_that_does_not_exist() -> None:
+    slug = re.compile(r"(auth|list|create|get|join|end|cancel|errors|limits)\.[a-z-]+")
+    package = ROOT / "mock_server" / "video_calls_server"
+    named = {
+        node.value
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and slug.fullmatch(node.value)
+    }
+    # The overlap rule refuses under its own slug whether or not there was a race.
+    refusing = {rule.id for rule in RULES.values() if rule.error} - {"create.no-race"}
+    assert refusing - named == set()
+    assert named - set(RULES) == set()
