@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +81,8 @@ def test_it_reads_a_dotenv_file_which_the_environment_overrides(
 
 def joined(process: Process) -> dict[str, Any]:
     with httpx.Client(base_url=process.url, headers=process.headers()) as client:
-        soon = subprocess.run(
-            ["date", "-u", "-d", "+5 minutes", "+%FT%TZ"], capture_output=True, text=True, check=True
-        )
-        body = {"doctor": 1, "patient": 1, "scheduled_time": soon.stdout.strip()}
+        soon = datetime.now(UTC) + timedelta(minutes=5)
+        body = {"doctor": 1, "patient": 1, "scheduled_time": soon.isoformat()}
         call = client.post(CALLS, json=body).raise_for_status().json()
         return client.post(f"{CALLS}{call['id']}/join/").raise_for_status().json()  # type: ignore[no-any-return]
 

@@ -1,0 +1,47 @@
+"""The README's first session, run as written against a fresh server."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str, containing: str) -> str:
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return next(text for text in blocks if containing in text)
+
+
+def test_the_first_session_runs_as_written(serve: Callable[..., Any], tmp_path: Path) -> None:
+    url = serve().url
+    script = (
+        block("bash", "DOCTOR=").replace("http://127.0.0.1:8000", url).replace("curl -sS", "echo; curl -sS")
+    )
+    commands = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{commands}:{os.environ['PATH']}"}
+    printed = subprocess.run(
+        ["bash", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    created, listed, doctor, patient, ended, refused = (
+        json.loads(line) for line in printed.split("\n") if line
+    )
+    assert created["status"] == "scheduled"
+    assert listed["results"] == [created]
+    assert doctor["channel_name"] == patient["channel_name"] == created["channel_name"]
+    assert ended["status"] == "completed"
+    assert json.dumps(refused, separators=(",", ":")) in README
+
+
+def test_the_python_example_runs_as_written() -> None:
+    exec(block("python", "create_app"), {})  # noqa: S102 (our own README)
+
+
+def test_every_path_that_it_names_exists() -> None:
+    root = Path(__file__).resolve().parents[2]
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
+        assert (root / target).exists(), target
