@@ -82,7 +82,7 @@ def bench(session: nox.Session) -> None:
 def package(session: nox.Session) -> None:
     """The wheel in an empty environment, away from the checkout: the SDK alone, then the server."""
     session.install("build")
-    out = session.create_tmp()
+    out = str(Path(session.create_tmp()).resolve())
     session.run("python", "-m", "build", "--outdir", out, ".")
     session.run("python", "-m", "venv", "--clear", f"{out}/venv")
     python = f"{out}/venv/bin/python"

@@ -301,6 +301,9 @@ def test_a_frontend_of_ones_own_is_served(make_api: Callable[..., Api], tmp_path
     (tmp_path / "index.html").write_text("<p>mine</p>")
     api = make_api(static=tmp_path)
     assert api.client.get("/app/").text == "<p>mine</p>"
+    for page in ("/app", "/docs"):  # relative links start from the last slash
+        redirect = api.client.get(page, follow_redirects=False)
+        assert (redirect.status_code, redirect.headers["location"]) == (307, f"{page[1:]}/")
     assert api.client.get("/app/../settings.py").status_code == 404
     assert api.client.get("/app/%2e%2e/%2e%2e/etc/passwd").status_code == 404
 

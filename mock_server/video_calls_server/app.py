@@ -63,5 +63,6 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         openapi_config=None,  # the contract is openapi.yaml, and nothing is derived from the handlers
         logging_config=None,
     )
-    app.asgi_handler = Tracing(app.asgi_handler)
+    behind_cors = app.asgi_handler
+    app.asgi_handler = Tracing(cross_origin=behind_cors, same_origin=getattr(behind_cors, "app", behind_cors))
     return app

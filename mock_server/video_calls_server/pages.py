@@ -5,8 +5,9 @@ Swagger UI comes from the package `swagger-ui-py`, which carries its files; no b
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from litestar import MediaType, Response, get
+from litestar import MediaType, Request, Response, get
 from litestar.datastructures import CacheControlHeader
 from litestar.response import Redirect
 from litestar.router import Router
@@ -14,6 +15,7 @@ from litestar.static_files import create_static_files_router  # pyright: ignore[
 from video_calls_spec import openapi_path
 
 DOCS = "/docs"
+FRONTEND = "/app"
 
 _DOCS_PAGE = """<!doctype html>
 <html lang="en">
@@ -53,7 +55,14 @@ def root() -> Redirect:
     return Redirect(DOCS.lstrip("/") + "/", status_code=307)
 
 
-@get(DOCS, media_type=MediaType.HTML, sync_to_thread=False)
+def final_slash(request: Request[Any, Any, Any]) -> Redirect | None:
+    """Lead from `/docs` to `/docs/`, for a page's relative links start from its last slash."""
+    path = (request.scope.get("raw_path") or b"").partition(b"?")[0].decode("latin-1")
+    name = path.rpartition("/")[2]
+    return Redirect(f"{name}/", status_code=307) if f"/{name}" in {DOCS, FRONTEND} else None
+
+
+@get(DOCS, media_type=MediaType.HTML, sync_to_thread=False, before_request=final_slash)
 def docs() -> str:
     """The API's documentation, to read and to try."""
     return _DOCS_PAGE
@@ -63,7 +72,11 @@ def static_routers(frontend: Path | None) -> list[Router]:
     """The files of Swagger UI and, where one is configured, a frontend of the developer's own."""
     routers = [create_static_files_router(f"{DOCS}/assets", [_swagger_ui()], name="docs-assets")]
     if frontend is not None:
-        routers.append(create_static_files_router("/app", [frontend], html_mode=True, name="frontend"))
+        routers.append(
+            create_static_files_router(
+                FRONTEND, [frontend], html_mode=True, name="frontend", before_request=final_slash
+            )
+        )
     return routers
 
 

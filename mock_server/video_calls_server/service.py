@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -175,7 +175,7 @@ def _first_answer(call: Call, draft: Draft) -> Call:
     """The call as it was when its key was first used, if this request asks for the same."""
     if draft != Draft(call.doctor.id, call.patient.id, call.scheduled_time):
         raise RuleViolation("create.idempotency-key")
-    return replace(call, status="scheduled", started_at=None, ended_at=None, updated_at=call.created_at)
+    return call._replace(status="scheduled", started_at=None, ended_at=None, updated_at=call.created_at)
 
 
 def _channel_name(now: datetime) -> str:

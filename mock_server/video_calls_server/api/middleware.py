@@ -5,13 +5,12 @@ import re
 import secrets
 import time
 
-from litestar.datastructures import Headers
 from litestar.enums import ScopeType
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from video_calls_server.api.errors import refused
 from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
+from video_calls_server.domain.people import Actor
 from video_calls_server.service import CallService
 
 logger = logging.getLogger("video_calls_server.requests")
@@ -20,18 +19,29 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Tracing:
-    """Gives every response an `X-Request-ID` and the log a line. The outermost layer: no path escapes it."""
+    """Gives every response an `X-Request-ID` and the log a line. The outermost layer: no path escapes it.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    `cross_origin` is the application behind its CORS middleware, which only requests that browsers send
+    from elsewhere, with an `Origin`, need to pass; `same_origin` is the one behind it.
+    """
+
+    def __init__(self, *, cross_origin: ASGIApp, same_origin: ASGIApp) -> None:
+        self._cross_origin = cross_origin
+        self._same_origin = same_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request, traced."""
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
+            await self._same_origin(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = _request_id(scope)
+        app, request_id = self._same_origin, b""
+        for name, value in scope["headers"]:
+            if name == b"origin":
+                app = self._cross_origin
+            elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                request_id = value
+        request_id = request_id or secrets.token_hex(16).encode()
         state = scope.setdefault("state", {})
         status = 0
 
@@ -44,7 +54,7 @@ class Tracing:
 
         path = scope.get("raw_path") or scope["path"].encode()
         try:
-            await self._app(scope, receive, send_traced)
+            await app(scope, receive, send_traced)
         finally:
             if logger.isEnabledFor(logging.INFO):
                 user = scope.get("user")
@@ -60,43 +70,37 @@ class Tracing:
                 )
 
 
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return value
-    return secrets.token_hex(16).encode()
+def admit(app: ASGIApp) -> ASGIApp:
+    """Let a request pass to the API that spells its path as the contract does and is an active user's.
 
+    Litestar takes a path without its final slash, or with empty segments, as another spelling of the same.
+    Who is asking is found out before anything else is looked at ("Authentication").
+    """
 
-class ExactPaths(ASGIMiddleware):
-    """Answers 404 to a path that Litestar takes as another spelling of one of the contract's."""
-
-    scopes = (ScopeType.HTTP,)
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Pass on what is spelt as in the contract: with its final slash, and no empty segment."""
-        raw = (scope.get("raw_path") or b"").partition(b"?")[0]  # some test clients leave the query on it
-        if raw and (not raw.endswith(b"/") or b"//" in raw):
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        path = (scope.get("raw_path") or b"").partition(b"?")[0]  # some test clients leave the query on it
+        if path and (not path.endswith(b"/") or b"//" in path):
             raise refused("errors.trailing-slash", {})
-        await next_app(scope, receive, send)
+        scope["user"] = await _authenticate(scope)
+        await app(scope, receive, send)
+
+    return middleware
 
 
-class RequireUser(ASGIMiddleware):
-    """Finds out who is asking before anything else is looked at ("Authentication")."""
+async def _authenticate(scope: Scope) -> Actor:
+    state = scope["litestar_app"].state
+    verifier: TokenVerifier = state.verifier
+    service: CallService = state.service
+    user = await verifier.user_of(_header(scope, b"authorization"))
+    actor = await service.authenticate(user)
+    if actor is None:
+        raise refused("auth.active-user", CHALLENGE)
+    wait = await service.retry_after(actor)
+    if wait is not None:
+        text = f"Too many requests; try again in {wait} second{'' if wait == 1 else 's'}"
+        raise refused("limits.rate", {"Retry-After": str(wait)}, error=text)
+    return actor
 
-    scopes = (ScopeType.HTTP,)
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Put the actor in the scope, or refuse with 401, or 429."""
-        app_state = scope["litestar_app"].state
-        verifier: TokenVerifier = app_state.verifier
-        service: CallService = app_state.service
-        user = await verifier.user_of(Headers.from_scope(scope).get("authorization"))
-        actor = await service.authenticate(user)
-        if actor is None:
-            raise refused("auth.active-user", CHALLENGE)
-        scope["user"] = actor
-        wait = await service.retry_after(actor)
-        if wait is not None:
-            text = f"Too many requests; try again in {wait} second{'' if wait == 1 else 's'}"
-            raise refused("limits.rate", {"Retry-After": str(wait)}, error=text)
-        await next_app(scope, receive, send)
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)

@@ -3,11 +3,11 @@
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-import msgspec
-from litestar import MediaType, Request, Response, Router, get, post
+from litestar import Request, Router, get, post
 
 from video_calls_server._structs import JoinCredentials, VideoCallPage
-from video_calls_server.api.middleware import ExactPaths, RequireUser
+from video_calls_server.api.answer import Answer
+from video_calls_server.api.middleware import admit
 from video_calls_server.api.reading import idempotency_key, json_object, new_call, paging, whole_number
 from video_calls_server.api.representation import video_call
 from video_calls_server.domain.calls import authorize_creation
@@ -24,19 +24,13 @@ def _service(request: ApiRequest) -> CallService:
     return service
 
 
-def _json(
-    body: msgspec.Struct, *, status: int = 200, headers: dict[str, str] | None = None
-) -> Response[bytes]:
-    return Response(msgspec.json.encode(body), status_code=status, media_type=MediaType.JSON, headers=headers)
-
-
 @get("/video-calls/", operation_id="listVideoCalls")
-async def list_video_calls(request: ApiRequest) -> Response[bytes]:
+async def list_video_calls(request: ApiRequest) -> Answer:
     """List video calls."""
     asked = paging(request.query_params)
     page = await _service(request).page(request.user, page=asked.page, size=asked.size)
     more = asked.page * asked.size < page.count
-    return _json(
+    return Answer(
         VideoCallPage(
             count=page.count,
             next=_page_url(request, asked.page + 1) if more else None,
@@ -47,7 +41,7 @@ async def list_video_calls(request: ApiRequest) -> Response[bytes]:
 
 
 @post("/video-calls/", operation_id="createVideoCall")
-async def create_video_call(request: ApiRequest) -> Response[bytes]:
+async def create_video_call(request: ApiRequest) -> Answer:
     """Create a video call."""
     asked = new_call(json_object(await request.body(), request.headers.get("content-type")))
     if asked.doctor is not None and asked.patient is not None:
@@ -55,21 +49,21 @@ async def create_video_call(request: ApiRequest) -> Response[bytes]:
     draft = asked.draft()
     key = idempotency_key(request.headers.get("idempotency-key"))
     created = await _service(request).create(request.user, draft, key=key)
-    headers = {"Location": f"{_root(request)}{API_ROOT}/video-calls/{created.call.id}/"}
+    headers = [(b"location", f"{_root(request)}{API_ROOT}/video-calls/{created.call.id}/".encode())]
     if created.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return _json(video_call(created.call), status=201, headers=headers)
+        headers.append((b"idempotency-replayed", b"true"))
+    return Answer(video_call(created.call), status=201, headers=headers)
 
 
 @get("/video-calls/{id:str}/", operation_id="getVideoCall")
-async def get_video_call(request: ApiRequest) -> Response[bytes]:
+async def get_video_call(request: ApiRequest) -> Answer:
     """Get a video call."""
     call = await _service(request).get(request.user, _call_id(request))
-    return _json(video_call(call))
+    return Answer(video_call(call))
 
 
 @post("/video-calls/{id:str}/join/", operation_id="joinVideoCall")
-async def join_video_call(request: ApiRequest) -> Response[bytes]:
+async def join_video_call(request: ApiRequest) -> Answer:
     """Join a video call."""
     service = _service(request)
     joined = await service.join(request.user, _call_id(request))
@@ -80,21 +74,21 @@ async def join_video_call(request: ApiRequest) -> Response[bytes]:
         expiration_time=joined.minted.expires_at,
         app_id=service.app_id,
     )
-    return _json(credentials, headers={"Cache-Control": "no-store"})
+    return Answer(credentials, headers=[(b"cache-control", b"no-store")])
 
 
 @post("/video-calls/{id:str}/end/", operation_id="endVideoCall")
-async def end_video_call(request: ApiRequest) -> Response[bytes]:
+async def end_video_call(request: ApiRequest) -> Answer:
     """End a video call."""
     call = await _service(request).end(request.user, _call_id(request))
-    return _json(video_call(call))
+    return Answer(video_call(call))
 
 
 @post("/video-calls/{id:str}/cancel/", operation_id="cancelVideoCall")
-async def cancel_video_call(request: ApiRequest) -> Response[bytes]:
+async def cancel_video_call(request: ApiRequest) -> Answer:
     """Cancel a video call."""
     call = await _service(request).cancel(request.user, _call_id(request))
-    return _json(video_call(call))
+    return Answer(video_call(call))
 
 
 def _call_id(request: ApiRequest) -> int | None:
@@ -126,5 +120,5 @@ def api_router() -> Router:
             end_video_call,
             cancel_video_call,
         ],
-        middleware=[ExactPaths(), RequireUser()],
+        middleware=[admit],
     )

@@ -18,9 +18,9 @@ Each rule is named by its slug in `openapi.yaml`, where its status and error tex
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from video_calls_spec import RuleId
 
@@ -83,8 +83,7 @@ NEXT: dict[Action, dict[Status, Status | Refusal]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A video call, as it stands. `present` holds the roles now in its Agora channel."""
 
     id: int
@@ -235,10 +234,10 @@ def join(call: Call, actor: Actor, now: datetime) -> Transition:
         raise RuleViolation("join.window")
     events: list[Event] = []
     if call.status != status:
-        call = replace(call, status=status, started_at=now, updated_at=now)
+        call = call._replace(status=status, started_at=now, updated_at=now)
         events.append(Event("call.started"))
     if role not in call.present:
-        call = replace(call, present=call.present | {role})
+        call = call._replace(present=call.present | {role})
         events.append(_participant("participant.joined", call, role))
     return Transition(call, tuple(events))
 
@@ -252,7 +251,7 @@ def end(call: Call, actor: Actor, now: datetime) -> Transition:
     role_of(actor, call, "end")
     status = _next_status("end", call)
     left = tuple(_participant("participant.left", call, role) for role in sorted(call.present))
-    call = replace(call, status=status, ended_at=now, updated_at=now, present=frozenset())
+    call = call._replace(status=status, ended_at=now, updated_at=now, present=frozenset())
     return Transition(call, (*left, Event("call.ended")))
 
 
@@ -264,7 +263,7 @@ def cancel(call: Call, actor: Actor, now: datetime) -> Transition:
     """
     role_of(actor, call, "cancel")
     status = _next_status("cancel", call)
-    return Transition(replace(call, status=status, updated_at=now), (Event("call.cancelled"),))
+    return Transition(call._replace(status=status, updated_at=now), (Event("call.cancelled"),))
 
 
 def _next_status(action: Action, call: Call) -> Status:

@@ -1,16 +1,15 @@
 """Who takes part: users, the doctors and patients that they are, and the one who is asking.
 
-Three separate id ranges: a doctor's id says nothing about a user's or a patient's.
+Three separate id ranges: a doctor's id says nothing about a user's or a patient's. All are named tuples:
+immutable, and made in a quarter of the time of a frozen dataclass, which a list of calls makes by the dozen.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Role = Literal["doctor", "patient"]
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """A person with an account. `id` is also their Agora uid, 1 to 2^32-1."""
 
     id: int
@@ -19,8 +18,7 @@ class User:
     active: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Doctor:
+class Doctor(NamedTuple):
     """A user in the role of a doctor."""
 
     id: int
@@ -28,16 +26,14 @@ class Doctor:
     specialization: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Patient:
+class Patient(NamedTuple):
     """A user in the role of a patient."""
 
     id: int
     user: User
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """The authenticated user of a request, with the doctor and the patient that they are, if any."""
 
     user_id: int

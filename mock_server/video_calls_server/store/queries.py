@@ -261,8 +261,8 @@ _NEIGHBOURS = Statement(
     select(calls.c.scheduled_time).where(
         or_(_of_doctor, _of_patient),
         or_(*(calls.c.status == status for status in sorted(OPEN))),
-        calls.c.scheduled_time > bindparam("after"),
-        calls.c.scheduled_time < bindparam("before"),
+        calls.c.scheduled_time >= bindparam("earliest"),
+        calls.c.scheduled_time <= bindparam("latest"),
     )
 )
 
@@ -274,8 +274,8 @@ def neighbours(connection: Connection, doctor_id: int, patient_id: int, time: da
         connection,
         doctor_id=doctor_id,
         patient_id=patient_id,
-        after=near - distance,
-        before=near + distance,
+        earliest=near - distance,
+        latest=near + distance,
     )
     return [_time(row[0]) for row in rows]
 
