@@ -33,7 +33,7 @@ from video_calls_spec import RULES, openapi_path
 T = TypeVar("T")
 
 SHORT = settings(max_examples=40, derandomize=True, deadline=None, database=None)
-LONG = settings(max_examples=1500, deadline=None, database=None)
+LONG = settings(max_examples=1100, deadline=None, database=None)
 
 BEARERS = {
     user: f"Bearer {make_token(Settings(), user_id, expires_in=86400)}" for user, user_id in USERS.items()
