@@ -286,6 +286,18 @@ def test_a_refusal_of_the_real_process_is_one_line_and_status_2(tmp_path: Path) 
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_starting_imports_nothing_that_serving_does_not_use(tmp_path: Path) -> None:
+    code = (
+        "import sys; from video_calls_server import Settings, create_app;"
+        "create_app(Settings(database=':memory:'));"
+        "print([name for name in ('pydantic', 'attrs', 'rich', 'httpx', 'video_calls') if name in sys.modules])"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == "[]"
+
+
 def test_version_and_help(tmp_path: Path) -> None:
     assert re.search(r"\d+\.\d+\.\d+", run("--version", cwd=tmp_path).stdout)
     assert "identities" in run("--help", cwd=tmp_path).stdout

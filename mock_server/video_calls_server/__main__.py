@@ -18,8 +18,6 @@ from typing import Any, TypeVar, get_args, get_origin
 import click
 import uvicorn
 from dotenv import dotenv_values
-from rich.console import Console
-from rich.table import Table
 
 from video_calls_server.api.tokens import make_token
 from video_calls_server.app import create_app
@@ -159,6 +157,9 @@ def identities(*, as_json: bool, contract_config: str | None, **options: Any) ->
 
 
 def _print_table(rows: list[dict[str, int | str | bool | None]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(*(name.replace("_", " ") for name in rows[0]), box=None)
     words = {"None": "-", "True": "yes", "False": "no"}
     for row in rows:
