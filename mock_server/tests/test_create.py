@@ -176,6 +176,13 @@ def test_a_missing_or_malformed_field_is_named(api: Api, field: str, value: Any)
     assert answer["error"] == f"{field}: {answer['fields'][field][0]}"
 
 
+@pytest.mark.parametrize("number", ["1.0", "1e0", "10E-1", "1.000"])
+def test_an_integer_may_be_written_with_a_fraction_of_nothing(api: Api, number: str) -> None:
+    content = '{"doctor": %s, "patient": 1, "scheduled_time": "2024-01-05T10:00:00Z"}' % number  # noqa: UP031
+    answer = api.post("doctor", CALLS, content=content, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json().get("doctor")) == (201, 1)
+
+
 def test_every_wrong_field_is_named_at_once(api: Api) -> None:
     refused = api.post("doctor", CALLS, json={"doctor": "one"})
     assert set(refused.json()["fields"]) == {"doctor", "patient", "scheduled_time"}
@@ -199,6 +206,9 @@ def test_a_time_without_offset_is_refused(api: Api, time: str) -> None:
         "10:00:00Z",
         "20240105T100000Z",
         "1704448800",
+        "2024-01-05 10:00:00Z",
+        "2024-01-05T10:00:00+0100",
+        "2024-01-05T10:00:60Z",
         1704448800,
     ],
 )

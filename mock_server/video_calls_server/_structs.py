@@ -142,7 +142,7 @@ class VideoCallCreate(Struct, kw_only=True):
     scheduled_time: Annotated[
         datetime,
         Meta(
-            description='When the call is to start, in the future; RFC 3339 with any offset.'
+            description='When the call is to start, in the future; RFC 3339 with any offset (no leap second).'
         ),
     ]
 

@@ -45,6 +45,13 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             the first request where another application has mounted this one.)
     """
     store = Store(settings.database, load_seed(settings.seed or DEFAULT_SEED))
+    cors = CORSConfig(
+        allow_origins=list(settings.cors_origin),
+        allow_origin_regex=_LOOPBACK_ORIGINS,
+        allow_headers=["*"],  # frontends bring their own, for tracing and the like
+        expose_headers=_EXPOSED,
+        max_age=600,
+    )
     app = _Application(
         route_handlers=[
             api_router(),
@@ -61,14 +68,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
                 "verifier": TokenVerifier(settings, key_source(settings)),
             }
         ),
-        cors_config=CORSConfig(
-            allow_origins=list(settings.cors_origin),
-            allow_origin_regex=_LOOPBACK_ORIGINS,
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
-            allow_methods=["GET", "POST"],
-            expose_headers=_EXPOSED,
-            max_age=600,
-        ),
+        cors_config=cors,
         exception_handlers={Exception: on_exception},
         on_startup=[store.open],
         on_shutdown=[store.close],
@@ -77,5 +77,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         logging_config=None,
     )
     behind_cors = app.asgi_handler
-    app.asgi_handler = Tracing(cross_origin=behind_cors, same_origin=getattr(behind_cors, "app", behind_cors))
+    app.asgi_handler = Tracing(
+        allows_origin=cors.is_origin_allowed,
+        cross_origin=behind_cors,
+        same_origin=getattr(behind_cors, "app", behind_cors),
+    )
     return app

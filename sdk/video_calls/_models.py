@@ -149,7 +149,7 @@ class VideoCallCreate(BaseModel):
     """
     scheduled_time: Annotated[AwareDatetime, Field(examples=['2024-01-05T10:00:00Z'])]
     """
-    When the call is to start, in the future; RFC 3339 with any offset.
+    When the call is to start, in the future; RFC 3339 with any offset (no leap second).
     """
 
 

@@ -68,7 +68,8 @@ def _http(request: AnyRequest, exception: HTTPException) -> Response[bytes]:
         case 404:
             return _violation(request, RuleViolation("errors.unknown-path"), {})
         case 405:
-            allowed = (exception.headers or {}).get("allow", "")
+            methods = (exception.headers or {}).get("allow", "").split(", ")
+            allowed = ", ".join(sorted(set(methods) - {"OPTIONS"}))  # which is for CORS alone
             text = f"Method not allowed; this path takes {allowed}"
             return _violation(
                 request, RuleViolation("errors.method-not-allowed", error=text), {"Allow": allowed}

@@ -4,8 +4,11 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Callable
 
 from litestar.enums import ScopeType
+from litestar.exceptions import MethodNotAllowedException
+from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from video_calls_server.api.errors import refused
@@ -22,10 +25,13 @@ class Tracing:
     """Gives every response an `X-Request-ID` and the log a line. The outermost layer: no path escapes it.
 
     `cross_origin` is the application behind its CORS middleware, which only requests that browsers send
-    from elsewhere, with an `Origin`, need to pass; `same_origin` is the one behind it.
+    from an allowed origin need to pass; `same_origin` is the one behind it.
     """
 
-    def __init__(self, *, cross_origin: ASGIApp, same_origin: ASGIApp) -> None:
+    def __init__(
+        self, *, allows_origin: Callable[[str], bool], cross_origin: ASGIApp, same_origin: ASGIApp
+    ) -> None:
+        self._allows_origin = allows_origin
         self._cross_origin = cross_origin
         self._same_origin = same_origin
 
@@ -37,7 +43,7 @@ class Tracing:
         started = time.perf_counter()
         app, request_id = self._same_origin, b""
         for name, value in scope["headers"]:
-            if name == b"origin":
+            if name == b"origin" and self._allows_origin(value.decode("latin-1")):
                 app = self._cross_origin
             elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 request_id = value
@@ -79,8 +85,18 @@ def admit(app: ASGIApp) -> ASGIApp:
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         path = (scope.get("raw_path") or b"").partition(b"?")[0]  # some test clients leave the query on it
-        if path and (not path.endswith(b"/") or b"//" in path):
+        if path and (not path.endswith(b"/") or b"//" in path or b"%2f" in path.lower()):
             raise refused("errors.trailing-slash", {})
+        if scope.get("method") == "OPTIONS":
+            # Litestar's own answer names one of the path's methods alone; preflights do not come this far.
+            routes = scope["litestar_app"].routes
+            methods = {
+                method
+                for route in routes
+                if isinstance(route, HTTPRoute) and route.path_format == scope["path_template"]
+                for method in route.methods
+            }
+            raise MethodNotAllowedException(headers={"allow": ", ".join(methods)})
         scope["user"] = await _authenticate(scope)
         await app(scope, receive, send)
 

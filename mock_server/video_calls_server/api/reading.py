@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import msgspec
 from video_calls_spec import RULES
@@ -21,6 +22,12 @@ _WHOLE = re.compile(r"[0-9]{1,19}", re.ASCII)
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
 _JSON = re.compile(r"\s*application/json\s*(;.*)?", re.IGNORECASE)
 
+_TEXT = msgspec.json.Decoder(str)
+_FRACTIONAL = re.compile(rb"[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?")
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?",
+    re.ASCII,
+)
 _EXPECTED = {
     "doctor": "must be a positive whole number",
     "patient": "must be a positive whole number",
@@ -149,13 +156,26 @@ def _value(
     if name not in sent:
         raise _invalid(name, "this field is required")
     try:
-        value = decoder.decode(sent[name])
+        if name == "scheduled_time":
+            return _instant(name, _TEXT.decode(sent[name]))
+        return decoder.decode(_as_integer(sent[name]))
     except (msgspec.DecodeError, RecursionError) as error:
         raise _invalid(name, _EXPECTED[name]) from error
-    return _instant(name, value) if isinstance(value, datetime) else value
 
 
-def _instant(name: str, time: datetime) -> datetime:
+def _as_integer(sent: msgspec.Raw) -> msgspec.Raw | bytes:
+    """A number as it was sent, but 1.0 as 1: JSON knows no difference."""
+    text = bytes(sent)
+    if not _FRACTIONAL.fullmatch(text):
+        return sent
+    number = Decimal(text.decode())
+    return b"%d" % number if number <= LARGEST_ID and number == number.to_integral_value() else sent
+
+
+def _instant(name: str, text: str) -> datetime:
+    if not _RFC_3339.fullmatch(text):
+        raise _invalid(name, _EXPECTED[name])
+    time = msgspec.convert(text, datetime)
     if time.tzinfo is None:
         raise refused_field("create.aware-time", name)
     try:
