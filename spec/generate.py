@@ -1,4 +1,4 @@
-"""Writes from `openapi.yaml` what the code needs of it; `--check` says what is out of date instead.
+"""Writes what can be derived, from `openapi.yaml` above all; `--check` says what is out of date instead.
 
 The SDK's pydantic models and the server's msgspec structs come from datamodel-code-generator, the
 field's standard for it; the rule table is a plain Python literal, so that nobody parses YAML to read it.
@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTRACT = ROOT / "openapi.yaml"
+ASYNC_CLIENT = ROOT / "sdk/video_calls/_async_client.py"
 HEADER = "# Generated from openapi.yaml by `nox -s generate`. Edit the contract, not this file."
 
 COMMON = [
@@ -25,19 +26,25 @@ COMMON = [
     "--use-standard-collections",
     "--use-union-operator",
     "--use-schema-description",
-    "--enum-field-as-literal=all",
     "--type-mappings=uri=string",
     "--formatters=builtin",
     "--disable-warnings",
 ]
-STRUCTS = ["--output-model-type=msgspec.Struct", "--output-datetime-class=datetime", "--keyword-only"]
+STRUCTS = [
+    "--enum-field-as-literal=all",
+    "--output-model-type=msgspec.Struct",
+    "--output-datetime-class=datetime",
+    "--keyword-only",
+]
 MODELS = [
     "--output-model-type=pydantic_v2.BaseModel",
     "--output-datetime-class=AwareDatetime",
     "--use-field-description",
-    "--collapse-root-models",
-    "--enable-faux-immutability",
-    "--extra-fields=allow",
+    "--base-class=video_calls._base.Model",
+    '--base-class-map={"JoinCredentials": "video_calls._base.Credentials"}',
+    "--use-specialized-enum",
+    "--capitalise-enum-members",
+    "--union-mode=left_to_right",
 ]
 
 
@@ -70,19 +77,84 @@ def rule_table(contract: dict[str, Any]) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def generated_models(options: list[str]) -> str:
+BOUNDS = {
+    "example",
+    "maxItems",
+    "maxLength",
+    "maxProperties",
+    "maximum",
+    "minLength",
+    "minimum",
+    "pattern",
+}
+
+
+def as_a_client_reads_it(node: Any) -> Any:  # noqa: ANN401 (any part of the contract)
+    """The contract with what a client must tolerate: values out of bounds, statuses yet to be invented."""
+    if isinstance(node, list):
+        return [as_a_client_reads_it(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node == {"$ref": "#/components/schemas/CallStatus"}:
+        return {"anyOf": [node, {"type": "string"}]}
+    return {name: as_a_client_reads_it(value) for name, value in node.items() if name not in BOUNDS}
+
+
+def generated_models(contract: dict[str, Any], options: list[str]) -> str:
     """What datamodel-code-generator makes of the contract's schemas."""
     with tempfile.TemporaryDirectory() as directory:
-        output = Path(directory) / "models.py"
+        source, output = Path(directory) / "openapi.yaml", Path(directory) / "models.py"
+        source.write_text(yaml.safe_dump(contract, sort_keys=False), encoding="utf-8")
         command = [
             sys.executable,
             "-m",
             "datamodel_code_generator",
-            f"--input={CONTRACT}",
+            f"--input={source}",
             f"--output={output}",
         ]
         subprocess.run([*command, *COMMON, *options], check=True)  # noqa: S603 (our own arguments)
         return output.read_text(encoding="utf-8")
+
+
+SYNCHRONOUS = [
+    ("AsyncVideoCallsClient", "VideoCallsClient"),
+    ("AsyncCallsWithResponse", "CallsWithResponse"),
+    ("AsyncCallList", "CallPage"),
+    ("AsyncExchange", "Exchange"),
+    ("AsyncCalls", "Calls"),
+    ("AsyncTransport", "Transport"),
+    ("AsyncBaseTransport", "BaseTransport"),
+    ("AsyncClient", "Client"),
+    ("async_sleep", "sleep"),
+    ("str | Awaitable[str]", "str"),
+    ("from collections.abc import Awaitable, Callable", "from collections.abc import Callable"),
+    ("async def", "def"),
+    ("async for", "for"),
+    ("async with", "with"),
+    ("await ", ""),
+    ("__aenter__", "__enter__"),
+    ("__aexit__", "__exit__"),
+    ("aclose", "close"),
+    (", or a function, which may be asynchronous, that returns one", ", or a function that returns one"),
+    (
+        "One client serves many tasks of one event loop at once; make another for another loop.",
+        "One client serves many threads at once, and may be used after a fork.",
+    ),
+    ("for asynchronous code", "for synchronous code"),
+]
+
+
+def synchronous(source: str) -> str:
+    """The blocking twin of the asynchronous client: the same text in other words."""
+    body = source[source.index("from __future__") :]
+    for asynchronous, blocking in SYNCHRONOUS:
+        body = body.replace(asynchronous, blocking)
+    docstring = '"""The synchronous client: does what `_flow` says, blocking."""'
+    header = "# Derived from _async_client.py by `nox -s generate`. Edit that file, not this one."
+    text = f"{header}\n\n{docstring}\n\n{body}"
+    command = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", "_client.py", "-"]
+    formatted = subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
+    return formatted.stdout
 
 
 def generated() -> dict[Path, str]:
@@ -90,8 +162,9 @@ def generated() -> dict[Path, str]:
     contract = yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))
     return {
         ROOT / "spec/video_calls_spec/_rules.py": rule_table(contract),
-        ROOT / "mock_server/video_calls_server/_structs.py": generated_models(STRUCTS),
-        ROOT / "sdk/video_calls/_models.py": generated_models(MODELS),
+        ROOT / "mock_server/video_calls_server/_structs.py": generated_models(contract, STRUCTS),
+        ROOT / "sdk/video_calls/_client.py": synchronous(ASYNC_CLIENT.read_text(encoding="utf-8")),
+        ROOT / "sdk/video_calls/_models.py": generated_models(as_a_client_reads_it(contract), MODELS),
     }
 
 
@@ -104,7 +177,7 @@ def main() -> int:
     ]
     if "--check" in sys.argv[1:]:
         for path, _ in stale:
-            print(f"{path.relative_to(ROOT)} does not match openapi.yaml; run `nox -s generate`")
+            print(f"{path.relative_to(ROOT)} is out of date; run `nox -s generate`")
         return 1 if stale else 0
     for path, text in stale:
         path.write_text(text, encoding="utf-8")

@@ -1,23 +1,125 @@
-"""The models of the Video Calls API, generated from its contract."""
+"""A typed client of the Video Calls API, synchronous and asynchronous.
 
+```python
+from datetime import datetime, timedelta, timezone
+from video_calls import VideoCallsClient
+
+with VideoCallsClient("https://api.example.com/api/v1/video", token=jwt) as client:
+    tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
+    call = client.calls.create(doctor=1, patient=1, scheduled_time=tomorrow)
+```
+
+`video_calls.agora` reads Agora tokens; `video_calls.testing` is for tests of what uses this client.
+"""
+
+import logging
+
+from video_calls._answers import APIResponse
+from video_calls._async_client import AsyncCalls, AsyncCallsWithResponse, AsyncVideoCallsClient
+from video_calls._client import Calls, CallsWithResponse, VideoCallsClient
+from video_calls._errors import (
+    AnsweredError,
+    AuthenticationError,
+    BadRequestError,
+    CallCancelledError,
+    CallCompletedError,
+    CallNotFoundError,
+    CallNotOngoingError,
+    CallNotScheduledError,
+    ConfigurationError,
+    ConflictError,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    IdempotencyKeyReusedError,
+    InactiveParticipantError,
+    InvalidFieldsError,
+    InvalidResponseError,
+    JoinWindowError,
+    NaiveDatetimeError,
+    NotFoundError,
+    NotParticipantError,
+    PageNotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RedirectError,
+    SameUserError,
+    ScheduledInPastError,
+    SchedulingConflictError,
+    ServerError,
+    StatusError,
+    TimedOutError,
+    TokenExpiredError,
+    UnavailableError,
+    UnknownParticipantError,
+    UnprocessableError,
+    VideoCallsError,
+)
+from video_calls._flow import Retries
 from video_calls._models import (
+    CallStatus,
     DoctorDetails,
-    Error,
     JoinCredentials,
     PatientDetails,
     User,
     VideoCall,
-    VideoCallCreate,
     VideoCallPage,
 )
+from video_calls._paging import AsyncCallList, AsyncCallPage, CallPage
 
 __all__ = [
+    "APIResponse",
+    "AnsweredError",
+    "AsyncCallList",
+    "AsyncCallPage",
+    "AsyncCalls",
+    "AsyncCallsWithResponse",
+    "AsyncVideoCallsClient",
+    "AuthenticationError",
+    "BadRequestError",
+    "CallCancelledError",
+    "CallCompletedError",
+    "CallNotFoundError",
+    "CallNotOngoingError",
+    "CallNotScheduledError",
+    "CallPage",
+    "CallStatus",
+    "Calls",
+    "CallsWithResponse",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectionFailedError",
+    "DeadlineExceededError",
     "DoctorDetails",
-    "Error",
+    "IdempotencyKeyReusedError",
+    "InactiveParticipantError",
+    "InvalidFieldsError",
+    "InvalidResponseError",
     "JoinCredentials",
+    "JoinWindowError",
+    "NaiveDatetimeError",
+    "NotFoundError",
+    "NotParticipantError",
+    "PageNotFoundError",
     "PatientDetails",
+    "PermissionDeniedError",
+    "RateLimitedError",
+    "RedirectError",
+    "Retries",
+    "SameUserError",
+    "ScheduledInPastError",
+    "SchedulingConflictError",
+    "ServerError",
+    "StatusError",
+    "TimedOutError",
+    "TokenExpiredError",
+    "UnavailableError",
+    "UnknownParticipantError",
+    "UnprocessableError",
     "User",
     "VideoCall",
-    "VideoCallCreate",
     "VideoCallPage",
+    "VideoCallsClient",
+    "VideoCallsError",
 ]
+
+logging.getLogger("video_calls").addHandler(logging.NullHandler())

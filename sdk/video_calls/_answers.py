@@ -1,0 +1,206 @@
+"""Reading what a server answered, tidy or not: into a model, or into the error that says why not.
+
+No I/O. Django REST framework's `{"detail": …}` and `{"field": ["…"]}`, FastAPI's lists and a proxy's HTML
+are read as well as the contract's `{"error": …}`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from time import time
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+import httpx
+from pydantic import BaseModel, ValidationError
+from video_calls_spec import RULES, RuleId
+
+from video_calls._errors import InvalidResponseError, StatusError, class_for
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_LONGEST_TEXT = 500
+_TAGS = re.compile(r"<(script|style|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_MOST_PROBLEMS = 10
+
+
+class Answer(NamedTuple):
+    """What came back: status, headers and the whole body, and what it is the answer to."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+    method: str
+    url: str
+    operation: str
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's name for this exchange."""
+        found: str | None = self.headers.get("x-request-id")
+        return found
+
+
+class APIResponse(Generic[Model]):
+    """A successful answer: the model, and what came with it.
+
+    Attributes:
+        data: the model.
+        status: the HTTP status.
+        headers: of the answer; names are compared without regard to case.
+        request_id: the server's `X-Request-ID`, None where it gave none.
+    """
+
+    __slots__ = ("data", "headers", "request_id", "status")
+
+    def __init__(self, data: Model, *, status: int, headers: httpx.Headers) -> None:
+        self.data = data
+        self.status = status
+        self.headers = headers
+        self.request_id: str | None = headers.get("x-request-id")
+
+    def __repr__(self) -> str:
+        return f"<APIResponse {self.status} request_id={self.request_id} data={self.data!r}>"
+
+
+def success(answer: Answer, model: type[Model]) -> APIResponse[Model]:
+    """The model in a successful answer.
+
+    Raises:
+        InvalidResponseError: the body is not what the contract says.
+    """
+    try:
+        data = model.model_validate_json(answer.content)
+    except ValidationError as error:
+        # The values are left out: they may be tokens. For the same reason there is no cause to show.
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        problems = [
+            f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}"
+            for detail in details[:_MOST_PROBLEMS]
+        ]
+        raise InvalidResponseError(
+            f"the answer departs from the contract: {'; '.join(problems)}", problems=problems, **_seen(answer)
+        ) from None
+    return APIResponse(data, status=answer.status, headers=answer.headers)
+
+
+def failure(answer: Answer) -> StatusError:
+    """The error that an answer stands for."""
+    body = _body(answer)
+    error, fields = _words(body)
+    code = _mapping(body).get("code")
+    code = code if isinstance(code, str) else None
+    error = error or _phrase(answer)
+    rule = _rule(answer.operation, answer.status, code, error)
+    return class_for(answer.status, rule)(
+        error, code=code, rule=rule, fields=fields, retry_after=retry_after(answer.headers), **_seen(answer)
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that `Retry-After` asks to wait, given in seconds or as a date; None where it does not."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        then = parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, then - (server_time(headers) or time()))
+
+
+def server_time(headers: Mapping[str, str]) -> float | None:
+    """The server's clock when it answered, in Unix seconds, where it said so."""
+    try:
+        return parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def _seen(answer: Answer) -> dict[str, Any]:
+    return {
+        "status": answer.status,
+        "method": answer.method,
+        "url": answer.url,
+        "request_id": answer.request_id,
+        "headers": answer.headers,
+        "body": _body(answer),
+    }
+
+
+def _body(answer: Answer) -> Any:  # noqa: ANN401 (JSON of any shape)
+    if not answer.content:
+        return None
+    try:
+        body = json.loads(answer.content)
+    except (ValueError, RecursionError):
+        return answer.content.decode("utf-8", "replace")
+    if "token" in _mapping(body):  # an error travels far, and a credential must not
+        return _mapping(body) | {"token": "[redacted]"}
+    return body
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    """A JSON object, or an empty one where the value is something else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _words(body: object) -> tuple[str | None, dict[str, list[str]]]:
+    """What a body says to a person, and of which fields."""
+    if isinstance(body, str):
+        text = " ".join(_TAGS.sub(" ", body).split())
+        return text[:_LONGEST_TEXT] or None, {}
+    if isinstance(body, list):
+        return "; ".join(_texts(cast("object", body))) or None, {}
+    said = _mapping(body)
+    if isinstance(said.get("error"), str):
+        fields = {name: _texts(value) for name, value in _mapping(said.get("fields")).items()}
+        return said["error"] or None, fields
+    for key in ("error", "detail", "message", "title"):
+        if texts := _texts(said.get(key)):
+            return "; ".join(texts), {}
+    fields = {name: texts for name, value in said.items() if (texts := _texts(value))}
+    general = fields.pop("non_field_errors", [])
+    lines = [*general, *(f"{name}: {' '.join(texts)}" for name, texts in fields.items())]
+    return "; ".join(lines) or None, fields
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return [text for item in cast("list[object]", value) for text in _texts(item)]
+    for key in ("message", "msg", "detail", "string"):
+        if isinstance(text := _mapping(value).get(key), str):
+            return [text]
+    return []
+
+
+def _phrase(answer: Answer) -> str:
+    if answer.headers.get("location"):
+        return (
+            f"redirected to {httpx.URL(answer.headers['location']).copy_with(query=None)}; is base_url right?"
+        )
+    try:
+        return HTTPStatus(answer.status).phrase
+    except ValueError:
+        return "no reason given"
+
+
+_TEXT_OF_RULE: dict[tuple[str, int, str], RuleId] = {
+    (rule.operation, rule.status, rule.error): slug for slug, rule in reversed(RULES.items()) if rule.error
+}
+
+
+def _rule(operation: str, status: int, code: str | None, error: str) -> RuleId | None:
+    """The rule that refused: by the slug in the answer, else by the text that the contract has for it."""
+    if code is not None and code in RULES:
+        return code
+    for of_operation in (operation, "*"):
+        for text in (error, error.rstrip(".")):
+            if (found := _TEXT_OF_RULE.get((of_operation, status, text))) is not None:
+                return found
+    return None

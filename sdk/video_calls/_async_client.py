@@ -1,0 +1,328 @@
+"""The asynchronous client: does what `_flow` says, without blocking.
+
+`_client.py` is derived from this file by `spec/generate.py`; edit this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from video_calls._answers import APIResponse
+from video_calls._configuration import (
+    DEFAULT_DEADLINE,
+    DEFAULT_TIMEOUT,
+    NOT_GIVEN,
+    NotGiven,
+    base_url_of,
+    checked_deadline,
+    lower,
+    options_of,
+    retries_of,
+    token_of,
+)
+from video_calls._flow import Authorize, Options, Request, Retries, Send, carry_out, get_call, list_calls
+from video_calls._models import JoinCredentials, VideoCall, VideoCallPage
+from video_calls._paging import AsyncCallList
+from video_calls._requests import cancel_call, create_call, end_call, join_call, page_query
+from video_calls._transport import AsyncTransport, async_sleep
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class AsyncVideoCallsClient:
+    """A client of the Video Calls API for asynchronous code.
+
+    ```python
+    async with AsyncVideoCallsClient("https://api.example.com/api/v1/video", token=jwt) as client:
+        call = await client.calls.create(doctor=1, patient=1, scheduled_time=tomorrow)
+        credentials = await client.calls.join(call.id)
+    ```
+
+    One client serves many tasks of one event loop at once; make another for another loop.
+
+    Args:
+        base_url: the API's root, such as `https://api.example.com/api/v1/video`; by default
+            `VIDEO_CALLS_BASE_URL` of the environment.
+        token: the JWT to send, or a function, which may be asynchronous, that returns one; it is asked again
+            once after a 401. By default `VIDEO_CALLS_TOKEN` of the environment.
+        timeout: seconds that an attempt may go without progress, or an `httpx.Timeout`.
+        deadline: seconds that an operation may take, all attempts and waits together; None for no limit.
+        retries: a policy, or how often to try again.
+        headers: sent with every request, beside the client's own.
+        http_client: an `httpx.AsyncClient` to send with; it is never closed here.
+        transport: an `httpx.AsyncBaseTransport` for the client's own `httpx.AsyncClient`.
+        event_hooks: those of the client's own `httpx.AsyncClient`.
+
+    Raises:
+        ConfigurationError: something given cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        token: str | Callable[[], str | Awaitable[str]] | None = None,
+        *,
+        timeout: float | httpx.Timeout = DEFAULT_TIMEOUT,
+        deadline: float | None = DEFAULT_DEADLINE,
+        retries: Retries | int = Retries(),  # noqa: B008 (frozen)
+        headers: Mapping[str, str] | None = None,
+        http_client: httpx.AsyncClient | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        event_hooks: Mapping[str, list[Callable[..., Any]]] | None = None,
+    ) -> None:
+        self._options = options_of(
+            base_url=base_url_of(base_url),
+            timeout=timeout,
+            deadline=deadline,
+            retries=retries,
+            headers=headers,
+        )
+        self._transport = AsyncTransport(
+            token if callable(token) else token_of(token),
+            http_client=http_client,
+            transport=transport,
+            event_hooks=event_hooks,
+        )
+        self._owner = True
+
+    @property
+    def calls(self) -> AsyncCalls:
+        """The operations on video calls."""
+        return AsyncCalls(AsyncExchange(self._transport, self._options))
+
+    def with_options(
+        self,
+        *,
+        timeout: float | httpx.Timeout | NotGiven = NOT_GIVEN,
+        deadline: float | NotGiven | None = NOT_GIVEN,
+        retries: Retries | int | NotGiven = NOT_GIVEN,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncVideoCallsClient:
+        """The same client with other options, for one operation or for many.
+
+        It has the same connections and the same token, and closing it closes nothing. `headers` are added.
+
+        ```python
+        await client.with_options(deadline=2.0, retries=0).calls.get(1)
+        ```
+        """
+        changes: dict[str, Any] = {}
+        if not isinstance(timeout, NotGiven):
+            changes["timeout"] = timeout
+        if not isinstance(deadline, NotGiven):
+            changes["deadline"] = checked_deadline(deadline)
+        if not isinstance(retries, NotGiven):
+            changes["retries"] = retries_of(retries)
+        if headers:
+            changes["headers"] = {**self._options.headers, **lower(headers)}
+        other = object.__new__(AsyncVideoCallsClient)
+        other._options = replace(self._options, **changes)
+        other._transport = self._transport
+        other._owner = False
+        return other
+
+    async def aclose(self) -> None:
+        """Close the connections; a client that was made by the caller stays open."""
+        if self._owner:
+            await self._transport.aclose()
+
+    async def __aenter__(self) -> AsyncVideoCallsClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<AsyncVideoCallsClient {self._options.base_url}>"
+
+
+class AsyncExchange:
+    """Does what `carry_out` says, over a transport."""
+
+    def __init__(self, transport: AsyncTransport, options: Options) -> None:
+        self._transport = transport
+        self._options = options
+
+    async def run(self, request: Request[Model]) -> APIResponse[Model]:
+        """The answer to a request."""
+        flow = carry_out(request, self._options)
+        try:
+            action = next(flow)
+            while True:
+                try:
+                    if isinstance(action, Send):
+                        outcome: Any = await self._transport.send(action)
+                    elif isinstance(action, Authorize):
+                        outcome = await self._transport.authorize(action)
+                    else:
+                        outcome = None
+                        await async_sleep(action.seconds)
+                except Exception as error:  # noqa: BLE001 (the flow decides what a failure means)
+                    action = flow.throw(error)
+                else:
+                    action = flow.send(outcome)
+        except StopIteration as done:
+            response: APIResponse[Model] = done.value
+            return response
+        finally:
+            flow.close()
+
+
+class AsyncCallsWithResponse:
+    """The operations of `AsyncCalls`, each with its status, headers and request id beside the model."""
+
+    def __init__(self, exchange: AsyncExchange) -> None:
+        self._exchange = exchange
+
+    async def list(
+        self, *, page: int | None = None, page_size: int | None = None
+    ) -> APIResponse[VideoCallPage]:
+        """See `AsyncCalls.list`; this is one page alone."""
+        return await self._exchange.run(list_calls(page_query(page, page_size)))
+
+    async def create(
+        self, *, doctor: int, patient: int, scheduled_time: datetime, idempotency_key: str | None = None
+    ) -> APIResponse[VideoCall]:
+        """See `AsyncCalls.create`."""
+        return await self._exchange.run(create_call(doctor, patient, scheduled_time, idempotency_key))
+
+    async def get(self, id: int) -> APIResponse[VideoCall]:
+        """See `AsyncCalls.get`."""
+        return await self._exchange.run(get_call(id))
+
+    async def join(self, id: int) -> APIResponse[JoinCredentials]:
+        """See `AsyncCalls.join`."""
+        return await self._exchange.run(join_call(id))
+
+    async def end(self, id: int) -> APIResponse[VideoCall]:
+        """See `AsyncCalls.end`."""
+        return await self._exchange.run(end_call(id))
+
+    async def cancel(self, id: int) -> APIResponse[VideoCall]:
+        """See `AsyncCalls.cancel`."""
+        return await self._exchange.run(cancel_call(id))
+
+
+class AsyncCalls:
+    """The operations on video calls, each as the contract has it.
+
+    Each raises `AuthenticationError`, `RateLimitedError`, `ServerError`, `ConnectionFailedError`,
+    `DeadlineExceededError` or `InvalidResponseError` beside what it names.
+    """
+
+    def __init__(self, exchange: AsyncExchange) -> None:
+        self._exchange = exchange
+
+    @property
+    def with_response(self) -> AsyncCallsWithResponse:
+        """The same operations, each with its status, headers and request id beside the model.
+
+        ```python
+        answer = await client.calls.with_response.get(1)
+        print(answer.data.status, answer.request_id)
+        ```
+        """
+        return AsyncCallsWithResponse(self._exchange)
+
+    def list(self, *, page: int | None = None, page_size: int | None = None) -> AsyncCallList:
+        """The user's calls, newest `scheduled_time` first ("1. List Video Calls").
+
+        It is one page, with `count` and `results`; iterating over it goes on to the pages after it.
+
+        ```python
+        page = await client.calls.list(page_size=50)
+        print(page.count, page.results)
+        async for call in client.calls.list():
+            print(call.id, call.status)
+        ```
+
+        Args:
+            page: the page to begin with, counted from 1.
+            page_size: calls on a page; the server bounds it.
+
+        Raises:
+            PageNotFoundError: there is no such page.
+        """
+        return AsyncCallList(self._exchange.run, page_query(page, page_size))
+
+    async def create(
+        self, *, doctor: int, patient: int, scheduled_time: datetime, idempotency_key: str | None = None
+    ) -> VideoCall:
+        """Schedule a call between a doctor and a patient ("2. Create Video Call").
+
+        However often it has to be sent, one call is made: see `idempotency_key`.
+
+        Args:
+            doctor: the doctor's id (not their user's).
+            patient: the patient's id (not their user's).
+            scheduled_time: when it is to start: aware, with any offset, in the future.
+            idempotency_key: names this call through all attempts, by default a new one; give your own to
+                repeat a request after your program was restarted.
+
+        Raises:
+            NaiveDatetimeError: `scheduled_time` has no offset; nothing was sent.
+            SchedulingConflictError: either has another call within 30 minutes.
+            ScheduledInPastError: `scheduled_time` is not in the future.
+            SameUserError: doctor and patient are one user.
+            UnknownParticipantError: there is no such doctor or patient.
+            InactiveParticipantError: one of the two is deactivated.
+            NotParticipantError: the user is neither the doctor nor the patient.
+            IdempotencyKeyReusedError: the key was used for another call.
+        """
+        request = create_call(doctor, patient, scheduled_time, idempotency_key)
+        return (await self._exchange.run(request)).data
+
+    async def get(self, id: int) -> VideoCall:
+        """One call ("3. Get Video Call Details").
+
+        Raises:
+            CallNotFoundError: there is no such call.
+            NotParticipantError: it is a call of others.
+        """
+        return (await self._exchange.run(get_call(id))).data
+
+    async def join(self, id: int) -> JoinCredentials:
+        """Agora credentials for a call's channel, good for an hour ("4. Join Video Call").
+
+        The first join starts the call; it may be joined again, for a fresh token.
+
+        Raises:
+            JoinWindowError: it is more than 15 minutes before the call's time.
+            CallCancelledError: the call is cancelled.
+            CallCompletedError: the call is completed.
+            CallNotFoundError: there is no such call.
+            NotParticipantError: it is a call of others.
+        """
+        return (await self._exchange.run(join_call(id))).data
+
+    async def end(self, id: int) -> VideoCall:
+        """End an ongoing call ("5. End Video Call"), and return it completed.
+
+        Raises:
+            CallNotOngoingError: the call is not ongoing.
+            CallNotFoundError: there is no such call.
+            NotParticipantError: it is a call of others.
+        """
+        return (await self._exchange.run(end_call(id))).data
+
+    async def cancel(self, id: int) -> VideoCall:
+        """Cancel a scheduled call ("6. Cancel Video Call"), and return it cancelled.
+
+        Raises:
+            CallNotScheduledError: the call is not scheduled.
+            CallNotFoundError: there is no such call.
+            NotParticipantError: it is a call of others.
+        """
+        return (await self._exchange.run(cancel_call(id))).data

@@ -1,0 +1,37 @@
+"""What every model of the contract is: frozen, and open to fields that this version does not know."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+
+class Model(BaseModel):
+    """A model of the contract. Unknown fields are kept, in `model_extra` and as attributes."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Credentials(Model):
+    """What Agora credentials can tell of themselves."""
+
+    token: str
+    expiration_time: AwareDatetime
+
+    def expires_in(self, now: datetime | None = None) -> timedelta:
+        """How long the token is still good; negative once it has lapsed.
+
+        Args:
+            now: an aware time to reckon from, by default the current one.
+        """
+        return self.expiration_time - (now or datetime.now(UTC))
+
+    @property
+    def expired(self) -> bool:
+        """Whether the token has lapsed."""
+        return self.expires_in() <= timedelta(0)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Every field but the token, which is a secret."""
+        return ((name, value) for name, value in super().__repr_args__() if name != "token")

@@ -1,0 +1,361 @@
+"""Everything that this package raises, in one tree.
+
+    VideoCallsError
+    ├── ConfigurationError                what was given to the client cannot be used
+    │   └── NaiveDatetimeError            a time without an offset (also a ValueError)
+    ├── ConnectionFailedError             no answer: refused, reset, broken off, unreadable
+    │   └── TimedOutError                 no answer within the timeout
+    ├── DeadlineExceededError             no answer within the deadline, all attempts together
+    ├── InvalidResponseError              a success that departs from the contract; says where
+    └── StatusError                       an answer that is no success
+        ├── RedirectError                 3xx: never followed
+        ├── BadRequestError               400
+        │   ├── InvalidFieldsError        create.valid-body, create.aware-time, list.page-size
+        │   ├── ScheduledInPastError      create.future
+        │   ├── SameUserError             create.different-users
+        │   ├── SchedulingConflictError   create.no-overlap
+        │   ├── UnknownParticipantError   create.doctor-valid, create.patient-valid
+        │   ├── InactiveParticipantError  create.doctor-active, create.patient-active
+        │   ├── JoinWindowError           join.window
+        │   ├── CallCancelledError        join.not-cancelled
+        │   ├── CallCompletedError        join.not-completed
+        │   ├── CallNotOngoingError       end.ongoing-only
+        │   └── CallNotScheduledError     cancel.scheduled-only
+        ├── AuthenticationError           401
+        │   └── TokenExpiredError         auth.expired-token
+        ├── PermissionDeniedError         403
+        │   └── NotParticipantError       *.participants-only
+        ├── NotFoundError                 404
+        │   ├── CallNotFoundError         *.not-found
+        │   └── PageNotFoundError         list.page-out-of-range
+        ├── ConflictError                 409
+        ├── UnprocessableError            422
+        │   └── IdempotencyKeyReusedError create.idempotency-key
+        ├── RateLimitedError              429
+        └── ServerError                   5xx
+            └── UnavailableError          502, 503, 504
+
+A rule's error is raised where the answer names the rule in `code`, or says its text in `error`. All can be
+pickled and copied. None shows a token.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from video_calls_spec import RuleId
+
+
+class VideoCallsError(Exception):
+    """Anything that goes wrong in this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(cls: type[VideoCallsError], args: tuple[Any, ...], state: dict[str, Any]) -> VideoCallsError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(VideoCallsError):
+    """What was given to the client, or found in the environment, cannot be used."""
+
+
+class NaiveDatetimeError(ConfigurationError, ValueError):
+    """A time without an offset; nothing was sent, for nobody can know when it is."""
+
+
+class ConnectionFailedError(VideoCallsError):
+    """No answer came: the connection was refused, reset or broken off.
+
+    Attributes:
+        method, url: of the request; the URL is without credentials and query.
+        request_sent: whether the server may have received, and done, what was asked.
+    """
+
+    def __init__(self, message: str, *, method: str, url: str, request_sent: bool) -> None:
+        super().__init__(message)
+        self.method = method
+        self.url = url
+        self.request_sent = request_sent
+
+
+class TimedOutError(ConnectionFailedError):
+    """No answer came within the timeout of an attempt."""
+
+
+class DeadlineExceededError(VideoCallsError):
+    """No answer came within the deadline, all attempts and waits together; `__cause__` is the last failure.
+
+    Attributes:
+        method, url: of the request; the URL is without credentials and query.
+        deadline: in seconds.
+        request_sent: whether the server may have received, and done, what was asked.
+    """
+
+    def __init__(self, *, method: str, url: str, deadline: float, request_sent: bool) -> None:
+        super().__init__(f"{method} {url}: no answer within the deadline of {deadline:g} seconds")
+        self.method = method
+        self.url = url
+        self.deadline = deadline
+        self.request_sent = request_sent
+
+
+class AnsweredError(VideoCallsError):
+    """There was an answer, and it is a problem.
+
+    Attributes:
+        status: the HTTP status.
+        method, url: of the request; the URL is without credentials and query.
+        request_id: the server's `X-Request-ID`, None where it gave none.
+        headers: of the answer, names in lower case.
+        body: the answer, parsed where it is JSON, else its text; None where it is empty.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        method: str,
+        url: str,
+        request_id: str | None,
+        headers: Mapping[str, str],
+        body: Any,  # noqa: ANN401 (JSON of any shape)
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.method = method
+        self.url = url
+        self.request_id = request_id
+        self.headers = dict(headers)
+        self.body = body
+
+    def __str__(self) -> str:
+        trace = f" (request id {self.request_id})" if self.request_id else ""
+        return f"{self.method} {self.url}: {self.status}: {self.args[0]}{trace}"
+
+
+class InvalidResponseError(AnsweredError):
+    """A success whose body is not what the contract says.
+
+    Attributes:
+        problems: where it departs from the contract and how, such as `results.0.id: field required`.
+    """
+
+    def __init__(self, message: str, *, problems: list[str], **answer: Any) -> None:  # noqa: ANN401
+        super().__init__(message, **answer)
+        self.problems = problems
+
+
+class StatusError(AnsweredError):
+    """An answer that is no success.
+
+    Attributes:
+        error: the server's own words, from `{"error"}`, `{"detail"}` or `{"field": ["…"]}`, else the status'.
+        code: the slug of the rule, or the kind, that the server named; None where it named none.
+        rule: the rule of the contract that refused, where it could be recognised.
+        fields: messages per field of the request.
+        retry_after: the seconds that the server asks to wait, None where it does not.
+    """
+
+    rules: ClassVar[frozenset[RuleId]] = frozenset()
+    """The rules whose violation is raised as this class."""
+
+    def __init__(
+        self,
+        error: str,
+        *,
+        code: str | None = None,
+        rule: RuleId | None = None,
+        fields: Mapping[str, list[str]] | None = None,
+        retry_after: float | None = None,
+        **answer: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(error, **answer)
+        self.error = error
+        self.code = code
+        self.rule = rule
+        self.fields = dict(fields or {})
+        self.retry_after = retry_after
+
+
+class RedirectError(StatusError):
+    """3xx. Never followed, for a token goes to no other place than the one it was given for."""
+
+
+class BadRequestError(StatusError):
+    """400: the request, or what it asks for in the call's present state, is refused."""
+
+
+class InvalidFieldsError(BadRequestError):
+    """A field of the request is missing or malformed; `fields` says which."""
+
+    rules = frozenset({"create.valid-body", "create.aware-time", "list.page-size"})
+
+
+class ScheduledInPastError(BadRequestError):
+    """The document says "Scheduled time must be in the future" (2. Create Video Call)."""
+
+    rules = frozenset({"create.future"})
+
+
+class SameUserError(BadRequestError):
+    """The document says "Doctor and patient cannot be the same user" (2. Create Video Call)."""
+
+    rules = frozenset({"create.different-users"})
+
+
+class SchedulingConflictError(BadRequestError):
+    """The document says "No overlapping calls within 30 minutes for either doctor or patient" (2. Create Video Call)."""
+
+    rules = frozenset({"create.no-overlap", "create.no-race"})
+
+
+class UnknownParticipantError(BadRequestError):
+    """The document says "Both doctor and patient must be valid […] users" (2. Create Video Call)."""
+
+    rules = frozenset({"create.doctor-valid", "create.patient-valid"})
+
+
+class InactiveParticipantError(BadRequestError):
+    """The document says "Both doctor and patient must be […] active users" (2. Create Video Call)."""
+
+    rules = frozenset({"create.doctor-active", "create.patient-active"})
+
+
+class JoinWindowError(BadRequestError):
+    """The document says "Call must be scheduled within the next 15 minutes" (4. Join Video Call)."""
+
+    rules = frozenset({"join.window"})
+
+
+class CallCancelledError(BadRequestError):
+    """The document says "Call must not be cancelled or completed" (4. Join Video Call): it is cancelled."""
+
+    rules = frozenset({"join.not-cancelled"})
+
+
+class CallCompletedError(BadRequestError):
+    """The document says "Call must not be cancelled or completed" (4. Join Video Call): it is completed."""
+
+    rules = frozenset({"join.not-completed"})
+
+
+class CallNotOngoingError(BadRequestError):
+    """The document says "Call status must be 'ongoing'" (5. End Video Call)."""
+
+    rules = frozenset({"end.ongoing-only"})
+
+
+class CallNotScheduledError(BadRequestError):
+    """The document says "Call status must be 'scheduled'" (6. Cancel Video Call)."""
+
+    rules = frozenset({"cancel.scheduled-only"})
+
+
+class AuthenticationError(StatusError):
+    """401: no token, or one that does not hold, also after it was refreshed."""
+
+
+class TokenExpiredError(AuthenticationError):
+    """The token has expired."""
+
+    rules = frozenset({"auth.expired-token"})
+
+
+class PermissionDeniedError(StatusError):
+    """403: not for this user."""
+
+
+class NotParticipantError(PermissionDeniedError):
+    """The document says "User must be either the doctor or patient of the call"."""
+
+    rules = frozenset(
+        {
+            "create.participants-only",
+            "get.participants-only",
+            "join.participants-only",
+            "end.participants-only",
+            "cancel.participants-only",
+        }
+    )
+
+
+class NotFoundError(StatusError):
+    """404: there is nothing here."""
+
+
+class CallNotFoundError(NotFoundError):
+    """There is no such call."""
+
+    rules = frozenset({"get.not-found", "join.not-found", "end.not-found", "cancel.not-found"})
+
+
+class PageNotFoundError(NotFoundError):
+    """There is no such page."""
+
+    rules = frozenset({"list.page-out-of-range"})
+
+
+class ConflictError(StatusError):
+    """409. The contract has none; some backends answer it."""
+
+
+class UnprocessableError(StatusError):
+    """422: understood and refused."""
+
+
+class IdempotencyKeyReusedError(UnprocessableError):
+    """The `idempotency_key` was used before, for another call."""
+
+    rules = frozenset({"create.idempotency-key"})
+
+
+class RateLimitedError(StatusError):
+    """429, still, after all attempts; `retry_after` says in how many seconds to come back."""
+
+
+class ServerError(StatusError):
+    """5xx: the server failed."""
+
+
+class UnavailableError(ServerError):
+    """502, 503 or 504: the server, or what stands before it, cannot answer for now."""
+
+
+BY_STATUS: dict[int, type[StatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    422: UnprocessableError,
+    429: RateLimitedError,
+    502: UnavailableError,
+    503: UnavailableError,
+    504: UnavailableError,
+}
+
+
+def _of_rules(parent: type[StatusError]) -> dict[RuleId, type[StatusError]]:
+    found: dict[RuleId, type[StatusError]] = dict.fromkeys(parent.rules, parent)
+    for child in parent.__subclasses__():
+        found |= _of_rules(child)
+    return found
+
+
+BY_RULE = _of_rules(StatusError)
+"""The class for each rule of the contract that a client can act on."""
+
+
+def class_for(status: int, rule: RuleId | None) -> type[StatusError]:
+    """The most telling class for an answer."""
+    if rule is not None and (found := BY_RULE.get(rule)) is not None:
+        return found
+    if (found := BY_STATUS.get(status)) is not None:
+        return found
+    if 300 <= status < 400:  # noqa: PLR2004 (the redirections)
+        return RedirectError
+    return ServerError if status >= 500 else StatusError  # noqa: PLR2004 (the server's errors)

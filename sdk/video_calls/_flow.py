@@ -1,0 +1,335 @@
+"""How an operation is carried out, without doing any of it.
+
+`carry_out` is a generator: it yields what is to be done next (`Authorize`, `Send`, `Sleep`), is sent what
+came of it (or has the failure thrown in), and returns the answer. The two clients are the loops that do what
+it says, one blocking, one not; every decision on retries, tokens, deadlines and doubtful outcomes is here.
+
+What is doubtful: a request that was sent and not answered may have been acted on. It is never repeated
+blindly:
+
+* `get`, `list` and `join` may be repeated, for they do the same each time.
+* `create` carries one `Idempotency-Key` through all attempts, and where a repeated one is refused for a
+  conflict, the conflicting call may be the very one that it made: it is looked for, and returned.
+* `end` and `cancel`, refused when repeated, read the call: where it is as wanted, that is the answer.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, NamedTuple, TypeVar
+from urllib.parse import urlencode
+
+import httpx
+from pydantic import BaseModel
+
+from video_calls._answers import Answer, APIResponse, failure, server_time, success
+from video_calls._errors import (
+    CallNotOngoingError,
+    CallNotScheduledError,
+    ConfigurationError,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    SchedulingConflictError,
+    StatusError,
+    TimedOutError,
+    VideoCallsError,
+)
+from video_calls._models import CallStatus, VideoCall, VideoCallPage
+
+logger = logging.getLogger("video_calls")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_RETRIED = frozenset({429, 502, 503, 504})
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_UNAUTHORIZED = 401
+_SHOWN_HEADERS = frozenset({"accept", "content-type", "idempotency-key", "user-agent", "x-request-id"})
+_CLOCK_TOLERANCE = timedelta(seconds=2)  # `Date` tells whole seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """When and how often a request is tried again.
+
+    Tried again are connection failures and the statuses 429, 502, 503 and 504; waits are exponential with
+    full jitter, and not shorter than a `Retry-After`.
+
+    Attributes:
+        attempts: how often at most after the first time; 0 turns retries off.
+        first_wait: the longest wait before the first retry, in seconds; it doubles with each.
+        longest_wait: the longest wait before any retry, in seconds.
+    """
+
+    attempts: int = 4
+    first_wait: float = 0.25
+    longest_wait: float = 8.0
+
+    def wait(self, attempt: int) -> float:
+        """A wait before the retry after this attempt, counted from 1, in seconds."""
+        longest = min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
+        return random.uniform(0, longest)  # noqa: S311 (spreads load; hides nothing)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What holds for each request of a client."""
+
+    base_url: str
+    timeout: float | httpx.Timeout
+    deadline: float | None
+    retries: Retries
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[Model]):
+    """One operation of the contract, with what it is given."""
+
+    operation: str
+    method: str
+    path: str
+    model: type[Model]
+    query: Mapping[str, str] = field(default_factory=dict[str, str])
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    wanted: "Wanted | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the server holds if a doubtful request was acted on: a new call, or a call in a status."""
+
+    doctor: int = 0
+    patient: int = 0
+    scheduled_time: datetime | None = None
+    call_id: int = 0
+    status: CallStatus = CallStatus.SCHEDULED
+
+
+class Authorize(NamedTuple):
+    """Get a token; another than `stale`, where that is not None."""
+
+    stale: str | None
+
+
+class Send(NamedTuple):
+    """Send a request and read its answer."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    content: bytes | None
+    timeout: httpx.Timeout
+    seconds: float | None
+    """How long sending and reading may take together; None for as long as it takes."""
+
+
+class Received(NamedTuple):
+    """What came of `Send`."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+
+
+class Sleep(NamedTuple):
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+class OutOfTimeError(Exception):
+    """Thrown in where `Send.seconds` have passed."""
+
+
+Action = Authorize | Send | Sleep
+Flow = Generator[Action, Any, APIResponse[Model]]
+
+
+@dataclass(slots=True)
+class _Clock:
+    """How much of the deadline is left."""
+
+    deadline: float | None
+    began: float = field(default_factory=time.monotonic)
+
+    def left(self) -> float | None:
+        return None if self.deadline is None else self.deadline - (time.monotonic() - self.began)
+
+    def allows(self, wait: float) -> bool:
+        left = self.left()
+        return left is None or wait < left
+
+
+def carry_out(  # noqa: C901, PLR0912 (one attempt, as it comes to a person's mind; its parts are functions)
+    request: Request[Model], options: Options, clock: _Clock | None = None
+) -> Flow[Model]:
+    """Carry out an operation; see the module's docstring."""
+    clock = clock or _Clock(options.deadline)
+    began = datetime.now(UTC)
+    url = f"{options.base_url}{request.path}"
+    target = f"{url}?{urlencode(request.query)}" if request.query else url
+    token: str = yield Authorize(None)
+    doubtful = False
+    refreshed = False
+    attempt = 1
+    while True:
+        left = clock.left()
+        if left is not None and left <= 0:
+            raise _too_late(request, options, url, doubtful)
+        headers = {**options.headers, **request.headers, "authorization": f"Bearer {token}"}
+        error: VideoCallsError
+        try:
+            received: Received = yield Send(
+                request.method, target, headers, request.content, _within(options.timeout, left), left
+            )
+        except OutOfTimeError:
+            raise _too_late(request, options, url, sent=True) from None
+        except httpx.TransportError as failed:
+            if isinstance(failed, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+                raise ConfigurationError(f"the request cannot be sent: {failed}") from failed
+            error = _no_answer(request, url, failed)
+            error.__cause__ = failed
+            doubtful = doubtful or error.request_sent
+            wait = options.retries.wait(attempt)
+            _log(request, url, headers, f"{type(failed).__name__}", attempt)
+        else:
+            answer = Answer(
+                received.status, received.headers, received.content, request.method, url, request.operation
+            )
+            _log(request, url, headers, str(answer.status), attempt, answer.request_id)
+            if 200 <= answer.status < 300:  # noqa: PLR2004 (the successes)
+                return success(answer, request.model)
+            error = refusal = failure(answer)
+            if answer.status == _UNAUTHORIZED and not refreshed:
+                refreshed = True
+                stale, token = token, (yield Authorize(token))
+                if token != stale:
+                    continue
+            if answer.status not in _RETRIED:
+                settled = (yield from _settle(request, options, clock, refusal, began)) if doubtful else None
+                if settled is None:
+                    raise error
+                return settled
+            doubtful = doubtful or answer.status >= 500  # noqa: PLR2004 (a proxy's answer, perhaps)
+            wait = max(options.retries.wait(attempt), refusal.retry_after or 0.0)
+        if attempt > options.retries.attempts:
+            raise error
+        if not clock.allows(wait):
+            raise (
+                error if isinstance(error, StatusError) else _too_late(request, options, url, doubtful)
+            ) from error
+        yield Sleep(wait)
+        attempt += 1
+
+
+def _settle(
+    request: Request[Model], options: Options, clock: _Clock, refusal: StatusError, began: datetime
+) -> Generator[Action, Any, APIResponse[Model] | None]:
+    """What a doubtful request has done after all, where the server refuses it the second time."""
+    wanted = request.wanted
+    if wanted is None:
+        return None
+    found: APIResponse[VideoCall] | None = None
+    if isinstance(refusal, SchedulingConflictError):
+        found = yield from _made_call(wanted, options, clock, _on_the_servers_clock(began, refusal))
+    elif isinstance(refusal, CallNotOngoingError | CallNotScheduledError):
+        read = yield from carry_out(get_call(wanted.call_id), options, clock)
+        found = read if read.data.status == wanted.status else None
+    return found  # type: ignore[return-value]  # only requests for a VideoCall say what they want
+
+
+def _made_call(
+    wanted: Wanted, options: Options, clock: _Clock, since: datetime
+) -> Generator[Action, Any, APIResponse[VideoCall] | None]:
+    query: Mapping[str, str] | None = {}
+    while query is not None:
+        page = yield from carry_out(list_calls(query), options, clock)
+        for call in page.data.results:
+            if (
+                (call.doctor, call.patient, call.scheduled_time)
+                == (wanted.doctor, wanted.patient, wanted.scheduled_time)
+                and call.created_at >= since
+                and call.status in {CallStatus.SCHEDULED, CallStatus.ONGOING}
+            ):
+                return APIResponse(call, status=page.status, headers=page.headers)
+        query = next_query(page.data.next)
+    return None
+
+
+def _on_the_servers_clock(began: datetime, refusal: StatusError) -> datetime:
+    """When this request began, as the server's clock told it."""
+    now = server_time(refusal.headers)
+    offset = timedelta(0) if now is None else datetime.fromtimestamp(now, UTC) - datetime.now(UTC)
+    return began + offset - _CLOCK_TOLERANCE
+
+
+# -- Requests ---------------------------------------------------------------------------------------
+
+
+def get_call(call_id: int) -> Request[VideoCall]:
+    """The request of `getVideoCall`."""
+    return Request("getVideoCall", "GET", f"/video-calls/{call_id}/", VideoCall)
+
+
+def list_calls(query: Mapping[str, str]) -> Request[VideoCallPage]:
+    """The request of `listVideoCalls`."""
+    return Request("listVideoCalls", "GET", "/video-calls/", VideoCallPage, query=query)
+
+
+def next_query(url: str | None) -> Mapping[str, str] | None:
+    """The query of another page; None where there is none.
+
+    Only the query is taken: whatever host and path a proxy lets a backend write, the next request goes to the
+    client's own, and so does its token.
+    """
+    return None if url is None else dict(httpx.URL(url).params)
+
+
+# -- Failures ---------------------------------------------------------------------------------------
+
+
+def _no_answer(request: Request[Any], url: str, failed: httpx.TransportError) -> ConnectionFailedError:
+    kind = TimedOutError if isinstance(failed, httpx.TimeoutException) else ConnectionFailedError
+    reason = str(failed) or type(failed).__name__
+    return kind(
+        f"{request.method} {url}: {reason}",
+        method=request.method,
+        url=url,
+        request_sent=not isinstance(failed, _UNSENT),
+    )
+
+
+def _too_late(request: Request[Any], options: Options, url: str, sent: bool) -> DeadlineExceededError:
+    return DeadlineExceededError(
+        method=request.method, url=url, deadline=options.deadline or 0.0, request_sent=sent
+    )
+
+
+def _within(timeout: float | httpx.Timeout, left: float | None) -> httpx.Timeout:
+    """The timeout of an attempt, no phase of it longer than what is left of the deadline."""
+    whole = timeout if isinstance(timeout, httpx.Timeout) else httpx.Timeout(timeout)
+    if left is None:
+        return whole
+    phases = {name: left if limit is None else min(limit, left) for name, limit in whole.as_dict().items()}
+    return httpx.Timeout(**phases)
+
+
+def _log(  # noqa: PLR0917 (one line of a log)
+    request: Request[Any],
+    url: str,
+    headers: Mapping[str, str],
+    outcome: str,
+    attempt: int,
+    request_id: str | None = None,
+) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    logger.info("%s %s: %s (attempt %d, request id %s)", request.method, url, outcome, attempt, request_id)
+    shown = {
+        name: value if name.lower() in _SHOWN_HEADERS else "[redacted]" for name, value in headers.items()
+    }
+    logger.debug("request headers: %s", shown)

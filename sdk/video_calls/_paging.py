@@ -1,0 +1,110 @@
+"""Pages of calls that go on: one page with what it holds, and iteration over all that follow it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from typing import Any
+
+from video_calls._answers import APIResponse
+from video_calls._errors import InvalidResponseError
+from video_calls._flow import Request, list_calls, next_query
+from video_calls._models import VideoCall, VideoCallPage
+
+Answered = APIResponse[VideoCallPage]
+Fetch = Callable[[Request[VideoCallPage]], Answered]
+AsyncFetch = Callable[[Request[VideoCallPage]], Coroutine[Any, Any, Answered]]
+
+
+class _Page:
+    """One page of calls.
+
+    Attributes:
+        count: how many calls the user has, over all pages.
+        results: the calls of this page.
+        next, previous: the URLs of the neighbouring pages as the server gave them, None at the ends.
+    """
+
+    def __init__(self, answer: Answered) -> None:
+        self._answer = answer
+        page = answer.data
+        self.count = page.count
+        self.results = page.results
+        self.next = page.next
+        self.previous = page.previous
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.results)} calls, {self.count} in all>"
+
+
+class CallPage(_Page):
+    """A page of calls; iterating over it goes on to the pages after it, fetched one by one."""
+
+    def __init__(self, fetch: Fetch, query: Mapping[str, str]) -> None:
+        super().__init__(fetch(list_calls(query)))
+        self._fetch = fetch
+
+    def __iter__(self) -> Iterator[VideoCall]:
+        answer, seen = self._answer, set[str]()
+        while True:
+            yield from answer.data.results
+            query = _following(answer, seen)
+            if query is None:
+                return
+            answer = self._fetch(list_calls(query))
+
+
+class AsyncCallPage(_Page):
+    """A page of calls; iterating over it goes on to the pages after it, fetched one by one."""
+
+    def __init__(self, fetch: AsyncFetch, answer: Answered) -> None:
+        super().__init__(answer)
+        self._fetch = fetch
+
+    async def __aiter__(self) -> AsyncIterator[VideoCall]:
+        answer, seen = self._answer, set[str]()
+        while True:
+            for call in answer.data.results:
+                yield call
+            query = _following(answer, seen)
+            if query is None:
+                return
+            answer = await self._fetch(list_calls(query))
+
+
+class AsyncCallList:
+    """A page of calls to be: `await` it for the page, or iterate over it for that page and all after it."""
+
+    def __init__(self, fetch: AsyncFetch, query: Mapping[str, str]) -> None:
+        self._fetch = fetch
+        self._query = query
+
+    def __await__(self) -> Generator[Any, Any, AsyncCallPage]:
+        return self._first().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[VideoCall]:
+        async for call in await self._first():
+            yield call
+
+    async def _first(self) -> AsyncCallPage:
+        return AsyncCallPage(self._fetch, await self._fetch(list_calls(self._query)))
+
+
+def _following(answer: Answered, seen: set[str]) -> Mapping[str, str] | None:
+    """The query of the page after this one, None after the last."""
+    following = answer.data.next
+    if following is None:
+        return None
+    if following in seen:
+        problem = "next: leads back to a page that came before"
+        raise InvalidResponseError(
+            f"the answer departs from the contract: {problem}",
+            problems=[problem],
+            status=answer.status,
+            method="GET",
+            url="/video-calls/",
+            request_id=answer.request_id,
+            headers=answer.headers,
+            body=answer.data.model_dump(mode="json"),
+        )
+    seen.add(following)
+    return next_query(following)

@@ -1,0 +1,65 @@
+"""The operations of the contract as requests: what is sent for each, and what is wanted of the server."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from video_calls._configuration import aware
+from video_calls._errors import ConfigurationError
+from video_calls._flow import Request, Wanted
+from video_calls._models import CallStatus, JoinCredentials, VideoCall
+
+
+def page_query(page: int | None, page_size: int | None) -> Mapping[str, str]:
+    """The query of a page; what is None is left to the server."""
+    return {
+        name: str(value) for name, value in (("page", page), ("page_size", page_size)) if value is not None
+    }
+
+
+def create_call(
+    doctor: int, patient: int, scheduled_time: datetime, idempotency_key: str | None
+) -> Request[VideoCall]:
+    """The request of `createVideoCall`."""
+    time = aware(scheduled_time).astimezone(UTC)
+    body = {"doctor": doctor, "patient": patient, "scheduled_time": time.isoformat().replace("+00:00", "Z")}
+    key = uuid4().hex if idempotency_key is None else idempotency_key
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError("idempotency_key must be visible ASCII characters")
+    return Request(
+        "createVideoCall",
+        "POST",
+        "/video-calls/",
+        VideoCall,
+        content=json.dumps(body).encode(),
+        headers={"content-type": "application/json", "idempotency-key": key},
+        wanted=Wanted(doctor=doctor, patient=patient, scheduled_time=time),
+    )
+
+
+def join_call(call_id: int) -> Request[JoinCredentials]:
+    """The request of `joinVideoCall`."""
+    return Request("joinVideoCall", "POST", f"/video-calls/{call_id}/join/", JoinCredentials)
+
+
+def end_call(call_id: int) -> Request[VideoCall]:
+    """The request of `endVideoCall`."""
+    return Request(
+        "endVideoCall",
+        "POST",
+        f"/video-calls/{call_id}/end/",
+        VideoCall,
+        wanted=Wanted(call_id=call_id, status=CallStatus.COMPLETED),
+    )
+
+
+def cancel_call(call_id: int) -> Request[VideoCall]:
+    """The request of `cancelVideoCall`."""
+    return Request(
+        "cancelVideoCall",
+        "POST",
+        f"/video-calls/{call_id}/cancel/",
+        VideoCall,
+        wanted=Wanted(call_id=call_id, status=CallStatus.CANCELLED),
+    )
