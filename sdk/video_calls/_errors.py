@@ -208,7 +208,7 @@ class SameUserError(BadRequestError):
 
 
 class SchedulingConflictError(BadRequestError):
-    """The document says "No overlapping calls within 30 minutes for either doctor or patient" (2. Create Video Call)."""
+    """The document says "No overlapping calls within 30 minutes […]" (2. Create Video Call)."""
 
     rules = frozenset({"create.no-overlap", "create.no-race"})
 
