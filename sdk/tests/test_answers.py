@@ -1,0 +1,475 @@
+"""What backends answer, tidy or not, and what the clients make of it."""
+
+import copy
+import json
+import logging
+import pickle
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import httpx
+import pytest
+import respx
+import video_calls
+from pydantic import ValidationError
+from video_calls import CallStatus, Retries, VideoCall, VideoCallsClient
+
+BASE = "https://api.example.com/api/v1/video"
+CALLS = f"{BASE}/video-calls/"
+TOKEN = "a.secret.token"
+TIME = datetime(2999, 1, 5, 10, 0, tzinfo=UTC)
+
+CALL: dict[str, Any] = {
+    "id": 1,
+    "channel_name": "call_1704436789_5678",
+    "doctor": 1,
+    "patient": 1,
+    "doctor_details": {"id": 1, "user": {"email": "doctor@example.com", "full_name": "Dr. John Doe"}},
+    "patient_details": {"id": 1, "user": {"email": "patient@example.com", "full_name": "Jane Smith"}},
+    "status": "scheduled",
+    "scheduled_time": "2999-01-05T10:00:00Z",
+    "started_at": None,
+    "ended_at": None,
+    "created_at": "2024-01-05T08:00:00Z",
+    "updated_at": "2024-01-05T08:00:00Z",
+}
+
+
+@pytest.fixture
+def client() -> VideoCallsClient:
+    return VideoCallsClient(BASE, TOKEN, retries=0)
+
+
+def page(*calls: dict[str, Any], following: str | None = None) -> dict[str, Any]:
+    return {"count": 9, "next": following, "previous": None, "results": list(calls)}
+
+
+# -- Models -----------------------------------------------------------------------------------------
+
+
+@respx.mock
+def test_a_call_is_read_whole_and_frozen(client: VideoCallsClient) -> None:
+    respx.get(f"{CALLS}1/").respond(json=CALL)
+    call = client.calls.get(1)
+    assert call.model_dump(mode="json", exclude_unset=True) == CALL
+    assert call.scheduled_time == TIME
+    with pytest.raises(ValidationError):
+        call.status = CallStatus.CANCELLED  # type: ignore[misc]
+
+
+@respx.mock
+def test_unknown_fields_are_kept(client: VideoCallsClient) -> None:
+    details = CALL["doctor_details"] | {"rating": 5}
+    respx.get(f"{CALLS}1/").respond(json=CALL | {"room": "A", "doctor_details": details})
+    call = client.calls.get(1)
+    assert call.model_extra == {"room": "A"}
+    assert call.doctor_details.model_extra == {"rating": 5}
+
+
+@respx.mock
+def test_an_unknown_status_is_a_value(client: VideoCallsClient) -> None:
+    respx.get(f"{CALLS}1/").respond(json=CALL | {"status": "rescheduled"})
+    status = client.calls.get(1).status
+    assert status == "rescheduled"
+    assert not isinstance(status, CallStatus)
+
+
+@respx.mock
+def test_a_known_status_is_of_the_enumeration(client: VideoCallsClient) -> None:
+    respx.get(f"{CALLS}1/").respond(json=CALL)
+    assert client.calls.get(1).status is CallStatus.SCHEDULED
+
+
+@respx.mock
+def test_credentials_know_when_they_expire_and_hide_their_token(client: VideoCallsClient) -> None:
+    body = {"channel_name": "c", "token": "006secret", "uid": 7, "expiration_time": "2024-01-05T11:00:00Z"}
+    respx.post(f"{CALLS}1/join/").respond(json=body)
+    credentials = client.calls.join(1)
+    assert credentials.expired
+    assert credentials.expires_in(datetime(2024, 1, 5, 10, 0, tzinfo=UTC)) == timedelta(hours=1)
+    assert credentials.token == "006secret"
+    assert "006secret" not in f"{credentials!r} {credentials}"
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"<html>welcome</html>", "body: Invalid JSON"),
+        (b"", "body: Invalid JSON"),
+        (b"[]", "body: "),
+        (json.dumps(CALL | {"id": None}).encode(), "id: "),
+        (json.dumps(CALL | {"created_at": "2024-01-05T08:00:00"}).encode(), "created_at: "),
+        (json.dumps(CALL | {"doctor_details": {"id": 1}}).encode(), "doctor_details.user: Field required"),
+    ],
+)
+def test_a_success_that_departs_from_the_contract_says_where(
+    client: VideoCallsClient, content: bytes, problem: str
+) -> None:
+    respx.get(f"{CALLS}1/").respond(content=content, headers={"X-Request-ID": "r-1"})
+    with pytest.raises(video_calls.InvalidResponseError) as caught:
+        client.calls.get(1)
+    assert caught.value.problems[0].startswith(problem)
+    assert (caught.value.status, caught.value.request_id) == (200, "r-1")
+
+
+@respx.mock
+def test_an_invalid_answer_to_join_shows_no_token(client: VideoCallsClient) -> None:
+    respx.post(f"{CALLS}1/join/").respond(json={"token": "006secret", "uid": "many"})
+    with pytest.raises(video_calls.InvalidResponseError) as caught:
+        client.calls.join(1)
+    error = caught.value
+    assert "006secret" not in f"{error!s} {error!r} {error.body} {error.__context__!r:.0}"
+    assert error.__suppress_context__
+
+
+# -- Errors -----------------------------------------------------------------------------------------
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("status", "body", "error", "text"),
+    [
+        (400, {"error": "Scheduled time must be in the future"}, "ScheduledInPastError", None),
+        (
+            400,
+            {"error": "There is already a scheduled call within 30 minutes of this time"},
+            "SchedulingConflictError",
+            None,
+        ),
+        (400, {"error": "Belegt", "code": "create.no-overlap"}, "SchedulingConflictError", "Belegt"),
+        (400, {"error": "Something else"}, "BadRequestError", "Something else"),
+        (400, {"detail": "Scheduled time must be in the future."}, "ScheduledInPastError", None),
+        (400, {"scheduled_time": ["Scheduled time must be in the future"]}, "BadRequestError", None),
+        (
+            400,
+            {"non_field_errors": ["Nope"], "doctor": ["Bad", "Worse"]},
+            "BadRequestError",
+            "Nope; doctor: Bad Worse",
+        ),
+        (400, ["One", "Two"], "BadRequestError", "One; Two"),
+        (401, {"detail": "Authentication credentials were not provided."}, "AuthenticationError", None),
+        (401, {"detail": "x", "messages": [{"message": "y"}]}, "AuthenticationError", "x"),
+        (401, {"error": "The token has expired"}, "TokenExpiredError", None),
+        (403, {"error": "no"}, "PermissionDeniedError", "no"),
+        (403, {"error": "x", "code": "create.participants-only"}, "NotParticipantError", "x"),
+        (404, {"detail": "Not found."}, "NotFoundError", "Not found."),
+        (405, {"error": {"message": "deep"}}, "StatusError", "deep"),
+        (409, {"error": "x"}, "ConflictError", "x"),
+        (
+            422,
+            {"detail": [{"loc": ["body"], "msg": "field required"}]},
+            "UnprocessableError",
+            "field required",
+        ),
+        (422, {"error": "x", "code": "create.idempotency-key"}, "IdempotencyKeyReusedError", "x"),
+        (429, {"error": "slow"}, "RateLimitedError", "slow"),
+        (500, None, "ServerError", "Internal Server Error"),
+        (502, None, "UnavailableError", "Bad Gateway"),
+        (599, None, "ServerError", "no reason given"),
+        (400, {"error": ""}, "BadRequestError", "Bad Request"),
+        (400, {"error": None, "code": 7, "fields": "x"}, "BadRequestError", None),
+        (400, {"error": "x", "code": "no.such-rule"}, "BadRequestError", "x"),
+        (400, 17, "BadRequestError", "Bad Request"),
+    ],
+)
+def test_an_answer_is_read_into_the_most_telling_error(
+    client: VideoCallsClient, status: int, body: Any, error: str, text: str | None
+) -> None:
+    respx.post(CALLS).respond(status, json=body) if body is not None else respx.post(CALLS).respond(status)
+    with pytest.raises(video_calls.StatusError) as caught:
+        client.calls.create(doctor=1, patient=1, scheduled_time=TIME)
+    assert type(caught.value).__name__ == error
+    assert caught.value.status == status
+    assert caught.value.body == body
+    if text is not None:
+        assert caught.value.error == text
+
+
+@respx.mock
+def test_html_is_read_as_its_text(client: VideoCallsClient) -> None:
+    html = "<html><head><title>x</title></head><body><h1>502 Bad Gateway</h1><hr>nginx</body></html>"
+    respx.get(f"{CALLS}1/").respond(502, html=html)
+    with pytest.raises(video_calls.UnavailableError) as caught:
+        client.calls.get(1)
+    assert caught.value.error == "502 Bad Gateway nginx"
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("call", "rule", "error"),
+    [
+        (lambda calls: calls.join(1), "join.window", "JoinWindowError"),
+        (lambda calls: calls.join(1), "join.not-cancelled", "CallCancelledError"),
+        (lambda calls: calls.join(1), "join.not-completed", "CallCompletedError"),
+        (lambda calls: calls.end(1), "end.ongoing-only", "CallNotOngoingError"),
+        (lambda calls: calls.cancel(1), "cancel.scheduled-only", "CallNotScheduledError"),
+        (lambda calls: calls.cancel(1), "cancel.not-found", "CallNotFoundError"),
+        (lambda calls: calls.get(1), "get.participants-only", "NotParticipantError"),
+        (lambda calls: calls.list(page=7), "list.page-out-of-range", "PageNotFoundError"),
+    ],
+)
+def test_a_rule_is_recognised_by_its_text_alone(
+    client: VideoCallsClient, call: Callable[[Any], Any], rule: str, error: str
+) -> None:
+    from video_calls_spec import RULES
+
+    refused = RULES[rule]  # type: ignore[index]
+    respx.route().respond(refused.status, json={"error": refused.error})
+    with pytest.raises(getattr(video_calls, error)) as caught:
+        call(client.calls)
+    assert caught.value.rule == rule
+    assert caught.value.code is None
+
+
+@respx.mock
+def test_errors_carry_what_is_needed_to_find_them_again_pickle_and_copy(client: VideoCallsClient) -> None:
+    answer = {"error": "Slow down", "code": "limits.rate", "fields": {"a": ["b"]}}
+    respx.get(CALLS).respond(429, json=answer, headers={"X-Request-ID": "r-1", "Retry-After": "7"})
+    with pytest.raises(video_calls.RateLimitedError) as caught:
+        client.calls.list(page=2)
+    error = caught.value
+    for seen in (error, pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
+        assert (seen.status, seen.method, seen.url, seen.request_id) == (429, "GET", CALLS, "r-1")
+        assert (seen.error, seen.code, seen.fields, seen.retry_after) == (
+            "Slow down", "limits.rate", {"a": ["b"]}, 7.0,
+        )  # fmt: skip
+        assert seen.body == answer
+        assert str(seen) == f"GET {CALLS}: 429: Slow down (request id r-1)"
+        assert seen.headers["retry-after"] == "7"
+
+
+def test_every_error_pickles() -> None:
+    answered: dict[str, Any] = {
+        "status": 400, "method": "GET", "url": "u", "request_id": None, "headers": {}, "body": None,
+    }  # fmt: skip
+    for name in video_calls.__all__:
+        cls = getattr(video_calls, name)
+        if not (isinstance(cls, type) and issubclass(cls, Exception)):
+            continue
+        if issubclass(cls, video_calls.InvalidResponseError):
+            error = cls("m", problems=["p"], **answered)
+        elif issubclass(cls, video_calls.AnsweredError):
+            error = cls("m", **answered)
+        elif issubclass(cls, video_calls.ConnectionFailedError):
+            error = cls("m", method="GET", url="u", request_sent=True)
+        elif issubclass(cls, video_calls.DeadlineExceededError):
+            error = cls(method="GET", url="u", deadline=1.0, request_sent=True)
+        else:
+            error = cls("m")
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301
+        assert type(again) is cls
+        assert (str(again), vars(again)) == (str(error), vars(error))
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "0"}, 0.0),
+        (
+            {"Retry-After": format_datetime(TIME, usegmt=True), "Date": format_datetime(TIME, usegmt=True)},
+            0.0,
+        ),
+        (
+            {
+                "Retry-After": format_datetime(TIME + timedelta(seconds=90), usegmt=True),
+                "Date": format_datetime(TIME, usegmt=True),
+            },
+            90.0,
+        ),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-1"}, None),
+        ({"Retry-After": ""}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_read_in_both_forms(
+    client: VideoCallsClient, headers: dict[str, str], expected: float | None
+) -> None:
+    respx.get(CALLS).respond(503, headers=headers)
+    with pytest.raises(video_calls.UnavailableError) as caught:
+        client.calls.list()
+    assert caught.value.retry_after == expected
+
+
+# -- Pages ------------------------------------------------------------------------------------------
+
+
+@respx.mock
+def test_next_contributes_its_query_alone_and_the_token_goes_nowhere_else(client: VideoCallsClient) -> None:
+    inner = "http://inner-host:8080/another/path/?page=2&page_size=1"
+    second = respx.get(CALLS, params={"page": "2", "page_size": "1"}).respond(json=page(CALL | {"id": 2}))
+    first = respx.get(CALLS, params={"page_size": "1"}).respond(json=page(CALL, following=inner))
+    assert [call.id for call in client.calls.list(page_size=1)] == [1, 2]
+    assert (first.call_count, second.call_count) == (1, 1)
+    assert {call.request.url.host for call in respx.calls} == {"api.example.com"}
+
+
+@respx.mock
+def test_pages_that_lead_in_a_circle_are_told(client: VideoCallsClient) -> None:
+    respx.get(CALLS).respond(json=page(CALL, following=f"{CALLS}?page=2"))
+    with pytest.raises(video_calls.InvalidResponseError, match="leads back"):
+        list(client.calls.list())
+
+
+# -- Where a token may go ---------------------------------------------------------------------------
+
+
+@respx.mock
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_redirect_is_not_followed(follow: bool) -> None:
+    elsewhere = respx.route(host="evil.example").respond(json=CALL)
+    respx.get(f"{CALLS}1/").respond(302, headers={"Location": "https://evil.example/?secret=1"})
+    with httpx.Client(follow_redirects=follow) as http:
+        client = VideoCallsClient(BASE, TOKEN, http_client=http)
+        with pytest.raises(video_calls.RedirectError, match=r"evil\.example/; is base_url right") as caught:
+            client.calls.get(1)
+    assert not elsewhere.called
+    assert "secret" not in str(caught.value)
+
+
+@respx.mock
+def test_no_secret_is_logged(client: VideoCallsClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "video_calls")
+    body = {"channel_name": "c", "token": "006secret", "uid": 7, "expiration_time": "2999-01-05T11:00:00Z"}
+    respx.post(f"{CALLS}1/join/").respond(json=body, headers={"X-Request-ID": "r-1"})
+    client.with_options(headers={"X-Api-Key": "my-key"}).calls.join(1)
+    logged = "\n".join(record.getMessage() for record in caplog.records if record.name == "video_calls")
+    assert "POST https://api.example.com/api/v1/video/video-calls/1/join/: 200" in logged
+    assert "'x-api-key': '[redacted]'" in logged
+    for secret in (TOKEN, "006secret", "my-key"):
+        assert secret not in logged
+
+
+def test_nothing_is_logged_unless_asked_for() -> None:
+    handlers = logging.getLogger("video_calls").handlers
+    assert [type(handler) for handler in handlers] == [logging.NullHandler]
+
+
+# -- What is sent -----------------------------------------------------------------------------------
+
+
+@respx.mock
+def test_create_sends_the_instant_in_utc_with_a_key_of_its_own(client: VideoCallsClient) -> None:
+    route = respx.post(CALLS).respond(201, json=CALL)
+    time = datetime.fromisoformat("2999-01-05T12:00:00.123456+02:00")
+    for _ in range(2):
+        assert isinstance(client.calls.create(doctor=1, patient=2, scheduled_time=time), VideoCall)
+    sent = [call.request for call in route.calls]
+    assert json.loads(sent[0].content) == {
+        "doctor": 1, "patient": 2, "scheduled_time": "2999-01-05T10:00:00.123456Z",
+    }  # fmt: skip
+    assert sent[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert len({request.headers["idempotency-key"] for request in sent}) == 2
+
+
+@respx.mock
+def test_a_naive_time_is_refused_before_anything_is_sent(client: VideoCallsClient) -> None:
+    with pytest.raises(video_calls.NaiveDatetimeError, match="no time zone"):
+        client.calls.create(doctor=1, patient=1, scheduled_time=datetime(2999, 1, 1))  # noqa: DTZ001
+    assert not respx.calls
+
+
+@respx.mock
+def test_options_change_one_use_and_leave_the_client_as_it_was(client: VideoCallsClient) -> None:
+    route = respx.get(f"{CALLS}1/").respond(json=CALL)
+    client.with_options(headers={"X-Team": "a"}, timeout=1.0, deadline=None, retries=Retries(2)).calls.get(1)
+    client.calls.get(1)
+    first, second = (call.request for call in route.calls)
+    assert first.headers["x-team"] == "a"
+    assert first.extensions["timeout"]["read"] == 1.0
+    assert "x-team" not in second.headers
+    assert second.extensions["timeout"]["read"] == 10.0
+
+
+@respx.mock
+def test_the_answer_can_be_had_with_its_status_headers_and_request_id(client: VideoCallsClient) -> None:
+    respx.get(f"{CALLS}1/").respond(json=CALL, headers={"X-Request-ID": "r-1", "X-Other": "y"})
+    answer = client.calls.with_response.get(1)
+    assert (answer.data.id, answer.status, answer.request_id, answer.headers["x-other"]) == (
+        1,
+        200,
+        "r-1",
+        "y",
+    )
+
+
+@respx.mock
+def test_a_clients_own_http_client_keeps_its_ways_and_stays_open() -> None:
+    seen: list[str] = []
+    route = respx.get(f"{CALLS}1/").respond(json=CALL)
+    hooks = {"request": [lambda request: seen.append(request.method)]}
+    with httpx.Client(
+        headers={"X-Mine": "1"}, cookies={"c": "2"}, auth=("u", "p"), event_hooks=hooks
+    ) as http:
+        with VideoCallsClient(BASE, TOKEN, http_client=http) as client:
+            client.calls.get(1)
+        assert not http.is_closed
+    request = route.calls[0].request
+    assert (request.headers["x-mine"], request.headers["cookie"]) == ("1", "c=2")
+    assert request.headers["authorization"] == f"Bearer {TOKEN}"
+    assert seen == ["GET"]
+
+
+def test_event_hooks_and_transport_can_be_given() -> None:
+    seen: list[Any] = []
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=CALL))
+    hooks = {"request": [seen.append], "response": [seen.append]}
+    with VideoCallsClient(BASE, TOKEN, transport=transport, event_hooks=hooks) as client:
+        assert client.calls.get(1).id == 1
+    assert [type(item) for item in seen] == [httpx.Request, httpx.Response]
+
+
+# -- Configuration ----------------------------------------------------------------------------------
+
+
+def test_the_environment_gives_what_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEO_CALLS_BASE_URL", f"{BASE}/")
+    monkeypatch.setenv("VIDEO_CALLS_TOKEN", "from.the.environment")
+    with respx.mock:
+        route = respx.get(f"{CALLS}1/").respond(json=CALL)
+        with VideoCallsClient() as client:
+            client.calls.get(1)
+        assert route.calls[0].request.headers["authorization"] == "Bearer from.the.environment"
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"token": TOKEN}, "no base_url"),
+        ({"base_url": "api.example.com", "token": TOKEN}, "must be absolute"),
+        ({"base_url": "ftp://example.com", "token": TOKEN}, "must be absolute"),
+        ({"base_url": "https://u:p@example.com", "token": TOKEN}, "no credentials"),
+        ({"base_url": "https://example.com/?a=1", "token": TOKEN}, "no credentials, query"),
+        ({"base_url": "https://example.com:port", "token": TOKEN}, "not a URL"),
+        ({"base_url": BASE}, "no token"),
+        ({"base_url": BASE, "token": "two words"}, "not a JWT"),
+        ({"base_url": BASE, "token": "line\nend"}, "not a JWT"),
+        ({"base_url": BASE, "token": TOKEN, "deadline": 0}, "deadline must be"),
+        ({"base_url": BASE, "token": TOKEN, "headers": {"Authorization": "x"}}, "not as a header"),
+    ],
+)
+def test_what_cannot_be_used_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], problem: str
+) -> None:
+    monkeypatch.delenv("VIDEO_CALLS_BASE_URL", raising=False)
+    monkeypatch.delenv("VIDEO_CALLS_TOKEN", raising=False)
+    with pytest.raises(video_calls.ConfigurationError, match=problem) as caught:
+        VideoCallsClient(**given)
+    assert "two words" not in str(caught.value)
+
+
+def test_a_closed_client_says_so() -> None:
+    client = VideoCallsClient(BASE, TOKEN)
+    client.close()
+    with pytest.raises(video_calls.ConfigurationError, match="closed"):
+        client.calls.get(1)
+
+
+def test_no_secret_is_in_a_repr() -> None:
+    with VideoCallsClient(BASE, TOKEN) as client:
+        assert repr(client) == f"<VideoCallsClient {BASE}>"

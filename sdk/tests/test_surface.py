@@ -1,0 +1,155 @@
+"""The SDK's surface, held against the contract's operations and against what is documented."""
+
+import inspect
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import video_calls
+import yaml
+from video_calls import _errors
+from video_calls_spec import RULES, openapi_path
+
+CONTRACT: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
+TYPES = {"integer": int, "string": str, "date-time": datetime}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        target: Any = CONTRACT
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        node = target
+    return node
+
+
+def operations() -> dict[str, tuple[dict[str, tuple[Any, bool]], str]]:
+    """Method name: its parameters with type and whether required, and the schema of its success."""
+    found = {}
+    for item in CONTRACT["paths"].values():
+        for method, operation in item.items():
+            if method == "parameters":
+                continue
+            parameters = {}
+            for reference in [*item.get("parameters", []), *operation.get("parameters", [])]:
+                parameter = resolved(reference)
+                name = parameter["name"].lower().replace("-", "_")
+                parameters[name] = (TYPES[parameter["schema"]["type"]], parameter.get("required", False))
+            if "requestBody" in operation:
+                schema = resolved(operation["requestBody"]["content"]["application/json"]["schema"])
+                for name, field in schema["properties"].items():
+                    kind = (
+                        TYPES[field.get("format", "")]
+                        if field.get("format") in TYPES
+                        else TYPES[field["type"]]
+                    )
+                    parameters[name] = (kind, name in schema["required"])
+            success = operation["responses"].get("200") or operation["responses"]["201"]
+            schema_name = success["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            found[re.sub("VideoCalls?$", "", operation["operationId"])] = (parameters, schema_name)
+    return found
+
+
+PLAIN = {
+    video_calls.Calls: {"VideoCallPage": video_calls.CallPage},
+    video_calls.AsyncCalls: {"VideoCallPage": video_calls.AsyncCallList},
+}
+WITH_RESPONSE = [video_calls.CallsWithResponse, video_calls.AsyncCallsWithResponse]
+
+
+def methods(resource: type) -> dict[str, Any]:
+    return {
+        name: method
+        for name, method in inspect.getmembers(resource, inspect.isfunction)
+        if not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("resource", [*PLAIN, *WITH_RESPONSE], ids=lambda resource: resource.__name__)
+def test_there_is_a_method_for_each_operation_and_no_other(resource: type) -> None:
+    assert set(methods(resource)) == set(operations())
+
+
+@pytest.mark.parametrize("resource", [*PLAIN, *WITH_RESPONSE], ids=lambda resource: resource.__name__)
+@pytest.mark.parametrize("name", operations())
+def test_a_method_takes_what_its_operation_takes_and_returns_what_it_answers(
+    resource: type, name: str
+) -> None:
+    method = methods(resource)[name]
+    parameters, schema = operations()[name]
+    hints = get_type_hints(method)
+    answer = getattr(video_calls, schema)
+    wanted = PLAIN[resource].get(schema, answer) if resource in PLAIN else video_calls.APIResponse[answer]
+    assert hints.pop("return") == wanted
+    assert hints == {key: kind if required else kind | None for key, (kind, required) in parameters.items()}
+    defaults = {
+        key: given.default for key, given in inspect.signature(method).parameters.items() if key != "self"
+    }
+    assert defaults == {
+        key: inspect.Parameter.empty if required else None for key, (_, required) in parameters.items()
+    }
+
+
+def test_the_public_names_are_those_that_are_exported() -> None:
+    public = {
+        name
+        for name, value in vars(video_calls).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert public == set(video_calls.__all__)
+    assert video_calls.__all__ == sorted(video_calls.__all__)
+
+
+@pytest.mark.parametrize("name", video_calls.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    exported = getattr(video_calls, name)
+    assert inspect.getdoc(exported)
+    for member, value in inspect.getmembers(exported, inspect.isfunction):
+        if not member.startswith("_") and value.__module__.startswith("video_calls"):
+            assert inspect.getdoc(value), f"{name}.{member}"
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+    drawn = re.findall(
+        r"^([ │├└─]*)(\w+Error|VideoCallsError)\b", inspect.getdoc(_errors) or "", re.MULTILINE
+    )
+    parents: list[str] = []
+    tree = {}
+    for indent, name in drawn:
+        depth = len(indent) // 4 - 1
+        parents[depth:] = [name]
+        tree[name] = parents[depth - 1] if depth else "Exception"
+    actual = {}
+    for cls in vars(_errors).values():
+        if (
+            inspect.isclass(cls)
+            and issubclass(cls, _errors.VideoCallsError)
+            and cls is not _errors.AnsweredError
+        ):
+            (parent, *_) = (base for base in cls.__mro__[1:] if base is not _errors.AnsweredError)
+            actual[cls.__name__] = parent.__name__
+    assert tree == actual
+    assert set(tree) <= set(video_calls.__all__)
+
+
+def test_each_rule_that_a_client_can_act_on_has_an_error_of_its_own() -> None:
+    not_for_clients = {
+        "auth.required",
+        "auth.valid-token",
+        "auth.active-user",  # each an AuthenticationError
+        "limits.rate",  # a RateLimitedError
+        "errors.malformed-json",
+        "errors.unknown-path",
+        "errors.trailing-slash",
+        "errors.method-not-allowed",
+        "errors.media-type",
+        "errors.body-size",  # the SDK sends no such requests
+    }
+    refusing = {rule.id for rule in RULES.values() if rule.error}
+    assert refusing - set(_errors.BY_RULE) == not_for_clients
+    for slug, error in _errors.BY_RULE.items():
+        expected = _errors.BY_STATUS.get(RULES[slug].status)
+        assert expected is None or issubclass(error, expected), slug
