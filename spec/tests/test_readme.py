@@ -6,8 +6,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
+from video_calls import VideoCallsClient
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -39,6 +43,21 @@ def test_the_first_session_runs_as_written(serve: Callable[..., Any], tmp_path: 
 
 def test_the_python_example_runs_as_written() -> None:
     exec(block("python", "create_app"), {})  # noqa: S102 (our own README)
+
+
+@pytest.mark.parametrize("containing", ["SchedulingConflictError", "asyncio.run"])
+def test_the_sdk_examples_run_as_written(
+    serve: Callable[..., Any], capsys: pytest.CaptureFixture[str], containing: str
+) -> None:
+    server = serve()
+    token = server.headers()["Authorization"].removeprefix("Bearer ")
+    base_url = f"{server.url}/api/v1/video"
+    with VideoCallsClient(base_url, token) as client:
+        client.calls.create(doctor=1, patient=2, scheduled_time=datetime.now(UTC) + timedelta(days=1))
+    code = block("python", containing).replace("http://127.0.0.1:8000/api/v1/video", base_url)
+    exec(code, {"doctors_token": token})  # noqa: S102 (our own README)
+    printed = capsys.readouterr().out
+    assert ("call_" if containing == "SchedulingConflictError" else "scheduled Other Patient") in printed
 
 
 def test_every_path_that_it_names_exists() -> None:

@@ -1,0 +1,44 @@
+"""Use the client in a web framework's handler: one client for the application, one token for each request.
+
+VIDEO_CALLS_BASE_URL=http://127.0.0.1:8000/api/v1/video uvicorn --app-dir examples web_handler:app --port 8001
+curl -H "Authorization: Bearer $(video-calls-server token doctor@example.com)" http://127.0.0.1:8001/next-call
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import httpx
+from litestar import Litestar, Request, Response, get
+from litestar.datastructures import State
+from video_calls import AsyncVideoCallsClient, CallStatus, StatusError
+
+
+@asynccontextmanager
+async def connections(app: Litestar) -> AsyncIterator[None]:
+    async with httpx.AsyncClient() as http:  # shared by all requests, and never closed by the clients
+        app.state.http = http
+        yield
+
+
+@get("/next-call")
+async def next_call(request: Request, state: State) -> dict[str, str | int] | None:
+    """The user's next call, with the user's own token passed on."""
+    token = request.headers.get("authorization", "").removeprefix("Bearer ")
+    client = AsyncVideoCallsClient(token=token or "none", http_client=state.http)
+    coming = [
+        call
+        async for call in client.calls.list()
+        if call.status == CallStatus.SCHEDULED and call.scheduled_time > datetime.now(UTC)
+    ]
+    if not coming:
+        return None
+    call = min(coming, key=lambda call: call.scheduled_time)
+    return {"id": call.id, "at": call.scheduled_time.isoformat(), "with": call.patient_details.user.full_name}
+
+
+def refused(_: Request, error: StatusError) -> Response[dict[str, str]]:
+    return Response({"error": error.error}, status_code=error.status if error.status < 500 else 502)
+
+
+app = Litestar([next_call], lifespan=[connections], exception_handlers={StatusError: refused})

@@ -1,0 +1,82 @@
+"""Typed uses of the public surface: checked by mypy and pyright, both strict, and never run."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import assert_type
+
+import httpx
+from video_calls import (
+    APIResponse,
+    AsyncCallPage,
+    AsyncVideoCallsClient,
+    CallPage,
+    CallStatus,
+    JoinCredentials,
+    Retries,
+    SchedulingConflictError,
+    VideoCall,
+    VideoCallPage,
+    VideoCallsClient,
+)
+
+
+def synchronous(time: datetime) -> None:
+    with VideoCallsClient("https://api.example.com/api/v1/video", token=lambda: "jwt") as client:
+        assert_type(client, VideoCallsClient)
+        assert_type(client.calls.create(doctor=1, patient=1, scheduled_time=time), VideoCall)
+        assert_type(client.calls.list(page=1, page_size=50), CallPage)
+        assert_type(list(client.calls.list()), list[VideoCall])
+        assert_type(client.calls.get(1), VideoCall)
+        assert_type(client.calls.join(1), JoinCredentials)
+        assert_type(client.calls.end(1), VideoCall)
+        assert_type(client.calls.cancel(1), VideoCall)
+        assert_type(client.calls.with_response.get(1), APIResponse[VideoCall])
+        assert_type(client.calls.with_response.get(1).data, VideoCall)
+        assert_type(client.calls.with_response.list(), APIResponse[VideoCallPage])
+        assert_type(client.calls.with_response.join(1).request_id, str | None)
+        assert_type(client.with_options(timeout=1.0, deadline=None, retries=0), VideoCallsClient)
+        client.with_options(timeout=httpx.Timeout(1.0), retries=Retries(attempts=1), headers={"a": "b"})
+
+
+async def asynchronous(time: datetime) -> AsyncIterator[VideoCall]:
+    async def token() -> str:
+        return "jwt"
+
+    async with AsyncVideoCallsClient(token=token) as client:
+        assert_type(client, AsyncVideoCallsClient)
+        assert_type(await client.calls.create(doctor=1, patient=1, scheduled_time=time), VideoCall)
+        page = await client.calls.list()
+        assert_type(page, AsyncCallPage)
+        assert_type(page.results, list[VideoCall])
+        async for call in client.calls.list():
+            yield assert_type(call, VideoCall)
+        async for call in page:
+            yield assert_type(call, VideoCall)
+        assert_type((await client.calls.with_response.end(1)).data.ended_at, datetime | None)
+
+
+def statuses(call: VideoCall) -> str:
+    if isinstance(call.status, CallStatus):
+        assert_type(call.status, CallStatus)
+    else:
+        assert_type(call.status, str)
+    match call.status:
+        case CallStatus.SCHEDULED | CallStatus.ONGOING:
+            return "open"
+        case CallStatus():
+            return "closed"
+        case unknown:
+            return assert_type(unknown, str)
+
+
+def errors(error: SchedulingConflictError, credentials: JoinCredentials) -> None:
+    assert_type(error.status, int)
+    assert_type(error.fields, dict[str, list[str]])
+    assert_type(error.retry_after, float | None)
+    assert_type(credentials.expires_in(), timedelta)
+    assert_type(credentials.expired, bool)
+
+
+def wrong(client: VideoCallsClient, call: VideoCall) -> None:
+    client.calls.get("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.calls.create(1, 1, call.scheduled_time)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
