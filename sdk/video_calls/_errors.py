@@ -46,7 +46,17 @@ from video_calls_spec import RuleId
 
 
 class VideoCallsError(Exception):
-    """Anything that goes wrong in this package."""
+    """Anything that goes wrong in this package.
+
+    ```python
+    try:
+        client.calls.join(1)
+    except JoinWindowError as error:
+        print("come back later:", error.error)
+    except VideoCallsError as error:
+        print("something else:", error)
+    ```
+    """
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
@@ -151,6 +161,11 @@ class InvalidResponseError(AnsweredError):
 
 class StatusError(AnsweredError):
     """An answer that is no success.
+
+    ```python
+    except StatusError as error:
+        log.warning("%s, rule %s, request id %s", error.error, error.rule, error.request_id)
+    ```
 
     Attributes:
         error: the server's own words, from `{"error"}`, `{"detail"}` or `{"field": ["…"]}`, else the status'.

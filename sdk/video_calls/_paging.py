@@ -37,7 +37,14 @@ class _Page:
 
 
 class CallPage(_Page):
-    """A page of calls; iterating over it goes on to the pages after it, fetched one by one."""
+    """A page of calls; iterating over it goes on to the pages after it, fetched one by one.
+
+    ```python
+    page = client.calls.list(page_size=50)
+    print(page.count, len(page.results))
+    everything = list(page)
+    ```
+    """
 
     def __init__(self, fetch: Fetch, query: Mapping[str, str]) -> None:
         super().__init__(fetch(list_calls(query)))
@@ -54,7 +61,13 @@ class CallPage(_Page):
 
 
 class AsyncCallPage(_Page):
-    """A page of calls; iterating over it goes on to the pages after it, fetched one by one."""
+    """A page of calls; iterating over it goes on to the pages after it, fetched one by one.
+
+    ```python
+    page = await client.calls.list(page_size=50)
+    everything = [call async for call in page]
+    ```
+    """
 
     def __init__(self, fetch: AsyncFetch, answer: Answered) -> None:
         super().__init__(answer)
