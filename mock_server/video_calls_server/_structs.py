@@ -224,7 +224,7 @@ class Error(Struct, kw_only=True):
         Annotated[
             str,
             Meta(
-                description='The slug of the rule in `x-rules` that refused, or a kind such as `not_found`.',
+                description='The slug of the rule in `x-rules` that refused, or a kind such as `unavailable`.',
                 max_length=100,
                 min_length=1,
             ),

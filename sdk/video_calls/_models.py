@@ -189,7 +189,7 @@ class Error(Model):
     """
     code: str | None = None
     """
-    The slug of the rule in `x-rules` that refused, or a kind such as `not_found`.
+    The slug of the rule in `x-rules` that refused, or a kind such as `unavailable`.
     """
     fields: dict[str, list[str]] | None = None
     """
