@@ -72,6 +72,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """The SDK through a network that spoils every fifth exchange, a thousand of each operation (minutes)."""
+    install(session)
+    session.run("pytest", "-m", "long", "-rP", "sdk/tests/test_faults.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The server beside a bare Litestar route, each figure a ratio measured in one run."""
     install(session)

@@ -1,0 +1,259 @@
+"""A program that works through a network which spoils every fifth exchange ends up believing what is true.
+
+One program drives both clients, through `FaultProxy`, against the real server; once as it is, and once
+without the `Idempotency-Key`, as for a backend that does not know it.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from fault_proxy import Fault, FaultProxy, seeded_faults
+from video_calls import (
+    AsyncVideoCallsClient,
+    CallCancelledError,
+    CallCompletedError,
+    CallNotFoundError,
+    CallNotOngoingError,
+    CallNotScheduledError,
+    CallStatus,
+    JoinWindowError,
+    NotParticipantError,
+    Retries,
+    ScheduledInPastError,
+    SchedulingConflictError,
+    VideoCall,
+    VideoCallsClient,
+    VideoCallsError,
+)
+from video_calls_server import Settings
+from video_calls_server.api.tokens import make_token
+
+PAIRS = range(1, 9)  # doctor n and patient n
+API = "/api/v1/video"
+RETRIES = Retries(attempts=12, first_wait=0.01, longest_wait=0.05)
+KEY_OR_NOT = pytest.mark.parametrize(
+    "without", [None, b"idempotency-key"], ids=["server knows Idempotency-Key", "server does not"]
+)
+CLIENTS = pytest.mark.parametrize("kind", ["sync", "async"])
+TOLERANCE = (
+    3.0  # seconds; a call made shortly before by others cannot be told from our own, for `Date` is coarse
+)
+
+Fact = tuple[int, int, datetime, str]
+Clients = dict[int, Any]  # the operations of each pair's doctor, or patient, of either client
+
+
+def doctor(pair: int) -> str:
+    return make_token(Settings(), 1000 + pair, expires_in=3600)
+
+
+def patient(pair: int) -> str:
+    return make_token(Settings(), 2000 + pair, expires_in=3600)
+
+
+def seed(path: Path) -> Path:
+    doctors = [
+        {"id": 1000 + n, "email": f"d{n}@example.com", "full_name": "Dr. John Doe", "doctor": {"id": n}}
+        for n in PAIRS
+    ]
+    patients = [
+        {"id": 2000 + n, "email": f"p{n}@example.com", "full_name": "Jane Smith", "patient": {"id": n}}
+        for n in PAIRS
+    ]
+    path.write_text(yaml.safe_dump({"users": doctors + patients}))
+    return path
+
+
+def fact(call: VideoCall) -> Fact:
+    return call.doctor, call.patient, call.scheduled_time, str(call.status)
+
+
+class Awaited:
+    """The operations of a blocking client as an asynchronous one has them."""
+
+    def __init__(self, operations: Any) -> None:
+        self._operations = operations
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def operation(*given: Any, **named: Any) -> Any:
+            return getattr(self._operations, name)(*given, **named)
+
+        return operation
+
+
+@dataclass
+class Program:
+    """Schedules, joins, ends and cancels calls, and keeps account of what it has been told.
+
+    `taken` holds, for each pair, a time at which another program has scheduled a call.
+    """
+
+    of_doctors: Clients
+    of_patients: Clients
+    taken: dict[int, datetime]
+    chance: random.Random
+    believed: dict[int, Fact] = field(default_factory=dict)
+    done: Counter[str] = field(default_factory=Counter)
+    slots: dict[int, int] = field(default_factory=lambda: dict.fromkeys(PAIRS, 0))
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    async def work(self, rounds: int) -> None:
+        for number in range(rounds):
+            pair = self.chance.choice(PAIRS)
+            calls = self.chance.choice([self.of_doctors, self.of_patients])[pair]
+            await self.hold_a_call(calls, pair, wrongly=number % 4 == 0)
+            await self.cancel_a_call(calls, pair, wrongly=number % 4 == 1)
+            if number % 5 == 0:
+                await self.schedule(calls, pair, self.later(pair))
+                self.slots[pair] += 1
+            if number % 8 == 0:
+                await self.ask_for_what_is_not_to_be_had(calls, pair)
+
+    def later(self, pair: int) -> datetime:
+        """The next free slot of a pair, which differs from the taken one in more than half an hour."""
+        return self.began + timedelta(hours=3, minutes=31 * self.slots[pair])
+
+    async def hold_a_call(self, calls: Any, pair: int, *, wrongly: bool) -> None:
+        soon = datetime.now(UTC) + timedelta(minutes=self.chance.uniform(1, 14))
+        call = await self.schedule(calls, pair, soon)
+        credentials = await self.carry_out("join", calls.join(call.id))
+        assert credentials.channel_name == call.channel_name
+        self.believed[call.id] = (*fact(call)[:3], "ongoing")
+        if wrongly:
+            await self.refused(CallNotScheduledError, calls.cancel(call.id))
+            beside = soon + timedelta(minutes=self.chance.uniform(-1, 29))
+            await self.refused(SchedulingConflictError, self.create(calls, pair, beside))
+        self.believe(await self.carry_out("end", calls.end(call.id)), call.id, CallStatus.COMPLETED)
+        if wrongly:
+            await self.refused(CallCompletedError, calls.join(call.id))
+
+    async def cancel_a_call(self, calls: Any, pair: int, *, wrongly: bool) -> None:
+        call = await self.schedule(calls, pair, self.later(pair))
+        if wrongly:
+            await self.refused(CallNotOngoingError, calls.end(call.id))
+            await self.refused(JoinWindowError, calls.join(call.id))
+        self.believe(await self.carry_out("cancel", calls.cancel(call.id)), call.id, CallStatus.CANCELLED)
+        if wrongly:
+            await self.refused(CallCancelledError, calls.join(call.id))
+
+    async def ask_for_what_is_not_to_be_had(self, calls: Any, pair: int) -> None:
+        await self.refused(SchedulingConflictError, self.create(calls, pair, self.taken[pair]))
+        await self.refused(ScheduledInPastError, self.create(calls, pair, self.began - timedelta(hours=1)))
+        await self.refused(NotParticipantError, self.create(calls, pair % len(PAIRS) + 1, self.later(pair)))
+        await self.refused(CallNotFoundError, calls.end(10**9))
+
+    async def schedule(self, calls: Any, pair: int, when: datetime) -> VideoCall:
+        call: VideoCall = await self.carry_out("create", self.create(calls, pair, when))
+        assert call.id not in self.believed
+        self.believe(call, call.id, CallStatus.SCHEDULED)
+        assert fact(call) == (pair, pair, when, "scheduled")
+        return call
+
+    def create(self, calls: Any, pair: int, when: datetime) -> Awaitable[VideoCall]:
+        created: Awaitable[VideoCall] = calls.create(doctor=pair, patient=pair, scheduled_time=when)
+        return created
+
+    def believe(self, call: VideoCall, call_id: int, status: CallStatus) -> None:
+        assert (call.id, call.status) == (call_id, status)
+        self.believed[call.id] = fact(call)
+
+    async def carry_out(self, operation: str, call: Awaitable[Any]) -> Any:
+        self.done[operation] += 1
+        return await call
+
+    async def refused(self, error: type[VideoCallsError], call: Awaitable[Any]) -> None:
+        self.done["refused"] += 1
+        with pytest.raises(VideoCallsError) as raised:
+            await call
+        assert type(raised.value) is error, repr(raised.value)
+
+
+def take_times(server: str) -> dict[int, Fact]:
+    """What another program has scheduled, for each pair; long enough ago not to be taken for our own."""
+    when = datetime.now(UTC) + timedelta(hours=2)
+    found = {}
+    for pair in PAIRS:
+        with VideoCallsClient(f"{server}{API}", doctor(pair)) as client:
+            call = client.calls.create(doctor=pair, patient=pair, scheduled_time=when)
+            found[call.id] = fact(call)
+    time.sleep(TOLERANCE)
+    return found
+
+
+def held_by(server: str) -> dict[int, Fact]:
+    """All calls of the server, read without the proxy."""
+    found: dict[int, Fact] = {}
+    for pair in PAIRS:
+        with VideoCallsClient(f"{server}{API}", doctor(pair)) as client:
+            found |= {call.id: fact(call) for call in client.calls.list(page_size=100)}
+    return found
+
+
+async def run(kind: str, url: str, program: Callable[[Clients, Clients], Awaitable[None]]) -> None:
+    """Run a program with clients of one kind, which share their connections."""
+    options: dict[str, Any] = {"timeout": 0.25, "retries": RETRIES}
+    async with httpx.AsyncClient() as http:
+        with httpx.Client() as blocking_http:
+
+            def client(token: str) -> Any:
+                if kind == "async":
+                    return AsyncVideoCallsClient(url, token, http_client=http, **options).calls
+                return Awaited(VideoCallsClient(url, token, http_client=blocking_http, **options).calls)
+
+            await program(*({pair: client(token(pair)) for pair in PAIRS} for token in (doctor, patient)))
+
+
+def prove(serve: Any, path: Path, kind: str, without: bytes | None, rounds: int) -> Iterable[str]:
+    """Run the program through the proxy and hold its belief against the server; what was done, in lines."""
+    server = serve("--seed", str(seed(path / "people.yaml")), "--log-level", "error").url
+    taken = take_times(server)
+    programs = []
+
+    async def program(of_doctors: Clients, of_patients: Clients) -> None:
+        times = {pair: when for pair, _, when, _ in taken.values()}
+        programs.append(Program(of_doctors, of_patients, times, random.Random(1)))  # noqa: S311
+        await programs[0].work(rounds)
+
+    began = time.monotonic()
+    with FaultProxy(server, seeded_faults(2), without_header=without) as proxy:
+        asyncio.run(run(kind, f"{proxy.url}{API}", program))
+    seconds = time.monotonic() - began
+    done = programs[0]
+
+    assert held_by(server) == done.believed | taken
+    assert set(proxy.injected) == set(Fault)
+    share = proxy.injected.total() / proxy.exchanges
+    assert 0.15 < share < 0.25
+    yield f"{kind}, {done.done.total()} operations in {seconds:.1f} s: {dict(done.done)}"
+    yield f"{proxy.exchanges} exchanges, {share:.1%} of them spoiled: {dict(proxy.injected)}"
+
+
+@pytest.mark.timeout(120)
+@KEY_OR_NOT
+@CLIENTS
+def test_the_server_holds_exactly_the_calls_that_the_program_believes_in(
+    serve: Any, tmp_path: Path, kind: str, without: bytes | None
+) -> None:
+    for line in prove(serve, tmp_path, kind, without, rounds=200):
+        print(line)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@KEY_OR_NOT
+@CLIENTS
+def test_so_it_does_after_a_thousand_of_each_operation(
+    serve: Any, tmp_path: Path, kind: str, without: bytes | None
+) -> None:
+    for line in prove(serve, tmp_path, kind, without, rounds=1000):
+        print(line)
