@@ -7,6 +7,7 @@ are read as well as the contract's `{"error": …}`.
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from time import time
@@ -105,18 +106,21 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     if value.isascii() and value.isdigit():
         return float(value)
-    try:
-        then = parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, then - (server_time(headers) or time()))
+    then = _instant(value)
+    return None if then is None else max(0.0, then - (server_time(headers) or time()))
 
 
 def server_time(headers: Mapping[str, str]) -> float | None:
     """The server's clock when it answered, in Unix seconds, where it said so."""
+    return _instant(headers.get("date", ""))
+
+
+def _instant(http_date: str) -> float | None:
+    """A date of HTTP, which is in GMT also where it does not say so, in Unix seconds."""
     try:
-        return parsedate_to_datetime(headers["date"]).timestamp()
-    except (KeyError, ValueError, OverflowError):
+        date = parsedate_to_datetime(http_date)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         return None
 
 

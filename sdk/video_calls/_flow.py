@@ -8,9 +8,13 @@ What is doubtful: a request that was sent and not answered may have been acted o
 blindly:
 
 * `get`, `list` and `join` may be repeated, for they do the same each time.
-* `create` carries one `Idempotency-Key` through all attempts, and where a repeated one is refused for a
-  conflict, the conflicting call may be the very one that it made: it is looked for, and returned.
+* `create` carries one `Idempotency-Key` through all attempts, and where a repeated one is refused, for a
+  conflict as a rule, the conflicting call may be the very one that it made: it is looked for, and returned.
 * `end` and `cancel`, refused when repeated, read the call: where it is as wanted, that is the answer.
+
+Any refusal may be the echo of what was done (a call that has begun by now can no longer be scheduled, and
+backends have words of their own), so each with one of `_SETTLED` is looked into. Where looking fails, its
+failure is raised and not the refusal, which may be untrue.
 """
 
 import logging
@@ -27,12 +31,9 @@ from pydantic import BaseModel
 
 from video_calls._answers import Answer, APIResponse, failure, server_time, success
 from video_calls._errors import (
-    CallNotOngoingError,
-    CallNotScheduledError,
     ConfigurationError,
     ConnectionFailedError,
     DeadlineExceededError,
-    SchedulingConflictError,
     StatusError,
     TimedOutError,
     VideoCallsError,
@@ -44,10 +45,13 @@ logger = logging.getLogger("video_calls")
 Model = TypeVar("Model", bound=BaseModel)
 
 _RETRIED = frozenset({429, 502, 503, 504})
-_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_SETTLED = frozenset({400, 409, 422})
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _UNAUTHORIZED = 401
 _SHOWN_HEADERS = frozenset({"accept", "content-type", "idempotency-key", "user-agent", "x-request-id"})
-_CLOCK_TOLERANCE = timedelta(seconds=2)  # `Date` tells whole seconds
+_CLOCK_TOLERANCE = timedelta(seconds=2)  # of `created_at` against `Date`: stored in whole seconds, perhaps
+_STORED_PRECISION = timedelta(seconds=1)  # backends keep times in milliseconds, or in seconds
+_LARGEST_PAGE = "100"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,8 @@ class Authorize(NamedTuple):
     """Get a token; another than `stale`, where that is not None."""
 
     stale: str | None
+    seconds: float | None
+    """How long it may take; None for as long as it takes."""
 
 
 class Send(NamedTuple):
@@ -142,7 +148,7 @@ class Sleep(NamedTuple):
 
 
 class OutOfTimeError(Exception):
-    """Thrown in where `Send.seconds` have passed."""
+    """Thrown in where the `seconds` of an action have passed."""
 
 
 Action = Authorize | Send | Sleep
@@ -156,8 +162,11 @@ class _Clock:
     deadline: float | None
     began: float = field(default_factory=time.monotonic)
 
+    def passed(self) -> float:
+        return time.monotonic() - self.began
+
     def left(self) -> float | None:
-        return None if self.deadline is None else self.deadline - (time.monotonic() - self.began)
+        return None if self.deadline is None else self.deadline - self.passed()
 
     def allows(self, wait: float) -> bool:
         left = self.left()
@@ -169,17 +178,16 @@ def carry_out(  # noqa: C901, PLR0912 (one attempt, as it comes to a person's mi
 ) -> Flow[Model]:
     """Carry out an operation; see the module's docstring."""
     clock = clock or _Clock(options.deadline)
-    began = datetime.now(UTC)
     url = f"{options.base_url}{request.path}"
     target = f"{url}?{urlencode(request.query)}" if request.query else url
-    token: str = yield Authorize(None)
     doubtful = False
+    token = yield from _token(None, request, options, clock, doubtful)
     refreshed = False
     attempt = 1
     while True:
         left = clock.left()
         if left is not None and left <= 0:
-            raise _too_late(request, options, url, doubtful)
+            raise _too_late(request, options, doubtful)
         headers = {**options.headers, **request.headers, "authorization": f"Bearer {token}"}
         error: VideoCallsError
         try:
@@ -187,13 +195,12 @@ def carry_out(  # noqa: C901, PLR0912 (one attempt, as it comes to a person's mi
                 request.method, target, headers, request.content, _within(options.timeout, left), left
             )
         except OutOfTimeError:
-            raise _too_late(request, options, url, sent=True) from None
-        except httpx.TransportError as failed:
+            raise _too_late(request, options, sent=True) from None
+        except httpx.RequestError as failed:
             if isinstance(failed, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
                 raise ConfigurationError(f"the request cannot be sent: {failed}") from failed
-            error = _no_answer(request, url, failed)
-            error.__cause__ = failed
-            doubtful = doubtful or error.request_sent
+            doubtful = doubtful or not isinstance(failed, _UNSENT)
+            error = _no_answer(request, url, failed, doubtful)
             wait = options.retries.wait(attempt)
             _log(request, url, headers, f"{type(failed).__name__}", attempt)
         else:
@@ -206,65 +213,87 @@ def carry_out(  # noqa: C901, PLR0912 (one attempt, as it comes to a person's mi
             error = refusal = failure(answer)
             if answer.status == _UNAUTHORIZED and not refreshed:
                 refreshed = True
-                stale, token = token, (yield Authorize(token))
+                stale, token = token, (yield from _token(token, request, options, clock, doubtful))
                 if token != stale:
                     continue
+            if doubtful and answer.status in _SETTLED:
+                settled = yield from _settle(request, options, clock, refusal)
+                if settled is not None:
+                    return settled
             if answer.status not in _RETRIED:
-                settled = (yield from _settle(request, options, clock, refusal, began)) if doubtful else None
-                if settled is None:
-                    raise error
-                return settled
+                raise error
             doubtful = doubtful or answer.status >= 500  # noqa: PLR2004 (a proxy's answer, perhaps)
             wait = max(options.retries.wait(attempt), refusal.retry_after or 0.0)
-        if attempt > options.retries.attempts:
-            raise error
-        if not clock.allows(wait):
-            raise (
-                error if isinstance(error, StatusError) else _too_late(request, options, url, doubtful)
-            ) from error
+        spent = attempt > options.retries.attempts
+        if spent or not clock.allows(wait):
+            if isinstance(error, StatusError) or (spent and clock.allows(0)):
+                raise error
+            raise _too_late(request, options, doubtful) from error
         yield Sleep(wait)
         attempt += 1
 
 
+def _token(
+    stale: str | None, request: Request[Any], options: Options, clock: _Clock, doubtful: bool
+) -> Generator[Action, Any, str]:
+    try:
+        token: str = yield Authorize(stale, clock.left())
+    except OutOfTimeError:
+        raise _too_late(request, options, doubtful) from None
+    return token
+
+
 def _settle(
-    request: Request[Model], options: Options, clock: _Clock, refusal: StatusError, began: datetime
+    request: Request[Model], options: Options, clock: _Clock, refusal: StatusError
 ) -> Generator[Action, Any, APIResponse[Model] | None]:
     """What a doubtful request has done after all, where the server refuses it the second time."""
     wanted = request.wanted
     if wanted is None:
         return None
-    found: APIResponse[VideoCall] | None = None
-    if isinstance(refusal, SchedulingConflictError):
-        found = yield from _made_call(wanted, options, clock, _on_the_servers_clock(began, refusal))
-    elif isinstance(refusal, CallNotOngoingError | CallNotScheduledError):
-        read = yield from carry_out(get_call(wanted.call_id), options, clock)
-        found = read if read.data.status == wanted.status else None
+    found: APIResponse[VideoCall] | None
+    try:
+        if wanted.scheduled_time is not None:
+            found = yield from _made_call(
+                wanted, wanted.scheduled_time, options, clock, _since(clock, refusal)
+            )
+        else:
+            read = yield from carry_out(get_call(wanted.call_id), options, clock)
+            found = read if read.data.status == wanted.status else None
+    except DeadlineExceededError:
+        raise _too_late(request, options, sent=True) from refusal
+    except VideoCallsError as error:
+        error.add_note(f"whether an earlier attempt was carried out is unknown; a later one got: {refusal}")
+        if isinstance(error, ConnectionFailedError):
+            error.request_sent = True
+        raise
     return found  # type: ignore[return-value]  # only requests for a VideoCall say what they want
 
 
 def _made_call(
-    wanted: Wanted, options: Options, clock: _Clock, since: datetime
+    wanted: Wanted, scheduled_time: datetime, options: Options, clock: _Clock, since: datetime
 ) -> Generator[Action, Any, APIResponse[VideoCall] | None]:
-    query: Mapping[str, str] | None = {}
-    while query is not None:
+    """The call that was wanted, made since then, and still in the way of another."""
+    query: Mapping[str, str] | None = {"page_size": _LARGEST_PAGE}
+    asked: list[Mapping[str, str]] = []
+    while query is not None and query not in asked:
+        asked.append(query)
         page = yield from carry_out(list_calls(query), options, clock)
         for call in page.data.results:
             if (
-                (call.doctor, call.patient, call.scheduled_time)
-                == (wanted.doctor, wanted.patient, wanted.scheduled_time)
+                (call.doctor, call.patient) == (wanted.doctor, wanted.patient)
+                and abs(call.scheduled_time - scheduled_time) < _STORED_PRECISION
                 and call.created_at >= since
-                and call.status in {CallStatus.SCHEDULED, CallStatus.ONGOING}
+                and call.status not in {CallStatus.COMPLETED, CallStatus.CANCELLED}
             ):
                 return APIResponse(call, status=page.status, headers=page.headers)
         query = next_query(page.data.next)
     return None
 
 
-def _on_the_servers_clock(began: datetime, refusal: StatusError) -> datetime:
-    """When this request began, as the server's clock told it."""
-    now = server_time(refusal.headers)
-    offset = timedelta(0) if now is None else datetime.fromtimestamp(now, UTC) - datetime.now(UTC)
-    return began + offset - _CLOCK_TOLERANCE
+def _since(clock: _Clock, refusal: StatusError) -> datetime:
+    """When this operation began, as the server's clock told it."""
+    now = server_time(refusal.headers) or time.time()
+    return datetime.fromtimestamp(now - clock.passed(), UTC) - _CLOCK_TOLERANCE
 
 
 # -- Requests ---------------------------------------------------------------------------------------
@@ -292,18 +321,18 @@ def next_query(url: str | None) -> Mapping[str, str] | None:
 # -- Failures ---------------------------------------------------------------------------------------
 
 
-def _no_answer(request: Request[Any], url: str, failed: httpx.TransportError) -> ConnectionFailedError:
+def _no_answer(
+    request: Request[Any], url: str, failed: httpx.RequestError, sent: bool
+) -> ConnectionFailedError:
     kind = TimedOutError if isinstance(failed, httpx.TimeoutException) else ConnectionFailedError
     reason = str(failed) or type(failed).__name__
-    return kind(
-        f"{request.method} {url}: {reason}",
-        method=request.method,
-        url=url,
-        request_sent=not isinstance(failed, _UNSENT),
-    )
+    error = kind(f"{request.method} {url}: {reason}", method=request.method, url=url, request_sent=sent)
+    error.__cause__ = failed
+    return error
 
 
-def _too_late(request: Request[Any], options: Options, url: str, sent: bool) -> DeadlineExceededError:
+def _too_late(request: Request[Any], options: Options, sent: bool) -> DeadlineExceededError:
+    url = f"{options.base_url}{request.path}"
     return DeadlineExceededError(
         method=request.method, url=url, deadline=options.deadline or 0.0, request_sent=sent
     )
