@@ -80,9 +80,10 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The server beside a bare Litestar route, each figure a ratio measured in one run."""
+    """The server beside bare Litestar and the SDK beside raw httpx (`--rounds` is for both)."""
     install(session)
     session.run("python", "benchmarks/server.py", *session.posargs)
+    session.run("python", "benchmarks/sdk.py", *session.posargs)
 
 
 @nox.session
