@@ -421,6 +421,7 @@ def test_the_repr_shows_neither_token_nor_signature(vector: dict[str, Any]) -> N
     assert info._signature == signature
     for secret in (vector["token"], vector["token"][35:], repr(signature)[2:-1], signature.hex()):
         assert secret not in repr(info)
+    assert "_message" not in repr(info)
 
 
 @pytest.mark.parametrize("name", ["006-pub-uid-123", "007-published-rtc-rtm"])
