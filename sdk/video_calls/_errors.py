@@ -1,4 +1,4 @@
-"""Everything that this package raises, in one tree.
+"""Everything that the clients raise, in one tree.
 
     VideoCallsError
     ├── ConfigurationError                what was given to the client cannot be used
@@ -34,6 +34,8 @@
         ├── RateLimitedError              429
         └── ServerError                   5xx
             └── UnavailableError          502, 503, 504
+
+`video_calls.agora` adds `InvalidTokenError`, which is a ValueError too.
 
 A rule's error is raised where the answer names the rule in `code`, or says its text in `error`. All can be
 pickled and copied. None shows a token.
