@@ -1,0 +1,380 @@
+"""The pytest plugin: a server for each test, a router of the contract's examples, and what it loads."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import httpx
+import pytest
+import respx
+import trio
+import yaml
+from video_calls import (
+    AsyncVideoCallsClient,
+    AuthenticationError,
+    CallStatus,
+    JoinWindowError,
+    NotParticipantError,
+    RateLimitedError,
+    VideoCallsClient,
+    VideoCallsError,
+)
+from video_calls.testing import VideoCallsServer, contract_router, example_response
+from video_calls_spec import openapi_path
+
+pytest_plugins = ["pytester"]
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
+BASE_URL = "https://api.example.com/api/v1/video"
+
+Run = Callable[..., object]
+RunPytest = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def run_pytest(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> RunPytest:
+    """Runs pytest in a process of its own, with the plugin from its entry point and none but those named."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def run(*options: str) -> pytest.RunResult:
+        return pytester.runpytest_subprocess("-W", "error", *options, "-p", "video_calls")
+
+    return run
+
+
+def in_an_hour(server: VideoCallsServer) -> datetime:
+    return server.clock.now() + timedelta(hours=1)
+
+
+# -- The page and the plugin as users have them -------------------------------------------------------
+
+
+def test_every_example_of_the_page_passes_as_it_is_written(
+    pytester: pytest.Pytester, run_pytest: RunPytest
+) -> None:
+    files = re.findall(r"```python\n# (test_\w+\.py)\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    for name, source in files:
+        (pytester.path / name).write_text(source, encoding="utf-8")
+    outcome = run_pytest("-p", "anyio")
+    outcome.assert_outcomes(passed=6)
+    assert len(files) == DOCS.read_text(encoding="utf-8").count("```python") == 5
+
+
+def test_loading_the_plugin_loads_nothing_that_only_its_fixtures_need(
+    pytester: pytest.Pytester, run_pytest: RunPytest
+) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_modules():
+            assert "video_calls.testing" in sys.modules
+            heavy = {"video_calls_server", "litestar", "sqlalchemy", "respx.router", "yaml"}
+            assert not heavy & sys.modules.keys()
+        """
+    )
+    run_pytest().assert_outcomes(passed=1)
+
+
+def test_importing_the_client_does_not_import_the_plugin() -> None:
+    loaded = "import sys, video_calls; print({'video_calls.testing', 'pytest'} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", loaded], text=True) == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "fixture"),
+    [("litestar", "video_calls_server"), ("respx", "video_calls_router"), ("yaml", "video_calls_router")],
+)
+def test_a_fixture_without_its_packages_says_what_to_install(
+    pytester: pytest.Pytester, run_pytest: RunPytest, missing: str, fixture: str
+) -> None:
+    pytester.makeconftest(
+        f"""
+        import sys
+
+        def pytest_runtest_setup():
+            for name in [name for name in sys.modules if name.partition(".")[0] == {missing!r}]:
+                del sys.modules[name]
+            sys.modules[{missing!r}] = None
+        """
+    )
+    pytester.makepyfile(f"def test_it({fixture}): pass")
+    outcome = run_pytest()
+    outcome.assert_outcomes(errors=1)
+    outcome.stdout.fnmatch_lines([f"*needs {missing}, * not installed: pip install 'video-calls[[]testing]'"])
+
+
+# -- The server ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_each_test_finds_an_empty_server_and_the_real_time(
+    video_calls_server: VideoCallsServer, time: str
+) -> None:
+    assert video_calls_server.doctor.calls.list().count == 0
+    assert abs(video_calls_server.clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    call = video_calls_server.doctor.calls.create(
+        doctor=1, patient=1, scheduled_time=in_an_hour(video_calls_server), idempotency_key="the-same"
+    )
+    assert call.id == 1, time
+    video_calls_server.clock.advance(days=1)
+
+
+def test_clients_of_both_kinds_see_one_state(video_calls_server: VideoCallsServer) -> None:
+    server = video_calls_server
+    call = server.doctor.calls.create(doctor=1, patient=1, scheduled_time=in_an_hour(server))
+
+    async def cancel() -> None:
+        assert await server.async_doctor.calls.get(call.id) == call
+        await server.async_patient.calls.cancel(call.id)
+
+    asyncio.run(cancel())
+    assert server.patient.calls.get(call.id).status == CallStatus.CANCELLED
+
+
+@pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)], ids=["asyncio", "trio"])
+def test_asynchronous_clients_work_in_the_test_s_own_loop(
+    video_calls_server: VideoCallsServer, run: Run
+) -> None:
+    async def cancelled() -> CallStatus | str:
+        time = in_an_hour(video_calls_server)
+        call = await video_calls_server.async_doctor.calls.create(doctor=1, patient=1, scheduled_time=time)
+        return (await video_calls_server.async_patient.calls.cancel(call.id)).status
+
+    assert run(cancelled()) == CallStatus.CANCELLED
+
+
+def test_requests_from_many_tasks_at_once_are_each_answered(video_calls_server: VideoCallsServer) -> None:
+    async def create(calls_ahead: int) -> int:
+        time = video_calls_server.clock.now() + timedelta(hours=1 + calls_ahead)
+        calls = video_calls_server.async_doctor.calls
+        return (await calls.create(doctor=1, patient=1, scheduled_time=time)).id
+
+    async def create_many() -> list[int]:
+        return await asyncio.gather(*(create(number) for number in range(60)))
+
+    assert sorted(asyncio.run(create_many())) == list(range(1, 61))
+
+
+def test_a_blocking_client_serves_threads_and_running_loops(video_calls_server: VideoCallsServer) -> None:
+    async def count() -> tuple[int, int]:
+        there = video_calls_server.doctor.calls.list().count
+        return there, await asyncio.to_thread(lambda: video_calls_server.doctor.calls.list().count)
+
+    assert asyncio.run(count()) == (0, 0)
+
+
+def test_the_clock_stands_where_it_is_put_and_can_be_let_go(video_calls_server: VideoCallsServer) -> None:
+    clock = video_calls_server.clock
+    clock.set(datetime(2030, 1, 5, 11, 0, tzinfo=timezone(timedelta(hours=1))))
+    clock.advance(days=1, hours=2, minutes=3, seconds=4)
+    assert clock.now() == clock.now() == datetime(2030, 1, 6, 12, 3, 4, tzinfo=UTC)
+    clock.reset()
+    assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    with pytest.raises(ValueError, match="aware"):
+        clock.set(datetime(2030, 1, 5))  # noqa: DTZ001 (what is to be refused)
+
+
+def test_a_call_an_hour_away_is_joined_once_the_clock_is_there(video_calls_server: VideoCallsServer) -> None:
+    server = video_calls_server
+    call = server.doctor.calls.create(doctor=1, patient=1, scheduled_time=in_an_hour(server))
+    with pytest.raises(JoinWindowError):
+        server.doctor.calls.join(call.id)
+    server.clock.advance(minutes=45)
+    assert server.doctor.calls.join(call.id).channel_name == call.channel_name
+
+
+def test_each_client_is_the_person_it_is_called_after(video_calls_server: VideoCallsServer) -> None:
+    server = video_calls_server
+    time = server.clock.now() + timedelta(minutes=10)
+    call = server.doctor.calls.create(doctor=1, patient=1, scheduled_time=time)
+
+    async def uids() -> tuple[int, int]:
+        doctor, patient = server.async_doctor.calls, server.async_patient.calls
+        return (await doctor.join(call.id)).uid, (await patient.join(call.id)).uid
+
+    assert (server.doctor.calls.join(call.id).uid, server.patient.calls.join(call.id).uid) == (101, 102)
+    assert asyncio.run(uids()) == (101, 102)
+
+
+def test_clients_and_tokens_are_had_for_everybody(video_calls_server: VideoCallsServer) -> None:
+    server = video_calls_server
+    call = server.doctor.calls.create(doctor=1, patient=1, scheduled_time=in_an_hour(server))
+    with pytest.raises(NotParticipantError):
+        server.client("outsider@example.com").calls.get(call.id)
+    with pytest.raises(AuthenticationError):
+        server.client("inactive.doctor@example.com").calls.list()
+    with httpx.Client(transport=server.transport) as raw:
+        token = {"Authorization": f"Bearer {server.token('patient@example.com')}"}
+        assert raw.get(f"{server.base_url}/video-calls/", headers=token).json()["count"] == 1
+
+
+def test_a_person_whom_the_server_does_not_know_is_refused_with_those_it_knows(
+    video_calls_server: VideoCallsServer,
+) -> None:
+    with pytest.raises(ValueError, match=r"nobody as 'jane@example.com'.*doctor@example.com, patient@"):
+        video_calls_server.token("jane@example.com")
+
+
+def test_what_outlives_its_test_cannot_reach_the_next_test_s_server(
+    pytester: pytest.Pytester, run_pytest: RunPytest
+) -> None:
+    pytester.makepyfile(
+        """
+        import asyncio, pytest
+
+        left = []
+
+        def test_one(video_calls_server):
+            left.extend([video_calls_server.doctor, video_calls_server.async_doctor])
+
+        def test_another(video_calls_server):
+            doctor, async_doctor = left
+            with pytest.raises(RuntimeError, match="the test is over"):
+                doctor.calls.list()
+            with pytest.raises(RuntimeError, match="the test is over"):
+                asyncio.run(async_doctor.calls.get(1))
+        """
+    )
+    run_pytest().assert_outcomes(passed=2)
+
+
+def test_nothing_is_left_open_nor_running_when_the_tests_are_over(
+    pytester: pytest.Pytester, run_pytest: RunPytest
+) -> None:
+    pytester.makeconftest(
+        """
+        import gc, threading
+
+        def pytest_unconfigure():
+            gc.collect()
+            print("threads:", threading.active_count())
+        """
+    )
+    pytester.makepyfile(
+        """
+        import asyncio
+
+        def test_it(video_calls_server):
+            assert video_calls_server.doctor.calls.list().count == 0
+            async def count():
+                return (await video_calls_server.async_doctor.calls.list()).count
+            assert asyncio.run(count()) == 0
+        """
+    )
+    outcome = run_pytest("-s")
+    outcome.assert_outcomes(passed=1)
+    outcome.stdout.fnmatch_lines(["threads: 1"])
+    assert "ResourceWarning" not in outcome.stdout.str() + outcome.stderr.str()
+
+
+# -- The router ---------------------------------------------------------------------------------------
+
+
+def examples() -> list[tuple[str, int]]:
+    contract = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
+    return [
+        (operation["operationId"], int(status))
+        for methods in contract["paths"].values()
+        for operation in methods.values()
+        if "operationId" in operation
+        for status in operation["responses"]
+    ]
+
+
+CALLS: dict[str, Callable[[VideoCallsClient], object]] = {
+    "listVideoCalls": lambda client: client.calls.list(page=2),
+    "createVideoCall": lambda client: client.calls.create(
+        doctor=1, patient=1, scheduled_time=datetime.now(UTC)
+    ),
+    "getVideoCall": lambda client: client.calls.get(1),
+    "joinVideoCall": lambda client: client.calls.join(12),
+    "endVideoCall": lambda client: client.calls.end(1),
+    "cancelVideoCall": lambda client: client.calls.cancel(1),
+}
+
+
+@pytest.mark.parametrize(("operation_id", "status"), examples())
+def test_the_router_gives_the_client_every_answer_of_the_contract(
+    video_calls_router: respx.MockRouter, operation_id: str, status: int
+) -> None:
+    video_calls_router[operation_id].return_value = example_response(operation_id, status)
+    with VideoCallsClient(BASE_URL, "any", retries=0) as client:
+        if status < 300:
+            CALLS[operation_id](client)
+        else:
+            with pytest.raises(VideoCallsError) as caught:
+                CALLS[operation_id](client)
+            assert getattr(caught.value, "status", None) == status
+    assert [route.name for route in video_calls_router.routes if route.called] == [operation_id]
+
+
+@pytest.mark.parametrize("operation_id", CALLS)
+def test_each_route_answers_its_success_until_told_otherwise(
+    video_calls_router: respx.MockRouter, operation_id: str
+) -> None:
+    with VideoCallsClient("http://localhost:8000/another/root", "any", retries=0) as client:
+        CALLS[operation_id](client)
+    assert video_calls_router[operation_id].call_count == 1
+    assert (
+        video_calls_router[operation_id].calls.last.response.content == example_response(operation_id).content
+    )
+
+
+def test_asynchronous_clients_are_answered_too(video_calls_router: respx.MockRouter) -> None:
+    throttled = example_response("getVideoCall", 429)
+    throttled.headers["Retry-After"] = "7"
+    video_calls_router["getVideoCall"].return_value = throttled
+
+    async def get() -> None:
+        async with AsyncVideoCallsClient(BASE_URL, "any", retries=0) as client:
+            await client.calls.get(1)
+
+    with pytest.raises(RateLimitedError) as caught:
+        asyncio.run(get())
+    assert caught.value.retry_after == 7
+
+
+def test_a_router_of_one_base_url_answers_there_alone() -> None:
+    with contract_router(BASE_URL) as router, httpx.Client() as client:
+        assert client.get(f"{BASE_URL}/video-calls/?page=1").json()["count"] == 1
+        assert client.post(f"{BASE_URL}/video-calls/1/join/").json()["uid"] == 123
+        for elsewhere in (
+            "https://api.example.com/video-calls/",
+            "https://other.example.com/api/v1/video/video-calls/",
+            f"{BASE_URL}/beyond/video-calls/",
+            f"{BASE_URL}/video-calls",
+        ):
+            with pytest.raises(respx.models.AllMockedAssertionError):
+                client.get(elsewhere)
+        assert router["listVideoCalls"].call_count == router["joinVideoCall"].call_count == 1
+
+
+def test_the_first_example_of_a_status_is_given_where_none_is_named() -> None:
+    assert example_response("joinVideoCall", 400).json()["code"] == "join.window"
+    assert example_response("joinVideoCall", 400, "completed").json()["code"] == "join.not-completed"
+    assert example_response("createVideoCall").status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("startVideoCall",), r"no operation 'startVideoCall'; it has listVideoCalls, createVideoCall"),
+        (("joinVideoCall", 418), r"no status of joinVideoCall 418; it has 200, 400, 401"),
+        (("joinVideoCall", 400, "late"), r"no example of joinVideoCall with 400 'late'; it has early, canc"),
+    ],
+)
+def test_what_the_contract_does_not_have_is_refused_with_what_it_has(asked: tuple[str], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        example_response(*asked)
+
+
+def test_server_and_router_serve_one_test_together(
+    video_calls_server: VideoCallsServer, video_calls_router: respx.MockRouter
+) -> None:
+    assert video_calls_server.doctor.calls.list().count == 0
+    assert not video_calls_router.calls

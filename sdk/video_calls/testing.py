@@ -1,0 +1,412 @@
+"""For tests of what uses this client: the reference server inside the test process, or mocked answers.
+
+A pytest plugin, found by pytest where `video-calls[testing]` is installed. It has two fixtures:
+
+* `video_calls_server`: a `VideoCallsServer`, new for each test, with clients of its doctor and its patient.
+* `video_calls_router`: a respx router that answers each operation with an example of the contract, for tests
+  that want no server; `contract_router` makes one, `example_response` makes one answer.
+
+```python
+def test_a_call_is_joined_when_its_time_has_come(video_calls_server):
+    server = video_calls_server
+    in_an_hour = server.clock.now() + timedelta(hours=1)
+    call = server.doctor.calls.create(doctor=1, patient=1, scheduled_time=in_an_hour)
+    server.clock.advance(minutes=50)
+    assert server.patient.calls.join(call.id).channel_name == call.channel_name
+```
+
+pytest imports this module wherever it is installed, so what the fixtures need is imported when they are used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property, reduce
+from operator import getitem
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+import pytest
+
+from video_calls import AsyncVideoCallsClient, VideoCallsClient
+
+if TYPE_CHECKING:
+    import respx
+    from anyio.from_thread import BlockingPortal
+    from litestar import Litestar
+
+__all__ = [
+    "ServerClock",
+    "ServerTransport",
+    "VideoCallsServer",
+    "contract_router",
+    "example_response",
+    "video_calls_router",
+    "video_calls_server",
+]
+
+_Key = TypeVar("_Key", int, str)
+_Value = TypeVar("_Value")
+
+_DOCTOR = "doctor@example.com"
+_PATIENT = "patient@example.com"
+
+
+@contextmanager
+def _of_the_extra() -> Generator[None]:
+    """Says what to install where an import fails."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise ModuleNotFoundError(
+            f"video_calls.testing needs {missing.name}, which is not installed: "
+            "pip install 'video-calls[testing]'",
+            name=missing.name,
+        ) from missing
+
+
+# -- The reference server -----------------------------------------------------------------------------
+
+
+class ServerClock:
+    """The server's time, by which it decides whether a call is in the past or may be joined.
+
+    It is the machine's until a test sets or advances it; from then on it stands still where it was put. The
+    lifetimes of JWTs and of Agora tokens follow the machine's time in any case.
+
+    ```python
+    video_calls_server.clock.set(datetime(2030, 1, 5, 10, 0, tzinfo=timezone.utc))
+    video_calls_server.clock.advance(minutes=45)
+    ```
+    """
+
+    def __init__(self) -> None:
+        self._time: datetime | None = None
+
+    def now(self) -> datetime:
+        """The server's time, in UTC."""
+        return self._time or datetime.now(UTC)
+
+    def set(self, time: datetime) -> None:
+        """Put the clock to this time.
+
+        Args:
+            time: an aware datetime, with any offset.
+
+        Raises:
+            ValueError: it has no offset.
+        """
+        if time.utcoffset() is None:
+            raise ValueError(f"{time.isoformat()} has no time zone; give an aware datetime")
+        self._time = time.astimezone(UTC)
+
+    def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
+        """Put the clock forward by this much, or back where it is negative."""
+        self._time = self.now() + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+    def reset(self) -> None:
+        """Let the clock follow the machine's time again."""
+        self._time = None
+
+
+class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Takes requests to a server of this process, from any thread and any event loop.
+
+    A transport for `httpx` clients, synchronous and asynchronous ones, and so for clients of your own making.
+
+    ```python
+    with VideoCallsClient(server.base_url, my_tokens, transport=server.transport) as client:
+        client.calls.list()
+    ```
+    """
+
+    def __init__(self, app: Litestar, portal: BlockingPortal) -> None:
+        self._asgi = httpx.ASGITransport(app)  # type: ignore[arg-type]  # Litestar narrows ASGI's types
+        self._portal = portal
+        self._stopped = False
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and wait for its answer."""
+        request.read()
+        return self._portal.call(self._serve, request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and await its answer."""
+        from anyio.to_thread import run_sync
+
+        await request.aread()
+        answer = self._portal.start_task_soon(self._serve, request)
+        return await run_sync(answer.result, abandon_on_cancel=True)
+
+    def stop(self) -> None:
+        """Refuse all further requests, so that what a test left running cannot reach the next test's server.
+
+        A `RuntimeError` is what they are refused with.
+        """
+        self._stopped = True
+
+    async def _serve(self, request: httpx.Request) -> httpx.Response:
+        if self._stopped:
+            raise RuntimeError("the video_calls_server of this test has stopped: the test is over")
+        response = await self._asgi.handle_async_request(request)
+        content = await response.aread()
+        return httpx.Response(
+            response.status_code, headers=response.headers, stream=httpx.ByteStream(content)
+        )
+
+
+class VideoCallsServer:
+    """A reference server in this process, without a socket; what the fixture `video_calls_server` is.
+
+    Its people are those that `video-calls-server identities` lists; doctor 1 is `doctor@example.com`, patient
+    1 is `patient@example.com`. It runs on a thread of its own, and clients of all kinds see one state.
+
+    ```python
+    def test_a_stranger_cannot_read_a_call(video_calls_server):
+        call = video_calls_server.doctor.calls.create(doctor=1, patient=1, scheduled_time=tomorrow)
+        with pytest.raises(NotParticipantError):
+            video_calls_server.client("outsider@example.com").calls.get(call.id)
+    ```
+
+    Attributes:
+        clock: the server's time, for a test to set.
+        base_url: the API's root; it is reached through `transport` alone.
+        transport: takes requests to the server, for a client of your own making.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        clock: ServerClock,
+        transport: ServerTransport,
+        make_token: Callable[[str, float], str],
+    ) -> None:
+        self.base_url = base_url
+        self.clock = clock
+        self.transport = transport
+        self._make_token = make_token
+
+    @cached_property
+    def doctor(self) -> VideoCallsClient:
+        """The client of doctor 1, Dr. John Doe."""
+        return self.client(_DOCTOR)
+
+    @cached_property
+    def patient(self) -> VideoCallsClient:
+        """The client of patient 1, Jane Smith."""
+        return self.client(_PATIENT)
+
+    @cached_property
+    def async_doctor(self) -> AsyncVideoCallsClient:
+        """The asynchronous client of doctor 1, for one event loop; `async_client` makes more."""
+        return self.async_client(_DOCTOR)
+
+    @cached_property
+    def async_patient(self) -> AsyncVideoCallsClient:
+        """The asynchronous client of patient 1, for one event loop; `async_client` makes more."""
+        return self.async_client(_PATIENT)
+
+    def client(self, email: str) -> VideoCallsClient:
+        """A new client of one of the server's people. It holds no connection: it need not be closed.
+
+        ```python
+        other_doctor = video_calls_server.client("other.doctor@example.com")
+        ```
+
+        Raises:
+            ValueError: the server knows nobody of this address; the message lists whom it knows.
+        """
+        return VideoCallsClient(self.base_url, self.token(email), transport=self.transport)
+
+    def async_client(self, email: str) -> AsyncVideoCallsClient:
+        """A new asynchronous client of one of the server's people. It holds no connection, either.
+
+        Raises:
+            ValueError: the server knows nobody of this address; the message lists whom it knows.
+        """
+        return AsyncVideoCallsClient(self.base_url, self.token(email), transport=self.transport)
+
+    def token(self, email: str, *, expires_in: float = 3600) -> str:
+        """A JWT of one of the server's people, for a client of your own making or a raw request.
+
+        ```python
+        tokens = iter([server.token(email, expires_in=-1), server.token(email)])
+        client = VideoCallsClient(server.base_url, lambda: next(tokens), transport=server.transport)
+        ```
+
+        Args:
+            email: whose token it is to be.
+            expires_in: seconds of the machine's time; negative for one that has expired.
+
+        Raises:
+            ValueError: the server knows nobody of this address; the message lists whom it knows.
+        """
+        return self._make_token(email, expires_in)
+
+
+@dataclass(frozen=True, slots=True)
+class _Application:
+    """The application of all tests: making one takes longer than most tests do."""
+
+    app: Litestar
+    portal: BlockingPortal
+    clock: ServerClock
+    base_url: str
+    make_token: Callable[[str, float], str]
+
+
+@pytest.fixture(scope="session")
+def _video_calls_application() -> Iterator[_Application]:
+    with _of_the_extra():
+        from anyio.from_thread import start_blocking_portal
+        from video_calls_server import Settings, create_app
+        from video_calls_server.api.routes import API_ROOT
+        from video_calls_server.api.tokens import make_token
+        from video_calls_server.seed import load_seed
+
+    settings = Settings(database=":memory:")
+    ids = {user.email: user.id for user, _, _ in load_seed().people}
+    clock = ServerClock()
+
+    def token(email: str, expires_in: float) -> str:
+        if email not in ids:
+            raise ValueError(f"the server knows nobody as {email!r}; it knows {', '.join(ids)}")
+        return make_token(settings, ids[email], expires_in=expires_in)
+
+    app = create_app(settings, clock=clock)
+    with start_blocking_portal() as portal:
+        yield _Application(app, portal, clock, f"http://video-calls.test{API_ROOT}", token)
+
+
+@pytest.fixture
+def video_calls_server(_video_calls_application: _Application) -> Iterator[VideoCallsServer]:
+    """A reference server in this process, new for each test: see `video_calls.testing.VideoCallsServer`."""
+    application = _video_calls_application
+    application.clock.reset()
+    server = VideoCallsServer(
+        base_url=application.base_url,
+        clock=application.clock,
+        transport=ServerTransport(application.app, application.portal),
+        make_token=application.make_token,
+    )
+    # Its database is in memory: it is made when the application starts and gone when it has ended.
+    with application.portal.wrap_async_context_manager(application.app.lifespan()):
+        yield server
+        server.transport.stop()
+
+
+# -- Mocked answers -----------------------------------------------------------------------------------
+
+
+def example_response(operation_id: str, status: int | None = None, name: str | None = None) -> httpx.Response:
+    """An answer of an operation as the contract shows it: an example of its body, and no headers of its own.
+
+    ```python
+    example_response("joinVideoCall")
+    example_response("joinVideoCall", 400, "early")
+    throttled = example_response("listVideoCalls", 429)
+    throttled.headers["Retry-After"] = "1"
+    ```
+
+    Args:
+        operation_id: the operation, as `openapi.yaml` names it, such as `createVideoCall`.
+        status: one of the operation's statuses, by default that of its success.
+        name: one of the examples of this status, by default the first.
+
+    Raises:
+        ValueError: the contract has no such operation, status or example; the message lists those it has.
+    """
+    operation = _chosen("operation", _operations(), operation_id)
+    status = status or min(operation.examples)
+    examples = _chosen(f"status of {operation_id}", operation.examples, status)
+    example = _chosen(f"example of {operation_id} with {status}", examples, name or next(iter(examples)))
+    return httpx.Response(status, json=example)
+
+
+def contract_router(base_url: str | None = None) -> respx.MockRouter:
+    """A respx router with a route for each operation of the contract, named by its operation id.
+
+    Each answers with the first example of the operation's success, until a test gives it another answer. It
+    is a `respx.MockRouter` like any other, and mocks while it is entered.
+
+    ```python
+    with contract_router() as router:
+        router["joinVideoCall"].return_value = example_response("joinVideoCall", 400, "early")
+        ...
+        assert router["joinVideoCall"].call_count == 1
+    ```
+
+    Args:
+        base_url: the API's root, such as `https://api.example.com/api/v1/video`; by default any.
+    """
+    with _of_the_extra():
+        import respx
+
+    router = respx.MockRouter(base_url=base_url, assert_all_called=False)
+    for operation_id, operation in _operations().items():
+        path = operation.path if base_url is None else f"^{operation.path}"
+        route = router.route(method=operation.method, path__regex=f"{path}$", name=operation_id)
+        route.return_value = example_response(operation_id)
+    return router
+
+
+@pytest.fixture
+def video_calls_router() -> Iterator[respx.MockRouter]:
+    """Mocks the API, at any base URL, with examples of the contract: see `contract_router`."""
+    with contract_router() as router:
+        yield router
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    method: str
+    path: str
+    """A regular expression of its path, under the API's root."""
+    examples: dict[int, dict[str, Any]]
+    """The bodies of its answers, by status and name."""
+
+
+@cache
+def _operations() -> dict[str, _Operation]:
+    """The operations of the contract by their ids."""
+    with _of_the_extra():
+        import yaml
+    from video_calls_spec import openapi_path
+
+    # `Any` is what YAML holds; that the contract is what it should be is tested where it is kept.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    contract: dict[str, Any] = yaml.load(openapi_path().read_text(encoding="utf-8"), loader)  # noqa: S506 (safe)
+
+    def at(node: dict[str, Any]) -> dict[str, Any]:
+        """The node, or what it refers to."""
+        if "$ref" not in node:
+            return node
+        return reduce(getitem, node["$ref"].removeprefix("#/").split("/"), contract)
+
+    return {
+        operation["operationId"]: _Operation(
+            method.upper(),
+            re.sub(r"\{\w+\}", "[^/]+", path),
+            {
+                int(status): {
+                    name: at(example)["value"]
+                    for name, example in at(answer)["content"]["application/json"]["examples"].items()
+                }
+                for status, answer in operation["responses"].items()
+            },
+        )
+        for path, methods in contract["paths"].items()
+        for method, operation in methods.items()
+        if "operationId" in operation
+    }
+
+
+def _chosen(what: str, choices: Mapping[_Key, _Value], key: _Key) -> _Value:
+    if key not in choices:
+        raise ValueError(f"the contract has no {what} {key!r}; it has {', '.join(map(str, choices))}")
+    return choices[key]
