@@ -6,10 +6,12 @@ process, and closed; a caller's is neither.
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import anyio
 import httpx
@@ -36,12 +38,12 @@ class Transport:
     ) -> None:
         self._token = token
         self._current: str | None = None
-        self._token_lock = threading.Lock()
         self._given = http_client
         self._transport = transport
         self._hooks = event_hooks
-        self._http = http_client or self._make()
-        self._process = os.getpid()
+        # The parent's connections are left alone in a forked process: what is sent on them would mix with its
+        # own. Its lock may have been held by a thread that is not there any more.
+        self._of_process = {os.getpid(): self._make()}
         self._closed = False
 
     def send(self, action: Send) -> Received:
@@ -52,7 +54,7 @@ class Transport:
             OutOfTimeError: it took longer than it may.
             ConfigurationError: the client is closed, or a caller's client came into this process by a fork.
         """
-        http = self._usable()
+        http, _ = self._usable()
         ends = None if action.seconds is None else time.monotonic() + action.seconds
         request = http.build_request(
             action.method, action.url, headers=action.headers, content=action.content, timeout=action.timeout
@@ -75,32 +77,46 @@ class Transport:
         current = self._current
         if current is not None and current != action.stale:
             return current
-        with self._token_lock:
+        _, lock = self._usable()
+        if not lock.acquire(timeout=-1 if action.seconds is None else max(0.0, action.seconds)):
+            raise OutOfTimeError
+        try:
             if self._current is None or self._current == action.stale:
                 self._current = checked_token(self._token())
             return self._current
+        finally:
+            lock.release()
 
     def close(self) -> None:
         """Close our own connections, for good."""
         self._closed = True
-        if self._given is None:
-            self._http.close()
+        if self._given is None and (own := self._of_process.get(os.getpid())):
+            own.http.close()
 
-    def _make(self) -> httpx.Client:
-        return httpx.Client(transport=self._transport, event_hooks=self._hooks)
+    def _make(self) -> "_OfProcess":
+        http = self._given or httpx.Client(transport=self._transport, event_hooks=self._hooks)
+        return _OfProcess(http, threading.Lock())
 
-    def _usable(self) -> httpx.Client:
+    def _usable(self) -> "_OfProcess":
         if self._closed:
             raise ConfigurationError("the client is closed")
-        if self._process != os.getpid():
+        process = os.getpid()
+        own = self._of_process.get(process)
+        if own is None:
             if self._given is not None:
                 raise ConfigurationError(
                     "the http_client came into this process by a fork; make one after forking"
                 )
-            # The parent's connections are left alone: what is sent on them would mix with its own.
-            self._http, self._process = self._make(), os.getpid()
-            self._token_lock = threading.Lock()
-        return self._http
+            own = self._of_process.setdefault(process, self._make())
+        return own
+
+
+class _OfProcess(NamedTuple):
+    """What a forked process needs a new one of."""
+
+    http: httpx.Client
+    lock: threading.Lock
+    """Held while a token is asked for."""
 
 
 class AsyncTransport:
@@ -142,7 +158,12 @@ class AsyncTransport:
         request = http.build_request(
             action.method, action.url, headers=action.headers, content=action.content, timeout=action.timeout
         )
-        response = await http.send(request, auth=None, follow_redirects=False)
+        try:
+            response = await http.send(request, auth=None, follow_redirects=False)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await _give_back(http, request)
+            raise
         return Received(response.status_code, response.headers, response.content)
 
     async def authorize(self, action: Authorize) -> str:
@@ -153,21 +174,32 @@ class AsyncTransport:
         if current is not None and current != action.stale:
             return current
         self._check()
-        async with self._token_lock:
-            if self._current is None or self._current == action.stale:
-                given = self._token()
-                self._current = checked_token(given if isinstance(given, str) else await given)
-            return self._current
+        with anyio.move_on_after(action.seconds):
+            async with self._token_lock:
+                if self._current is None or self._current == action.stale:
+                    given = self._token()
+                    self._current = checked_token(given if isinstance(given, str) else await given)
+                return self._current
+        raise OutOfTimeError
 
     async def aclose(self) -> None:
-        """Close our own connections, for good."""
-        self._closed = True
-        if self._given is None:
+        """Close our own connections, for good.
+
+        Raises:
+            ConfigurationError: they belong to another event loop.
+        """
+        if self._given is None and not self._closed:
+            self._check_loop()
+            self._closed = True
             await self._http.aclose()
+        self._closed = True
 
     def _check(self) -> None:
         if self._closed:
             raise ConfigurationError("the client is closed")
+        self._check_loop()
+
+    def _check_loop(self) -> None:
         loop = _running_loop()
         if self._loop is None:
             self._loop = loop
@@ -177,8 +209,27 @@ class AsyncTransport:
             )
 
 
+async def _give_back(http: httpx.AsyncClient, request: httpx.Request) -> None:
+    """Give back the place that a cancelled request has in the pool of connections, where httpcore does not.
+
+    httpcore (1.0.9) forgets a connection whose request is cancelled between the making and the first use of
+    it, or while its answer is being closed: it stays neither idle nor closed, in the way of those that wait.
+    There is no public way to it; where the private one is gone, nothing is done.
+    """
+    with suppress(AttributeError):
+        pool: Any = getattr(http, "_transport_for_url")(request.url)._pool  # noqa: B009, SLF001 (private)
+        waiting: list[Any] = pool._requests  # noqa: SLF001
+        waiting[:] = [other for other in waiting if other.request.extensions is not request.extensions]
+        used: list[Any] = [other.connection for other in waiting]
+        held: list[Any] = pool.connections
+        for connection in held:
+            if connection not in used and not connection.is_idle() and not connection.is_closed():
+                await connection.aclose()
+        await pool._close_connections(pool._assign_requests_to_connections())  # noqa: SLF001
+
+
 def _running_loop() -> object:
     try:
         return asyncio.get_running_loop()
     except RuntimeError:  # under trio; its token of the run is as good
-        return cast("object", anyio.lowlevel.current_token())
+        return sys.modules["trio"].lowlevel.current_trio_token()

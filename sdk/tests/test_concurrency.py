@@ -1,0 +1,406 @@
+"""The clients among tasks, threads, processes and event loops."""
+
+import asyncio
+import inspect
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import chain, repeat
+from types import coroutine
+from typing import Any
+
+import httpx
+import pytest
+import trio
+import video_calls
+from fault_proxy import Fault, FaultProxy
+from video_calls import AsyncVideoCallsClient, ConfigurationError, Retries, VideoCallsClient
+
+API = "/api/v1/video"
+BASE = f"https://api.example.com{API}"
+ONE_CONNECTION = httpx.Limits(max_connections=1)
+QUICKLY = Retries(attempts=6, first_wait=0.001)
+EMPTY = {"count": 0, "next": None, "previous": None, "results": []}
+
+
+def token(process: Any) -> str:
+    found: str = process.headers()["Authorization"].removeprefix("Bearer ")
+    return found
+
+
+# -- Cancellation -----------------------------------------------------------------------------------
+
+
+@coroutine
+def cancelled_at(step: int, work: Any) -> Generator[Any, Any, Any]:
+    """Do the work; its task is cancelled as it comes to wait for the nth time."""
+    go, steps = partial(work.send, None), 0
+    while True:
+        try:
+            awaited = go()
+        except StopIteration as done:
+            return done.value
+        steps += 1
+        if steps == step:
+            task = asyncio.current_task()
+            assert task
+            task.cancel()
+        try:
+            yield awaited
+            go = partial(work.send, None)
+        except BaseException as error:  # noqa: BLE001 (goes where it belongs)
+            go = partial(work.throw, error)
+
+
+@pytest.mark.parametrize("deadline", [None, 30.0])
+def test_an_operation_may_be_cancelled_wherever_it_waits(serve: Any, deadline: float | None) -> None:
+    """Each time later, in a create that is refused, refreshes its token, waits, and looks for its call."""
+    server = serve("--log-level", "error")
+    faults = [Fault.RESET_BEFORE, Fault.UNAVAILABLE_BEFORE, Fault.CLOSE_AFTER]
+
+    async def cancel(step: int) -> bool:
+        tokens = iter(["not.a.jwt"])
+
+        async def slow_token() -> str:
+            await asyncio.sleep(0)
+            return next(tokens, token(server))
+
+        with FaultProxy(server.url, chain(faults, repeat(None)), without_header=b"idempotency-key") as proxy:
+            async with httpx.AsyncClient(limits=ONE_CONNECTION) as http:
+                client = AsyncVideoCallsClient(
+                    f"{proxy.url}{API}",
+                    slow_token,
+                    http_client=http,
+                    timeout=2,
+                    deadline=deadline,
+                    retries=QUICKLY,
+                )
+                when = datetime.now(UTC) + timedelta(minutes=60 + 31 * step)
+                create = client.calls.create(doctor=1, patient=1, scheduled_time=when)
+                task = asyncio.create_task(cancelled_at(step, create))
+                beside = asyncio.create_task(client.calls.with_response.list())
+                done, _ = await asyncio.wait([task, beside])
+                assert len(done) == 2
+                assert beside.result().status == 200
+                assert (await client.calls.list()).count >= 0
+                pool = http._transport._pool  # type: ignore[attr-defined]
+                assert pool._requests == []
+                assert all(connection.is_idle() for connection in pool.connections)
+        assert task.cancelled() or task.result().scheduled_time == when
+        return task.cancelled()
+
+    step = 1
+    while asyncio.run(cancel(step)):
+        step += 1
+    assert step > 20
+
+
+def test_a_task_that_waits_for_anothers_token_may_be_cancelled() -> None:
+    async def main() -> None:
+        asked, given = asyncio.Event(), asyncio.Event()
+
+        async def slow_token() -> str:
+            asked.set()
+            await given.wait()
+            return "fresh"
+
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, json=EMPTY))
+        async with AsyncVideoCallsClient(BASE, slow_token, transport=transport) as client:
+            asks = asyncio.create_task(client.calls.with_response.list())
+            await asked.wait()
+            waits = asyncio.create_task(cancelled_at(1, client.calls.with_response.list()))
+            with pytest.raises(asyncio.CancelledError):
+                await waits
+            given.set()
+            assert (await asks).status == 200
+            assert (await client.calls.list()).count == 0
+
+    asyncio.run(main())
+
+
+def test_where_the_task_that_asks_for_a_token_is_cancelled_the_next_one_asks() -> None:
+    async def main() -> None:
+        asked = asyncio.Event()
+
+        async def slow_token() -> str:
+            if not asked.is_set():
+                asked.set()
+                await asyncio.Event().wait()
+            return "fresh"
+
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, json=EMPTY))
+        async with AsyncVideoCallsClient(BASE, slow_token, transport=transport) as client:
+            asks = asyncio.create_task(client.calls.with_response.list())
+            waits = asyncio.create_task(client.calls.with_response.list())
+            await asked.wait()
+            asks.cancel()
+            assert (await waits).status == 200
+            assert asks.cancelled()
+
+    asyncio.run(main())
+
+
+# -- Threads, tasks and one token -------------------------------------------------------------------
+
+
+def test_threads_may_share_a_client(serve: Any) -> None:
+    server = serve("--log-level", "error")
+    began = datetime.now(UTC) + timedelta(hours=1)
+    with VideoCallsClient(f"{server.url}{API}", token(server)) as client, ThreadPoolExecutor(8) as threads:
+
+        def work(number: int) -> tuple[int, str]:
+            when = began + timedelta(minutes=31 * number)
+            call = client.calls.create(doctor=1, patient=1, scheduled_time=when)
+            assert client.calls.get(call.id).scheduled_time == when
+            return call.id, str(client.calls.cancel(call.id).status)
+
+        done = dict(threads.map(work, range(80)))
+        assert done == {call.id: "cancelled" for call in client.calls.list()}
+        assert len(done) == 80
+
+
+class TokenEndpoint:
+    """Gives "stale" first, and then "fresh"; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self) -> str:
+        self.asked += 1
+        return "stale" if self.asked == 1 else "fresh"
+
+    async def slowly(self) -> str:
+        given = self()
+        await asyncio.sleep(0)
+        return given
+
+
+def answer(request: httpx.Request) -> httpx.Response:
+    good = request.headers["authorization"] == "Bearer fresh"
+    return httpx.Response(200, json=EMPTY) if good else httpx.Response(401, json={"error": "expired"})
+
+
+def test_threads_that_are_refused_at_once_refresh_the_token_once() -> None:
+    together = threading.Barrier(8)
+    endpoint = TokenEndpoint()
+
+    def answer_together(request: httpx.Request) -> httpx.Response:
+        if request.headers["authorization"] == "Bearer stale":
+            together.wait(10)
+        return answer(request)
+
+    with (
+        VideoCallsClient(BASE, endpoint, transport=httpx.MockTransport(answer_together)) as client,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        assert [page.count for page in threads.map(lambda _: client.calls.list(), range(8))] == [0] * 8
+    assert endpoint.asked == 2
+
+
+@pytest.mark.parametrize("kind", [TokenEndpoint.__call__, TokenEndpoint.slowly])
+def test_tasks_that_are_refused_at_once_refresh_the_token_once(kind: Callable[[TokenEndpoint], Any]) -> None:
+    endpoint = TokenEndpoint()
+
+    async def main() -> None:
+        together = asyncio.Barrier(100)
+
+        async def answer_together(request: httpx.Request) -> httpx.Response:
+            if request.headers["authorization"] == "Bearer stale":
+                await together.wait()
+            return answer(request)
+
+        transport = httpx.MockTransport(answer_together)
+        async with AsyncVideoCallsClient(BASE, partial(kind, endpoint), transport=transport) as client:
+            pages = await asyncio.gather(*(client.calls.with_response.list() for _ in range(100)))
+            assert [page.data.count for page in pages] == [0] * 100
+
+    asyncio.run(main())
+    assert endpoint.asked == 2
+
+
+# -- Event loops and processes ----------------------------------------------------------------------
+
+
+def script(body: str, *arguments: str) -> str:
+    """What a program says on both its outputs; it has no threads but its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", body, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+IN_TWO_LOOPS = """
+import asyncio, sys
+from video_calls import AsyncVideoCallsClient, ConfigurationError
+
+client = AsyncVideoCallsClient(sys.argv[1], sys.argv[2])
+
+async def use():
+    print((await client.calls.list()).count)
+
+asyncio.run(use())
+for operation in (use, client.aclose):
+    try:
+        asyncio.run(operation())
+    except ConfigurationError as error:
+        print(error)
+"""
+
+
+def test_an_async_client_says_that_it_belongs_to_another_loop(serve: Any) -> None:
+    server = serve("--log-level", "error")
+    reason = "the client belongs to another event loop; make one in each, with `async with`"
+    assert script(IN_TWO_LOOPS, f"{server.url}{API}", token(server)).splitlines() == ["0", reason, reason]
+
+
+def test_an_async_client_serves_the_loop_that_uses_it_first_also_one_of_trio() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=EMPTY))
+    client = AsyncVideoCallsClient(BASE, lambda: "token", transport=transport)
+
+    async def use() -> None:
+        assert (await client.calls.list()).count == 0
+        assert (await client.calls.list()).count == 0
+
+    trio.run(use)
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        trio.run(use)
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        asyncio.run(use())
+
+
+def test_a_client_that_was_closed_says_so() -> None:
+    async def main() -> None:
+        async with AsyncVideoCallsClient(BASE, "token") as client:
+            pass
+        await client.aclose()
+        with pytest.raises(ConfigurationError, match="the client is closed"):
+            await client.calls.list()
+
+    asyncio.run(main())
+    with VideoCallsClient(BASE, "token") as client:
+        pass
+    client.close()
+    with pytest.raises(ConfigurationError, match="the client is closed"):
+        client.calls.list()
+
+
+FORKED = """
+import os, sys
+from video_calls import VideoCallsClient
+
+with VideoCallsClient(sys.argv[1], lambda: sys.argv[2]) as client:
+    for number in range(3):
+        print(client.calls.list().count, flush=True)
+        if os.fork() == 0:
+            print("child", client.calls.list().count, flush=True)
+            client.close()
+            os._exit(0)
+        assert os.wait()[1] == 0
+    print(client.calls.list().count)
+"""
+
+
+def test_a_blocking_client_works_in_a_forked_process_and_still_in_its_parent(serve: Any) -> None:
+    server = serve("--log-level", "error")
+    said = script(FORKED, f"{server.url}{API}", token(server))
+    assert said.splitlines() == ["0", "child 0"] * 3 + ["0"]
+
+
+FORKED_WITH_THE_LOCK_HELD = """
+import os, sys, threading, warnings
+from video_calls import VideoCallsClient
+
+warnings.simplefilter("ignore")  # that one forks with threads is the point
+asked, given, parent = threading.Event(), threading.Event(), os.getpid()
+
+def token():
+    if os.getpid() == parent:
+        asked.set()
+        given.wait()
+    return sys.argv[2]
+
+with VideoCallsClient(sys.argv[1], token) as client:
+    thread = threading.Thread(target=client.calls.list)
+    thread.start()
+    asked.wait()
+    if os.fork() == 0:
+        print("child", client.calls.list().count, flush=True)
+        os._exit(0)
+    print(os.wait()[1])
+    given.set()
+    thread.join()
+"""
+
+
+def test_a_fork_while_a_token_is_asked_for_does_not_hold_the_child(serve: Any) -> None:
+    server = serve("--log-level", "error")
+    said = script(FORKED_WITH_THE_LOCK_HELD, f"{server.url}{API}", token(server))
+    assert said.splitlines() == ["child 0", "0"]
+
+
+FORKED_WITH_AN_OWN_CLIENT = """
+import os, sys, httpx
+from video_calls import ConfigurationError, VideoCallsClient
+
+with httpx.Client() as http:
+    client = VideoCallsClient(sys.argv[1], "token", http_client=http)
+    if os.fork() == 0:
+        try:
+            client.calls.list()
+        except ConfigurationError as error:
+            print(error, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_a_callers_http_client_that_was_forked_is_refused() -> None:
+    said = script(FORKED_WITH_AN_OWN_CLIENT, BASE)
+    assert said == "the http_client came into this process by a fork; make one after forking"
+
+
+FORKED_ASYNC = """
+import asyncio, os, sys
+from video_calls import AsyncVideoCallsClient, ConfigurationError
+
+used = AsyncVideoCallsClient(sys.argv[1], sys.argv[2])
+unused = AsyncVideoCallsClient(sys.argv[1], sys.argv[2])
+
+async def use(client):
+    print((await client.calls.list()).count, flush=True)
+
+asyncio.run(use(used))
+if os.fork() == 0:
+    try:
+        asyncio.run(use(used))
+    except ConfigurationError as error:
+        print(error)
+    asyncio.run(use(unused))
+    sys.exit()
+assert os.wait()[1] == 0
+"""
+
+
+def test_an_async_client_in_a_forked_process_works_or_says_why_not(
+    serve: Any,
+) -> None:
+    server = serve("--log-level", "error")
+    reason = "the client belongs to another event loop; make one in each, with `async with`"
+    assert script(FORKED_ASYNC, f"{server.url}{API}", token(server)).splitlines() == ["0", reason, "0"]
+
+
+def test_nothing_is_left_to_a_finalizer() -> None:
+    modules = [module for name, module in sys.modules.items() if name.startswith(video_calls.__name__)]
+    classes = {member for module in modules for _, member in inspect.getmembers(module, inspect.isclass)}
+    ours = [member for member in classes if member.__module__.startswith("video_calls.")]
+    assert ours
+    assert not [member for member in ours if hasattr(member, "__del__")]
