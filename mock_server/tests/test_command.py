@@ -147,6 +147,12 @@ def test_every_option_is_an_environment_variable(serve: Callable[..., Process], 
         (["--database", "/nowhere/calls.db"], ["/nowhere/calls.db", "cannot open"]),
         (["--database", "mysql://localhost/x"], ["mysql", ":memory:"]),
         (["--database", "://"], ["not the URL"]),
+        (["--database", "postgresql://u:secret@h:abc/db"], ["not the URL"]),
+        (["--database", "sqlite:///x.db?timeout=abc"], ["options", "timeout"]),
+        (["--jwt-algorithm", "RS256", "--jwt-jwks-url", "http://"], ["http or https URL"]),
+        (["--jwt-user-claim", "exp"], ["jwt_user_claim", "something else"]),
+        (["--cors-origin", "https://app.example.com/"], ["cors_origin", "https://app.example.com"]),
+        (["--cors-origin", "app.example.com"], ["cors_origin"]),
         (["--seed", "missing.yaml"], ["missing.yaml", "cannot read"]),
         (["--jwt-secret", "short"], ["jwt_secret", "32 bytes"]),
         (["--jwt-algorithm", "RS256"], ["jwt_public_key or jwt_jwks_url"]),
@@ -162,6 +168,82 @@ def test_every_option_is_an_environment_variable(serve: Callable[..., Process], 
 )
 def test_what_cannot_be_used_is_told_in_a_line(tmp_path: Path, options: list[str], words: list[str]) -> None:
     assert_told(run("serve", *options, cwd=tmp_path), *words)
+
+
+def test_a_host_that_is_none_is_told_in_a_line(tmp_path: Path) -> None:
+    own = ["--jwt-secret", "x" * 32, "--agora-app-id", APP_ID, "--agora-app-certificate", CERTIFICATE]
+    assert_told(run("serve", "--host", "no such host", *own, cwd=tmp_path), "no such host", "no address")
+
+
+def test_a_private_key_is_not_taken_for_a_public_one(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    options = ["--jwt-algorithm", "RS256", "--jwt-public-key", "key.pem"]
+    assert_told(run("serve", *options, cwd=tmp_path), "key.pem", "not the PEM public key")
+
+
+def test_a_dotenv_file_that_is_no_text_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff\xfe\xff")
+    command = [sys.executable, "-m", "video_calls_server", "identities"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "cannot read .env" in result.stderr
+
+
+def test_without_its_extra_the_command_says_what_to_install(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['litestar'] = None; from video_calls_server.command import run; run()"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert result.returncode == 2
+    assert result.stderr == (
+        "video-calls-server: litestar is not installed; "
+        'install the server with: pip install "video-calls[server]"\n'
+    )
+
+
+def test_what_is_no_http_request_is_answered_in_json(serve: Callable[..., Process]) -> None:
+    port = int(serve().url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error"] == "This is not a valid HTTP request"
+
+
+def test_the_banner_names_the_options_that_the_other_commands_need(
+    serve: Callable[..., Process], tmp_path: Path
+) -> None:
+    (tmp_path / "people.yaml").write_text(
+        "users: [{id: 7, email: a@example.com, full_name: A, doctor: {id: 1}}]"
+    )
+    process = serve("--seed", "people.yaml", "--database", ":memory:")
+    assert "video-calls-server token EMAIL --database :memory: --seed people.yaml" in process.banner
+    options = ["--database", ":memory:", "--seed", "people.yaml"]
+    printed = run("token", "a@example.com", *options, cwd=tmp_path).stdout.strip()
+    answer = httpx.get(process.url + CALLS, headers={"Authorization": f"Bearer {printed}"})
+    assert answer.status_code == 200
+
+
+def test_an_address_is_never_cut_nor_a_name_taken_for_markup(tmp_path: Path) -> None:
+    address = f"{'a' * 90}@example.com"
+    (tmp_path / "people.yaml").write_text(f"users: [{{id: 7, email: {address}, full_name: '[red]Dr. [/x]'}}]")
+    table = run("identities", "--seed", "people.yaml", cwd=tmp_path).stdout
+    assert address in table
+    assert "[red]Dr. [/x]" in table
+
+
+def test_people_who_cannot_play_every_part_give_no_contract_config(tmp_path: Path) -> None:
+    (tmp_path / "people.yaml").write_text(
+        "users: [{id: 7, email: a@example.com, full_name: A, doctor: {id: 1}}]"
+    )
+    arguments = [
+        "identities",
+        "--seed",
+        "people.yaml",
+        "--contract-config",
+        "http://127.0.0.1:8000/api/v1/video",
+    ]
+    assert_told(run(*arguments, cwd=tmp_path), "nobody to be patient, other_doctor")
 
 
 def test_a_taken_port_is_told_in_a_line(tmp_path: Path) -> None:

@@ -99,6 +99,10 @@ def test_a_page_size_out_of_range_is_refused(api: Api, size: str) -> None:
     }
 
 
+def test_a_missing_page_is_told_before_a_wrong_size(api: Api) -> None:
+    assert api.get("doctor", f"{CALLS}?page=0&page_size=0").status_code == 404
+
+
 def test_unknown_query_parameters_are_ignored(api: Api) -> None:
     assert api.get("doctor", f"{CALLS}?status=cancelled&x=%FF&%00=1").status_code == 200
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import CALLS, Api
 from sqlalchemy import Connection
 from video_calls_server.seed import load_seed
-from video_calls_server.store import Store
+from video_calls_server.store import Store, StoreError
 from video_calls_server.unavailable import UnavailableError
 
 
@@ -35,9 +35,7 @@ def test_work_that_raises_changes_nothing(store: Store) -> None:
 def test_a_file_that_another_process_holds_is_unavailable_then_available_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("video_calls_server.store.database.BUSY_TIMEOUT_MS", 1)
-    store.close()
-    store.open()
+    monkeypatch.setattr("video_calls_server.store.database.BUSY_SECONDS", 0.05)
     change = "UPDATE users SET full_name = 'changed' WHERE id = 101"
     other = sqlite3.connect(tmp_path / "calls.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -47,6 +45,38 @@ def test_a_file_that_another_process_holds_is_unavailable_then_available_again(
     other.close()
     asyncio.run(store.write(lambda connection: connection.exec_driver_sql(change)))
     assert "changed" in {user.full_name for user, _, _ in store.people().people}
+
+
+def test_others_are_served_while_a_change_waits_for_another_process(store: Store, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "calls.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    finished: list[str] = []
+
+    async def change() -> None:
+        statement = "UPDATE users SET full_name = 'changed' WHERE id = 101"
+        await store.write(lambda connection: connection.exec_driver_sql(statement))
+        finished.append("change")
+
+    async def read() -> None:
+        await store.read(lambda connection: connection.dialect.name)
+        finished.append("read")
+        other.execute("ROLLBACK")
+
+    async def both() -> None:
+        await asyncio.gather(change(), read())
+
+    asyncio.run(both())
+    other.close()
+    assert finished == ["read", "change"]
+
+
+def test_a_file_of_another_version_is_named_and_left_alone(store: Store, tmp_path: Path) -> None:
+    store.close()
+    with sqlite3.connect(tmp_path / "calls.db") as other:
+        other.execute("PRAGMA user_version = 7")
+    other.close()
+    with pytest.raises(StoreError, match="version 7, and this server has version 1"):
+        store.open()
 
 
 def test_an_unavailable_database_is_answered_503_with_retry_after(api: Api) -> None:

@@ -4,9 +4,28 @@ from video_calls_server import Settings, create_app
 app = create_app(Settings(database=":memory:"))
 """
 
-from video_calls_server.app import create_app
-from video_calls_server.seed import SeedError
-from video_calls_server.settings import Settings, SettingsError
-from video_calls_server.store import StoreError
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from video_calls_server.app import create_app
+    from video_calls_server.seed import SeedError
+    from video_calls_server.settings import Settings, SettingsError
+    from video_calls_server.store import StoreError
 
 __all__ = ["SeedError", "Settings", "SettingsError", "StoreError", "create_app"]
+
+_HOME = {
+    "SeedError": "seed",
+    "Settings": "settings",
+    "SettingsError": "settings",
+    "StoreError": "store",
+    "create_app": "app",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for when it is: `command` has to be importable without the server's packages."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -3,10 +3,12 @@
 What a person can get wrong ends in one line that says what and how to mend it, and exit status 2.
 """
 
+import io
 import json
 import logging
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -17,8 +19,10 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import click
 import uvicorn
+from click.core import ParameterSource
 from dotenv import dotenv_values
 
+from video_calls_server.api.protocol import http_protocol
 from video_calls_server.api.tokens import make_token
 from video_calls_server.app import create_app
 from video_calls_server.banner import banner
@@ -31,10 +35,12 @@ from video_calls_server.settings import (
     environment_variable,
     setting_fields,
 )
-from video_calls_server.store import StoreError
+from video_calls_server.store import Store, StoreError
 from video_calls_server.store.database import existing_people
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SHOWN = 10
 
 UNUSABLE = 2
 """Exit status where a setting, a file, a port or a name cannot be used."""
@@ -43,7 +49,7 @@ _DURATION = re.compile(r"(-?\d{1,9})([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class _Duration(click.ParamType[int]):
+class _Duration(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument]  # click < 8.4
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
@@ -121,7 +127,10 @@ def token(email: str, expires_in: int, **options: Any) -> None:  # noqa: ANN401
         settings = Settings(**options)
         users = {user.email: user for user, _, _ in _people(settings).people}
         if email not in users:
-            raise SettingsError(f"there is no user {email}; there are {', '.join(users)}")
+            some = ", ".join(list(users)[:_SHOWN])
+            raise SettingsError(
+                f"there is no user {email}; there are {some}{', …' if len(users) > _SHOWN else ''}"
+            )
         click.echo(make_token(settings, users[email].id, expires_in=expires_in))
 
 
@@ -133,6 +142,8 @@ def token(email: str, expires_in: int, **options: Any) -> None:  # noqa: ANN401
 @settings_options
 def identities(*, as_json: bool, contract_config: str | None, **options: Any) -> None:  # noqa: ANN401
     """Show the people that the server knows."""
+    if as_json and contract_config is not None:
+        raise click.UsageError("--json and --contract-config are two forms; give one")
     with told():
         settings = Settings(**options)
         people = _people(settings)
@@ -158,13 +169,17 @@ def identities(*, as_json: bool, contract_config: str | None, **options: Any) ->
 
 def _print_table(rows: list[dict[str, int | str | bool | None]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text
 
-    table = Table(*(name.replace("_", " ") for name in rows[0]), box=None)
+    columns = [Column(name.replace("_", " "), no_wrap=True, overflow="ignore") for name in rows[0]]
+    table = Table(*columns, box=None)
     words = {"None": "-", "True": "yes", "False": "no"}
     for row in rows:
-        table.add_row(*(words.get(str(value), str(value)) for value in row.values()))
-    Console().print(table)
+        table.add_row(*(Text(words.get(str(value), str(value))) for value in row.values()))
+    console = Console()
+    console.width = max(console.width, console.measure(table).maximum)  # an address that is cut is of no use
+    console.print(table)
 
 
 def _people(settings: Settings) -> Seed:
@@ -179,22 +194,45 @@ def _serve(settings: Settings) -> None:
     for name in ("uvicorn.error", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     app = create_app(settings)
-    app.state.store.open()  # now, so that a database that cannot be opened is told in a line
+    store: Store = app.state.store
+    store.open()  # now, so that a database that cannot be opened is told in a line
+    if settings.seed is not None and store.people() != load_seed(settings.seed):
+        logging.getLogger("video_calls_server").warning(
+            "%s already has people, other than those of %s: a seed is for a new database",
+            store.name,
+            settings.seed,
+        )
     listener = _listen(settings)
     url = _url(listener)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            click.echo(banner(settings, url, app.state.store))
+            click.echo(banner(settings, url, store, options=_own_options()))
 
     # uvicorn stops in order, then raises the signal once more; by then the command is done, and well.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _already_stopped)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=10
+        app,
+        http=http_protocol(),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
     )
     Server(config).run(sockets=[listener])
+
+
+def _own_options() -> str:
+    """The options of this command that `token` and `identities` need too, as they are typed; no secret."""
+    context = click.get_current_context()
+    given = [
+        (name, context.params[name])
+        for name in ("database", "seed", "jwt_user_claim", "jwt_issuer", "jwt_audience")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in given)
 
 
 def _already_stopped(_signal: int, _frame: object) -> None:
@@ -204,9 +242,15 @@ def _already_stopped(_signal: int, _frame: object) -> None:
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if os.name == "posix":  # elsewhere it would let two servers share the port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+    except socket.gaierror as error:
+        listener.close()
+        raise SettingsError(
+            f"host: {settings.host} is no address of this machine: {error.strerror}"
+        ) from error
     except OSError as error:
         listener.close()
         raise SettingsError(
@@ -223,9 +267,16 @@ def _url(listener: socket.socket) -> str:
 
 def run() -> None:
     """The console script: `.env` of the current directory first, for what the environment does not set."""
-    for name, value in dotenv_values(".env").items():
-        if value is not None:
-            os.environ.setdefault(name, value)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show stops nothing
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        for name, value in dotenv_values(".env").items():
+            if value is not None:
+                os.environ.setdefault(name, value)
+    except (OSError, ValueError) as error:
+        click.echo(f"video-calls-server: cannot read .env: {error}", err=True)
+        raise SystemExit(UNUSABLE) from error
     main()
 
 

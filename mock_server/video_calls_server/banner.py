@@ -12,8 +12,11 @@ from video_calls_server.store import Store
 _SHOWN = 8
 
 
-def banner(settings: Settings, url: str, store: Store) -> str:
-    """Where the server is, who is seeded, and a curl line that works when pasted."""
+def banner(settings: Settings, url: str, store: Store, *, options: str) -> str:
+    """Where the server is, who is seeded, and a curl line that works when pasted.
+
+    `options` are those that the other commands need in order to see the same people, such as ` --seed FILE`.
+    """
     people = store.people().people
     lines = [
         "",
@@ -25,10 +28,10 @@ def banner(settings: Settings, url: str, store: Store) -> str:
         "",
         *(_person(person) for person in people[:_SHOWN]),
         "",
-        "  All people:  video-calls-server identities",
-        "  A token:     video-calls-server token EMAIL",
+        f"  All people:  video-calls-server identities{options}",
+        f"  A token:     video-calls-server token EMAIL{options}",
         "",
-        *_first_request(settings, url, people),
+        *_first_request(settings, url, people, options),
     ]
     if settings.agora_project is DEVELOPMENT_PROJECT:
         lines += [
@@ -47,14 +50,14 @@ def _person(person: Person) -> str:
     return f"    {user.email:<30} {', '.join(filter(None, roles)) or 'neither'}"
 
 
-def _first_request(settings: Settings, url: str, people: tuple[Person, ...]) -> list[str]:
+def _first_request(settings: Settings, url: str, people: tuple[Person, ...], options: str) -> list[str]:
     active = [user for user, doctor, patient in people if user.active and (doctor or patient)]
     if settings.signing_secret is None or not active:
         return []
     if is_loopback(settings.host):
         bearer = make_token(settings, active[0].id, expires_in=TOKEN_LIFETIME)
     else:  # what a shared server prints lands in logs, and a token does not belong there
-        bearer = f"$(video-calls-server token {shlex.quote(active[0].email)})"
+        bearer = f"$(video-calls-server token {shlex.quote(active[0].email)}{options})"
     return [
         f"  A first request, as {active[0].email}:",
         "",

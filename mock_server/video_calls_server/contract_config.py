@@ -5,7 +5,7 @@ import json
 from video_calls_server.api.tokens import make_token
 from video_calls_server.domain.people import User
 from video_calls_server.seed import Seed, cast
-from video_calls_server.settings import Settings
+from video_calls_server.settings import Settings, SettingsError
 
 TOKEN_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
 EXPIRED_SINCE = 3600  # seconds
@@ -15,9 +15,15 @@ def contract_toml(settings: Settings, people: Seed, base_url: str, *, lifetime: 
     """The configuration for a run against `base_url`, with tokens that live so many seconds.
 
     Raises:
-        SettingsError: JWTs are signed elsewhere.
+        SettingsError: JWTs are signed elsewhere, or the people do not fill the parts that the suite needs.
     """
     parts = cast(people)
+    needed = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
+    if missing := [name for name in needed if getattr(parts, name) is None]:
+        raise SettingsError(
+            f"there is nobody to be {', '.join(missing)}; the suite needs two active doctors and two active "
+            "patients, a user who is both, and one who is neither (or a third doctor or patient)"
+        )
     project = settings.agora_project
     lines = [
         f"base_url = {_text(base_url.rstrip('/'))}",

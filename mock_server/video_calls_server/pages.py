@@ -9,6 +9,7 @@ from typing import Any
 
 from litestar import MediaType, Request, Response, get
 from litestar.datastructures import CacheControlHeader
+from litestar.exceptions import NotFoundException
 from litestar.response import Redirect
 from litestar.router import Router
 from litestar.static_files import create_static_files_router  # pyright: ignore[reportUnknownVariableType]
@@ -16,6 +17,7 @@ from video_calls_spec import openapi_path
 
 DOCS = "/docs"
 FRONTEND = "/app"
+LONGEST_PATH = 1000  # characters
 
 _DOCS_PAGE = """<!doctype html>
 <html lang="en">
@@ -30,7 +32,9 @@ _DOCS_PAGE = """<!doctype html>
 <div id="docs"></div>
 <script src="assets/swagger-ui-bundle.js"></script>
 <script>
-SwaggerUIBundle({url: "../openapi.yaml", dom_id: "#docs", deepLinking: true, persistAuthorization: true});
+SwaggerUIBundle({
+  url: "../openapi.yaml", dom_id: "#docs", deepLinking: true, persistAuthorization: true, validatorUrl: null
+});
 </script>
 </body>
 </html>
@@ -55,14 +59,20 @@ def root() -> Redirect:
     return Redirect(DOCS.lstrip("/") + "/", status_code=307)
 
 
-def final_slash(request: Request[Any, Any, Any]) -> Redirect | None:
-    """Lead from `/docs` to `/docs/`, for a page's relative links start from its last slash."""
+def ordinary_path(request: Request[Any, Any, Any]) -> Redirect | None:
+    """Lead from `/docs` to `/docs/`, for a page's relative links start from its last slash.
+
+    What cannot be the name of a file, or is hidden, is not found.
+    """
+    asked = request.scope["path"]
+    if "\0" in asked or "/." in asked or len(asked) > LONGEST_PATH:
+        raise NotFoundException
     path = (request.scope.get("raw_path") or b"").partition(b"?")[0].decode("latin-1")
     name = path.rpartition("/")[2]
     return Redirect(f"{name}/", status_code=307) if f"/{name}" in {DOCS, FRONTEND} else None
 
 
-@get(DOCS, media_type=MediaType.HTML, sync_to_thread=False, before_request=final_slash)
+@get(DOCS, media_type=MediaType.HTML, sync_to_thread=False, before_request=ordinary_path)
 def docs() -> str:
     """The API's documentation, to read and to try."""
     return _DOCS_PAGE
@@ -70,11 +80,15 @@ def docs() -> str:
 
 def static_routers(frontend: Path | None) -> list[Router]:
     """The files of Swagger UI and, where one is configured, a frontend of the developer's own."""
-    routers = [create_static_files_router(f"{DOCS}/assets", [_swagger_ui()], name="docs-assets")]
+    routers = [
+        create_static_files_router(
+            f"{DOCS}/assets", [_swagger_ui()], name="docs-assets", before_request=ordinary_path
+        )
+    ]
     if frontend is not None:
         routers.append(
             create_static_files_router(
-                FRONTEND, [frontend], html_mode=True, name="frontend", before_request=final_slash
+                FRONTEND, [frontend], html_mode=True, name="frontend", before_request=ordinary_path
             )
         )
     return routers

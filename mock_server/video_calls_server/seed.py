@@ -19,6 +19,8 @@ DEFAULT_SEED = Path(__file__).with_name("seed.yaml")
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_DEEPEST = 10
+
 Person = tuple[User, Doctor | None, Patient | None]
 
 _Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -67,6 +69,8 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
     """
     try:
         text = path.read_text(encoding="utf-8")
+        if (line := _too_deep(text)) is not None:
+            raise SeedError(f"{path}:{line}: nested more deeply than any seed file is")
         root = yaml.compose(text, Loader=_LOADER)
         content = yaml.load(text, Loader=_LOADER)  # noqa: S506 (a safe loader, in C where there is one)
     except (OSError, UnicodeDecodeError) as error:
@@ -76,6 +80,9 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
         raise SeedError(f"{path}:{line}: not YAML: {error.problem}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise SeedError(f"{path}: not YAML: {error}") from error
+    if (repeated_key := _repeated_key(root)) is not None:
+        line = repeated_key.start_mark.line + 1
+        raise SeedError(f"{path}:{line}: {repeated_key.value} is given twice")
     try:
         entries = msgspec.convert(content, _SeedFile).users
     except msgspec.ValidationError as error:
@@ -94,6 +101,35 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
                 f"{path}:{_line(root, steps)}: {_where(steps)}{values[repeated]} is given to another user too"
             )
     return Seed(tuple(_person(entry) for entry in entries))
+
+
+def _too_deep(text: str) -> int | None:
+    """The line at which the nesting passes what a seed can need; much deeper, YAML's parser would fail."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEPEST:
+            return event.start_mark.line + 1 if event.start_mark else 1
+    return None
+
+
+def _repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
+    """A key that a mapping has twice, of which YAML would silently keep the last."""
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    return key
+                seen.add(key.value)
+            children.append(value)
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    return next(filter(None, map(_repeated_key, children)), None)
 
 
 def _person(entry: _UserEntry) -> Person:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from video_calls_server import tracing
 from video_calls_server.agora.tokens import MintedToken, TokenVersion, mint
 from video_calls_server.clock import Clock
 from video_calls_server.domain import calls
@@ -110,10 +111,10 @@ class CallService:
 
     async def create(self, actor: Actor, draft: Draft, *, key: str | None) -> Created:
         """Schedule a call ("2. Create Video Call"), once per `Idempotency-Key`."""
-        now = self._clock.now()
-        oldest_key = now - IDEMPOTENCY_LIFETIME
 
         def work(connection: Connection) -> Created:
+            now = self._clock.now()  # within the transaction: what it waited for may have taken time
+            oldest_key = now - IDEMPOTENCY_LIFETIME
             if key is not None:
                 earlier = queries.call_of_key(connection, actor, key, oldest=oldest_key)
                 if earlier is not None:
@@ -152,18 +153,22 @@ class CallService:
     async def _change(
         self, call_id: int | None, action: calls.Action, change: Callable[[Call, datetime], Transition]
     ) -> Transition:
-        now = self._clock.now()
-
         def work(connection: Connection) -> Transition:
             call = calls.existing(_call(connection, call_id), action)
-            transition = change(call, now)
+            transition = change(call, self._clock.now())
             if transition.call is not call:
                 queries.update_call(connection, transition.call)
             return transition
 
         transition = await self._store.write(work)
         for event in transition.events:
-            logger.info("%s call=%d%s", event.type, transition.call.id, _participant(event))
+            logger.info(
+                "%s call=%d%s request_id=%s",
+                event.type,
+                transition.call.id,
+                _participant(event),
+                tracing.request_id.get(),
+            )
         return transition
 
 

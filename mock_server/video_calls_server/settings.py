@@ -5,6 +5,7 @@ import re
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT, AgoraProject, TokenVersion
 
@@ -16,6 +17,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 _SHORTEST_SECRET = 32  # bytes; RFC 7518, 3.2: a key of the hash's size or larger
 _RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)", re.ASCII)
+_ORIGIN = re.compile(r"https?://[^/?#\s]+")
+_RESERVED_CLAIMS = {"aud", "exp", "iat", "iss", "jti", "nbf", "token_type"}
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
@@ -86,6 +89,9 @@ class Settings:
                 raise SettingsError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
         if not 0 <= self.port <= 65535:  # noqa: PLR2004 (the range of TCP ports)
             raise SettingsError(f"port: {self.port} is not a port; give 0 to 65535")
+        for origin in self.cors_origin:
+            if not _ORIGIN.fullmatch(origin):
+                raise SettingsError(f"cors_origin: {origin!r} is not like https://app.example.com")
         if self.static is not None and not self.static.is_dir():
             raise SettingsError(f"static: {self.static} is not a directory")
         _ = self.agora_project, self.rate  # a wrong one is refused now, not at the first request
@@ -152,8 +158,18 @@ class Settings:
             raise SettingsError(
                 f"jwt_algorithm: {self.jwt_algorithm} takes jwt_public_key or jwt_jwks_url, one of them"
             )
-        elif self.jwt_jwks_url is not None and not self.jwt_jwks_url.startswith(("https://", "http://")):
+        elif self.jwt_jwks_url is not None and not _is_web_url(self.jwt_jwks_url):
             raise SettingsError(f"jwt_jwks_url: {self.jwt_jwks_url!r} is not an http or https URL")
+        if self.jwt_user_claim in _RESERVED_CLAIMS:
+            raise SettingsError(f"jwt_user_claim: {self.jwt_user_claim} means something else in every JWT")
+
+
+def _is_web_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
 
 
 def environment_variable(setting: "Field[Any]") -> str:

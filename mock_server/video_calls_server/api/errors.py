@@ -8,6 +8,7 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 from video_calls_spec import RuleId
 
+from video_calls_server import tracing
 from video_calls_server._structs import Error
 from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.unavailable import UnavailableError
@@ -45,13 +46,23 @@ def on_exception(request: AnyRequest, exception: Exception) -> Response[bytes]:
     if isinstance(exception, HTTPException):
         return _http(request, exception)
     if isinstance(exception, UnavailableError):
-        logger.warning("unavailable: %s", exception)
+        logger.warning("unavailable: %s request_id=%s", exception, tracing.request_id.get())
         return _answer(
             503,
             Error(error="The service is unavailable for the moment", code="unavailable"),
             {"Retry-After": str(RETRY_AFTER_UNAVAILABLE)},
         )
-    logger.error("request failed: %s %s", request.method, request.url.path, exc_info=exception)
+    return _failed(request, exception)
+
+
+def _failed(request: AnyRequest, exception: Exception) -> Response[bytes]:
+    logger.error(
+        "request failed: %s %s request_id=%s",
+        request.method,
+        request.url.path,
+        tracing.request_id.get(),
+        exc_info=exception,
+    )
     return _answer(500, Error(error="Internal server error", code="internal_error"), {})
 
 
@@ -78,9 +89,10 @@ def _http(request: AnyRequest, exception: HTTPException) -> Response[bytes]:
             return _violation(request, RuleViolation("errors.body-size"), {})
         case status if 400 <= status < 500:  # noqa: PLR2004 (the client errors)
             return _answer(status, Error(error=exception.detail or "Bad request", code="bad_request"), {})
+        case 500 if "disconnected" in str(exception.detail):  # the client is gone; nobody reads the answer
+            return _answer(400, Error(error="The request body did not arrive", code="bad_request"), {})
         case _:
-            logger.error("request failed: %s %s", request.method, request.url.path, exc_info=exception)
-            return _answer(500, Error(error="Internal server error", code="internal_error"), {})
+            return _failed(request, exception)
 
 
 def _answer(status: int, body: Error, headers: Mapping[str, str]) -> Response[bytes]:

@@ -11,6 +11,7 @@ from litestar.exceptions import MethodNotAllowedException
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from video_calls_server import tracing
 from video_calls_server.api.errors import refused
 from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
 from video_calls_server.domain.people import Actor
@@ -48,6 +49,7 @@ class Tracing:
             elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 request_id = value
         request_id = request_id or secrets.token_hex(16).encode()
+        tracing.request_id.set(request_id.decode())
         state = scope.setdefault("state", {})
         status = 0
 

@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import msgspec
-from video_calls_spec import RULES
 
 from video_calls_server._structs import VideoCallCreate
 from video_calls_server.api.errors import refused
 from video_calls_server.api.tokens import LARGEST_ID
 from video_calls_server.domain.calls import Draft
-from video_calls_server.domain.violation import RuleViolation, refused_field
+from video_calls_server.domain.violation import RuleViolation, error_text, refused_field
 
 DEFAULT_PAGE_SIZE = 20
 LARGEST_PAGE_SIZE = 100
@@ -31,7 +30,7 @@ _RFC_3339 = re.compile(
 _EXPECTED = {
     "doctor": "must be a positive whole number",
     "patient": "must be a positive whole number",
-    "scheduled_time": RULES["create.aware-time"].error or "",
+    "scheduled_time": error_text("create.aware-time"),
 }
 
 
@@ -58,17 +57,17 @@ def paging(query: Mapping[str, str]) -> Paging:
         RuleViolation: `list.page-size` or `list.page-out-of-range`.
     """
     page, size = 1, DEFAULT_PAGE_SIZE
-    if (text := query.get("page_size")) is not None:
-        size = whole_number(text) or 0
-        if not 1 <= size <= LARGEST_PAGE_SIZE:
-            reason = RULES["list.page-size"].error or ""
-            raise RuleViolation(
-                "list.page-size", error=f"page_size: {reason}", fields={"page_size": [reason]}
-            )
     if (text := query.get("page")) is not None:
         page = whole_number(text) or 0
         if page < 1:
             raise RuleViolation("list.page-out-of-range")
+    if (text := query.get("page_size")) is not None:
+        size = whole_number(text) or 0
+        if not 1 <= size <= LARGEST_PAGE_SIZE:
+            reason = error_text("list.page-size")
+            raise RuleViolation(
+                "list.page-size", error=f"page_size: {reason}", fields={"page_size": [reason]}
+            )
     return Paging(page, size)
 
 

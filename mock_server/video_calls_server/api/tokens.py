@@ -20,6 +20,7 @@ LONGEST_TOKEN = 8192  # characters
 REMEMBERED_TOKENS = 1024
 REMEMBERED_FOR = 60.0  # seconds; a key that was withdrawn stops working by then
 LARGEST_ID = 2**63 - 1
+LONGEST_EMAIL = 254
 
 Key = jwt.PyJWK | str | bytes
 
@@ -94,22 +95,32 @@ class TokenVerifier:
                 audience=self._audience,
                 options={"require": ["exp", self._user_claim], "verify_aud": self._audience is not None},
             )
-            user = claims[self._user_claim]
+            user = _user(claims[self._user_claim])
             expires = float(claims["exp"])
         except jwt.ExpiredSignatureError as error:
             raise refused("auth.expired-token", CHALLENGE) from error
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             # PyJWT parses what has no signature yet: beside its own errors, what JSON can do to a parser.
             raise refused("auth.valid-token", CHALLENGE) from error
         if claims.get("token_type", "access") != "access":
             raise refused("auth.valid-token", CHALLENGE, error="The token is not an access token")
-        if isinstance(user, str) and user.isascii() and user.isdigit():
-            user = int(user)
-        if isinstance(user, bool) or not isinstance(user, int | str):
-            raise refused("auth.valid-token", CHALLENGE)
-        if isinstance(user, int) and not -LARGEST_ID <= user <= LARGEST_ID:
-            raise refused("auth.valid-token", CHALLENGE)
         return user, expires
+
+
+def _user(claim: object) -> int | str:
+    """The id, or the e-mail address, that a claim holds.
+
+    Raises:
+        ValueError: it holds neither.
+    """
+    if isinstance(claim, str) and claim.isascii() and claim.isdigit() and len(claim) <= len(str(LARGEST_ID)):
+        claim = int(claim)
+    if isinstance(claim, int) and not isinstance(claim, bool) and -LARGEST_ID <= claim <= LARGEST_ID:
+        return claim
+    if isinstance(claim, str) and len(claim) <= LONGEST_EMAIL:
+        claim.encode()  # a lone surrogate is no text
+        return claim
+    raise ValueError("the claim names no user")
 
 
 def bearer_token(authorization: str | None) -> str:

@@ -17,11 +17,19 @@ class RuleViolation(Exception):
         fields: dict[str, list[str]] | None = None,
     ) -> None:
         self.rule = RULES[rule]
-        self.error = error or self.rule.error or self.rule.summary
+        self.error = error or error_text(rule)
         self.fields = fields
         super().__init__(f"{rule}: {self.error}")
 
 
+def error_text(rule: RuleId) -> str:
+    """The contract's text for the refusal by a rule."""
+    text = RULES[rule].error
+    if text is None:
+        raise LookupError(f"{rule} refuses nothing")
+    return text
+
+
 def refused_field(rule: RuleId, field: str) -> RuleViolation:
     """The violation of `rule` by one field of the request, named in the error body's `fields`."""
-    return RuleViolation(rule, fields={field: [RULES[rule].error or ""]})
+    return RuleViolation(rule, fields={field: [error_text(rule)]})

@@ -5,10 +5,12 @@ once, for a statement takes microseconds and a thread would cost more than it sa
 """
 
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import anyio
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -21,8 +23,14 @@ from video_calls_server.unavailable import UnavailableError
 
 T = TypeVar("T")
 
-BUSY_TIMEOUT_MS = 2000
-"""How long SQLite waits while another process holds the file."""
+BUSY_SECONDS = 2.0
+"""How long a change waits while another process holds the file."""
+
+BUSY_PAUSE = 0.02
+"""Seconds between its attempts."""
+
+SCHEMA_VERSION = 1
+"""Of the tables; kept in the file, so that another version of this server knows."""
 
 
 class StoreError(Exception):
@@ -56,6 +64,8 @@ class Store:
         """
         if self._connection is not None:
             return
+        if self.url.query:
+            raise StoreError(f"cannot use a database URL with options: {', '.join(self.url.query)}")
         engine = create_engine(self.url, poolclass=StaticPool, connect_args={"check_same_thread": False})
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_immediate)
@@ -64,9 +74,10 @@ class Store:
             _prepare(connection, self._seed)
             # Only now is it known to be a file of ours: this setting is written into it.
             connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error, ValueError, TypeError) as error:
             engine.dispose()
-            raise StoreError(f"cannot open the database {self.name}: {error.orig}") from error
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            raise StoreError(f"cannot open the database {self.name}: {reason}") from error
         except StoreError:
             engine.dispose()
             raise
@@ -94,11 +105,15 @@ class Store:
             UnavailableError: the database did not answer, or could not keep the changes.
         """
         connection = self._connection or self._opened()
-        try:
-            with connection.begin():
-                return work(connection)
-        except (sqlite3.OperationalError, OperationalError) as error:
-            raise UnavailableError(str(error)) from error
+        gives_up = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                with connection.begin():
+                    return work(connection)
+            except (sqlite3.OperationalError, OperationalError) as error:
+                if "locked" not in str(error) or time.monotonic() > gives_up:
+                    raise UnavailableError(str(error)) from error
+            await anyio.sleep(BUSY_PAUSE)  # another process is writing; other requests go on meanwhile
 
     def close(self) -> None:
         """Close the database; it opens again when it is next used."""
@@ -109,7 +124,7 @@ class Store:
 
     @property
     def name(self) -> str:
-        """The database as a person would name it, without its password."""
+        """The database as a person would name it."""
         return self.url.database or ":memory:"
 
     def _opened(self) -> Connection:
@@ -129,8 +144,8 @@ def database_url(database: str) -> URL:
         return URL.create("sqlite", database=database)
     try:
         url = make_url(database)
-    except ArgumentError as error:
-        raise StoreError(f"not the URL of a database: {database}") from error
+    except (ArgumentError, ValueError) as error:  # which name the URL, and so its password
+        raise StoreError("not the URL of a database; give a path, `:memory:` or sqlite:///PATH") from error
     if url.get_backend_name() != "sqlite":
         raise StoreError(
             f"cannot use a {url.get_backend_name()} database; give a path, `:memory:` or sqlite:///PATH"
@@ -158,7 +173,7 @@ def existing_people(database: str, seed: Seed) -> Seed:
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy begins them, below
     for pragma in (
-        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "busy_timeout = 0",  # `Store.write` waits, and lets others be served meanwhile
         "synchronous = NORMAL",
         "foreign_keys = ON",
     ):
@@ -178,7 +193,14 @@ def _prepare(connection: Connection, seed: Seed) -> None:
                 f"the database {connection.engine.url.database} holds other tables "
                 f"({', '.join(sorted(found)[:5])}); give a file of this server's own"
             )
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar()
+        if found and version != SCHEMA_VERSION:
+            raise StoreError(
+                f"the database {connection.engine.url.database} has tables of version {version}, and this "
+                f"server has version {SCHEMA_VERSION}; give another file, or the server that made it"
+            )
         if not found:
             metadata.create_all(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
             for user, doctor, patient in seed.people:
                 queries.add_person(connection, user, doctor, patient)

@@ -14,7 +14,7 @@ Row = tuple[Any, ...]  # a driver's row: its types are those of the columns that
 
 
 class Statement:
-    """A statement with named parameters (`bindparam`), to be run on any connection."""
+    """A statement with named parameters (`bindparam`), for drivers that take them by position."""
 
     __slots__ = ("_clause", "_compiled")
 
