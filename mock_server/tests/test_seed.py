@@ -69,7 +69,7 @@ def test_user_ids_differ_from_doctor_and_patient_ids() -> None:
         (HEAD + "  - !!python/object:os.system {}\n", 3, "not YAML"),
         ("users: [\0]\n", None, "not YAML"),
         (HEAD + "  - id: 2\n    id: 3\n    email: b@example.com\n    full_name: B\n", 4, "id is given twice"),
-        ("users:\n" + "[" * 100_000, 2, "nested more deeply"),
+        ("users: " + "[" * 100_000, 1, "nested more deeply"),
     ],
 )
 def test_a_wrong_file_is_refused_with_line_and_reason(

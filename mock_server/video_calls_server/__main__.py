@@ -41,6 +41,7 @@ from video_calls_server.store.database import existing_people
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SHOWN = 10
+_WIDEST = 2000  # characters
 
 UNUSABLE = 2
 """Exit status where a setting, a file, a port or a name cannot be used."""
@@ -178,7 +179,8 @@ def _print_table(rows: list[dict[str, int | str | bool | None]]) -> None:
     for row in rows:
         table.add_row(*(Text(words.get(str(value), str(value))) for value in row.values()))
     console = Console()
-    console.width = max(console.width, console.measure(table).maximum)  # an address that is cut is of no use
+    # An address that is cut is of no use.
+    console.width = max(console.width, Console(width=_WIDEST).measure(table).maximum)
     console.print(table)
 
 

@@ -50,16 +50,20 @@ class APIResponse(Generic[Model]):
         data: the model.
         status: the HTTP status.
         headers: of the answer; names are compared without regard to case.
-        request_id: the server's `X-Request-ID`, None where it gave none.
     """
 
-    __slots__ = ("data", "headers", "request_id", "status")
+    __slots__ = ("data", "headers", "status")
 
     def __init__(self, data: Model, *, status: int, headers: httpx.Headers) -> None:
         self.data = data
         self.status = status
         self.headers = headers
-        self.request_id: str | None = headers.get("x-request-id")
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's `X-Request-ID`, None where it gave none."""
+        found: str | None = self.headers.get("x-request-id")
+        return found
 
     def __repr__(self) -> str:
         return f"<APIResponse {self.status} request_id={self.request_id} data={self.data!r}>"

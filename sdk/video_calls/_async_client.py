@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
@@ -123,7 +122,7 @@ class AsyncVideoCallsClient:
         if headers:
             changes["headers"] = {**self._options.headers, **lower(headers)}
         other = object.__new__(AsyncVideoCallsClient)
-        other._options = replace(self._options, **changes)
+        other._options = self._options._replace(**changes)
         other._transport = self._transport
         other._owner = False
         return other

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
@@ -122,7 +121,7 @@ class VideoCallsClient:
         if headers:
             changes["headers"] = {**self._options.headers, **lower(headers)}
         other = object.__new__(VideoCallsClient)
-        other._options = replace(self._options, **changes)
+        other._options = self._options._replace(**changes)
         other._transport = self._transport
         other._owner = False
         return other

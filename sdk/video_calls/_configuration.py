@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Final
 
@@ -24,7 +25,11 @@ NOT_GIVEN: Final = NotGiven()
 DEFAULT_TIMEOUT = 10.0  # seconds without progress, per attempt
 DEFAULT_DEADLINE = 60.0  # seconds, all attempts together
 
-_USER_AGENT = f"video-calls-python/{version('video-calls')}"
+
+@cache
+def own_headers() -> Mapping[str, str]:
+    """The defaults of an httpx client of our own; a caller's has its own."""
+    return {"accept": "application/json", "user-agent": f"video-calls-python/{version('video-calls')}"}
 
 
 def base_url_of(given: str | None) -> str:
@@ -79,9 +84,8 @@ def options_of(
     retries: Retries | int,
     headers: Mapping[str, str] | None,
 ) -> Options:
-    """The options of a new client, with its own headers under the caller's."""
-    own = {"accept": "application/json", "user-agent": _USER_AGENT}
-    return Options(base_url, timeout, checked_deadline(deadline), retries_of(retries), own | lower(headers))
+    """The options of a new client."""
+    return Options(base_url, timeout, checked_deadline(deadline), retries_of(retries), lower(headers))
 
 
 def retries_of(retries: Retries | int) -> Retries:

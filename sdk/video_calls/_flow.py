@@ -21,8 +21,9 @@ import logging
 import random
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
@@ -52,6 +53,7 @@ _SHOWN_HEADERS = frozenset({"accept", "content-type", "idempotency-key", "user-a
 _CLOCK_TOLERANCE = timedelta(seconds=2)  # of `created_at` against `Date`: stored in whole seconds, perhaps
 _STORED_PRECISION = timedelta(seconds=1)  # backends keep times in milliseconds, or in seconds
 _LARGEST_PAGE = "100"
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,7 @@ class Retries:
         return random.uniform(0, longest)  # noqa: S311 (spreads load; hides nothing)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What holds for each request of a client."""
 
     base_url: str
@@ -88,22 +89,20 @@ class Options:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Request(Generic[Model]):
+class Request(NamedTuple, Generic[Model]):
     """One operation of the contract, with what it is given."""
 
     operation: str
     method: str
     path: str
     model: type[Model]
-    query: Mapping[str, str] = field(default_factory=dict[str, str])
+    query: Mapping[str, str] = _NONE
     content: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = _NONE
     wanted: "Wanted | None" = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What the server holds if a doubtful request was acted on: a new call, or a call in a status."""
 
     doctor: int = 0
@@ -155,12 +154,12 @@ Action = Authorize | Send | Sleep
 Flow = Generator[Action, Any, APIResponse[Model]]
 
 
-@dataclass(slots=True)
 class _Clock:
     """How much of the deadline is left."""
 
-    deadline: float | None
-    began: float = field(default_factory=time.monotonic)
+    def __init__(self, deadline: float | None) -> None:
+        self.deadline = deadline
+        self.began = time.monotonic()
 
     def passed(self) -> float:
         return time.monotonic() - self.began
@@ -207,7 +206,7 @@ def carry_out(  # noqa: C901, PLR0912 (one attempt, as it comes to a person's mi
             answer = Answer(
                 received.status, received.headers, received.content, request.method, url, request.operation
             )
-            _log(request, url, headers, str(answer.status), attempt, answer.request_id)
+            _log(request, url, headers, str(answer.status), attempt, answer.headers)
             if 200 <= answer.status < 300:  # noqa: PLR2004 (the successes)
                 return success(answer, request.model)
             error = refusal = failure(answer)
@@ -341,10 +340,12 @@ def _too_late(request: Request[Any], options: Options, sent: bool) -> DeadlineEx
 def _within(timeout: float | httpx.Timeout, left: float | None) -> httpx.Timeout:
     """The timeout of an attempt, no phase of it longer than what is left of the deadline."""
     whole = timeout if isinstance(timeout, httpx.Timeout) else httpx.Timeout(timeout)
-    if left is None:
+    limits = whole.as_dict()
+    if left is None or all(limit is not None and limit <= left for limit in limits.values()):
         return whole
-    phases = {name: left if limit is None else min(limit, left) for name, limit in whole.as_dict().items()}
-    return httpx.Timeout(**phases)
+    return httpx.Timeout(
+        **{name: left if limit is None else min(limit, left) for name, limit in limits.items()}
+    )
 
 
 def _log(  # noqa: PLR0917 (one line of a log)
@@ -353,10 +354,11 @@ def _log(  # noqa: PLR0917 (one line of a log)
     headers: Mapping[str, str],
     outcome: str,
     attempt: int,
-    request_id: str | None = None,
+    answered: Mapping[str, str] | None = None,
 ) -> None:
     if not logger.isEnabledFor(logging.INFO):
         return
+    request_id = (answered or {}).get("x-request-id")
     logger.info("%s %s: %s (attempt %d, request id %s)", request.method, url, outcome, attempt, request_id)
     shown = {
         name: value if name.lower() in _SHOWN_HEADERS else "[redacted]" for name, value in headers.items()

@@ -4,23 +4,32 @@ What is decided here is only whose an `httpx` client is: our own is made on firs
 process, and closed; a caller's is neither.
 """
 
-import asyncio
 import os
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import anyio
 import httpx
 
-from video_calls._configuration import checked_token
+from video_calls._configuration import checked_token, own_headers
 from video_calls._errors import ConfigurationError
 from video_calls._flow import Authorize, OutOfTimeError, Received, Send
 
-sleep, async_sleep = time.sleep, anyio.sleep
+sleep = time.sleep
+
+
+async def async_sleep(seconds: float) -> None:
+    """Wait so many seconds."""
+    await anyio.sleep(seconds)
+
+
+_url = lru_cache(maxsize=256)(httpx.URL)
+"""URLs come again, and reading one takes longer than all that is done here."""
 
 Hooks = Mapping[str, list[Callable[..., Any]]]  # as httpx types them
 
@@ -57,7 +66,11 @@ class Transport:
         http, _ = self._usable()
         ends = None if action.seconds is None else time.monotonic() + action.seconds
         request = http.build_request(
-            action.method, action.url, headers=action.headers, content=action.content, timeout=action.timeout
+            action.method,
+            _url(action.url),
+            headers=action.headers,
+            content=action.content,
+            timeout=action.timeout,
         )
         response = http.send(request, stream=True, auth=None, follow_redirects=False)
         try:
@@ -94,7 +107,9 @@ class Transport:
             own.http.close()
 
     def _make(self) -> "_OfProcess":
-        http = self._given or httpx.Client(transport=self._transport, event_hooks=self._hooks)
+        http = self._given or httpx.Client(
+            headers=own_headers(), transport=self._transport, event_hooks=self._hooks
+        )
         return _OfProcess(http, threading.Lock())
 
     def _usable(self) -> "_OfProcess":
@@ -134,7 +149,9 @@ class AsyncTransport:
         self._current: str | None = None
         self._token_lock = anyio.Lock()
         self._given = http_client
-        self._http = http_client or httpx.AsyncClient(transport=transport, event_hooks=event_hooks)
+        self._http = http_client or httpx.AsyncClient(
+            headers=own_headers(), transport=transport, event_hooks=event_hooks
+        )
         self._loop: object = None
         self._closed = False
 
@@ -156,7 +173,11 @@ class AsyncTransport:
     async def _send(self, action: Send) -> Received:
         http = self._http
         request = http.build_request(
-            action.method, action.url, headers=action.headers, content=action.content, timeout=action.timeout
+            action.method,
+            _url(action.url),
+            headers=action.headers,
+            content=action.content,
+            timeout=action.timeout,
         )
         try:
             response = await http.send(request, auth=None, follow_redirects=False)
@@ -229,6 +250,8 @@ async def _give_back(http: httpx.AsyncClient, request: httpx.Request) -> None:
 
 
 def _running_loop() -> object:
+    import asyncio  # here, for it costs a blocking program a tenth of its start
+
     try:
         return asyncio.get_running_loop()
     except RuntimeError:  # under trio; its token of the run is as good

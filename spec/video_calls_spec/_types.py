@@ -1,13 +1,11 @@
 """The shape of a rule; the rules themselves are generated into `_rules.py`."""
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Level = Literal["must", "should", "may"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One behaviour that the contract asks for, from `x-rules` of `openapi.yaml`.
 
     `statement` is the document's own sentence and `section` the heading it stands under. `operation` is

@@ -154,10 +154,15 @@ def key_source(settings: Settings) -> KeySource:
 def _public_key(path: Path, algorithm: JwtAlgorithm) -> bytes:
     try:
         pem = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"jwt_public_key: cannot read {path}: {error.strerror}") from error
+    try:
+        if b"PRIVATE KEY" in pem:
+            raise ValueError("a private key")
         jwt.get_algorithm_by_name(algorithm).prepare_key(pem)
-    except (OSError, ValueError, TypeError, jwt.InvalidKeyError) as error:
+    except (ValueError, TypeError, jwt.InvalidKeyError) as error:
         raise SettingsError(
-            f"jwt_public_key: {path} is no PEM public key for {algorithm}: {error}"
+            f"jwt_public_key: {path} is not the PEM public key of {algorithm} tokens"
         ) from error
     return pem
 
