@@ -19,7 +19,7 @@ def install(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests, generated files held against the contract among them (about two minutes)."""
+    """The tests, generated files held against the contract among them (about three minutes)."""
     install(session)
     session.run("pytest", "-n", "2", *session.posargs)
 

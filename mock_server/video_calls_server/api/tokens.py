@@ -157,13 +157,12 @@ def _public_key(path: Path, algorithm: JwtAlgorithm) -> bytes:
     except OSError as error:
         raise SettingsError(f"jwt_public_key: cannot read {path}: {error.strerror}") from error
     try:
-        if b"PRIVATE KEY" in pem:
-            raise ValueError("a private key")
         jwt.get_algorithm_by_name(algorithm).prepare_key(pem)
-    except (ValueError, TypeError, jwt.InvalidKeyError) as error:
-        raise SettingsError(
-            f"jwt_public_key: {path} is not the PEM public key of {algorithm} tokens"
-        ) from error
+        usable = b"PRIVATE KEY" not in pem  # which does not belong on this server
+    except (ValueError, TypeError, jwt.InvalidKeyError):
+        usable = False
+    if not usable:
+        raise SettingsError(f"jwt_public_key: {path} is not the PEM public key of {algorithm} tokens")
     return pem
 
 
