@@ -1,7 +1,7 @@
 """The I/O of both clients and nothing else: sending over httpx, asking for tokens, waiting.
 
-What is decided here is only whose an `httpx` client is: our own is made on first use, made anew in a forked
-process, and closed; a caller's is neither.
+What is decided here is only whose an `httpx` client is: our own is made anew in a forked process, and closed;
+a caller's is neither.
 """
 
 import os
