@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 import httpx
 from litestar import Litestar, Request, Response, get
 from litestar.datastructures import State
-from video_calls import AsyncVideoCallsClient, CallStatus, StatusError
+from litestar.exceptions import NotAuthorizedException
+from video_calls import AsyncVideoCallsClient, CallStatus, ConfigurationError, StatusError, VideoCallsError
 
 
 @asynccontextmanager
@@ -24,8 +25,10 @@ async def connections(app: Litestar) -> AsyncIterator[None]:
 @get("/next-call")
 async def next_call(request: Request, state: State) -> dict[str, str | int] | None:
     """The user's next call, with the user's own token passed on."""
-    token = request.headers.get("authorization", "").removeprefix("Bearer ")
-    client = AsyncVideoCallsClient(token=token or "none", http_client=state.http)
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme != "Bearer":
+        raise NotAuthorizedException
+    client = AsyncVideoCallsClient(token=token, http_client=state.http)
     coming = [
         call
         async for call in client.calls.list()
@@ -37,8 +40,12 @@ async def next_call(request: Request, state: State) -> dict[str, str | int] | No
     return {"id": call.id, "at": call.scheduled_time.isoformat(), "with": call.patient_details.user.full_name}
 
 
-def refused(_: Request, error: StatusError) -> Response[dict[str, str]]:
-    return Response({"error": error.error}, status_code=error.status if error.status < 500 else 502)
+def failed(_: Request, error: VideoCallsError) -> Response[dict[str, str]]:
+    if isinstance(error, StatusError) and error.status < 500:
+        return Response({"error": error.error}, status_code=error.status)
+    if isinstance(error, ConfigurationError):  # a token that is none
+        return Response({"error": "unauthorized"}, status_code=401)
+    return Response({"error": "video calls are unavailable"}, status_code=502)
 
 
-app = Litestar([next_call], lifespan=[connections], exception_handlers={StatusError: refused})
+app = Litestar([next_call], lifespan=[connections], exception_handlers={VideoCallsError: failed})

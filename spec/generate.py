@@ -141,6 +141,11 @@ SYNCHRONOUS = [
         "One client serves many threads at once, and may be used after a fork.",
     ),
     ("for asynchronous code", "for synchronous code"),
+    (
+        "all attempts and waits together; None for no limit.",
+        "all attempts and waits together; None for no limit.\n"
+        "            It is looked at between the parts of a body; headers that trickle in are bound by `timeout`.",
+    ),
 ]
 
 

@@ -5,7 +5,7 @@ import json
 import logging
 import pickle
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
 
@@ -142,7 +142,14 @@ def test_an_invalid_answer_to_join_shows_no_token(client: VideoCallsClient) -> N
         (400, {"error": "Belegt", "code": "create.no-overlap"}, "SchedulingConflictError", "Belegt"),
         (400, {"error": "Something else"}, "BadRequestError", "Something else"),
         (400, {"detail": "Scheduled time must be in the future."}, "ScheduledInPastError", None),
-        (400, {"scheduled_time": ["Scheduled time must be in the future"]}, "BadRequestError", None),
+        (400, {"scheduled_time": ["Scheduled time must be in the future"]}, "ScheduledInPastError", None),
+        (
+            409,
+            {"error": "There is already a scheduled call within 30 minutes of this time"},
+            "SchedulingConflictError",
+            None,
+        ),
+        (401, {"error": "x", "code": "join.window"}, "AuthenticationError", "x"),
         (
             400,
             {"non_field_errors": ["Nope"], "doctor": ["Bad", "Worse"]},
@@ -195,6 +202,79 @@ def test_html_is_read_as_its_text(client: VideoCallsClient) -> None:
     with pytest.raises(video_calls.UnavailableError) as caught:
         client.calls.get(1)
     assert caught.value.error == "502 Bad Gateway nginx"
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    "page_", ["<script " * 40_000, "<script>" * 40_000, "<" * 200_000, "[" * 900 + "]" * 900]
+)
+def test_a_hostile_error_page_costs_little(client: VideoCallsClient, page_: str) -> None:
+    respx.get(f"{CALLS}1/").respond(400, text=page_)
+    with pytest.raises(video_calls.BadRequestError):
+        client.calls.get(1)
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"json": {"error": "bad header Bearer SECRET.TOKEN", "deep": [{"access_token": "SECRET"}]}},
+        {"html": "<pre>Authorization: Bearer SECRET</pre>"},
+        {"headers": {"Location": "https://user:SECRET@evil.example/#SECRET"}},
+    ],
+)
+def test_no_secret_that_a_server_echoes_is_in_an_error(
+    client: VideoCallsClient, answer: dict[str, Any]
+) -> None:
+    respx.get(f"{CALLS}1/").respond(400, **answer)
+    with pytest.raises(video_calls.BadRequestError) as caught:
+        client.calls.get(1)
+    assert "SECRET" not in f"{caught.value} {caught.value!r} {caught.value.body}"
+
+
+@respx.mock
+@pytest.mark.parametrize("following", ["http://h:abc/?page=2", "http://[h/?page=2"])
+def test_a_next_that_is_no_url_loses_no_page_and_raises_nothing_foreign(
+    client: VideoCallsClient, following: str
+) -> None:
+    respx.get(CALLS).respond(json=page(CALL, following=following))
+    with pytest.raises(video_calls.InvalidResponseError):
+        list(client.calls.list())
+
+
+@respx.mock
+def test_an_empty_next_is_the_end(client: VideoCallsClient) -> None:
+    respx.get(CALLS).respond(json=page(CALL, following=""))
+    assert len(list(client.calls.list(page=2))) == 1
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda calls: calls.get("../../admin"),
+        lambda calls: calls.join(None),
+        lambda calls: calls.end(True),
+        lambda calls: calls.create(doctor="1", patient=1, scheduled_time=TIME),
+        lambda calls: calls.create(doctor=1, patient=1, scheduled_time="2999-01-01T00:00:00Z"),
+        lambda calls: calls.create(
+            doctor=1, patient=1, scheduled_time=datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))
+        ),
+    ],
+)
+def test_what_is_of_the_wrong_type_is_refused_before_anything_is_sent(
+    client: VideoCallsClient, call: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(video_calls.ConfigurationError):
+        call(client.calls)
+    assert not respx.calls
+
+
+def test_a_closed_http_client_of_the_callers_is_told() -> None:
+    http = httpx.Client()
+    http.close()
+    with pytest.raises(video_calls.ConfigurationError, match="http_client is closed"):
+        VideoCallsClient(BASE, TOKEN, http_client=http).calls.get(1)
 
 
 @respx.mock
@@ -450,6 +530,19 @@ def test_the_environment_gives_what_is_not_given(monkeypatch: pytest.MonkeyPatch
         ({"base_url": BASE, "token": "two words"}, "not a JWT"),
         ({"base_url": BASE, "token": "line\nend"}, "not a JWT"),
         ({"base_url": BASE, "token": TOKEN, "deadline": 0}, "deadline must be"),
+        ({"base_url": BASE, "token": TOKEN, "deadline": float("nan")}, "deadline must be"),
+        ({"base_url": BASE, "token": TOKEN, "deadline": "5"}, "deadline must be"),
+        ({"base_url": BASE, "token": TOKEN, "timeout": -1}, "timeout must be"),
+        ({"base_url": BASE, "token": TOKEN, "timeout": "x"}, "timeout must be"),
+        ({"base_url": BASE, "token": TOKEN, "retries": -1}, "retries must be"),
+        ({"base_url": BASE, "token": TOKEN, "retries": None}, "retries must be"),
+        ({"base_url": BASE, "token": TOKEN, "headers": {"x": 1}}, "header x cannot be sent"),
+        ({"base_url": BASE, "token": TOKEN, "headers": {"x": "two words\n"}}, "header x cannot be sent"),
+        ({"base_url": BASE, "token": TOKEN, "headers": {"Content-Length": "9"}}, "cannot be sent"),
+        ({"base_url": 5, "token": TOKEN}, "no base_url"),
+        ({"base_url": BASE, "token": ""}, "no token"),
+        ({"base_url": BASE, "token": b"bytes"}, "must be a str"),
+        ({"base_url": BASE, "token": "a\x7f"}, "not a JWT"),
         ({"base_url": BASE, "token": TOKEN, "headers": {"Authorization": "x"}}, "not as a header"),
     ],
 )

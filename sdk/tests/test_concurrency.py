@@ -365,7 +365,7 @@ with httpx.Client() as http:
 
 def test_a_callers_http_client_that_was_forked_is_refused() -> None:
     said = script(FORKED_WITH_AN_OWN_CLIENT, BASE)
-    assert said == "the http_client came into this process by a fork; make one after forking"
+    assert said == "the http_client or transport came into this process by a fork; make one after forking"
 
 
 FORKED_ASYNC = """

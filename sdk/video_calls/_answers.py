@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from time import time
 from typing import Any, Generic, NamedTuple, TypeVar, cast
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -22,7 +23,15 @@ from video_calls._errors import InvalidResponseError, StatusError, class_for
 Model = TypeVar("Model", bound=BaseModel)
 
 _LONGEST_TEXT = 500
-_TAGS = re.compile(r"<(script|style|head)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_LONGEST_READ = 16_384  # characters of a page that are looked at
+_TAG = re.compile(r"<[^<>]*>")
+_SECRET = re.compile(
+    r"(?<=Bearer )\S+|\beyJ[\w-]{4,}\.[\w-]*\.?[\w-]*|\b00[67][A-Za-z0-9+/]{32,}=*", re.ASCII
+)
+_REDACTED = "[redacted]"
+_DEEPEST = 20
+_LONGEST_WAIT = 1e9  # seconds
+_REFUSALS = frozenset({400, 409, 422})  # which backends choose among
 _MOST_PROBLEMS = 10
 
 
@@ -97,7 +106,8 @@ def failure(answer: Answer) -> StatusError:
     code = _mapping(body).get("code")
     code = code if isinstance(code, str) else None
     error = error or _phrase(answer)
-    rule = _rule(answer.operation, answer.status, code, error)
+    said = [error, *(text for texts in fields.values() for text in texts)]
+    rule = _rule(answer.operation, answer.status, code, said)
     return class_for(answer.status, rule)(
         error, code=code, rule=rule, fields=fields, retry_after=retry_after(answer.headers), **_seen(answer)
     )
@@ -109,7 +119,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if not value:
         return None
     if value.isascii() and value.isdigit():
-        return float(value)
+        return min(float(value), _LONGEST_WAIT)
     then = _instant(value)
     return None if then is None else max(0.0, then - (server_time(headers) or time()))
 
@@ -140,15 +150,28 @@ def _seen(answer: Answer) -> dict[str, Any]:
 
 
 def _body(answer: Answer) -> Any:  # noqa: ANN401 (JSON of any shape)
+    """What was answered, without secrets: an error travels far, and a credential must not."""
     if not answer.content:
         return None
+    if answer.operation == "joinVideoCall" and answer.status < 300:  # noqa: PLR2004 (credentials)
+        return _REDACTED
     try:
-        body = json.loads(answer.content)
+        return _without_secrets(json.loads(answer.content))
     except (ValueError, RecursionError):
-        return answer.content.decode("utf-8", "replace")
-    if "token" in _mapping(body):  # an error travels far, and a credential must not
-        return _mapping(body) | {"token": "[redacted]"}
-    return body
+        return _without_secrets(answer.content[:_LONGEST_READ].decode("utf-8", "replace"))
+
+
+def _without_secrets(value: object) -> Any:  # noqa: ANN401
+    if isinstance(value, str):
+        return _SECRET.sub(_REDACTED, value)
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in cast("list[object]", value)]
+    if isinstance(value, dict):
+        return {
+            name: _REDACTED if name.lower().endswith("token") else _without_secrets(item)
+            for name, item in _mapping(cast("object", value)).items()
+        }
+    return value
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -159,8 +182,7 @@ def _mapping(value: object) -> dict[str, Any]:
 def _words(body: object) -> tuple[str | None, dict[str, list[str]]]:
     """What a body says to a person, and of which fields."""
     if isinstance(body, str):
-        text = " ".join(_TAGS.sub(" ", body).split())
-        return text[:_LONGEST_TEXT] or None, {}
+        return _text_of_page(body[:_LONGEST_READ])[:_LONGEST_TEXT] or None, {}
     if isinstance(body, list):
         return "; ".join(_texts(cast("object", body))) or None, {}
     said = _mapping(body)
@@ -176,11 +198,20 @@ def _words(body: object) -> tuple[str | None, dict[str, list[str]]]:
     return "; ".join(lines) or None, fields
 
 
-def _texts(value: object) -> list[str]:
+def _text_of_page(page: str) -> str:
+    for name in ("head", "script", "style"):
+        while (start := page.lower().find(f"<{name}")) >= 0:
+            end = page.lower().find(f"</{name}", start)
+            page = page[:start] + (page[end + 2 :].partition(">")[2] if end >= 0 else "")
+    return " ".join(_TAG.sub(" ", page).split())
+
+
+def _texts(value: object, depth: int = 0) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, list):
-        return [text for item in cast("list[object]", value) for text in _texts(item)]
+        items = cast("list[object]", value) if depth < _DEEPEST else []
+        return [text for item in items for text in _texts(item, depth + 1)]
     for key in ("message", "msg", "detail", "string"):
         if isinstance(text := _mapping(value).get(key), str):
             return [text]
@@ -188,10 +219,8 @@ def _texts(value: object) -> list[str]:
 
 
 def _phrase(answer: Answer) -> str:
-    if answer.headers.get("location"):
-        return (
-            f"redirected to {httpx.URL(answer.headers['location']).copy_with(query=None)}; is base_url right?"
-        )
+    if location := answer.headers.get("location"):
+        return f"redirected to {_without_credentials(location)}; is base_url right?"
     try:
         return HTTPStatus(answer.status).phrase
     except ValueError:
@@ -203,12 +232,26 @@ _TEXT_OF_RULE: dict[tuple[str, int, str], RuleId] = {
 }
 
 
-def _rule(operation: str, status: int, code: str | None, error: str) -> RuleId | None:
-    """The rule that refused: by the slug in the answer, else by the text that the contract has for it."""
+def _without_credentials(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    except ValueError:
+        return "no URL"
+
+
+def _rule(operation: str, status: int, code: str | None, said: list[str]) -> RuleId | None:
+    """The rule that refused: by the slug in the answer, else by the text that the contract has for it.
+
+    It has to be one that refuses with this status, or a backend's own choice among 400, 409 and 422.
+    """
+    statuses = _REFUSALS if status in _REFUSALS else {status}
     if code is not None and code in RULES:
-        return code
+        return code if RULES[code].status in statuses else None
+    wordings = [wording for text in said for wording in (text, text.rstrip("."))]
     for of_operation in (operation, "*"):
-        for text in (error, error.rstrip(".")):
-            if (found := _TEXT_OF_RULE.get((of_operation, status, text))) is not None:
-                return found
+        for possible in statuses:
+            for wording in wordings:
+                if (found := _TEXT_OF_RULE.get((of_operation, possible, wording))) is not None:
+                    return found
     return None

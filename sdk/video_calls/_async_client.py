@@ -21,6 +21,7 @@ from video_calls._configuration import (
     NotGiven,
     base_url_of,
     checked_deadline,
+    checked_timeout,
     lower,
     options_of,
     retries_of,
@@ -114,7 +115,7 @@ class AsyncVideoCallsClient:
         """
         changes: dict[str, Any] = {}
         if not isinstance(timeout, NotGiven):
-            changes["timeout"] = timeout
+            changes["timeout"] = checked_timeout(timeout)
         if not isinstance(deadline, NotGiven):
             changes["deadline"] = checked_deadline(deadline)
         if not isinstance(retries, NotGiven):

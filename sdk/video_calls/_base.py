@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from video_calls._errors import NaiveDatetimeError
+
 
 class Model(BaseModel):
     """A model of the contract. Unknown fields are kept, in `model_extra` and as attributes."""
@@ -24,7 +26,12 @@ class Credentials(Model):
 
         Args:
             now: an aware time to reckon from, by default the current one.
+
+        Raises:
+            NaiveDatetimeError: `now` has no offset.
         """
+        if now is not None and now.utcoffset() is None:
+            raise NaiveDatetimeError("`now` has no time zone; give an aware datetime")
         return self.expiration_time - (now or datetime.now(UTC))
 
     @property
@@ -33,5 +40,9 @@ class Credentials(Model):
         return self.expires_in() <= timedelta(0)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Every field but the token, which is a secret."""
-        return ((name, value) for name, value in super().__repr_args__() if name != "token")
+        """Every field but tokens, which are secrets."""
+        return (
+            (name, value)
+            for name, value in super().__repr_args__()
+            if name is None or not name.lower().endswith("token")
+        )

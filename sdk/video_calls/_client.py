@@ -20,6 +20,7 @@ from video_calls._configuration import (
     NotGiven,
     base_url_of,
     checked_deadline,
+    checked_timeout,
     lower,
     options_of,
     retries_of,
@@ -52,6 +53,7 @@ class VideoCallsClient:
             once after a 401. By default `VIDEO_CALLS_TOKEN` of the environment.
         timeout: seconds that an attempt may go without progress, or an `httpx.Timeout`.
         deadline: seconds that an operation may take, all attempts and waits together; None for no limit.
+            It is looked at between the parts of a body; headers that trickle in are bound by `timeout`.
         retries: a policy, or how often to try again.
         headers: sent with every request, beside the client's own.
         http_client: an `httpx.Client` to send with; it is never closed here.
@@ -113,7 +115,7 @@ class VideoCallsClient:
         """
         changes: dict[str, Any] = {}
         if not isinstance(timeout, NotGiven):
-            changes["timeout"] = timeout
+            changes["timeout"] = checked_timeout(timeout)
         if not isinstance(deadline, NotGiven):
             changes["deadline"] = checked_deadline(deadline)
         if not isinstance(retries, NotGiven):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from typing import Final
@@ -38,8 +38,8 @@ def base_url_of(given: str | None) -> str:
     Raises:
         ConfigurationError: there is none, or it is no absolute http or https URL.
     """
-    value = given or os.environ.get("VIDEO_CALLS_BASE_URL")
-    if not value:
+    value = os.environ.get("VIDEO_CALLS_BASE_URL") if given is None else given
+    if not value or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError("no base_url: give one, or set VIDEO_CALLS_BASE_URL")
     try:
         url = httpx.URL(value)
@@ -58,7 +58,7 @@ def token_of(given: str | None) -> str:
     Raises:
         ConfigurationError: there is none.
     """
-    return checked_token(given or os.environ.get("VIDEO_CALLS_TOKEN") or "")
+    return checked_token(os.environ.get("VIDEO_CALLS_TOKEN") if given is None else given)
 
 
 def checked_token(token: object) -> str:
@@ -71,7 +71,9 @@ def checked_token(token: object) -> str:
         raise ConfigurationError(
             "no token: give one, or a function that returns one, or set VIDEO_CALLS_TOKEN"
         )
-    if not isinstance(token, str) or not token.isascii() or any(character <= " " for character in token):
+    if not isinstance(token, str):
+        raise ConfigurationError(f"the token must be a str, not {type(token).__name__}")
+    if not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigurationError("the token is not a JWT: it holds spaces, line ends or other than ASCII")
     return token
 
@@ -85,12 +87,21 @@ def options_of(
     headers: Mapping[str, str] | None,
 ) -> Options:
     """The options of a new client."""
-    return Options(base_url, timeout, checked_deadline(deadline), retries_of(retries), lower(headers))
+    return Options(
+        base_url, checked_timeout(timeout), checked_deadline(deadline), retries_of(retries), lower(headers)
+    )
 
 
 def retries_of(retries: Retries | int) -> Retries:
-    """A policy, from itself or from the number of attempts."""
-    return Retries(attempts=retries) if isinstance(retries, int) else retries
+    """A policy, from itself or from how often to try again.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    policy = Retries(attempts=retries) if isinstance(retries, int) else retries
+    if not isinstance(policy, Retries) or policy.attempts < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"retries must be Retries or a whole number from 0 on, not {retries!r}")
+    return policy
 
 
 def checked_deadline(deadline: float | None) -> float | None:
@@ -99,8 +110,8 @@ def checked_deadline(deadline: float | None) -> float | None:
     Raises:
         ConfigurationError: it is not positive.
     """
-    if deadline is not None and deadline <= 0:
-        raise ConfigurationError(f"deadline must be a positive number of seconds or None, not {deadline}")
+    if deadline is not None and not (isinstance(deadline, int | float) and deadline > 0):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"deadline must be a positive number of seconds or None, not {deadline!r}")
     return deadline
 
 
@@ -108,23 +119,46 @@ def lower(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Headers under names in lower case, so that one replaces another however it is written.
 
     Raises:
-        ConfigurationError: one is `Authorization`, which `token` sets.
+        ConfigurationError: one cannot be sent, or is `Authorization`, which `token` sets.
     """
     found = {name.lower(): value for name, value in (headers or {}).items()}
     if "authorization" in found:
         raise ConfigurationError("give the token as `token`, not as a header")
+    for name, value in found.items():
+        usable = isinstance(value, str) and value.isascii() and value.isprintable()  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not usable or name in {"content-length", "transfer-encoding"}:
+            raise ConfigurationError(f"the header {name} cannot be sent")  # its value may be a secret
     return found
 
 
+def checked_timeout(timeout: float | httpx.Timeout) -> float | httpx.Timeout:
+    """A timeout in seconds, or httpx's own.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if isinstance(timeout, httpx.Timeout) or (isinstance(timeout, int | float) and timeout > 0):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return timeout
+    raise ConfigurationError(
+        f"timeout must be a positive number of seconds or an httpx.Timeout, not {timeout!r}"
+    )
+
+
 def aware(time: datetime) -> datetime:
-    """A time with an offset.
+    """A time with an offset, in UTC.
 
     Raises:
         NaiveDatetimeError: it has none.
+        ConfigurationError: it is no datetime, or beyond what UTC can tell.
     """
-    if time.tzinfo is None or time.utcoffset() is None:
+    if not isinstance(time, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        raise ConfigurationError(f"scheduled_time must be a datetime, not {type(time).__name__}")
+    if time.utcoffset() is None:
         raise NaiveDatetimeError(
             f"scheduled_time {time.isoformat()} has no time zone; give an aware datetime, "
             "such as datetime.now(timezone.utc) + timedelta(hours=1)"
         )
-    return time
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ConfigurationError(f"scheduled_time {time.isoformat()} is out of range") from error

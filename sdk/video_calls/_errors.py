@@ -175,6 +175,7 @@ class StatusError(AnsweredError):
         rule: the rule of the contract that refused, where it could be recognised.
         fields: messages per field of the request.
         retry_after: the seconds that the server asks to wait, None where it does not.
+        doubtful: whether an earlier attempt got no answer, and may have been carried out after all.
     """
 
     rules: ClassVar[frozenset[RuleId]] = frozenset()
@@ -196,6 +197,7 @@ class StatusError(AnsweredError):
         self.rule = rule
         self.fields = dict(fields or {})
         self.retry_after = retry_after
+        self.doubtful = False
 
 
 class RedirectError(StatusError):

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 from pydantic import BaseModel
@@ -172,7 +172,7 @@ class _Clock:
         return left is None or wait < left
 
 
-def carry_out(  # noqa: C901, PLR0912 (one attempt, as it comes to a person's mind; its parts are functions)
+def carry_out(  # noqa: C901, PLR0912, PLR0915 (one attempt, as it comes to a person's mind; its parts are functions)
     request: Request[Model], options: Options, clock: _Clock | None = None
 ) -> Flow[Model]:
     """Carry out an operation; see the module's docstring."""
@@ -219,6 +219,7 @@ def carry_out(  # noqa: C901, PLR0912 (one attempt, as it comes to a person's mi
                 settled = yield from _settle(request, options, clock, refusal)
                 if settled is not None:
                     return settled
+            refusal.doubtful = doubtful and request.method != "GET" and answer.status not in _SETTLED
             if answer.status not in _RETRIED:
                 raise error
             doubtful = doubtful or answer.status >= 500  # noqa: PLR2004 (a proxy's answer, perhaps)
@@ -285,7 +286,10 @@ def _made_call(
                 and call.status not in {CallStatus.COMPLETED, CallStatus.CANCELLED}
             ):
                 return APIResponse(call, status=page.status, headers=page.headers)
-        query = next_query(page.data.next)
+        try:
+            query = next_query(page.data.next)
+        except ValueError:
+            query = None
     return None
 
 
@@ -300,7 +304,18 @@ def _since(clock: _Clock, refusal: StatusError) -> datetime:
 
 def get_call(call_id: int) -> Request[VideoCall]:
     """The request of `getVideoCall`."""
-    return Request("getVideoCall", "GET", f"/video-calls/{call_id}/", VideoCall)
+    return Request("getVideoCall", "GET", f"/video-calls/{whole('id', call_id)}/", VideoCall)
+
+
+def whole(name: str, value: object) -> int:
+    """A whole number.
+
+    Raises:
+        ConfigurationError: it is something else, which must not become a path or a body.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(f"{name} must be an int, not {type(value).__name__}")
+    return value
 
 
 def list_calls(query: Mapping[str, str]) -> Request[VideoCallPage]:
@@ -309,12 +324,12 @@ def list_calls(query: Mapping[str, str]) -> Request[VideoCallPage]:
 
 
 def next_query(url: str | None) -> Mapping[str, str] | None:
-    """The query of another page; None where there is none.
+    """The query of another page; None where there is none. Raises ValueError where it is no URL.
 
     Only the query is taken: whatever host and path a proxy lets a backend write, the next request goes to the
     client's own, and so does its token.
     """
-    return None if url is None else dict(httpx.URL(url).params)
+    return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True)) if url else None
 
 
 # -- Failures ---------------------------------------------------------------------------------------

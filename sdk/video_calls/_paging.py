@@ -49,12 +49,13 @@ class CallPage(_Page):
     def __init__(self, fetch: Fetch, query: Mapping[str, str]) -> None:
         super().__init__(fetch(list_calls(query)))
         self._fetch = fetch
+        self._query = query
 
     def __iter__(self) -> Iterator[VideoCall]:
-        answer, seen = self._answer, set[str]()
+        answer, asked = self._answer, [self._query]
         while True:
             yield from answer.data.results
-            query = _following(answer, seen)
+            query = _following(answer, asked)
             if query is None:
                 return
             answer = self._fetch(list_calls(query))
@@ -69,16 +70,17 @@ class AsyncCallPage(_Page):
     ```
     """
 
-    def __init__(self, fetch: AsyncFetch, answer: Answered) -> None:
+    def __init__(self, fetch: AsyncFetch, query: Mapping[str, str], answer: Answered) -> None:
         super().__init__(answer)
         self._fetch = fetch
+        self._query = query
 
     async def __aiter__(self) -> AsyncIterator[VideoCall]:
-        answer, seen = self._answer, set[str]()
+        answer, asked = self._answer, [self._query]
         while True:
             for call in answer.data.results:
                 yield call
-            query = _following(answer, seen)
+            query = _following(answer, asked)
             if query is None:
                 return
             answer = await self._fetch(list_calls(query))
@@ -99,25 +101,31 @@ class AsyncCallList:
             yield call
 
     async def _first(self) -> AsyncCallPage:
-        return AsyncCallPage(self._fetch, await self._fetch(list_calls(self._query)))
+        return AsyncCallPage(self._fetch, self._query, await self._fetch(list_calls(self._query)))
 
 
-def _following(answer: Answered, seen: set[str]) -> Mapping[str, str] | None:
-    """The query of the page after this one, None after the last."""
-    following = answer.data.next
-    if following is None:
-        return None
-    if following in seen:
-        problem = "next: leads back to a page that came before"
-        raise InvalidResponseError(
-            f"the answer departs from the contract: {problem}",
-            problems=[problem],
-            status=answer.status,
-            method="GET",
-            url="/video-calls/",
-            request_id=answer.request_id,
-            headers=answer.headers,
-            body=answer.data.model_dump(mode="json"),
-        )
-    seen.add(following)
-    return next_query(following)
+def _following(answer: Answered, asked: list[Mapping[str, str]]) -> Mapping[str, str] | None:
+    """The query of the page after this one, None after the last; put among those asked.
+
+    Raises:
+        InvalidResponseError: `next` is no URL, or leads back.
+    """
+    problem = "next: leads back to a page that came before"
+    try:
+        query = next_query(answer.data.next)
+    except ValueError:
+        query, problem = {}, "next: is no URL"
+    else:
+        if query is None or query not in asked:
+            asked.extend([query] if query is not None else [])
+            return query
+    raise InvalidResponseError(
+        f"the answer departs from the contract: {problem}",
+        problems=[problem],
+        status=answer.status,
+        method="GET",
+        url="/video-calls/",
+        request_id=answer.request_id,
+        headers=answer.headers,
+        body=answer.data.model_dump(mode="json"),
+    )

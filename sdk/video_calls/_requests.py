@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import uuid4
 
 from video_calls._configuration import aware
 from video_calls._errors import ConfigurationError
-from video_calls._flow import Request, Wanted
+from video_calls._flow import Request, Wanted, whole
 from video_calls._models import CallStatus, JoinCredentials, VideoCall
 
 
@@ -22,8 +22,12 @@ def create_call(
     doctor: int, patient: int, scheduled_time: datetime, idempotency_key: str | None
 ) -> Request[VideoCall]:
     """The request of `createVideoCall`."""
-    time = aware(scheduled_time).astimezone(UTC)
-    body = {"doctor": doctor, "patient": patient, "scheduled_time": time.isoformat().replace("+00:00", "Z")}
+    time = aware(scheduled_time)
+    body = {
+        "doctor": whole("doctor", doctor),
+        "patient": whole("patient", patient),
+        "scheduled_time": time.isoformat().replace("+00:00", "Z"),
+    }
     key = uuid4().hex if idempotency_key is None else idempotency_key
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError("idempotency_key must be visible ASCII characters")
@@ -40,7 +44,7 @@ def create_call(
 
 def join_call(call_id: int) -> Request[JoinCredentials]:
     """The request of `joinVideoCall`."""
-    return Request("joinVideoCall", "POST", f"/video-calls/{call_id}/join/", JoinCredentials)
+    return Request("joinVideoCall", "POST", f"/video-calls/{whole('id', call_id)}/join/", JoinCredentials)
 
 
 def end_call(call_id: int) -> Request[VideoCall]:
@@ -48,7 +52,7 @@ def end_call(call_id: int) -> Request[VideoCall]:
     return Request(
         "endVideoCall",
         "POST",
-        f"/video-calls/{call_id}/end/",
+        f"/video-calls/{whole('id', call_id)}/end/",
         VideoCall,
         wanted=Wanted(call_id=call_id, status=CallStatus.COMPLETED),
     )
@@ -59,7 +63,7 @@ def cancel_call(call_id: int) -> Request[VideoCall]:
     return Request(
         "cancelVideoCall",
         "POST",
-        f"/video-calls/{call_id}/cancel/",
+        f"/video-calls/{whole('id', call_id)}/cancel/",
         VideoCall,
         wanted=Wanted(call_id=call_id, status=CallStatus.CANCELLED),
     )

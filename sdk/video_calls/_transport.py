@@ -74,14 +74,14 @@ class Transport:
         )
         response = http.send(request, stream=True, auth=None, follow_redirects=False)
         try:
-            content = b""
+            chunks: list[bytes] = []
             for chunk in response.iter_bytes():
-                content = content + chunk if content else chunk
+                chunks.append(chunk)
                 if ends is not None and time.monotonic() > ends:
                     raise OutOfTimeError
         finally:
             response.close()
-        return Received(response.status_code, response.headers, content)
+        return Received(response.status_code, response.headers, b"".join(chunks))
 
     def authorize(self, action: Authorize) -> str:
         """A token, another than the stale one where there is another; asked for once, however many wait."""
@@ -117,10 +117,12 @@ class Transport:
             raise ConfigurationError("the client is closed")
         process = os.getpid()
         own = self._of_process.get(process)
+        if self._given is not None and self._given.is_closed:
+            raise ConfigurationError("the http_client is closed")
         if own is None:
-            if self._given is not None:
+            if self._given is not None or self._transport is not None:
                 raise ConfigurationError(
-                    "the http_client came into this process by a fork; make one after forking"
+                    "the http_client or transport came into this process by a fork; make one after forking"
                 )
             own = self._of_process.setdefault(process, self._make())
         return own
@@ -218,6 +220,8 @@ class AsyncTransport:
     def _check(self) -> None:
         if self._closed:
             raise ConfigurationError("the client is closed")
+        if self._given is not None and self._given.is_closed:
+            raise ConfigurationError("the http_client is closed")
         self._check_loop()
 
     def _check_loop(self) -> None:
