@@ -144,7 +144,7 @@ SYNCHRONOUS = [
     (
         "all attempts and waits together; None for no limit.",
         "all attempts and waits together; None for no limit.\n"
-        "            It is looked at between the parts of a body; headers that trickle in are bound by `timeout`.",
+        "            Looked at between the parts of a body; headers that trickle in have `timeout` alone.",
     ),
 ]
 

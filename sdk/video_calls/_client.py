@@ -53,7 +53,7 @@ class VideoCallsClient:
             once after a 401. By default `VIDEO_CALLS_TOKEN` of the environment.
         timeout: seconds that an attempt may go without progress, or an `httpx.Timeout`.
         deadline: seconds that an operation may take, all attempts and waits together; None for no limit.
-            It is looked at between the parts of a body; headers that trickle in are bound by `timeout`.
+            Looked at between the parts of a body; headers that trickle in have `timeout` alone.
         retries: a policy, or how often to try again.
         headers: sent with every request, beside the client's own.
         http_client: an `httpx.Client` to send with; it is never closed here.
