@@ -49,21 +49,14 @@ def join_call(call_id: int) -> Request[JoinCredentials]:
 
 def end_call(call_id: int) -> Request[VideoCall]:
     """The request of `endVideoCall`."""
-    return Request(
-        "endVideoCall",
-        "POST",
-        f"/video-calls/{whole('id', call_id)}/end/",
-        VideoCall,
-        wanted=Wanted(call_id=call_id, status=CallStatus.COMPLETED),
-    )
+    return _transition("endVideoCall", call_id, "end", CallStatus.COMPLETED)
 
 
 def cancel_call(call_id: int) -> Request[VideoCall]:
     """The request of `cancelVideoCall`."""
-    return Request(
-        "cancelVideoCall",
-        "POST",
-        f"/video-calls/{whole('id', call_id)}/cancel/",
-        VideoCall,
-        wanted=Wanted(call_id=call_id, status=CallStatus.CANCELLED),
-    )
+    return _transition("cancelVideoCall", call_id, "cancel", CallStatus.CANCELLED)
+
+
+def _transition(operation: str, call_id: int, action: str, status: CallStatus) -> Request[VideoCall]:
+    path = f"/video-calls/{whole('id', call_id)}/{action}/"
+    return Request(operation, "POST", path, VideoCall, wanted=Wanted(call_id=call_id, status=status))
