@@ -31,7 +31,6 @@ from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
 from video_calls_server.settings import (
     Settings,
     SettingsError,
-    default_of,
     environment_variable,
     setting_fields,
 )
@@ -76,7 +75,7 @@ def settings_options(command: Command) -> Command:
     """Give a command one option for each setting, also read from its environment variable."""
     for setting in reversed(setting_fields()):
         multiple = get_origin(setting.type) is tuple
-        default = default_of(setting)
+        default = setting.default
         command = click.option(
             f"--{setting.name.replace('_', '-')}",
             setting.name,

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -175,11 +175,6 @@ def _is_web_url(text: str) -> bool:
 def environment_variable(setting: "Field[Any]") -> str:
     """The environment variable that sets this field of `Settings`."""
     return setting.metadata["env"] or f"VIDEO_CALLS_SERVER_{setting.name.upper()}"
-
-
-def default_of(setting: "Field[Any]") -> object:
-    """The value that this field of `Settings` has where nothing sets it."""
-    return None if setting.default is MISSING else setting.default
 
 
 def setting_fields() -> "tuple[Field[Any], ...]":
