@@ -1,0 +1,58 @@
+"""What a run is held to: the rules of the contract, and a fuzz check for each of its operations."""
+
+from video_calls_spec import RULES, Rule
+
+from video_calls_contract.schema import operations
+
+__all__ = ["AREAS", "FUZZ_SECTION", "catalogue", "selected"]
+
+FUZZ_SECTION = "Schemas (Schemathesis)"
+AREAS = (
+    "auth", "list", "create", "get", "join", "end", "cancel", "model", "errors", "privacy", "limits", "tracing",
+    "fuzz",
+)  # fmt: skip
+"""The first parts of the slugs, in the order of the catalogue; `--section` takes one."""
+
+
+def fuzz_rule(name: str, operation: str, summary: str) -> Rule:
+    """The rule that a fuzz check reports under."""
+    statement = f"openapi.yaml: {operation}" if operation != "*" else "openapi.yaml: links"
+    return Rule(f"fuzz.{name}", "must", FUZZ_SECTION, statement, operation, 200, None, summary)
+
+
+def catalogue() -> dict[str, Rule]:
+    """Every rule by its slug, in the document's order."""
+    fuzz = [
+        fuzz_rule(operation, operation, "Generated requests, valid and not, are answered as the contract says.")
+        for operation in operations()
+    ]
+    fuzz.append(fuzz_rule("links", "*", "Chains of generated requests along the links are, too."))
+    return {**RULES, **{rule.id: rule for rule in fuzz}}
+
+
+def selected(rules: tuple[str, ...], sections: tuple[str, ...], *, fuzz: bool) -> dict[str, Rule]:
+    """Those rules that are named, or lie in a section that is; all where nothing is named.
+
+    A section is the first part of a slug, or (a part of) a heading of the document.
+
+    Raises:
+        ValueError: a name is of no rule or section.
+    """
+    everything = {slug: rule for slug, rule in catalogue().items() if fuzz or not slug.startswith("fuzz.")}
+    if not rules and not sections:
+        return everything
+    found: dict[str, Rule] = {}
+    for slug in rules:
+        if slug not in everything:
+            raise ValueError(f"{slug} is no rule; `video-calls-contract rules` lists them")
+        found[slug] = everything[slug]
+    for section in sections:
+        inside = {slug: rule for slug, rule in everything.items() if _is_in(rule, section)}
+        if not inside:
+            raise ValueError(f"{section} is no section; take one of {', '.join(AREAS)}, or a heading of the document")
+        found |= inside
+    return {slug: rule for slug, rule in everything.items() if slug in found}
+
+
+def _is_in(rule: Rule, section: str) -> bool:
+    return rule.id.partition(".")[0] == section.lower() or section.lower() in rule.section.lower()

@@ -1,0 +1,170 @@
+"""What tests say about exchanges. A check that does not hold raises `Violation`, with its evidence."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from video_calls_spec import RuleId
+
+from video_calls_contract.backend import Person
+from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
+
+__all__ = [
+    "FIELDS",
+    "FORBIDDEN",
+    "Blocked",
+    "NotOffered",
+    "Violation",
+    "accepted",
+    "differences",
+    "instant",
+    "refused",
+    "require",
+    "unchanged",
+]
+
+FORBIDDEN = (403, 404)
+"""What a backend may answer about other people's calls: 404 tells even less than 403."""
+
+FIELDS = (
+    "id",
+    "channel_name",
+    "doctor",
+    "patient",
+    "doctor_details",
+    "patient_details",
+    "status",
+    "scheduled_time",
+    "started_at",
+    "ended_at",
+    "created_at",
+    "updated_at",
+)
+"""The fields of a call that the document names."""
+
+_TIMES = ("scheduled_time", "started_at", "ended_at", "created_at", "updated_at")
+_COARSEST = timedelta(seconds=1)
+"""How coarsely a backend may store a time that it has answered more finely."""
+
+
+class Violation(AssertionError):  # noqa: N818 (it is the backend's, not an error of the program)
+    """The backend did something else than a rule says.
+
+    Attributes:
+        expected: what would have kept the rule.
+        exchanges: where it shows, the telling one last.
+        rule: whose violation it is, where that is not the test's first rule.
+    """
+
+    def __init__(self, expected: str, *exchanges: Exchange, rule: RuleId | None = None) -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.exchanges = exchanges
+        self.rule = rule
+
+
+class Blocked(Exception):  # noqa: N818 (an outcome, not an error)
+    """A test could not get where its rule begins, for the backend refused what comes before."""
+
+
+class NotOffered(Exception):  # noqa: N818 (an outcome, not an error)
+    """The backend lacks what it may lack."""
+
+
+def require(
+    holds: object, expected: str, *exchanges: Exchange, rule: RuleId | None = None
+) -> None:
+    """What is expected, which these exchanges show or do not.
+
+    Raises:
+        Violation: they do not.
+    """
+    if not holds:
+        raise Violation(expected, *exchanges, rule=rule)
+
+
+def accepted(
+    exchange: Exchange, status: int = 200, *before: Exchange, because: str = "", rule: RuleId | None = None
+) -> dict[str, Any]:
+    """The body of a request that has to be answered with this status and a JSON object.
+
+    Raises:
+        Violation: it was not.
+    """
+    if exchange.status != status:
+        raise Violation(
+            f"{status}{_reason(because)}; got {_status(exchange)}", *before, exchange, rule=rule
+        )
+    try:
+        body = exchange.json
+    except NotJsonError:
+        body = None
+    if not isinstance(body, dict):
+        raise Violation(f"{status} with a JSON object", *before, exchange, rule=rule)
+    return body
+
+
+def refused(
+    exchange: Exchange,
+    *statuses: int,
+    before: Iterable[Exchange] = (),
+    because: str = "",
+    rule: RuleId | None = None,
+) -> None:
+    """A request that has to be refused with one of these statuses.
+
+    That a refusal has an `error` text is watched over in every exchange of a run.
+
+    Raises:
+        Violation: it was not.
+    """
+    if exchange.status not in statuses:
+        wanted = " or ".join(str(status) for status in statuses)
+        raise Violation(f"{wanted}{_reason(because)}; got {_status(exchange)}", *before, exchange, rule=rule)
+
+
+def unchanged(
+    call: dict[str, Any], reader: Person, *evidence: Exchange, rule: RuleId | None = None
+) -> None:
+    """A refused request has left the call as it was: read it again, and compare field by field.
+
+    Raises:
+        Violation: a field is another.
+    """
+    again = reader.get(call.get("id"))
+    changed = differences(call, accepted(again, 200, *evidence, because="the call is still there", rule=rule))
+    require(not changed, f"a call that a refusal leaves as it is; changed: {changed}", *evidence, again, rule=rule)
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], *, ignoring: tuple[str, ...] = ()) -> str:
+    """The document's fields in which two readings of a call differ, as text; empty where none does."""
+    found: list[str] = []
+    for name in FIELDS:
+        left, right = one.get(name), other.get(name)
+        if name in ignoring or left == right or name.endswith("_details"):
+            continue
+        if name in _TIMES:
+            before, after = instant(left), instant(right)
+            if before is not None and after is not None and abs(before - after) < _COARSEST:
+                continue
+        found.append(f"{name} was {left!r}, is {right!r}")
+    return "; ".join(found)
+
+
+def instant(value: object) -> datetime | None:
+    """A time of a response, aware, in UTC; None where it is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return time.astimezone(UTC) if time.tzinfo else None
+
+
+def _status(exchange: Exchange) -> str:
+    return "no answer" if exchange.status == NO_ANSWER else str(exchange.status)
+
+
+def _reason(because: str) -> str:
+    return f", for {because}" if because else ""

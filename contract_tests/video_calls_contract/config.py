@@ -1,0 +1,304 @@
+"""The configuration of a run: where the backend is, and who the suite may be there.
+
+It is TOML, in the form that `video-calls-server identities --contract-config URL` prints. A text may hold
+`${VARIABLE}`, and `token_command` in place of `token` names a command that prints one, so that no secret
+need lie in the file.
+"""
+
+import os
+import re
+import subprocess
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+__all__ = ["TEMPLATE", "Agora", "Config", "ConfigError", "Identity", "read_config"]
+
+API_PATH = "/api/v1/video"
+COMMAND_SECONDS = 30
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_HEX = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
+
+DOCTORS = ("doctor", "other_doctor", "inactive_doctor")
+PATIENTS = ("patient", "other_patient", "inactive_patient")
+NAMES = (*DOCTORS, *PATIENTS, "outsider", "dual_user", "expired")
+REQUIRED = ("doctor", "patient")
+
+
+class ConfigError(Exception):
+    """What cannot be used of a configuration; the message names it and says how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user of the backend whom the suite may be.
+
+    Attributes:
+        name: the part that the user plays, such as "doctor" or "outsider".
+        token: a JWT, None where the part needs none (somebody inactive, whom others only name).
+        doctor, patient: the ids under which calls name the user.
+    """
+
+    name: str
+    token: str | None = field(repr=False)
+    doctor: int | None = None
+    patient: int | None = None
+
+    @property
+    def variable(self) -> str:
+        """How a report calls the token."""
+        return f"{self.name.upper()}_TOKEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Agora:
+    """The Agora project of the backend, as far as it may be told."""
+
+    app_id: str | None = None
+    app_certificate: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration that can be used."""
+
+    base_url: str
+    identities: Mapping[str, Identity]
+    agora: Agora = Agora()
+
+    def at(self, base_url: str) -> "Config":
+        """The same, for a backend elsewhere."""
+        return replace(self, base_url=_base_url(base_url))
+
+
+def read_config(path: Path, *, base_url: str | None = None) -> Config:
+    """Read a configuration file; `base_url`, where given, is taken in place of the file's.
+
+    Raises:
+        ConfigError: the file cannot be read or used.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error}); `video-calls-contract init` writes one"
+        ) from None
+    return parse_config(text, str(path), base_url=base_url)
+
+
+def parse_config(text: str, source: str, *, base_url: str | None = None) -> Config:
+    """Read a configuration from its text; `source` is its name in messages.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}") from None
+    reader = _Reader(source)
+    reader.only(data, {"base_url", "agora", "identities"}, "")
+    url = base_url or reader.text(data, "base_url", "")
+    if url is None:
+        raise ConfigError(f"{source}: base_url is missing; add base_url = \"https://…\" or give --base-url")
+    agora = reader.table(data, "agora", "")
+    reader.only(agora, {"app_id", "app_certificate"}, "agora.")
+    described = reader.table(data, "identities", "")
+    reader.only(described, set(NAMES), "identities.")
+    identities = {
+        name: reader.identity(name, reader.table(described, name, "identities.")) for name in described
+    }
+    if missing := [name for name in REQUIRED if name not in identities]:
+        raise ConfigError(
+            f"{source}: there is no [identities.{missing[0]}]; the suite needs at least a doctor and a patient"
+        )
+    return Config(
+        base_url=_base_url(url),
+        identities=identities,
+        agora=Agora(
+            reader.hex32(agora, "app_id", "agora."), reader.hex32(agora, "app_certificate", "agora.")
+        ),
+    )
+
+
+def _base_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or urlsplit(url).query or urlsplit(url).fragment:
+        raise ConfigError(
+            f"base_url: {url!r} is not an http or https URL such as https://staging.example.com{API_PATH}"
+        )
+    return url.rstrip("/")
+
+
+class _Reader:
+    """Takes values out of tables, and says where one is wrong."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def fail(self, key: str, problem: str) -> ConfigError:
+        return ConfigError(f"{self._source}: {key}: {problem}")
+
+    def only(self, table: Mapping[str, Any], known: set[str], prefix: str) -> None:
+        for key in table:
+            if key not in known:
+                raise self.fail(prefix + key, f"unknown; known are {', '.join(sorted(known))}")
+
+    def table(self, data: Mapping[str, Any], key: str, prefix: str) -> dict[str, Any]:
+        value = data.get(key, {})
+        if not isinstance(value, dict):
+            raise self.fail(prefix + key, "must be a table")
+        return cast("dict[str, Any]", value)
+
+    def text(self, data: Mapping[str, Any], key: str, prefix: str) -> str | None:
+        value = data.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise self.fail(prefix + key, "must be a text")
+
+        def variable(match: re.Match[str]) -> str:
+            found = os.environ.get(match[1])
+            if not found:
+                raise self.fail(prefix + key, f"the environment variable {match[1]} is not set")
+            return found
+
+        return _VARIABLE.sub(variable, value)
+
+    def hex32(self, data: Mapping[str, Any], key: str, prefix: str) -> str | None:
+        value = self.text(data, key, prefix)
+        if value is not None and not _HEX.fullmatch(value):
+            raise self.fail(prefix + key, "must be 32 hexadecimal digits; leave it out if you may not tell it")
+        return value
+
+    def number(self, data: Mapping[str, Any], key: str, prefix: str) -> int | None:
+        value = data.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise self.fail(prefix + key, "must be a whole number")
+        return value
+
+    def identity(self, name: str, data: Mapping[str, Any]) -> Identity:
+        prefix = f"identities.{name}."
+        self.only(data, {"id", "doctor", "patient", "token", "token_command"}, prefix)
+        own_id = self.number(data, "id", prefix)
+        doctor, patient = (self.number(data, role, prefix) for role in ("doctor", "patient"))
+        if name in DOCTORS:
+            doctor = own_id if own_id is not None else doctor
+        elif name in PATIENTS:
+            patient = own_id if own_id is not None else patient
+        elif own_id is not None:
+            raise self.fail(prefix + "id", "say whether it is a doctor's or a patient's: doctor = … or patient = …")
+        if name in DOCTORS and doctor is None:
+            raise self.fail(prefix + "id", "is missing; it is the doctor's id, as in the `doctor` of a call")
+        if name in PATIENTS and patient is None:
+            raise self.fail(prefix + "id", "is missing; it is the patient's id, as in the `patient` of a call")
+        if name == "dual_user" and (doctor is None or patient is None):
+            raise self.fail(prefix + "doctor", "the dual user is both: give doctor = … and patient = …")
+        token = self.token(data, prefix)
+        if token is None and not name.startswith("inactive_"):
+            raise self.fail(prefix + "token", 'is missing; give token = "${VARIABLE}" or token_command = "…"')
+        return Identity(name, token, doctor, patient)
+
+    def token(self, data: Mapping[str, Any], prefix: str) -> str | None:
+        command = data.get("token_command")
+        if command is None:
+            token = self.text(data, "token", prefix)
+        elif "token" in data:
+            raise self.fail(prefix + "token", "give token or token_command, not both")
+        else:
+            token = self.output(command, prefix + "token_command")
+        if token is None:
+            return None
+        token = token.strip().removeprefix("Bearer ")
+        if not token or not token.isascii() or any(character.isspace() for character in token):
+            raise self.fail(prefix + "token", "is empty, or holds what no token does")
+        return token
+
+    def output(self, command: object, key: str) -> str:
+        words = cast("list[object]", command) if isinstance(command, list) else command
+        if not (isinstance(words, str) and words) and not (
+            isinstance(words, list) and words and all(isinstance(word, str) for word in words)
+        ):
+            raise self.fail(key, "must be a shell command, or a list of words")
+        try:
+            done = subprocess.run(  # noqa: S603 (the user's own command, from the user's own file)
+                cast("str | list[str]", words),
+                shell=isinstance(words, str),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise self.fail(key, f"did not end within {COMMAND_SECONDS} seconds") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise self.fail(key, f"could not be run: {error}") from None
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise self.fail(key, f"failed with status {done.returncode}: {last}")
+        return done.stdout
+
+
+TEMPLATE = '''\
+# Who and where the contract suite is. Only base_url, doctor and patient are required: without another part,
+# the rules that need it are reported as not checked. The more parts, the more is known.
+#
+# Every text may hold ${VARIABLE}; token_command = "…" in place of token runs a command that prints a token.
+# Take people who exist for tests alone: the suite books, joins, ends and cancels calls as them, and it
+# cancels or ends whatever it made.
+
+base_url = "http://127.0.0.1:8000/api/v1/video"
+
+# With the certificate, the signatures of Agora tokens are verified.
+# [agora]
+# app_id = "${AGORA_APP_ID}"
+# app_certificate = "${AGORA_APP_CERTIFICATE}"
+
+[identities.doctor]
+id = 1  # as in the `doctor` of a call
+token = "${DOCTOR_TOKEN}"
+
+[identities.patient]
+id = 1  # as in the `patient` of a call
+token = "${PATIENT_TOKEN}"
+
+# A second doctor and a second patient, active like the first.
+# [identities.other_doctor]
+# id = 2
+# token = "${OTHER_DOCTOR_TOKEN}"
+
+# [identities.other_patient]
+# id = 2
+# token = "${OTHER_PATIENT_TOKEN}"
+
+# A user who takes part in no call of the four above.
+# [identities.outsider]
+# token = "${OUTSIDER_TOKEN}"
+
+# One user who is a doctor and a patient.
+# [identities.dual_user]
+# doctor = 4
+# patient = 4
+# token = "${DUAL_USER_TOKEN}"
+
+# A doctor and a patient who were deactivated. With a token, it is also seen to be refused.
+# [identities.inactive_doctor]
+# id = 3
+# token = "${INACTIVE_DOCTOR_TOKEN}"
+
+# [identities.inactive_patient]
+# id = 3
+# token = "${INACTIVE_PATIENT_TOKEN}"
+
+# A genuine token of the doctor, or of anybody active, that has expired.
+# [identities.expired]
+# token = "${EXPIRED_TOKEN}"
+'''

@@ -1,0 +1,167 @@
+"""One request and what came back: the evidence that a report shows, with nothing secret in it."""
+
+import json
+import re
+import shlex
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+NO_ANSWER = 0
+"""The status of an exchange to which nothing came back; its content says why."""
+
+_AGORA_TOKEN = re.compile(r"\b00[67][A-Za-z0-9+/=]{40,}")
+_MOST_SHOWN = 4000  # characters of a body
+
+
+class NotJsonError(Exception):
+    """A body that should be JSON and is not."""
+
+
+class Redactor:
+    """Takes secrets out of everything that is shown.
+
+    Secrets are learned by value; the credentials of Agora, which a backend makes, are known by their form.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def learn(self, secret: str, name: str) -> None:
+        """From now on, show `$name` in place of this text."""
+        if secret:
+            with self._lock:
+                self._names.setdefault(secret, f"${name}")
+
+    def redact(self, text: str) -> str:
+        """The text, without what must not be seen."""
+        for secret, name in list(self._names.items()):
+            text = text.replace(secret, name)
+        return _AGORA_TOKEN.sub(lambda token: f"{token[0][:3]}…", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request and its response.
+
+    Attributes:
+        operation: the operation id of the contract, None for what the contract does not name.
+        person: who asked: the name of an identity, or what else stood in the header.
+        status: of the response, or `NO_ANSWER`.
+        sent_at, received_at: by this machine's clock.
+    """
+
+    operation: str | None
+    person: str
+    method: str
+    url: str
+    request_headers: tuple[tuple[str, str], ...]
+    request_body: bytes
+    status: int
+    headers: httpx.Headers
+    content: bytes
+    sent_at: datetime
+    received_at: datetime
+    redactor: Redactor = field(repr=False)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the backend did what was asked."""
+        return 200 <= self.status < 300  # noqa: PLR2004 (HTTP)
+
+    @property
+    def text(self) -> str:
+        """The response body, however it is encoded."""
+        return self.content.decode("utf-8", "replace")
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 (JSON is whatever the backend sent)
+        """The response body, read.
+
+        Raises:
+            NotJsonError: it is not JSON.
+        """
+        try:
+            return json.loads(self.content)
+        except (ValueError, RecursionError):
+            raise NotJsonError from None
+
+    @property
+    def object(self) -> dict[str, Any]:
+        """The response body where it is a JSON object, else an empty one."""
+        try:
+            body = self.json
+        except NotJsonError:
+            return {}
+        return body if isinstance(body, dict) else {}
+
+    @property
+    def calls(self) -> Iterator[dict[str, Any]]:
+        """Every call that a successful response holds: the one it answers with, or those of a page."""
+        if not self.succeeded or self.operation in {None, "joinVideoCall"}:
+            return
+        body = self.object
+        results = body.get("results") if self.operation == "listVideoCalls" else [body]
+        for call in results if isinstance(results, list) else ():
+            if isinstance(call, dict):
+                yield call
+
+    # -- As it is shown ------------------------------------------------------------------------------
+
+    @property
+    def request_text(self) -> str:
+        """The request as HTTP would show it."""
+        lines = [f"{self.method} {self.url}", *(f"{name}: {value}" for name, value in self.request_headers)]
+        if self.request_body:
+            lines += ["", _shown(self.request_body)]
+        return self.redactor.redact("\n".join(lines))
+
+    @property
+    def response_text(self) -> str:
+        """The response as HTTP would show it; of its headers, those that tell something."""
+        if self.status == NO_ANSWER:
+            return self.redactor.redact(f"no answer: {self.text}")
+        telling = ("content-type", "location", "allow", "www-authenticate", "retry-after", "x-request-id", "date")
+        lines = [f"HTTP {self.status}"]
+        lines += [f"{name}: {self.headers[name]}" for name in telling if name in self.headers]
+        if self.content:
+            lines += ["", _shown(self.content)]
+        return self.redactor.redact("\n".join(lines))
+
+    @property
+    def curl(self) -> str:
+        """A command that sends the request again, with the token in a variable."""
+        words = ["curl -sS -i"]
+        if self.method != "GET":
+            words.append(f"-X {self.method}")
+        words.append(shlex.quote(self.url))
+        for name, value in self.request_headers:
+            header = self.redactor.redact(f"{name}: {value}")
+            words.append(f'-H "{header}"' if "$" in header else f"-H {shlex.quote(header)}")
+        if self.request_body:
+            words.append(f"--data-binary {_quoted(self.request_body)}")
+        return self.redactor.redact(" ".join(words))
+
+
+def _shown(body: bytes) -> str:
+    text = body.decode("utf-8", "backslashreplace")
+    if len(text) > _MOST_SHOWN:
+        return f"{text[:_MOST_SHOWN]}… ({len(body):,} bytes)"
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _quoted(body: bytes) -> str:
+    if len(body) > _MOST_SHOWN:
+        return f"@body  # {len(body):,} bytes, shown in part above"
+    try:
+        return shlex.quote(body.decode())
+    except UnicodeDecodeError:
+        return "$'" + "".join(f"\\x{byte:02x}" for byte in body) + "'"

@@ -1,0 +1,117 @@
+"""Whether a run can do its work: the backend answers, at this address, to these people.
+
+Everything here is about the configuration. What may be the backend's fault is left to the tests.
+"""
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from video_calls_contract.backend import Person
+from video_calls_contract.config import API_PATH
+from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
+from video_calls_contract.run import Run
+from video_calls_contract.scheduling import NO_CALL
+
+__all__ = ["PreflightError", "claims", "preflight"]
+
+_ACTIVE = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
+_UNAUTHORIZED, _NOT_FOUND = 401, 404
+
+
+class PreflightError(Exception):
+    """The suite could not do its work; the message says what to mend."""
+
+
+def preflight(run: Run) -> None:
+    """Look before the first test.
+
+    Raises:
+        PreflightError: something of the configuration does not work.
+        Unreachable: the backend limits these users' requests too strictly.
+    """
+    _find_api(run)
+    for person in run.people.present(*_ACTIVE):
+        _check_token(person)
+    if run.people.has("expired"):
+        _check_expired(run.people["expired"])
+    _check_different(run)
+
+
+def _find_api(run: Run) -> None:
+    backend, doctor = run.backend, run.people.doctor
+    roots = [backend.base_url]
+    if not backend.base_url.endswith(API_PATH):
+        roots.insert(0, backend.base_url + API_PATH)
+    answers: list[Exchange] = []
+    for root in roots:
+        try:
+            exchange = doctor.send("GET", f"{root}/video-calls/")
+        except Exception as error:
+            raise PreflightError(
+                f"{backend.base_url} cannot be reached: {error}; is the backend running there, and base_url right?"
+            ) from None
+        if exchange.status == NO_ANSWER:
+            raise PreflightError(f"{root} cannot be reached: {exchange.text}")
+        answers.append(exchange)
+        if exchange.status != _NOT_FOUND and not 300 <= exchange.status < 400:  # noqa: PLR2004 (HTTP)
+            break
+    else:
+        raise PreflightError(
+            f"there is no Video Calls API at {backend.base_url}: {answers[0].url} was answered "
+            f"{answers[0].status}; base_url is the API's root, such as https://staging.example.com{API_PATH}"
+        )
+    backend.base_url = answers[-1].url.removesuffix("/video-calls/")
+    if answers[-1].succeeded:
+        try:
+            _ = answers[-1].json
+        except NotJsonError:
+            raise PreflightError(
+                f"{answers[-1].url} was answered with something else than JSON; is base_url right?"
+            ) from None
+
+
+def _check_token(person: Person) -> None:
+    if person.list().status != _UNAUTHORIZED:
+        return
+    # One operation alone that refuses a good token would be the backend's fault.
+    if person.get(NO_CALL).status != _UNAUTHORIZED:
+        return
+    expires = claims(person).get("exp")
+    why = "the backend does not accept it"
+    if isinstance(expires, int | float) and expires < datetime.now(UTC).timestamp():
+        why = f"it expired at {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    raise PreflightError(
+        f"the token of [identities.{person.name}] does not work: {why}; get a fresh one, of an active user"
+    )
+
+
+def _check_expired(person: Person) -> None:
+    expires = claims(person).get("exp")
+    if isinstance(expires, int | float) and expires > datetime.now(UTC).timestamp():
+        raise PreflightError(
+            "the token of [identities.expired] has not expired yet; give one whose `exp` has passed, or leave it out"
+        )
+
+
+def _check_different(run: Run) -> None:
+    seen: dict[str | None, str] = {}
+    for person in run.people.present(*_ACTIVE):
+        other = seen.setdefault(person.authorization, person.name)
+        if other != person.name:
+            raise PreflightError(
+                f"[identities.{other}] and [identities.{person.name}] have the same token; they are different people"
+            )
+
+
+def claims(person: Person) -> dict[str, Any]:
+    """What the person's JWT says, unverified; empty where it cannot be read."""
+    parts = (person.authorization or "").removeprefix("Bearer ").split(".")
+    if len(parts) != 3:  # noqa: PLR2004 (header, claims, signature)
+        return {}
+    try:
+        found = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -1,0 +1,144 @@
+"""What must never be in a response: by the name of a field, and by the form of a value."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+__all__ = ["in_body", "in_error"]
+
+_NAMES = (
+    ("password",), ("passwd",), ("passphrase",), ("pwd",), ("passcode",), ("secret",), ("salt",),
+    ("api", "key"), ("private", "key"), ("secret", "key"), ("access", "token"), ("refresh", "token"),
+    ("auth", "token"), ("id", "token"), ("token",), ("jwt",), ("session", "id"), ("session", "key"),
+    ("otp",), ("totp",), ("mfa",), ("app", "certificate"), ("agora", "certificate"),
+    ("security", "question"), ("security", "answer"), ("credentials",),
+    ("ssn",), ("social", "security"), ("national", "id"), ("national", "number"), ("national", "insurance"),
+    ("nationalid",), ("nin",), ("passport",), ("tax", "id"), ("tax", "number"), ("tin",), ("id", "card"),
+    ("identity", "number"), ("driver", "license"), ("drivers", "license"), ("driving", "licence"),
+    ("card", "number"), ("credit", "card"), ("debit", "card"), ("cvv",), ("cvc",), ("iban",), ("bank", "account"),
+    ("account", "number"), ("routing", "number"), ("insurance", "number"), ("insurance", "id"),
+    ("insurance", "policy"), ("policy", "number"),
+    ("diagnosis",), ("diagnoses",), ("medical", "history"), ("medical", "record"), ("medical", "records"),
+    ("medical", "notes"), ("medical", "condition"), ("medical", "conditions"), ("health", "record"),
+    ("health", "records"), ("health", "conditions"), ("medication",), ("medications",), ("prescription",),
+    ("prescriptions",), ("allergy",), ("allergies",), ("blood", "type"), ("blood", "group"), ("hiv",),
+    ("hiv", "status"), ("symptoms",), ("chronic", "conditions"), ("mrn",),
+)  # fmt: skip
+_TOKENS_OF_NAMES = sorted({"".join(words) for words in _NAMES if len("".join(words)) > 5})  # noqa: PLR2004
+
+_VALUES = {
+    "a password hash": re.compile(
+        r"(pbkdf2_sha\d+|argon2\w*|bcrypt(_sha256)?|scrypt|md5|sha1|crypt)\$\S+"
+        r"|\$(2[abxy]|argon2\w*|5|6|1|y|scrypt|pbkdf2\S*)\$\S{10,}"
+    ),
+    "a JWT": re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
+    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+    "an API key": re.compile(r"\b(sk|pk|rk)_(live|test)_[A-Za-z0-9]{8,}|\bAKIA[0-9A-Z]{16}\b|\bghp_[A-Za-z0-9]{30,}"),
+    "a social security number": re.compile(r"\b(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b"),
+    "an IBAN": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
+    "a card number": re.compile(r"\b(?:\d[ -]?){15,16}\b"),
+}
+_ORDINARY = {"channel_name", "next", "previous", "scheduled_time", "started_at", "ended_at", "created_at",
+             "updated_at", "expiration_time", "app_id"}  # fmt: skip
+"""The document's own fields: random digits in a channel name may well look like a card number."""
+_MASK = re.compile(r"[\s*•xX.-]*")
+
+_INSIDES = {
+    "a traceback": re.compile(
+        r"Traceback \(most recent call last\)|File \"[^\"]+\", line \d+|\bat [\w.$<>]+\([\w.]+:\d+\)"
+        r"|\bat \S+ \(\S+:\d+:\d+\)|goroutine \d+ \[|\.(py|js|ts|rb|go|java|php)[\":]+ ?(line )?\d+"
+    ),
+    "a database query": re.compile(
+        r"\bSELECT\b[\s\S]{1,300}?\bFROM\b|\bINSERT INTO\b|\bUPDATE\b \S+ \bSET\b|\bDELETE FROM\b|\bWHERE\b \S+ ?="
+    ),
+    "an exception of the backend's": re.compile(
+        r"\b(psycopg2?|sqlite3|asyncpg|pymysql|MySQLdb|sqlalchemy|django\.db|django\.core|pydantic_core|redis)\.\w+"
+        r"|\b(IntegrityError|OperationalError|ProgrammingError|DataError|KeyError|AttributeError|TypeError|ValueError"
+        r"|NameError|ZeroDivisionError|RecursionError|AssertionError|RuntimeError|IndexError|NullPointerException)\b"
+    ),
+    "a path of the backend's machine": re.compile(
+        r"(?<![\w/.:])/(usr|home|root|var|opt|etc|srv|app|code|workspace|Users|private|tmp)/[\w.-]+(/[\w.-]+)*"
+        r"|site-packages|\b[A-Z]:\\\\?\w+"
+    ),
+    "a connection string": re.compile(r"\b(postgres(ql)?|mysql|redis|mongodb|amqp)(\+\w+)?://\S+"),
+    "a JWT": _VALUES["a JWT"],
+    "a password hash": _VALUES["a password hash"],
+    "a private key": _VALUES["a private key"],
+    "a social security number": _VALUES["a social security number"],
+}
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+
+
+def in_body(body: Any, secrets: Iterable[str]) -> Iterator[str]:  # noqa: ANN401 (any JSON)
+    """Complaints about what a successful answer shows."""
+    for path, value in _leaves(body, ()):
+        where = ".".join(path) or "the body"
+        if value is None or isinstance(value, bool) or value == "" or value in ([], {}):
+            continue
+        if isinstance(value, str) and _MASK.fullmatch(value):
+            continue
+        if name := next((part for part in path if _is_sensitive(part)), None):
+            yield f"no `{name}` in a response; got one at `{where}`"
+            continue
+        text = str(value) if isinstance(value, int | float) else value
+        if not isinstance(text, str) or path[-1] in _ORDINARY:
+            continue
+        for what, form in _VALUES.items():
+            if (found := form.search(text)) and _holds(what, found[0]):
+                yield f"nothing sensitive in a response; `{where}` looks like {what}"
+        if any(secret in text for secret in secrets):
+            yield f"nothing sensitive in a response; `{where}` holds the Agora app certificate"
+
+
+def in_error(text: str, sent: str, emails: Iterable[str], secrets: Iterable[str]) -> Iterator[str]:
+    """Complaints about what a refusal shows beyond what was sent."""
+    for what, form in _INSIDES.items():
+        if (found := form.search(text)) and found[0] not in sent:
+            yield f"no {what.removeprefix('a ').removeprefix('an ')} in an error; got {found[0][:80]!r}"
+    known = {email.lower() for email in emails}
+    for email in _EMAIL.findall(text):
+        if email.lower() in known and email not in sent:
+            yield "nobody's e-mail address in an error; got one"
+            break
+    if any(secret in text for secret in secrets):
+        yield "no Agora app certificate in an error"
+
+
+def _leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401 (any JSON)
+    if isinstance(node, dict) and node:
+        for name, value in node.items():
+            yield from _leaves(value, (*path, str(name)))
+    elif isinstance(node, list) and node:
+        for value in node:
+            yield from _leaves(value, path)
+    else:
+        yield path, node
+
+
+def _is_sensitive(name: str) -> bool:
+    words = tuple(re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name))
+    lowered = tuple(word.lower() for word in words)
+    for wanted in _NAMES:
+        if any(lowered[i : i + len(wanted)] == wanted for i in range(len(lowered) - len(wanted) + 1)):
+            return True
+    return "".join(lowered) in _TOKENS_OF_NAMES
+
+
+def _holds(what: str, text: str) -> bool:
+    if what == "a card number":
+        return _luhn(re.sub(r"\D", "", text))
+    if what == "an IBAN":
+        return _iban(re.sub(r"\s", "", text))
+    return True
+
+
+def _luhn(digits: str) -> bool:
+    if digits[0] not in "3456" or len(set(digits)) < 3:  # noqa: PLR2004 (0000… and the like are no cards)
+        return False
+    doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits))]
+    return sum(number - 9 if number > 9 else number for number in doubled) % 10 == 0  # noqa: PLR2004 (Luhn)
+
+
+def _iban(text: str) -> bool:
+    turned = text[4:] + text[:4]
+    return int("".join(str(int(character, 36)) for character in turned)) % 97 == 1

@@ -1,0 +1,215 @@
+"""The one tree of results: every report is made from it, and so is the exit status.
+
+Three things are kept apart: that the backend broke a rule (`failed`), that a rule could not be looked at
+(`not_checked`), and that the suite itself did not work (`broken`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from video_calls_spec import Level, Rule
+
+from video_calls_contract.exchange import Exchange
+
+__all__ = ["Outcome", "Results", "RuleResult", "TestOutcome", "TestResult"]
+
+Outcome = Literal["passed", "failed", "not_checked", "known"]
+TestOutcome = Literal["passed", "failed", "not_checked", "blocked", "broken"]
+
+CONFORMS, VIOLATIONS, NO_WORK = 0, 1, 2
+
+MOST_EXCHANGES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """What one test found.
+
+    Attributes:
+        name: what it shows, in words.
+        rules: those that it holds, the first being the one that it blames unless it says otherwise.
+        outcome: `blocked` where the backend refused what the test needs before its rule begins.
+        reason: why it is not passed.
+        blamed: the rule that was broken.
+        exchanges: the evidence.
+    """
+
+    __test__ = False  # not a test of pytest's
+
+    name: str
+    rules: tuple[str, ...]
+    outcome: TestOutcome
+    reason: str = ""
+    blamed: str = ""
+    exchanges: tuple[Exchange, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class RuleResult:
+    """What became of a rule. `expired` says that a baseline knew of it until a day that has passed."""
+
+    rule: Rule
+    outcome: Outcome
+    reason: str = ""
+    exchanges: tuple[Exchange, ...] = ()
+    tests: tuple[TestResult, ...] = ()
+
+    def fails(self, level: Level) -> bool:
+        """Whether it fails a run in which deviations count from this level on."""
+        return self.outcome == "failed" and (self.rule.level != "should" or level == "should")
+
+
+@dataclass(slots=True)
+class Results:
+    """A run.
+
+    Attributes:
+        level: the least level whose deviations fail the run.
+        notes: what a reader should know of how it was run, such as a clock that differs.
+        left: what the suite made and could not take away again.
+        stopped: why it ended before its end; empty where it did not.
+    """
+
+    base_url: str
+    level: Level
+    seed: int
+    rules: list[RuleResult] = field(default_factory=list[RuleResult])
+    broken: list[TestResult] = field(default_factory=list[TestResult])
+    notes: list[str] = field(default_factory=list[str])
+    left: list[str] = field(default_factory=list[str])
+    stopped: str = ""
+    requests: int = 0
+    seconds: float = 0.0
+
+    def of(self, outcome: Outcome) -> list[RuleResult]:
+        """The rules with this outcome."""
+        return [result for result in self.rules if result.outcome == outcome]
+
+    @property
+    def violations(self) -> list[RuleResult]:
+        """The rules that fail the run."""
+        return [result for result in self.rules if result.fails(self.level)]
+
+    @property
+    def warnings(self) -> list[RuleResult]:
+        """The deviations that do not fail it."""
+        return [result for result in self.of("failed") if not result.fails(self.level)]
+
+    @property
+    def blocked(self) -> list[RuleResult]:
+        """The rules that could not be looked at because the backend refused what comes before."""
+        return [
+            result
+            for result in self.of("not_checked")
+            if any(test.outcome == "blocked" for test in result.tests)
+        ]
+
+    @property
+    def exit_status(self) -> int:
+        """0 conforms, 1 violations, 2 the suite could not do its work."""
+        if self.violations:
+            return VIOLATIONS
+        checked = any(result.outcome != "not_checked" for result in self.rules)
+        if self.stopped or self.broken or self.blocked or not checked:
+            return NO_WORK
+        return CONFORMS
+
+    @property
+    def verdict(self) -> str:
+        """The outcome of the run in a few words."""
+        match self.exit_status:
+            case 0:
+                return "conforms"
+            case 1:
+                count = len(self.violations)
+                return f"breaks {count} rule{'' if count == 1 else 's'}"
+            case _:
+                return f"could not be judged: {self.why_not}"
+
+    @property
+    def why_not(self) -> str:
+        """Why the suite could not do its work; empty where it could."""
+        if self.stopped:
+            return self.stopped
+        if self.broken:
+            return f"the suite broke in {len(self.broken)} of its own tests; please report it"
+        if self.blocked:
+            return f"{len(self.blocked)} rules could not be reached: {self.blocked[0].reason}"
+        if not any(result.outcome != "not_checked" for result in self.rules):
+            return "nothing was checked"
+        return ""
+
+    def summary(self) -> dict[Outcome, int]:
+        """How many rules have which outcome."""
+        outcomes: tuple[Outcome, ...] = ("passed", "failed", "not_checked", "known")
+        return {outcome: len(self.of(outcome)) for outcome in outcomes}
+
+    def sections(self) -> dict[str, list[RuleResult]]:
+        """The rules by the section of the document that they come from, in its order."""
+        found: dict[str, list[RuleResult]] = {}
+        for result in self.rules:
+            found.setdefault(result.rule.section, []).append(result)
+        return found
+
+
+def rule_results(rules: Mapping[str, Rule], tests: Iterable[TestResult]) -> list[RuleResult]:
+    """What the tests say about each rule."""
+    by_rule: dict[str, list[TestResult]] = {slug: [] for slug in rules}
+    for test in tests:
+        for slug in {*test.rules, test.blamed} & set(rules):
+            by_rule[slug].append(test)
+    return [_of_rule(rule, by_rule[slug]) for slug, rule in rules.items()]
+
+
+def _of_rule(rule: Rule, tests: list[TestResult]) -> RuleResult:
+    about = tuple(test for test in tests if test.outcome != "failed" or test.blamed == rule.id)
+    failed = [test for test in about if test.outcome == "failed"]
+    if failed:
+        exchanges = tuple(exchange for test in failed for exchange in test.exchanges)
+        reason = "; ".join(dict.fromkeys(f"expected {test.reason}" for test in failed))
+        return RuleResult(rule, "failed", reason, exchanges[-MOST_EXCHANGES:], about)
+    open_ends = [test for test in about if test.outcome in ("blocked", "broken")]
+    reasons = "; ".join(dict.fromkeys(test.reason for test in about if test.outcome != "passed"))
+    if any(test.outcome == "passed" for test in about) and not open_ends:
+        return RuleResult(rule, "passed", f"in part: {reasons}" if reasons else "", (), about)
+    if not about and tests:
+        reasons = f"its test ended at a violation of {tests[0].blamed}"
+    return RuleResult(rule, "not_checked", reasons or "no test of this run looked at it", (), about)
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """The tree as JSON has it."""
+    return {
+        "base_url": results.base_url,
+        "verdict": results.verdict,
+        "exit_status": results.exit_status,
+        "summary": results.summary(),
+        "requests": results.requests,
+        "seconds": round(results.seconds, 1),
+        "seed": results.seed,
+        "notes": results.notes,
+        "left": results.left,
+        "rules": [
+            {
+                "id": result.rule.id,
+                "level": result.rule.level,
+                "section": result.rule.section,
+                "statement": result.rule.statement,
+                "summary": result.rule.summary,
+                "outcome": result.outcome,
+                "reason": result.reason,
+                "exchanges": [
+                    {"request": shown.request_text, "response": shown.response_text, "curl": shown.curl}
+                    for shown in result.exchanges
+                ],
+                "tests": [
+                    {"name": test.name, "outcome": test.outcome, "seconds": round(test.seconds, 3)}
+                    for test in result.tests
+                ],
+            }
+            for result in results.rules
+        ],
+        "broken": [{"test": test.name, "reason": test.reason} for test in results.broken],
+    }

@@ -1,0 +1,121 @@
+"""What the tests are given."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import pytest
+
+from video_calls_contract.backend import Backend, People
+from video_calls_contract.exchange import Exchange
+from video_calls_contract.long_life import LongLife, live_long
+from video_calls_contract.plugin import SUITE
+from video_calls_contract.run import Run
+from video_calls_contract.scheduling import NO_CALL, Call, Calls, Slots
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What was said while two people joined a call."""
+
+    call: Call
+    by_doctor: Exchange
+    by_patient: Exchange
+    by_doctor_again: Exchange
+    after_first: Exchange
+    after_last: Exchange
+    ended: Exchange
+
+
+@pytest.fixture(scope="session")
+def run(request: pytest.FixtureRequest) -> Run:
+    """The run that the tests belong to."""
+    suite = request.config.stash.get(SUITE, None)
+    if suite is None:
+        raise pytest.UsageError(
+            "give --contract-config FILE (`video-calls-contract init` writes one), or use `video-calls-contract run`"
+        )
+    return suite.run
+
+
+@pytest.fixture(scope="session")
+def backend(run: Run) -> Backend:
+    """The backend, for what is nobody's request in particular."""
+    return run.backend
+
+
+@pytest.fixture(scope="session")
+def people(run: Run) -> People:
+    """Those of the configuration."""
+    return run.people
+
+
+@pytest.fixture(scope="session")
+def calls(run: Run) -> Calls:
+    """Calls to work on."""
+    return run.calls
+
+
+@pytest.fixture(scope="session")
+def slots(calls: Calls) -> Slots:
+    """Free times, months ahead."""
+    return calls.slots
+
+
+@pytest.fixture(scope="session")
+def together(run: Run) -> Callable[[Sequence[Callable[[], T]]], list[T]]:
+    """Do things at the same time, and get their results in order."""
+
+    def all_at_once(works: Sequence[Callable[[], T]]) -> list[T]:
+        return [future.result() for future in [run.pool.submit(work) for work in works]]
+
+    return all_at_once
+
+
+@pytest.fixture(scope="session")
+def joined(calls: Calls) -> Joined:
+    """A call in its window that both joined, and the doctor a second time; it is ended by now."""
+    with calls.ongoing() as call:
+        doctor = call.steps[-1]
+        after_first = call.doctor.get(call.id)
+        patient = call.patient.join(call.id)
+        again = call.doctor.join(call.id)
+        after_last = call.doctor.get(call.id)
+        ended = call.patient.end(call.id)
+    return Joined(call, doctor, patient, again, after_first, after_last, ended)
+
+
+@pytest.fixture(scope="session")
+def lives(calls: Calls, joined: Joined) -> None:
+    """Some of everything, for those who look back: lives of calls, lists, refusals."""
+    call = calls.scheduled()
+    for person in call.participants:
+        person.list()
+        person.join(call.id)
+        person.get(call.id)
+        person.get(NO_CALL)
+    for stranger in call.pair.strangers:
+        stranger.get(call.id)
+    call.doctor.create(call.doctor.doctor, call.patient.patient, calls.backend.clock.now() - timedelta(days=1))
+    calls.people.nobody.list()
+    call.patient.cancel(call.id)
+    joined.call.doctor.join(joined.call.id)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def long_life_begun(request: pytest.FixtureRequest) -> Future[LongLife] | None:
+    """Begins, when the run does, what takes seconds to show; only where a test is going to ask for it."""
+    if not any("long_life" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        return None
+    run: Run = request.getfixturevalue("run")
+    return run.in_background(lambda: live_long(run.calls))
+
+
+@pytest.fixture
+def long_life(long_life_begun: Future[LongLife]) -> LongLife:
+    """Two calls that lived for some seconds; see `LongLife`."""
+    return long_life_begun.result()

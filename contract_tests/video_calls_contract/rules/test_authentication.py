@@ -1,0 +1,90 @@
+"""Authentication: "All endpoints require JWT authentication." """
+
+from collections.abc import Iterator
+
+import pytest
+
+from video_calls_contract.backend import People, Person
+from video_calls_contract.checks import refused, require, unchanged
+from video_calls_contract.exchange import Exchange
+from video_calls_contract.forgery import FORGERIES, forged
+from video_calls_contract.scheduling import NO_CALL, Call, Calls, Slots
+
+
+@pytest.fixture(scope="module")
+def call(calls: Calls) -> Call:
+    """A scheduled call that nobody without a token can change."""
+    return calls.scheduled()
+
+
+def every_operation(person: Person, call: Call, slots: Slots) -> Iterator[Exchange]:
+    """Each operation as this person, the changing ones last."""
+    yield person.list()
+    yield person.get(call.id)
+    yield call.pair.create(person, slots.take())
+    yield person.join(call.id)
+    yield person.end(call.id)
+    yield person.cancel(call.id)
+
+
+def refused_everywhere(person: Person, call: Call, slots: Slots, *statuses: int, because: str) -> None:
+    before = call.read()
+    for exchange in every_operation(person, call, slots):
+        refused(exchange, *statuses, because=because)
+    unchanged(before, call.doctor)
+
+
+# "All endpoints require JWT authentication."
+
+
+@pytest.mark.rule("auth.required")
+def test_no_operation_works_without_a_token(people: People, call: Call, slots: Slots) -> None:
+    refused_everywhere(people.nobody, call, slots, 401, because="a request without a token")
+
+
+@pytest.mark.rule("auth.required")
+@pytest.mark.parametrize("header", ["Bearer", "Basic ZG9jdG9yOnNlY3JldA=="])
+def test_a_header_without_a_bearer_token_is_none(people: People, call: Call, slots: Slots, header: str) -> None:
+    person = Person(f"nobody ({header.split(' ')[0]})", header, people.doctor.backend)
+    refused_everywhere(person, call, slots, 401, because="a request without a bearer token")
+
+
+# "Include the JWT token in the Authorization header:"
+
+
+@pytest.mark.rule("auth.bearer")
+def test_a_token_in_the_header_is_accepted_by_every_operation(calls: Calls, slots: Slots) -> None:
+    for by in calls.pair.participants:
+        call = calls.scheduled()
+        for exchange in every_operation(by, call, slots):
+            require(exchange.status != 401, "a valid token to be accepted; got 401", exchange)
+
+
+# "401: Unauthorized (no authentication)"
+
+
+@pytest.mark.rule("auth.valid-token")
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_token_that_is_not_genuine_is_refused(people: People, call: Call, slots: Slots, forgery: str) -> None:
+    person = people.bearing(f"Bearer {forged(people.doctor, forgery)}", "forged")
+    refused_everywhere(person, call, slots, 401, because=f"a token that is {FORGERIES[forgery]}")
+
+
+@pytest.mark.rule("auth.expired-token")
+def test_a_token_that_has_expired_is_refused(people: People, call: Call, slots: Slots) -> None:
+    refused_everywhere(people["expired"], call, slots, 401, because="an expired token")
+
+
+# Security Considerations: "All endpoints require authentication"
+
+
+@pytest.mark.rule("auth.active-user")
+@pytest.mark.parametrize("name", ["inactive_doctor", "inactive_patient"])
+def test_a_deactivated_user_is_refused(people: People, name: str) -> None:
+    refused(people[name].list(), 401, 403, because="the token of somebody who was deactivated")
+
+
+@pytest.mark.rule("errors.order")
+def test_who_has_no_token_does_not_learn_which_calls_exist(people: People) -> None:
+    for action in ("get", "join", "end", "cancel"):
+        refused(people.nobody.act(action, NO_CALL), 401, because="a request without a token for no call at all")

@@ -1,0 +1,99 @@
+"""One run of the suite: the backend, the people, the calls, what is watched, and what came out.
+
+Started by the command or by plain pytest; the tests take what they need from it through fixtures.
+"""
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal, TypeVar
+
+from video_calls_spec import Level, Rule
+
+from video_calls_contract.baseline import Known, apply
+from video_calls_contract.backend import Backend, People
+from video_calls_contract.catalogue import catalogue
+from video_calls_contract.config import Config
+from video_calls_contract.exchange import Redactor
+from video_calls_contract.observers import Observers
+from video_calls_contract.results import Results, TestResult, rule_results
+from video_calls_contract.scheduling import Calls
+
+__all__ = ["FuzzLength", "Options", "Run"]
+
+T = TypeVar("T")
+
+FuzzLength = Literal["quick", "long", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is asked to do.
+
+    Attributes:
+        timeout: seconds that a request may take.
+        level: the least level whose deviations fail the run.
+        seed: of everything that is drawn at random, but for slots and keys.
+    """
+
+    rules: dict[str, Rule] = field(default_factory=catalogue)
+    fuzz: FuzzLength = "quick"
+    timeout: float = 10.0
+    level: Level = "must"
+    seed: int = 0
+    baseline: tuple[Known, ...] = ()
+
+
+class Run:
+    """A run against one backend."""
+
+    def __init__(self, config: Config, options: Options) -> None:
+        self.config = config
+        self.options = options
+        self.backend = Backend(config.base_url, Redactor(), timeout=options.timeout)
+        self.people = People(config, self.backend)
+        self.calls = Calls(self.backend, self.people)
+        self.observers = Observers(self.backend.clock, config.agora, self.calls.is_ours)
+        self.backend.watchers.append(self.observers.watch)
+        self.tests: list[TestResult] = []
+        self.stopped = ""
+        self.pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="contract")
+        self._started = time.monotonic()
+        self._finished: Results | None = None
+
+    def begin(self) -> None:
+        """Find out where there is room for this run's calls."""
+        self._started = time.monotonic()
+        self.calls.slots.claim()
+
+    def in_background(self, work: Callable[[], T]) -> "Future[T]":
+        """Start something that mostly waits."""
+        return self.pool.submit(work)
+
+    def finish(self) -> Results:
+        """Take away what was made, and judge."""
+        if self._finished is not None:
+            return self._finished
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        results = Results(self.config.base_url, self.options.level, self.options.seed, stopped=self.stopped)
+        try:
+            results.left = self.calls.tidy()
+        except Exception as error:  # noqa: BLE001 (whatever stops it, what was found is still reported)
+            results.left = [f"calls {self.calls.ids} may be left: {error}"]
+        self.backend.close()
+        results.broken = [test for test in self.tests if test.outcome == "broken"]
+        results.rules = rule_results(self.options.rules, self.tests)
+        apply(list(self.options.baseline), results.rules, datetime.now(UTC).date())
+        results.requests = self.backend.count
+        results.seconds = time.monotonic() - self._started
+        results.notes = self._notes()
+        self._finished = results
+        return results
+
+    def _notes(self) -> list[str]:
+        offset = self.backend.clock.offset.total_seconds()
+        if abs(offset) < 2:  # noqa: PLR2004 (`Date` has whole seconds)
+            return []
+        return [f"the backend's clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"]

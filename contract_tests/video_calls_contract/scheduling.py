@@ -1,0 +1,396 @@
+"""Calls for tests to work on: where they fit among those that exist, and that none is left behind.
+
+Far slots lie months ahead, in a block of days that this run has claimed by booking its first slot, so that two
+runs at once do not meet. Near ones lie within the join window. There a doctor and a patient have room for
+one call at a time, so near calls are lent out pair by pair and ended or cancelled when their test is over.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from video_calls_contract.backend import Backend, Missing, People, Person
+from video_calls_contract.checks import Blocked, instant
+from video_calls_contract.exchange import Exchange
+
+__all__ = ["NO_CALL", "Call", "Calls", "Pair", "Slots"]
+
+OVERLAP = timedelta(minutes=30)
+FIRST_DAY, BLOCK_DAYS, BLOCKS = 40, 32, 40
+SPACING = timedelta(hours=3)
+MOST_PAGES = 60
+PATIENCE = 40.0  # seconds to wait until another run lets go of a near slot
+
+NO_CALL = 2_000_000_000
+"""An id that no call has: large, and within what databases count with."""
+
+_OPEN = ("scheduled", "ongoing")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A doctor and a patient who can have calls with each other, and those who are in none of them."""
+
+    doctor: Person
+    patient: Person
+    strangers: tuple[Person, ...]
+
+    @property
+    def participants(self) -> tuple[Person, Person]:
+        """Both."""
+        return self.doctor, self.patient
+
+    def create(self, by: Person, scheduled_time: datetime, **options: Any) -> Exchange:  # noqa: ANN401 (passed on)
+        """Ask for a call of the two."""
+        return by.create(self.doctor.doctor, self.patient.patient, scheduled_time, **options)
+
+
+@dataclass(slots=True)
+class Call:
+    """A call that a test may work on: as it was created, and who is who."""
+
+    record: dict[str, Any]
+    created: Exchange
+    pair: Pair
+    steps: list[Exchange] = field(default_factory=list[Exchange])
+
+    @property
+    def id(self) -> object:
+        """Its id."""
+        return self.record["id"]
+
+    @property
+    def doctor(self) -> Person:
+        """Its doctor."""
+        return self.pair.doctor
+
+    @property
+    def patient(self) -> Person:
+        """Its patient."""
+        return self.pair.patient
+
+    @property
+    def participants(self) -> tuple[Person, Person]:
+        """Doctor and patient."""
+        return self.pair.participants
+
+    def read(self) -> dict[str, Any]:
+        """The call as its doctor reads it now.
+
+        Raises:
+            Blocked: it cannot be read.
+        """
+        exchange = self.doctor.get(self.id)
+        if exchange.status != 200 or not exchange.object:  # noqa: PLR2004 (HTTP)
+            raise Blocked(f"a call that was just made could not be read: {exchange.status}")
+        return exchange.object
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    doctor: object
+    patient: object
+
+
+class Calls:
+    """Makes calls, remembers every one, and tidies up.
+
+    It watches all exchanges, so that calls which a test made by surprise are tidied up too.
+    """
+
+    def __init__(self, backend: Backend, people: People) -> None:
+        self.backend = backend
+        self.people = people
+        self.slots = Slots(self)
+        self._made: dict[object, _Made] = {}
+        self._status: dict[object, object] = {}
+        self._busy: set[object] = set()
+        self._freed = threading.Condition()
+        backend.watchers.append(self._watch)
+
+    # -- What was made --------------------------------------------------------------------------------
+
+    def _watch(self, exchange: Exchange) -> None:
+        for call in exchange.calls:
+            call_id = call.get("id")
+            if not isinstance(call_id, int | str):
+                continue
+            if exchange.operation == "createVideoCall":
+                self._made.setdefault(call_id, _Made(call.get("doctor"), call.get("patient")))
+            self._status[call_id] = call.get("status")
+        if exchange.operation == "joinVideoCall" and exchange.succeeded:
+            self._status[_id_of(exchange)] = "ongoing"
+
+    def is_ours(self, call_id: object) -> bool:
+        """Whether this run made the call."""
+        return call_id in self._made
+
+    @property
+    def ids(self) -> list[object]:
+        """Every call of this run."""
+        return list(self._made)
+
+    def tidy(self) -> list[str]:
+        """Cancel or end every call that this run made and that is still open; what could not be is told."""
+        left: list[str] = []
+        for call_id, made in list(self._made.items()):
+            if self._status.get(call_id) in ("completed", "cancelled"):
+                continue
+            if not self._close(call_id, made):
+                left.append(f"call {call_id} could be neither cancelled nor ended")
+        return left
+
+    def _close(self, call_id: object, made: _Made) -> bool:
+        actions = ("end", "cancel") if self._status.get(call_id) == "ongoing" else ("cancel", "end")
+        owners = [
+            person
+            for person in self.people.present("doctor", "patient", "other_doctor", "other_patient", "dual_user")
+            if person.doctor == made.doctor or person.patient == made.patient
+        ]
+        for person in owners:
+            for action in actions:
+                if person.act(action, call_id).succeeded:
+                    return True
+        return bool(owners) and owners[0].get(call_id).object.get("status") in ("completed", "cancelled")
+
+    # -- Far calls ------------------------------------------------------------------------------------
+
+    def pairs(self) -> list[Pair]:
+        """Who can have calls with whom, those first whom tests take when nothing else is asked for."""
+        people = self.people
+        everybody = people.present("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
+        doctors = people.present("doctor", "other_doctor")
+        patients = people.present("patient", "other_patient")
+        both = [(doctor, patient) for doctor in doctors for patient in patients]
+        both.sort(key=lambda pair: (pair[0].name == "doctor") != (pair[1].name == "patient"))
+        return [
+            Pair(doctor, patient, tuple(person for person in everybody if person not in (doctor, patient)))
+            for doctor, patient in both
+        ]
+
+    @property
+    def pair(self) -> Pair:
+        """The doctor and the patient."""
+        return self.pairs()[0]
+
+    @property
+    def other_pair(self) -> Pair:
+        """The other doctor and the other patient.
+
+        Raises:
+            Missing: one of them is not in the configuration.
+        """
+        doctor, patient = self.people["other_doctor"], self.people["other_patient"]
+        return next(pair for pair in self.pairs() if pair.participants == (doctor, patient))
+
+    def mixed_pair(self, doctor: str, patient: str) -> Pair:
+        """A pair by the names of its people.
+
+        Raises:
+            Missing: one of them is not in the configuration.
+        """
+        wanted = (self.people[doctor], self.people[patient])
+        return next(pair for pair in self.pairs() if pair.participants == wanted)
+
+    def scheduled(self, pair: Pair | None = None, *, by: Person | None = None) -> Call:
+        """A scheduled call months ahead.
+
+        Raises:
+            Blocked: the backend schedules none.
+        """
+        pair = pair or self.pair
+        return self.booked(lambda at: pair.create(by or pair.doctor, at), pair)
+
+    def booked(self, create: Callable[[datetime], Exchange], pair: Pair) -> Call:
+        """The call that `create` asks for at a free time; tried again where somebody was quicker.
+
+        Raises:
+            Blocked: the backend schedules none.
+        """
+        for _ in range(3):
+            at = self.slots.take()
+            exchange = create(at)
+            if exchange.succeeded or not self.in_the_way(pair, at):
+                break
+        return self._call(exchange, pair)
+
+    def _call(self, exchange: Exchange, pair: Pair) -> Call:
+        if not exchange.succeeded or not isinstance(exchange.object.get("id"), int | str):
+            raise Blocked(
+                f"no call could be scheduled: {exchange.status} {exchange.object.get('error', '')}".rstrip()
+            )
+        return Call(exchange.object, exchange, pair)
+
+    def in_the_way(self, pair: Pair, at: datetime) -> bool:
+        """Whether a call that is not this run's keeps the pair from having one at this time."""
+        return any(
+            not self.is_ours(call.get("id"))
+            and call.get("status") in _OPEN
+            and (start := instant(call.get("scheduled_time"))) is not None
+            and abs(start - at) <= OVERLAP
+            for person in pair.participants
+            for call in self.listed(person)
+        )
+
+    def listed(self, person: Person) -> Iterator[dict[str, Any]]:
+        """The calls of a person, as far as they can be walked; for knowing what is there, not for judging."""
+        page = person.list("page_size=100")
+        if not page.succeeded:
+            page = person.list()
+        for _ in range(MOST_PAGES):
+            yield from page.calls
+            link = page.object.get("next")
+            if not isinstance(link, str) or not link.startswith(self.backend.url("/").split("/api/")[0]):
+                return
+            page = person.follow(link)
+
+    # -- Near calls -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def soon(self, minutes: float = 10, *, by: str = "doctor", seconds: float = 0) -> Iterator[Call]:
+        """A scheduled call so many minutes from the backend's now, of a pair that has no other; closed after.
+
+        Raises:
+            Blocked: the backend schedules none, or other people's calls leave no room.
+        """
+        call = self._near(timedelta(minutes=minutes, seconds=seconds), by)
+        try:
+            yield call
+        finally:
+            if self._status.get(call.id) not in ("completed", "cancelled"):
+                self._close(call.id, self._made[call.id])
+            self._release(call.pair)
+
+    @contextmanager
+    def ongoing(self) -> Iterator[Call]:
+        """A call that its doctor has joined.
+
+        Raises:
+            Blocked: there is none to be had.
+        """
+        with self.soon() as call:
+            self._step(call, "join")
+            yield call
+
+    def completed(self) -> Call:
+        """A call, in its join window, that was joined and ended.
+
+        Raises:
+            Blocked: there is none to be had.
+        """
+        with self.ongoing() as call:
+            self._step(call, "end")
+            return call
+
+    def cancelled(self) -> Call:
+        """A call, in its join window, that was cancelled.
+
+        Raises:
+            Blocked: there is none to be had.
+        """
+        with self.soon() as call:
+            self._step(call, "cancel")
+            return call
+
+    def _step(self, call: Call, action: str) -> None:
+        exchange = call.doctor.act(action, call.id)
+        call.steps.append(exchange)
+        if not exchange.succeeded:
+            raise Blocked(f"a call could not be brought so far: {action} was answered {exchange.status}")
+
+    def _near(self, ahead: timedelta, by: str) -> Call:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            for pair in self.pairs():
+                if not self._reserve(pair):
+                    continue
+                try:
+                    call = self._attempt(pair, ahead, by)
+                except BaseException:
+                    self._release(pair)
+                    raise
+                if call is not None:
+                    return call
+                self._release(pair)
+            with self._freed:
+                self._freed.wait(0.5)
+        raise Blocked("calls of other people take up the next quarter of an hour; run the suite later")
+
+    def _attempt(self, pair: Pair, ahead: timedelta, by: str) -> Call | None:
+        """The call, or None where other people's calls are in its way."""
+        at = self.backend.clock.now() + ahead
+        exchange = pair.create(getattr(pair, by), at)
+        if not exchange.succeeded:
+            if self.in_the_way(pair, at):
+                return None
+            exchange = pair.create(getattr(pair, by), at)  # what was in the way may be gone by now
+        return self._call(exchange, pair)
+
+    def _reserve(self, pair: Pair) -> bool:
+        with self._freed:
+            if self._busy & set(pair.participants):
+                return False
+            self._busy |= set(pair.participants)
+            return True
+
+    def _release(self, pair: Pair) -> None:
+        with self._freed:
+            self._busy -= set(pair.participants)
+            self._freed.notify_all()
+
+
+class Slots:
+    """Hands out times, three hours apart, that nothing else is near."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._lock = threading.Lock()
+        self._next = datetime.min.replace(tzinfo=UTC)
+        self._taken: list[datetime] = []
+        self.claim_exchange: Exchange | None = None
+
+    def claim(self) -> None:
+        """Look at what exists and choose a block of days; a call at its beginning keeps other runs out.
+
+        A backend that lets nothing be booked leaves the block unclaimed, for the tests to find out why.
+        """
+        calls = self._calls
+        self._taken = [
+            start
+            for person in calls.people.present("doctor", "patient", "other_doctor", "other_patient", "dual_user")
+            for call in calls.listed(person)
+            if call.get("status") in _OPEN and (start := instant(call.get("scheduled_time"))) is not None
+        ]
+        today = calls.backend.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+        starts = [today + timedelta(days=FIRST_DAY + number * BLOCK_DAYS) for number in range(BLOCKS)]
+        blocks = [start for start in starts if not self._any_within(start, timedelta(days=BLOCK_DAYS))] or starts
+        for _ in range(3):
+            self._next = secrets.choice(blocks)
+            pair = calls.pair
+            exchange = pair.create(pair.doctor, self._next)
+            if exchange.succeeded:
+                self.claim_exchange = exchange
+                if created := instant(exchange.object.get("created_at")):
+                    calls.backend.clock.saw_creation(created, exchange.sent_at, exchange.received_at)
+                break
+
+    def _any_within(self, start: datetime, length: timedelta) -> bool:
+        return any(start <= taken < start + length for taken in self._taken)
+
+    def take(self) -> datetime:
+        """The middle of an hour and a half in which the run's people have nothing, on either side."""
+        with self._lock:
+            while True:
+                self._next += SPACING
+                if not self._any_within(self._next - SPACING / 2, SPACING):
+                    return self._next
+
+
+def _id_of(exchange: Exchange) -> object:
+    number = exchange.url.rstrip("/").split("/")[-2]
+    return int(number) if number.isdigit() else number

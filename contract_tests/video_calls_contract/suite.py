@@ -1,0 +1,168 @@
+"""What stands between pytest and a run: which tests are taken, in which order, and what becomes of each."""
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+from video_calls_contract.backend import Missing, Unreachable
+from video_calls_contract.checks import Blocked, NotOffered, Violation
+from video_calls_contract.plugin import SUITE
+from video_calls_contract.preflight import PreflightError, preflight
+from video_calls_contract.results import Results, TestOutcome, TestResult
+from video_calls_contract.run import Run
+
+__all__ = ["Suite", "rules_of"]
+
+_NOT_CHECKED = (Missing, NotOffered)
+_MODULE = "video_calls_contract.rules"
+
+
+def rules_of(item: pytest.Item) -> tuple[str, ...]:
+    """The slugs that a test holds, the nearest mark's first."""
+    return tuple(slug for mark in item.iter_markers("rule") for slug in mark.args)
+
+
+class Suite:
+    """A plugin with a run of its own.
+
+    Args:
+        started: told of each test that begins, with the first of its rules.
+        ended: told of each test's result.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        started: Callable[[str], None] = lambda _slug: None,
+        ended: Callable[[TestResult], None] = lambda _result: None,
+    ) -> None:
+        self.run = run
+        self.failure: PreflightError | None = None
+        self._started = started
+        self._ended = ended
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[SUITE] = self
+        config.addinivalue_line("markers", "rule(*slugs): the rules of the catalogue that this test holds")
+        config.addinivalue_line("markers", "observed: judges what all other tests have seen; runs last")
+
+    def pytest_sessionstart(self) -> None:
+        """Look whether the work can be done, before it is begun."""
+        try:
+            preflight(self.run)
+            self.run.begin()
+        except (PreflightError, Unreachable) as error:
+            self.failure = PreflightError(str(error))
+            pytest.exit(str(error), returncode=2)
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Take the tests that were asked for, in the document's order, what looks back on all of them last."""
+        ours = [item for item in items if _is_ours(item)]
+        wanted = [item for item in ours if set(rules_of(item)) & set(self.run.options.rules)]
+        unwanted = [item for item in ours if item not in wanted]
+        order = {slug: number for number, slug in enumerate(self.run.options.rules)}
+
+        def place(item: pytest.Item) -> tuple[bool, int]:
+            first = min((order[slug] for slug in rules_of(item) if slug in order), default=0)
+            return item.get_closest_marker("observed") is not None, first
+
+        items[:] = [item for item in items if item not in ours] + sorted(wanted, key=place)
+        if unwanted:
+            config.hook.pytest_deselected(items=unwanted)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Tell that something goes on."""
+        self._started(nodeid)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Turn what a test raised into a result of the run."""
+        report = yield
+        if not _is_ours(item):
+            return report
+        error = call.excinfo.value if call.excinfo else None
+        if error is None and call.when != "call":
+            return report
+        result = self._result(item, call, error)
+        if result is None:
+            return report
+        self.run.tests.append(result)
+        self._ended(result)
+        if isinstance(error, Unreachable):
+            self.run.stopped = str(error)
+            item.session.shouldstop = str(error)
+        if result.outcome in ("not_checked", "blocked"):
+            path, line, _ = item.location
+            report.outcome = "skipped"
+            report.longrepr = (path, line or 0, f"not checked: {result.reason}")
+        elif result.outcome == "failed":
+            report.longrepr = _told(result)
+        return report
+
+    def _result(
+        self, item: pytest.Item, call: pytest.CallInfo[Any], error: BaseException | None
+    ) -> TestResult | None:
+        rules = rules_of(item)
+        reason, blamed, outcome = "", "", "passed"
+        exchanges: tuple[Any, ...] = ()
+        match error:
+            case None:
+                pass
+            case Violation():
+                outcome, reason, exchanges = "failed", error.expected, error.exchanges
+                blamed = error.rule or rules[0]
+            case Missing() | NotOffered():
+                outcome, reason = "not_checked", str(error)
+            case Blocked():
+                outcome, reason = "blocked", str(error)
+            case KeyboardInterrupt() | pytest.exit.Exception():
+                return None
+            case Unreachable():
+                outcome, reason = "blocked", str(error)
+            case _:
+                outcome, reason = "broken", f"{type(error).__name__}: {error}"
+        kind: TestOutcome = outcome  # type: ignore[assignment]
+        return TestResult(_in_words(item), rules, kind, reason, blamed, exchanges, call.duration)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Note why the run ends; what was made is still taken away."""
+        self.run.stopped = "it was interrupted"
+
+    def pytest_sessionfinish(self) -> None:
+        """Take away what was made."""
+        if self.failure is None:
+            self.results()
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 (pytest's is not public)
+        """Say what a reader of plain pytest's output should know."""
+        if self.failure is not None:
+            return
+        results = self.results()
+        for line in (*results.notes, *results.left):
+            terminalreporter.write_line(f"video-calls-contract: {line}")
+
+    def results(self) -> Results:
+        """What came out of the run."""
+        return self.run.finish()
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    module = getattr(item, "module", None)
+    return module is not None and module.__name__.startswith(_MODULE)
+
+
+def _in_words(item: pytest.Item) -> str:
+    name, _, parameters = item.name.removeprefix("test_").partition("[")
+    return name.replace("_", " ") + (f" ({parameters.rstrip(']')})" if parameters else "")
+
+
+def _told(result: TestResult) -> str:
+    lines = [f"{result.blamed}: expected {result.reason}"]
+    for exchange in result.exchanges:
+        lines += ["", exchange.request_text, "", exchange.response_text, "", exchange.curl]
+    return "\n".join(lines)
