@@ -2,33 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
 import pytest
 
 from video_calls_contract.backend import Backend, People
-from video_calls_contract.exchange import Exchange
-from video_calls_contract.long_life import LongLife, live_long
+from video_calls_contract.lives import Joined, LongLife, join_and_end, live_long
 from video_calls_contract.plugin import SUITE
 from video_calls_contract.run import Run
-from video_calls_contract.scheduling import NO_CALL, Call, Calls, Slots
+from video_calls_contract.scheduling import NO_CALL, Calls, Slots
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """What was said while two people joined a call."""
-
-    call: Call
-    by_doctor: Exchange
-    by_patient: Exchange
-    by_doctor_again: Exchange
-    after_first: Exchange
-    after_last: Exchange
-    ended: Exchange
 
 
 @pytest.fixture(scope="session")
@@ -79,14 +64,7 @@ def together(run: Run) -> Callable[[Sequence[Callable[[], T]]], list[T]]:
 @pytest.fixture(scope="session")
 def joined(calls: Calls) -> Joined:
     """A call in its window that both joined, and the doctor a second time; it is ended by now."""
-    with calls.ongoing() as call:
-        doctor = call.steps[-1]
-        after_first = call.doctor.get(call.id)
-        patient = call.patient.join(call.id)
-        again = call.doctor.join(call.id)
-        after_last = call.doctor.get(call.id)
-        ended = call.patient.end(call.id)
-    return Joined(call, doctor, patient, again, after_first, after_last, ended)
+    return join_and_end(calls)
 
 
 @pytest.fixture(scope="session")

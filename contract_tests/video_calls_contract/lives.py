@@ -1,40 +1,60 @@
-"""What takes seconds to show: that times move, or stay, when the clock goes on; that a late join is welcome.
+"""Lives of calls that several tests look at.
 
-It is lived through in the background while the other tests run, on a pair that they leave alone.
+What takes seconds to show (that times move, or stay, when the clock goes on; that a late join is welcome) is
+lived through in the background while the other tests run, on a pair that they leave alone.
 """
 
 import threading
 from dataclasses import dataclass
 
 from video_calls_contract.exchange import Exchange
-from video_calls_contract.scheduling import Calls
+from video_calls_contract.scheduling import Call, Calls
 
-__all__ = ["GAP", "LongLife", "live_long"]
+__all__ = ["Joined", "LongLife", "join_and_end", "live_long"]
 
-GAP = 1.2  # seconds, for backends that keep whole ones
+_GAP = 1.2  # seconds, for backends that keep whole ones
 _AHEAD = 4.0  # seconds until a call starts
 _LATE = 1.5  # seconds after its start
 
 
 @dataclass(frozen=True, slots=True)
-class LongLife:
-    """A call that was joined after its start, joined again and ended, with `GAP` seconds between; another
-    that was refused a join and cancelled, seconds after it was made.
+class Joined:
+    """What was said while both joined a call, the doctor twice; it was ended after."""
 
-    Attributes:
-        passed: whether the start had passed at the late join: what a backend's clock says cannot be known
-            well enough if it differs from what its responses are dated.
+    call: Call
+    by_doctor: Exchange
+    by_patient: Exchange
+    by_doctor_again: Exchange
+    after_first: Exchange
+    after_last: Exchange
+
+
+def join_and_end(calls: Calls) -> Joined:
+    """Live through it; `Blocked` where no call is to be had."""
+    with calls.ongoing() as call:
+        after_first = call.doctor.get(call.id)
+        by_patient = call.patient.join(call.id)
+        by_doctor_again = call.doctor.join(call.id)
+        after_last = call.doctor.get(call.id)
+        call.patient.end(call.id)
+    return Joined(call, call.steps[-1], by_patient, by_doctor_again, after_first, after_last)
+
+
+@dataclass(frozen=True, slots=True)
+class LongLife:
+    """A call that was joined after its start, joined again and ended, with seconds between; another
+    that was refused a join and cancelled, seconds after it was made.
     """
 
-    passed: bool
     created: Exchange
+    created_again: Exchange
     late_join: Exchange
     after_late_join: Exchange
     second_join: Exchange
     after_second_join: Exchange
     ended: Exchange
     after_end: Exchange
-    other_created: Exchange
+    other_created_again: Exchange
     other_refused: Exchange
     other_after_refusal: Exchange
     other_cancelled: Exchange
@@ -45,29 +65,31 @@ def live_long(calls: Calls) -> LongLife:
     """Live through it; `Blocked` where no call is to be had."""
     wait = threading.Event().wait
     other = calls.scheduled()
+    other_created_again = other.doctor.get(other.id)
     with calls.soon(minutes=0, seconds=_AHEAD + calls.backend.clock.margin.total_seconds() - 20) as call:
+        created_again = call.doctor.get(call.id)
         wait(_AHEAD + _LATE)
         late_join = call.doctor.join(call.id)
         after_late_join = call.doctor.get(call.id)
         refused = other.doctor.join(other.id)
         after_refusal = other.doctor.get(other.id)
-        wait(GAP)
+        wait(_GAP)
         second_join = call.patient.join(call.id)
         after_second_join = call.doctor.get(call.id)
-        wait(GAP)
+        wait(_GAP)
         ended = call.doctor.end(call.id)
         after_end = call.doctor.get(call.id)
     cancelled = other.patient.cancel(other.id)
     return LongLife(
-        passed=calls.backend.clock.known,
         created=call.created,
+        created_again=created_again,
         late_join=late_join,
         after_late_join=after_late_join,
         second_join=second_join,
         after_second_join=after_second_join,
         ended=ended,
         after_end=after_end,
-        other_created=other.created,
+        other_created_again=other_created_again,
         other_refused=refused,
         other_after_refusal=after_refusal,
         other_cancelled=cancelled,

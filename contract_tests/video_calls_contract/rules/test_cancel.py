@@ -1,0 +1,82 @@
+"""6. Cancel Video Call."""
+
+import pytest
+
+from video_calls_contract.checks import FORBIDDEN, accepted, differences, refused, require, unchanged
+from video_calls_contract.scheduling import NO_CALL, Call, Calls
+
+# "Cancel a scheduled video call."
+
+
+def is_cancelled_by(role: str, call: Call) -> None:
+    before = call.read()
+    cancelled = getattr(call, role).cancel(call.id)
+    body = accepted(cancelled, 200, call.created, because=f"the {role}, who cancels a scheduled call")
+    require(body.get("status") == "cancelled", "the call to be cancelled", cancelled)
+    require(body.get("started_at") is None, "a cancelled call never to have started", cancelled)
+    require(body.get("ended_at") is None, "a cancelled call never to have ended", cancelled)
+    others = differences(before, body, ignoring=("status", "updated_at"))
+    require(not others, f"nothing else of the call to change; {others}", cancelled)
+    read = call.doctor.get(call.id)
+    other = differences(body, accepted(read, 200, cancelled, because="a cancelled call, which is still there"))
+    require(not other, f"the call to be as the answer said; {other}", cancelled, read)
+
+
+@pytest.mark.rule("cancel.cancels")
+@pytest.mark.parametrize("role", ["doctor", "patient"])
+def test_either_participant_cancels_a_scheduled_call(calls: Calls, role: str) -> None:
+    is_cancelled_by(role, calls.scheduled())
+
+
+@pytest.mark.rule("cancel.cancels")
+@pytest.mark.parametrize("role", ["doctor", "patient"])
+def test_a_call_within_its_join_window_is_cancelled_too(calls: Calls, role: str) -> None:
+    with calls.soon() as call:
+        is_cancelled_by(role, call)
+
+
+@pytest.mark.rule("cancel.not-found")
+def test_a_call_that_does_not_exist_cannot_be_cancelled(calls: Calls) -> None:
+    for person in calls.pair.participants:
+        refused(person.cancel(NO_CALL), 404, because="a call that does not exist")
+
+
+# "User must be either the doctor or patient of the call"
+
+
+@pytest.mark.rule("cancel.participants-only")
+def test_nobody_else_cancels_the_call(calls: Calls) -> None:
+    for pair in calls.pairs():
+        call = calls.scheduled(pair)
+        before = call.read()
+        for stranger in pair.strangers:
+            exchange = stranger.cancel(call.id)
+            refused(exchange, *FORBIDDEN, because=f"the {stranger.name}, who is not in this call")
+            unchanged(before, call.doctor, exchange)
+
+
+# "Call status must be 'scheduled'"
+
+
+def cannot_be_cancelled(call: Call) -> None:
+    before = call.read()
+    for person in call.participants:
+        exchange = person.cancel(call.id)
+        refused(exchange, 400, before=call.steps, because=f"the cancellation of a call that is {before.get('status')}")
+        unchanged(before, call.doctor, exchange)
+
+
+@pytest.mark.rule("cancel.scheduled-only")
+def test_an_ongoing_call_cannot_be_cancelled(calls: Calls) -> None:
+    with calls.ongoing() as call:
+        cannot_be_cancelled(call)
+
+
+@pytest.mark.rule("cancel.scheduled-only")
+def test_a_completed_call_cannot_be_cancelled(calls: Calls) -> None:
+    cannot_be_cancelled(calls.completed())
+
+
+@pytest.mark.rule("cancel.scheduled-only")
+def test_a_cancelled_call_cannot_be_cancelled_again(calls: Calls) -> None:
+    cannot_be_cancelled(calls.cancelled())

@@ -1,0 +1,70 @@
+"""5. End Video Call."""
+
+import pytest
+
+from video_calls_contract.checks import FORBIDDEN, accepted, differences, refused, require, unchanged
+from video_calls_contract.scheduling import NO_CALL, Call, Calls
+
+# "End an ongoing video call."
+
+
+@pytest.mark.rule("end.completes")
+@pytest.mark.parametrize("role", ["doctor", "patient"])
+def test_either_participant_ends_an_ongoing_call(calls: Calls, role: str) -> None:
+    with calls.ongoing() as call:
+        before = call.read()
+        ended = getattr(call, role).end(call.id)
+        body = accepted(ended, 200, *call.steps, because=f"the {role}, who ends an ongoing call")
+        require(body.get("status") == "completed", "the call to be completed", ended)
+        require(body.get("ended_at") is not None, "`ended_at` to be set", ended)
+        others = differences(before, body, ignoring=("status", "ended_at", "updated_at"))
+        require(not others, f"nothing else of the call to change; {others}", ended)
+        read = call.patient.get(call.id)
+        other = differences(body, accepted(read))
+        require(not other, f"the call to be as the answer said; {other}", ended, read)
+
+
+@pytest.mark.rule("end.not-found")
+def test_a_call_that_does_not_exist_cannot_be_ended(calls: Calls) -> None:
+    for person in calls.pair.participants:
+        refused(person.end(NO_CALL), 404, because="a call that does not exist")
+
+
+# "User must be either the doctor or patient of the call"
+
+
+@pytest.mark.rule("end.participants-only")
+def test_nobody_else_ends_the_call(calls: Calls) -> None:
+    with calls.ongoing() as call:
+        before = call.read()
+        for stranger in call.pair.strangers:
+            exchange = stranger.end(call.id)
+            refused(exchange, *FORBIDDEN, because=f"the {stranger.name}, who is not in this call")
+            unchanged(before, call.doctor, exchange)
+
+
+# "Call status must be 'ongoing'"
+
+
+def cannot_be_ended(call: Call) -> None:
+    before = call.read()
+    for person in call.participants:
+        exchange = person.end(call.id)
+        refused(exchange, 400, before=call.steps, because=f"the end of a call that is {before.get('status')}")
+        unchanged(before, call.doctor, exchange)
+
+
+@pytest.mark.rule("end.ongoing-only")
+def test_a_scheduled_call_cannot_be_ended(calls: Calls) -> None:
+    with calls.soon() as call:
+        cannot_be_ended(call)
+
+
+@pytest.mark.rule("end.ongoing-only")
+def test_a_completed_call_cannot_be_ended_again(calls: Calls) -> None:
+    cannot_be_ended(calls.completed())
+
+
+@pytest.mark.rule("end.ongoing-only")
+def test_a_cancelled_call_cannot_be_ended(calls: Calls) -> None:
+    cannot_be_ended(calls.cancelled())

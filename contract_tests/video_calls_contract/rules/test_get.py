@@ -1,0 +1,62 @@
+"""3. Get Video Call Details."""
+
+import pytest
+
+from video_calls_contract.backend import People
+from video_calls_contract.checks import FORBIDDEN, accepted, differences, refused, require
+from video_calls_contract.scheduling import NO_CALL, Calls
+
+# "Retrieve details of a specific video call."
+
+
+@pytest.mark.rule("get.returns-call")
+def test_both_participants_read_the_call_as_it_was_created(calls: Calls) -> None:
+    for pair in calls.pairs():
+        call = calls.scheduled(pair)
+        for person in pair.participants:
+            exchange = person.get(call.id)
+            body = accepted(exchange, 200, call.created, because="a participant who reads the call")
+            changed = differences(call.record, body)
+            require(not changed, f"the call as it was created; {changed}", call.created, exchange)
+
+
+# "404: Not Found"
+
+
+@pytest.mark.rule("get.not-found")
+def test_a_call_that_does_not_exist_is_not_found(calls: Calls) -> None:
+    for person in calls.pair.participants:
+        refused(person.get(NO_CALL), 404, because="a call that does not exist")
+
+
+@pytest.mark.rule("errors.no-server-error")
+@pytest.mark.parametrize(
+    "call_id", ["0", "-1", "9223372036854775808", "1" + 30 * "0", "abc", "1.5", "1e3", "null", "%F0%9F%98%80", "1%27"]
+)
+def test_an_id_that_is_none_is_refused(people: People, call_id: str) -> None:
+    for action in ("get", "join", "end", "cancel"):
+        refused(people.doctor.act(action, call_id), 400, 404, 405, because=f"the id {call_id}")
+
+
+# "Users can only access their own video calls"
+
+
+@pytest.mark.rule("get.participants-only")
+def test_nobody_else_reads_the_call(calls: Calls) -> None:
+    for pair in calls.pairs():
+        call = calls.scheduled(pair)
+        for stranger in pair.strangers:
+            exchange = stranger.get(call.id)
+            refused(exchange, *FORBIDDEN, because=f"the {stranger.name}, who is not in this call")
+            require(
+                str(call.record.get("channel_name")) not in exchange.text,
+                "a refusal that tells nothing of the call; it has the channel's name",
+                exchange,
+            )
+
+
+@pytest.mark.rule("get.participants-only")
+def test_nobody_else_reads_a_call_that_is_over(calls: Calls) -> None:
+    for call in (calls.cancelled(), calls.completed()):
+        for stranger in call.pair.strangers:
+            refused(stranger.get(call.id), *FORBIDDEN, because=f"the {stranger.name}, who was not in this call")

@@ -1,0 +1,62 @@
+"""The VideoCall model: what only time shows. The rest is watched over in every exchange; see `observers`."""
+
+from datetime import timedelta
+
+import pytest
+
+from video_calls_contract.checks import accepted, instant, require
+from video_calls_contract.exchange import Exchange
+from video_calls_contract.lives import LongLife
+
+SECOND = timedelta(seconds=1)
+
+
+def moves(name: str, before: Exchange, after: Exchange, *, why: str) -> None:
+    earlier, later = (instant(accepted(read).get(name)) for read in (before, after))
+    require(
+        earlier is not None and later is not None and later - earlier >= SECOND,
+        f"`{name}` to move with {why}, a second or more after {earlier}; got {later}",
+        before,
+        after,
+    )
+
+
+# "When the record was last updated"
+
+
+@pytest.mark.rule("model.updated-at")
+def test_updated_at_moves_when_a_call_starts(long_life: LongLife) -> None:
+    moves("updated_at", long_life.created_again, long_life.after_late_join, why="the start of the call")
+
+
+@pytest.mark.rule("model.updated-at")
+def test_updated_at_moves_when_a_call_ends(long_life: LongLife) -> None:
+    moves("updated_at", long_life.after_late_join, long_life.after_end, why="the end of the call")
+
+
+@pytest.mark.rule("model.updated-at")
+def test_updated_at_moves_when_a_call_is_cancelled(long_life: LongLife) -> None:
+    moves("updated_at", long_life.other_after_refusal, long_life.other_after_cancel, why="the cancellation")
+
+
+@pytest.mark.rule("model.updated-at")
+def test_updated_at_stays_when_a_request_is_refused_or_only_reads(long_life: LongLife) -> None:
+    reads = long_life.other_created_again, long_life.other_after_refusal
+    before, after = (accepted(read).get("updated_at") for read in reads)
+    require(before == after, f"`updated_at` to stay {before!r}; got {after!r}", *reads)
+
+
+# "When the call ended"
+
+
+@pytest.mark.rule("model.ended-at")
+def test_the_call_ends_later_than_it_started(long_life: LongLife) -> None:
+    body = accepted(long_life.after_end)
+    started, ended = instant(body.get("started_at")), instant(body.get("ended_at"))
+    require(
+        started is not None and ended is not None and ended - started >= SECOND,
+        f"`ended_at` to be when the call ended, seconds after {body.get('started_at')!r}; got {body.get('ended_at')!r}",
+        long_life.after_late_join,
+        long_life.ended,
+        long_life.after_end,
+    )
