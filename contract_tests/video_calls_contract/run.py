@@ -81,7 +81,7 @@ class Run:
         try:
             results.left = self.calls.tidy()
         except Exception as error:  # noqa: BLE001 (whatever stops it, what was found is still reported)
-            results.left = [f"calls {self.calls.ids} may be left: {error}"]
+            results.left = [f"calls {list(self.calls.made)} may be left: {error}"]
         self.backend.close()
         results.broken = [test for test in self.tests if test.outcome == "broken"]
         results.rules = rule_results(self.options.rules, self.tests)

@@ -92,13 +92,16 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class Made:
+    """Whose call this run made."""
+
     doctor: object
     patient: object
+    at: datetime | None
 
 
 class Calls:
-    """Makes calls, remembers every one, and tidies up.
+    """Makes calls, remembers every one in `made`, with the exchange in `creations`, and tidies up.
 
     It watches all exchanges, so that calls which a test made by surprise are tidied up too.
     """
@@ -107,7 +110,8 @@ class Calls:
         self.backend = backend
         self.people = people
         self.slots = Slots(self)
-        self._made: dict[object, _Made] = {}
+        self.made: dict[object, Made] = {}
+        self.creations: list[Exchange] = []
         self._status: dict[object, object] = {}
         self._busy: set[object] = set()
         self._freed = threading.Condition()
@@ -121,31 +125,33 @@ class Calls:
             if not isinstance(call_id, int | str):
                 continue
             if exchange.operation == "createVideoCall":
-                self._made.setdefault(call_id, _Made(call.get("doctor"), call.get("patient")))
+                if call_id not in self.made:
+                    self.creations.append(exchange)
+                self.made.setdefault(call_id, Made(call.get("doctor"), call.get("patient"), instant(call.get("scheduled_time"))))
             self._status[call_id] = call.get("status")
         if exchange.operation == "joinVideoCall" and exchange.succeeded:
             self._status[_id_of(exchange)] = "ongoing"
 
     def is_ours(self, call_id: object) -> bool:
         """Whether this run made the call."""
-        return call_id in self._made
+        return call_id in self.made
 
     @property
     def ids(self) -> list[object]:
         """Every call of this run."""
-        return list(self._made)
+        return list(self.made)
 
     def tidy(self) -> list[str]:
         """Cancel or end every call that this run made and that is still open; what could not be is told."""
         left: list[str] = []
-        for call_id, made in list(self._made.items()):
+        for call_id, made in list(self.made.items()):
             if self._status.get(call_id) in ("completed", "cancelled"):
                 continue
             if not self._close(call_id, made):
                 left.append(f"call {call_id} could be neither cancelled nor ended")
         return left
 
-    def _close(self, call_id: object, made: _Made) -> bool:
+    def _close(self, call_id: object, made: Made) -> bool:
         actions = ("end", "cancel") if self._status.get(call_id) == "ongoing" else ("cancel", "end")
         owners = [
             person
@@ -263,7 +269,7 @@ class Calls:
             yield call
         finally:
             if self._status.get(call.id) not in ("completed", "cancelled"):
-                self._close(call.id, self._made[call.id])
+                self._close(call.id, self.made[call.id])
             self._release(call.pair)
 
     @contextmanager
@@ -324,12 +330,21 @@ class Calls:
     def _attempt(self, pair: Pair, ahead: timedelta, by: str) -> Call | None:
         """The call, or None where other people's calls are in its way."""
         at = self.backend.clock.now() + ahead
+        self._clear(pair, at)
         exchange = pair.create(getattr(pair, by), at)
         if not exchange.succeeded:
             if self.in_the_way(pair, at):
                 return None
             exchange = pair.create(getattr(pair, by), at)  # what was in the way may be gone by now
         return self._call(exchange, pair)
+
+    def _clear(self, pair: Pair, at: datetime) -> None:
+        """Close what this run's tests have left here of the pair's."""
+        for call_id, made in list(self.made.items()):
+            ours = made.doctor == pair.doctor.doctor or made.patient == pair.patient.patient
+            near = made.at is not None and abs(made.at - at) <= OVERLAP
+            if ours and near and self._status.get(call_id) not in ("completed", "cancelled"):
+                self._close(call_id, made)
 
     def _reserve(self, pair: Pair) -> bool:
         with self._freed:

@@ -1,0 +1,424 @@
+"""2. Create Video Call."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from video_calls_contract.backend import Backend, People, wire_time
+from video_calls_contract.checks import (
+    Blocked,
+    NotOffered,
+    Violation,
+    accepted,
+    differences,
+    instant,
+    refused,
+    require,
+    unchanged,
+)
+from video_calls_contract.exchange import Exchange
+from video_calls_contract.prediction import how_predictable
+from video_calls_contract.scheduling import NO_CALL, Call, Calls, Pair, Slots
+
+Together = Callable[[Sequence[Callable[[], Exchange]]], list[Exchange]]
+
+SAMPLE = 24
+"""How many channel names are looked at together."""
+
+# "Schedule a new video call between a doctor and patient."
+
+
+@pytest.mark.rule("create.schedules")
+@pytest.mark.parametrize("by", ["doctor", "patient"])
+def test_either_participant_schedules_a_call(calls: Calls, slots: Slots, by: str) -> None:
+    for pair in calls.pairs():
+        at = slots.take() + timedelta(minutes=7, seconds=41)
+        exchange = pair.create(getattr(pair, by), at)
+        body = accepted(exchange, 201, because=f"a valid request of the {by}")
+        expected = {
+            "status": "scheduled",
+            "doctor": pair.doctor.doctor,
+            "patient": pair.patient.patient,
+            "started_at": None,
+            "ended_at": None,
+        }
+        for name, value in expected.items():
+            require(body.get(name) == value, f"`{name}` {value!r}; got {body.get(name)!r}", exchange)
+        is_at(body, at, exchange, rule="model.scheduled-time")
+        read = pair.doctor.get(body.get("id"))
+        changed = differences(body, accepted(read, 200, exchange, because="the new call"))
+        require(not changed, f"the call to be read as it was created; {changed}", exchange, read)
+
+
+def is_at(body: dict[str, Any], at: datetime, exchange: Exchange, *, rule: Any = None) -> None:  # noqa: ANN401 (a slug)
+    got = instant(body.get("scheduled_time"))
+    require(
+        got is not None and abs(got - at) < timedelta(seconds=1),
+        f"`scheduled_time` to be the instant asked for, {wire_time(at.astimezone(UTC))}; "
+        f"got {body.get('scheduled_time')!r}",
+        exchange,
+        rule=rule,
+    )
+
+
+@pytest.mark.rule("create.participants-only")
+@pytest.mark.parametrize("name", ["other_doctor", "other_patient"])
+def test_nobody_schedules_a_call_for_two_others(calls: Calls, people: People, slots: Slots, name: str) -> None:
+    exchange = calls.pair.create(people[name], slots.take())
+    refused(exchange, 403, 404, because=f"the {name}, who is not in the call asked for")
+
+
+# "400: Bad Request (validation error)"
+
+WITHOUT: Any = object()
+"""Leaves a field out."""
+
+WRONG: list[tuple[str, Any]] = [
+    *[(name, value) for name in ("doctor", "patient", "scheduled_time") for value in (WITHOUT, None, [], {}, "")],
+    *[
+        (name, value)
+        for name in ("doctor", "patient")
+        for value in ("abc", 1.5, "1 OR 1=1", [1], {"id": 1}, "<b>1</b>", "\u0000", "x" * 5000, 0, -1, 2**63, 10**30)
+    ],
+    *[
+        ("scheduled_time", value)
+        for value in (
+            "tomorrow",
+            "2031-13-05T10:00:00Z",
+            "2031-02-30T10:00:00Z",
+            "2031-01-05T25:00:00Z",
+            "2031-01-05T10:61:00Z",
+            ["2031-01-05T10:00:00Z"],
+            {"$gt": ""},
+            "'; --",
+            "x" * 5000,
+            "\u202e2031",
+        )
+    ],
+]
+
+
+@pytest.mark.rule("create.valid-body")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    WRONG,
+    ids=[f"{name}={'missing' if value is WITHOUT else repr(value)[:24]}" for name, value in WRONG],
+)
+def test_a_field_that_is_missing_or_malformed_is_refused(calls: Calls, slots: Slots, name: str, value: object) -> None:
+    pair = calls.pair
+    body = {
+        "doctor": pair.doctor.doctor,
+        "patient": pair.patient.patient,
+        "scheduled_time": wire_time(slots.take()),
+        name: value,
+    }
+    if value is WITHOUT:
+        del body[name]
+    # Whoever is still named in the body asks for the call.
+    person = pair.patient if name == "doctor" else pair.doctor
+    refused(person.post_call(body), 400, because=f"a body with a missing or malformed {name}")
+
+
+@pytest.mark.rule("create.valid-body")
+def test_an_empty_body_is_refused(calls: Calls) -> None:
+    refused(calls.pair.doctor.post_call({}), 400, because="a body without its fields")
+
+
+@pytest.mark.rule("errors.no-server-error")
+@pytest.mark.parametrize(
+    "time", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2031-01-05T24:00:00Z"]
+)
+def test_a_time_at_the_edge_of_what_can_be_is_no_server_error(calls: Calls, time: str) -> None:
+    exchange = calls.pair.create(calls.pair.doctor, time)  # type: ignore[arg-type]  # sent as it stands
+    require(exchange.succeeded or exchange.status == 400, f"201 or 400; got {exchange.status}", exchange)
+
+
+# `"scheduled_time": "2024-01-05T10:00:00Z"`
+
+
+@pytest.mark.rule("create.aware-time")
+def test_a_time_without_an_offset_is_refused(calls: Calls, slots: Slots) -> None:
+    exchange = calls.pair.create(calls.pair.doctor, slots.take().replace(tzinfo=None))
+    refused(exchange, 400, because="a time without an offset, which is no instant")
+
+
+@pytest.mark.rule("create.time-offset")
+@pytest.mark.parametrize("hours", [5.5, -8, 0, 13.75])
+def test_a_time_with_another_offset_is_the_instant_that_it_names(calls: Calls, slots: Slots, hours: float) -> None:
+    at = slots.take().astimezone(timezone(timedelta(hours=hours)))
+    text = at.isoformat()
+    exchange = calls.pair.doctor.create(calls.pair.doctor.doctor, calls.pair.patient.patient, text)
+    is_at(accepted(exchange, 201, because=f"the time {text}"), at, exchange)
+
+
+@pytest.mark.rule("create.schedules")
+def test_a_time_as_javascript_writes_it_is_accepted(calls: Calls, slots: Slots) -> None:
+    at = slots.take()
+    text = at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    exchange = calls.pair.doctor.create(calls.pair.doctor.doctor, calls.pair.patient.patient, text)
+    is_at(accepted(exchange, 201, because=f"the time {text}"), at, exchange)
+
+
+# "Scheduled time must be in the future"
+
+
+@pytest.mark.rule("create.future")
+@pytest.mark.parametrize("ago", ["a moment", "an hour", "a day", "years"])
+def test_a_time_that_has_passed_is_refused(calls: Calls, backend: Backend, ago: str) -> None:
+    by = {
+        "a moment": backend.clock.margin,
+        "an hour": timedelta(hours=1, minutes=7),
+        "a day": timedelta(days=1, minutes=31),
+        "years": timedelta(days=2000),
+    }[ago]
+    for person in calls.pair.participants:
+        exchange = calls.pair.create(person, backend.clock.now() - by)
+        refused(exchange, 400, because=f"a time that was {by} ago")
+
+
+@pytest.mark.rule("create.future")
+def test_a_time_that_has_passed_is_refused_whatever_its_offset(calls: Calls, backend: Backend) -> None:
+    # Two hours ago, on the clocks of a place where it is later in the day, and earlier.
+    for hours in (14, -11):
+        past = (backend.clock.now() - timedelta(hours=2)).astimezone(timezone(timedelta(hours=hours)))
+        exchange = calls.pair.doctor.create(calls.pair.doctor.doctor, calls.pair.patient.patient, past.isoformat())
+        refused(exchange, 400, because="a time that was two hours ago")
+
+
+@pytest.mark.rule("create.schedules")
+def test_a_time_that_is_minutes_away_is_accepted(calls: Calls) -> None:
+    with calls.soon(minutes=2) as call:
+        accepted(call.created, 201)
+
+
+# "Doctor and patient cannot be the same user"
+
+
+@pytest.mark.rule("create.different-users")
+def test_nobody_is_the_doctor_and_the_patient_of_a_call(people: People, slots: Slots) -> None:
+    both = people["dual_user"]
+    refused(
+        both.create(both.doctor, both.patient, slots.take()), 400, because="a doctor and a patient who are one user"
+    )
+
+
+@pytest.mark.rule("create.different-users")
+def test_a_user_who_is_both_has_calls_with_others(people: People, slots: Slots) -> None:
+    both = people["dual_user"]
+    for by in (both, people.patient):
+        exchange = by.create(both.doctor, people.patient.patient, slots.take())
+        accepted(exchange, 201, because="the dual user as the doctor of somebody else")
+    for by in (both, people.doctor):
+        exchange = by.create(people.doctor.doctor, both.patient, slots.take())
+        accepted(exchange, 201, because="the dual user as the patient of somebody else")
+
+
+@pytest.mark.rule("create.different-users")
+def test_equal_ids_of_different_users_are_no_matter(calls: Calls, slots: Slots) -> None:
+    equal = [pair for pair in calls.pairs() if pair.doctor.doctor == pair.patient.patient]
+    if not equal:
+        raise NotOffered("no doctor of the configuration has the id of a patient")
+    exchange = equal[0].create(equal[0].doctor, slots.take())
+    accepted(exchange, 201, because="a doctor and a patient with the same id, who are different users")
+
+
+# "No overlapping calls within 30 minutes for either doctor or patient"
+
+
+def sharing(calls: Calls, whom: str) -> Pair:
+    """A pair that shares the doctor, the patient, or both, with the first pair."""
+    if whom == "doctor":
+        return calls.mixed_pair("doctor", "other_patient")
+    if whom == "patient":
+        return calls.mixed_pair("other_doctor", "patient")
+    return calls.pair
+
+
+def booked(calls: Calls, slots: Slots) -> tuple[Call, datetime]:
+    call = calls.scheduled()
+    at = instant(call.record.get("scheduled_time"))
+    if at is None:
+        raise Blocked("a new call has no readable `scheduled_time`")
+    return call, at
+
+
+@pytest.mark.rule("create.no-overlap")
+@pytest.mark.parametrize("minutes", [-29, -16, -1, 0, 1, 16, 29])
+@pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
+def test_a_call_within_half_an_hour_is_refused(calls: Calls, slots: Slots, shared: str, minutes: int) -> None:
+    pair = sharing(calls, shared)
+    call, at = booked(calls, slots)
+    before = call.read()
+    for person in pair.participants:
+        exchange = pair.create(person, at + timedelta(minutes=minutes))
+        refused(exchange, 400, before=[call.created], because=f"a call {abs(minutes)} minutes from another")
+        unchanged(before, call.doctor, exchange)
+
+
+@pytest.mark.rule("create.no-overlap")
+@pytest.mark.parametrize("minutes", [-8, 3, 25])
+def test_a_call_within_half_an_hour_of_an_ongoing_one_is_refused(calls: Calls, minutes: int) -> None:
+    with calls.ongoing() as call:
+        at = instant(call.record.get("scheduled_time"))
+        if at is None:
+            raise Blocked("a new call has no readable `scheduled_time`")
+        exchange = call.pair.create(call.patient, at + timedelta(minutes=minutes))
+        refused(exchange, 400, before=call.steps, because=f"a call {abs(minutes)} minutes from an ongoing one")
+
+
+@pytest.mark.rule("create.adjacent")
+@pytest.mark.parametrize("minutes", [-31, 31, 50, -75])
+@pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
+def test_a_call_more_than_half_an_hour_away_is_accepted(
+    calls: Calls, slots: Slots, shared: str, minutes: int
+) -> None:
+    pair = sharing(calls, shared)
+    call, at = booked(calls, slots)
+    exchange = pair.create(pair.patient, at + timedelta(minutes=minutes))
+    accepted(exchange, 201, call.created, because=f"a call {abs(minutes)} minutes from the nearest")
+
+
+@pytest.mark.rule("create.adjacent")
+def test_others_have_their_own_time(calls: Calls, slots: Slots) -> None:
+    other = calls.other_pair
+    call, at = booked(calls, slots)
+    exchange = other.create(other.doctor, at)
+    accepted(exchange, 201, call.created, because="a call of another doctor and another patient at the same time")
+
+
+# "Validation prevents scheduling conflicts"
+
+
+@pytest.mark.rule("create.frees-slot")
+def test_the_slot_of_a_cancelled_call_can_be_booked_again(calls: Calls, slots: Slots) -> None:
+    call, at = booked(calls, slots)
+    cancelled = call.doctor.cancel(call.id)
+    if not cancelled.succeeded:
+        raise Blocked("a call could not be cancelled")
+    exchange = call.pair.create(call.patient, at)
+    accepted(exchange, 201, cancelled, because="the time of a call that was cancelled")
+
+
+@pytest.mark.rule("create.frees-slot")
+def test_the_slot_of_a_completed_call_can_be_booked_again(calls: Calls) -> None:
+    with calls.ongoing() as call:
+        at = instant(call.record.get("scheduled_time"))
+        ended = call.doctor.end(call.id)
+        if at is None or not ended.succeeded:
+            raise Blocked("a call could not be ended")
+        exchange = call.pair.create(call.doctor, at)
+        accepted(exchange, 201, ended, because="the time of a call that was completed")
+
+
+@pytest.mark.rule("create.no-race")
+@pytest.mark.parametrize("round_", range(4))
+@pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
+def test_of_simultaneous_conflicting_requests_one_is_accepted(
+    calls: Calls, slots: Slots, together: Together, shared: str, round_: int
+) -> None:
+    pair, other = calls.pair, sharing(calls, shared)
+    at = slots.take()
+    contenders = [
+        (pair, pair.doctor, 0),
+        (other, other.patient, 10),
+        (pair, pair.patient, 0),
+        (other, other.doctor, -10),
+        (pair, pair.doctor, 5),
+        (other, other.patient, 0),
+    ]
+    exchanges = together(
+        [
+            lambda who=who, by=by, minutes=minutes: who.create(by, at + timedelta(minutes=minutes))
+            for who, by, minutes in contenders
+        ]
+    )
+    winners = [exchange for exchange in exchanges if exchange.succeeded]
+    require(len(winners) <= 1, f"one of six simultaneous requests to be accepted; {len(winners)} were", *winners)
+    require(winners, "one of six simultaneous requests to be accepted; none was", *exchanges)
+
+
+# "Both doctor and patient must be valid and active users"
+
+
+@pytest.mark.rule("create.doctor-valid")
+def test_a_doctor_who_does_not_exist_is_refused(people: People, slots: Slots) -> None:
+    exchange = people.patient.create(NO_CALL, people.patient.patient, slots.take())
+    refused(exchange, 400, because="a doctor who does not exist")
+
+
+@pytest.mark.rule("create.patient-valid")
+def test_a_patient_who_does_not_exist_is_refused(people: People, slots: Slots) -> None:
+    exchange = people.doctor.create(people.doctor.doctor, NO_CALL, slots.take())
+    refused(exchange, 400, because="a patient who does not exist")
+
+
+@pytest.mark.rule("create.doctor-active")
+def test_a_doctor_who_was_deactivated_is_refused(people: People, slots: Slots) -> None:
+    inactive = people.identity("inactive_doctor")
+    exchange = people.patient.create(inactive.doctor, people.patient.patient, slots.take())
+    refused(exchange, 400, because="a doctor who was deactivated")
+
+
+@pytest.mark.rule("create.patient-active")
+def test_a_patient_who_was_deactivated_is_refused(people: People, slots: Slots) -> None:
+    inactive = people.identity("inactive_patient")
+    exchange = people.doctor.create(people.doctor.doctor, inactive.patient, slots.take())
+    refused(exchange, 400, because="a patient who was deactivated")
+
+
+# The VideoCall model: "Call status (scheduled/ongoing/completed/cancelled)"
+
+READ_ONLY: dict[str, Any] = {
+    "id": NO_CALL + 77,
+    "channel_name": "call_chosen_by_the_client",
+    "status": "completed",
+    "started_at": "2020-01-05T10:00:00Z",
+    "ended_at": "2020-01-05T10:30:00Z",
+    "created_at": "2020-01-05T08:00:00Z",
+    "updated_at": "2020-01-05T08:00:00Z",
+}
+
+
+@pytest.mark.rule("create.read-only-fields")
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_a_client_does_not_set_what_the_backend_keeps(calls: Calls, slots: Slots, name: str) -> None:
+    pair, value = calls.pair, READ_ONLY[name]
+    exchange = pair.create(pair.doctor, slots.take(), **{name: value})
+    if exchange.status == 400:
+        return
+    body = accepted(exchange, 201, because=f"a body with `{name}`, to be ignored or refused with 400")
+    read = pair.doctor.get(body.get("id"))
+    for shown in (body, read.object):
+        require(shown.get(name) != value, f"`{name}` not to be what a client wishes", exchange, read)
+    require(body.get("status") == "scheduled", "a scheduled call", exchange)
+
+
+# "Unique identifier for the Agora channel"; "Channel names are randomly generated"
+
+
+@pytest.fixture(scope="module")
+def sample(calls: Calls, slots: Slots, together: Together) -> list[Exchange]:
+    """Calls made one after the other, as somebody would who tries to predict the next."""
+    made = [calls.pair.create(calls.pair.doctor, slots.take()) for _ in range(SAMPLE)]
+    return [exchange for exchange in made if isinstance(exchange.object.get("channel_name"), str)]
+
+
+@pytest.mark.rule("create.unique-channel")
+@pytest.mark.usefixtures("sample")
+def test_no_two_calls_have_the_same_channel(calls: Calls) -> None:
+    first: dict[object, Exchange] = {}
+    for exchange in calls.creations:
+        name = exchange.object.get("channel_name")
+        if name in first:
+            raise Violation(f"a channel of its own for each call; got {name!r} twice", first[name], exchange)
+        first[name] = exchange
+
+
+@pytest.mark.rule("create.random-channel")
+def test_the_next_channel_cannot_be_predicted(sample: list[Exchange]) -> None:
+    if len(sample) < SAMPLE // 2:
+        raise Blocked("too few calls could be scheduled to compare their channels")
+    reason = how_predictable([exchange.object for exchange in sample])
+    require(not reason, f"`channel_name` to be random; {reason}", *sample[-3:])

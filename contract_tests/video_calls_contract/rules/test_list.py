@@ -1,0 +1,219 @@
+"""1. List Video Calls."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from video_calls_contract.backend import People, Person
+from video_calls_contract.checks import Blocked, NotOffered, Violation, accepted, instant, refused, require
+from video_calls_contract.exchange import Exchange
+from video_calls_contract.scheduling import Calls, Slots
+from video_calls_contract.walking import Walk, walked
+
+Together = Callable[[Sequence[Callable[[], Exchange]]], list[Exchange]]
+
+DEFAULT_SIZES = (25, 55, 105)
+"""How many calls are made so that the backend's own page does not hold them all."""
+
+
+@pytest.fixture(scope="module")
+def everybody(calls: Calls) -> list[object]:
+    """Calls of every pair, and one in each status; their ids."""
+    made = [calls.scheduled(pair, by=by).id for pair in calls.pairs() for by in pair.participants]
+    return [*made, calls.cancelled().id, calls.completed().id]
+
+
+# "Get a list of video calls for the authenticated user (doctor or patient)."
+
+
+@pytest.mark.rule("list.own-calls")
+@pytest.mark.usefixtures("everybody")
+@pytest.mark.parametrize("name", ["doctor", "patient", "other_doctor", "other_patient", "dual_user", "outsider"])
+def test_the_list_holds_no_call_of_others(people: People, calls: Calls, name: str) -> None:
+    person = people[name]
+    for page in walked(person).pages:
+        for call in page.calls:
+            is_own = (person.doctor is not None and call.get("doctor") == person.doctor) or (
+                person.patient is not None and call.get("patient") == person.patient
+            )
+            if not is_own and (person.doctor or person.patient or calls.is_ours(call.get("id"))):
+                raise Violation(f"only calls of the {name}; got call {call.get('id')}, of others", page)
+
+
+@pytest.mark.rule("list.own-calls")
+@pytest.mark.parametrize("name", ["doctor", "patient", "other_doctor", "other_patient"])
+def test_the_list_holds_every_call_of_the_user(
+    people: People, calls: Calls, everybody: list[object], name: str
+) -> None:
+    person = people[name]
+    expected = {
+        call_id: made
+        for call_id, made in calls.made.items()
+        if call_id in everybody and (made.doctor == person.doctor or made.patient == person.patient)
+    }
+    walk = walked(person)
+    missing = [call_id for call_id in expected if call_id not in walk.ids]
+    if missing and not walk.ended:
+        raise NotOffered("the list has too many pages to look at them all")
+    require(not missing, f"every call of the {name}; {missing[:5]} are missing", *walk.pages[-3:])
+
+
+@pytest.mark.rule("list.own-calls")
+@pytest.mark.usefixtures("everybody")
+def test_nothing_in_a_query_widens_the_list(people: People, calls: Calls) -> None:
+    person, other = people["other_patient"], people.doctor
+    queries = (f"doctor={other.doctor}", f"patient={people.patient.patient}", "all=true", "user=1", "status=scheduled")
+    for query in queries:
+        page = person.list(query)
+        if not page.succeeded:
+            continue
+        foreign = [call.get("id") for call in page.calls if call.get("patient") != person.patient]
+        require(not foreign, f"only own calls, whatever the query is; got {foreign[:5]}", page)
+
+
+# `"count": 1,`
+
+
+@pytest.mark.rule("list.envelope")
+@pytest.mark.usefixtures("everybody")
+@pytest.mark.parametrize("name", ["doctor", "patient"])
+def test_a_page_has_the_four_fields_and_counts_all_pages(people: People, name: str) -> None:
+    person = people[name]
+    page = person.list()
+    body = accepted(page, 200, because="the list")
+    for field in ("count", "next", "previous", "results"):
+        require(field in body, f"`{field}` in the list", page)
+    require(isinstance(body["results"], list), "`results` to be a list", page)
+    for _ in range(4):
+        walk = walked(person)
+        if walk.calm and walk.ended:
+            count = walk.pages[0].object.get("count")
+            require(
+                count == len(walk.ids),
+                f"`count` to be the number of calls on all pages, {len(walk.ids)}; got {count!r}",
+                walk.pages[0],
+                walk.pages[-1],
+            )
+            return
+    raise NotOffered("the list changed, or went on, while it was read")
+
+
+# `"next": null,`
+
+
+@pytest.fixture(scope="module")
+def several_pages(calls: Calls, slots: Slots, together: Together) -> None:
+    """More calls than the backend puts on a page, if a hundred are more."""
+    doctor = calls.pair.doctor
+    page = doctor.list()
+    for enough in DEFAULT_SIZES:
+        count = page.object.get("count")
+        if page.object.get("next") or not isinstance(count, int) or count >= enough:
+            continue
+        pairs = calls.pairs()[:1]
+        together(
+            [
+                lambda pair=pair, at=slots.take(): pair.create(pair.doctor, at)
+                for pair in pairs
+                for _ in range(enough - count)
+            ]
+        )
+        page = doctor.list()
+
+
+@pytest.mark.rule("list.pages")
+@pytest.mark.usefixtures("several_pages")
+@pytest.mark.parametrize("query", ["", "page_size=7"])
+def test_every_call_is_on_one_page_there_and_back(people: People, query: str) -> None:
+    person = people.doctor
+    problem: Violation | None = None
+    for _ in range(5):
+        walk = walked(person, query)
+        try:
+            is_whole(person, walk)
+        except Violation as violation:
+            if walk.calm:
+                problem = violation
+                continue
+        else:
+            return
+    if problem is not None:
+        raise problem
+    raise NotOffered("other people's calls came and went while the list was read")
+
+
+def is_whole(person: Person, walk: Walk) -> None:
+    """Holds a walk forward, and one back from its end, to each call once."""
+    first, last = walk.pages[0], walk.pages[-1]
+    if walk.problem:
+        raise Violation(walk.problem, *walk.pages[-2:])
+    require(first.object.get("previous") is None, "`previous` to be null on the first page", first)
+    twice = [call_id for call_id, times in Counter(walk.ids).items() if times > 1]
+    require(not twice, f"each call once; {twice[:5]} came more often", *walk.pages[-3:])
+    if not walk.ended:
+        return
+    require(last.object.get("next") is None, "`next` to be null on the last page", last)
+    count = first.object.get("count")
+    require(
+        count == len(walk.ids),
+        f"as many calls as `count` says, {count!r}, on all pages; got {len(walk.ids)}",
+        first,
+        last,
+    )
+    back = walk.back(person)
+    if back.problem:
+        raise Violation(back.problem, *back.pages[-2:])
+    missing = sorted(set(map(str, walk.ids)) - set(map(str, back.ids)))
+    require(not missing, f"the same calls on the way back; {missing[:5]} are missing", *back.pages[-3:])
+    require(len(back.ids) == len(walk.ids), "each call once on the way back, too", *back.pages[-3:])
+
+
+@pytest.mark.rule("list.newest-first")
+@pytest.mark.usefixtures("several_pages")
+def test_calls_come_in_descending_order_of_their_time(people: People) -> None:
+    walk = walked(people.doctor)
+    times = [time for page in walk.pages for call in page.calls if (time := instant(call.get("scheduled_time")))]
+    if not walk.calm:
+        raise NotOffered("other people's calls came and went while the list was read")
+    require(times == sorted(times, reverse=True), "calls in descending order of `scheduled_time`", *walk.pages[:2])
+
+
+# "404: Not Found"
+
+
+@pytest.mark.rule("list.page-out-of-range")
+@pytest.mark.usefixtures("several_pages")
+@pytest.mark.parametrize("page", ["99999", "0", "-1", "abc"])
+def test_a_page_that_does_not_exist_is_not_found(people: People, page: str) -> None:
+    first = people.doctor.list()
+    following = first.object.get("next")
+    if isinstance(following, str) and "page" not in parse_qs(urlsplit(following).query):
+        raise NotOffered("the backend's pages have no numbers")
+    refused(people.doctor.list(f"page={page}"), 404, 400, because=f"page {page}")
+
+
+# Extension: the list takes a page size.
+
+
+@pytest.mark.rule("list.page-size")
+@pytest.mark.usefixtures("everybody")
+def test_a_page_holds_as_many_calls_as_were_asked_for(people: People) -> None:
+    two = people.doctor.list("page_size=2")
+    if len(list(two.calls)) != 2 or (two.object.get("count") or 0) <= 2:
+        raise NotOffered("not offered: `page_size` does not change how many calls a page has")
+    one = people.doctor.list("page_size=1")
+    require(len(list(one.calls)) == 1, "one call with page_size=1", one)
+    following = two.object.get("next")
+    if not isinstance(following, str):
+        raise Blocked("there is no next page")
+    second = people.doctor.follow(following)
+    require(len(list(second.calls)) in (1, 2), "two calls on the next page, too", two, second)
+    for size in ("0", "-1", "abc", "1000000"):
+        odd = people.doctor.list(f"page_size={size}")
+        require(
+            odd.succeeded or 400 <= odd.status < 500,
+            f"page_size={size} to be refused or bounded; got {odd.status}",
+            odd,
+        )

@@ -1,0 +1,83 @@
+"""The list of calls, walked from page to page."""
+
+from dataclasses import dataclass, field
+from urllib.parse import urljoin, urlsplit
+
+from video_calls_contract.backend import Person
+from video_calls_contract.exchange import Exchange
+
+__all__ = ["Walk", "walked"]
+
+MOST_PAGES = 80
+
+
+@dataclass(slots=True)
+class Walk:
+    """Pages in the order in which they were read.
+
+    Attributes:
+        ended: whether the last of them was reached.
+        calm: whether the list was the same before and after.
+        problem: what was wrong with a page or a link, so that the walk could not go on.
+    """
+
+    pages: list[Exchange] = field(default_factory=list[Exchange])
+    ended: bool = False
+    calm: bool = True
+    problem: str = ""
+
+    @property
+    def ids(self) -> list[object]:
+        """The ids of the calls, in order."""
+        return [call.get("id") for page in self.pages for call in page.calls]
+
+    def back(self, person: Person) -> "Walk":
+        """The way back from the last page."""
+        return _along(person, self.pages[-1], "previous")
+
+
+def walked(person: Person, query: str = "") -> Walk:
+    """The whole list of a person, or as much of it as is bearable."""
+    walk = _along(person, person.list(query), "next")
+    again = person.list(query)
+    first = walk.pages[0]
+    walk.calm = again.object.get("count") == first.object.get("count") and [
+        call.get("id") for call in again.calls
+    ] == [call.get("id") for call in first.calls]
+    return walk
+
+
+def _along(person: Person, page: Exchange, link: str) -> Walk:
+    walk = Walk()
+    seen = {page.url}
+    while True:
+        walk.pages.append(page)
+        if page.status != 200 or not isinstance(page.object.get("results"), list):  # noqa: PLR2004 (HTTP)
+            walk.problem = f"a page of the list; got {page.status}"
+            return walk
+        following = page.object.get(link)
+        if following is None:
+            walk.ended = True
+            return walk
+        if len(walk.pages) >= MOST_PAGES:
+            return walk
+        problem = _problem(person, page, link, following, seen)
+        if problem:
+            walk.problem = problem
+            return walk
+        seen.add(following)
+        page = person.follow(following)
+
+
+def _problem(person: Person, page: Exchange, link: str, following: object, seen: set[str]) -> str:
+    if not isinstance(following, str):
+        return f"`{link}` to be a URL or null; got {following!r}"
+    own, other = urlsplit(person.backend.base_url), urlsplit(following)
+    if not other.scheme or not other.netloc:
+        return f"`{link}` to be an absolute URL; got {following!r}"
+    # The token goes nowhere else.
+    if (own.scheme, own.netloc) != (other.scheme, other.netloc):
+        return f"`{link}` to lead to the same server; got {following!r}"
+    if urljoin(page.url, following) in seen:
+        return f"`{link}` to lead on; it leads to a page that was read before, {following!r}"
+    return ""
