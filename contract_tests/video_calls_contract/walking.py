@@ -8,7 +8,7 @@ from video_calls_contract.exchange import Exchange
 
 __all__ = ["Walk", "walked"]
 
-MOST_PAGES = 80
+MOST_PAGES = 50
 
 
 @dataclass(slots=True)

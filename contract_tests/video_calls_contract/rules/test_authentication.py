@@ -8,7 +8,7 @@ from video_calls_contract.backend import People, Person
 from video_calls_contract.checks import refused, require, unchanged
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.forgery import FORGERIES, forged
-from video_calls_contract.scheduling import NO_CALL, Call, Calls, Slots
+from video_calls_contract.scheduling import Call, Calls, Slots
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +82,3 @@ def test_a_token_that_has_expired_is_refused(people: People, call: Call, slots: 
 @pytest.mark.parametrize("name", ["inactive_doctor", "inactive_patient"])
 def test_a_deactivated_user_is_refused(people: People, name: str) -> None:
     refused(people[name].list(), 401, 403, because="the token of somebody who was deactivated")
-
-
-@pytest.mark.rule("errors.order")
-def test_who_has_no_token_does_not_learn_which_calls_exist(people: People) -> None:
-    for action in ("get", "join", "end", "cancel"):
-        refused(people.nobody.act(action, NO_CALL), 401, because="a request without a token for no call at all")

@@ -1,0 +1,210 @@
+"""Endpoints, status codes and error responses. Bodies of errors are watched over in every exchange."""
+
+import pytest
+
+from video_calls_contract.backend import People
+from video_calls_contract.checks import Blocked, NotOffered, accepted, refused, require, unchanged
+from video_calls_contract.scheduling import NO_CALL, Calls, Slots
+
+JSON = {"Content-Type": "application/json"}
+
+# "400: Bad Request (validation error)"
+
+
+@pytest.mark.rule("errors.malformed-json")
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"", b"not json", b'{"doctor": 1,}', b"[1]", b'"text"', b"null", b"42", b'\xff\xfe{"doctor": 1}'],
+    ids=["cut off", "empty", "text", "comma", "list", "string", "null", "number", "not UTF-8"],
+)
+def test_a_body_that_is_no_json_object_is_refused(people: People, body: bytes) -> None:
+    exchange = people.doctor.send("POST", "/video-calls/", operation="createVideoCall", headers=JSON, content=body)
+    refused(exchange, 400, because="a body that is no JSON object")
+
+
+@pytest.mark.rule("errors.no-server-error")
+def test_odd_queries_are_no_server_error(people: People) -> None:
+    queries = (
+        "page=%00", "page=1e9", "page=1" + 40 * "0", "page[]=1", "page_size=%27", "page=1&page=2", "ordering=%27--",
+        "cursor=abc", "search=%F0%9F%98%80", "%", "limit=-1&offset=-1", "status=%27%20OR%201=1",
+    )  # fmt: skip
+    for query in queries:
+        exchange = people.doctor.list(query)
+        require(
+            exchange.succeeded or 400 <= exchange.status < 500,
+            f"a page or a refusal; got {exchange.status}",
+            exchange,
+        )
+
+
+# "404: Not Found"
+
+
+@pytest.mark.rule("errors.unknown-path")
+@pytest.mark.parametrize("path", ["/nothing/", "/video-calls/1/nothing/", "/video-calls/1/join/nothing/"])
+def test_a_path_that_the_document_does_not_name_is_not_found(people: People, path: str) -> None:
+    refused(people.doctor.send("GET", path), 404, because="an unknown path")
+
+
+# Endpoints: what the document names for a path, and nothing else.
+
+METHODS = {
+    "/video-calls/": ("GET", "POST"),
+    "/video-calls/{id}/": ("GET",),
+    "/video-calls/{id}/join/": ("POST",),
+    "/video-calls/{id}/end/": ("POST",),
+    "/video-calls/{id}/cancel/": ("POST",),
+}
+OTHERS = [
+    (method, path)
+    for path, methods in METHODS.items()
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+    if method not in methods
+]
+
+
+@pytest.mark.rule("errors.method-not-allowed")
+@pytest.mark.parametrize(("method", "path"), OTHERS)
+def test_another_method_is_refused_and_changes_nothing(calls: Calls, method: str, path: str) -> None:
+    # Ongoing for `end`, scheduled for the rest: an action that acted would be seen.
+    with calls.ongoing() if "/end/" in path else calls.soon() as call:
+        before = call.read()
+        body = {"status": "cancelled", "scheduled_time": "2031-01-05T10:00:00Z", "doctor": before.get("doctor")}
+        for person in call.participants:
+            exchange = person.send(
+                method, path.format(id=call.id), json_body=body if method in ("PUT", "PATCH", "POST") else None
+            )
+            require(
+                400 <= exchange.status < 500, f"a refusal of {method} on {path}; got {exchange.status}", exchange
+            )
+            unchanged(before, call.doctor, exchange)
+
+
+@pytest.mark.rule("errors.allow-header")
+@pytest.mark.parametrize(("method", "path"), OTHERS)
+def test_that_refusal_names_the_methods_of_the_path(calls: Calls, method: str, path: str) -> None:
+    call = calls.scheduled()
+    exchange = call.doctor.send(method, path.format(id=call.id))
+    refused(exchange, 405, because=f"{method}, which this path does not take")
+    allowed = {word.strip().upper() for word in exchange.headers.get("allow", "").split(",")}
+    missing = set(METHODS[path]) - allowed
+    require(not missing, f"`Allow` with {', '.join(METHODS[path])}", exchange)
+
+
+@pytest.mark.rule("errors.media-type")
+@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
+def test_a_body_that_is_not_declared_as_json_is_refused(calls: Calls, slots: Slots, media_type: str) -> None:
+    pair = calls.pair
+    time = slots.take().isoformat().replace("+00:00", "Z")
+    content = f'{{"doctor": {pair.doctor.doctor}, "patient": {pair.patient.patient}, "scheduled_time": "{time}"}}'
+    if "urlencoded" in media_type:
+        content = f"doctor={pair.doctor.doctor}&patient={pair.patient.patient}&scheduled_time={time}"
+    exchange = pair.doctor.send(
+        "POST",
+        "/video-calls/",
+        operation="createVideoCall",
+        headers={"Content-Type": media_type},
+        content=content.encode(),
+    )
+    refused(exchange, 415, 400, because=f"a body of {media_type}")
+
+
+# Extension: the order of checks.
+
+
+@pytest.mark.rule("errors.order")
+def test_who_may_not_see_a_call_does_not_learn_its_state(calls: Calls) -> None:
+    ended, cancelled, far = calls.completed(), calls.cancelled(), calls.scheduled()
+    for call in (ended, cancelled, far):
+        for stranger in call.pair.strangers:
+            for action in ("join", "end", "cancel"):
+                if call is far and action == "cancel":
+                    continue
+                exchange = stranger.act(action, call.id)
+                refused(exchange, 403, 404, because=f"the {stranger.name}, whatever the state of the call")
+
+
+@pytest.mark.rule("errors.order")
+def test_who_has_no_token_does_not_learn_which_calls_exist(people: People) -> None:
+    for action in ("get", "join", "end", "cancel"):
+        exchange = people.nobody.act(action, NO_CALL)
+        refused(exchange, 401, because="a request without a token, for a call that does not exist")
+
+
+# Extension: paths end in a slash.
+
+
+@pytest.mark.rule("errors.trailing-slash")
+def test_a_path_without_its_slash_never_acts(calls: Calls) -> None:
+    with calls.soon() as call:
+        before = call.read()
+        reading = call.doctor.send("GET", f"/video-calls/{call.id}")
+        if reading.succeeded:
+            raise NotOffered("not offered: paths are served without their final slash, too")
+        for action in ("join", "cancel"):
+            exchange = call.doctor.send("POST", f"/video-calls/{call.id}/{action}")
+            require(
+                300 <= exchange.status < 500,
+                f"404, or a redirect, for a path without its slash; got {exchange.status}",
+                exchange,
+            )
+            unchanged(before, call.doctor, exchange)
+
+
+# Extension: bodies are bounded.
+
+
+@pytest.mark.rule("errors.body-size")
+def test_a_body_over_64_kib_is_refused(calls: Calls, slots: Slots) -> None:
+    pair = calls.pair
+    body = {"doctor": pair.doctor.doctor, "patient": pair.patient.patient, "note": "x" * 70_000}
+    exchange = pair.doctor.post_call(body)
+    if exchange.status != 413:
+        raise NotOffered("not offered: a body of 70,000 bytes is read as any other")
+    require(bool(exchange.object.get("error")), "an `error` text with 413", exchange)
+    small = pair.create(pair.doctor, slots.take(), note="x" * 10_000)
+    accepted(small, 201, exchange, because="a body of 10 KiB")
+
+
+# Extension: a call is created once under an Idempotency-Key.
+
+
+@pytest.mark.rule("create.idempotency-key")
+def test_a_request_with_the_same_key_creates_nothing_more(calls: Calls, slots: Slots) -> None:
+    pair, at = calls.pair, slots.take()
+    key = {"Idempotency-Key": f"contract-{at:%Y%m%d%H%M%S}-{calls.scheduled().id}"}
+    first = pair.create(pair.doctor, at, headers=key)
+    if not first.succeeded:
+        raise Blocked("no call could be scheduled")
+    again = pair.create(pair.doctor, at, headers=key)
+    if not again.succeeded or again.object.get("id") != first.object.get("id"):
+        raise NotOffered("not offered: the same Idempotency-Key does not give the first answer again")
+    require(again.status == 201, "the first answer again, with its 201", first, again)
+    other = pair.create(pair.doctor, slots.take(), headers=key)
+    require(400 <= other.status < 500, f"a refusal of the key with another body; got {other.status}", first, other)
+    # A key is its user's own: nobody is given another's answer.
+    others = calls.other_pair
+    theirs = others.create(others.patient, at, headers=key)
+    accepted(theirs, 201, first, because="the same key of another user, for a call of their own")
+    require(theirs.object.get("id") != first.object.get("id"), "a call of their own", first, theirs)
+
+
+# Extension: every exchange has a request id.
+
+
+@pytest.mark.rule("tracing.request-id")
+def test_every_answer_carries_the_request_id(people: People) -> None:
+    def sent(request_id: str, path: str = "/video-calls/") -> str | None:
+        given = {"X-Request-ID": request_id} if request_id else {}
+        exchange = people.doctor.send("GET", path, headers=given)
+        return exchange.headers.get("x-request-id")
+
+    if sent("contract-suite-1") != "contract-suite-1":
+        raise NotOffered("not offered: answers do not carry the `X-Request-ID` of their request")
+    for path in (f"/video-calls/{NO_CALL}/", "/nothing/"):
+        exchange = people.doctor.send("GET", path, headers={"X-Request-ID": "contract-suite-2"})
+        got = exchange.headers.get("x-request-id")
+        require(got == "contract-suite-2", f"the request's own `X-Request-ID` on every answer; got {got!r}", exchange)
+    exchanges = [people.doctor.send("GET", "/video-calls/") for _ in range(2)]
+    ids = [exchange.headers.get("x-request-id") for exchange in exchanges]
+    require(all(ids) and len(set(ids)) == 2, f"a request id for each request that has none; got {ids}", *exchanges)
