@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from video_calls_contract.catalogue import catalogue
 from video_calls_contract.config import ConfigError
+from video_calls_contract.destination import Destination, DestinationError
 from video_calls_contract.results import RuleResult
 
 __all__ = ["Known", "apply", "read_baseline", "write_baseline"]
@@ -24,6 +25,10 @@ class Known:
     rule: str
     reason: str
     until: date | None = None
+
+    def allows(self, rule: str, today: date) -> bool:
+        """Whether this rule may deviate today."""
+        return rule == self.rule and (self.until is None or today <= self.until)
 
 
 def read_baseline(path: Path) -> list[Known]:
@@ -54,48 +59,71 @@ def _known(path: Path, entry: object) -> Known:
     if not isinstance(rule, str) or rule not in catalogue():
         raise ConfigError(f"{path}: {rule!r} is no rule; `video-calls-contract rules` lists them")
     if not isinstance(reason, str) or not reason.strip():
-        raise ConfigError(f"{path}: {rule}: say why it deviates: reason = \"…\"")
+        raise ConfigError(f'{path}: {rule}: say why it deviates: reason = "…"')
     if unknown := set(table) - {"rule", "reason", "until"}:
-        raise ConfigError(f"{path}: {rule}: {', '.join(sorted(unknown))}: unknown; known are rule, reason, until")
+        raise ConfigError(
+            f"{path}: {rule}: {', '.join(sorted(unknown))}: unknown; known are rule, reason, until"
+        )
     if until is not None and (not isinstance(until, date) or isinstance(until, datetime)):
         raise ConfigError(f"{path}: {rule}: until is a day, as in until = 2030-12-31")
     return Known(rule, reason.strip(), until)
 
 
 def apply(baseline: list[Known], results: list[RuleResult], today: date) -> None:
-    """Mark what is known, and fail what is no longer so."""
+    """Mark what is known, and fail what is no longer so.
+
+    Where a test of a rule could not be run, the rule is not said to hold: that test may be what deviates.
+    """
     by_rule = {known.rule: known for known in baseline}
     for result in results:
         known = by_rule.get(result.rule.id)
         if known is None:
             continue
-        if result.outcome == "passed":
-            result.outcome = "failed"
+        if result.outcome == "passed" and not _holds_in_part(result):
+            result.outcome, result.listed = "failed", "holds"
             result.reason = "it holds now, and the baseline lists it as deviating: take it from the list"
-        elif result.outcome == "failed" and known.until is not None and today > known.until:
+        elif result.outcome == "failed" and not known.allows(result.rule.id, today):
+            result.listed = "expired"
             result.reason += f" (the baseline allowed for this until {known.until})"
         elif result.outcome == "failed":
-            result.outcome = "known"
+            result.outcome = result.listed = "known"
             result.reason = f"{known.reason} (known; {result.reason})"
+
+
+def _holds_in_part(result: RuleResult) -> bool:
+    return result.outcome == "passed" and any(test.outcome != "passed" for test in result.tests)
 
 
 def write_baseline(path: Path, results: list[RuleResult], previous: list[Known]) -> int:
     """List what deviates now, keeping the reasons that were given before; tells how many.
 
+    What this run did not look at stays listed as it was.
+
     Raises:
         ConfigError: the file cannot be written.
     """
-    reasons = {known.rule: known for known in previous}
+    before = {known.rule: known for known in previous}
+    now = {result.rule.id: result for result in results}
+    listed: list[Known] = []
+    for slug in catalogue():
+        result = now.get(slug)
+        if result is None or result.outcome == "not_checked" or _holds_in_part(result):
+            if slug in before:
+                listed.append(before[slug])
+        elif result.outcome in ("failed", "known") and result.listed != "holds":
+            listed.append(before.get(slug, Known(slug, "not mended yet")))
     lines = ["# Deviations that are known. One that is gone fails the run, so that this list stays true."]
-    deviating = [result for result in results if result.outcome in ("failed", "known")]
-    deviating = [result for result in deviating if not result.reason.startswith("it holds now")]
-    for result in deviating:
-        known = reasons.get(result.rule.id, Known(result.rule.id, "not mended yet"))
-        lines += ["", "[[known]]", f"rule = {json.dumps(known.rule)}  # {result.rule.level}"]
-        lines.append(f"reason = {json.dumps(known.reason, ensure_ascii=False)}")
+    for known in listed:
+        lines += ["", "[[known]]", f"rule = {json.dumps(known.rule)}  # {catalogue()[known.rule].level}"]
+        lines.append(f"reason = {_toml(known.reason)}")
         lines.append(f"until = {known.until}" if known.until else "# until = 2030-12-31")
     try:
-        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error}") from None
-    return len(deviating)
+        Destination(path).write("\n".join([*lines, ""]))
+    except DestinationError as error:
+        raise ConfigError(str(error)) from None
+    return len(listed)
+
+
+def _toml(text: str) -> str:
+    """A JSON string is a TOML one, but for the delete character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -103,7 +103,7 @@ def parse_config(text: str, source: str, *, base_url: str | None = None) -> Conf
     reader.only(data, {"base_url", "agora", "identities"}, "")
     url = base_url or reader.text(data, "base_url", "")
     if url is None:
-        raise ConfigError(f"{source}: base_url is missing; add base_url = \"https://…\" or give --base-url")
+        raise ConfigError(f'{source}: base_url is missing; add base_url = "https://…" or give --base-url')
     agora = reader.table(data, "agora", "")
     reader.only(agora, {"app_id", "app_certificate"}, "agora.")
     described = reader.table(data, "identities", "")
@@ -128,8 +128,13 @@ def _base_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        named = parts.username is not None
     except ValueError:
-        good = False
+        good = named = False
+    if named:
+        raise ConfigError(
+            "base_url: holds a user name or a password, which cannot be sent beside a bearer token; take it out"
+        )
     if not good or urlsplit(url).query or urlsplit(url).fragment:
         raise ConfigError(
             f"base_url: {url!r} is not an http or https URL such as https://staging.example.com{API_PATH}"
@@ -175,7 +180,9 @@ class _Reader:
     def hex32(self, data: Mapping[str, Any], key: str, prefix: str) -> str | None:
         value = self.text(data, key, prefix)
         if value is not None and not _HEX.fullmatch(value):
-            raise self.fail(prefix + key, "must be 32 hexadecimal digits; leave it out if you may not tell it")
+            raise self.fail(
+                prefix + key, "must be 32 hexadecimal digits; leave it out if you may not tell it"
+            )
         return value
 
     def number(self, data: Mapping[str, Any], key: str, prefix: str) -> int | None:
@@ -194,11 +201,15 @@ class _Reader:
         elif name in PATIENTS:
             patient = own_id if own_id is not None else patient
         elif own_id is not None:
-            raise self.fail(prefix + "id", "say whether it is a doctor's or a patient's: doctor = … or patient = …")
+            raise self.fail(
+                prefix + "id", "say whether it is a doctor's or a patient's: doctor = … or patient = …"
+            )
         if name in DOCTORS and doctor is None:
             raise self.fail(prefix + "id", "is missing; it is the doctor's id, as in the `doctor` of a call")
         if name in PATIENTS and patient is None:
-            raise self.fail(prefix + "id", "is missing; it is the patient's id, as in the `patient` of a call")
+            raise self.fail(
+                prefix + "id", "is missing; it is the patient's id, as in the `patient` of a call"
+            )
         if name == "dual_user" and (doctor is None or patient is None):
             raise self.fail(prefix + "doctor", "the dual user is both: give doctor = … and patient = …")
         token = self.token(data, prefix)
@@ -247,7 +258,7 @@ class _Reader:
         return done.stdout
 
 
-TEMPLATE = '''\
+TEMPLATE = """\
 # Who and where the contract suite is. Only base_url, doctor and patient are required: without another part,
 # the rules that need it are reported as not checked. The more parts, the more is known.
 #
@@ -301,4 +312,4 @@ token = "${PATIENT_TOKEN}"
 # A genuine token of the doctor, or of anybody active, that has expired.
 # [identities.expired]
 # token = "${EXPIRED_TOKEN}"
-'''
+"""

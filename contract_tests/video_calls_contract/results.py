@@ -6,16 +6,18 @@ Three things are kept apart: that the backend broke a rule (`failed`), that a ru
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from video_calls_spec import Level, Rule
 
 from video_calls_contract.exchange import Exchange
 
-__all__ = ["Outcome", "Results", "RuleResult", "TestOutcome", "TestResult"]
+__all__ = ["Listed", "Outcome", "Results", "RuleResult", "TestOutcome", "TestResult"]
 
 Outcome = Literal["passed", "failed", "not_checked", "known"]
 TestOutcome = Literal["passed", "failed", "not_checked", "blocked", "broken"]
+Listed = Literal["", "known", "expired", "holds"]
 
 CONFORMS, VIOLATIONS, NO_WORK = 0, 1, 2
 
@@ -48,16 +50,31 @@ class TestResult:
 
 @dataclass(slots=True)
 class RuleResult:
-    """What became of a rule. `expired` says that a baseline knew of it until a day that has passed."""
+    """What became of a rule.
+
+    Attributes:
+        exchanges: the last of the evidence.
+        tests: those that tell something about it.
+        listed: what a baseline makes of it: empty where none lists it, `known` where it may deviate, `expired`
+            where it might until a day that has passed, `holds` where it deviates no more.
+    """
 
     rule: Rule
     outcome: Outcome
     reason: str = ""
     exchanges: tuple[Exchange, ...] = ()
     tests: tuple[TestResult, ...] = ()
+    listed: Listed = ""
+
+    @property
+    def failures(self) -> list[TestResult]:
+        """The tests that show its violation."""
+        return [test for test in self.tests if test.outcome == "failed"]
 
     def fails(self, level: Level) -> bool:
         """Whether it fails a run in which deviations count from this level on."""
+        if self.listed == "holds":
+            return True
         return self.outcome == "failed" and (self.rule.level != "should" or level == "should")
 
 
@@ -70,6 +87,7 @@ class Results:
         notes: what a reader should know of how it was run, such as a clock that differs.
         left: what the suite made and could not take away again.
         stopped: why it ended before its end; empty where it did not.
+        started_at: when it began, by this machine's clock.
     """
 
     base_url: str
@@ -82,6 +100,7 @@ class Results:
     stopped: str = ""
     requests: int = 0
     seconds: float = 0.0
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def of(self, outcome: Outcome) -> list[RuleResult]:
         """The rules with this outcome."""
@@ -134,9 +153,12 @@ class Results:
         if self.stopped:
             return self.stopped
         if self.broken:
-            return f"the suite broke in {len(self.broken)} of its own tests; please report it"
+            count = len(self.broken)
+            return f"the suite broke in {count} of its own tests; that is no fault of the backend, please report it"
         if self.blocked:
-            return f"{len(self.blocked)} rules could not be reached: {self.blocked[0].reason}"
+            count = len(self.blocked)
+            rules = f"{count} rule{'' if count == 1 else 's'}"
+            return f"{rules} could not be reached, the first being {self.blocked[0].rule.id}: {self.blocked[0].reason}"
         if not any(result.outcome != "not_checked" for result in self.rules):
             return "nothing was checked"
         return ""
@@ -185,6 +207,9 @@ def as_json(results: Results) -> dict[str, Any]:
         "base_url": results.base_url,
         "verdict": results.verdict,
         "exit_status": results.exit_status,
+        "level": results.level,
+        "started_at": results.started_at.isoformat(timespec="seconds"),
+        "stopped": results.stopped,
         "summary": results.summary(),
         "requests": results.requests,
         "seconds": round(results.seconds, 1),
@@ -200,6 +225,8 @@ def as_json(results: Results) -> dict[str, Any]:
                 "summary": result.rule.summary,
                 "outcome": result.outcome,
                 "reason": result.reason,
+                "listed": result.listed,
+                "fails": result.fails(results.level),
                 "exchanges": [
                     {"request": shown.request_text, "response": shown.response_text, "curl": shown.curl}
                     for shown in result.exchanges

@@ -4,16 +4,16 @@ Started by the command or by plain pytest; the tests take what they need from it
 """
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 from video_calls_spec import Level, Rule
 
-from video_calls_contract.baseline import Known, apply
 from video_calls_contract.backend import Backend, People
+from video_calls_contract.baseline import Known, apply
 from video_calls_contract.catalogue import catalogue
 from video_calls_contract.config import Config
 from video_calls_contract.exchange import Redactor
@@ -26,6 +26,8 @@ __all__ = ["FuzzLength", "Options", "Run"]
 T = TypeVar("T")
 
 FuzzLength = Literal["quick", "long", "off"]
+
+INTERRUPTED = "it was interrupted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,11 @@ class Run:
         self.stopped = ""
         self.pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="contract")
         self._started = time.monotonic()
+        self._started_at = datetime.now(UTC)
         self._finished: Results | None = None
 
     def begin(self) -> None:
         """Find out where there is room for this run's calls."""
-        self._started = time.monotonic()
         self.calls.slots.claim()
 
     def in_background(self, work: Callable[[], T]) -> "Future[T]":
@@ -76,12 +78,19 @@ class Run:
         """Take away what was made, and judge."""
         if self._finished is not None:
             return self._finished
-        self.pool.shutdown(wait=True, cancel_futures=True)
-        results = Results(self.config.base_url, self.options.level, self.options.seed, stopped=self.stopped)
+        results = Results(
+            self.config.base_url, self.options.level, self.options.seed, started_at=self._started_at
+        )
+        redact = self.backend.redactor.redact
         try:
-            results.left = self.calls.tidy()
+            self.pool.shutdown(wait=True, cancel_futures=True)
+            results.left = [redact(line) for line in self.calls.tidy()]
+        except KeyboardInterrupt:
+            results.left = self._perhaps_left("cleaning up was interrupted")
+            self.stopped = self.stopped or INTERRUPTED
         except Exception as error:  # noqa: BLE001 (whatever stops it, what was found is still reported)
-            results.left = [f"calls {list(self.calls.made)} may be left: {error}"]
+            results.left = self._perhaps_left(redact(str(error)))
+        results.stopped = redact(self.stopped)
         self.backend.close()
         results.broken = [test for test in self.tests if test.outcome == "broken"]
         results.rules = rule_results(self.options.rules, self.tests)
@@ -92,8 +101,14 @@ class Run:
         self._finished = results
         return results
 
+    def _perhaps_left(self, why: str) -> list[str]:
+        made = ", ".join(str(call_id) for call_id in self.calls.made)
+        return [f"calls {made} may be left: {why}"] if made else []
+
     def _notes(self) -> list[str]:
         offset = self.backend.clock.offset.total_seconds()
         if abs(offset) < 2:  # noqa: PLR2004 (`Date` has whole seconds)
             return []
-        return [f"the backend's clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"]
+        return [
+            f"the backend's clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
+        ]

@@ -1,0 +1,350 @@
+"""The command `video-calls-contract`: run, init, rules.
+
+What a person can get wrong ends in one line that says what and how to mend it, and exit status 2. Nothing
+that the current directory holds for pytest has a part in a run.
+"""
+
+import io
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import video_calls_contract
+from video_calls_contract.backend import Unreachable
+from video_calls_contract.baseline import Known, read_baseline, write_baseline
+from video_calls_contract.catalogue import catalogue, selected
+from video_calls_contract.config import TEMPLATE, Config, ConfigError, read_config
+from video_calls_contract.destination import Destination, DestinationError
+from video_calls_contract.preflight import PreflightError, preflight
+from video_calls_contract.reference import ReferenceServerError, reference_server
+from video_calls_contract.reports import Writer, count, terminal, visible
+from video_calls_contract.reports.html import as_html
+from video_calls_contract.reports.junit import as_junit
+from video_calls_contract.reports.markdown import as_markdown
+from video_calls_contract.results import NO_WORK, Results, as_json
+from video_calls_contract.run import INTERRUPTED, FuzzLength, Options, Run
+from video_calls_contract.suite import Suite
+
+DEFAULT_CONFIG = Path("contract.toml")
+_PACKAGE = Path(video_calls_contract.__file__).parent
+_FILE = click.Path(path_type=Path)
+
+WRITERS: dict[str, Writer] = {
+    "junit": as_junit,
+    "json": lambda results: json.dumps(as_json(results), indent=2) + "\n",
+    "html": as_html,
+    "markdown": as_markdown,
+}
+
+
+class _Told(click.ClickException):
+    """What kept the suite from its work, in a line."""
+
+    exit_code = NO_WORK
+
+    def show(self, file: Any = None) -> None:  # noqa: ANN401 (click's)
+        """Print it."""
+        click.echo(f"video-calls-contract: {visible(self.message)}", file=file, err=file is None)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="video-calls")
+def main() -> None:
+    """Whether a deployed backend keeps the Video Calls API, and which sentence of it does not hold."""
+
+
+@main.command("run")
+@click.option(
+    "--config",
+    type=_FILE,
+    help=f"Where the backend is, and who the suite may be.  [default: {DEFAULT_CONFIG}]",
+)
+@click.option("--base-url", metavar="URL", help="Root of the API, in place of the configuration's.")
+@click.option("--reference", is_flag=True, help="Start the installed reference server, and test that.")
+@click.option("--rule", "rules", metavar="SLUG", multiple=True, help="Only this rule; may be repeated.")
+@click.option(
+    "--section",
+    "sections",
+    metavar="NAME",
+    multiple=True,
+    help="Only this section, such as join; may be repeated.",
+)
+@click.option("--level", type=click.Choice(["must", "should"]), default="must", show_default=True,
+              help="The least level whose deviations fail the run.")  # fmt: skip
+@click.option("--junit", type=_FILE, metavar="FILE", help="Write a JUnit report.")
+@click.option("--json", type=_FILE, metavar="FILE", help="Write a JSON report.")
+@click.option(
+    "--html", type=_FILE, metavar="FILE", help="Write an HTML report, one file to read in a browser."
+)
+@click.option("--markdown", type=_FILE, metavar="FILE", help="Write a Markdown report, as for a CI summary.")
+@click.option(
+    "--baseline", type=_FILE, metavar="FILE", help="Deviations that are known: they do not fail the run."
+)
+@click.option("--write-baseline", type=_FILE, metavar="FILE", help="List what deviates now as known.")
+@click.option("--fuzz", type=click.Choice(["quick", "long", "off"]), default="quick", show_default=True,
+              help="How long generated requests are sent.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
+              metavar="SECONDS", help="How long a request may take.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn at random.")
+def run_command(**options: Any) -> None:  # noqa: ANN401 (the options, by name)
+    """Test a backend.
+
+    Exit status: 0 it conforms, 1 it breaks rules, 2 the suite could not do its work.
+    """
+    raise SystemExit(_Command(**options).run())
+
+
+@main.command()
+@click.argument("path", type=_FILE, default=DEFAULT_CONFIG)
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+def init(path: Path, *, force: bool) -> None:
+    """Write a configuration with comments, to be filled in."""
+    if path.exists() and not force:
+        raise _Told(f"{path} is there already; --force writes over it")
+    try:
+        destination = Destination(path)
+        destination.check()
+        destination.write(TEMPLATE)
+    except DestinationError as error:
+        raise _Told(str(error)) from None
+    click.echo(f"{path} is written: fill it in, then: video-calls-contract run" + _other_config(path))
+
+
+def _other_config(path: Path) -> str:
+    return "" if path == DEFAULT_CONFIG else f" --config {path}"
+
+
+@main.command()
+@click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+def rules(*, in_json: bool) -> None:
+    """List the rules, with their sections and levels."""
+    if in_json:
+        listed = [
+            {
+                name: getattr(rule, name)
+                for name in ("id", "level", "section", "statement", "summary", "operation")
+            }
+            for rule in catalogue().values()
+        ]
+        click.echo(json.dumps(listed, indent=2))
+    else:
+        terminal.rules_table(terminal.console())
+
+
+class _Command:
+    """`run`, with its options."""
+
+    def __init__(
+        self,
+        *,
+        config: Path | None,
+        base_url: str | None,
+        reference: bool,
+        rules: tuple[str, ...],
+        sections: tuple[str, ...],
+        level: Any,  # noqa: ANN401 (click has seen to it)
+        baseline: Path | None,
+        write_baseline: Path | None,
+        fuzz: FuzzLength,
+        timeout: float,
+        seed: int,
+        **reports: Path | None,
+    ) -> None:
+        if reference and (config or base_url):
+            raise click.UsageError(
+                "--reference brings its own configuration: leave out --config and --base-url"
+            )
+        self._config, self._base_url, self._reference = config or DEFAULT_CONFIG, base_url, reference
+        self._reports = {name: Destination(path) for name, path in reports.items() if path is not None}
+        self._write_baseline = write_baseline
+        try:
+            known = self._known(baseline, write_baseline)
+            self._options = Options(
+                rules=selected(rules, sections, fuzz=fuzz != "off"),
+                fuzz=fuzz,
+                timeout=timeout,
+                level=level,
+                seed=seed,
+                baseline=tuple(known) if baseline else (),
+            )
+            self._previous = self._before(known, baseline, write_baseline)
+            self._check_destinations()
+        except ValueError as error:
+            fuzzed = fuzz == "off" and any(name.startswith("fuzz") for name in (*rules, *sections))
+            raise _Told("--fuzz off leaves nothing of what is asked for" if fuzzed else str(error)) from None
+        except (ConfigError, DestinationError) as error:
+            raise _Told(str(error)) from None
+
+    @staticmethod
+    def _known(baseline: Path | None, written: Path | None) -> list[Known]:
+        # The file that this run is going to write for the first time.
+        if baseline is None or (baseline == written and not baseline.exists()):
+            return []
+        return read_baseline(baseline)
+
+    @staticmethod
+    def _before(known: list[Known], baseline: Path | None, written: Path | None) -> list[Known]:
+        """What was given reasons for, in either file; the one that is read knows better."""
+        if written is None or written == baseline or not written.is_file():
+            return known
+        mentioned = {one.rule for one in known}
+        return known + [one for one in read_baseline(written) if one.rule not in mentioned]
+
+    def _check_destinations(self) -> None:
+        files = [*self._reports.values()]
+        if self._write_baseline is not None:
+            files.append(Destination(self._write_baseline))
+        seen: set[Path] = set()
+        for file in files:
+            file.check()
+            path = file.path.resolve()
+            if path in seen and (path.is_file() or not path.exists()):
+                raise DestinationError(f"{file.path}: is given for two reports")
+            seen.add(path)
+
+    def run(self) -> int:
+        """Do it; the exit status."""
+        with ExitStack() as stack:
+            stack.enter_context(_terminated_as_interrupted())
+            try:
+                config = self._backend(stack)
+                results = self._test(config)
+                return self._tell(results)
+            except (ConfigError, ReferenceServerError) as error:
+                raise _Told(str(error)) from None
+            except KeyboardInterrupt:
+                raise _Told(INTERRUPTED) from None
+
+    def _backend(self, stack: ExitStack) -> Config:
+        if self._reference:
+            return stack.enter_context(reference_server())
+        return read_config(self._config, base_url=self._base_url)
+
+    def _test(self, config: Config) -> Results:
+        self._console = terminal.console()
+        progress = terminal.Progress(self._console)
+        run = Run(config, self._options)
+        suite = Suite(run, started=progress.started, ended=progress.ended, begun=True)
+        try:
+            preflight(run)
+            progress.begin(run.backend.base_url, count(len(self._options.rules), "rule"))
+            run.begin()
+            _pytest(suite)
+        except (PreflightError, Unreachable) as error:
+            run.stopped = str(error)
+        except KeyboardInterrupt:
+            run.stopped = run.stopped or INTERRUPTED
+        progress.done()
+        return run.finish()
+
+    def _tell(self, results: Results) -> int:
+        terminal.report(self._console, results)
+        problems: list[str] = []
+        self._console.print()
+        for name, destination in self._reports.items():
+            try:
+                destination.write(WRITERS[name](results))
+            except DestinationError as error:
+                problems.append(str(error))
+            except Exception as error:  # noqa: BLE001 (one report that breaks is no reason to lose the others)
+                problems.append(
+                    f"{destination.path}: the {name} report broke: {_named(error)}; please report it"
+                )
+            else:
+                self._say(f"{name} report: {destination.path}")
+        if self._write_baseline is not None:
+            try:
+                listed = write_baseline(self._write_baseline, results.rules, self._previous)
+            except ConfigError as error:
+                problems.append(str(error))
+            else:
+                self._say(f"baseline: {self._write_baseline} lists {count(listed, 'deviation')}")
+        terminal.verdict(self._console, results)
+        if problems:
+            raise _Told("; ".join(problems))
+        return results.exit_status
+
+    def _say(self, text: str) -> None:
+        self._console.print(visible(text), soft_wrap=True)
+
+
+def _pytest(suite: Suite) -> None:
+    """Run the tests, with nothing of the user's own pytest."""
+    arguments = [
+        str(_PACKAGE / "rules"),
+        f"--config-file={_PACKAGE / 'isolated.ini'}",
+        f"--rootdir={_PACKAGE}",
+        f"--confcutdir={_PACKAGE}",
+        "--import-mode=importlib",
+        "--capture=sys",
+        "--continue-on-collection-errors",
+        *(f"-pno:{name}" for name in ("terminal", "cacheprovider", "faulthandler", "logging", "stepwise")),
+    ]
+    with _own_environment(), warnings.catch_warnings():
+        status = pytest.main(arguments, plugins=[suite])
+    if status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR) and not suite.run.stopped:
+        suite.run.stopped = "pytest could not be run; that is no fault of the backend, please report it"
+
+
+@contextmanager
+def _own_environment() -> Iterator[None]:
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+        del os.environ[name]
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A SIGTERM cleans up as a Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread, which alone is told of signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def run() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show stops nothing
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        main()
+    except KeyboardInterrupt:
+        click.echo(f"video-calls-contract: {INTERRUPTED}", err=True)
+    except Exception as error:  # noqa: BLE001 (a traceback would help nobody who tests a backend)
+        click.echo(
+            f"video-calls-contract: the suite itself broke: {_named(error)}; please report it", err=True
+        )
+    sys.exit(NO_WORK)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,17 @@
+"""The console script, which can say what is missing where the extra was not installed."""
+
+import sys
+
+
+def run() -> None:
+    """Run the command, or say how to install what it needs."""
+    try:
+        from video_calls_contract.__main__ import run as run_command
+    except ModuleNotFoundError as error:
+        print(
+            f"video-calls-contract: {error.name} is not installed; "
+            'install the suite with: pip install "video-calls[contract]"',
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+    run_command()
