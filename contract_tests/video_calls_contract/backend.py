@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
+
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.config import Config, Identity
 from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor
@@ -105,11 +106,13 @@ class Backend:
         again = method == "GET"
         while True:
             self._hold_back()
-            exchange = self._exchange(operation, person, method, self.url(path), sent_headers, body)
+            exchange = self._exchange(
+                method, self.url(path), sent_headers, body, operation=operation, person=person
+            )
             if exchange.status == NO_ANSWER:
                 self._record(exchange)
                 if not self._alive():
-                    raise Unreachable(f"{self.base_url} stopped answering: {exchange.text}")
+                    raise Unreachable(f"{self.base_url} does not answer: {exchange.text}")
                 if not again:
                     return exchange
                 again = False
@@ -120,8 +123,8 @@ class Backend:
             wait = _retry_after(exchange)
             if wait > LONGEST_WAIT or time.monotonic() + wait > until:
                 raise Unreachable(
-                    f"{self.base_url} allows no more requests to the {exchange.person} for {wait:.0f} s; run the "
-                    "suite later, or raise the limit for these users"
+                    f"{self.base_url} allows no more requests to the {exchange.person} for {wait:.0f} s; "
+                    "run the suite later, or raise the limit for these users"
                 )
             with self._lock:
                 self._resume_at = max(self._resume_at, time.monotonic() + wait)
@@ -131,7 +134,14 @@ class Backend:
             time.sleep(wait)
 
     def _exchange(
-        self, operation: str | None, person: str, method: str, url: str, headers: dict[str, str], body: bytes
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes,
+        *,
+        operation: str | None,
+        person: str,
     ) -> Exchange:
         sent_at = datetime.now(UTC)
         status, answer_headers, content = NO_ANSWER, httpx.Headers(), b""

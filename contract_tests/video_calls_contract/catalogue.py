@@ -8,8 +8,8 @@ __all__ = ["AREAS", "FUZZ_SECTION", "catalogue", "selected"]
 
 FUZZ_SECTION = "Schemas (Schemathesis)"
 AREAS = (
-    "auth", "list", "create", "get", "join", "end", "cancel", "model", "errors", "privacy", "limits", "tracing",
-    "fuzz",
+    "auth", "list", "create", "get", "join", "end", "cancel", "model", "errors", "privacy", "limits",
+    "tracing", "fuzz",
 )  # fmt: skip
 """The first parts of the slugs, in the order of the catalogue; `--section` takes one."""
 
@@ -23,11 +23,13 @@ def fuzz_rule(name: str, operation: str, summary: str) -> Rule:
 def catalogue() -> dict[str, Rule]:
     """Every rule by its slug, in the document's order."""
     fuzz = [
-        fuzz_rule(operation, operation, "Generated requests, valid and not, are answered as the contract says.")
+        fuzz_rule(
+            operation, operation, "Generated requests, valid and not, are answered as the contract says."
+        )
         for operation in operations()
     ]
     fuzz.append(fuzz_rule("links", "*", "Chains of generated requests along the links are, too."))
-    return {**RULES, **{rule.id: rule for rule in fuzz}}
+    return {rule.id: rule for rule in (*RULES.values(), *fuzz)}
 
 
 def selected(rules: tuple[str, ...], sections: tuple[str, ...], *, fuzz: bool) -> dict[str, Rule]:
@@ -49,7 +51,9 @@ def selected(rules: tuple[str, ...], sections: tuple[str, ...], *, fuzz: bool) -
     for section in sections:
         inside = {slug: rule for slug, rule in everything.items() if _is_in(rule, section)}
         if not inside:
-            raise ValueError(f"{section} is no section; take one of {', '.join(AREAS)}, or a heading of the document")
+            raise ValueError(
+                f"{section} is no section; take one of {', '.join(AREAS)}, or a heading of the document"
+            )
         found |= inside
     return {slug: rule for slug, rule in everything.items() if slug in found}
 

@@ -47,7 +47,7 @@ _COARSEST = timedelta(seconds=1)
 """How coarsely a backend may store a time that it has answered more finely."""
 
 
-class Violation(AssertionError):  # noqa: N818 (it is the backend's, not an error of the program)
+class Violation(AssertionError):
     """The backend did something else than a rule says.
 
     Attributes:
@@ -63,17 +63,15 @@ class Violation(AssertionError):  # noqa: N818 (it is the backend's, not an erro
         self.rule = rule
 
 
-class Blocked(Exception):  # noqa: N818 (an outcome, not an error)
+class Blocked(Exception):
     """A test could not get where its rule begins, for the backend refused what comes before."""
 
 
-class NotOffered(Exception):  # noqa: N818 (an outcome, not an error)
+class NotOffered(Exception):
     """The backend lacks what it may lack."""
 
 
-def require(
-    holds: object, expected: str, *exchanges: Exchange, rule: RuleId | None = None
-) -> None:
+def require(holds: object, expected: str, *exchanges: Exchange, rule: RuleId | None = None) -> None:
     """What is expected, which these exchanges show or do not.
 
     Raises:
@@ -92,9 +90,7 @@ def accepted(
         Violation: it was not.
     """
     if exchange.status != status:
-        raise Violation(
-            f"{status}{_reason(because)}; got {_status(exchange)}", *before, exchange, rule=rule
-        )
+        raise Violation(f"{status}{_reason(because)}; got {_status(exchange)}", *before, exchange, rule=rule)
     try:
         body = exchange.json
     except NotJsonError:
@@ -123,9 +119,7 @@ def refused(
         raise Violation(f"{wanted}{_reason(because)}; got {_status(exchange)}", *before, exchange, rule=rule)
 
 
-def unchanged(
-    call: dict[str, Any], reader: Person, *evidence: Exchange, rule: RuleId | None = None
-) -> None:
+def unchanged(call: dict[str, Any], reader: Person, *evidence: Exchange, rule: RuleId | None = None) -> None:
     """A refused request has left the call as it was: read it again, and compare field by field.
 
     Raises:
@@ -133,7 +127,9 @@ def unchanged(
     """
     again = reader.get(call.get("id"))
     changed = differences(call, accepted(again, 200, *evidence, because="the call is still there", rule=rule))
-    require(not changed, f"a call that a refusal leaves as it is; changed: {changed}", *evidence, again, rule=rule)
+    require(
+        not changed, f"a call that a refusal leaves as it is; changed: {changed}", *evidence, again, rule=rule
+    )
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], *, ignoring: tuple[str, ...] = ()) -> str:

@@ -6,8 +6,8 @@ import shlex
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 import httpx
 
@@ -43,6 +43,11 @@ class Redactor:
         for secret, name in list(self._names.items()):
             text = text.replace(secret, name)
         return _AGORA_TOKEN.sub(lambda token: f"{token[0][:3]}…", text)
+
+
+def as_object(value: object) -> dict[str, Any]:
+    """A JSON object, or an empty one in place of anything else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class Exchange:
             body = self.json
         except NotJsonError:
             return {}
-        return body if isinstance(body, dict) else {}
+        return as_object(body)
 
     @property
     def calls(self) -> Iterator[dict[str, Any]]:
@@ -107,9 +112,9 @@ class Exchange:
             return
         body = self.object
         results = body.get("results") if self.operation == "listVideoCalls" else [body]
-        for call in results if isinstance(results, list) else ():
+        for call in cast("list[object]", results) if isinstance(results, list) else ():
             if isinstance(call, dict):
-                yield call
+                yield cast("dict[str, Any]", call)
 
     # -- As it is shown ------------------------------------------------------------------------------
 
@@ -126,7 +131,15 @@ class Exchange:
         """The response as HTTP would show it; of its headers, those that tell something."""
         if self.status == NO_ANSWER:
             return self.redactor.redact(f"no answer: {self.text}")
-        telling = ("content-type", "location", "allow", "www-authenticate", "retry-after", "x-request-id", "date")
+        telling = (
+            "content-type",
+            "location",
+            "allow",
+            "www-authenticate",
+            "retry-after",
+            "x-request-id",
+            "date",
+        )
         lines = [f"HTTP {self.status}"]
         lines += [f"{name}: {self.headers[name]}" for name in telling if name in self.headers]
         if self.content:

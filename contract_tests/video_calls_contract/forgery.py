@@ -27,7 +27,7 @@ FORGERIES = {
 _PARTS = 3
 
 
-def forged(person: Person, kind: str) -> str:
+def forged(person: Person, kind: str) -> str:  # noqa: PLR0911 (one a kind)
     """A token like this person's that is not genuine."""
     token = (person.authorization or "").removeprefix("Bearer ")
     if kind == "no-jwt":

@@ -42,8 +42,10 @@ def join_and_end(calls: Calls) -> Joined:
 
 @dataclass(frozen=True, slots=True)
 class LongLife:
-    """A call that was joined after its start, joined again and ended, with seconds between; another
-    that was refused a join and cancelled, seconds after it was made.
+    """What was said while two calls lived for seconds; `…_again` is a reading after the creation.
+
+    One was joined after its start, joined by the other and ended, with seconds between. The other was refused
+    a join, and cancelled.
     """
 
     created: Exchange

@@ -1,11 +1,13 @@
 """Whether a channel's name can be predicted from what is known of the call, and from the names before it.
 
-A name is cut into runs of digits, of letters, and what is between. A run that is the same in all names, that is
-something known of the call, or that only counts on, tells nothing new. A name is random where some run is left.
+A name is cut into runs of digits, of letters, and what is between. A run that is the same in all names, that
+is something known of the call, or that only counts on, tells nothing new. A name is random where some run is
+left.
 """
 
 import base64
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,7 +39,7 @@ def how_predictable(calls: Sequence[dict[str, Any]]) -> str:
     return f"each part of names such as {names[-1]!r} is {', or '.join(telling) or 'the same'}"
 
 
-def _explained(runs: list[str], calls: Sequence[dict[str, Any]]) -> str:
+def _explained(runs: list[str], calls: Sequence[dict[str, Any]]) -> str:  # noqa: PLR0911 (one a reason)
     """Why this part of the names is no random one; empty where it may be."""
     if len(set(runs)) == 1:
         return "the same in all"
@@ -80,7 +82,7 @@ def _explained_number(numbers: list[int], calls: Sequence[dict[str, Any]]) -> st
 
 def _counts(numbers: list[int]) -> bool:
     """Whether they go on by one small step, or by a few."""
-    steps = {later - earlier for earlier, later in zip(numbers, numbers[1:], strict=False)}
+    steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     return len(steps) == 1 or (all(step > 0 for step in steps) and max(steps) <= 2 * len(numbers))
 
 
@@ -89,7 +91,9 @@ def _is_affine(ids: list[int], numbers: list[int]) -> bool:
     if first == last:
         return False
     slope = (numbers[-1] - numbers[0]) / (last - first)
-    return all(abs(numbers[0] + slope * (one - first) - number) < 0.5 for one, number in zip(ids, numbers, strict=True))  # noqa: PLR2004
+    return all(
+        round(numbers[0] + slope * (one - first)) == number for one, number in zip(ids, numbers, strict=True)
+    )
 
 
 def _is_time(seconds: float, call: dict[str, Any]) -> bool:
@@ -103,7 +107,10 @@ def _numbers(call: dict[str, Any]) -> set[int]:
     for name in ("created_at", "scheduled_time"):
         time = instant(call.get(name))
         if time is not None:
-            numbers |= {int(time.strftime(form)) for form in ("%Y%m%d", "%H%M", "%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H%M%S")}
+            numbers |= {
+                int(time.strftime(form))
+                for form in ("%Y%m%d", "%H%M", "%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
+            }
     return numbers
 
 
@@ -120,7 +127,10 @@ def _texts(call: dict[str, Any]) -> list[str]:
     texts = [str(call_id), f"call_{call_id}", f"call-{call_id}", at]
     texts += [f"{separator}".join((str(doctor), str(patient))) for separator in ("", "_", "-", ":")]
     if seconds is not None:
-        texts += [str(int(seconds.timestamp())), *(f"{text}{sep}{int(seconds.timestamp())}" for text in texts[4:] for sep in ("", "_", "-", ":"))]
+        texts += [
+            str(int(seconds.timestamp())),
+            *(f"{text}{sep}{int(seconds.timestamp())}" for text in texts[4:] for sep in ("", "_", "-", ":")),
+        ]
     return texts
 
 
@@ -139,5 +149,9 @@ def _hashed(call: dict[str, Any]) -> set[str]:
 
 def _is_derived(name: str, call: dict[str, Any]) -> bool:
     """Whether the name holds a hash, or the beginning of one, of something that is known."""
-    runs = [run.lower() for run in re.findall(r"[0-9A-Za-z]+", name) if len(run) >= _SHORTEST and not run.isdigit()]
+    runs = [
+        run.lower()
+        for run in re.findall(r"[0-9A-Za-z]+", name)
+        if len(run) >= _SHORTEST and not run.isdigit()
+    ]
     return any(known.startswith(run) for run in runs for known in _hashed(call) if len(known) >= len(run))

@@ -8,7 +8,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from video_calls_contract.backend import Person
+from video_calls_contract.backend import Person, Unreachable
 from video_calls_contract.config import API_PATH
 from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
 from video_calls_contract.run import Run
@@ -48,10 +48,8 @@ def _find_api(run: Run) -> None:
     for root in roots:
         try:
             exchange = doctor.send("GET", f"{root}/video-calls/")
-        except Exception as error:
-            raise PreflightError(
-                f"{backend.base_url} cannot be reached: {error}; is the backend running there, and base_url right?"
-            ) from None
+        except Unreachable as error:
+            raise PreflightError(f"{error}; is the backend running there, and base_url right?") from None
         if exchange.status == NO_ANSWER:
             raise PreflightError(f"{root} cannot be reached: {exchange.text}")
         answers.append(exchange)
@@ -91,7 +89,8 @@ def _check_expired(person: Person) -> None:
     expires = claims(person).get("exp")
     if isinstance(expires, int | float) and expires > datetime.now(UTC).timestamp():
         raise PreflightError(
-            "the token of [identities.expired] has not expired yet; give one whose `exp` has passed, or leave it out"
+            "the token of [identities.expired] has not expired yet; give one whose `exp` has passed, "
+            "or leave it out"
         )
 
 
@@ -101,7 +100,8 @@ def _check_different(run: Run) -> None:
         other = seen.setdefault(person.authorization, person.name)
         if other != person.name:
             raise PreflightError(
-                f"[identities.{other}] and [identities.{person.name}] have the same token; they are different people"
+                f"[identities.{other}] and [identities.{person.name}] have the same token; "
+                "they are different people"
             )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import cast
 
 __all__ = ["in_body", "in_error"]
 
@@ -15,9 +15,9 @@ _NAMES = (
     ("ssn",), ("social", "security"), ("national", "id"), ("national", "number"), ("national", "insurance"),
     ("nationalid",), ("nin",), ("passport",), ("tax", "id"), ("tax", "number"), ("tin",), ("id", "card"),
     ("identity", "number"), ("driver", "license"), ("drivers", "license"), ("driving", "licence"),
-    ("card", "number"), ("credit", "card"), ("debit", "card"), ("cvv",), ("cvc",), ("iban",), ("bank", "account"),
-    ("account", "number"), ("routing", "number"), ("insurance", "number"), ("insurance", "id"),
-    ("insurance", "policy"), ("policy", "number"),
+    ("card", "number"), ("credit", "card"), ("debit", "card"), ("cvv",), ("cvc",), ("iban",),
+    ("bank", "account"), ("account", "number"), ("routing", "number"), ("insurance", "number"),
+    ("insurance", "id"), ("insurance", "policy"), ("policy", "number"),
     ("diagnosis",), ("diagnoses",), ("medical", "history"), ("medical", "record"), ("medical", "records"),
     ("medical", "notes"), ("medical", "condition"), ("medical", "conditions"), ("health", "record"),
     ("health", "records"), ("health", "conditions"), ("medication",), ("medications",), ("prescription",),
@@ -33,7 +33,9 @@ _VALUES = {
     ),
     "a JWT": re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
-    "an API key": re.compile(r"\b(sk|pk|rk)_(live|test)_[A-Za-z0-9]{8,}|\bAKIA[0-9A-Z]{16}\b|\bghp_[A-Za-z0-9]{30,}"),
+    "an API key": re.compile(
+        r"\b(sk|pk|rk)_(live|test)_[A-Za-z0-9]{8,}|\bAKIA[0-9A-Z]{16}\b|\bghp_[A-Za-z0-9]{30,}"
+    ),
     "a social security number": re.compile(r"\b(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b"),
     "an IBAN": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
     "a card number": re.compile(r"\b(?:\d[ -]?){15,16}\b"),
@@ -49,7 +51,8 @@ _INSIDES = {
         r"|\bat \S+ \(\S+:\d+:\d+\)|goroutine \d+ \[|\.(py|js|ts|rb|go|java|php)[\":]+ ?(line )?\d+"
     ),
     "a database query": re.compile(
-        r"\bSELECT\b[\s\S]{1,300}?\bFROM\b|\bINSERT INTO\b|\bUPDATE\b \S+ \bSET\b|\bDELETE FROM\b|\bWHERE\b \S+ ?="
+        r"\bSELECT\b[\s\S]{1,300}?\bFROM\b|\bINSERT INTO\b|\bUPDATE\b \S+ \bSET\b|\bDELETE FROM\b"
+        r"|\bWHERE\b \S+ ?="
     ),
     "an exception of the backend's": re.compile(
         r"\b(psycopg2?|sqlite3|asyncpg|pymysql|MySQLdb|sqlalchemy|django\.db|django\.core|pydantic_core|redis)\.\w+"
@@ -69,7 +72,7 @@ _INSIDES = {
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 
-def in_body(body: Any, secrets: Iterable[str]) -> Iterator[str]:  # noqa: ANN401 (any JSON)
+def in_body(body: object, secrets: Iterable[str]) -> Iterator[str]:
     """Complaints about what a successful answer shows."""
     for path, value in _leaves(body, ()):
         where = ".".join(path) or "the body"
@@ -104,12 +107,12 @@ def in_error(text: str, sent: str, emails: Iterable[str], secrets: Iterable[str]
         yield "no Agora app certificate in an error"
 
 
-def _leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:  # noqa: ANN401 (any JSON)
+def _leaves(node: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
     if isinstance(node, dict) and node:
-        for name, value in node.items():
-            yield from _leaves(value, (*path, str(name)))
+        for name, value in cast("dict[str, object]", node).items():
+            yield from _leaves(value, (*path, name))
     elif isinstance(node, list) and node:
-        for value in node:
+        for value in cast("list[object]", node):
             yield from _leaves(value, path)
     else:
         yield path, node

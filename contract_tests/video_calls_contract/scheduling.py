@@ -1,20 +1,20 @@
 """Calls for tests to work on: where they fit among those that exist, and that none is left behind.
 
-Far slots lie months ahead, in a block of days that this run has claimed by booking its first slot, so that two
-runs at once do not meet. Near ones lie within the join window. There a doctor and a patient have room for
+Far slots lie months ahead, in a block of days that this run has claimed by booking its first slot, so that
+two runs at once do not meet. Near ones lie within the join window. There a doctor and a patient have room for
 one call at a time, so near calls are lent out pair by pair and ended or cancelled when their test is over.
 """
 
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from video_calls_contract.backend import Backend, Missing, People, Person
+from video_calls_contract.backend import Backend, People, Person
 from video_calls_contract.checks import Blocked, instant
 from video_calls_contract.exchange import Exchange
 
@@ -127,7 +127,10 @@ class Calls:
             if exchange.operation == "createVideoCall":
                 if call_id not in self.made:
                     self.creations.append(exchange)
-                self.made.setdefault(call_id, Made(call.get("doctor"), call.get("patient"), instant(call.get("scheduled_time"))))
+                self.made.setdefault(
+                    call_id,
+                    Made(call.get("doctor"), call.get("patient"), instant(call.get("scheduled_time"))),
+                )
             self._status[call_id] = call.get("status")
         if exchange.operation == "joinVideoCall" and exchange.succeeded:
             self._status[_id_of(exchange)] = "ongoing"
@@ -155,7 +158,9 @@ class Calls:
         actions = ("end", "cancel") if self._status.get(call_id) == "ongoing" else ("cancel", "end")
         owners = [
             person
-            for person in self.people.present("doctor", "patient", "other_doctor", "other_patient", "dual_user")
+            for person in self.people.present(
+                "doctor", "patient", "other_doctor", "other_patient", "dual_user"
+            )
             if person.doctor == made.doctor or person.patient == made.patient
         ]
         for person in owners:
@@ -169,7 +174,9 @@ class Calls:
     def pairs(self) -> list[Pair]:
         """Who can have calls with whom, those first whom tests take when nothing else is asked for."""
         people = self.people
-        everybody = people.present("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
+        everybody = people.present(
+            "doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user"
+        )
         doctors = people.present("doctor", "other_doctor")
         patients = people.present("patient", "other_patient")
         both = [(doctor, patient) for doctor in doctors for patient in patients]
@@ -218,11 +225,13 @@ class Calls:
         Raises:
             Blocked: the backend schedules none.
         """
-        for _ in range(3):
-            at = self.slots.take()
-            exchange = create(at)
+        at = self.slots.take()
+        exchange = create(at)
+        for _ in range(2):
             if exchange.succeeded or not self.in_the_way(pair, at):
                 break
+            at = self.slots.take()
+            exchange = create(at)
         return self._call(exchange, pair)
 
     def _call(self, exchange: Exchange, pair: Pair) -> Call:
@@ -258,7 +267,7 @@ class Calls:
     # -- Near calls -----------------------------------------------------------------------------------
 
     @contextmanager
-    def soon(self, minutes: float = 10, *, by: str = "doctor", seconds: float = 0) -> Iterator[Call]:
+    def soon(self, minutes: float = 10, *, by: str = "doctor", seconds: float = 0) -> Generator[Call]:
         """A scheduled call so many minutes from the backend's now, of a pair that has no other; closed after.
 
         Raises:
@@ -273,7 +282,7 @@ class Calls:
             self._release(call.pair)
 
     @contextmanager
-    def ongoing(self) -> Iterator[Call]:
+    def ongoing(self) -> Generator[Call]:
         """A call that its doctor has joined.
 
         Raises:
@@ -377,13 +386,17 @@ class Slots:
         calls = self._calls
         self._taken = [
             start
-            for person in calls.people.present("doctor", "patient", "other_doctor", "other_patient", "dual_user")
+            for person in calls.people.present(
+                "doctor", "patient", "other_doctor", "other_patient", "dual_user"
+            )
             for call in calls.listed(person)
             if call.get("status") in _OPEN and (start := instant(call.get("scheduled_time"))) is not None
         ]
         today = calls.backend.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
         starts = [today + timedelta(days=FIRST_DAY + number * BLOCK_DAYS) for number in range(BLOCKS)]
-        blocks = [start for start in starts if not self._any_within(start, timedelta(days=BLOCK_DAYS))] or starts
+        blocks = [
+            start for start in starts if not self._any_within(start, timedelta(days=BLOCK_DAYS))
+        ] or starts
         for _ in range(3):
             self._next = secrets.choice(blocks)
             pair = calls.pair

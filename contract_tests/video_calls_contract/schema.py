@@ -29,9 +29,7 @@ _MOST = 3
 @cache
 def contract() -> dict[str, Any]:
     """`openapi.yaml`, read."""
-    document: dict[str, Any] = yaml.load(
-        openapi_path().read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    )
+    document: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
     return document
 
 

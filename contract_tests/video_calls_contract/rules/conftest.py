@@ -22,7 +22,8 @@ def run(request: pytest.FixtureRequest) -> Run:
     suite = request.config.stash.get(SUITE, None)
     if suite is None:
         raise pytest.UsageError(
-            "give --contract-config FILE (`video-calls-contract init` writes one), or use `video-calls-contract run`"
+            "give --contract-config FILE (`video-calls-contract init` writes one), "
+            "or use `video-calls-contract run`"
         )
     return suite.run
 
@@ -78,7 +79,9 @@ def lives(calls: Calls, joined: Joined) -> None:
         person.get(NO_CALL)
     for stranger in call.pair.strangers:
         stranger.get(call.id)
-    call.doctor.create(call.doctor.doctor, call.patient.patient, calls.backend.clock.now() - timedelta(days=1))
+    call.doctor.create(
+        call.doctor.doctor, call.patient.patient, calls.backend.clock.now() - timedelta(days=1)
+    )
     calls.people.nobody.list()
     call.patient.cancel(call.id)
     joined.call.doctor.join(joined.call.id)

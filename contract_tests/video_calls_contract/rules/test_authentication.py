@@ -1,4 +1,4 @@
-"""Authentication: "All endpoints require JWT authentication." """
+"""Authentication, on every operation."""
 
 from collections.abc import Iterator
 
@@ -44,8 +44,10 @@ def test_no_operation_works_without_a_token(people: People, call: Call, slots: S
 
 @pytest.mark.rule("auth.required")
 @pytest.mark.parametrize("header", ["Bearer", "Basic ZG9jdG9yOnNlY3JldA=="])
-def test_a_header_without_a_bearer_token_is_none(people: People, call: Call, slots: Slots, header: str) -> None:
-    person = Person(f"nobody ({header.split(' ')[0]})", header, people.doctor.backend)
+def test_a_header_without_a_bearer_token_is_none(
+    people: People, call: Call, slots: Slots, header: str
+) -> None:
+    person = Person(f"nobody ({header.split(' ', maxsplit=1)[0]})", header, people.doctor.backend)
     refused_everywhere(person, call, slots, 401, because="a request without a bearer token")
 
 
@@ -65,7 +67,9 @@ def test_a_token_in_the_header_is_accepted_by_every_operation(calls: Calls, slot
 
 @pytest.mark.rule("auth.valid-token")
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_a_token_that_is_not_genuine_is_refused(people: People, call: Call, slots: Slots, forgery: str) -> None:
+def test_a_token_that_is_not_genuine_is_refused(
+    people: People, call: Call, slots: Slots, forgery: str
+) -> None:
     person = people.bearing(f"Bearer {forged(people.doctor, forgery)}", "forged")
     refused_everywhere(person, call, slots, 401, because=f"a token that is {FORGERIES[forgery]}")
 

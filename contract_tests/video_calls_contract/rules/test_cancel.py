@@ -18,7 +18,9 @@ def is_cancelled_by(role: str, call: Call) -> None:
     others = differences(before, body, ignoring=("status", "updated_at"))
     require(not others, f"nothing else of the call to change; {others}", cancelled)
     read = call.doctor.get(call.id)
-    other = differences(body, accepted(read, 200, cancelled, because="a cancelled call, which is still there"))
+    other = differences(
+        body, accepted(read, 200, cancelled, because="a cancelled call, which is still there")
+    )
     require(not other, f"the call to be as the answer said; {other}", cancelled, read)
 
 
@@ -62,7 +64,12 @@ def cannot_be_cancelled(call: Call) -> None:
     before = call.read()
     for person in call.participants:
         exchange = person.cancel(call.id)
-        refused(exchange, 400, before=call.steps, because=f"the cancellation of a call that is {before.get('status')}")
+        refused(
+            exchange,
+            400,
+            before=call.steps,
+            because=f"the cancellation of a call that is {before.get('status')}",
+        )
         unchanged(before, call.doctor, exchange)
 
 

@@ -18,15 +18,18 @@ JSON = {"Content-Type": "application/json"}
     ids=["cut off", "empty", "text", "comma", "list", "string", "null", "number", "not UTF-8"],
 )
 def test_a_body_that_is_no_json_object_is_refused(people: People, body: bytes) -> None:
-    exchange = people.doctor.send("POST", "/video-calls/", operation="createVideoCall", headers=JSON, content=body)
+    exchange = people.doctor.send(
+        "POST", "/video-calls/", operation="createVideoCall", headers=JSON, content=body
+    )
     refused(exchange, 400, because="a body that is no JSON object")
 
 
 @pytest.mark.rule("errors.no-server-error")
 def test_odd_queries_are_no_server_error(people: People) -> None:
     queries = (
-        "page=%00", "page=1e9", "page=1" + 40 * "0", "page[]=1", "page_size=%27", "page=1&page=2", "ordering=%27--",
-        "cursor=abc", "search=%F0%9F%98%80", "%", "limit=-1&offset=-1", "status=%27%20OR%201=1",
+        "page=%00", "page=1e9", "page=1" + 40 * "0", "page[]=1", "page_size=%27", "page=1&page=2",
+        "ordering=%27--", "cursor=abc", "search=%F0%9F%98%80", "%",
+        "limit=-1&offset=-1", "status=%27%20OR%201=1",
     )  # fmt: skip
     for query in queries:
         exchange = people.doctor.list(query)
@@ -69,13 +72,21 @@ def test_another_method_is_refused_and_changes_nothing(calls: Calls, method: str
     # Ongoing for `end`, scheduled for the rest: an action that acted would be seen.
     with calls.ongoing() if "/end/" in path else calls.soon() as call:
         before = call.read()
-        body = {"status": "cancelled", "scheduled_time": "2031-01-05T10:00:00Z", "doctor": before.get("doctor")}
+        body = {
+            "status": "cancelled",
+            "scheduled_time": "2031-01-05T10:00:00Z",
+            "doctor": before.get("doctor"),
+        }
         for person in call.participants:
             exchange = person.send(
-                method, path.format(id=call.id), json_body=body if method in ("PUT", "PATCH", "POST") else None
+                method,
+                path.format(id=call.id),
+                json_body=body if method in ("PUT", "PATCH", "POST") else None,
             )
             require(
-                400 <= exchange.status < 500, f"a refusal of {method} on {path}; got {exchange.status}", exchange
+                400 <= exchange.status < 500,
+                f"a refusal of {method} on {path}; got {exchange.status}",
+                exchange,
             )
             unchanged(before, call.doctor, exchange)
 
@@ -96,7 +107,9 @@ def test_that_refusal_names_the_methods_of_the_path(calls: Calls, method: str, p
 def test_a_body_that_is_not_declared_as_json_is_refused(calls: Calls, slots: Slots, media_type: str) -> None:
     pair = calls.pair
     time = slots.take().isoformat().replace("+00:00", "Z")
-    content = f'{{"doctor": {pair.doctor.doctor}, "patient": {pair.patient.patient}, "scheduled_time": "{time}"}}'
+    content = (
+        f'{{"doctor": {pair.doctor.doctor}, "patient": {pair.patient.patient}, "scheduled_time": "{time}"}}'
+    )
     if "urlencoded" in media_type:
         content = f"doctor={pair.doctor.doctor}&patient={pair.patient.patient}&scheduled_time={time}"
     exchange = pair.doctor.send(
@@ -181,7 +194,9 @@ def test_a_request_with_the_same_key_creates_nothing_more(calls: Calls, slots: S
         raise NotOffered("not offered: the same Idempotency-Key does not give the first answer again")
     require(again.status == 201, "the first answer again, with its 201", first, again)
     other = pair.create(pair.doctor, slots.take(), headers=key)
-    require(400 <= other.status < 500, f"a refusal of the key with another body; got {other.status}", first, other)
+    require(
+        400 <= other.status < 500, f"a refusal of the key with another body; got {other.status}", first, other
+    )
     # A key is its user's own: nobody is given another's answer.
     others = calls.other_pair
     theirs = others.create(others.patient, at, headers=key)
@@ -197,14 +212,21 @@ def test_every_answer_carries_the_request_id(people: People) -> None:
     def sent(request_id: str, path: str = "/video-calls/") -> str | None:
         given = {"X-Request-ID": request_id} if request_id else {}
         exchange = people.doctor.send("GET", path, headers=given)
-        return exchange.headers.get("x-request-id")
+        echoed: str | None = exchange.headers.get("x-request-id")
+        return echoed
 
     if sent("contract-suite-1") != "contract-suite-1":
         raise NotOffered("not offered: answers do not carry the `X-Request-ID` of their request")
     for path in (f"/video-calls/{NO_CALL}/", "/nothing/"):
         exchange = people.doctor.send("GET", path, headers={"X-Request-ID": "contract-suite-2"})
         got = exchange.headers.get("x-request-id")
-        require(got == "contract-suite-2", f"the request's own `X-Request-ID` on every answer; got {got!r}", exchange)
+        require(
+            got == "contract-suite-2",
+            f"the request's own `X-Request-ID` on every answer; got {got!r}",
+            exchange,
+        )
     exchanges = [people.doctor.send("GET", "/video-calls/") for _ in range(2)]
     ids = [exchange.headers.get("x-request-id") for exchange in exchanges]
-    require(all(ids) and len(set(ids)) == 2, f"a request id for each request that has none; got {ids}", *exchanges)
+    require(
+        all(ids) and len(set(ids)) == 2, f"a request id for each request that has none; got {ids}", *exchanges
+    )

@@ -1,9 +1,10 @@
 """Rules that hold for every exchange. They are judged last, over all that a run has seen."""
 
 import pytest
+from video_calls_spec import RuleId
 
-from video_calls_contract.checks import Blocked, NotOffered, Violation
 from video_calls_contract.backend import Missing
+from video_calls_contract.checks import Blocked, NotOffered, Violation
 from video_calls_contract.observers import OBSERVED
 from video_calls_contract.run import Run
 
@@ -18,7 +19,7 @@ ABSENT = {
 @pytest.mark.observed
 @pytest.mark.usefixtures("lives")
 @pytest.mark.parametrize("slug", [pytest.param(slug, marks=pytest.mark.rule(slug)) for slug in OBSERVED])
-def test_every_exchange_keeps_it(run: Run, slug: str) -> None:
+def test_every_exchange_keeps_it(run: Run, slug: RuleId) -> None:
     findings = run.observers.findings[slug]
     if findings:
         expected = "; ".join(dict.fromkeys(finding.expected for finding in findings))

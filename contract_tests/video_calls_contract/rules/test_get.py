@@ -31,7 +31,8 @@ def test_a_call_that_does_not_exist_is_not_found(calls: Calls) -> None:
 
 @pytest.mark.rule("errors.no-server-error")
 @pytest.mark.parametrize(
-    "call_id", ["0", "-1", "9223372036854775808", "1" + 30 * "0", "abc", "1.5", "1e3", "null", "%F0%9F%98%80", "1%27"]
+    "call_id",
+    ["0", "-1", "9223372036854775808", "1" + 30 * "0", "abc", "1.5", "1e3", "null", "%F0%9F%98%80", "1%27"],
 )
 def test_an_id_that_is_none_is_refused(people: People, call_id: str) -> None:
     for action in ("get", "join", "end", "cancel"):
@@ -59,4 +60,6 @@ def test_nobody_else_reads_the_call(calls: Calls) -> None:
 def test_nobody_else_reads_a_call_that_is_over(calls: Calls) -> None:
     for call in (calls.cancelled(), calls.completed()):
         for stranger in call.pair.strangers:
-            refused(stranger.get(call.id), *FORBIDDEN, because=f"the {stranger.name}, who was not in this call")
+            refused(
+                stranger.get(call.id), *FORBIDDEN, because=f"the {stranger.name}, who was not in this call"
+            )

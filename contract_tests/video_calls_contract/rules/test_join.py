@@ -1,6 +1,7 @@
 """4. Join Video Call. What the credentials say is watched over in every join; see `observers`."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,7 +26,9 @@ def test_doctor_and_patient_get_credentials(calls: Calls, first: str) -> None:
         for person in both:
             exchange = person.join(call.id)
             body = accepted(exchange, 200, call.created, because="a participant who joins within the window")
-            missing = [name for name in ("channel_name", "token", "uid", "expiration_time") if not body.get(name)]
+            missing = [
+                name for name in ("channel_name", "token", "uid", "expiration_time") if not body.get(name)
+            ]
             require(not missing, f"credentials; without {', '.join(missing)}", exchange)
 
 
@@ -68,7 +71,9 @@ def test_before_the_window_a_join_is_refused(calls: Calls, backend: Backend, rol
     with calls.soon(minutes=0, seconds=early) as call:
         before = call.read()
         exchange = getattr(call, role).join(call.id)
-        refused(exchange, 400, before=[call.created], because=f"a join {early / 60:.1f} minutes before the call")
+        refused(
+            exchange, 400, before=[call.created], because=f"a join {early / 60:.1f} minutes before the call"
+        )
         unchanged(before, call.doctor, exchange)
 
 
@@ -139,7 +144,9 @@ def test_the_first_join_starts_the_call(calls: Calls, backend: Backend, role: st
         accepted(exchange, 200)
         read = call.doctor.get(call.id)
         body = accepted(read, 200, exchange)
-        require(body.get("status") == "ongoing", "the call to be ongoing once somebody has joined", exchange, read)
+        require(
+            body.get("status") == "ongoing", "the call to be ongoing once somebody has joined", exchange, read
+        )
         require(before.get("started_at") is None, "`started_at` to be null before the first join", exchange)
         started = instant(body.get("started_at"))
         require(
@@ -154,7 +161,9 @@ def test_the_first_join_starts_the_call(calls: Calls, backend: Backend, role: st
 @pytest.mark.rule("join.started-once")
 def test_later_joins_do_not_move_its_start(joined: Joined) -> None:
     first, last = (accepted(read)["started_at"] for read in (joined.after_first, joined.after_last))
-    require(first == last, f"`started_at` to stay {first!r}; got {last!r}", joined.after_first, joined.after_last)
+    require(
+        first == last, f"`started_at` to stay {first!r}; got {last!r}", joined.after_first, joined.after_last
+    )
 
 
 @pytest.mark.rule("join.started-once")
@@ -169,18 +178,24 @@ def test_a_join_seconds_later_does_not_move_its_start(long_life: LongLife) -> No
 def test_simultaneous_joins_start_the_call_once(calls: Calls, together: Together) -> None:
     for _ in range(3):
         with calls.soon() as call:
-            joins = together([lambda person=person: person.join(call.id) for person in call.participants * 3])
+            joins = together([partial(person.join, call.id) for person in call.participants * 3])
             for exchange in joins:
                 accepted(exchange, 200, because="a participant who joins while the other does")
             read = call.doctor.get(call.id)
             started = accepted(read)["started_at"]
             accepted(call.patient.join(call.id))
             later = call.doctor.get(call.id)
-            require(accepted(later)["started_at"] == started, f"`started_at` to stay {started!r}", read, later)
+            require(
+                accepted(later)["started_at"] == started, f"`started_at` to stay {started!r}", read, later
+            )
             names = {str(exchange.object.get("channel_name")) for exchange in joins}
-            require(len(names) == 1, "simultaneous joins to lead to one channel", *joins, rule="join.same-channel")
+            require(
+                len(names) == 1, "simultaneous joins to lead to one channel", *joins, rule="join.same-channel"
+            )
             by_person = {
-                person.name: {exchange.object.get("uid") for exchange in joins if exchange.person == person.name}
+                person.name: {
+                    exchange.object.get("uid") for exchange in joins if exchange.person == person.name
+                }
                 for person in call.participants
             }
             doctor, patient = by_person.values()
@@ -233,7 +248,10 @@ def test_the_two_have_different_uids(joined: Joined) -> None:
 def test_a_participant_has_the_same_uid_again(joined: Joined) -> None:
     first, again = credentials(joined.by_doctor), credentials(joined.by_doctor_again)
     require(
-        first.get("uid") == again.get("uid"), "the same uid at each join", joined.by_doctor, joined.by_doctor_again
+        first.get("uid") == again.get("uid"),
+        "the same uid at each join",
+        joined.by_doctor,
+        joined.by_doctor_again,
     )
 
 

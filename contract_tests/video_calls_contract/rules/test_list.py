@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -33,7 +34,9 @@ def everybody(calls: Calls) -> list[object]:
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.usefixtures("everybody")
-@pytest.mark.parametrize("name", ["doctor", "patient", "other_doctor", "other_patient", "dual_user", "outsider"])
+@pytest.mark.parametrize(
+    "name", ["doctor", "patient", "other_doctor", "other_patient", "dual_user", "outsider"]
+)
 def test_the_list_holds_no_call_of_others(people: People, calls: Calls, name: str) -> None:
     person = people[name]
     for page in (person.list(), *walked(person, LARGE).pages):
@@ -65,9 +68,15 @@ def test_the_list_holds_every_call_of_the_user(
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.usefixtures("everybody")
-def test_nothing_in_a_query_widens_the_list(people: People, calls: Calls) -> None:
+def test_nothing_in_a_query_widens_the_list(people: People) -> None:
     person, other = people["other_patient"], people.doctor
-    queries = (f"doctor={other.doctor}", f"patient={people.patient.patient}", "all=true", "user=1", "status=scheduled")
+    queries = (
+        f"doctor={other.doctor}",
+        f"patient={people.patient.patient}",
+        "all=true",
+        "user=1",
+        "status=scheduled",
+    )
     for query in queries:
         page = person.list(query)
         if not page.succeeded:
@@ -115,14 +124,8 @@ def several_pages(calls: Calls, slots: Slots, together: Together) -> None:
         count = page.object.get("count")
         if page.object.get("next") or not isinstance(count, int) or count >= enough:
             continue
-        pairs = calls.pairs()[:1]
-        together(
-            [
-                lambda pair=pair, at=slots.take(): pair.create(pair.doctor, at)
-                for pair in pairs
-                for _ in range(enough - count)
-            ]
-        )
+        times = [slots.take() for _ in range(enough - count)]
+        together([partial(calls.pair.create, doctor, at) for at in times])
         page = doctor.list()
 
 
@@ -177,10 +180,14 @@ def is_whole(person: Person, walk: Walk) -> None:
 @pytest.mark.usefixtures("several_pages")
 def test_calls_come_in_descending_order_of_their_time(people: People) -> None:
     walk = walked(people.doctor)
-    times = [time for page in walk.pages for call in page.calls if (time := instant(call.get("scheduled_time")))]
+    times = [
+        time for page in walk.pages for call in page.calls if (time := instant(call.get("scheduled_time")))
+    ]
     if not walk.calm:
         raise NotOffered("other people's calls came and went while the list was read")
-    require(times == sorted(times, reverse=True), "calls in descending order of `scheduled_time`", *walk.pages[:2])
+    require(
+        times == sorted(times, reverse=True), "calls in descending order of `scheduled_time`", *walk.pages[:2]
+    )
 
 
 # "404: Not Found"

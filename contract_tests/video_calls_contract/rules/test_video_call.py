@@ -55,7 +55,8 @@ def test_the_call_ends_later_than_it_started(long_life: LongLife) -> None:
     started, ended = instant(body.get("started_at")), instant(body.get("ended_at"))
     require(
         started is not None and ended is not None and ended - started >= SECOND,
-        f"`ended_at` to be when the call ended, seconds after {body.get('started_at')!r}; got {body.get('ended_at')!r}",
+        f"`ended_at` to be when the call ended, seconds after {body.get('started_at')!r}; "
+        f"got {body.get('ended_at')!r}",
         long_life.after_late_join,
         long_life.ended,
         long_life.after_end,

@@ -1,0 +1,177 @@
+"""The VideoCall model: what a record says, and that it says the same again."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from video_calls_contract.checks import instant
+from video_calls_contract.exchange import Exchange, as_object
+from video_calls_contract.observers.watching import (
+    COARSEST,
+    LENIENCE,
+    Complaint,
+    Known,
+    Observer,
+    Observers,
+    observes,
+    of_each_call,
+)
+from video_calls_contract.schema import complaints
+
+STATUSES = ("scheduled", "ongoing", "completed", "cancelled")
+TIMES = ("scheduled_time", "started_at", "ended_at", "created_at", "updated_at")
+
+
+@observes("model.schema")
+def schema(_: Observers, exchange: Exchange) -> list[Complaint] | None:
+    """Success has the documented status, is JSON, and has the fields of the document."""
+    if not exchange.operation or not exchange.succeeded:
+        return None
+    return [(complaint,) for complaint in complaints(exchange)]
+
+
+@observes("model.status-values")
+def status_values(_: Observers, exchange: Exchange) -> list[Complaint] | None:
+    """No other status than the four."""
+    calls = list(exchange.calls)
+    if not calls:
+        return None
+    expected = f"`status` to be one of {', '.join(STATUSES)}"
+    return [
+        (f"{expected}; got {call.get('status')!r}",) for call in calls if call.get("status") not in STATUSES
+    ]
+
+
+@observes("model.utc")
+def utc(_: Observers, exchange: Exchange) -> list[Complaint] | None:
+    """Times are written with Z."""
+    bodies = list(exchange.calls)
+    if exchange.operation == "joinVideoCall" and exchange.succeeded:
+        bodies = [{"expiration_time": exchange.object.get("expiration_time")}]
+    if not bodies:
+        return None
+    return [
+        (f"`{name}` in UTC, ending in Z; got {value!r}",)
+        for body in bodies
+        for name, value in body.items()
+        if name in (*TIMES, "expiration_time") and isinstance(value, str) and not value.endswith("Z")
+    ][:1]
+
+
+def _details(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
+    for role in ("doctor", "patient"):
+        described = as_object(call.get(f"{role}_details"))
+        if not described:
+            continue  # the schema's business
+        if described.get("id") != call.get(role):
+            yield (
+                f"`{role}_details.id` to be the call's `{role}`, {call.get(role)!r}; "
+                f"got {described.get('id')!r}",
+            )
+        user = as_object(described.get("user"))
+        if user:
+            person = (user.get("email"), user.get("full_name"))
+            if not isinstance(person[0], str) or "@" not in person[0]:
+                yield (f"`{role}_details.user.email` to be an e-mail address; got {person[0]!r}",)
+                continue
+            known = observers.known.setdefault((role, call.get(role)), Known(exchange))
+            first = known.values.setdefault("user", person)
+            if person != first:
+                yield (
+                    f"the same {role} to be described as in other calls, {first!r}; got {person!r}",
+                    known.exchange,
+                )
+            namesakes = observers.known.setdefault((role, "email", person[0]), Known(exchange))
+            other = namesakes.values.setdefault("id", call.get(role))
+            if other != call.get(role):
+                yield (
+                    f"{role} {call.get(role)!r} not to be described as {role} {other!r} is",
+                    namesakes.exchange,
+                )
+
+
+observes("model.details")(of_each_call(_details))
+
+
+def _constant(name: str) -> Observer:
+    def check(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
+        first, where = observers.first_seen(exchange, call, name)
+        value = call.get(name)
+        if value == first:
+            return
+        before, now = instant(first), instant(value)
+        if before is None or now is None or abs(before - now) >= COARSEST:
+            yield (f"`{name}` to stay {first!r} through the call's life; got {value!r}", where)
+
+    return of_each_call(check)
+
+
+observes("model.channel-constant")(_constant("channel_name"))
+observes("model.scheduled-time")(_constant("scheduled_time"))
+
+
+def _created_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
+    created = instant(call.get("created_at"))
+    if created is None:
+        yield ("`created_at` to be a time",)
+    elif exchange.operation == "createVideoCall":
+        tolerance = timedelta(seconds=75)
+        if not observers.clock.tells_of(created, exchange.sent_at, exchange.received_at, tolerance):
+            yield (f"`created_at` to be the time of creation; got {call['created_at']!r}",)
+    yield from _constant("created_at")(observers, exchange) or ()
+
+
+observes("model.created-at")(of_each_call(_created_at))
+
+
+def _happened(name: str, since: tuple[str, ...], action: str) -> Observer:
+    """`name` is null in every other status than these, and in these the time of its action."""
+
+    def check(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
+        status, value = call.get("status"), call.get(name)
+        if status not in STATUSES:
+            return
+        if status not in since:
+            if value is not None:
+                yield (f"`{name}` to be null while the call is {status}; got {value!r}",)
+            return
+        time = instant(value)
+        if time is None:
+            yield (f"`{name}` to be a time once the call is {status}; got {value!r}",)
+            return
+        if exchange.operation == action and not observers.clock.tells_of(
+            time, exchange.sent_at, exchange.received_at, LENIENCE
+        ):
+            yield (f"`{name}` to be the time at which it happened; got {value!r}",)
+        first, where = observers.first_seen(exchange, call, name) if name in call else (None, exchange)
+        before = instant(first)
+        if before is not None and abs(before - time) >= COARSEST:
+            yield (f"`{name}` to stay {first!r}; got {value!r}", where)
+        elif before is None:
+            observers.known[call["id"]].values[name] = value
+        started = instant(call.get("started_at"))
+        if name == "ended_at" and started and time < started - COARSEST:
+            yield (f"`ended_at` not to be before `started_at`, {call['started_at']!r}; got {value!r}",)
+
+    return of_each_call(check)
+
+
+observes("model.started-at")(_happened("started_at", ("ongoing", "completed"), ""))
+observes("model.ended-at")(_happened("ended_at", ("completed",), "endVideoCall"))
+
+
+def _updated_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
+    updated, created = instant(call.get("updated_at")), instant(call.get("created_at"))
+    if updated is None:
+        yield ("`updated_at` to be a time",)
+        return
+    if created is not None and updated < created - COARSEST:
+        yield (
+            f"`updated_at` not to be before `created_at`, {call['created_at']!r}; got {call['updated_at']!r}",
+        )
+    changed = exchange.operation in {"createVideoCall", "endVideoCall", "cancelVideoCall"}
+    if changed and not observers.clock.tells_of(updated, exchange.sent_at, exchange.received_at, LENIENCE):
+        yield (f"`updated_at` to be the time of this change; got {call['updated_at']!r}",)
+
+
+observes("model.updated-at")(of_each_call(_updated_at))
