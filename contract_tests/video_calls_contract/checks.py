@@ -97,7 +97,7 @@ def accepted(
         body = None
     if not isinstance(body, dict):
         raise Violation(f"{status} with a JSON object", *before, exchange, rule=rule)
-    return body
+    return exchange.object
 
 
 def refused(

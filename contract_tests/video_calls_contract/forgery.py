@@ -7,6 +7,7 @@ import secrets
 from typing import Any
 
 from video_calls_contract.backend import Person
+from video_calls_contract.exchange import as_object
 
 __all__ = ["FORGERIES", "forged"]
 
@@ -73,7 +74,7 @@ def _decoded(part: str) -> dict[str, Any]:
         found = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return as_object(found)
 
 
 def _encoded(data: dict[str, Any]) -> str:

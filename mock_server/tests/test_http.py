@@ -138,7 +138,7 @@ def test_another_spelling_of_a_path_never_acts(api: Api, method: str, path: str)
     assert api.get("doctor").json()["results"] == [call]
 
 
-@pytest.mark.rule("errors.method-not-allowed", "errors.allow-header")
+@pytest.mark.rule("errors.method-not-allowed", "errors.allow-header", "errors.body-everywhere")
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [

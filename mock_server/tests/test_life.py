@@ -65,6 +65,7 @@ def test_a_call_that_does_not_exist_is_not_found(api: Api, action: str, call_id:
 @pytest.mark.rule(
     "get.participants-only", "join.participants-only", "end.participants-only", "cancel.participants-only"
 )
+@pytest.mark.rule("errors.order")
 @pytest.mark.parametrize("user", ["outsider", "other_doctor", "other_patient", "dual_user"])
 @pytest.mark.parametrize("status", ["scheduled", "ongoing", "completed", "cancelled"])
 def test_nobody_else_reads_or_changes_a_call(api: Api, user: str, status: str) -> None:
@@ -213,7 +214,8 @@ def test_both_get_the_same_channel_each_under_a_uid_of_their_own(api: Api) -> No
     assert len({join["token"] for join in joins}) == 4
 
 
-@pytest.mark.rule("join.token-channel", "join.token-uid", "join.token-privileges", "join.token-lifetime")
+@pytest.mark.rule("join.token-channel", "join.token-uid", "join.token-privileges")
+@pytest.mark.rule("join.token-lifetime", "join.token-timestamp")
 def test_the_006_token_says_what_the_response_says(api: Api) -> None:
     credentials = api.act("doctor", api.call()["id"], "join").json()
     content = base64.b64decode(credentials["token"][35:])

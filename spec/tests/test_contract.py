@@ -4,7 +4,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,15 +150,29 @@ def test_the_documents_validation_rules_and_error_texts_are_all_in_the_catalogue
     assert set(errors) <= {rule.error for rule in RULES.values()}
 
 
-def test_every_rule_has_a_server_test() -> None:
-    tested = {
+def slugs_given_to(name: str, paths: Iterable[Path]) -> set[str]:
+    """The texts with which a mark or a decorator is called in these files."""
+    return {
         argument.value
-        for path in (ROOT / "mock_server" / "tests").glob("test_*.py")
+        for path in paths
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "rule"
+        if isinstance(node, ast.Call) and name == getattr(node.func, "attr", getattr(node.func, "id", None))
         for argument in node.args
         if isinstance(argument, ast.Constant)
     }
+
+
+def test_every_rule_has_a_server_test() -> None:
+    tested = slugs_given_to("rule", (ROOT / "mock_server" / "tests").glob("test_*.py"))
+    assert tested - set(RULES) == set()
+    assert set(RULES) - tested == set()
+
+
+def test_every_rule_has_a_contract_test() -> None:
+    suite = ROOT / "contract_tests" / "video_calls_contract"
+    tested = slugs_given_to("rule", (suite / "rules").glob("test_*.py"))
+    tested |= slugs_given_to("observes", (suite / "observers").glob("*.py"))
+    tested = {slug for slug in tested if not slug.startswith("fuzz.")}
     assert tested - set(RULES) == set()
     assert set(RULES) - tested == set()
 
