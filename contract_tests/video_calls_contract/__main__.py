@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -296,7 +296,7 @@ def _pytest(suite: Suite) -> None:
 
 
 @contextmanager
-def _own_environment() -> Iterator[None]:
+def _own_environment() -> Generator[None]:
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("PYTEST_")]:
         del os.environ[name]
@@ -309,7 +309,7 @@ def _own_environment() -> Iterator[None]:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
+def _terminated_as_interrupted() -> Generator[None]:
     """A SIGTERM cleans up as a Ctrl-C does."""
 
     def interrupt(_signal: int, _frame: object) -> None:

@@ -113,7 +113,7 @@ def parse_config(text: str, source: str, *, base_url: str | None = None) -> Conf
     }
     if missing := [name for name in REQUIRED if name not in identities]:
         raise ConfigError(
-            f"{source}: there is no [identities.{missing[0]}]; the suite needs at least a doctor and a patient"
+            f"{source}: there is no [identities.{missing[0]}]; at least a doctor and a patient are needed"
         )
     return Config(
         base_url=_base_url(url),
@@ -133,7 +133,7 @@ def _base_url(url: str) -> str:
         good = named = False
     if named:
         raise ConfigError(
-            "base_url: holds a user name or a password, which cannot be sent beside a bearer token; take it out"
+            "base_url: holds a user name or password, which cannot be sent beside a bearer token; take it out"
         )
     if not good or urlsplit(url).query or urlsplit(url).fragment:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Files that a run writes: whether they can be is found out before it begins, and none is ever half written."""
+"""Files that a run writes: whether they can be is known before it begins, and none is ever half written."""
 
 import contextlib
 import os
@@ -62,14 +62,15 @@ class Destination:
         except PermissionError:
             target.write_bytes(content)  # the file may be written where its directory may not
             return
+        written = Path(name)
         try:
             with os.fdopen(number, "wb") as file:
                 file.write(content)
-            os.chmod(name, target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-            os.replace(name, target)
+            written.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+            written.replace(target)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(name)
+                written.unlink()
             raise
 
 

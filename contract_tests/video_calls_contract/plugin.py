@@ -7,7 +7,7 @@ one of its options is used.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -54,7 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
     from video_calls_contract.run import Options, Run
     from video_calls_contract.suite import Suite
 
-    baseline, fuzz = config.getoption("--contract-baseline"), config.getoption("--contract-fuzz")
+    baseline: Path | None = config.getoption("--contract-baseline")
+    fuzz: Any = config.getoption("--contract-fuzz")  # argparse has seen to the choices
+    level: Any = config.getoption("--contract-level")
     try:
         contract_config = read_config(path, base_url=config.getoption("--contract-base-url"))
         known = read_baseline(baseline) if baseline else []
@@ -63,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     options = Options(
         rules=selected((), (), fuzz=fuzz != "off"),
         fuzz=fuzz,
-        level=config.getoption("--contract-level"),
+        level=level,
         baseline=tuple(known),
     )
     config.pluginmanager.register(

@@ -1,4 +1,4 @@
-"""The installed reference server, started for one run: a process, reached over HTTP like any other backend."""
+"""The installed reference server, started for one run: a process, reached like any other backend."""
 
 import os
 import queue
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import IO
 
@@ -27,35 +27,38 @@ class ReferenceServerError(Exception):
 
 
 @contextmanager
-def reference_server() -> Iterator[Config]:
+def reference_server() -> Generator[Config]:
     """The configuration for a reference server that runs as long as the context lasts.
 
     Raises:
         ReferenceServerError: it is not installed, or does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="video-calls-contract-") as directory:
-        with tempfile.TemporaryFile(dir=directory) as log:
-            server = subprocess.Popen(  # noqa: S603 (our own package)
-                [*_COMMAND, "serve", "--host", "127.0.0.1", "--port", "0", *_DATABASE],
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                env=_environment(),
-                start_new_session=True,  # a Ctrl-C is for the suite, which still has to clean up
-            )
-            try:
-                url = _url(server, log)
-                yield _config(url, directory)
-            finally:
-                _stop(server)
+    with (
+        tempfile.TemporaryDirectory(prefix="video-calls-contract-") as directory,
+        tempfile.TemporaryFile(dir=directory) as log,
+    ):
+        server = subprocess.Popen(  # noqa: S603 (our own package)
+            [*_COMMAND, "serve", "--host", "127.0.0.1", "--port", "0", *_DATABASE],
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=_environment(),
+            start_new_session=True,  # a Ctrl-C is for the suite, which still has to clean up
+        )
+        try:
+            yield _config(_url(server, log), directory)
+        finally:
+            _stop(server)
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    """Without the settings of a server of the user's own."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("VIDEO_CALLS_SERVER_")}
+    return {**inherited, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 def _url(server: "subprocess.Popen[str]", log: IO[bytes]) -> str:
@@ -118,6 +121,7 @@ def _last_line(text: str) -> str:
 
 
 def _stop(server: "subprocess.Popen[str]") -> None:
+    """Stop it in order, if it will."""
     server.terminate()
     try:
         server.wait(STOP_SECONDS)

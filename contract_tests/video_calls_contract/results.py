@@ -55,8 +55,8 @@ class RuleResult:
     Attributes:
         exchanges: the last of the evidence.
         tests: those that tell something about it.
-        listed: what a baseline makes of it: empty where none lists it, `known` where it may deviate, `expired`
-            where it might until a day that has passed, `holds` where it deviates no more.
+        listed: what a baseline makes of it: empty where none lists it, `known` where it may deviate,
+            `expired` where it might until a day that has passed, `holds` where it deviates no more.
     """
 
     rule: Rule
@@ -153,12 +153,13 @@ class Results:
         if self.stopped:
             return self.stopped
         if self.broken:
-            count = len(self.broken)
-            return f"the suite broke in {count} of its own tests; that is no fault of the backend, please report it"
+            broken = len(self.broken)
+            return f"the suite broke in {broken} of its own tests, which is its own fault; please report it"
         if self.blocked:
             count = len(self.blocked)
-            rules = f"{count} rule{'' if count == 1 else 's'}"
-            return f"{rules} could not be reached, the first being {self.blocked[0].rule.id}: {self.blocked[0].reason}"
+            first = self.blocked[0]
+            rules = "1 rule" if count == 1 else f"{count} rules"
+            return f"{rules} could not be reached, the first being {first.rule.id}: {first.reason}"
         if not any(result.outcome != "not_checked" for result in self.rules):
             return "nothing was checked"
         return ""

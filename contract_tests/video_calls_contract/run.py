@@ -109,6 +109,5 @@ class Run:
         offset = self.backend.clock.offset.total_seconds()
         if abs(offset) < 2:  # noqa: PLR2004 (`Date` has whole seconds)
             return []
-        return [
-            f"the backend's clock is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
-        ]
+        where = "ahead of" if offset > 0 else "behind"
+        return [f"the backend's clock is {abs(offset):.0f} s {where} this machine's"]

@@ -32,7 +32,8 @@ class Suite:
     """A plugin with a run of its own.
 
     Args:
-        started: told of each test that begins: the first of its rules, None where it looks back on all others.
+        started: told of each test that begins: the first of its rules, None where it looks back
+            on the others.
         ended: told of each test's result.
         begun: whether it was looked already whether the work can be done, and the run was begun.
         lenient: whether deviations that do not fail the run do not fail their tests either, as where pytest
@@ -57,6 +58,7 @@ class Suite:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
+        """Be found by the tests."""
         config.stash[SUITE] = self
         config.addinivalue_line("markers", "rule(*slugs): the rules of the catalogue that this test holds")
         config.addinivalue_line("markers", "observed: judges what all other tests have seen; runs last")
@@ -73,7 +75,7 @@ class Suite:
             pytest.exit(str(error), returncode=2)
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Take the tests that were asked for, in the document's order, what looks back on all of them last."""
+        """Take the tests that were asked for, in the document's order, those that look back on all last."""
         ours = [item for item in items if _is_ours(item)]
         wanted = [item for item in ours if set(rules_of(item)) & set(self.run.options.rules)]
         unwanted = [item for item in ours if item not in wanted]

@@ -33,7 +33,7 @@ class _Entry:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("video_calls_contract", "reports"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -42,10 +42,6 @@ def _environment() -> Environment:
         # Whatever is shown went through `visible`; what is None is a mistake of the template.
         finalize=_shown,
     )
-    environment.filters["short"] = short
-    environment.filters["evidence"] = evidence
-    environment.globals["count"] = count
-    return environment
 
 
 def _shown(value: Any) -> Any:  # noqa: ANN401 (Jinja's)
@@ -60,11 +56,10 @@ def _script() -> str:
 def as_html(results: Results) -> str:
     """The report."""
     script = _script()
-    entries = {
-        section: [_Entry(result, kind(result, results)) for result in rules]
-        for section, rules in results.sections().items()
-    }
-    everything = [entry for rules in entries.values() for entry in rules]
+    everything = [_Entry(result, kind(result, results)) for result in results.rules]
+    entries: dict[str, list[_Entry]] = {}
+    for entry in everything:
+        entries.setdefault(entry.result.rule.section, []).append(entry)
     counted = {one: sum(entry.kind == one for entry in everything) for one in OUTCOME_WORDS}
     return (
         _environment()
@@ -78,6 +73,9 @@ def as_html(results: Results) -> str:
             counted=counted,
             words=OUTCOME_WORDS,
             how_to_curl=how_to_curl(results),
+            count=count,
+            evidence=evidence,
+            short=short,
             version=version("video-calls"),
             script=Markup(script),  # noqa: S704 (our own)
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

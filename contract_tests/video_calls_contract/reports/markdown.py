@@ -35,13 +35,7 @@ def as_markdown(results: Results) -> str:
         lines += [f"- {_escape(test.name)}: {_escape(test.reason)}" for test in results.broken]
         lines.append("")
     if results.violations:
-        lines += ["### Violations", "", *_table(results.violations), ""]
-        for result in results.violations[:_MOST_DETAILED]:
-            lines += _details(result)
-        if (more := len(results.violations) - _MOST_DETAILED) > 0:
-            lines += [f"… and {count(more, 'more violation')}, in the other reports.", ""]
-        if how := how_to_curl(results):
-            lines += [_escape(how), ""]
+        lines += _violations(results)
     if results.warnings:
         lines += ["### Warnings", "", *_table(results.warnings), ""]
     for title, found in (("Known", results.of("known")), ("Not checked", results.of("not_checked"))):
@@ -58,6 +52,17 @@ def as_markdown(results: Results) -> str:
         if told:
             lines += [f"### {title}", "", *(f"- {_escape(line)}" for line in told), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _violations(results: Results) -> list[str]:
+    lines = ["### Violations", "", *_table(results.violations), ""]
+    for result in results.violations[:_MOST_DETAILED]:
+        lines += _details(result)
+    if (more := len(results.violations) - _MOST_DETAILED) > 0:
+        lines += [f"… and {count(more, 'more violation')}, in the other reports.", ""]
+    if how := how_to_curl(results):
+        lines += [_escape(how), ""]
+    return lines
 
 
 def _table(found: list[RuleResult]) -> list[str]:

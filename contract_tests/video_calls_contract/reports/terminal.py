@@ -25,7 +25,7 @@ from video_calls_contract.results import CONFORMS, VIOLATIONS, Results, RuleResu
 
 __all__ = ["Progress", "console", "report"]
 
-_MOST_TESTS = 3
+_MOST_ALSO = 6
 _LINES, _CHARACTERS = 40, 1500  # of a request or a response
 _TITLE_WIDTH = max(len(title) for title in AREA_TITLES.values()) + 4
 _LOOKING_BACK = "Over all exchanges"
@@ -33,7 +33,7 @@ _LOOKING_BACK = "Over all exchanges"
 _MARKS = {
     "passed": ("✓", "."),
     "failed": ("✗", "F"),
-    "not_checked": ("–", "-"),
+    "not_checked": ("-", "-"),
     "blocked": ("!", "!"),
     "broken": ("?", "?"),
 }
@@ -50,7 +50,9 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Whoever read has gone: the run goes on, unseen."""
         self.quiet = True
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (until the process ends)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
 
 
 def console() -> Console:
@@ -95,7 +97,10 @@ class Progress:
     def _write(self, text: str, style: str = "") -> None:
         self._column += len(text)
         self._console.print(Text(text, style=style), end="")
-        self._console.file.flush()
+        try:
+            self._console.file.flush()
+        except BrokenPipeError:
+            self._console.on_broken_pipe()
 
     def _end_line(self) -> None:
         if self._column:
@@ -158,7 +163,8 @@ class _Terminal:
             self._line(result.reason, indent=2)
 
     def _tests(self, result: RuleResult) -> None:
-        for test in result.failures[:_MOST_TESTS]:
+        """The first test with all that it saw, the others by name: mostly they show the same again."""
+        for test in result.failures[:1]:
             self._line()
             self._line(test.name, indent=2, style="bold")
             self._line(f"expected {test.reason}", indent=2)
@@ -170,9 +176,11 @@ class _Terminal:
                 self._block("came back", exchange.response_text)
                 self._line("again:", indent=4, style="dim")
                 self._line(exchange.curl, indent=6, whole=True)
-        if (more := len(result.failures) - _MOST_TESTS) > 0:
-            self._line(f"… and {count(more, 'more test')} that shows it" if more == 1 else
-                       f"… and {count(more, 'more test')} that show it", indent=2)  # fmt: skip
+        others = result.failures[1:]
+        for test in others[:_MOST_ALSO]:
+            self._line(f"also: {test.name}: expected {test.reason}", indent=2)
+        if (more := len(others) - _MOST_ALSO) > 0:
+            self._line(f"… and in {count(more, 'more test')}", indent=2)
 
     def _block(self, title: str, text: str) -> None:
         self._line(f"{title}:", indent=4, style="dim")
