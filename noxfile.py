@@ -72,6 +72,16 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """The contract suite against servers with one violation each, and what caught them (an hour; `-n 4`)."""
+    install(session)
+    report = str(Path(session.create_tmp()).resolve() / "mutants.xml")
+    tests = ("-n", "2", "-m", "long", "contract_tests/tests/test_mutants.py", f"--junit-xml={report}")
+    session.run("pytest", *tests, *session.posargs, success_codes=[0, 1])
+    session.run("python", "contract_tests/tests/mutants.py", report)
+
+
+@nox.session
 def faults(session: nox.Session) -> None:
     """The SDK through a network that spoils every fifth exchange, a thousand of each operation (minutes)."""
     install(session)

@@ -1,18 +1,21 @@
 """Servers with one violation each: the reference server with a rule, a field or a check of it altered.
 
 A mutant is data: which texts of the server are replaced, and which rules it breaks. Where one alteration
-breaks several sentences alike, the suite may name any of them.
+breaks several sentences alike, the suite may name any of them. Run as a program, this module prints what
+became of them from the JUnit report of their test.
 """
 
-# ruff: noqa: E501 (texts of the server are as long as they are there)
+# ruff: noqa: E501, S608 (they are texts of the server, some of them wrong on purpose)
 
 import shutil
+import sys
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
 import video_calls_server
 
-__all__ = ["MUTANTS", "PACKAGE", "Change", "Mutant", "build"]
+__all__ = ["MUTANTS", "PACKAGE", "Change", "Mutant", "build", "table"]
 
 PACKAGE = Path(video_calls_server.__file__).parent
 
@@ -136,7 +139,6 @@ def _said(error: str) -> Change:
     return _errors("body = Error(error=violation.error,", f"body = Error(error={error},")
 
 
-_UPDATE = "connection.exec_driver_sql('UPDATE calls SET {} WHERE id = ?', {})"
 _NOW = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
 
@@ -256,7 +258,6 @@ def _done_apart(action: str, pause: float) -> tuple[Change, ...]:
     )
 
 
-_IN_SERVICE = "from video_calls_server.store import Store, queries\n"
 _ALLOWS_OVERLAP = "    if any(abs(draft.scheduled_time - other) < MIN_DISTANCE for other in neighbours):\n"
 _NEAR_EITHER = "        or_(_of_doctor, _of_patient),\n        or_(*"
 _NEIGHBOURS_READ = (
@@ -949,10 +950,6 @@ MUTANTS: tuple[Mutant, ...] = (
             "    if not _RFC_3339.fullmatch(text):\n        raise _invalid(name, _EXPECTED[name])\n",
             "    datetime.fromisoformat(text)\n",
         ),
-        _reading(
-            "except (msgspec.DecodeError, RecursionError) as error:\n        raise _invalid",
-            "except msgspec.DecodeError as error:\n        if isinstance(error, ValueError) and name == '': raise\n        raise _invalid",
-        ),
     ),
     _mutant(
         "create: an id beyond 64 bits is answered 500",
@@ -1086,8 +1083,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "get.participants-only",
         _service(
             _GET,
-            "            if actor.doctor_id is None:\n    "
-            + _GET.replace("\n            return", "\n            return"),
+            "            if actor.doctor_id is None:\n    " + _GET,
         ),
     ),
     _mutant(
@@ -2194,6 +2190,11 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     _mutant(
+        "errors: a body that is too large is answered 500",
+        "errors.no-server-error errors.body-size",
+        _errors("        case 413:\n", "        case 413:\n            return _failed(request, exception)\n"),
+    ),
+    _mutant(
         "errors: a path without its slash acts",
         "errors.trailing-slash",
         _admission('not path.endswith(b"/") or b"//" in path', 'b"//" in path'),
@@ -2351,3 +2352,43 @@ MUTANTS: tuple[Mutant, ...] = (
         _admission("request_id = request_id or secrets", "request_id = secrets"),
     ),
 )
+
+
+# -- What became of them ----------------------------------------------------------------------------
+
+_COLUMNS = ("mutant", "caught by", "also blamed", "seconds")
+_WIDEST = 70
+
+
+def table(report: Path) -> tuple[str, list[str]]:
+    """What caught each mutant, as text, from a JUnit report; and the names of those that survived."""
+    rows: list[tuple[str, ...]] = []
+    survivors: list[str] = []
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314 (pytest has just written it)
+        told = {found.get("name", ""): found.get("value", "") for found in case.iter("property")}
+        if "mutant" not in told:
+            continue
+        survived = case.find("failure") is not None or case.find("error") is not None
+        if survived:
+            survivors.append(told["mutant"])
+        rows.append(tuple(told.get(name, "") for name in _COLUMNS))
+    widths = [max(len(row[i]) for row in [_COLUMNS, *rows]) for i in range(len(_COLUMNS))]
+    lines = [
+        "  ".join(cell.ljust(min(width, _WIDEST)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [_COLUMNS, *sorted(rows)]
+    ]
+    return "\n".join(lines), sorted(survivors)
+
+
+def main(report: str) -> int:
+    """Print it; the exit status is 1 where a mutant survived, or there was none."""
+    text, survivors = table(Path(report))
+    caught = len(text.splitlines()) - 1 - len(survivors)
+    print(f"{text}\n\n{caught} caught, {len(survivors)} survived")
+    for name in survivors:
+        print(f"survived: {name}")
+    return 1 if survivors or not caught else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))
