@@ -57,8 +57,11 @@ def reference_server() -> Generator[Config]:
 
 def _environment() -> dict[str, str]:
     """Without the settings of a server of the user's own."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("VIDEO_CALLS_SERVER_")}
-    return {**inherited, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("VIDEO_CALLS_SERVER_")},
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
 
 
 def _url(server: "subprocess.Popen[str]", log: IO[bytes]) -> str:

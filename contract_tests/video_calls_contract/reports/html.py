@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from video_calls_contract.reports import (
     OUTCOME_WORDS,
@@ -48,6 +48,12 @@ def _shown(value: Any) -> Any:  # noqa: ANN401 (Jinja's)
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _with_code(text: str) -> Markup:
+    """A text of the contract, in which backticks are code."""
+    parts = enumerate(escape(text).split("`"))
+    return Markup().join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in parts)
+
+
 def _script() -> str:
     source, _, _ = PackageLoader("video_calls_contract", "reports").get_source(_environment(), "report.js")
     return source
@@ -73,6 +79,7 @@ def as_html(results: Results) -> str:
             counted=counted,
             words=OUTCOME_WORDS,
             how_to_curl=how_to_curl(results),
+            code=_with_code,
             count=count,
             evidence=evidence,
             short=short,

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -55,11 +55,10 @@ class _Console(Console):
         os.close(nowhere)
 
 
-def console() -> Console:
-    """Where to print to, as it is now: pytest will change `sys.stdout`."""
-    return _Console(
-        file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty()
-    )
+def console(file: TextIO | None = None) -> Console:
+    """Where to print to: standard output as it is now, for pytest will change `sys.stdout`."""
+    file = file or sys.stdout
+    return _Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=not file.isatty())
 
 
 class Progress:

@@ -1,0 +1,161 @@
+"""What the tests of the command and its reports stand on: a backend of a few lines, a run, hand-made results."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+from video_calls_contract.exchange import Exchange, Redactor
+from video_calls_contract.results import Outcome, Results, RuleResult, TestOutcome, TestResult
+from video_calls_spec import RULES
+
+TOKENS = {"doctor": "eyJoe.doctors-own-token.sig", "patient": "eyJoe.patients-own-token.sig"}
+CERTIFICATE = "0123456789abcdef" * 2
+HOSTILE = "<script>alert(1)</script> \x1b[31mred [bold]x[/] ``` \x00 | &amp; </code> \u202e \x9b @everybody"
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    authorization: str | None
+
+
+Answer = Callable[[Request], tuple[int, Any]]
+
+
+@dataclass
+class FakeBackend:
+    url: str
+    requests: list[Request] = field(default_factory=list[Request])
+
+    def toml(self) -> str:
+        lines = [f"base_url = {json.dumps(self.url)}", f'agora = {{ app_certificate = "{CERTIFICATE}" }}']
+        for name, token in TOKENS.items():
+            lines += [f"[identities.{name}]", "id = 1", f"token = {json.dumps(token)}"]
+        return "\n".join(lines)
+
+
+def echoing(request: Request) -> tuple[int, Any]:
+    """Lists, and answers all else with an error that says too much."""
+    if request.method == "GET" and request.path.endswith("/video-calls/") and request.authorization:
+        return 200, {"count": 0, "next": None, "previous": None, "results": []}
+    secrets = [*TOKENS.values(), CERTIFICATE, request.authorization]
+    return 500, {"error": f"{HOSTILE} {secrets}"}
+
+
+def scheduling(request: Request) -> tuple[int, Any]:
+    """Lets people schedule and cancel, and holds nothing else."""
+    if not request.authorization:
+        return 401, {"error": "who?"}
+    if request.method == "POST" and request.path.endswith("/video-calls/"):
+        call = {"id": 7, "doctor": 1, "patient": 1, "status": "scheduled"}
+        return 201, {**call, "scheduled_time": "2099-01-01T00:00:00Z", "channel_name": "c"}
+    if request.path.endswith("/cancel/"):
+        return 200, {"id": 7, "status": "cancelled"}
+    return 200, {"count": 0, "next": None, "previous": None, "results": []}
+
+
+@contextmanager
+def fake_backend(answer: Answer) -> Iterator[FakeBackend]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            request = Request(self.command, self.path, self.headers.get("Authorization"))
+            backend.requests.append(request)
+            status, body = answer(request)
+            content = json.dumps(body).encode()
+            try:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+            except OSError:  # the run was stopped while it waited
+                self.close_connection = True
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 (http.server's names)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    backend = FakeBackend(f"http://127.0.0.1:{server.server_port}/api/v1/video")
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield backend
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "video_calls_contract", *arguments]
+
+
+def run(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """The command, as a process in this directory."""
+    return subprocess.run(
+        command(*arguments), cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=50
+    )
+
+
+# -- Results made by hand --------------------------------------------------------------------------
+
+
+def exchange(content: bytes = b'{"error": "no"}', *, status: int = 500, **changes: Any) -> Exchange:
+    redactor = Redactor()
+    redactor.learn(TOKENS["doctor"], "DOCTOR_TOKEN")
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    values: dict[str, Any] = {
+        "operation": "getVideoCall",
+        "person": "doctor",
+        "method": "GET",
+        "url": "https://staging.example.com/api/v1/video/video-calls/1/",
+        "request_headers": (("Authorization", f"Bearer {TOKENS['doctor']}"),),
+        "request_body": b"",
+        "headers": httpx.Headers({"content-type": "application/json"}),
+        "sent_at": now,
+        "received_at": now,
+        "redactor": redactor,
+    }
+    return Exchange(**{**values, **changes}, status=status, content=content)
+
+
+def outcome_of_test(
+    outcome: TestOutcome, slug: str, reason: str = "", *exchanges: Exchange, name: str = "a test"
+) -> TestResult:
+    return TestResult(name, (slug,), outcome, reason, slug if outcome == "failed" else "", exchanges, 0.25)
+
+
+def rule_result(slug: Any, outcome: Outcome, reason: str = "", *tests: TestResult, **values: Any) -> RuleResult:
+    shown = tuple(one for test in tests for one in test.exchanges)
+    return RuleResult(RULES[slug], outcome, reason, shown, tests, **values)
+
+
+def failed(slug: Any, reason: str = "404; got 500", *exchanges: Exchange) -> RuleResult:
+    shown = exchanges or (exchange(),)
+    return rule_result(slug, "failed", f"expected {reason}", outcome_of_test("failed", slug, reason, *shown))
+
+
+def passed(slug: Any) -> RuleResult:
+    return rule_result(slug, "passed", "", outcome_of_test("passed", slug))
+
+
+def tree(*rules: RuleResult, **values: Any) -> Results:
+    return Results("https://staging.example.com/api/v1/video", "must", 0, rules=list(rules), **values)

@@ -1,0 +1,100 @@
+"""Known deviations: what they let pass, and how the list is kept true."""
+
+import tomllib
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import failed, outcome_of_test, passed, rule_result, tree
+from video_calls_contract.baseline import Known, apply, read_baseline, write_baseline
+from video_calls_contract.config import ConfigError
+
+TODAY = date(2030, 6, 1)
+KNOWN = Known("join.window", "mended in autumn")
+
+
+def entries(path: Path) -> list[dict[str, Any]]:
+    return tomllib.loads(path.read_text())["known"]
+
+
+def test_a_known_deviation_does_not_fail_the_run() -> None:
+    results = tree(failed("join.window"))
+    apply([KNOWN], results.rules, TODAY)
+    assert results.exit_status == 0
+    assert results.rules[0].outcome == "known"
+    assert "mended in autumn" in results.rules[0].reason
+
+
+@pytest.mark.parametrize("slug", ["join.window", "errors.allow-header"])
+def test_one_that_is_gone_fails_it_whatever_its_level(slug: str) -> None:
+    results = tree(passed(slug))
+    apply([Known(slug, "why")], results.rules, TODAY)
+    assert results.exit_status == 1
+    assert "take it from the list" in results.violations[0].reason
+
+
+def test_one_is_not_said_to_be_gone_where_a_test_of_it_could_not_be_run() -> None:
+    tests = (outcome_of_test("passed", "join.window"), outcome_of_test("not_checked", "join.window", "no outsider"))
+    results = tree(rule_result("join.window", "passed", "in part: no outsider", *tests))
+    apply([KNOWN], results.rules, TODAY)
+    assert results.exit_status == 0
+
+
+@pytest.mark.parametrize(("days", "status"), [(-1, 1), (0, 0), (1, 0)])
+def test_it_counts_to_the_end_of_its_last_day(days: int, status: int) -> None:
+    results = tree(failed("join.window"))
+    apply([Known("join.window", "why", TODAY + timedelta(days))], results.rules, TODAY)
+    assert results.exit_status == status
+    assert results.rules[0].listed == ("expired" if status else "known")
+
+
+def test_others_are_none_of_its_business() -> None:
+    results = tree(failed("join.window"), failed("join.again"))
+    apply([KNOWN], results.rules, TODAY)
+    assert [result.rule.id for result in results.violations] == ["join.again"]
+
+
+def test_what_is_written_can_be_read_and_keeps_reasons_and_days(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.toml"
+    results = tree(failed("join.window"), failed("errors.allow-header"), passed("join.again"))
+    before = [Known("join.window", 'it\'s "late" \\ ü\x7f', date(2031, 1, 2)), Known("join.again", "gone")]
+    apply(before, results.rules, TODAY)
+    assert write_baseline(path, results.rules, before) == 2
+    assert read_baseline(path) == [before[0], Known("errors.allow-header", "not mended yet")]
+
+
+def test_one_that_is_gone_is_dropped_without_having_been_applied(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.toml"
+    write_baseline(path, tree(passed("join.window")).rules, [KNOWN])
+    assert "known" not in tomllib.loads(path.read_text())
+
+
+def test_what_a_run_did_not_look_at_stays_listed(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.toml"
+    before = [KNOWN, Known("join.again", "not run")]
+    results = tree(rule_result("join.window", "not_checked", "no outsider"), failed("end.completes"))
+    write_baseline(path, results.rules, before)
+    assert [entry["rule"] for entry in entries(path)] == ["join.window", "join.again", "end.completes"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("known = 1", "list of"),
+        ('other = "x"', "list of"),
+        ("[[known]]\nrule = 'join.wndow'\nreason = 'x'", "'join.wndow' is no rule"),
+        ("[[known]]\nrule = 'join.window'", "say why"),
+        ("[[known]]\nrule = 'join.window'\nreason = ' '", "say why"),
+        ("[[known]]\nrule = 'join.window'\nreason = 'x'\nuntil = 'soon'", "until is a day"),
+        ("[[known]]\nrule = 'join.window'\nreason = 'x'\nuntil = 2030-01-01T00:00:00Z", "until is a day"),
+        ("[[known]]\nrule = 'join.window'\nreason = 'x'\nday = 1", "day: unknown"),
+        ("[[known]]\nrule = 'join.window'\nreason = 'x'\n" * 2, "listed twice"),
+        ("known = [", "cannot be read"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "baseline.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_baseline(path)

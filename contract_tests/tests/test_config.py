@@ -1,0 +1,93 @@
+"""The configuration: what it takes, and what it says of what it cannot take."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from video_calls_contract.config import TEMPLATE, ConfigError, parse_config, read_config
+
+TWO = """
+[identities.doctor]
+id = 1
+token = "d"
+[identities.patient]
+id = 2
+token = "p"
+"""
+URL = 'base_url = "https://x.example/api/v1/video"\n'
+
+
+def test_the_template_works_once_its_variables_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCTOR_TOKEN", "one")
+    monkeypatch.setenv("PATIENT_TOKEN", "two")
+    config = parse_config(TEMPLATE, "template")
+    assert [identity.token for identity in config.identities.values()] == ["one", "two"]
+
+
+def test_every_part_of_the_template_works_once_it_is_uncommented(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = TEMPLATE.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("base_url"))
+    settings = [line.removeprefix("# ") for line in lines[start:] if "=" in line or line.startswith(("[", "# ["))]
+    for variable in ("DOCTOR", "PATIENT", "OTHER_DOCTOR", "OTHER_PATIENT", "OUTSIDER", "DUAL_USER", "EXPIRED"):
+        monkeypatch.setenv(f"{variable}_TOKEN", f"of-{variable}")
+    for name in ("INACTIVE_DOCTOR_TOKEN", "INACTIVE_PATIENT_TOKEN"):
+        monkeypatch.setenv(name, name)
+    monkeypatch.setenv("AGORA_APP_ID", "a" * 32)
+    monkeypatch.setenv("AGORA_APP_CERTIFICATE", "b" * 32)
+    config = parse_config("\n".join(settings), "template")
+    assert len(config.identities) == 9
+    assert config.agora.app_id == "a" * 32
+
+
+def test_a_token_may_come_from_a_command() -> None:
+    words = [sys.executable, "-c", "print('Bearer from-a-command')"]
+    config = parse_config(URL + TWO.replace('token = "d"', f"token_command = {words!r}"), "c")
+    assert config.identities["doctor"].token == "from-a-command"
+
+
+def test_a_given_base_url_goes_before_the_files() -> None:
+    assert parse_config(URL + TWO, "c", base_url="http://y.example/").base_url == "http://y.example"
+    assert parse_config(TWO, "c", base_url="http://y.example/").base_url == "http://y.example"
+
+
+def test_no_token_is_shown_by_repr() -> None:
+    shown = repr(parse_config(URL + f'agora.app_certificate = "{"c" * 32}"\n' + TWO, "c"))
+    assert "'d'" not in shown
+    assert "c" * 32 not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base_url = ", "not valid TOML"),
+        (TWO, "base_url is missing"),
+        (URL, r"no \[identities.doctor\]"),
+        ('base_url = "ftp://x"' + TWO, "'ftp://x' is not an http"),
+        ('base_url = "https://x:port/"' + TWO, "is not an http"),
+        ('base_url = "https://me:secret@x/"' + TWO, "user name or password"),
+        (URL + TWO + "[identities.doktor]\nid = 1", "identities.doktor: unknown"),
+        (URL + TWO.replace('token = "d"', 'token = "${NOT_SET_ANYWHERE}"'), "NOT_SET_ANYWHERE is not set"),
+        (URL + TWO.replace('token = "d"', ""), "identities.doctor.token: is missing"),
+        (URL + TWO.replace('token = "d"', 'token = "two words"'), "holds what no token does"),
+        (URL + TWO.replace('token = "d"', 'token = "x"\ntoken_command = "y"'), "not both"),
+        (URL + TWO.replace('token = "d"', 'token_command = "echo no >&2; exit 3"'), "status 3: no"),
+        (URL + TWO.replace('token = "d"', 'token_command = ["/no/such/command"]'), "could not be run"),
+        (URL + TWO.replace("id = 1", "id = true"), "must be a whole number"),
+        (URL + TWO.replace("id = 1", ""), "identities.doctor.id: is missing"),
+        (URL + 'agora.app_id = "short"' + TWO, "32 hexadecimal digits"),
+    ],
+)
+def test_what_cannot_be_used_is_named(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(text, "c")
+
+
+def test_the_password_of_a_url_is_not_repeated() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config('base_url = "https://me:secret@x/"' + TWO, "c")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="video-calls-contract init"):
+        read_config(tmp_path / "contract.toml")

@@ -1,0 +1,82 @@
+"""The tree of results: what becomes of tests, and of the exit status."""
+
+import json
+
+import pytest
+from running import exchange, failed, outcome_of_test, passed, rule_result, tree
+from video_calls_contract.results import TestOutcome, as_json, rule_results
+from video_calls_spec import RULES
+
+SLUGS = {slug: RULES[slug] for slug in ("join.window", "join.again")}
+
+
+def test_a_backend_that_keeps_every_rule_conforms() -> None:
+    assert tree(passed("join.window")).exit_status == 0
+
+
+def test_a_violation_is_a_one_whatever_else_happened() -> None:
+    broken = [outcome_of_test("broken", "join.again")]
+    assert tree(failed("join.window"), broken=broken, stopped="it was interrupted").exit_status == 1
+
+
+def test_a_should_deviation_fails_at_that_level_only() -> None:
+    results = tree(failed("errors.allow-header"), passed("join.window"))
+    assert (results.exit_status, len(results.warnings), results.violations) == (0, 1, [])
+    results.level = "should"
+    assert (results.exit_status, results.warnings, len(results.violations)) == (1, [], 1)
+
+
+def test_nothing_checked_is_no_success() -> None:
+    assert tree().exit_status == 2
+    results = tree(rule_result("join.window", "not_checked", "no outsider"))
+    assert results.exit_status == 2
+    assert "nothing was checked" in results.verdict
+
+
+def test_what_is_not_checked_beside_what_is_fails_nothing() -> None:
+    assert tree(passed("join.again"), rule_result("join.window", "not_checked", "no outsider")).exit_status == 0
+
+
+def test_a_test_of_the_suites_that_broke_is_a_two_and_said_to_be_the_suites() -> None:
+    results = tree(passed("join.window"), broken=[outcome_of_test("broken", "join.again", "KeyError: 'x'")])
+    assert results.exit_status == 2
+    assert "its own fault" in results.verdict
+
+
+def test_a_rule_that_could_not_be_reached_is_a_two() -> None:
+    blocked = outcome_of_test("blocked", "join.window", "no call could be scheduled: 500")
+    rules = rule_results(SLUGS, [blocked, outcome_of_test("passed", "join.again")])
+    results = tree(*rules)
+    assert results.exit_status == 2
+    assert "join.window: no call could be scheduled" in results.verdict
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [("passed", "passed"), ("not_checked", "passed"), ("blocked", "not_checked"), ("broken", "not_checked")],
+)
+def test_a_rule_passes_where_no_test_of_it_was_kept_from_looking(second: TestOutcome, expected: str) -> None:
+    tests = [outcome_of_test("passed", "join.window"), outcome_of_test(second, "join.window", "why")]
+    result = rule_results(SLUGS, tests)[0]
+    assert result.outcome == expected
+    assert ("why" in result.reason) == (second != "passed")
+
+
+def test_json_has_the_promised_form() -> None:
+    results = tree(failed("join.window", "200; got 500", exchange(b"\xff{")), passed("join.again"))
+    document = json.loads(json.dumps(as_json(results)))
+    assert document["base_url"] == "https://staging.example.com/api/v1/video"
+    assert document["summary"] == {"passed": 1, "failed": 1, "not_checked": 0, "known": 0}
+    rule = document["rules"][0]
+    assert {key: rule[key] for key in ("id", "level", "section", "outcome", "reason")} == {
+        "id": "join.window",
+        "level": "must",
+        "section": "4. Join Video Call",
+        "outcome": "failed",
+        "reason": "expected 200; got 500",
+    }
+    assert rule["statement"] == "Call must be scheduled within the next 15 minutes"
+    (shown,) = rule["exchanges"]
+    assert shown["request"].startswith("GET https://")
+    assert shown["response"].startswith("HTTP 500")
+    assert "$DOCTOR_TOKEN" in shown["curl"]
