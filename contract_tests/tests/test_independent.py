@@ -1,0 +1,48 @@
+"""That the suite leans on nothing of the reference server: backends that share no line with it conform."""
+
+from pathlib import Path
+
+import pytest
+from runs import run_suite, serving
+
+HERE = Path(__file__).parent / "independent"
+
+BACKENDS = {
+    "clinic": (
+        ["-m", "clinic", "."],
+        {"create.aware-time", "errors.body-everywhere", "join.token-timestamp"},
+        {
+            "create.idempotency-key",
+            "errors.body-size",
+            "join.app-id",
+            "list.page-size",
+            "tracing.request-id",
+        },
+    ),
+    "small": (
+        [str(HERE / "small_backend.py")],
+        {"errors.allow-header"},
+        {
+            "create.idempotency-key",
+            "errors.body-size",
+            "list.page-out-of-range",
+            "list.page-size",
+            "tracing.request-id",
+        },
+    ),
+}
+"""How each is started, which `should`s it leaves, and what cannot be looked at there."""
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_an_independent_backend_conforms(name: str, tmp_path: Path) -> None:
+    command, warnings, unchecked = BACKENDS[name]
+    config = tmp_path / "contract.toml"
+    with serving(command, tmp_path, "# ready", PYTHONPATH=str(HERE)) as said:
+        config.write_text(said)
+        verdict = run_suite(config)
+    assert verdict.failed == warnings, verdict.output
+    assert verdict.unchecked == unchecked, verdict.reasons
+    assert verdict.status == 0, verdict.output
+    assert verdict.left == ()
