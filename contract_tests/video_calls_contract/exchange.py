@@ -4,9 +4,10 @@ import json
 import re
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, cast
 
 import httpx
@@ -50,7 +51,7 @@ def as_object(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Exchange:
     """A request and its response.
 
@@ -84,7 +85,7 @@ class Exchange:
         """The response body, however it is encoded."""
         return self.content.decode("utf-8", "replace")
 
-    @property
+    @cached_property
     def json(self) -> Any:  # noqa: ANN401 (JSON is whatever the backend sent)
         """The response body, read.
 
@@ -96,7 +97,7 @@ class Exchange:
         except (ValueError, RecursionError):
             raise NotJsonError from None
 
-    @property
+    @cached_property
     def object(self) -> dict[str, Any]:
         """The response body where it is a JSON object, else an empty one."""
         try:
@@ -159,6 +160,10 @@ class Exchange:
         if self.request_body:
             words.append(f"--data-binary {_quoted(self.request_body)}")
         return self.redactor.redact(" ".join(words))
+
+
+Together = Callable[[Sequence[Callable[[], Exchange]]], list[Exchange]]
+"""Sends requests at the same time, and gives their exchanges in order."""
 
 
 def _shown(body: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import cast
 
 __all__ = ["in_body", "in_error"]
@@ -10,7 +11,7 @@ _NAMES = (
     ("password",), ("passwd",), ("passphrase",), ("pwd",), ("passcode",), ("secret",), ("salt",),
     ("api", "key"), ("private", "key"), ("secret", "key"), ("access", "token"), ("refresh", "token"),
     ("auth", "token"), ("id", "token"), ("token",), ("jwt",), ("session", "id"), ("session", "key"),
-    ("otp",), ("totp",), ("mfa",), ("app", "certificate"), ("agora", "certificate"),
+    ("otp",), ("totp",), ("mfa",), ("app", "certificate"), ("agora", "certificate"), ("app", "cert"), ("agora", "cert"),
     ("security", "question"), ("security", "answer"), ("credentials",),
     ("ssn",), ("social", "security"), ("national", "id"), ("national", "number"), ("national", "insurance"),
     ("nationalid",), ("nin",), ("passport",), ("tax", "id"), ("tax", "number"), ("tin",), ("id", "card"),
@@ -118,6 +119,7 @@ def _leaves(node: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
         yield path, node
 
 
+@cache
 def _is_sensitive(name: str) -> bool:
     words = tuple(re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name))
     lowered = tuple(word.lower() for word in words)

@@ -61,7 +61,7 @@ class Run:
         self.backend.watchers.append(self.observers.watch)
         self.tests: list[TestResult] = []
         self.stopped = ""
-        self.pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="contract")
+        self.pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="contract")
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
         self._finished: Results | None = None

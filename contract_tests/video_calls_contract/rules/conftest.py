@@ -3,17 +3,15 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import TypeVar
 
 import pytest
 
 from video_calls_contract.backend import Backend, People
+from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.lives import Joined, LongLife, join_and_end, live_long
 from video_calls_contract.plugin import SUITE
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import NO_CALL, Calls, Slots
-
-T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")
@@ -53,11 +51,11 @@ def slots(calls: Calls) -> Slots:
 
 
 @pytest.fixture(scope="session")
-def together(run: Run) -> Callable[[Sequence[Callable[[], T]]], list[T]]:
-    """Do things at the same time, and get their results in order."""
+def together(run: Run) -> Together:
+    """Send requests at the same time, and get the exchanges in order."""
 
-    def all_at_once(works: Sequence[Callable[[], T]]) -> list[T]:
-        return [future.result() for future in [run.pool.submit(work) for work in works]]
+    def all_at_once(requests: Sequence[Callable[[], Exchange]]) -> list[Exchange]:
+        return [future.result() for future in [run.pool.submit(request) for request in requests]]
 
     return all_at_once
 

@@ -1,14 +1,17 @@
 """Authentication, on every operation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from video_calls_contract.backend import People, Person
 from video_calls_contract.checks import refused, require, unchanged
-from video_calls_contract.exchange import Exchange
+from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.forgery import FORGERIES, forged
 from video_calls_contract.scheduling import Call, Calls, Slots
+
+RefusedEverywhere = Callable[[Person, str], None]
 
 
 @pytest.fixture(scope="module")
@@ -17,38 +20,48 @@ def call(calls: Calls) -> Call:
     return calls.scheduled()
 
 
-def every_operation(person: Person, call: Call, slots: Slots) -> Iterator[Exchange]:
-    """Each operation as this person, the changing ones last."""
-    yield person.list()
-    yield person.get(call.id)
-    yield call.pair.create(person, slots.take())
-    yield person.join(call.id)
-    yield person.end(call.id)
-    yield person.cancel(call.id)
+def every_operation(person: Person, call: Call, slots: Slots) -> list[Callable[[], Exchange]]:
+    """Each operation as this person."""
+    at = slots.take()
+    return [
+        person.list,
+        partial(person.get, call.id),
+        partial(call.pair.create, person, at),
+        partial(person.join, call.id),
+        partial(person.end, call.id),
+        partial(person.cancel, call.id),
+    ]
 
 
-def refused_everywhere(person: Person, call: Call, slots: Slots, *statuses: int, because: str) -> None:
-    before = call.read()
-    for exchange in every_operation(person, call, slots):
-        refused(exchange, *statuses, because=because)
-    unchanged(before, call.doctor)
+@pytest.fixture
+def refused_everywhere(call: Call, slots: Slots, together: Together) -> RefusedEverywhere:
+    """Holds every operation to a 401 for somebody, and to having changed nothing."""
+
+    def check(person: Person, because: str) -> None:
+        before = call.read()
+        exchanges = together(every_operation(person, call, slots))
+        for exchange in exchanges:
+            refused(exchange, 401, because=because)
+        unchanged(before, call.doctor, *exchanges)
+
+    return check
 
 
 # "All endpoints require JWT authentication."
 
 
 @pytest.mark.rule("auth.required")
-def test_no_operation_works_without_a_token(people: People, call: Call, slots: Slots) -> None:
-    refused_everywhere(people.nobody, call, slots, 401, because="a request without a token")
+def test_no_operation_works_without_a_token(people: People, refused_everywhere: RefusedEverywhere) -> None:
+    refused_everywhere(people.nobody, "a request without a token")
 
 
 @pytest.mark.rule("auth.required")
 @pytest.mark.parametrize("header", ["Bearer", "Basic ZG9jdG9yOnNlY3JldA=="])
 def test_a_header_without_a_bearer_token_is_none(
-    people: People, call: Call, slots: Slots, header: str
+    people: People, refused_everywhere: RefusedEverywhere, header: str
 ) -> None:
     person = Person(f"nobody ({header.split(' ', maxsplit=1)[0]})", header, people.doctor.backend)
-    refused_everywhere(person, call, slots, 401, because="a request without a bearer token")
+    refused_everywhere(person, "a request without a bearer token")
 
 
 # "Include the JWT token in the Authorization header:"
@@ -58,7 +71,8 @@ def test_a_header_without_a_bearer_token_is_none(
 def test_a_token_in_the_header_is_accepted_by_every_operation(calls: Calls, slots: Slots) -> None:
     for by in calls.pair.participants:
         call = calls.scheduled()
-        for exchange in every_operation(by, call, slots):
+        for request in every_operation(by, call, slots):
+            exchange = request()
             require(exchange.status != 401, "a valid token to be accepted; got 401", exchange)
 
 
@@ -68,15 +82,15 @@ def test_a_token_in_the_header_is_accepted_by_every_operation(calls: Calls, slot
 @pytest.mark.rule("auth.valid-token")
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_token_that_is_not_genuine_is_refused(
-    people: People, call: Call, slots: Slots, forgery: str
+    people: People, refused_everywhere: RefusedEverywhere, forgery: str
 ) -> None:
     person = people.bearing(f"Bearer {forged(people.doctor, forgery)}", "forged")
-    refused_everywhere(person, call, slots, 401, because=f"a token that is {FORGERIES[forgery]}")
+    refused_everywhere(person, f"a token that is {FORGERIES[forgery]}")
 
 
 @pytest.mark.rule("auth.expired-token")
-def test_a_token_that_has_expired_is_refused(people: People, call: Call, slots: Slots) -> None:
-    refused_everywhere(people["expired"], call, slots, 401, because="an expired token")
+def test_a_token_that_has_expired_is_refused(people: People, refused_everywhere: RefusedEverywhere) -> None:
+    refused_everywhere(people["expired"], "an expired token")
 
 
 # Security Considerations: "All endpoints require authentication"

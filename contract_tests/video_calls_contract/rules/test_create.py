@@ -1,6 +1,5 @@
 """2. Create Video Call."""
 
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -20,11 +19,9 @@ from video_calls_contract.checks import (
     require,
     unchanged,
 )
-from video_calls_contract.exchange import Exchange
+from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.prediction import how_predictable
 from video_calls_contract.scheduling import NO_CALL, Call, Calls, Pair, Slots
-
-Together = Callable[[Sequence[Callable[[], Exchange]]], list[Exchange]]
 
 SAMPLE = 24
 """How many channel names are looked at together."""
@@ -105,27 +102,35 @@ WRONG: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def answers_to_wrong(calls: Calls, slots: Slots, together: Together) -> list[Exchange]:
+    """The answer to each of `WRONG`, asked for by whoever is still named in the body."""
+    pair, at = calls.pair, wire_time(slots.take())
+
+    def answer(name: str, value: object) -> Exchange:
+        body = {
+            "doctor": pair.doctor.doctor,
+            "patient": pair.patient.patient,
+            "scheduled_time": at,
+            name: value,
+        }
+        if value is WITHOUT:
+            del body[name]
+        return (pair.patient if name == "doctor" else pair.doctor).post_call(body)
+
+    return together([partial(answer, name, value) for name, value in WRONG])
+
+
 @pytest.mark.rule("create.valid-body")
 @pytest.mark.parametrize(
-    ("name", "value"),
-    WRONG,
+    "number",
+    range(len(WRONG)),
     ids=[f"{name}={'missing' if value is WITHOUT else repr(value)[:24]}" for name, value in WRONG],
 )
 def test_a_field_that_is_missing_or_malformed_is_refused(
-    calls: Calls, slots: Slots, name: str, value: object
+    answers_to_wrong: list[Exchange], number: int
 ) -> None:
-    pair = calls.pair
-    body = {
-        "doctor": pair.doctor.doctor,
-        "patient": pair.patient.patient,
-        "scheduled_time": wire_time(slots.take()),
-        name: value,
-    }
-    if value is WITHOUT:
-        del body[name]
-    # Whoever is still named in the body asks for the call.
-    person = pair.patient if name == "doctor" else pair.doctor
-    refused(person.post_call(body), 400, because=f"a body with a missing or malformed {name}")
+    refused(answers_to_wrong[number], 400, because=f"a body with a missing or malformed {WRONG[number][0]}")
 
 
 @pytest.mark.rule("create.valid-body")
@@ -264,16 +269,24 @@ def booked(calls: Calls) -> tuple[Call, datetime]:
 
 
 @pytest.mark.rule("create.no-overlap")
-@pytest.mark.parametrize("minutes", [-29, -16, -1, 0, 1, 16, 29])
 @pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
-def test_a_call_within_half_an_hour_is_refused(calls: Calls, shared: str, minutes: int) -> None:
+@pytest.mark.parametrize("minutes", [(-29, -16, -1), (0, 1, 16, 29)], ids=["before", "after"])
+def test_a_call_within_half_an_hour_is_refused(
+    calls: Calls, together: Together, shared: str, minutes: tuple[int, ...]
+) -> None:
     pair = sharing(calls, shared)
     call, at = booked(calls)
     before = call.read()
-    for person in pair.participants:
-        exchange = pair.create(person, at + timedelta(minutes=minutes))
-        refused(exchange, 400, before=[call.created], because=f"a call {abs(minutes)} minutes from another")
-        unchanged(before, call.doctor, exchange)
+    exchanges = together(
+        [
+            partial(pair.create, person, at + timedelta(minutes=distance))
+            for distance in minutes
+            for person in pair.participants
+        ]
+    )
+    for exchange in exchanges:
+        refused(exchange, 400, before=[call.created], because="a call less than 30 minutes from another")
+    unchanged(before, call.doctor, *exchanges)
 
 
 @pytest.mark.rule("create.no-overlap")

@@ -1,9 +1,12 @@
 """Endpoints, status codes and error responses. Bodies of errors are watched over in every exchange."""
 
+from functools import partial
+
 import pytest
 
-from video_calls_contract.backend import People
+from video_calls_contract.backend import UNSET, People
 from video_calls_contract.checks import Blocked, NotOffered, accepted, refused, require, unchanged
+from video_calls_contract.exchange import Together
 from video_calls_contract.scheduling import NO_CALL, Calls, Slots
 
 JSON = {"Content-Type": "application/json"}
@@ -25,14 +28,13 @@ def test_a_body_that_is_no_json_object_is_refused(people: People, body: bytes) -
 
 
 @pytest.mark.rule("errors.no-server-error")
-def test_odd_queries_are_no_server_error(people: People) -> None:
+def test_odd_queries_are_no_server_error(people: People, together: Together) -> None:
     queries = (
         "page=%00", "page=1e9", "page=1" + 40 * "0", "page[]=1", "page_size=%27", "page=1&page=2",
         "ordering=%27--", "cursor=abc", "search=%F0%9F%98%80", "%",
         "limit=-1&offset=-1", "status=%27%20OR%201=1",
     )  # fmt: skip
-    for query in queries:
-        exchange = people.doctor.list(query)
+    for exchange in together([partial(people.doctor.list, query) for query in queries]):
         require(
             exchange.succeeded or 400 <= exchange.status < 500,
             f"a page or a refusal; got {exchange.status}",
@@ -51,6 +53,9 @@ def test_a_path_that_the_document_does_not_name_is_not_found(people: People, pat
 
 # Endpoints: what the document names for a path, and nothing else.
 
+CHANGES = {"status": "cancelled", "scheduled_time": "2031-01-05T10:00:00Z"}
+"""What a client might wish to change."""
+
 METHODS = {
     "/video-calls/": ("GET", "POST"),
     "/video-calls/{id}/": ("GET",),
@@ -58,17 +63,16 @@ METHODS = {
     "/video-calls/{id}/end/": ("POST",),
     "/video-calls/{id}/cancel/": ("POST",),
 }
-OTHERS = [
-    (method, path)
-    for path, methods in METHODS.items()
-    for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
-    if method not in methods
-]
+
+
+def others(path: str) -> list[str]:
+    """The methods that a path does not take."""
+    return [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if method not in METHODS[path]]
 
 
 @pytest.mark.rule("errors.method-not-allowed")
-@pytest.mark.parametrize(("method", "path"), OTHERS)
-def test_another_method_is_refused_and_changes_nothing(calls: Calls, method: str, path: str) -> None:
+@pytest.mark.parametrize("path", METHODS)
+def test_another_method_is_refused_and_changes_nothing(calls: Calls, together: Together, path: str) -> None:
     # Ongoing for `end`, scheduled for the rest: an action that acted would be seen.
     with calls.ongoing() if "/end/" in path else calls.soon() as call:
         before = call.read()
@@ -77,29 +81,37 @@ def test_another_method_is_refused_and_changes_nothing(calls: Calls, method: str
             "scheduled_time": "2031-01-05T10:00:00Z",
             "doctor": before.get("doctor"),
         }
-        for person in call.participants:
-            exchange = person.send(
-                method,
-                path.format(id=call.id),
-                json_body=body if method in ("PUT", "PATCH", "POST") else None,
-            )
+        exchanges = together(
+            [
+                partial(
+                    person.send,
+                    method,
+                    path.format(id=call.id),
+                    json_body=UNSET if method == "GET" else CHANGES,
+                )
+                for method in others(path)
+                for person in call.participants
+            ]
+        )
+        for exchange in exchanges:
             require(
                 400 <= exchange.status < 500,
-                f"a refusal of {method} on {path}; got {exchange.status}",
+                f"a refusal of {exchange.method} on {path}; got {exchange.status}",
                 exchange,
             )
-            unchanged(before, call.doctor, exchange)
+        unchanged(before, call.doctor, *exchanges)
 
 
 @pytest.mark.rule("errors.allow-header")
-@pytest.mark.parametrize(("method", "path"), OTHERS)
-def test_that_refusal_names_the_methods_of_the_path(calls: Calls, method: str, path: str) -> None:
+@pytest.mark.parametrize("path", METHODS)
+def test_that_refusal_names_the_methods_of_the_path(calls: Calls, together: Together, path: str) -> None:
     call = calls.scheduled()
-    exchange = call.doctor.send(method, path.format(id=call.id))
-    refused(exchange, 405, because=f"{method}, which this path does not take")
-    allowed = {word.strip().upper() for word in exchange.headers.get("allow", "").split(",")}
-    missing = set(METHODS[path]) - allowed
-    require(not missing, f"`Allow` with {', '.join(METHODS[path])}", exchange)
+    url = path.format(id=call.id)
+    for exchange in together([partial(call.doctor.send, method, url) for method in others(path)]):
+        refused(exchange, 405, because=f"{exchange.method}, which this path does not take")
+        allowed = {word.strip().upper() for word in exchange.headers.get("allow", "").split(",")}
+        missing = set(METHODS[path]) - allowed
+        require(not missing, f"`Allow` with {', '.join(METHODS[path])}", exchange)
 
 
 @pytest.mark.rule("errors.media-type")

@@ -1,6 +1,5 @@
 """4. Join Video Call. What the credentials say is watched over in every join; see `observers`."""
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,12 +7,10 @@ import pytest
 
 from video_calls_contract.backend import Backend
 from video_calls_contract.checks import FORBIDDEN, NotOffered, accepted, instant, refused, require, unchanged
-from video_calls_contract.exchange import Exchange
+from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.lives import Joined, LongLife
 from video_calls_contract.observers import LENIENCE
 from video_calls_contract.scheduling import NO_CALL, Calls
-
-Together = Callable[[Sequence[Callable[[], Exchange]]], list[Exchange]]
 
 # "Join a video call and get Agora credentials."
 

@@ -1,7 +1,6 @@
 """1. List Video Calls."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
@@ -9,11 +8,9 @@ import pytest
 
 from video_calls_contract.backend import People, Person
 from video_calls_contract.checks import Blocked, NotOffered, Violation, accepted, instant, refused, require
-from video_calls_contract.exchange import Exchange
+from video_calls_contract.exchange import Together
 from video_calls_contract.scheduling import Calls, Slots
 from video_calls_contract.walking import Walk, walked
-
-Together = Callable[[Sequence[Callable[[], Exchange]]], list[Exchange]]
 
 LARGE = "page_size=100"
 """Asks for fewer pages, where the backend takes a page size."""
@@ -64,6 +61,18 @@ def test_the_list_holds_every_call_of_the_user(
     if missing and not walk.ended:
         raise NotOffered("the list has too many pages to look at them all")
     require(not missing, f"every call of the {name}; {missing[:5]} are missing", *walk.pages[-3:])
+
+
+@pytest.mark.rule("list.own-calls")
+def test_the_list_holds_an_ongoing_call(calls: Calls) -> None:
+    with calls.ongoing() as call:
+        for person in call.participants:
+            walk = walked(person, LARGE)
+            require(
+                call.id in walk.ids or not walk.ended,
+                f"every call of the {person.name}; an ongoing one is missing",
+                *walk.pages[:1],
+            )
 
 
 @pytest.mark.rule("list.own-calls")
