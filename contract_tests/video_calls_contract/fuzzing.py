@@ -133,12 +133,13 @@ class Knowledge:
         self.states[call_id] = state
         self.told[call_id].append(exchange)
 
-    def saw(self, request: Request, exchange: Exchange) -> None:
-        """Learn from an answer."""
+    def saw(self, request: Request, person: Person, exchange: Exchange) -> None:
+        """Learn from an answer to this person."""
         if request.operation == "createVideoCall" and exchange.succeeded:
             call_id = exchange.object.get("id")
-            # A replayed answer tells of a call as it was.
-            if isinstance(call_id, int | str) and call_id not in self.states:
+            new = isinstance(call_id, int | str) and call_id not in self.states
+            # A replayed answer tells of a call as it was, and some backends let anybody schedule for others.
+            if new and _is_in(person, exchange.object):
                 self.created(call_id, exchange)
         elif request.changes and request.target in self.states:
             if exchange.succeeded:
@@ -146,6 +147,17 @@ class Knowledge:
                 self.told[request.target].append(exchange)
             elif exchange.status == NO_ANSWER or exchange.status >= 500:  # noqa: PLR2004 (HTTP)
                 self.states[request.target] = None  # it may have happened all the same
+
+    def participant(self, person: Person, other: Person, call_id: object) -> Person:
+        """The person, or the other one where only that one is in the call."""
+        if call_id not in self.states or _is_in(person, self.told[call_id][0].object):
+            return person
+        return other
+
+
+def _is_in(person: Person, call: Mapping[str, object]) -> bool:
+    roles = (("doctor", person.doctor), ("patient", person.patient))
+    return any(own is not None and call.get(role) == own for role, own in roles)
 
 
 # -- Judging ----------------------------------------------------------------------------------------
@@ -388,8 +400,9 @@ class Fuzzer:
         if operation == "listVideoCalls":
             return self._list(case.query)
         if operation == "createVideoCall":
-            return self._create(case.body, case.headers, dice)
-        return self._about_call(operation, case.method, case.path_parameters["id"])
+            return self._create(case.body, cast("Any", case).headers, dice)
+        path: Mapping[str, Any] = cast("Any", case).path_parameters
+        return self._about_call(operation, case.method, path["id"])
 
     def _list(self, query: Mapping[str, Any]) -> Request:
         each = ((name, one) for name, value in query.items() for one in _listed(value))
@@ -510,16 +523,18 @@ class Fuzzer:
         if self.stopped is not None or self._sent >= self._most or time.monotonic() > self._until:
             return None
         try:
-            return self._try(self.request(case, dice), self._somebody(dice))
+            request = self.request(case, dice)
+            return self._try(request, self._somebody(dice, request))
         except (Missing, Unreachable, Blocked) as error:
             self.stopped = error
             return None
 
-    def _somebody(self, dice: int) -> Person:
+    def _somebody(self, dice: int, request: Request) -> Person:
         people = self.run.people
         if dice % _UNSIGNED == _UNSIGNED - 1:
             return people.nobody
-        return people.patient if dice % 3 == 1 else people.doctor
+        both = (people.patient, people.doctor) if dice % 3 == 1 else (people.doctor, people.patient)
+        return self.known.participant(*both, request.target)
 
     def _try(self, request: Request, person: Person) -> Exchange:
         self._sent += 1
@@ -533,7 +548,7 @@ class Fuzzer:
         )
         fault = judge(request, person, exchange, self.known)
         evidence = self.known.told.get(request.target, [])[-3:]
-        self.known.saw(request, exchange)
+        self.known.saw(request, person, exchange)
         if fault is not None and self._check in ("", fault.check):
             if not self._check:
                 self._most = self._sent + (400 if self.long else 60)  # so much to find a smaller one
