@@ -17,7 +17,7 @@ import httpx
 
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.config import Config, Identity
-from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor
+from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor, instant
 
 __all__ = ["Backend", "Missing", "People", "Person", "Unreachable"]
 
@@ -171,6 +171,10 @@ class Backend:
     def _record(self, exchange: Exchange) -> None:
         if date := exchange.headers.get("date"):
             self.clock.saw_date(date, exchange.sent_at, exchange.received_at)
+        if exchange.operation == "createVideoCall" and exchange.succeeded:
+            created = instant(exchange.object.get("created_at"))
+            if created is not None:
+                self.clock.saw_creation(created, exchange.sent_at, exchange.received_at)
         with self._lock:
             self.count += 1
             for watcher in self.watchers:

@@ -1,13 +1,13 @@
 """What tests say about exchanges. A check that does not hold raises `Violation`, with its evidence."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from video_calls_spec import RuleId
 
 from video_calls_contract.backend import Person
-from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
+from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError, instant
 
 __all__ = [
     "FIELDS",
@@ -17,7 +17,6 @@ __all__ = [
     "Violation",
     "accepted",
     "differences",
-    "instant",
     "refused",
     "require",
     "unchanged",
@@ -145,17 +144,6 @@ def differences(one: dict[str, Any], other: dict[str, Any], *, ignoring: tuple[s
                 continue
         found.append(f"{name} was {left!r}, is {right!r}")
     return "; ".join(found)
-
-
-def instant(value: object) -> datetime | None:
-    """A time of a response, aware, in UTC; None where it is none."""
-    if not isinstance(value, str):
-        return None
-    try:
-        time = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return time.astimezone(UTC) if time.tzinfo else None
 
 
 def _status(exchange: Exchange) -> str:

@@ -6,7 +6,7 @@ import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, cast
 
@@ -49,6 +49,17 @@ class Redactor:
 def as_object(value: object) -> dict[str, Any]:
     """A JSON object, or an empty one in place of anything else."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def instant(value: object) -> datetime | None:
+    """A time of a response, aware, in UTC; None where it is none."""
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return time.astimezone(UTC) if time.tzinfo else None
 
 
 @dataclass(frozen=True)

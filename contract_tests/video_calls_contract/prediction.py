@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from video_calls_contract.checks import instant
+from video_calls_contract.exchange import instant
 
 __all__ = ["how_predictable"]
 

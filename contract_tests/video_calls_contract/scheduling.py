@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from video_calls_contract.backend import Backend, People, Person
-from video_calls_contract.checks import Blocked, instant
-from video_calls_contract.exchange import Exchange
+from video_calls_contract.checks import Blocked
+from video_calls_contract.exchange import Exchange, instant
 
 __all__ = ["NO_CALL", "Call", "Calls", "Pair", "Slots"]
 
@@ -376,7 +376,6 @@ class Slots:
         self._lock = threading.Lock()
         self._next = datetime.min.replace(tzinfo=UTC)
         self._taken: list[datetime] = []
-        self.claim_exchange: Exchange | None = None
 
     def claim(self) -> None:
         """Look at what exists and choose a block of days; a call at its beginning keeps other runs out.
@@ -399,12 +398,7 @@ class Slots:
         ] or starts
         for _ in range(3):
             self._next = secrets.choice(blocks)
-            pair = calls.pair
-            exchange = pair.create(pair.doctor, self._next)
-            if exchange.succeeded:
-                self.claim_exchange = exchange
-                if created := instant(exchange.object.get("created_at")):
-                    calls.backend.clock.saw_creation(created, exchange.sent_at, exchange.received_at)
+            if calls.pair.create(calls.people.doctor, self._next).succeeded:
                 break
 
     def _any_within(self, start: datetime, length: timedelta) -> bool:

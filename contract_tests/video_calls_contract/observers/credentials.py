@@ -5,8 +5,7 @@ from datetime import timedelta
 
 from video_calls.agora import InvalidTokenError, Privilege, TokenInfo, inspect_token
 
-from video_calls_contract.checks import instant
-from video_calls_contract.exchange import Exchange
+from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.observers.watching import LENIENCE, Complaint, Observers, observes, of_each_join
 
 HOUR = timedelta(hours=1)

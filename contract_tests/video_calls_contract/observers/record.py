@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from video_calls_contract.checks import instant
-from video_calls_contract.exchange import Exchange, as_object
+from video_calls_contract.exchange import Exchange, as_object, instant
 from video_calls_contract.observers.watching import (
     COARSEST,
     LENIENCE,

@@ -14,12 +14,11 @@ from video_calls_contract.checks import (
     Violation,
     accepted,
     differences,
-    instant,
     refused,
     require,
     unchanged,
 )
-from video_calls_contract.exchange import Exchange, Together
+from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.prediction import how_predictable
 from video_calls_contract.scheduling import NO_CALL, Call, Calls, Pair, Slots
 

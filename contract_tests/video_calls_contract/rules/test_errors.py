@@ -75,20 +75,10 @@ def others(path: str) -> list[str]:
 def test_another_method_is_refused_and_changes_nothing(calls: Calls, together: Together, path: str) -> None:
     # Ongoing for `end`, scheduled for the rest: an action that acted would be seen.
     with calls.ongoing() if "/end/" in path else calls.soon() as call:
-        before = call.read()
-        body = {
-            "status": "cancelled",
-            "scheduled_time": "2031-01-05T10:00:00Z",
-            "doctor": before.get("doctor"),
-        }
+        before, url = call.read(), path.format(id=call.id)
         exchanges = together(
             [
-                partial(
-                    person.send,
-                    method,
-                    path.format(id=call.id),
-                    json_body=UNSET if method == "GET" else CHANGES,
-                )
+                partial(person.send, method, url, json_body=UNSET if method == "GET" else CHANGES)
                 for method in others(path)
                 for person in call.participants
             ]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from video_calls_contract.backend import Backend
-from video_calls_contract.checks import FORBIDDEN, NotOffered, accepted, instant, refused, require, unchanged
-from video_calls_contract.exchange import Exchange, Together
+from video_calls_contract.checks import FORBIDDEN, NotOffered, accepted, refused, require, unchanged
+from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.lives import Joined, LongLife
 from video_calls_contract.observers import LENIENCE
 from video_calls_contract.scheduling import NO_CALL, Calls

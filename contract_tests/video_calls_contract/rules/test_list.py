@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from video_calls_contract.backend import People, Person
-from video_calls_contract.checks import Blocked, NotOffered, Violation, accepted, instant, refused, require
-from video_calls_contract.exchange import Together
+from video_calls_contract.checks import Blocked, NotOffered, Violation, accepted, refused, require
+from video_calls_contract.exchange import Together, instant
 from video_calls_contract.scheduling import Calls, Slots
 from video_calls_contract.walking import Walk, walked
 

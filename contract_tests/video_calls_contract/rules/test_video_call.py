@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from video_calls_contract.checks import accepted, instant, require
-from video_calls_contract.exchange import Exchange
+from video_calls_contract.checks import accepted, require
+from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.lives import LongLife
 
 SECOND = timedelta(seconds=1)
