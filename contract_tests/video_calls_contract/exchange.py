@@ -123,7 +123,7 @@ class Exchange:
         if not self.succeeded or self.operation in {None, "joinVideoCall"}:
             return
         body = self.object
-        results = body.get("results") if self.operation == "listVideoCalls" else [body]
+        results = body.get("results") if self.operation == "listVideoCalls" else [body] if body else []
         for call in cast("list[object]", results) if isinstance(results, list) else ():
             if isinstance(call, dict):
                 yield cast("dict[str, Any]", call)

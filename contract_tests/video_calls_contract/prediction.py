@@ -72,7 +72,8 @@ def _explained_number(numbers: list[int], calls: Sequence[dict[str, Any]]) -> st
     ids = [call["id"] for call in calls if isinstance(call.get("id"), int)]
     if len(ids) == len(numbers) and _is_affine(ids, numbers):
         return "computed from the call's id"
-    for scale in (1, 1000, 1_000_000, 1_000_000_000):
+    # Random digits behind the seconds look like a finer time, but do not go on as one.
+    for scale in (1, 1000, 1_000_000, 1_000_000_000) if numbers == sorted(numbers) else ():
         if all(_is_time(number / scale, call) for number, call in zip(numbers, calls, strict=True)):
             return "the time"
     if len(set(numbers)) < len(numbers) * _FEW and max(numbers) < 10:  # noqa: PLR2004 (a single digit)

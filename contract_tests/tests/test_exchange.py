@@ -1,0 +1,78 @@
+import shlex
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor, instant
+
+AGORA = "006970CA35de60c44645bbae8a215061b33IACV0fZUBw+72cVoL9eyGGh3Q6Poi8bgjwVLnyKSJyOXR7dIfRBXoFHl"
+
+
+def exchange(**changes: Any) -> Exchange:
+    redactor = Redactor()
+    redactor.learn("the.doctors.token", "DOCTOR_TOKEN")
+    now = datetime(2024, 1, 5, tzinfo=UTC)
+    values: dict[str, Any] = {
+        "operation": "createVideoCall",
+        "person": "doctor",
+        "method": "POST",
+        "url": "http://127.0.0.1:8000/api/v1/video/video-calls/",
+        "request_headers": (
+            ("Authorization", "Bearer the.doctors.token"),
+            ("Content-Type", "application/json"),
+        ),
+        "request_body": b'{"note": "it\'s $HOME"}',
+        "status": 201,
+        "headers": httpx.Headers({"Content-Type": "application/json"}),
+        "content": b'{"id": 1}',
+        "sent_at": now,
+        "received_at": now,
+        "redactor": redactor,
+    }
+    return Exchange(**values | changes)
+
+
+def test_the_curl_line_says_the_same_with_the_token_in_a_variable() -> None:
+    words = shlex.split(exchange().curl)
+    assert words[:4] == ["curl", "-sS", "-i", "-X"]
+    assert "Authorization: Bearer $DOCTOR_TOKEN" in words
+    assert words[-1] == '{"note": "it\'s $HOME"}'
+
+
+@pytest.mark.parametrize("shown", ["request_text", "response_text", "curl"])
+def test_no_secret_is_shown(shown: str) -> None:
+    body = f'{{"token": "{AGORA}", "echo": "the.doctors.token"}}'.encode()
+    text = getattr(exchange(content=body, request_body=body), shown)
+    assert "the.doctors.token" not in text
+    assert AGORA[6:] not in text
+    assert "DOCTOR_TOKEN" in text
+
+
+def test_bytes_that_are_no_text_can_be_sent_again() -> None:
+    assert "--data-binary $'\\xff\\x00'" in exchange(request_body=b"\xff\x00").curl
+
+
+def test_a_missing_answer_says_why() -> None:
+    assert (
+        exchange(status=NO_ANSWER, content=b"connection reset").response_text == "no answer: connection reset"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>", b"[1]", b"\xff", b"[" * 100_000],
+    ids=["none", "HTML", "list", "bytes", "deep"],
+)
+def test_what_is_no_json_object_has_no_fields(content: bytes) -> None:
+    assert exchange(content=content).object == {}
+    assert list(exchange(content=content).calls) == []
+
+
+@pytest.mark.parametrize("value", ["2024-01-05T10:00:00", "yesterday", None, 5, ""])
+def test_what_is_no_instant_is_none(value: object) -> None:
+    assert instant(value) is None
+
+
+def test_an_instant_is_the_same_in_every_offset() -> None:
+    assert instant("2024-01-05T10:00:00Z") == instant("2024-01-05T15:30:00.000+05:30")

@@ -1,0 +1,92 @@
+import hashlib
+import secrets
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from video_calls_contract.prediction import how_predictable
+
+NOW = datetime(2024, 1, 5, 8, 0, tzinfo=UTC)
+
+
+def calls(name: Callable[[dict[str, Any]], str], count: int = 24) -> list[dict[str, Any]]:
+    """Calls made one after the other, with channels named so."""
+    made: list[dict[str, Any]] = []
+    for number in range(count):
+        call: dict[str, Any] = {
+            "id": 500 + 3 * number,
+            "doctor": 1,
+            "patient": 7,
+            "number": number,
+            "created_at": (NOW + timedelta(milliseconds=35 * number)).isoformat(),
+            "scheduled_time": (NOW + timedelta(days=40, hours=3 * number)).isoformat(),
+        }
+        made.append(call | {"channel_name": name(call)})
+    return made
+
+
+def second(call: dict[str, Any], name: str = "created_at") -> int:
+    return int(datetime.fromisoformat(call[name]).timestamp())
+
+
+def micros(call: dict[str, Any]) -> int:
+    return int(datetime.fromisoformat(call["created_at"]).timestamp() * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda call: f"call_{second(call)}_{secrets.randbelow(9000) + 1000}",
+        lambda call: f"call_{call['id']}_{secrets.token_hex(4)}",
+        lambda _: f"call-{secrets.token_urlsafe(12)}",
+        lambda _: str(uuid.uuid4()),
+        lambda _: uuid.uuid4().hex,
+        lambda _: secrets.token_hex(16),
+        lambda call: f"{second(call)}{secrets.randbelow(10**6):06d}",
+        lambda call: f"room-{call['doctor']}-{call['patient']}-{secrets.token_hex(3)}",
+        lambda _: f"call_{secrets.randbelow(10**12)}",
+        lambda call: f"{micros(call):x}-{secrets.token_hex(4)}",
+    ],
+    ids=[
+        "document",
+        "id and hex",
+        "urlsafe",
+        "uuid",
+        "uuid hex",
+        "hex",
+        "one number",
+        "pair",
+        "digits",
+        "time hex",
+    ],
+)
+def test_random_names_are_random(name: Callable[[dict[str, Any]], str]) -> None:
+    assert how_predictable(calls(name)) == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda call: f"call_{call['id']}",
+        lambda call: f"call_{call['number'] + 1}",
+        lambda call: f"call_{call['number']:08x}",
+        lambda call: f"call_{second(call)}_{call['id']}",
+        lambda call: f"call_{second(call, 'scheduled_time')}_{call['doctor']}_{call['patient']}",
+        lambda call: f"call_{micros(call)}",
+        lambda call: f"call{call['id']}d{call['doctor']}p{call['patient']}",
+        lambda call: hashlib.md5(str(call["id"]).encode(), usedforsecurity=False).hexdigest(),
+        lambda call: f"call_{hashlib.sha256(str(call['id']).encode()).hexdigest()[:12]}",
+        lambda call: "call_" + hashlib.sha1(b"call_%d" % call["id"], usedforsecurity=False).hexdigest(),
+        lambda _: "consultation",
+        lambda call: f"call_{1000 + 7 * call['id']}",
+        lambda call: f"call_{call['created_at'][:10].replace('-', '')}_{call['id']}",
+    ],
+    ids=[
+        "id", "counter", "hex counter", "time and id", "slot and pair", "microseconds", "letters between",
+        "md5", "sha256 cut", "sha1", "constant", "times seven", "date and id",
+    ],
+)  # fmt: skip
+def test_names_that_can_be_told_beforehand_are_not(name: Callable[[dict[str, Any]], str]) -> None:
+    assert how_predictable(calls(name)) != ""
