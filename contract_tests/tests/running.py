@@ -29,6 +29,15 @@ class Request:
     authorization: str | None
 
 
+CALL = {
+    "id": 7,
+    "doctor": 1,
+    "patient": 1,
+    "status": "scheduled",
+    "scheduled_time": "2099-01-01T00:00:00Z",
+    "channel_name": "call_1",
+}
+
 Answer = Callable[[Request], tuple[int, Any]]
 
 
@@ -44,24 +53,24 @@ class FakeBackend:
         return "\n".join(lines)
 
 
-def echoing(request: Request) -> tuple[int, Any]:
-    """Lists, and answers all else with an error that says too much."""
-    if request.method == "GET" and request.path.endswith("/video-calls/") and request.authorization:
-        return 200, {"count": 0, "next": None, "previous": None, "results": []}
-    secrets = [*TOKENS.values(), CERTIFICATE, request.authorization]
-    return 500, {"error": f"{HOSTILE} {secrets}"}
-
-
 def scheduling(request: Request) -> tuple[int, Any]:
-    """Lets people schedule and cancel, and holds nothing else."""
+    """Lets people schedule one call and cancel it, and lists nothing."""
     if not request.authorization:
         return 401, {"error": "who?"}
     if request.method == "POST" and request.path.endswith("/video-calls/"):
-        call = {"id": 7, "doctor": 1, "patient": 1, "status": "scheduled"}
-        return 201, {**call, "scheduled_time": "2099-01-01T00:00:00Z", "channel_name": "c"}
+        return 201, CALL
+    if request.path.endswith("/7/"):
+        return 200, CALL
     if request.path.endswith("/cancel/"):
         return 200, {"id": 7, "status": "cancelled"}
     return 200, {"count": 0, "next": None, "previous": None, "results": []}
+
+
+def echoing(request: Request) -> tuple[int, Any]:
+    """As `scheduling`, but that who has no token is answered with an error that says too much."""
+    if request.authorization:
+        return scheduling(request)
+    return 500, {"error": f"{HOSTILE} {[*TOKENS.values(), CERTIFICATE]}"}
 
 
 @contextmanager
@@ -143,7 +152,9 @@ def outcome_of_test(
     return TestResult(name, (slug,), outcome, reason, slug if outcome == "failed" else "", exchanges, 0.25)
 
 
-def rule_result(slug: Any, outcome: Outcome, reason: str = "", *tests: TestResult, **values: Any) -> RuleResult:
+def rule_result(
+    slug: Any, outcome: Outcome, reason: str = "", *tests: TestResult, **values: Any
+) -> RuleResult:
     shown = tuple(one for test in tests for one in test.exchanges)
     return RuleResult(RULES[slug], outcome, reason, shown, tests, **values)
 

@@ -35,7 +35,10 @@ def test_one_that_is_gone_fails_it_whatever_its_level(slug: str) -> None:
 
 
 def test_one_is_not_said_to_be_gone_where_a_test_of_it_could_not_be_run() -> None:
-    tests = (outcome_of_test("passed", "join.window"), outcome_of_test("not_checked", "join.window", "no outsider"))
+    tests = (
+        outcome_of_test("passed", "join.window"),
+        outcome_of_test("not_checked", "join.window", "no outsider"),
+    )
     results = tree(rule_result("join.window", "passed", "in part: no outsider", *tests))
     apply([KNOWN], results.rules, TODAY)
     assert results.exit_status == 0

@@ -27,8 +27,18 @@ def test_the_template_works_once_its_variables_are_set(monkeypatch: pytest.Monke
 def test_every_part_of_the_template_works_once_it_is_uncommented(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = TEMPLATE.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("base_url"))
-    settings = [line.removeprefix("# ") for line in lines[start:] if "=" in line or line.startswith(("[", "# ["))]
-    for variable in ("DOCTOR", "PATIENT", "OTHER_DOCTOR", "OTHER_PATIENT", "OUTSIDER", "DUAL_USER", "EXPIRED"):
+    settings = [
+        line.removeprefix("# ") for line in lines[start:] if "=" in line or line.startswith(("[", "# ["))
+    ]
+    for variable in (
+        "DOCTOR",
+        "PATIENT",
+        "OTHER_DOCTOR",
+        "OTHER_PATIENT",
+        "OUTSIDER",
+        "DUAL_USER",
+        "EXPIRED",
+    ):
         monkeypatch.setenv(f"{variable}_TOKEN", f"of-{variable}")
     for name in ("INACTIVE_DOCTOR_TOKEN", "INACTIVE_PATIENT_TOKEN"):
         monkeypatch.setenv(name, name)

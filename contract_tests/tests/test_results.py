@@ -34,7 +34,9 @@ def test_nothing_checked_is_no_success() -> None:
 
 
 def test_what_is_not_checked_beside_what_is_fails_nothing() -> None:
-    assert tree(passed("join.again"), rule_result("join.window", "not_checked", "no outsider")).exit_status == 0
+    assert (
+        tree(passed("join.again"), rule_result("join.window", "not_checked", "no outsider")).exit_status == 0
+    )
 
 
 def test_a_test_of_the_suites_that_broke_is_a_two_and_said_to_be_the_suites() -> None:

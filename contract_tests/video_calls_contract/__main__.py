@@ -166,6 +166,7 @@ class _Command:
         self._config, self._base_url, self._reference = config or DEFAULT_CONFIG, base_url, reference
         self._reports = {name: Destination(path) for name, path in reports.items() if path is not None}
         self._write_baseline = write_baseline
+        self._begun = False
         try:
             known = self._known(baseline, write_baseline)
             self._options = Options(
@@ -238,6 +239,7 @@ class _Command:
             preflight(run)
             progress.begin(run.backend.base_url, count(len(self._options.rules), "rule"))
             run.begin()
+            self._begun = True
             _pytest(suite)
         except (PreflightError, Unreachable) as error:
             run.stopped = str(error)
@@ -247,9 +249,12 @@ class _Command:
         return run.finish()
 
     def _tell(self, results: Results) -> int:
-        terminal.report(self._console, results)
         problems: list[str] = []
-        self._console.print()
+        if self._begun:
+            terminal.report(self._console, results)
+            self._console.print()
+        else:
+            problems.append(results.why_not)
         for name, destination in self._reports.items():
             try:
                 destination.write(WRITERS[name](results))
@@ -261,14 +266,15 @@ class _Command:
                 )
             else:
                 self._say(f"{name} report: {destination.path}")
-        if self._write_baseline is not None:
+        if self._begun and self._write_baseline is not None:
             try:
                 listed = write_baseline(self._write_baseline, results.rules, self._previous)
             except ConfigError as error:
                 problems.append(str(error))
             else:
                 self._say(f"baseline: {self._write_baseline} lists {count(listed, 'deviation')}")
-        terminal.verdict(self._console, results)
+        if self._begun:
+            terminal.verdict(self._console, results)
         if problems:
             raise _Told("; ".join(problems))
         return results.exit_status

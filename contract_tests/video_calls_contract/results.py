@@ -22,6 +22,7 @@ Listed = Literal["", "known", "expired", "holds"]
 CONFORMS, VIOLATIONS, NO_WORK = 0, 1, 2
 
 MOST_EXCHANGES = 8
+MOST_OF_REASON = 160  # characters in a verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ class Results:
             count = len(self.blocked)
             first = self.blocked[0]
             rules = "1 rule" if count == 1 else f"{count} rules"
-            return f"{rules} could not be reached, the first being {first.rule.id}: {first.reason}"
+            return f"{rules} could not be reached, the first being {first.rule.id}: {first.reason[:MOST_OF_REASON]}"
         if not any(result.outcome != "not_checked" for result in self.rules):
             return "nothing was checked"
         return ""

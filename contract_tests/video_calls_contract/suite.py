@@ -12,6 +12,7 @@ from video_calls_contract.catalogue import catalogue
 from video_calls_contract.checks import Blocked, NotOffered, Violation
 from video_calls_contract.plugin import SUITE
 from video_calls_contract.preflight import PreflightError, preflight
+from video_calls_contract.reports import visible
 from video_calls_contract.results import Results, TestOutcome, TestResult
 from video_calls_contract.run import INTERRUPTED, Run
 
@@ -122,11 +123,11 @@ class Suite:
             item.session.shouldstop = str(error)
         if self._lenient and self._is_let_pass(result):
             report.outcome = "skipped"
-            report.wasxfail = f"{result.blamed}: expected {result.reason}"
+            report.wasxfail = visible(f"{result.blamed}: expected {result.reason}")
         elif result.outcome in ("not_checked", "blocked"):
             path, line, _ = item.location
             report.outcome = "skipped"
-            report.longrepr = (path, line or 0, f"not checked: {result.reason}")
+            report.longrepr = (path, line or 0, visible(f"not checked: {result.reason}"))
         elif result.outcome == "failed":
             report.longrepr = _told(result)
         return report
@@ -191,7 +192,7 @@ class Suite:
             f"{result.rule.id}: {result.reason}" for result in results.violations if result.listed == "holds"
         ]
         for line in (*results.notes, *results.left, *held, f"the backend {results.verdict}"):
-            terminalreporter.write_line(f"video-calls-contract: {line}")
+            terminalreporter.write_line(f"video-calls-contract: {visible(line)}")
 
     def results(self) -> Results:
         """What came out of the run."""
@@ -223,4 +224,4 @@ def _told(result: TestResult) -> str:
     lines = [f"{result.blamed}: expected {result.reason}"]
     for exchange in result.exchanges:
         lines += ["", exchange.request_text, "", exchange.response_text, "", exchange.curl]
-    return "\n".join(lines)
+    return visible("\n".join(lines))

@@ -4,7 +4,7 @@ What a backend sent is shown as it is, and never becomes markup, a control seque
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from video_calls_contract.exchange import NO_ANSWER, Exchange
@@ -19,7 +19,6 @@ __all__ = [
     "evidence",
     "headline",
     "kind",
-    "tokens",
     "visible",
 ]
 
@@ -119,20 +118,10 @@ def short(exchange: Exchange) -> str:
     )
 
 
-def tokens(results: Results) -> list[str]:
-    """The variables that stand for secrets in the requests of the results."""
-    shown = "\n".join(
-        exchange.curl
-        for result in results.of("failed")
-        for test in result.failures
-        for exchange in evidence(test)
-    )
-    return sorted(set(re.findall(r"\$([A-Z][A-Z_]*_TOKEN)\b", shown)))
-
-
-def how_to_curl(results: Results) -> str:
-    """How the curl lines get their tokens; empty where none needs one."""
-    found = tokens(results)
+def how_to_curl(shown: Iterable[Exchange]) -> str:
+    """How the curl lines of these exchanges get their tokens; empty where none needs one."""
+    lines = "\n".join(exchange.curl for exchange in shown)
+    found = sorted(set(re.findall(r"\$([A-Z][A-Z_]*_TOKEN)\b", lines)))
     ours = [name for name in found if name != "FORGED_TOKEN"]
     said: list[str] = []
     if ours:

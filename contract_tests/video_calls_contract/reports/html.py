@@ -78,7 +78,12 @@ def as_html(results: Results) -> str:
             warnings=[entry for entry in everything if entry.kind == "warning"],
             counted=counted,
             words=OUTCOME_WORDS,
-            how_to_curl=how_to_curl(results),
+            how_to_curl=how_to_curl(
+                exchange
+                for result in results.rules
+                for test in result.failures
+                for exchange in evidence(test)
+            ),
             code=_with_code,
             count=count,
             evidence=evidence,

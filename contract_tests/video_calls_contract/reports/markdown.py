@@ -60,7 +60,8 @@ def _violations(results: Results) -> list[str]:
         lines += _details(result)
     if (more := len(results.violations) - _MOST_DETAILED) > 0:
         lines += [f"… and {count(more, 'more violation')}, in the other reports.", ""]
-    if how := how_to_curl(results):
+    shown = [test for result in results.violations for test in result.failures]
+    if how := how_to_curl(exchange for test in shown for exchange in evidence(test)):
         lines += [_escape(how), ""]
     return lines
 

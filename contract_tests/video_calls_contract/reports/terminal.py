@@ -132,7 +132,12 @@ class _Terminal:
             self._tests(result)
         for result in results.warnings:
             self._heading(result, "warning", "bold yellow")
-        if how := how_to_curl(results):
+        if how := how_to_curl(
+            exchange
+            for result in results.violations
+            for test in result.failures[:1]
+            for exchange in evidence(test)[-1:]
+        ):
             self._line()
             self._line(how, style="dim")
         self._list("Known deviations", [(one.rule.id, one.reason) for one in results.of("known")])

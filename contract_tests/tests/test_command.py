@@ -1,0 +1,405 @@
+"""The command `video-calls-contract`, against backends of a few lines and the reference server."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from running import CERTIFICATE, TOKENS, FakeBackend, Request, command, echoing, fake_backend, run, scheduling
+from video_calls_contract import command as console_script
+from video_calls_contract.__main__ import main
+from video_calls_contract.catalogue import catalogue
+from video_calls_contract.config import TEMPLATE
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Iterator[FakeBackend]:
+    """A backend that breaks rules; its configuration is where the command looks for it."""
+    with fake_backend(echoing) as backend:
+        (tmp_path / "contract.toml").write_text(backend.toml())
+        yield backend
+
+
+def here(*arguments: str, cwd: Path) -> Result:
+    """The command, in this process."""
+    with contextlib.chdir(cwd):
+        return CliRunner().invoke(main, arguments, env={"COLUMNS": "110"})
+
+
+def assert_told(result: "Result | subprocess.CompletedProcess[str]", *words: str) -> None:
+    """The command refused in one line that has these words."""
+    status = result.exit_code if isinstance(result, Result) else result.returncode
+    assert status == 2, (result.stdout, result.stderr)
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("video-calls-contract: ")
+    for word in words:
+        assert word in result.stderr
+
+
+# -- init, rules, version ---------------------------------------------------------------------------
+
+
+def test_init_writes_a_configuration_and_overwrites_none(tmp_path: Path) -> None:
+    assert here("init", cwd=tmp_path).exit_code == 0
+    path = tmp_path / "contract.toml"
+    assert path.read_text() == TEMPLATE
+    path.write_text("mine")
+    assert_told(here("init", cwd=tmp_path), "contract.toml is there already", "--force")
+    assert path.read_text() == "mine"
+    assert here("init", "--force", cwd=tmp_path).exit_code == 0
+    assert path.read_text() == TEMPLATE
+
+
+def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
+    assert_told(here("init", "nowhere/contract.toml", cwd=tmp_path), "nowhere/contract.toml", "no directory")
+
+
+def test_rules_lists_the_catalogue(tmp_path: Path) -> None:
+    listed = here("rules", cwd=tmp_path).stdout
+    assert [slug for slug in catalogue() if slug not in listed] == []
+    assert "--section join" in listed
+    rules = json.loads(here("rules", "--json", cwd=tmp_path).stdout)
+    assert [rule["id"] for rule in rules] == list(catalogue())
+    assert rules[0]["section"] == "Authentication"
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    assert re.search(r"\d+\.\d+", here("--version", cwd=tmp_path).stdout)
+
+
+def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    for name in [name for name in sys.modules if name.startswith("video_calls_contract.reports.html")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "video_calls_contract.__main__")
+    with pytest.raises(SystemExit) as caught:
+        console_script.run()
+    assert caught.value.code == 2
+    assert 'pip install "video-calls[contract]"' in capsys.readouterr().err
+
+
+# -- What cannot be done is said before anything is -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config", "other.toml"], ["other.toml", "video-calls-contract init"]),
+        (["--rule", "join.wndow"], ["join.wndow is no rule", "video-calls-contract rules"]),
+        (["--section", "joining"], ["joining is no section", "join"]),
+        (["--rule", "fuzz.links", "--fuzz", "off"], ["--fuzz off leaves nothing"]),
+        (["--baseline", "no.toml"], ["no.toml"]),
+        (["--base-url", "example.com"], ["'example.com' is not an http"]),
+        (["--json", "nowhere/report.json"], ["nowhere/report.json", "no directory nowhere"]),
+        (["--html", "."], [".: is a directory"]),
+        (["--junit", "x", "--json", "x"], ["x: is given for two reports"]),
+        (["--write-baseline", "contract.toml"], ["contract.toml: a baseline is a list"]),
+    ],
+)
+def test_what_is_wrong_is_told_before_a_request_is_sent(
+    tmp_path: Path, echo: FakeBackend, arguments: list[str], words: list[str]
+) -> None:
+    before = set(tmp_path.iterdir())
+    assert_told(here("run", *arguments, cwd=tmp_path), *words)
+    assert echo.requests == []
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_report_that_may_not_be_written_is_told_before_a_request_is_sent(
+    tmp_path: Path, echo: FakeBackend
+) -> None:
+    (tmp_path / "report.json").write_text("old")
+    (tmp_path / "report.json").chmod(0o444)
+    assert_told(here("run", "--json", "report.json", cwd=tmp_path), "report.json", "may not be written")
+    assert echo.requests == []
+
+
+def test_a_backend_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        (tmp_path / "contract.toml").write_text(FakeBackend(url).toml())
+        result = run("run", "--json", "report.json", cwd=tmp_path)
+    assert_told(result, url, "base_url")
+    assert json.loads((tmp_path / "report.json").read_text())["exit_status"] == 2
+
+
+def test_a_token_that_does_not_work_is_named(tmp_path: Path) -> None:
+    def refusing(request: Request) -> tuple[int, Any]:
+        good = (request.authorization or "").endswith(TOKENS["doctor"])
+        return (200, {"results": []}) if good else (401, {"error": "who?"})
+
+    with fake_backend(refusing) as backend:
+        (tmp_path / "contract.toml").write_text(backend.toml())
+        result = run("run", cwd=tmp_path)
+    assert_told(result, "[identities.patient] does not work")
+    assert not [request for request in backend.requests if request.method != "GET"]
+
+
+# -- A run ------------------------------------------------------------------------------------------
+
+REPORTS = ("--junit", "r.xml", "--json", "r.json", "--html", "r.html", "--markdown", "r.md")
+
+
+def test_no_secret_and_no_control_character_is_in_anything_that_a_failing_run_tells(
+    tmp_path: Path, echo: FakeBackend
+) -> None:
+    result = run("run", "--section", "auth", *REPORTS, "--write-baseline", "b.toml", cwd=tmp_path)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "breaks" in result.stdout.splitlines()[-2]
+    told = {path.name: path.read_text() for path in tmp_path.iterdir() if path.name != "contract.toml"}
+    assert set(told) == {"r.xml", "r.json", "r.html", "r.md", "b.toml"}
+    for name, text in {**told, "stdout": result.stdout, "stderr": result.stderr}.items():
+        for secret in (*TOKENS.values(), CERTIFICATE):
+            assert secret not in text, name
+        assert not CONTROL.search(text), name
+        assert "Traceback" not in text, name
+        if name not in ("stderr", "b.toml"):
+            assert "auth.required" in text, name
+            assert "$DOCTOR_TOKEN" in text.replace("&#36;", "$").replace("&#95;", "_"), name
+
+
+def test_a_baseline_of_this_run_lets_the_next_one_pass(tmp_path: Path, echo: FakeBackend) -> None:
+    arguments = ("run", "--rule", "auth.required", "--baseline", "b.toml")
+    first = run(*arguments, "--write-baseline", "b.toml", cwd=tmp_path)
+    assert first.returncode == 1
+    assert "lists 1 deviation" in first.stdout
+    (tmp_path / "b.toml").write_text((tmp_path / "b.toml").read_text().replace("not mended yet", "in autumn"))
+    second = run(*arguments, "--write-baseline", "b.toml", cwd=tmp_path)
+    assert second.returncode == 0, second.stdout
+    assert "in autumn" in second.stdout
+    assert "in autumn" in (tmp_path / "b.toml").read_text()
+
+
+def test_pytests_own_settings_have_no_part_in_a_run_and_nothing_is_left_behind(
+    tmp_path: Path, echo: FakeBackend
+) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\nfilterwarnings = error\n")
+    (tmp_path / "conftest.py").write_text("raise SystemExit('the conftest was read')\n")
+    (tmp_path / "plugin.py").write_text("raise SystemExit('the plugin was loaded')\n")
+    before = set(tmp_path.iterdir())
+    env = {
+        **os.environ,
+        "PYTEST_ADDOPTS": "--no-such-option",
+        "PYTEST_PLUGINS": "plugin",
+        "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(tmp_path)]),
+    }
+    result = run("run", "--rule", "auth.required", cwd=tmp_path, env=env)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_report_that_could_not_be_written_in_the_end_costs_no_other(
+    tmp_path: Path, echo: FakeBackend
+) -> None:
+    # A full device is found out no earlier than on writing.
+    result = run("run", "--rule", "auth.required", "--html", "/dev/full", "--json", "r.json", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "VIOLATION  auth.required" in result.stdout
+    assert re.fullmatch(r"video-calls-contract: /dev/full: cannot be written: .*\n", result.stderr)
+    assert json.loads((tmp_path / "r.json").read_text())["summary"]["failed"] == 1
+
+
+def test_a_reader_who_leaves_does_not_end_the_run(tmp_path: Path) -> None:
+    with fake_backend(scheduling) as backend:
+        (tmp_path / "contract.toml").write_text(backend.toml())
+        arguments = command("run", "--rule", "auth.required", "--json", "r.json")
+        with subprocess.Popen(
+            arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout
+            assert process.stderr
+            process.stdout.close()
+            told = process.stderr.read()
+    assert "Traceback" not in told
+    assert "BrokenPipe" not in told
+    assert [request for request in backend.requests if request.path.endswith("/cancel/")]
+    assert (tmp_path / "r.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_cleans_up_and_tells_what_it_found(tmp_path: Path, number: signal.Signals) -> None:
+    reached, release = threading.Event(), threading.Event()
+
+    def waiting(request: Request) -> tuple[int, Any]:
+        if not request.authorization:
+            reached.set()
+            release.wait(30)
+        return scheduling(request)
+
+    with fake_backend(waiting) as backend:
+        (tmp_path / "contract.toml").write_text(backend.toml())
+        arguments = command("run", "--rule", "auth.required", "--json", "r.json")
+        with subprocess.Popen(
+            arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert reached.wait(30)
+            process.send_signal(number)
+            output, errors = process.communicate(timeout=30)
+            release.set()
+    assert process.returncode == 2, errors
+    assert "it was interrupted" in output
+    assert "Traceback" not in output + errors
+    assert [request for request in backend.requests if request.path.endswith("/cancel/")]
+    assert json.loads((tmp_path / "r.json").read_text())["stopped"] == "it was interrupted"
+    assert {path.name for path in tmp_path.iterdir()} == {"contract.toml", "r.json"}
+
+
+def test_what_cannot_be_taken_away_again_is_told(tmp_path: Path) -> None:
+    def keeping(request: Request) -> tuple[int, Any]:
+        gone = request.path.endswith(("/cancel/", "/end/"))
+        return (500, {"error": "no"}) if gone and request.authorization else scheduling(request)
+
+    with fake_backend(keeping) as backend:
+        (tmp_path / "contract.toml").write_text(backend.toml())
+        result = run("run", "--rule", "auth.required", cwd=tmp_path)
+    assert "call 7 could be neither cancelled nor ended" in result.stdout
+
+
+# -- The suite's own faults ---------------------------------------------------------------------------
+
+
+def broken_suite(tmp_path: Path, module: str, text: str) -> dict[str, str]:
+    """An environment in which a module of the suite's is another."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util, sys\n"
+        "from importlib.machinery import SourceFileLoader\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        f"            return importlib.util.spec_from_loader(name, SourceFileLoader(name, {str(tmp_path / 'other.py')!r}))\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    (tmp_path / "other.py").write_text(text)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+
+
+def test_a_bug_of_the_suite_is_told_as_its_own(tmp_path: Path) -> None:
+    env = broken_suite(
+        tmp_path,
+        "video_calls_contract.forgery",
+        "FORGERIES = {'none': 'broken'}\ndef forged(*_):\n    raise ZeroDivisionError('a bug')\n",
+    )
+    with fake_backend(scheduling) as backend:
+        (tmp_path / "contract.toml").write_text(backend.toml())
+        result = run("run", "--rule", "auth.valid-token", cwd=tmp_path, env=env)
+    assert result.returncode == 2, result.stdout
+    assert re.search(
+        r"Broken: the suite's own fault.*ZeroDivisionError: a bug \(\w+\.py:\d+\)", result.stdout, re.DOTALL
+    )
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_module_of_the_suite_that_cannot_be_loaded_is_told_as_its_own_fault(tmp_path: Path) -> None:
+    env = broken_suite(tmp_path, "video_calls_contract.forgery", "FORGERIES = {}\n")
+    with fake_backend(scheduling) as backend:
+        (tmp_path / "contract.toml").write_text(backend.toml())
+        result = run("run", "--section", "auth", cwd=tmp_path, env=env)
+    assert result.returncode == 2, result.stdout
+    assert "Broken: the suite's own fault" in result.stdout
+    assert "ImportError" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+# -- The reference server, and plain pytest -----------------------------------------------------------
+
+
+def test_the_reference_server_is_started_tested_and_stopped(tmp_path: Path) -> None:
+    env = {**os.environ, "VIDEO_CALLS_SERVER_PORT": "1", "VIDEO_CALLS_SERVER_DATABASE": "/no/such/place"}
+    result = run("run", "--reference", "--section", "auth", cwd=tmp_path, env=env)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "conforms" in result.stdout
+    assert "not checked" not in result.stdout.lower()
+    assert not CONTROL.search(result.stdout)
+    found = re.search(r"http://127\.0\.0\.1:(\d+)", result.stdout)
+    assert found
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(found[1])), timeout=5).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raise ModuleNotFoundError(\"No module named 'video_calls_server'\")", ["video-calls[server]"]),
+        ("raise SystemExit('video-calls-server: the port is gone')", ["did not start: the port is gone"]),
+        ("def run():\n    pass", ["did not start: it said nothing"]),
+    ],
+    ids=["not installed", "refuses", "ends"],
+)
+def test_a_reference_server_that_does_not_start_is_told(tmp_path: Path, text: str, words: list[str]) -> None:
+    env = broken_suite(tmp_path, "video_calls_server.command", text)
+    assert_told(run("run", "--reference", cwd=tmp_path, env=env), *words)
+
+
+def test_a_reference_run_brings_its_own_configuration(tmp_path: Path) -> None:
+    result = here("run", "--reference", "--base-url", "http://x", cwd=tmp_path)
+    assert result.exit_code == 2
+    assert "leave out --config and --base-url" in result.stderr
+
+
+def in_plain_pytest(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """One module of the rules, without the plugins that happen to be installed here: they take seconds."""
+    plugins = ("-p", "no:cacheprovider", "-p", "xdist", "-p", "video_calls_contract.plugin")
+    rules = ("--pyargs", "video_calls_contract.rules.test_authentication")
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *plugins, *rules, "--contract-config", "contract.toml", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+
+
+def test_plain_pytest_runs_the_rules_and_says_what_came_out(tmp_path: Path, echo: FakeBackend) -> None:
+    result = in_plain_pytest("-k", "no_operation_works_without", cwd=tmp_path)
+    assert result.returncode == 1, result.stdout
+    assert "auth.required: expected 401" in result.stdout
+    assert "the backend breaks" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-n", "2"], "leave out -n"),
+        (["--contract-base-url", "x"], "is not an http"),
+        (["--contract-baseline", "contract.toml"], "a baseline is a list"),
+    ],
+)
+def test_plain_pytest_tells_what_it_cannot_do(
+    tmp_path: Path, echo: FakeBackend, arguments: list[str], words: str
+) -> None:
+    result = in_plain_pytest(*arguments, cwd=tmp_path)
+    assert result.returncode == 4, result.stdout
+    assert words in result.stderr
+    assert echo.requests == []
+
+
+def test_plain_pytest_lets_pass_what_is_known(tmp_path: Path, echo: FakeBackend) -> None:
+    (tmp_path / "b.toml").write_text('[[known]]\nrule = "auth.required"\nreason = "in autumn"\n')
+    result = in_plain_pytest(
+        "--contract-baseline", "b.toml", "-k", "no_operation_works_without", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stdout
+    assert "1 xfailed" in result.stdout
+
+
+def test_plain_pytest_is_not_green_where_nothing_was_checked(tmp_path: Path, echo: FakeBackend) -> None:
+    result = in_plain_pytest("-k", "test_a_token_that_has_expired_is_refused", cwd=tmp_path)
+    assert "1 skipped" in result.stdout
+    assert result.returncode == 2
