@@ -82,6 +82,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def variants(session: nox.Session) -> None:
+    """The contract suite against conforming servers, a freedom of the document each (half an hour)."""
+    install(session)
+    session.run("pytest", "-m", "long", "contract_tests/tests/test_variants.py", *session.posargs)
+
+
+@nox.session
 def faults(session: nox.Session) -> None:
     """The SDK through a network that spoils every fifth exchange, a thousand of each operation (minutes)."""
     install(session)

@@ -1,0 +1,130 @@
+"""That runs fit a shared staging system: they clean up, make room for each other, and do with few people."""
+
+import signal
+import subprocess
+import threading
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from runs import LONGEST, command, reference, run_suite, verdict
+from variants import Variant
+
+PLAIN = Variant("the reference server as it is", ())
+PEOPLE = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Iterator[Path]:
+    """The configuration for a reference server that nobody else uses."""
+    with reference(PLAIN, tmp_path) as config:
+        yield config
+
+
+def api(config: Path, person: str) -> httpx.Client:
+    settings = tomllib.loads(config.read_text())
+    token = settings["identities"][person]["token"]
+    return httpx.Client(base_url=settings["base_url"], headers={"Authorization": f"Bearer {token}"})
+
+
+def open_calls(config: Path) -> list[dict[str, Any]]:
+    """The calls of the configuration's people that are neither ended nor cancelled."""
+    found: dict[int, dict[str, Any]] = {}
+    for person in PEOPLE:
+        with api(config, person) as client:
+            url: str | None = "video-calls/?page_size=100"
+            while url:
+                page = client.get(url).raise_for_status().json()
+                url = page["next"]
+                found |= {call["id"]: call for call in page["results"]}
+    return [call for call in found.values() if call["status"] in ("scheduled", "ongoing")]
+
+
+def book(config: Path, minutes: float) -> int:
+    """A call of the doctor and the patient that is none of the suite's."""
+    with api(config, "doctor") as client:
+        at = datetime.now(UTC) + timedelta(minutes=minutes)
+        body = {"doctor": 1, "patient": 1, "scheduled_time": at.isoformat()}
+        call_id: int = client.post("video-calls/", json=body).raise_for_status().json()["id"]
+        return call_id
+
+
+class Begun:
+    """A run that goes on, with calls open."""
+
+    def __init__(self, config: Path) -> None:
+        self.report = config.parent / "begun.json"
+        self.process = subprocess.Popen(
+            command(config, self.report),
+            cwd=config.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        while len(open_calls(config)) < 4:
+            assert self.process.poll() is None, "it ended before it had begun"
+            threading.Event().wait(0.2)
+
+    def stop(self, number: signal.Signals) -> str:
+        self.process.send_signal(number)
+        return self.process.communicate(timeout=60)[0]
+
+
+@pytest.mark.timeout(LONGEST)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_takes_away_what_it_made(config: Path, number: signal.Signals) -> None:
+    theirs = book(config, 60)
+    run = Begun(config)
+    output = run.stop(number)
+    assert [call["id"] for call in open_calls(config)] == [theirs], output
+    said = verdict(run.process.returncode, run.report, output)
+    assert said.status == 2
+    assert said.left == ()
+
+
+@pytest.mark.timeout(2 * LONGEST)
+def test_two_runs_at_once_pass_where_another_was_killed(config: Path) -> None:
+    Begun(config).stop(signal.SIGKILL)
+    book(config, 12)
+    theirs = {call["id"] for call in open_calls(config)}
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(run_suite, config, report=f"{name}.json") for name in ("one", "two")]
+        verdicts = [run.result() for run in runs]
+    for said in verdicts:
+        assert said.failed == set(), said.output
+        assert said.unchecked == set(), said.reasons
+        assert said.status == 0, said.output
+    assert {call["id"] for call in open_calls(config)} == theirs
+
+
+@pytest.mark.timeout(LONGEST)
+def test_with_a_doctor_and_a_patient_alone_the_rest_is_not_checked(config: Path) -> None:
+    settings = tomllib.loads(config.read_text())
+    lines = [f'base_url = "{settings["base_url"]}"']
+    for name in ("doctor", "patient"):
+        person = settings["identities"][name]
+        lines += [f"[identities.{name}]", f"id = {person['id']}", f'token = "{person["token"]}"']
+    config.write_text("\n".join(lines))
+    verdict = run_suite(config)
+    assert verdict.status == 0, verdict.output
+    assert verdict.failed == set()
+    assert verdict.unchecked == {
+        "auth.active-user",
+        "auth.expired-token",
+        "cancel.participants-only",
+        "create.doctor-active",
+        "create.idempotency-key",
+        "create.participants-only",
+        "create.patient-active",
+        "end.participants-only",
+        "get.participants-only",
+        "join.participants-only",
+        "join.token-signature",
+    }
+    for slug in verdict.unchecked:
+        assert "configuration has no" in verdict.reasons[slug], verdict.reasons[slug]
