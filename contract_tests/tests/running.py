@@ -1,4 +1,4 @@
-"""What the tests of the command and its reports stand on: a backend of a few lines, a run, hand-made results."""
+"""What the tests of the command and its reports stand on: a backend in a few lines, hand-made results."""
 
 import json
 import subprocess

@@ -154,9 +154,8 @@ def test_a_token_that_does_not_work_is_named(tmp_path: Path) -> None:
 REPORTS = ("--junit", "r.xml", "--json", "r.json", "--html", "r.html", "--markdown", "r.md")
 
 
-def test_no_secret_and_no_control_character_is_in_anything_that_a_failing_run_tells(
-    tmp_path: Path, echo: FakeBackend
-) -> None:
+@pytest.mark.usefixtures("echo")
+def test_no_secret_and_no_control_character_is_in_anything_that_a_failing_run_tells(tmp_path: Path) -> None:
     result = run("run", "--section", "auth", *REPORTS, "--write-baseline", "b.toml", cwd=tmp_path)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "breaks" in result.stdout.splitlines()[-2]
@@ -172,7 +171,8 @@ def test_no_secret_and_no_control_character_is_in_anything_that_a_failing_run_te
             assert "$DOCTOR_TOKEN" in text.replace("&#36;", "$").replace("&#95;", "_"), name
 
 
-def test_a_baseline_of_this_run_lets_the_next_one_pass(tmp_path: Path, echo: FakeBackend) -> None:
+@pytest.mark.usefixtures("echo")
+def test_a_baseline_of_this_run_lets_the_next_one_pass(tmp_path: Path) -> None:
     arguments = ("run", "--rule", "auth.required", "--baseline", "b.toml")
     first = run(*arguments, "--write-baseline", "b.toml", cwd=tmp_path)
     assert first.returncode == 1
@@ -184,9 +184,8 @@ def test_a_baseline_of_this_run_lets_the_next_one_pass(tmp_path: Path, echo: Fak
     assert "in autumn" in (tmp_path / "b.toml").read_text()
 
 
-def test_pytests_own_settings_have_no_part_in_a_run_and_nothing_is_left_behind(
-    tmp_path: Path, echo: FakeBackend
-) -> None:
+@pytest.mark.usefixtures("echo")
+def test_pytests_own_settings_have_no_part_in_a_run_and_nothing_is_left_behind(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\nfilterwarnings = error\n")
     (tmp_path / "conftest.py").write_text("raise SystemExit('the conftest was read')\n")
     (tmp_path / "plugin.py").write_text("raise SystemExit('the plugin was loaded')\n")
@@ -202,9 +201,8 @@ def test_pytests_own_settings_have_no_part_in_a_run_and_nothing_is_left_behind(
     assert set(tmp_path.iterdir()) == before
 
 
-def test_a_report_that_could_not_be_written_in_the_end_costs_no_other(
-    tmp_path: Path, echo: FakeBackend
-) -> None:
+@pytest.mark.usefixtures("echo")
+def test_a_report_that_could_not_be_written_in_the_end_costs_no_other(tmp_path: Path) -> None:
     # A full device is found out no earlier than on writing.
     result = run("run", "--rule", "auth.required", "--html", "/dev/full", "--json", "r.json", cwd=tmp_path)
     assert result.returncode == 2
@@ -280,7 +278,8 @@ def broken_suite(tmp_path: Path, module: str, text: str) -> dict[str, str]:
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         f"        if name == {module!r}:\n"
-        f"            return importlib.util.spec_from_loader(name, SourceFileLoader(name, {str(tmp_path / 'other.py')!r}))\n"
+        f"            loader = SourceFileLoader(name, {str(tmp_path / 'other.py')!r})\n"
+        "            return importlib.util.spec_from_loader(name, loader)\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
     (tmp_path / "other.py").write_text(text)
@@ -366,7 +365,8 @@ def in_plain_pytest(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[
     )
 
 
-def test_plain_pytest_runs_the_rules_and_says_what_came_out(tmp_path: Path, echo: FakeBackend) -> None:
+@pytest.mark.usefixtures("echo")
+def test_plain_pytest_runs_the_rules_and_says_what_came_out(tmp_path: Path) -> None:
     result = in_plain_pytest("-k", "no_operation_works_without", cwd=tmp_path)
     assert result.returncode == 1, result.stdout
     assert "auth.required: expected 401" in result.stdout
@@ -390,7 +390,8 @@ def test_plain_pytest_tells_what_it_cannot_do(
     assert echo.requests == []
 
 
-def test_plain_pytest_lets_pass_what_is_known(tmp_path: Path, echo: FakeBackend) -> None:
+@pytest.mark.usefixtures("echo")
+def test_plain_pytest_lets_pass_what_is_known(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text('[[known]]\nrule = "auth.required"\nreason = "in autumn"\n')
     result = in_plain_pytest(
         "--contract-baseline", "b.toml", "-k", "no_operation_works_without", cwd=tmp_path
@@ -399,7 +400,8 @@ def test_plain_pytest_lets_pass_what_is_known(tmp_path: Path, echo: FakeBackend)
     assert "1 xfailed" in result.stdout
 
 
-def test_plain_pytest_is_not_green_where_nothing_was_checked(tmp_path: Path, echo: FakeBackend) -> None:
+@pytest.mark.usefixtures("echo")
+def test_plain_pytest_is_not_green_where_nothing_was_checked(tmp_path: Path) -> None:
     result = in_plain_pytest("-k", "test_a_token_that_has_expired_is_refused", cwd=tmp_path)
     assert "1 skipped" in result.stdout
     assert result.returncode == 2

@@ -249,23 +249,11 @@ class _Command:
         return run.finish()
 
     def _tell(self, results: Results) -> int:
-        problems: list[str] = []
         if self._begun:
             terminal.report(self._console, results)
             self._console.print()
-        else:
-            problems.append(results.why_not)
-        for name, destination in self._reports.items():
-            try:
-                destination.write(WRITERS[name](results))
-            except DestinationError as error:
-                problems.append(str(error))
-            except Exception as error:  # noqa: BLE001 (one report that breaks is no reason to lose the others)
-                problems.append(
-                    f"{destination.path}: the {name} report broke: {_named(error)}; please report it"
-                )
-            else:
-                self._say(f"{name} report: {destination.path}")
+        problems = [] if self._begun else [results.why_not]
+        problems += self._write_reports(results)
         if self._begun and self._write_baseline is not None:
             try:
                 listed = write_baseline(self._write_baseline, results.rules, self._previous)
@@ -278,6 +266,22 @@ class _Command:
         if problems:
             raise _Told("; ".join(problems))
         return results.exit_status
+
+    def _write_reports(self, results: Results) -> list[str]:
+        """Write each; what kept one from being written is told."""
+        problems: list[str] = []
+        for name, destination in self._reports.items():
+            try:
+                destination.write(WRITERS[name](results))
+            except DestinationError as error:
+                problems.append(str(error))
+            except Exception as error:  # noqa: BLE001 (one report that breaks is no reason to lose the others)
+                problems.append(
+                    f"{destination.path}: the {name} report broke: {_named(error)}; please report it"
+                )
+            else:
+                self._say(f"{name} report: {destination.path}")
+        return problems
 
     def _say(self, text: str) -> None:
         self._console.print(visible(text), soft_wrap=True)
