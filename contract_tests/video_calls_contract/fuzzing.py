@@ -16,7 +16,7 @@ The names of the checks are Schemathesis's; what they hold is what the document 
 * `negative_data_rejection`: replaced. It blames where no usual leniency explains that a request was accepted:
   a field is missing or null, a list or an object stands for a scalar, a text without a digit for an id, an id
   that nobody has, what is no date in any reading, a body that is no object. Such a body is refused with 400
-  (or 403, which may come first). Coerced texts, booleans and fractions, lenient spellings of times, unix
+  (or 403 or 404, where the caller is no participant). Coerced texts, booleans and fractions, lenient spellings of times, unix
   times, more fields and more parameters are accepted as a backend likes.
 * `positive_data_acceptance`: replaced, for a 400 of a rule is no fault. It holds what is certain: the list,
   and end, cancel and a repeated join in the state that the call is known to be in.
@@ -55,8 +55,8 @@ from schemathesis.generation.modes import GenerationMode
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from video_calls_contract.backend import Missing, Person, Unreachable
-from video_calls_contract.checks import FORBIDDEN, Blocked, Violation, instant
-from video_calls_contract.exchange import NO_ANSWER, Exchange
+from video_calls_contract.checks import FORBIDDEN, Blocked, Violation
+from video_calls_contract.exchange import NO_ANSWER, Exchange, instant
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import NO_CALL, Calls
 from video_calls_contract.schema import complaints, contract
@@ -74,6 +74,7 @@ _UNHURRIED = (
     HealthCheck.data_too_large,
     HealthCheck.large_base_example,
 )
+_SLOTS = 80  # a run has a block of days to itself, and no more
 _AMOUNT = 1000  # characters of a generated text
 _REPEATED, _UNAIMED, _UNSIGNED = 5, 10, 16
 """One in so many requests repeats an idempotency key, keeps its generated time, or goes without a token."""
@@ -249,7 +250,7 @@ def _refusals(request: Request, person: Person, known: Knowledge) -> tuple[int, 
     """The statuses with which a request may be refused; None where any refusal will do."""
     ours = request.target in known.states
     if request.operation == "createVideoCall" and person.authorization is not None:
-        return (400, 403, *((409, 422) if request.headers else ()))
+        return (*_refusals_of_new(request, person), *((409, 422) if request.headers else ()))
     if not request.valid or (request.target or 0) >= INT32:
         return None
     if person.authorization is None:
@@ -257,6 +258,11 @@ def _refusals(request: Request, person: Person, known: Knowledge) -> tuple[int, 
     if request.operation == "listVideoCalls":
         return () if request.query in ((), (("page", "1"),)) else None
     return _refusals_of_ours(request, known) if ours else FORBIDDEN
+
+
+def _refusals_of_new(request: Request, person: Person) -> tuple[int, ...]:
+    named = isinstance(request.body, dict) and _is_in(person, cast("dict[str, object]", request.body))
+    return (400, 403) if named else (400, *FORBIDDEN)
 
 
 def _refusals_of_ours(request: Request, known: Knowledge) -> tuple[int, ...]:
@@ -361,6 +367,7 @@ class Fuzzer:
         self._until = time.monotonic() + (120 if self.long else 15)
         self._check = ""
         self._prefix = uuid4().hex
+        self._slots: list[datetime] = []
 
     # -- Calls to work on ---------------------------------------------------------------------------
 
@@ -496,9 +503,14 @@ class Fuzzer:
         return [found[0]] * 6 + found[1:]
 
     def _slot(self, like: str) -> str:
-        """A free time, in the spelling of another."""
+        """A time in the spelling of another: a free one, and after many one that was free."""
         parsed = datetime.fromisoformat(like)
-        at = self.calls.slots.take().astimezone(parsed.tzinfo).replace(tzinfo=None)
+        if len(self._slots) < _SLOTS:
+            self._slots.append(self.calls.slots.take())
+            free = self._slots[-1]
+        else:
+            free = self._slots[self._sent % _SLOTS]
+        at = free.astimezone(parsed.tzinfo).replace(tzinfo=None)
         spelling = re.fullmatch(r".{10}(.).{8}(\.\d+)?(.*)", like, re.DOTALL)
         if spelling is None:
             return at.isoformat(timespec="seconds") + "Z"
