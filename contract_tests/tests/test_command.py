@@ -240,7 +240,8 @@ def test_an_interrupted_run_cleans_up_and_tells_what_it_found(tmp_path: Path, nu
 
     with fake_backend(waiting) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
-        arguments = command("run", "--rule", "auth.required", "--json", "r.json")
+        # Requests that are under way are waited for.
+        arguments = command("run", "--rule", "auth.required", "--json", "r.json", "--timeout", "1")
         with subprocess.Popen(
             arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
@@ -252,6 +253,32 @@ def test_an_interrupted_run_cleans_up_and_tells_what_it_found(tmp_path: Path, nu
     assert "it was interrupted" in output
     assert "Traceback" not in output + errors
     assert [request for request in backend.requests if request.path.endswith("/cancel/")]
+    assert json.loads((tmp_path / "r.json").read_text())["stopped"] == "it was interrupted"
+    assert {path.name for path in tmp_path.iterdir()} == {"contract.toml", "r.json"}
+
+
+def test_a_second_interrupt_ends_the_cleaning_and_tells_what_is_left(tmp_path: Path) -> None:
+    cleaning, release = threading.Event(), threading.Event()
+
+    def waiting(request: Request) -> tuple[int, Any]:
+        if request.path.endswith("/cancel/") and request.authorization:
+            cleaning.set()
+            release.wait(30)
+        return scheduling(request)
+
+    with fake_backend(waiting) as backend:
+        (tmp_path / "contract.toml").write_text(backend.toml())
+        arguments = command("run", "--rule", "errors.unknown-path", "--json", "r.json")
+        with subprocess.Popen(
+            arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert cleaning.wait(30)
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=30)
+            release.set()
+    assert process.returncode in (1, 2)
+    assert "calls 7 may be left: cleaning up was interrupted" in output
+    assert "Traceback" not in output + errors
     assert json.loads((tmp_path / "r.json").read_text())["stopped"] == "it was interrupted"
     assert {path.name for path in tmp_path.iterdir()} == {"contract.toml", "r.json"}
 

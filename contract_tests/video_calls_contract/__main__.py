@@ -9,9 +9,10 @@ import json
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -345,15 +346,26 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show stops nothing
             stream.reconfigure(errors="backslashreplace")
+    status = NO_WORK
     try:
-        main()
-    except KeyboardInterrupt:
+        main(standalone_mode=False)
+        status = 0
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else NO_WORK
+    except click.ClickException as error:
+        error.show()
+    except (click.Abort, KeyboardInterrupt):
         click.echo(f"video-calls-contract: {INTERRUPTED}", err=True)
     except Exception as error:  # noqa: BLE001 (a traceback would help nobody who tests a backend)
         click.echo(
             f"video-calls-contract: the suite itself broke: {_named(error)}; please report it", err=True
         )
-    sys.exit(NO_WORK)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        os._exit(status)  # a request that was given up would be waited for
+    sys.exit(status)
 
 
 if __name__ == "__main__":

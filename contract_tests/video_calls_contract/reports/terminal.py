@@ -57,8 +57,8 @@ class _Console(Console):
 
 def console(file: TextIO | None = None) -> Console:
     """Where to print to: standard output as it is now, for pytest will change `sys.stdout`."""
-    file = file or sys.stdout
-    return _Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=not file.isatty())
+    output: TextIO = file or sys.stdout
+    return _Console(file=output, highlight=False, markup=False, emoji=False, soft_wrap=not output.isatty())
 
 
 class Progress:
