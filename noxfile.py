@@ -105,7 +105,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """The wheel in an empty environment, away from the checkout: the SDK alone, then the server."""
+    """The wheel in an empty environment, away from the checkout: the SDK alone, the suite, the server."""
     session.install("build")
     out = str(Path(session.create_tmp()).resolve())
     session.run("python", "-m", "build", "--outdir", out, ".")
@@ -122,5 +122,13 @@ def package(session: nox.Session) -> None:
             "assert not u.find_spec('litestar') and not u.find_spec('pytest')",
             external=True,
         )
+        session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}[contract]", external=True)
+        session.run(
+            python, "-c", "import importlib.util as u; assert not u.find_spec('litestar')", external=True
+        )
+        session.run(f"{out}/venv/bin/video-calls-contract", "rules", external=True, silent=True)
         session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}[server]", external=True)
         session.run(f"{out}/venv/bin/video-calls-server", "identities", external=True)
+        session.run(
+            f"{out}/venv/bin/video-calls-contract", "run", "--reference", "--html", "report.html", external=True
+        )
