@@ -16,8 +16,8 @@ The names of the checks are Schemathesis's; what they hold is what the document 
 * `negative_data_rejection`: replaced. It blames where no usual leniency explains that a request was accepted:
   a field is missing or null, a list or an object stands for a scalar, a text without a digit for an id, an id
   that nobody has, what is no date in any reading, a body that is no object. Such a body is refused with 400
-  (or 403 or 404, where the caller is no participant). Coerced texts, booleans and fractions, lenient spellings of times, unix
-  times, more fields and more parameters are accepted as a backend likes.
+  (or with 403, which may come first; a stranger also with 404). Coerced texts, booleans and fractions,
+  lenient spellings of times, unix times, more fields and parameters are accepted as a backend likes.
 * `positive_data_acceptance`: replaced, for a 400 of a rule is no fault. It holds what is certain: the list,
   and end, cancel and a repeated join in the state that the call is known to be in.
 * `use_after_free`, `ensure_resource_availability`: replaced, for calls are not deleted. A call that has ended

@@ -1,0 +1,258 @@
+"""What the fuzz section blames, and what it lets pass."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from running import CALL, fake_backend, scheduling
+from running import Request as Asked
+from runs import reference
+from variants import Variant
+from video_calls_contract.backend import Person
+from video_calls_contract.checks import Violation
+from video_calls_contract.config import read_config
+from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor
+from video_calls_contract.fuzzing import Knowledge, Request, body_flaws, fuzz_links, fuzz_operation, judge
+from video_calls_contract.preflight import preflight
+from video_calls_contract.run import Options, Run
+from video_calls_contract.schema import contract, operations
+
+OURS, NONE = 7, 2_000_000_000
+BODY = {"doctor": 1, "patient": 1, "scheduled_time": "2099-01-01T00:00:00Z"}
+REFUSAL = {"error": "no"}
+RECORD: dict[str, Any] = contract()["components"]["examples"]["ScheduledCall"]["value"] | {"id": OURS}
+PAGE = {"count": 1, "next": None, "previous": None, "results": [RECORD]}
+PERSON = Person("doctor", "Bearer x", None, doctor=1)  # type: ignore[arg-type]  # it sends nothing
+NOBODY = Person("nobody", None, None)  # type: ignore[arg-type]
+
+
+def answer(
+    status: int, body: object = REFUSAL, content_type: str = "application/json", operation: str | None = None
+) -> Exchange:
+    now = datetime.now(UTC)
+    headers = httpx.Headers({"Content-Type": content_type})
+    content = json.dumps(body).encode()
+    return Exchange(operation, "doctor", "GET", "/", (), b"", status, headers, content, now, now, Redactor())
+
+
+def on(operation: str, target: int | None, *, valid: bool = True, flaws: tuple[str, ...] = ()) -> Request:
+    return Request(operation, "POST", f"/video-calls/{target}/", valid, flaws, target)
+
+
+def new(body: object = BODY, *, key: str = "") -> Request:
+    headers = (("Idempotency-Key", key),) if key else ()
+    flaws = body_flaws(body)
+    return Request("createVideoCall", "POST", "/video-calls/", not flaws, flaws, None, (), headers, body)
+
+
+def listing(*query: tuple[str, str], valid: bool = True) -> Request:
+    return Request("listVideoCalls", "GET", "/video-calls/", valid, query=query)
+
+
+def known(state: Any = "scheduled") -> Knowledge:
+    found = Knowledge()
+    found.created(OURS, answer(201, RECORD, operation="createVideoCall"), state)
+    return found
+
+
+def check(request: Request, given: Exchange, state: Any = "scheduled", person: Person = PERSON) -> str | None:
+    fault = judge(request, person, given, known(state))
+    return fault and fault.check
+
+
+FLAWED: list[object] = [
+    [], "text", 1, None, {},
+    {"doctor": 1, "patient": 1},
+    BODY | {"doctor": None}, BODY | {"doctor": [1]}, BODY | {"doctor": {}}, BODY | {"patient": "AAA"},
+    BODY | {"patient": ""}, BODY | {"doctor": 0}, BODY | {"doctor": -1}, BODY | {"doctor": 2**63},
+    BODY | {"scheduled_time": None}, BODY | {"scheduled_time": []}, BODY | {"scheduled_time": ""},
+    BODY | {"scheduled_time": True}, BODY | {"scheduled_time": "2099-13-45T10:00:00Z"},
+]  # fmt: skip
+LENIENT: list[object] = [
+    BODY, BODY | {"doctor": "1"}, BODY | {"doctor": True}, BODY | {"patient": 1.0}, BODY | {"patient": 1.5},
+    BODY | {"more": []}, BODY | {"scheduled_time": "2099-01-01"}, BODY | {"scheduled_time": 4_102_444_800},
+    BODY | {"scheduled_time": "2099-01-01T00:00:00"}, BODY | {"scheduled_time": "tomorrow"},
+    BODY | {"scheduled_time": "2099-02-30T00:00:00Z"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", FLAWED)
+def test_a_body_that_cannot_be_meant_must_be_refused(body: object) -> None:
+    assert check(new(body), answer(201, RECORD)) == "negative_data_rejection"
+    assert check(new(body), answer(422)) == "negative_data_rejection"
+    assert check(new(body), answer(400)) is None
+
+
+@pytest.mark.parametrize("body", LENIENT)
+def test_a_body_that_leniency_explains_may_be_accepted_or_refused(body: object) -> None:
+    time = str(dict(body)["scheduled_time"])  # type: ignore[call-overload]  # each is an object
+    record = RECORD | {"scheduled_time": time if time.endswith("-01T00:00:00Z") else BODY["scheduled_time"]}
+    assert check(new(body), answer(201, record)) is None
+    assert check(new(body), answer(400)) is None
+    assert check(new(body), answer(415)) == "status_code_conformance"
+
+
+@pytest.mark.parametrize(
+    ("request_", "given", "found"),
+    [
+        (new(), answer(500), "not_a_server_error"),
+        (new(), answer(NO_ANSWER), "not_a_server_error"),
+        (new(), answer(200, RECORD), "status_code_conformance"),
+        (new(), answer(404), "status_code_conformance"),
+        (new(BODY | {"doctor": 2}), answer(404), None),
+        (new(), answer(422), "status_code_conformance"),
+        (new(key="k"), answer(422), None),
+        (new(), answer(201, RECORD | {"id": "7"}), "response_schema_conformance"),
+        (new(), answer(201, RECORD, "text/html"), "content_type_conformance"),
+(new(), answer(201, RECORD | BODY | {"doctor": 2}), "answer_to_request"),
+        (new(), answer(201, RECORD | {"scheduled_time": "2099-01-01T01:00:00Z"}), "answer_to_request"),
+        (new(), answer(400, {"detail": "no"}), "response_schema_conformance"),
+        (new(), answer(400, REFUSAL, "text/plain"), "content_type_conformance"),
+        (listing(), answer(200, PAGE), None),
+        (listing(), answer(200, PAGE | {"more": 1}), None),
+        (listing(), answer(404), "positive_data_acceptance"),
+        (listing(), answer(307), "positive_data_acceptance"),
+        (listing(("page", "9")), answer(404), None),
+        (listing(("page", "0"), valid=False), answer(422, {"detail": "no"}), None),
+        (listing(("page", "0"), valid=False), answer(200, PAGE), None),
+        (listing(("page", "0"), valid=False), answer(200, {}), "response_schema_conformance"),
+        (listing(("page", "0"), valid=False), answer(302), "status_code_conformance"),
+        (on("getVideoCall", OURS), answer(200, RECORD), None),
+        (on("getVideoCall", OURS), answer(200, RECORD | {"id": 8}), "answer_to_request"),
+        (on("getVideoCall", OURS), answer(404), "ensure_resource_availability"),
+        (on("getVideoCall", NONE), answer(404), None),
+        (on("getVideoCall", NONE), answer(403), None),
+        (on("getVideoCall", NONE), answer(400), "ensure_resource_availability"),
+        (on("getVideoCall", 2**31), answer(400, {}), None),
+        (on("getVideoCall", 2**63, valid=False), answer(404, "<html>"), None),
+        (on("getVideoCall", None, valid=False), answer(301, ""), None),
+        (on("getVideoCall", None, valid=False, flaws=("x",)), answer(200, RECORD), "negative_data_rejection"),
+    ],
+)  # fmt: skip
+def test_an_answer_is_blamed_for_what_the_contract_says(
+    request_: Request, given: Exchange, found: str | None
+) -> None:
+    assert check(request_, given) == found
+
+
+@pytest.mark.parametrize(
+    ("operation", "state", "status", "found"),
+    [
+        ("endVideoCall", "ongoing", 400, "positive_data_acceptance"),
+        ("endVideoCall", "scheduled", 200, "status_code_conformance"),
+        ("endVideoCall", "scheduled", 400, None),
+        ("endVideoCall", "closed", 200, "use_after_free"),
+        ("cancelVideoCall", "scheduled", 400, "positive_data_acceptance"),
+        ("cancelVideoCall", "ongoing", 200, "status_code_conformance"),
+        ("cancelVideoCall", "closed", 200, "use_after_free"),
+        ("cancelVideoCall", "closed", 400, None),
+        ("cancelVideoCall", "closed", 404, "ensure_resource_availability"),
+        ("cancelVideoCall", None, 200, None),
+        ("cancelVideoCall", None, 400, None),
+        ("joinVideoCall", "scheduled", 400, None),
+        ("joinVideoCall", "ongoing", 400, "positive_data_acceptance"),
+        ("joinVideoCall", "closed", 200, "use_after_free"),
+    ],
+)
+def test_a_call_is_changed_in_the_states_that_let_it(
+    operation: str, state: str | None, status: int, found: str | None
+) -> None:
+    assert check(on(operation, OURS), answer(status, RECORD if status == 200 else REFUSAL), state) == found
+
+
+@pytest.mark.parametrize(
+    ("request_", "given", "found"),
+    [
+        (listing(), answer(200, PAGE), "ignored_auth"),
+        (listing(), answer(403), "ignored_auth"),
+        (listing(), answer(401), None),
+        (on("getVideoCall", NONE), answer(404), None),
+        (new([]), answer(400), None),
+    ],
+)
+def test_nobody_gets_nothing(request_: Request, given: Exchange, found: str | None) -> None:
+    assert check(request_, given, person=NOBODY) == found
+
+
+def test_a_call_is_known_to_have_changed_once_that_was_answered() -> None:
+    knowledge = known()
+    knowledge.saw(on("cancelVideoCall", OURS), PERSON, answer(500))
+    assert knowledge.states[OURS] is None
+    knowledge.saw(on("cancelVideoCall", OURS), PERSON, answer(200, RECORD))
+    assert knowledge.states[OURS] == "closed"
+    knowledge.saw(new(), PERSON, answer(201, RECORD | {"id": 8}, operation="createVideoCall"))
+    knowledge.saw(new(), PERSON, answer(201, RECORD | {"id": 9, "doctor": 2}, operation="createVideoCall"))
+    assert list(knowledge.states) == [OURS, 8]
+
+
+def test_what_is_found_is_told_with_the_smallest_request(tmp_path: Path) -> None:
+    def broken(asked: Asked) -> tuple[int, Any]:
+        return (
+            (500, REFUSAL) if "page_size=10" in asked.path and "100" not in asked.path else scheduling(asked)
+        )
+
+    path = tmp_path / "contract.toml"
+    with fake_backend(broken) as backend:
+        path.write_text(backend.toml())
+        run = Run(read_config(path), Options())
+        with pytest.raises(
+            Violation, match=r"no server error; got 500 \(listVideoCalls, not_a_server_error\)"
+        ) as found:
+            fuzz_operation(run, "listVideoCalls")
+        run.finish()
+    assert found.value.exchanges[-1].url.endswith("page_size=101")
+
+
+def test_calls_of_others_are_not_changed(tmp_path: Path) -> None:
+    """The list holds a call, and no call can be made: there is none to act on."""
+
+    def crowded(asked: Asked) -> tuple[int, Any]:
+        if asked.method == "POST" and asked.path.endswith("/video-calls/"):
+            return 400, REFUSAL
+        if asked.path.endswith((f"/{CALL['id']}/", f"/{CALL['id']}/join/", f"/{CALL['id']}/cancel/")):
+            return 200, RECORD
+        if "/video-calls/?" in asked.path or asked.path.endswith("/video-calls/"):
+            return 200, PAGE
+        return 404, REFUSAL
+
+    path = tmp_path / "contract.toml"
+    with fake_backend(crowded) as backend:
+        path.write_text(backend.toml())
+        run = Run(read_config(path), Options())
+        for name in ("joinVideoCall", "endVideoCall", "cancelVideoCall"):
+            fuzz_operation(run, name)
+        fuzz_links(run)
+        run.finish()
+    acted = {asked.path.split("/")[-3] for asked in backend.requests if asked.path.count("/") > 6}
+    assert str(NONE) in acted
+    assert not any(part.isdigit() and 0 < int(part) < NONE for part in acted), acted
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    directory = tmp_path_factory.mktemp("reference")
+    with reference(Variant("fuzzed", ()), directory) as path:
+        yield path
+
+
+def test_the_reference_server_answers_as_the_contract_says(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run(read_config(config), Options())
+    answers: set[tuple[str | None, int]] = set()
+    run.backend.watchers.append(lambda exchange: answers.add((exchange.operation, exchange.status)))
+    preflight(run)
+    run.begin()
+    for name in operations():
+        fuzz_operation(run, name)
+    fuzz_links(run)
+    before = run.backend.count
+    assert run.finish().left == []
+    assert before < 350
+    assert {(name, 201 if name == "createVideoCall" else 200) for name in operations()} <= answers
+    assert {("createVideoCall", 400), ("joinVideoCall", 400), ("getVideoCall", 404)} <= answers
+    assert list(tmp_path.iterdir()) == []  # Hypothesis leaves nothing where a run is started
