@@ -107,7 +107,7 @@ def test_a_body_that_leniency_explains_may_be_accepted_or_refused(body: object) 
         (new(key="k"), answer(422), None),
         (new(), answer(201, RECORD | {"id": "7"}), "response_schema_conformance"),
         (new(), answer(201, RECORD, "text/html"), "content_type_conformance"),
-(new(), answer(201, RECORD | BODY | {"doctor": 2}), "answer_to_request"),
+        (new(), answer(201, RECORD | BODY | {"doctor": 2}), "answer_to_request"),
         (new(), answer(201, RECORD | {"scheduled_time": "2099-01-01T01:00:00Z"}), "answer_to_request"),
         (new(), answer(400, {"detail": "no"}), "response_schema_conformance"),
         (new(), answer(400, REFUSAL, "text/plain"), "content_type_conformance"),
@@ -222,8 +222,7 @@ def test_calls_of_others_are_not_changed(tmp_path: Path) -> None:
     with fake_backend(crowded) as backend:
         path.write_text(backend.toml())
         run = Run(read_config(path), Options())
-        for name in ("joinVideoCall", "endVideoCall", "cancelVideoCall"):
-            fuzz_operation(run, name)
+        fuzz_operation(run, "cancelVideoCall")
         fuzz_links(run)
         run.finish()
     acted = {asked.path.split("/")[-3] for asked in backend.requests if asked.path.count("/") > 6}

@@ -368,6 +368,7 @@ class Fuzzer:
         self._check = ""
         self._prefix = uuid4().hex
         self._slots: list[datetime] = []
+        self._refused = False
 
     # -- Calls to work on ---------------------------------------------------------------------------
 
@@ -390,9 +391,11 @@ class Fuzzer:
     def _own(self, number: int, operation: str) -> int:
         """The id of a call of this fuzzer's own, or one that no call has where there is none."""
         spent = operation == "cancelVideoCall" and "scheduled" not in self.known.states.values()
-        if spent and len(self.known.states) < (100 if self.long else 6):
-            with suppress(Blocked):
+        if spent and not self._refused and len(self.known.states) < (100 if self.long else 6):
+            try:
                 self._make_call()
+            except Blocked:
+                self._refused = True
         ids = [call_id for call_id in self.known.states if isinstance(call_id, int)]
         if number in ids:
             return number
