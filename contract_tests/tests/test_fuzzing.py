@@ -188,6 +188,12 @@ def test_a_call_is_known_to_have_changed_once_that_was_answered() -> None:
     assert list(knowledge.states) == [OURS, 8]
 
 
+def test_a_call_is_asked_about_by_its_participants() -> None:
+    stranger, patient = (Person(name, "Bearer x", None, patient=id) for name, id in (("a", 2), ("b", 1)))  # type: ignore[arg-type]
+    assert known().participant([stranger, patient], OURS) is patient
+    assert known().participant([stranger, patient], NONE) is stranger
+
+
 def test_what_is_found_is_told_with_the_smallest_request(tmp_path: Path) -> None:
     def broken(asked: Asked) -> tuple[int, Any]:
         return (

@@ -149,11 +149,10 @@ class Knowledge:
             elif exchange.status == NO_ANSWER or exchange.status >= 500:  # noqa: PLR2004 (HTTP)
                 self.states[request.target] = None  # it may have happened all the same
 
-    def participant(self, person: Person, other: Person, call_id: object) -> Person:
-        """The person, or the other one where only that one is in the call."""
-        if call_id not in self.states or _is_in(person, self.told[call_id][0].object):
-            return person
-        return other
+    def participant(self, people: list[Person], call_id: object) -> Person:
+        """The first of these people who is in the call; of a call that is not known, the first."""
+        call = self.told[call_id][0].object if call_id in self.states else None
+        return next((person for person in people if call is None or _is_in(person, call)), people[0])
 
 
 def _is_in(person: Person, call: Mapping[str, object]) -> bool:
@@ -548,8 +547,9 @@ class Fuzzer:
         people = self.run.people
         if dice % _UNSIGNED == _UNSIGNED - 1:
             return people.nobody
-        both = (people.patient, people.doctor) if dice % 3 == 1 else (people.doctor, people.patient)
-        return self.known.participant(*both, request.target)
+        both = [people.patient, people.doctor] if dice % 3 == 1 else [people.doctor, people.patient]
+        # The call within its join window may be of another pair, which had room for one.
+        return self.known.participant(both + people.present("other_doctor", "other_patient"), request.target)
 
     def _try(self, request: Request, person: Person) -> Exchange:
         self._sent += 1
