@@ -189,7 +189,8 @@ def test_a_call_is_known_to_have_changed_once_that_was_answered() -> None:
 
 
 def test_a_call_is_asked_about_by_its_participants() -> None:
-    stranger, patient = (Person(name, "Bearer x", None, patient=id) for name, id in (("a", 2), ("b", 1)))  # type: ignore[arg-type]
+    stranger = Person("other_patient", "Bearer x", None, patient=2)  # type: ignore[arg-type]
+    patient = Person("patient", "Bearer x", None, patient=1)  # type: ignore[arg-type]
     assert known().participant([stranger, patient], OURS) is patient
     assert known().participant([stranger, patient], NONE) is stranger
 
