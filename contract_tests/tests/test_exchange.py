@@ -1,4 +1,4 @@
-import shlex
+import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,11 +33,43 @@ def exchange(**changes: Any) -> Exchange:
     return Exchange(**values | changes)
 
 
+def run_by_a_shell(curl: str) -> list[str]:
+    """The arguments that curl would get."""
+    script = f"curl() {{ printf '%s\\0' \"$@\"; }}; DOCTOR_TOKEN=abc; {curl}"
+    printed = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True).stdout
+    return printed.split("\0")[:-1]
+
+
 def test_the_curl_line_says_the_same_with_the_token_in_a_variable() -> None:
-    words = shlex.split(exchange().curl)
-    assert words[:4] == ["curl", "-sS", "-i", "-X"]
-    assert "Authorization: Bearer $DOCTOR_TOKEN" in words
-    assert words[-1] == '{"note": "it\'s $HOME"}'
+    arguments = run_by_a_shell(exchange().curl)
+    assert arguments[:4] == ["-sS", "-i", "-X", "POST"]
+    assert "Authorization: Bearer abc" in arguments
+    assert arguments[-1] == '{"note": "it\'s $HOME"}'
+
+
+def test_nothing_but_our_variables_expands_in_a_curl_line() -> None:
+    hostile = "$(echo hacked)`echo hacked`\"'; echo hacked; '$HOME"
+    arguments = run_by_a_shell(
+        exchange(
+            url=f"http://x/{hostile}", request_headers=(("X-A", hostile),), request_body=hostile.encode()
+        ).curl
+    )
+    assert f"http://x/{hostile}" in arguments
+    assert f"X-A: {hostile}" in arguments
+    assert arguments[-1] == hostile
+
+
+def test_a_token_in_a_url_or_a_body_is_a_variable_too() -> None:
+    arguments = run_by_a_shell(
+        exchange(url="http://x/?t=the.doctors.token", request_body=b'{"t": "the.doctors.token"}').curl
+    )
+    assert "http://x/?t=abc" in arguments
+    assert arguments[-1] == '{"t": "abc"}'
+
+
+def test_a_body_is_cut_after_its_secrets_are_taken_out() -> None:
+    cut_within_the_token = b"x" * 3990 + b"the.doctors.token"
+    assert "the.doct" not in exchange(content=cut_within_the_token).response_text
 
 
 @pytest.mark.parametrize("shown", ["request_text", "response_text", "curl"])

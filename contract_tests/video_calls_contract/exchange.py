@@ -39,10 +39,18 @@ class Redactor:
             with self._lock:
                 self._names.setdefault(secret, f"${name}")
 
+    def quoted(self, text: str) -> str:
+        """A shell word of this text, redacted, in which our variables are the only thing that expands."""
+        names = sorted(set(self._names.values()), key=len, reverse=True)
+        if not names:
+            return shlex.quote(self.redact(text))
+        parts = re.split("(" + "|".join(map(re.escape, names)) + ")", self.redact(text))
+        return "".join(f'"{part}"' if part in names else shlex.quote(part) for part in parts if part) or "''"
+
     def redact(self, text: str) -> str:
         """The text, without what must not be seen."""
-        for secret, name in list(self._names.items()):
-            text = text.replace(secret, name)
+        for secret in sorted(self._names.copy(), key=len, reverse=True):
+            text = text.replace(secret, self._names[secret])
         return _AGORA_TOKEN.sub(lambda token: f"{token[0][:3]}…", text)
 
 
@@ -135,7 +143,7 @@ class Exchange:
         """The request as HTTP would show it."""
         lines = [f"{self.method} {self.url}", *(f"{name}: {value}" for name, value in self.request_headers)]
         if self.request_body:
-            lines += ["", _shown(self.request_body)]
+            lines += ["", _shown(self.request_body, self.redactor)]
         return self.redactor.redact("\n".join(lines))
 
     @property
@@ -155,7 +163,7 @@ class Exchange:
         lines = [f"HTTP {self.status}"]
         lines += [f"{name}: {self.headers[name]}" for name in telling if name in self.headers]
         if self.content:
-            lines += ["", _shown(self.content)]
+            lines += ["", _shown(self.content, self.redactor)]
         return self.redactor.redact("\n".join(lines))
 
     @property
@@ -164,21 +172,19 @@ class Exchange:
         words = ["curl -sS -i"]
         if self.method != "GET":
             words.append(f"-X {self.method}")
-        words.append(shlex.quote(self.url))
-        for name, value in self.request_headers:
-            header = self.redactor.redact(f"{name}: {value}")
-            words.append(f'-H "{header}"' if "$" in header else f"-H {shlex.quote(header)}")
+        words.append(self.redactor.quoted(self.url))
+        words += [f"-H {self.redactor.quoted(f'{name}: {value}')}" for name, value in self.request_headers]
         if self.request_body:
-            words.append(f"--data-binary {_quoted(self.request_body)}")
-        return self.redactor.redact(" ".join(words))
+            words.append(f"--data-binary {_quoted(self.request_body, self.redactor)}")
+        return " ".join(words)
 
 
 Together = Callable[[Sequence[Callable[[], Exchange]]], list[Exchange]]
 """Sends requests at the same time, and gives their exchanges in order."""
 
 
-def _shown(body: bytes) -> str:
-    text = body.decode("utf-8", "backslashreplace")
+def _shown(body: bytes, redactor: Redactor) -> str:
+    text = redactor.redact(body.decode("utf-8", "backslashreplace"))
     if len(text) > _MOST_SHOWN:
         return f"{text[:_MOST_SHOWN]}… ({len(body):,} bytes)"
     try:
@@ -187,10 +193,10 @@ def _shown(body: bytes) -> str:
         return text
 
 
-def _quoted(body: bytes) -> str:
+def _quoted(body: bytes, redactor: Redactor) -> str:
     if len(body) > _MOST_SHOWN:
         return f"@body  # {len(body):,} bytes, shown in part above"
     try:
-        return shlex.quote(body.decode())
+        return redactor.quoted(body.decode())
     except UnicodeDecodeError:
         return "$'" + "".join(f"\\x{byte:02x}" for byte in body) + "'"

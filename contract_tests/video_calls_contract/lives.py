@@ -4,7 +4,7 @@ What takes seconds to show (that times move, or stay, when the clock goes on; th
 lived through in the background while the other tests run, on a pair that they leave alone.
 """
 
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from video_calls_contract.exchange import Exchange
@@ -63,9 +63,8 @@ class LongLife:
     other_after_cancel: Exchange
 
 
-def live_long(calls: Calls) -> LongLife:
-    """Live through it; `Blocked` where no call is to be had."""
-    wait = threading.Event().wait
+def live_long(calls: Calls, wait: Callable[[float], None]) -> LongLife:
+    """Live through it, `wait` letting seconds pass; `Blocked` where no call is to be had."""
     other = calls.scheduled()
     other_created_again = other.doctor.get(other.id)
     with calls.soon(minutes=0, seconds=_AHEAD + calls.backend.clock.margin.total_seconds() - 20) as call:

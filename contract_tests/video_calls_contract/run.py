@@ -3,6 +3,7 @@
 Started by the command or by plain pytest; the tests take what they need from it through fixtures.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from video_calls_spec import Level, Rule
 from video_calls_contract.backend import Backend, People
 from video_calls_contract.baseline import Known, apply
 from video_calls_contract.catalogue import catalogue
+from video_calls_contract.checks import Blocked
 from video_calls_contract.config import Config
 from video_calls_contract.exchange import Redactor
 from video_calls_contract.observers import Observers
@@ -62,6 +64,7 @@ class Run:
         self.tests: list[TestResult] = []
         self.stopped = ""
         self.pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="contract")
+        self._ended = threading.Event()
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
         self._finished: Results | None = None
@@ -74,6 +77,15 @@ class Run:
         """Start something that mostly waits."""
         return self.pool.submit(work)
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass in the background.
+
+        Raises:
+            Blocked: the run ended meanwhile.
+        """
+        if self._ended.wait(seconds):
+            raise Blocked("the run ended before this was seen")
+
     def finish(self) -> Results:
         """Take away what was made, and judge."""
         if self._finished is not None:
@@ -83,6 +95,7 @@ class Run:
         )
         redact = self.backend.redactor.redact
         try:
+            self._ended.set()
             self.pool.shutdown(wait=True, cancel_futures=True)
             results.left = [redact(line) for line in self.calls.tidy()]
         except KeyboardInterrupt:

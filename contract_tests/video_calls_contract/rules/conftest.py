@@ -91,7 +91,7 @@ def long_life_begun(request: pytest.FixtureRequest) -> Future[LongLife] | None:
     if not any("long_life" in getattr(item, "fixturenames", ()) for item in request.session.items):
         return None
     run: Run = request.getfixturevalue("run")
-    return run.in_background(lambda: live_long(run.calls))
+    return run.in_background(lambda: live_long(run.calls, run.wait))
 
 
 @pytest.fixture
