@@ -83,9 +83,10 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def variants(session: nox.Session) -> None:
-    """The contract suite against conforming servers, a freedom of the document each (half an hour)."""
+    """The contract suite against conforming servers, a freedom of the document each (twenty minutes)."""
     install(session)
-    session.run("pytest", "-m", "long", "contract_tests/tests/test_variants.py", *session.posargs)
+    tests = ("contract_tests/tests/test_variants.py", "contract_tests/tests/test_staging.py")
+    session.run("pytest", "-n", "2", "-m", "long", *tests, *session.posargs)
 
 
 @nox.session
@@ -130,5 +131,10 @@ def package(session: nox.Session) -> None:
         session.run(python, "-m", "pip", "install", "--quiet", f"{wheel}[server]", external=True)
         session.run(f"{out}/venv/bin/video-calls-server", "identities", external=True)
         session.run(
-            f"{out}/venv/bin/video-calls-contract", "run", "--reference", "--html", "report.html", external=True
+            f"{out}/venv/bin/video-calls-contract",
+            "run",
+            "--reference",
+            "--html",
+            "report.html",
+            external=True,
         )

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from runs import LONGEST, command, reference, run_suite, verdict
-from variants import Variant
+from variants import Variant, already
 
 PLAIN = Variant("the reference server as it is", ())
 PEOPLE = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
@@ -54,6 +54,14 @@ def book(config: Path, minutes: float) -> int:
         return call_id
 
 
+def free_the_next_hour(config: Path) -> None:
+    """End and cancel what takes up people's time now."""
+    for call in open_calls(config):
+        if datetime.fromisoformat(call["scheduled_time"]) < datetime.now(UTC) + timedelta(hours=1):
+            with api(config, "doctor" if call["doctor"] == 1 else "other_doctor") as client:
+                client.post(f"video-calls/{call['id']}/{'end' if call['status'] == 'ongoing' else 'cancel'}/")
+
+
 class Begun:
     """A run that goes on, with calls open."""
 
@@ -76,7 +84,7 @@ class Begun:
 
 
 @pytest.mark.timeout(LONGEST)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_an_interrupted_run_takes_away_what_it_made(config: Path, number: signal.Signals) -> None:
     theirs = book(config, 60)
     run = Begun(config)
@@ -87,9 +95,11 @@ def test_an_interrupted_run_takes_away_what_it_made(config: Path, number: signal
     assert said.left == ()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(2 * LONGEST)
 def test_two_runs_at_once_pass_where_another_was_killed(config: Path) -> None:
     Begun(config).stop(signal.SIGKILL)
+    free_the_next_hour(config)
     book(config, 12)
     theirs = {call["id"] for call in open_calls(config)}
     with ThreadPoolExecutor(2) as pool:
@@ -100,6 +110,17 @@ def test_two_runs_at_once_pass_where_another_was_killed(config: Path) -> None:
         assert said.unchecked == set(), said.reasons
         assert said.status == 0, said.output
     assert {call["id"] for call in open_calls(config)} == theirs
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONGEST)
+def test_where_nobody_has_time_a_run_says_so_and_blames_nobody(tmp_path: Path) -> None:
+    busy = Variant("nobody has time", (already(("scheduled", 7, 1, 1), ("ongoing", -4, 2, 2)),))
+    with reference(busy, tmp_path) as config:
+        said = run_suite(config)
+    assert said.failed == set(), said.output
+    assert said.status == 2, said.output
+    assert "run the suite later" in said.reasons["join.credentials"]
 
 
 @pytest.mark.timeout(LONGEST)

@@ -1,6 +1,6 @@
 """That the suite blames no conforming backend: variants of the reference server, each with its freedoms.
 
-All of them take a quarter of an hour and are `nox -s variants`; the default run has those that combine many.
+All of them take twenty minutes and are `nox -s variants`; the default run has those that combine many.
 """
 
 from collections.abc import Callable

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mutants import Change
 
-__all__ = ["COMBINED", "SINGLE", "Variant"]
+__all__ = ["COMBINED", "SINGLE", "Variant", "already"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def _channels(expression: str) -> Change:
     )
 
 
-def _already(*booked: tuple[str, int, int, int]) -> Change:
+def already(*booked: tuple[str, int, int, int]) -> Change:
     """Calls exist: status, minutes from now, doctor, patient."""
     return Change(
         "store/database.py",
@@ -284,10 +284,10 @@ SINGLE = (
         "errors: charset in the content type",
         _headers("[(n, v + b'; charset=utf-8' if n == b'content-type' else v) for n, v in headers]"),
     ),
-    _variant("calls exist: of all kinds, far and near", _already(*_CROWD)),
+    _variant("calls exist: of all kinds, far and near", already(*_CROWD)),
     _variant(
         "calls exist: the doctor's and the patient's next minutes are taken",
-        _already(*_CROWD, ("scheduled", 7, 1, 4), ("ongoing", -4, 4, 1)),
+        already(*_CROWD, ("scheduled", 7, 1, 4), ("ongoing", -4, 4, 1)),
     ),
     _variant(
         "answers: 150 ms late",
@@ -374,6 +374,14 @@ SINGLE = (
         "create: no idempotency keys",
         Change("api/routes.py", 'idempotency_key(request.headers.get("idempotency-key"))', "None"),
         unchecked="create.idempotency-key",
+    ),
+    _variant(
+        "create: idempotency keys are everybody's",
+        Change(
+            "store/queries.py",
+            'idempotency_keys.c.user_id == bindparam("user_id"),\n        idempotency_keys.c.key ==',
+            'or_(idempotency_keys.c.user_id == bindparam("user_id"), idempotency_keys.c.user_id > 0),\n        idempotency_keys.c.key ==',
+        ),
     ),
     _variant("create: no `Location`", _headers("[(n, v) for n, v in headers if n != b'location']")),
     _variant(
@@ -539,11 +547,23 @@ SINGLE = (
         warnings="errors.body-everywhere",
     ),
     _variant(
+        "errors: an id that is no number is a 422",
+        Change(
+            "api/routes.py",
+            'return whole_number(request.path_params["id"])',
+            "number = whole_number(request.path_params['id'])\n"
+            "    if number is None:\n"
+            "        from video_calls_server.domain.violation import RuleViolation\n"
+            "        raise RuleViolation('create.idempotency-key', error='id: not a number')\n"
+            "    return number",
+        ),
+    ),
+    _variant(
         "errors: an id that is no number is no path, in plain text",
         _around(
             "import re\n"
             "path = (scope.get('raw_path') or b'').decode('latin-1').partition('?')[0]\n"
-            "known = re.fullmatch(r'(?!/api/).*|/api/v1/video/video-calls/([0-9]+/((join|end|cancel)/)?)?', path)\n"
+            "known = not re.fullmatch(r'/api/v1/video/video-calls/(?![0-9]+/)[^/]+/((join|end|cancel)/)?', path)\n"
             "if scope['type'] == 'http' and not known:\n"
             "    await send({'type': 'http.response.start', 'status': 404, 'headers': [(b'content-type', b'text/html')]})\n"
             "    await send({'type': 'http.response.body', 'body': b'<h1>Not Found</h1>'})\n"
