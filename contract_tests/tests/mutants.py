@@ -2342,9 +2342,13 @@ MUTANTS: tuple[Mutant, ...] = (
         options=("--rate-limit", "50/second"),
     ),
     _mutant(
-        "tracing: the request's own id is not told",
+        "tracing: refusals do not tell the request's id",
         "tracing.request-id",
-        _admission("request_id = request_id or secrets", "request_id = secrets"),
+        _admission(
+            '                message["headers"] = [*message["headers"], (b"x-request-id"',
+            "                if status < 400:\n"
+            '                    message["headers"] = [*message["headers"], (b"x-request-id"',
+        ),
     ),
 )
 
