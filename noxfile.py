@@ -73,7 +73,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """The contract suite against servers with one violation each, and what caught them (an hour; `-n 4`)."""
+    """The contract suite against servers with one violation each, and what caught them (forty minutes)."""
     install(session)
     report = str(Path(session.create_tmp()).resolve() / "mutants.xml")
     tests = ("-n", "2", "-m", "long", "contract_tests/tests/test_mutants.py", f"--junit-xml={report}")

@@ -1,7 +1,7 @@
 """That the suite catches violations: every mutant of the reference server fails, by the right rule.
 
 Each runs as a process of its own, and so does the suite against it, as a team's CI would run it. All of them
-take half an hour and are `nox -s mutants`; the default run has a few, judged by the rules that they break.
+take forty minutes and are `nox -s mutants`; the default run has a few, judged by the rules that they break.
 """
 
 import json
