@@ -81,6 +81,14 @@ class Backend:
             return path
         return f"{self.base_url}{path}" if path.startswith("/") else urljoin(f"{self.base_url}/", path)
 
+    def leads_here(self, url: str) -> bool:
+        """Whether a URL is of this backend's origin, however its host and a usual port are written."""
+        try:
+            own, other = httpx.URL(self.base_url), httpx.URL(url)
+        except httpx.InvalidURL:
+            return False
+        return (own.scheme, own.host, own.port) == (other.scheme, other.host, other.port)
+
     def send(
         self,
         method: str,

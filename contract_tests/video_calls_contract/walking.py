@@ -72,11 +72,11 @@ def _along(person: Person, page: Exchange, link: str) -> Walk:
 def _problem(person: Person, page: Exchange, link: str, following: object, seen: set[str]) -> str:
     if not isinstance(following, str):
         return f"`{link}` to be a URL or null; got {following!r}"
-    own, other = urlsplit(person.backend.base_url), urlsplit(following)
+    other = urlsplit(following)
     if not other.scheme or not other.netloc:
         return f"`{link}` to be an absolute URL; got {following!r}"
     # The token goes nowhere else.
-    if (own.scheme, own.netloc) != (other.scheme, other.netloc):
+    if not person.backend.leads_here(following):
         return f"`{link}` to lead to the same server; got {following!r}"
     if urljoin(page.url, following) in seen:
         return f"`{link}` to lead on; it leads to a page that was read before, {following!r}"

@@ -28,10 +28,18 @@ def _without_error_text(exchange: Exchange) -> list[Complaint]:
     return [(f"a JSON object with a text in `error`, with {exchange.status}",)]
 
 
+def _by_operation(exchange: Exchange) -> bool:
+    """Whether an operation refused. A path whose id is no number is one that a router need not know."""
+    if not exchange.operation or exchange.status not in _OF_OPERATIONS:
+        return False
+    named = re.search(r"/video-calls/([^/?]+)", exchange.url)
+    return named is None or named[1].isdecimal()
+
+
 @observes("errors.body")
 def error_body(_: Observers, exchange: Exchange) -> list[Complaint] | None:
     """An operation's refusal has a text in `error`."""
-    if not exchange.operation or exchange.status not in _OF_OPERATIONS:
+    if not _by_operation(exchange):
         return None
     return _without_error_text(exchange)
 
@@ -39,7 +47,7 @@ def error_body(_: Observers, exchange: Exchange) -> list[Complaint] | None:
 @observes("errors.body-everywhere")
 def error_body_everywhere(_: Observers, exchange: Exchange) -> list[Complaint] | None:
     """So has every other refusal."""
-    if exchange.status < _REFUSALS or (exchange.operation and exchange.status in _OF_OPERATIONS):
+    if exchange.status < _REFUSALS or _by_operation(exchange):
         return None
     return _without_error_text(exchange) if exchange.status < _SERVER_ERRORS else None
 

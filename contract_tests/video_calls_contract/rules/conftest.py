@@ -75,7 +75,7 @@ def lives(calls: Calls, joined: Joined) -> None:
         person.join(call.id)
         person.get(call.id)
         person.get(NO_CALL)
-    for stranger in call.pair.strangers:
+    for stranger in call.pair.others:
         stranger.get(call.id)
     call.doctor.create(
         call.doctor.doctor, call.patient.patient, calls.backend.clock.now() - timedelta(days=1)
