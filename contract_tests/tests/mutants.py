@@ -1694,11 +1694,6 @@ MUTANTS: tuple[Mutant, ...] = (
             '    call = call._replace(status="ongoing", ended_at=None)\n',
         ),
     ),
-    _mutant(
-        "end: two at once both succeed",
-        "end.ongoing-only",
-        *_done_apart("end", 0.05),
-    ),
     # -- Cancel -------------------------------------------------------------------------------------
     _mutant(
         "cancel: anybody cancels",
@@ -1817,7 +1812,6 @@ MUTANTS: tuple[Mutant, ...] = (
             "    return answer",
         ),
     ),
-    _mutant("cancel: two at once both succeed", "cancel.scheduled-only", *_done_apart("cancel", 0.05)),
     # -- The record ---------------------------------------------------------------------------------
     _mutant(
         "model: `updated_at` never moves",

@@ -139,7 +139,6 @@ def test_with_a_doctor_and_a_patient_alone_the_rest_is_not_checked(config: Path)
         "auth.expired-token",
         "cancel.participants-only",
         "create.doctor-active",
-        "create.idempotency-key",
         "create.participants-only",
         "create.patient-active",
         "end.participants-only",

@@ -1,7 +1,7 @@
 """What tests say about exchanges. A check that does not hold raises `Violation`, with its evidence."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from video_calls_spec import RuleId
@@ -42,7 +42,7 @@ FIELDS = (
 """The fields of a call that the document names."""
 
 _TIMES = ("scheduled_time", "started_at", "ended_at", "created_at", "updated_at")
-_COARSEST = timedelta(seconds=1)
+COARSEST = timedelta(seconds=1)
 """How coarsely a backend may store a time that it has answered more finely."""
 
 
@@ -63,7 +63,15 @@ class Violation(AssertionError):
 
 
 class Blocked(Exception):
-    """A test could not get where its rule begins, for the backend refused what comes before."""
+    """A test could not get where its rule begins, for the backend refused what comes before.
+
+    Attributes:
+        exchange: the refusal, where it was one.
+    """
+
+    def __init__(self, reason: str, exchange: Exchange | None = None) -> None:
+        super().__init__(reason)
+        self.exchange = exchange
 
 
 class NotOffered(Exception):
@@ -119,31 +127,45 @@ def refused(
 
 
 def unchanged(call: dict[str, Any], reader: Person, *evidence: Exchange, rule: RuleId | None = None) -> None:
-    """A refused request has left the call as it was: read it again, and compare field by field.
+    """A refused request has left the call as it was read before: read it again, and compare field by field.
 
     Raises:
         Violation: a field is another.
     """
     again = reader.get(call.get("id"))
-    changed = differences(call, accepted(again, 200, *evidence, because="the call is still there", rule=rule))
+    body = accepted(again, 200, *evidence, because="the call is still there", rule=rule)
+    changed = differences(call, body, coarsest=timedelta(0))
     require(
         not changed, f"a call that a refusal leaves as it is; changed: {changed}", *evidence, again, rule=rule
     )
 
 
-def differences(one: dict[str, Any], other: dict[str, Any], *, ignoring: tuple[str, ...] = ()) -> str:
-    """The document's fields in which two readings of a call differ, as text; empty where none does."""
+def differences(
+    one: dict[str, Any],
+    other: dict[str, Any],
+    *,
+    ignoring: tuple[str, ...] = (),
+    coarsest: timedelta = COARSEST,
+) -> str:
+    """The document's fields in which two answers about a call differ, as text; empty where none does.
+
+    A backend may answer a change with finer times than it stores: `coarsest` is what they may differ by.
+    """
     found: list[str] = []
     for name in FIELDS:
         left, right = one.get(name), other.get(name)
         if name in ignoring or left == right or name.endswith("_details"):
             continue
-        if name in _TIMES:
-            before, after = instant(left), instant(right)
-            if before is not None and after is not None and abs(before - after) < _COARSEST:
-                continue
+        if name in _TIMES and _about(instant(left), instant(right), coarsest):
+            continue
         found.append(f"{name} was {left!r}, is {right!r}")
     return "; ".join(found)
+
+
+def _about(one: datetime | None, other: datetime | None, coarsest: timedelta) -> bool:
+    if one is None or other is None:
+        return False
+    return one == other or abs(one - other) < coarsest
 
 
 def _status(exchange: Exchange) -> str:

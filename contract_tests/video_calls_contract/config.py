@@ -233,15 +233,13 @@ class _Reader:
         return token
 
     def output(self, command: object, key: str) -> str:
-        words = cast("list[object]", command) if isinstance(command, list) else command
-        if not (isinstance(words, str) and words) and not (
-            isinstance(words, list) and words and all(isinstance(word, str) for word in words)
-        ):
+        words: list[object] = cast("list[object]", command) if isinstance(command, list) else [command]
+        if not command or not words or not all(isinstance(word, str) for word in words):
             raise self.fail(key, "must be a shell command, or a list of words")
         try:
             done = subprocess.run(  # noqa: S603 (the user's own command, from the user's own file)
-                cast("str | list[str]", words),
-                shell=isinstance(words, str),
+                cast("str | list[str]", command),
+                shell=isinstance(command, str),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

@@ -260,9 +260,8 @@ class Calls:
 
     def _call(self, exchange: Exchange, pair: Pair) -> Call:
         if not exchange.succeeded or not isinstance(exchange.object.get("id"), int | str):
-            raise Blocked(
-                f"no call could be scheduled: {exchange.status} {exchange.object.get('error', '')}".rstrip()
-            )
+            reason = f"no call could be scheduled: {exchange.status} {exchange.object.get('error', '')}"
+            raise Blocked(reason.rstrip(), exchange)
         return Call(exchange.object, exchange, pair)
 
     def in_the_way(self, pair: Pair, at: datetime) -> bool:

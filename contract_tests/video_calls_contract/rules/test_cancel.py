@@ -1,8 +1,11 @@
 """6. Cancel Video Call."""
 
+from functools import partial
+
 import pytest
 
 from video_calls_contract.checks import FORBIDDEN, accepted, differences, refused, require, unchanged
+from video_calls_contract.exchange import Together
 from video_calls_contract.scheduling import NO_CALL, Call, Calls
 
 # "Cancel a scheduled video call."
@@ -58,6 +61,19 @@ def test_nobody_else_cancels_the_call(calls: Calls) -> None:
 
 
 # "Call status must be 'scheduled'"
+
+
+@pytest.mark.rule("cancel.scheduled-only")
+def test_a_call_is_not_cancelled_while_it_is_joined(calls: Calls, together: Together) -> None:
+    for _ in range(3):
+        with calls.soon() as call:
+            doctor, patient = call.participants
+            both = together([partial(doctor.join, call.id), partial(patient.cancel, call.id)])
+            require(
+                not all(exchange.succeeded for exchange in both),
+                "one of a join and a cancellation at the same time to be refused; both were accepted",
+                *both,
+            )
 
 
 def cannot_be_cancelled(call: Call) -> None:

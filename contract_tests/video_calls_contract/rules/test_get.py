@@ -23,6 +23,18 @@ def test_both_participants_read_the_call_as_it_was_created(calls: Calls) -> None
             require(not changed, f"the call as it was created; {changed}", call.created, exchange)
 
 
+@pytest.mark.rule("get.returns-call")
+@pytest.mark.parametrize("status", ["completed", "cancelled"])
+def test_both_participants_read_the_call_as_it_was_changed(calls: Calls, status: str) -> None:
+    call = calls.completed() if status == "completed" else calls.cancelled()
+    changed = call.steps[-1]
+    for person in call.participants:
+        exchange = person.get(call.id)
+        body = accepted(exchange, 200, changed, because="a participant who reads the call")
+        other = differences(changed.object, body)
+        require(not other, f"the call as it was {status}; {other}", changed, exchange)
+
+
 # "404: Not Found"
 
 

@@ -7,7 +7,15 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from video_calls_contract.backend import People, Person
-from video_calls_contract.checks import Blocked, NotOffered, Violation, accepted, refused, require
+from video_calls_contract.checks import (
+    Blocked,
+    NotOffered,
+    Violation,
+    accepted,
+    differences,
+    refused,
+    require,
+)
 from video_calls_contract.exchange import Together, instant
 from video_calls_contract.scheduling import Calls, Slots
 from video_calls_contract.walking import Walk, walked
@@ -73,6 +81,42 @@ def test_the_list_holds_an_ongoing_call(calls: Calls) -> None:
                 f"every call of the {person.name}; an ongoing one is missing",
                 *walk.pages[:1],
             )
+
+
+@pytest.mark.rule("list.own-calls")
+def test_the_list_holds_both_sides_of_a_user_who_is_both(people: People, slots: Slots) -> None:
+    both = people["dual_user"]
+    made = [
+        both.create(both.doctor, people.patient.patient, slots.take()),
+        both.create(people.doctor.doctor, both.patient, slots.take()),
+    ]
+    if not all(exchange.succeeded for exchange in made):
+        raise Blocked("no call of the dual user could be scheduled")
+    walk = walked(both, LARGE)
+    missing = [exchange.object.get("id") for exchange in made if exchange.object.get("id") not in walk.ids]
+    require(
+        not missing or not walk.ended,
+        f"every call of somebody who is a doctor and a patient; {missing} are missing",
+        *made,
+        *walk.pages[:1],
+    )
+
+
+@pytest.mark.rule("list.own-calls")
+def test_the_list_shows_calls_as_they_are(calls: Calls) -> None:
+    far, cancelled, completed = calls.scheduled(), calls.cancelled(), calls.completed()
+    with calls.ongoing() as ongoing:
+        for call in (far, cancelled, completed, ongoing):
+            read = call.doctor.get(call.id)
+            shown = [
+                (page, entry)
+                for page in walked(call.doctor, LARGE).pages
+                for entry in page.calls
+                if entry.get("id") == call.id
+            ]
+            for page, entry in shown[:1]:
+                other = differences(accepted(read), entry)
+                require(not other, f"the call in the list as it is when read alone; {other}", read, page)
 
 
 @pytest.mark.rule("list.own-calls")
@@ -146,8 +190,10 @@ def test_every_call_is_on_one_page_there_and_back(people: People, *, sized: bool
     count = person.list().object.get("count")
     query = f"page_size={max(2, min(100, count // 5))}" if sized and isinstance(count, int) else ""
     problem: Violation | None = None
+    walks: list[Walk] = []
     for _ in range(5):
         walk = walked(person, query)
+        walks.append(walk)
         try:
             is_whole(person, walk)
         except Violation as violation:
@@ -158,6 +204,11 @@ def test_every_call_is_on_one_page_there_and_back(people: People, *, sized: bool
             return
     if problem is not None:
         raise problem
+    if len({walk.pages[0].object.get("count") for walk in walks}) == 1:
+        first_pages = [walk.pages[0] for walk in walks]
+        raise Violation(
+            "one order of calls, so that pages fit together; each reading had another", *first_pages
+        )
     raise NotOffered("other people's calls came and went while the list was read")
 
 
@@ -166,6 +217,8 @@ def is_whole(person: Person, walk: Walk) -> None:
     first, last = walk.pages[0], walk.pages[-1]
     if walk.problem:
         raise Violation(walk.problem, *walk.pages[-2:])
+    of_page = first.object.get("next") and first.object.get("count") == len(list(first.calls))
+    require(not of_page, "`count` to count the calls of all pages", first, rule="list.envelope")
     require(first.object.get("previous") is None, "`previous` to be null on the first page", first)
     twice = [call_id for call_id, times in Counter(walk.ids).items() if times > 1]
     require(not twice, f"each call once; {twice[:5]} came more often", *walk.pages[-3:])

@@ -46,6 +46,21 @@ def test_updated_at_stays_when_a_request_is_refused_or_only_reads(long_life: Lon
     require(before == after, f"`updated_at` to stay {before!r}; got {after!r}", *reads)
 
 
+# "When the call actually started"
+
+
+@pytest.mark.rule("model.started-at")
+def test_a_call_starts_when_it_is_joined_and_not_when_it_is_made(long_life: LongLife) -> None:
+    created = instant(accepted(long_life.created, 201).get("created_at"))
+    started = instant(accepted(long_life.after_late_join).get("started_at"))
+    require(
+        created is not None and started is not None and started - created >= 3 * SECOND,
+        f"`started_at` to be when the call was joined, seconds after {created}; got {started}",
+        long_life.created,
+        long_life.after_late_join,
+    )
+
+
 # "When the call ended"
 
 
