@@ -3,7 +3,6 @@
 Started by the command or by plain pytest; the tests take what they need from it through fixtures.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,14 +63,13 @@ class Run:
         self.tests: list[TestResult] = []
         self.stopped = ""
         self.pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="contract")
-        self._ended = threading.Event()
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
         self._finished: Results | None = None
 
     def begin(self) -> None:
         """Find out where there is room for this run's calls."""
-        self.calls.slots.claim()
+        self.calls.slots.look()
 
     def in_background(self, work: Callable[[], T]) -> "Future[T]":
         """Start something that mostly waits."""
@@ -83,7 +81,7 @@ class Run:
         Raises:
             Blocked: the run ended meanwhile.
         """
-        if self._ended.wait(seconds):
+        if self.calls.ended.wait(seconds):
             raise Blocked("the run ended before this was seen")
 
     def finish(self) -> Results:
@@ -95,7 +93,7 @@ class Run:
         )
         redact = self.backend.redactor.redact
         try:
-            self._ended.set()
+            self.calls.ended.set()
             self.pool.shutdown(wait=True, cancel_futures=True)
             results.left = [redact(line) for line in self.calls.tidy()]
         except KeyboardInterrupt:

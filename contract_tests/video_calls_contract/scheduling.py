@@ -21,13 +21,15 @@ from video_calls_contract.exchange import Exchange, instant
 __all__ = ["NO_CALL", "Call", "Calls", "Pair", "Slots"]
 
 OVERLAP = timedelta(minutes=30)
-FIRST_DAY, BLOCK_DAYS, BLOCKS = 40, 32, 40
+BLOCK, BLOCKS = timedelta(days=32), 40
 SPACING = timedelta(hours=3)
 MOST_PAGES = 60
 PATIENCE = 40.0  # seconds to wait until another run lets go of a near slot
 
 NO_CALL = 2_000_000_000
 """An id that no call has: large, and within what databases count with."""
+
+_EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
 _OPEN = ("scheduled", "ongoing")
 
@@ -114,7 +116,8 @@ class Made:
 class Calls:
     """Makes calls, remembers every one in `made`, with the exchange in `creations`, and tidies up.
 
-    It watches all exchanges, so that calls which a test made by surprise are tidied up too.
+    It watches all exchanges, so that calls which a test made by surprise are tidied up too. Once `ended` is
+    set, nobody waits for room any more.
     """
 
     def __init__(self, backend: Backend, people: People) -> None:
@@ -126,6 +129,7 @@ class Calls:
         self._status: dict[object, object] = {}
         self._busy: set[object] = set()
         self._crowded = False
+        self.ended = threading.Event()
         self._freed = threading.Condition()
         backend.watchers.append(self._watch)
 
@@ -355,6 +359,8 @@ class Calls:
                 if call is not None:
                     return call
                 self._release(pair)
+            if self.ended.is_set():
+                raise Blocked("the run ended before there was room for a call")
             if time.monotonic() >= until:
                 break
             with self._freed:
@@ -395,19 +401,21 @@ class Calls:
 
 
 class Slots:
-    """Hands out times, three hours apart, that nothing else is near."""
+    """Hands out times, three hours apart, that nothing else is near.
+
+    The future is cut into blocks of days, the same for every run. A run uses those alone at whose beginning
+    it has a call: the backend's own rule against overlaps keeps other runs of the same people out.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._lock = threading.Lock()
-        self._next = datetime.min.replace(tzinfo=UTC)
+        self._next = self._end = _EPOCH
         self._taken: list[datetime] = []
+        self._blocks: list[datetime] = []
 
-    def claim(self) -> None:
-        """Look at what exists and choose a block of days; a call at its beginning keeps other runs out.
-
-        A backend that lets nothing be booked leaves the block unclaimed, for the tests to find out why.
-        """
+    def look(self) -> None:
+        """See which times are taken, and claim a first block."""
         calls = self._calls
         self._taken = [
             start
@@ -417,25 +425,33 @@ class Slots:
             for call in calls.listed(person)
             if call.get("status") in _OPEN and (start := instant(call.get("scheduled_time"))) is not None
         ]
-        today = calls.backend.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
-        starts = [today + timedelta(days=FIRST_DAY + number * BLOCK_DAYS) for number in range(BLOCKS)]
-        blocks = [
-            start for start in starts if not _any_within(start, timedelta(days=BLOCK_DAYS), self._taken)
-        ] or starts
-        for _ in range(3):
-            self._next = secrets.choice(blocks)
-            if calls.pair.create(calls.people.doctor, self._next).succeeded:
-                break
+        first = (calls.backend.clock.now() - _EPOCH) // BLOCK + 2
+        starts = [_EPOCH + (first + number) * BLOCK for number in range(BLOCKS)]
+        self._blocks = [start for start in starts if not _any_within(start, BLOCK, self._taken)] or starts
+        with self._lock:
+            self._claim()
 
     def take(self) -> datetime:
         """The middle of an hour and a half in which the run's people have nothing, on either side."""
         with self._lock:
             while True:
                 self._next += SPACING
+                if self._next >= self._end:
+                    self._claim()
                 # A time without an offset, which a backend took as its own place's, may be here.
                 made = [call.at for call in list(self._calls.made.values()) if call.at is not None]
                 if not _any_within(self._next - SPACING / 2, SPACING, [*self._taken, *made]):
                     return self._next
+
+    def _claim(self) -> None:
+        """Begin a block; unclaimed where a backend lets nothing be booked, for tests to find out why."""
+        for _ in range(3):
+            self._next = secrets.choice(self._blocks)
+            self._end = self._next + BLOCK
+            if len(self._blocks) > 1:
+                self._blocks.remove(self._next)
+            if self._calls.pair.create(self._calls.people.doctor, self._next).succeeded:
+                return
 
 
 def _any_within(start: datetime, length: timedelta, times: list[datetime]) -> bool:
