@@ -361,10 +361,10 @@ def test_of_simultaneous_conflicting_requests_one_is_accepted(
     pair, other = calls.pair, sharing(calls, shared)
     contenders = [
         (pair, pair.doctor, 0),
-        (other, other.patient, 10),
+        (other, other.patient, 4),
         (pair, pair.patient, 0),
-        (other, other.doctor, -10),
-        (pair, pair.doctor, 5),
+        (other, other.doctor, -4),
+        (pair, pair.doctor, 2),
         (other, other.patient, 0),
     ]
     calls.scheduled()
