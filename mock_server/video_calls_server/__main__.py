@@ -22,6 +22,7 @@ import uvicorn
 from click.core import ParameterSource
 from dotenv import dotenv_values
 
+from video_calls_server.api.events import LARGEST_MESSAGE
 from video_calls_server.api.protocol import http_protocol
 from video_calls_server.api.tokens import make_token
 from video_calls_server.app import create_app
@@ -221,6 +222,10 @@ def _serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=10,
+        ws="websockets-sansio",
+        ws_ping_interval=settings.event_heartbeat,
+        ws_ping_timeout=settings.event_heartbeat,
+        ws_max_size=LARGEST_MESSAGE,
     )
     Server(config).run(sockets=[listener])
 

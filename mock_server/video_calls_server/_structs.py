@@ -211,6 +211,18 @@ class JoinCredentials(Struct, kw_only=True):
     ) = UNSET
 
 
+EventType: TypeAlias = Annotated[
+    Literal['call.started', 'call.ended', 'call.cancelled', 'participant.joined', 'participant.left'],
+    Meta(description='What happened.'),
+]
+
+
+Role: TypeAlias = Annotated[
+    Literal['doctor', 'patient'],
+    Meta(description='As what somebody takes part in a call.'),
+]
+
+
 class Error(Struct, kw_only=True):
     """
     Why a request was refused. Clients must work with `error` alone.
@@ -238,3 +250,41 @@ class Error(Struct, kw_only=True):
         ]
         | UnsetType
     ) = UNSET
+
+
+class Participant(Struct, kw_only=True):
+    """
+    The participant whom an event is about.
+    """
+
+    uid: Annotated[
+        int, Meta(description='Their Agora uid in the channel.', ge=1, le=4294967295)
+    ]
+    role: Role
+
+
+class EventData(Struct, kw_only=True):
+    """
+    The call as it was after what happened and, of a `participant` event, the participant.
+    """
+
+    call: VideoCall
+    participant: Participant | UnsetType = UNSET
+
+
+class Event(Struct, kw_only=True):
+    """
+    Something that happened to a call.
+    """
+
+    id: Annotated[
+        str,
+        Meta(
+            description='Names the event, to resume after it; opaque.',
+            max_length=64,
+            min_length=1,
+        ),
+    ]
+    type: EventType
+    created_at: Annotated[datetime, Meta(description='When it happened.')]
+    data: EventData

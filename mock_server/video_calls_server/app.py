@@ -7,10 +7,12 @@ from litestar.plugins import PluginProtocol
 
 from video_calls_server import pages
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
+from video_calls_server.api.events import events_router
 from video_calls_server.api.middleware import Tracing
-from video_calls_server.api.routes import api_router
+from video_calls_server.api.routes import API_ROOT, api_router
 from video_calls_server.api.tokens import TokenVerifier, key_source
 from video_calls_server.clock import Clock, SystemClock
+from video_calls_server.events.hub import Hub
 from video_calls_server.seed import DEFAULT_SEED, load_seed
 from video_calls_server.service import CallService
 from video_calls_server.settings import Settings
@@ -44,6 +46,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         StoreError: the database is none that this server can use. (It is opened at start-up, or with
             the first request where another application has mounted this one.)
     """
+    hub = Hub()
     store = Store(settings.database, load_seed(settings.seed or DEFAULT_SEED))
     cors = CORSConfig(
         allow_origins=list(settings.cors_origin),
@@ -55,6 +58,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     app = _Application(
         route_handlers=[
             api_router(),
+            events_router(API_ROOT),
             pages.healthz,
             pages.openapi_yaml,
             pages.root,
@@ -64,7 +68,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         state=State(
             {
                 "store": store,
-                "service": CallService(settings, store, clock or SystemClock()),
+                "service": CallService(settings, store, clock or SystemClock(), hub),
+                "hub": hub,
                 "verifier": TokenVerifier(settings, key_source(settings)),
             }
         ),

@@ -20,13 +20,19 @@ from video_calls_server.domain.calls import Call, Draft, Transition
 from video_calls_server.domain.events import Event
 from video_calls_server.domain.people import Actor, Role
 from video_calls_server.domain.violation import RuleViolation
+from video_calls_server.events.hub import Hub
+from video_calls_server.events.payload import event_data
 from video_calls_server.settings import Settings
-from video_calls_server.store import Store, queries
+from video_calls_server.store import Store, outbox, queries
+from video_calls_server.store.outbox import StoredEvent
 
 logger = logging.getLogger("video_calls_server.events")
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 """How long an `Idempotency-Key` is remembered."""
+
+EVENTS_AT_ONCE = 100
+"""How many events a connection reads before it sends them."""
 
 _CHANNEL_DIGITS = 16
 
@@ -59,12 +65,14 @@ class Joined:
 class CallService:
     """What the API does. Raises `RuleViolation` where a rule refuses and then has changed nothing."""
 
-    def __init__(self, settings: Settings, store: Store, clock: Clock) -> None:
+    def __init__(self, settings: Settings, store: Store, clock: Clock, hub: Hub) -> None:
         self._project = settings.agora_project
         self._token_version: TokenVersion = settings.agora_token_version
         self._rate = settings.rate
         self._store = store
         self._clock = clock
+        self._hub = hub
+        self._retention = timedelta(hours=settings.event_retention_hours)
 
     @property
     def app_id(self) -> str:
@@ -155,12 +163,16 @@ class CallService:
     ) -> Transition:
         def work(connection: Connection) -> Transition:
             call = calls.existing(_call(connection, call_id), action)
-            transition = change(call, self._clock.now())
+            now = self._clock.now()
+            transition = change(call, now)
             if transition.call is not call:
                 queries.update_call(connection, transition.call)
+            self._keep(connection, transition, now)
             return transition
 
         transition = await self._store.write(work)
+        if transition.events:
+            self._hub.wake(_user_ids(transition.call))
         for event in transition.events:
             logger.info(
                 "%s call=%d%s request_id=%s",
@@ -170,6 +182,37 @@ class CallService:
                 tracing.request_id.get(),
             )
         return transition
+
+    def _keep(self, connection: Connection, transition: Transition, now: datetime) -> None:
+        """Put what a transition tells into the outbox, with the change itself."""
+        if not transition.events:
+            return
+        outbox.forget_events(connection, oldest=now - self._retention)
+        for event in transition.events:
+            data = event_data(event, transition.call)
+            outbox.add_event(connection, event.type, data, to=_user_ids(transition.call), now=now)
+
+    async def events_after(self, actor: Actor, after: int) -> list[StoredEvent]:
+        """The next events of the actor's after this id, a handful at a time."""
+        return await self._store.read(
+            lambda connection: outbox.events_after(connection, actor.user_id, after, most=EVENTS_AT_ONCE)
+        )
+
+    async def newest_event(self) -> int:
+        """After which id everything is yet to happen."""
+        return await self._store.read(outbox.last_event_id)
+
+    async def keeps_events_after(self, after: int) -> bool:
+        """Whether nothing that came after this id is forgotten, and the id was ever given."""
+
+        def work(connection: Connection) -> bool:
+            return outbox.forgotten_through(connection) <= after <= outbox.last_event_id(connection)
+
+        return await self._store.read(work)
+
+
+def _user_ids(call: Call) -> tuple[int, int]:
+    return call.doctor.user.id, call.patient.user.id
 
 
 def _call(connection: Connection, call_id: int | None) -> Call | None:

@@ -73,6 +73,8 @@ class Settings:
     rate_limit: str | None = setting(
         None, "Requests per user, such as 100/minute (second, minute, hour, day)."
     )
+    event_retention_hours: int = setting(168, "Hours for which events are kept, to be resumed from.")
+    event_heartbeat: int = setting(20, "Seconds between the pings of an event connection, and to its pong.")
     cors_origin: tuple[str, ...] = setting(
         (), "Origin of a frontend, such as https://app.example.com; repeatable. Loopback origins are allowed."
     )
@@ -89,6 +91,9 @@ class Settings:
                 raise SettingsError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
         if not 0 <= self.port <= 65535:  # noqa: PLR2004 (the range of TCP ports)
             raise SettingsError(f"port: {self.port} is not a port; give 0 to 65535")
+        for name in ("event_retention_hours", "event_heartbeat"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name}: {getattr(self, name)} is less than 1")
         for origin in self.cors_origin:
             if not _ORIGIN.fullmatch(origin):
                 raise SettingsError(f"cors_origin: {origin!r} is not like https://app.example.com")

@@ -178,6 +178,27 @@ class JoinCredentials(Credentials):
     """
 
 
+class EventType(StrEnum):
+    """
+    What happened.
+    """
+
+    CALL_STARTED = 'call.started'
+    CALL_ENDED = 'call.ended'
+    CALL_CANCELLED = 'call.cancelled'
+    PARTICIPANT_JOINED = 'participant.joined'
+    PARTICIPANT_LEFT = 'participant.left'
+
+
+class Role(StrEnum):
+    """
+    As what somebody takes part in a call.
+    """
+
+    DOCTOR = 'doctor'
+    PATIENT = 'patient'
+
+
 class Error(Model):
     """
     Why a request was refused. Clients must work with `error` alone.
@@ -195,3 +216,41 @@ class Error(Model):
     """
     Messages per field of the request.
     """
+
+
+class Participant(Model):
+    """
+    The participant whom an event is about.
+    """
+
+    uid: int
+    """
+    Their Agora uid in the channel.
+    """
+    role: Annotated[Role | str, Field(union_mode='left_to_right')]
+
+
+class EventData(Model):
+    """
+    The call as it was after what happened and, of a `participant` event, the participant.
+    """
+
+    call: VideoCall
+    participant: Participant | None = None
+
+
+class Event(Model):
+    """
+    Something that happened to a call.
+    """
+
+    id: str
+    """
+    Names the event, to resume after it; opaque.
+    """
+    type: Annotated[EventType | str, Field(union_mode='left_to_right')]
+    created_at: AwareDatetime
+    """
+    When it happened.
+    """
+    data: EventData

@@ -109,8 +109,8 @@ async def _authenticate(scope: Scope) -> Actor:
     state = scope["litestar_app"].state
     verifier: TokenVerifier = state.verifier
     service: CallService = state.service
-    user = await verifier.user_of(_header(scope, b"authorization"))
-    actor = await service.authenticate(user)
+    verified = await verifier.verify(header(scope, b"authorization"))
+    actor = await service.authenticate(verified.user)
     if actor is None:
         raise refused("auth.active-user", CHALLENGE)
     wait = await service.retry_after(actor)
@@ -120,5 +120,6 @@ async def _authenticate(scope: Scope) -> Actor:
     return actor
 
 
-def _header(scope: Scope, wanted: bytes) -> str | None:
+def header(scope: Scope, wanted: bytes) -> str | None:
+    """The value of a request's header, by its name in lower case."""
     return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)

@@ -7,7 +7,7 @@ djangorestframework-simplejwt does: `token_type`, `user_id`, `exp`, `iat`, `jti`
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 import jwt
@@ -49,6 +49,13 @@ class FixedKey:
         return self.key
 
 
+class Verified(NamedTuple):
+    """Whom a token stands for, by id or e-mail address, and when it expires, in seconds since 1970."""
+
+    user: int | str
+    expires: float
+
+
 class TokenVerifier:
     """Tells which user a token is of.
 
@@ -62,10 +69,10 @@ class TokenVerifier:
         self._user_claim = settings.jwt_user_claim
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
-        self._remembered: dict[str, tuple[int | str, float]] = {}
+        self._remembered: dict[str, tuple[Verified, float]] = {}
 
-    async def user_of(self, authorization: str | None) -> int | str:
-        """The id, or the e-mail address, of the user whom an `Authorization` header stands for.
+    async def verify(self, authorization: str | None) -> Verified:
+        """Whom an `Authorization` header stands for.
 
         Raises:
             Refused: `auth.required`, `auth.valid-token` or `auth.expired-token`.
@@ -76,13 +83,13 @@ class TokenVerifier:
         if remembered is not None and remembered[1] > now:
             return remembered[0]
         self._remembered.pop(token, None)
-        user, expires = await self._verify(token)
+        verified = await self._verify(token)
         if len(self._remembered) >= REMEMBERED_TOKENS:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[token] = user, min(expires, now + REMEMBERED_FOR)
-        return user
+        self._remembered[token] = verified, min(verified.expires, now + REMEMBERED_FOR)
+        return verified
 
-    async def _verify(self, token: str) -> tuple[int | str, float]:
+    async def _verify(self, token: str) -> Verified:
         if len(token) > LONGEST_TOKEN:
             raise refused("auth.valid-token", CHALLENGE)
         try:
@@ -104,7 +111,7 @@ class TokenVerifier:
             raise refused("auth.valid-token", CHALLENGE) from error
         if claims.get("token_type", "access") != "access":
             raise refused("auth.valid-token", CHALLENGE, error="The token is not an access token")
-        return user, expires
+        return Verified(user, expires)
 
 
 def _user(claim: object) -> int | str:

@@ -29,7 +29,7 @@ BUSY_SECONDS = 2.0
 BUSY_PAUSE = 0.02
 """Seconds between its attempts."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of the tables; kept in the file, so that another version of this server knows."""
 
 

@@ -21,7 +21,14 @@ from sqlalchemy import (
 
 from video_calls_server.domain.calls import MIN_DISTANCE, OPEN, Call, NewCall
 from video_calls_server.domain.people import Actor, Doctor, Patient, User
-from video_calls_server.store.schema import calls, doctors, idempotency_keys, patients, request_windows, users
+from video_calls_server.store.schema import (
+    calls,
+    doctors,
+    idempotency_keys,
+    patients,
+    request_windows,
+    users,
+)
 from video_calls_server.store.statement import Row, Statement
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,12 +40,13 @@ def to_microseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
-def _time(microseconds: int) -> datetime:
+def time_of(microseconds: int) -> datetime:
+    """The aware time that a table holds so."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _time_or_none(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else _time(microseconds)
+    return None if microseconds is None else time_of(microseconds)
 
 
 # -- People -----------------------------------------------------------------------------------------
@@ -187,11 +195,11 @@ def _call(row: Row) -> Call:
         id=row[0],
         channel_name=row[1],
         status=row[2],
-        scheduled_time=_time(row[3]),
+        scheduled_time=time_of(row[3]),
         started_at=_time_or_none(row[4]),
         ended_at=_time_or_none(row[5]),
-        created_at=_time(row[6]),
-        updated_at=_time(row[7]),
+        created_at=time_of(row[6]),
+        updated_at=time_of(row[7]),
         present=present,  # type: ignore[arg-type]  # the two words above are the two roles
         doctor=Doctor(row[10], User(row[12], row[13], row[14], bool(row[15])), row[11]),
         patient=Patient(row[16], User(row[17], row[18], row[19], bool(row[20]))),
@@ -277,7 +285,7 @@ def neighbours(connection: Connection, doctor_id: int, patient_id: int, time: da
         earliest=near - distance,
         latest=near + distance,
     )
-    return [_time(row[0]) for row in rows]
+    return [time_of(row[0]) for row in rows]
 
 
 _ADD_CALL = Statement(

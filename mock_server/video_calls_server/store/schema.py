@@ -75,6 +75,38 @@ idempotency_keys = Table(
     Column("created_at", BigInteger, nullable=False, index=True),
 )
 
+events = Table(
+    "events",
+    metadata,
+    Column("id", _ROW_ID, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False, index=True),
+    Column("data", Text, nullable=False),  # JSON, as it is sent
+    # The id of an event that is no longer kept never becomes another's.
+    sqlite_autoincrement=True,
+)
+
+event_recipients = Table(
+    "event_recipients",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("users.id"), primary_key=True, autoincrement=False),
+    Column(
+        "event_id",
+        BigInteger,
+        ForeignKey("events.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+        index=True,
+    ),
+    sqlite_with_rowid=False,
+)
+
+forgotten_events = Table(
+    "forgotten_events",
+    metadata,
+    Column("last_id", BigInteger, primary_key=True, autoincrement=False),
+)
+
 request_windows = Table(
     "request_windows",
     metadata,

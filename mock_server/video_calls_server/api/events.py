@@ -1,0 +1,146 @@
+"""The WebSocket that tells a user what happens to their calls ("Websocket Events" of the document)."""
+
+import contextlib
+import re
+import time
+from typing import Any
+
+import anyio
+from litestar import Router, WebSocket, websocket
+from litestar.exceptions import WebSocketDisconnect
+
+from video_calls_server.api.errors import Refused
+from video_calls_server.api.middleware import header
+from video_calls_server.api.tokens import TokenVerifier
+from video_calls_server.domain.people import Actor
+from video_calls_server.events.hub import Hub, Subscription
+from video_calls_server.events.payload import message
+from video_calls_server.service import CallService
+from video_calls_server.unavailable import UnavailableError
+
+BAD_REQUEST, UNAUTHORIZED, EXPIRED, TOO_SLOW, GONE, UNAVAILABLE = 4400, 4401, 4402, 4408, 4410, 1013
+"""The codes with which a connection is closed; 1013 asks to try again later."""
+
+SLOWEST = 10.0
+"""Seconds that a client may take to read one event, when all buffers between are full."""
+
+LARGEST_MESSAGE = 4096
+"""Bytes of what a client may send, which means nothing."""
+
+_EVENT_ID = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
+
+Socket = WebSocket[Any, Any, Any]
+
+
+class _Close(Exception):
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+@websocket("/events/")
+async def events(socket: Socket) -> None:
+    """Follow the events of the user's calls."""
+    authorization, subprotocol = _credentials(socket)
+    await socket.accept(subprotocols=subprotocol)
+    try:
+        await _Connection(socket, authorization).serve()
+    except _Close as close:
+        # Whoever has gone already needs no code.
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await socket.close(code=close.code, reason=close.reason)
+    except WebSocketDisconnect:
+        return
+
+
+def _credentials(socket: Socket) -> tuple[str | None, str | None]:
+    """The `Authorization` that was sent, and the subprotocol to choose."""
+    offered: list[str] = socket.scope.get("subprotocols", [])
+    if len(offered) == 2 and offered[0] == "bearer":  # noqa: PLR2004 (the word, and the token)
+        return f"Bearer {offered[1]}", "bearer"
+    return header(socket.scope, b"authorization"), None  # type: ignore[arg-type]  # a scope has headers
+
+
+class _Connection:
+    def __init__(self, socket: Socket, authorization: str | None) -> None:
+        self._socket = socket
+        self._authorization = authorization
+        self._service: CallService = socket.app.state.service
+        self._verifier: TokenVerifier = socket.app.state.verifier
+        self._hub: Hub = socket.app.state.hub
+
+    async def serve(self) -> None:
+        """Tell events until the client goes, or there is a reason to close.
+
+        Raises:
+            _Close: that reason.
+            WebSocketDisconnect: the client has gone.
+        """
+        actor, expires = await self._authenticated()
+        with self._hub.subscribed(actor.user_id) as subscription:
+            after = await self._place()
+            closing: _Close | None = None
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._until_gone, tasks.cancel_scope)
+                with anyio.move_on_after(max(0.0, expires - time.time())) as until_expiry:
+                    try:
+                        await self._follow(actor, after, subscription)
+                    except _Close as close:
+                        closing = close
+                tasks.cancel_scope.cancel()
+            if closing is None and until_expiry.cancelled_caught:
+                closing = _Close(EXPIRED, "The token has expired")
+        if closing is not None:
+            raise closing
+
+    async def _authenticated(self) -> tuple[Actor, float]:
+        try:
+            verified = await self._verifier.verify(self._authorization)
+            actor = await self._service.authenticate(verified.user)
+        except Refused as refusal:
+            raise _Close(UNAUTHORIZED, refusal.violation.error) from None
+        except UnavailableError:
+            raise _Close(UNAVAILABLE, "The service is unavailable for the moment") from None
+        if actor is None:
+            raise _Close(UNAUTHORIZED, "The user of this token is unknown or inactive")
+        return actor, verified.expires
+
+    async def _place(self) -> int:
+        """The id after which this connection begins."""
+        given: str | None = self._socket.query_params.get("last_event_id")
+        if given is None:
+            return await self._service.newest_event()
+        if not _EVENT_ID.fullmatch(given):
+            raise _Close(BAD_REQUEST, "last_event_id is no id of an event")
+        if not await self._service.keeps_events_after(int(given)):
+            raise _Close(GONE, "What came after this event is no longer kept; fetch the calls anew")
+        return int(given)
+
+    async def _follow(self, actor: Actor, after: int, subscription: Subscription) -> None:
+        while True:
+            try:
+                found = await self._service.events_after(actor, after)
+            except UnavailableError:
+                raise _Close(UNAVAILABLE, "The service is unavailable for the moment") from None
+            for event in found:
+                try:
+                    with anyio.fail_after(SLOWEST):
+                        await self._socket.send_text(message(event))
+                except TimeoutError:
+                    raise _Close(TOO_SLOW, "Events were read too slowly") from None
+                after = event.id
+            if not found:
+                await subscription.wait()
+
+    async def _until_gone(self, scope: anyio.CancelScope) -> None:
+        """Read on, for that is how a client is seen to go; what it sends means nothing."""
+        with contextlib.suppress(WebSocketDisconnect):
+            while True:
+                await self._socket.receive_data(mode="text")
+        scope.cancel()
+
+
+def events_router(root: str) -> Router:
+    """The WebSocket under the API's base path. It authenticates by itself, for it refuses by closing."""
+    return Router(root, route_handlers=[events])
