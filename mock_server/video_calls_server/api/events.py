@@ -32,7 +32,9 @@ _EVENT_ID = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
 Socket = WebSocket[Any, Any, Any]
 
 
-class _Close(Exception):
+class Close(Exception):
+    """A reason to close the connection, with its code."""
+
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code = code
@@ -46,7 +48,7 @@ async def events(socket: Socket) -> None:
     await socket.accept(subprotocols=subprotocol)
     try:
         await _Connection(socket, authorization).serve()
-    except _Close as close:
+    except Close as close:
         # Whoever has gone already needs no code.
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             await socket.close(code=close.code, reason=close.reason)
@@ -59,7 +61,7 @@ def _credentials(socket: Socket) -> tuple[str | None, str | None]:
     offered: list[str] = socket.scope.get("subprotocols", [])
     if len(offered) == 2 and offered[0] == "bearer":  # noqa: PLR2004 (the word, and the token)
         return f"Bearer {offered[1]}", "bearer"
-    return header(socket.scope, b"authorization"), None  # type: ignore[arg-type]  # a scope has headers
+    return header(socket.scope, b"authorization"), None
 
 
 class _Connection:
@@ -74,23 +76,23 @@ class _Connection:
         """Tell events until the client goes, or there is a reason to close.
 
         Raises:
-            _Close: that reason.
+            Close: that reason.
             WebSocketDisconnect: the client has gone.
         """
         actor, expires = await self._authenticated()
         with self._hub.subscribed(actor.user_id) as subscription:
             after = await self._place()
-            closing: _Close | None = None
+            closing: Close | None = None
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._until_gone, tasks.cancel_scope)
                 with anyio.move_on_after(max(0.0, expires - time.time())) as until_expiry:
                     try:
                         await self._follow(actor, after, subscription)
-                    except _Close as close:
+                    except Close as close:
                         closing = close
                 tasks.cancel_scope.cancel()
             if closing is None and until_expiry.cancelled_caught:
-                closing = _Close(EXPIRED, "The token has expired")
+                closing = Close(EXPIRED, "The token has expired")
         if closing is not None:
             raise closing
 
@@ -99,11 +101,11 @@ class _Connection:
             verified = await self._verifier.verify(self._authorization)
             actor = await self._service.authenticate(verified.user)
         except Refused as refusal:
-            raise _Close(UNAUTHORIZED, refusal.violation.error) from None
+            raise Close(UNAUTHORIZED, refusal.violation.error) from None
         except UnavailableError:
-            raise _Close(UNAVAILABLE, "The service is unavailable for the moment") from None
+            raise Close(UNAVAILABLE, "The service is unavailable for the moment") from None
         if actor is None:
-            raise _Close(UNAUTHORIZED, "The user of this token is unknown or inactive")
+            raise Close(UNAUTHORIZED, "The user of this token is unknown or inactive")
         return actor, verified.expires
 
     async def _place(self) -> int:
@@ -112,9 +114,9 @@ class _Connection:
         if given is None:
             return await self._service.newest_event()
         if not _EVENT_ID.fullmatch(given):
-            raise _Close(BAD_REQUEST, "last_event_id is no id of an event")
+            raise Close(BAD_REQUEST, "last_event_id is no id of an event")
         if not await self._service.keeps_events_after(int(given)):
-            raise _Close(GONE, "What came after this event is no longer kept; fetch the calls anew")
+            raise Close(GONE, "What came after this event is no longer kept; fetch the calls anew")
         return int(given)
 
     async def _follow(self, actor: Actor, after: int, subscription: Subscription) -> None:
@@ -122,13 +124,13 @@ class _Connection:
             try:
                 found = await self._service.events_after(actor, after)
             except UnavailableError:
-                raise _Close(UNAVAILABLE, "The service is unavailable for the moment") from None
+                raise Close(UNAVAILABLE, "The service is unavailable for the moment") from None
             for event in found:
                 try:
                     with anyio.fail_after(SLOWEST):
                         await self._socket.send_text(message(event))
                 except TimeoutError:
-                    raise _Close(TOO_SLOW, "Events were read too slowly") from None
+                    raise Close(TOO_SLOW, "Events were read too slowly") from None
                 after = event.id
             if not found:
                 await subscription.wait()
