@@ -45,7 +45,7 @@ def test_every_part_of_the_template_works_once_it_is_uncommented(monkeypatch: py
     monkeypatch.setenv("AGORA_APP_ID", "a" * 32)
     monkeypatch.setenv("AGORA_APP_CERTIFICATE", "b" * 32)
     config = parse_config("\n".join(settings), "template")
-    assert len(config.identities) == 9
+    assert len(config.identities) == 10
     assert config.agora.app_id == "a" * 32
 
 
@@ -53,6 +53,28 @@ def test_a_token_may_come_from_a_command() -> None:
     words = [sys.executable, "-c", "print('Bearer from-a-command')"]
     config = parse_config(URL + TWO.replace('token = "d"', f"token_command = {words!r}"), "c")
     assert config.identities["doctor"].token == "from-a-command"
+
+
+def expiring(*words: str) -> str:
+    return f"{URL}{TWO}[identities.expiring]\ntoken_command = {[sys.executable, '-c', *words]!r}"
+
+
+def test_a_token_that_expires_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    config = parse_config(expiring(f"open({str(made)!r}, 'a').write('x'); print('of-now')"), "c")
+    assert not made.exists()
+    identity = config.identities["expiring"]
+    assert identity.token is None
+    assert identity.command
+    assert identity.command.token() == "of-now"
+    assert made.read_text() == "x"
+
+
+def test_a_command_that_fails_late_says_which_it_was() -> None:
+    command = parse_config(expiring("raise SystemExit('no such user')"), "c").identities["expiring"].command
+    assert command
+    with pytest.raises(ConfigError, match=r"identities\.expiring\.token_command: .*status 1: no such user"):
+        command.token()
 
 
 def test_a_given_base_url_goes_before_the_files() -> None:
@@ -82,6 +104,8 @@ def test_no_token_is_shown_by_repr() -> None:
         (URL + TWO.replace('token = "d"', 'token = "x"\ntoken_command = "y"'), "not both"),
         (URL + TWO.replace('token = "d"', 'token_command = "echo no >&2; exit 3"'), "status 3: no"),
         (URL + TWO.replace('token = "d"', 'token_command = ["/no/such/command"]'), "could not be run"),
+        (URL + TWO + '[identities.expiring]\ntoken = "x"', "token_command: is missing"),
+        (URL + TWO + "[identities.expiring]\ntoken_command = []", "a shell command, or a list"),
         (URL + TWO.replace("id = 1", "id = true"), "must be a whole number"),
         (URL + TWO.replace("id = 1", ""), "identities.doctor.id: is missing"),
         (URL + 'agora.app_id = "short"' + TWO, "32 hexadecimal digits"),

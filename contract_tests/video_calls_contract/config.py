@@ -2,7 +2,7 @@
 
 It is TOML, in the form that `video-calls-server identities --contract-config URL` prints. A text may hold
 `${VARIABLE}`, and `token_command` in place of `token` names a command that prints one, so that no secret
-need lie in the file.
+need lie in the file. The command of `expiring`, whose token lives for seconds, is run when it is needed.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-__all__ = ["TEMPLATE", "Agora", "Config", "ConfigError", "Identity", "read_config"]
+__all__ = ["TEMPLATE", "Agora", "Config", "ConfigError", "Identity", "TokenCommand", "read_config"]
 
 API_PATH = "/api/v1/video"
 COMMAND_SECONDS = 30
@@ -24,7 +24,8 @@ _HEX = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 
 DOCTORS = ("doctor", "other_doctor", "inactive_doctor")
 PATIENTS = ("patient", "other_patient", "inactive_patient")
-NAMES = (*DOCTORS, *PATIENTS, "outsider", "dual_user", "expired")
+EXPIRING = "expiring"
+NAMES = (*DOCTORS, *PATIENTS, "outsider", "dual_user", "expired", EXPIRING)
 REQUIRED = ("doctor", "patient")
 
 
@@ -33,19 +34,60 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenCommand:
+    """A command that prints a token.
+
+    Attributes:
+        words: a shell command, or a list of words.
+        key: where it stands, for messages.
+    """
+
+    words: str | tuple[str, ...] = field(repr=False)
+    key: str
+
+    def token(self) -> str:
+        """Run it.
+
+        Raises:
+            ConfigError: it prints none.
+        """
+        try:
+            done = subprocess.run(  # noqa: S603 (the user's own command, from the user's own file)
+                self.words,
+                shell=isinstance(self.words, str),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ConfigError(f"{self.key}: did not end within {COMMAND_SECONDS} seconds") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.key}: could not be run: {error}") from None
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ConfigError(f"{self.key}: failed with status {done.returncode}: {last}")
+        return _clean(done.stdout, self.key)
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """A user of the backend whom the suite may be.
 
     Attributes:
         name: the part that the user plays, such as "doctor" or "outsider".
-        token: a JWT, None where the part needs none (somebody inactive, whom others only name).
+        token: a JWT, None where the part needs none (somebody inactive, whom others only name) or has one
+            made when it is needed.
         doctor, patient: the ids under which calls name the user.
+        command: makes such a token.
     """
 
     name: str
     token: str | None = field(repr=False)
     doctor: int | None = None
     patient: int | None = None
+    command: TokenCommand | None = field(default=None, repr=False)
 
     @property
     def variable(self) -> str:
@@ -212,48 +254,40 @@ class _Reader:
             )
         if name == "dual_user" and (doctor is None or patient is None):
             raise self.fail(prefix + "doctor", "the dual user is both: give doctor = … and patient = …")
-        token = self.token(data, prefix)
+        command = self.command(data, prefix)
+        if name == EXPIRING:
+            if command is None:
+                raise self.fail(prefix + "token_command", "is missing; this token is made when it is needed")
+            return Identity(name, None, doctor, patient, command)
+        token = self.token(data, prefix, command)
         if token is None and not name.startswith("inactive_"):
             raise self.fail(prefix + "token", 'is missing; give token = "${VARIABLE}" or token_command = "…"')
         return Identity(name, token, doctor, patient)
 
-    def token(self, data: Mapping[str, Any], prefix: str) -> str | None:
+    def token(self, data: Mapping[str, Any], prefix: str, command: TokenCommand | None) -> str | None:
+        if command is not None:
+            return command.token()
+        token = self.text(data, "token", prefix)
+        return None if token is None else _clean(token, f"{self._source}: {prefix}token")
+
+    def command(self, data: Mapping[str, Any], prefix: str) -> TokenCommand | None:
         command = data.get("token_command")
         if command is None:
-            token = self.text(data, "token", prefix)
-        elif "token" in data:
-            raise self.fail(prefix + "token", "give token or token_command, not both")
-        else:
-            token = self.output(command, prefix + "token_command")
-        if token is None:
             return None
-        token = token.strip().removeprefix("Bearer ")
-        if not token or not token.isascii() or any(character.isspace() for character in token):
-            raise self.fail(prefix + "token", "is empty, or holds what no token does")
-        return token
-
-    def output(self, command: object, key: str) -> str:
+        if "token" in data:
+            raise self.fail(prefix + "token", "give token or token_command, not both")
         words: list[object] = cast("list[object]", command) if isinstance(command, list) else [command]
         if not command or not words or not all(isinstance(word, str) for word in words):
-            raise self.fail(key, "must be a shell command, or a list of words")
-        try:
-            done = subprocess.run(  # noqa: S603 (the user's own command, from the user's own file)
-                cast("str | list[str]", command),
-                shell=isinstance(command, str),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=COMMAND_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise self.fail(key, f"did not end within {COMMAND_SECONDS} seconds") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise self.fail(key, f"could not be run: {error}") from None
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise self.fail(key, f"failed with status {done.returncode}: {last}")
-        return done.stdout
+            raise self.fail(prefix + "token_command", "must be a shell command, or a list of words")
+        given = command if isinstance(command, str) else tuple(cast("list[str]", words))
+        return TokenCommand(given, f"{self._source}: {prefix}token_command")
+
+
+def _clean(token: str, key: str) -> str:
+    token = token.strip().removeprefix("Bearer ")
+    if not token or not token.isascii() or any(character.isspace() for character in token):
+        raise ConfigError(f"{key}: is empty, or holds what no token does")
+    return token
 
 
 TEMPLATE = """\
@@ -310,4 +344,9 @@ token = "${PATIENT_TOKEN}"
 # A genuine token of the doctor, or of anybody active, that has expired.
 # [identities.expired]
 # token = "${EXPIRED_TOKEN}"
+
+# A genuine token of the doctor, or of anybody active, that expires some seconds after it was printed: the
+# command is run in the middle of the run. Only backends with events need it.
+# [identities.expiring]
+# token_command = "./get-token --user test-doctor --expires-in 8s"
 """

@@ -339,6 +339,12 @@ def test_the_contract_config_holds_every_identity_with_a_token_that_does_what_it
         name: {key: value for key, value in entry.items() if key != "token"}
         for name, entry in identities.items()
     }
+    expiring = subprocess.run(
+        ids.pop("expiring")["token_command"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    claims = jwt.decode(expiring, DEVELOPMENT_JWT_SECRET, algorithms=["HS256"])
+    assert (claims["user_id"], claims["exp"] - claims["iat"]) == (101, 8)
+    del identities["expiring"]
     assert ids == {
         "doctor": {"id": 1},
         "patient": {"id": 1},

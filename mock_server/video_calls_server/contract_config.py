@@ -1,6 +1,8 @@
 """The `contract.toml` that lets the contract suite run against this server."""
 
 import json
+import sys
+from pathlib import Path
 
 from video_calls_server.api.tokens import make_token
 from video_calls_server.domain.people import User
@@ -9,6 +11,7 @@ from video_calls_server.settings import Settings, SettingsError
 
 TOKEN_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
 EXPIRED_SINCE = 3600  # seconds
+EXPIRING_IN = "8s"
 
 
 def contract_toml(settings: Settings, people: Seed, base_url: str, *, lifetime: int) -> str:
@@ -52,8 +55,35 @@ def contract_toml(settings: Settings, people: Seed, base_url: str, *, lifetime: 
         identity("dual_user", user, doctor=doctor.id, patient=patient.id)
     if parts.doctor is not None:
         identity("expired", parts.doctor.user, expires_in=-EXPIRED_SINCE)
+        command = _token_command(settings, parts.doctor.user)
+        lines.extend(["", "[identities.expiring]", f"token_command = {_text(command)}"])
     return "\n".join([*lines, ""])
 
 
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML basic string
+def _token_command(settings: Settings, user: User) -> list[str]:
+    """The words that print a short-lived token of a user's from any directory; no secret is among them."""
+    words = [
+        sys.executable,
+        "-P",
+        "-m",
+        "video_calls_server",
+        "token",
+        user.email,
+        "--expires-in",
+        EXPIRING_IN,
+    ]
+    words += ["--database", _absolute(settings.database)]
+    if settings.seed is not None:
+        words += ["--seed", str(settings.seed.resolve())]
+    for name in ("jwt_user_claim", "jwt_issuer", "jwt_audience"):
+        if (value := getattr(settings, name)) is not None:
+            words += [f"--{name.replace('_', '-')}", value]
+    return words
+
+
+def _absolute(database: str) -> str:
+    return database if ":" in database else str(Path(database).resolve())
+
+
+def _text(value: str | list[str]) -> str:
+    return json.dumps(value, ensure_ascii=False)  # JSON's texts, and lists of them, are TOML's
