@@ -98,10 +98,11 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The server beside bare Litestar and the SDK beside raw httpx (`--rounds` is for both)."""
+    """The server beside bare Litestar, the SDK beside raw httpx (`--rounds` is for both), and events."""
     install(session)
     session.run("python", "benchmarks/server.py", *session.posargs)
     session.run("python", "benchmarks/sdk.py", *session.posargs)
+    session.run("python", "benchmarks/events.py")
 
 
 @nox.session

@@ -13,6 +13,7 @@ from video_calls_server.api.errors import Refused
 from video_calls_server.api.middleware import header
 from video_calls_server.api.tokens import TokenVerifier
 from video_calls_server.domain.people import Actor
+from video_calls_server.domain.violation import error_text
 from video_calls_server.events.hub import Hub, Subscription
 from video_calls_server.events.payload import message
 from video_calls_server.service import CallService
@@ -28,6 +29,8 @@ LARGEST_MESSAGE = 4096
 """Bytes of what a client may send, which means nothing."""
 
 _EVENT_ID = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
+
+_NOBODY = error_text("auth.active-user")
 
 Socket = WebSocket[Any, Any, Any]
 
@@ -82,7 +85,7 @@ class _Connection:
         actor, expires = await self._authenticated()
         with self._hub.subscribed(actor.user_id) as subscription:
             after = await self._place()
-            closing: Close | None = None
+            closing, expired = None, False
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._until_gone, tasks.cancel_scope)
                 with anyio.move_on_after(max(0.0, expires - time.time())) as until_expiry:
@@ -90,8 +93,11 @@ class _Connection:
                         await self._follow(actor, after, subscription)
                     except Close as close:
                         closing = close
+                    except (WebSocketDisconnect, OSError):  # the client has gone while it was told
+                        pass
+                expired = until_expiry.cancelled_caught
                 tasks.cancel_scope.cancel()
-            if closing is None and until_expiry.cancelled_caught:
+            if closing is None and expired:
                 closing = Close(EXPIRED, "The token has expired")
         if closing is not None:
             raise closing
@@ -105,7 +111,7 @@ class _Connection:
         except UnavailableError:
             raise Close(UNAVAILABLE, "The service is unavailable for the moment") from None
         if actor is None:
-            raise Close(UNAUTHORIZED, "The user of this token is unknown or inactive")
+            raise Close(UNAUTHORIZED, _NOBODY)
         return actor, verified.expires
 
     async def _place(self) -> int:
@@ -134,6 +140,16 @@ class _Connection:
                 after = event.id
             if not found:
                 await subscription.wait()
+                await self._check(actor)
+
+    async def _check(self, actor: Actor) -> None:
+        """Somebody who was deactivated meanwhile is told no more."""
+        try:
+            still = await self._service.authenticate(actor.user_id)
+        except UnavailableError:
+            return  # reading the events will say so
+        if still is None:
+            raise Close(UNAUTHORIZED, _NOBODY)
 
     async def _until_gone(self, scope: anyio.CancelScope) -> None:
         """Read on, for that is how a client is seen to go; what it sends means nothing."""

@@ -4,7 +4,7 @@ A wake-up carries nothing, so that a missed or a doubled one is no harm, and a s
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 import anyio
@@ -39,7 +39,7 @@ class Hub:
                 subscription.wake()
 
     @contextmanager
-    def subscribed(self, user_id: int) -> Iterator[Subscription]:
+    def subscribed(self, user_id: int) -> Generator[Subscription]:
         """A place for as long as a connection is open."""
         subscription = Subscription()
         self._subscriptions[user_id].add(subscription)
