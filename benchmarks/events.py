@@ -126,7 +126,8 @@ def main() -> None:
             text=True,
         )
         try:
-            found = next(match for line in server.stdout or () if (match := re.search(r"http://[\d.]+:\d+", line)))
+            address = re.compile(r"http://[\d.]+:\d+")
+            found = next(match for line in server.stdout or () if (match := address.search(line)))
             asyncio.run(measure(found[0], options.calls))
             memory = Path(f"/proc/{server.pid}/status").read_text()
             peak = re.search(r"VmHWM:\s+(\d+) kB", memory)
