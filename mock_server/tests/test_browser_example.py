@@ -423,3 +423,33 @@ def test_page_of_another_loopback_origin_calls_the_api(
     status, request_id, answer = tab.page.evaluate(fetch, [url, {"headers": server.headers()}])
     assert (status, answer["count"]) == (200, 0)
     assert request_id
+
+
+# -- Events -----------------------------------------------------------------------------------------
+
+FOLLOW = """token => {
+    window.told = [];
+    const address = new URL('/api/v1/video/events/', location.href);
+    address.protocol = 'ws:';
+    const socket = new WebSocket(address, ['bearer', token]);
+    socket.onmessage = message => window.told.push(JSON.parse(message.data).type);
+    socket.onclose = close => window.told.push(close.code);
+    return new Promise(resolve => { socket.onopen = () => resolve(socket.protocol); });
+}"""
+
+
+def test_a_page_is_told_events_as_they_happen(example: Example) -> None:
+    example.open()
+    token = example.server.headers("patient")["Authorization"].split()[1]
+    assert example.page.evaluate(FOLLOW, token) == "bearer"
+    example.has_call(10, "join", "end")
+    told = ["call.started", "participant.joined", "participant.left", "call.ended"]
+    example.page.wait_for_function("count => window.told.length === count", arg=len(told))
+    assert example.page.evaluate("window.told") == told
+
+
+def test_a_page_whose_token_does_not_hold_sees_why(example: Example) -> None:
+    example.open()
+    example.page.evaluate(FOLLOW, "not.a.token")
+    example.page.wait_for_function("window.told.length === 1")
+    assert example.page.evaluate("window.told") == [4401]
