@@ -1,5 +1,9 @@
 """The application: the API, the pages beside it and what they share, put together from the settings."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
@@ -9,9 +13,11 @@ from video_calls_server import pages
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
 from video_calls_server.api.events import events_router
 from video_calls_server.api.middleware import Tracing
+from video_calls_server.api.notifications import notifications_router
 from video_calls_server.api.routes import API_ROOT, api_router
 from video_calls_server.api.tokens import TokenVerifier, key_source
 from video_calls_server.clock import Clock, SystemClock
+from video_calls_server.empty_calls import EmptyCalls
 from video_calls_server.events.hub import Hub
 from video_calls_server.seed import DEFAULT_SEED, load_seed
 from video_calls_server.service import CallService
@@ -48,6 +54,16 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     """
     hub = Hub()
     store = Store(settings.database, load_seed(settings.seed or DEFAULT_SEED))
+    clock = clock or SystemClock()
+    service = CallService(settings, store, clock, hub)
+    empty_calls = EmptyCalls(service, clock, timedelta(minutes=settings.end_when_empty_minutes))
+
+    @asynccontextmanager
+    async def ending_empty_calls(_app: Litestar) -> AsyncGenerator[None]:
+        store.open()
+        async with empty_calls.watched():
+            yield
+
     cors = CORSConfig(
         allow_origins=list(settings.cors_origin),
         allow_origin_regex=_LOOPBACK_ORIGINS,
@@ -59,6 +75,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         route_handlers=[
             api_router(),
             events_router(API_ROOT),
+            *([notifications_router(settings.agora_ncs_secret)] if settings.agora_ncs_secret else []),
             pages.healthz,
             pages.openapi_yaml,
             pages.root,
@@ -68,13 +85,14 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         state=State(
             {
                 "store": store,
-                "service": CallService(settings, store, clock or SystemClock(), hub),
+                "service": service,
                 "hub": hub,
                 "verifier": TokenVerifier(settings, key_source(settings)),
             }
         ),
         cors_config=cors,
         exception_handlers={Exception: on_exception},
+        lifespan=[ending_empty_calls] if settings.end_when_empty_minutes else [],
         on_startup=[store.open],
         on_shutdown=[store.close],
         request_max_body_size=BODY_LIMIT,

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from video_calls_server import tracing
+from video_calls_server.agora.notifications import Notice
 from video_calls_server.agora.tokens import MintedToken, TokenVersion, mint
 from video_calls_server.clock import Clock
 from video_calls_server.domain import calls
@@ -23,13 +24,16 @@ from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.events.hub import Hub
 from video_calls_server.events.payload import event_data
 from video_calls_server.settings import Settings
-from video_calls_server.store import Store, outbox, queries
+from video_calls_server.store import Store, outbox, presence, queries
 from video_calls_server.store.outbox import StoredEvent
 
 logger = logging.getLogger("video_calls_server.events")
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 """How long an `Idempotency-Key` is remembered."""
+
+NOTICE_LIFETIME = timedelta(days=7)
+"""How long a notice of Agora's is remembered; it comes again within minutes, if at all."""
 
 EVENTS_AT_ONCE = 100
 """How many events a connection reads before it sends them."""
@@ -73,6 +77,8 @@ class CallService:
         self._clock = clock
         self._hub = hub
         self._retention = timedelta(hours=settings.event_retention_hours)
+        self._presence_is_noticed = bool(settings.agora_ncs_secret)
+        self._end_when_empty = timedelta(minutes=settings.end_when_empty_minutes)
 
     @property
     def app_id(self) -> str:
@@ -146,7 +152,10 @@ class CallService:
 
     async def join(self, actor: Actor, call_id: int | None) -> Joined:
         """Join a call and get Agora credentials ("4. Join Video Call")."""
-        transition = await self._change(call_id, "join", lambda call, now: calls.join(call, actor, now))
+        noticed = self._presence_is_noticed
+        transition = await self._change(
+            call_id, "join", lambda call, now: calls.join(call, actor, now, presence_is_noticed=noticed)
+        )
         call, uid = transition.call, actor.user_id
         return Joined(call, uid, mint(self._project, self._token_version, channel=call.channel_name, uid=uid))
 
@@ -171,6 +180,67 @@ class CallService:
             return transition
 
         transition = await self._store.write(work)
+        self._tell(transition)
+        return transition
+
+    async def take_notice(self, notice: Notice) -> None:
+        """Take in what Agora noticed, unless it is known, outdated, or of no call or participant."""
+
+        def work(connection: Connection) -> Transition | None:
+            call = queries.call_of_channel(connection, notice.channel_name)
+            role = None if call is None else calls.role_of_uid(call, notice.uid)
+            if call is None or role is None or presence.knows_notice(connection, notice.id):
+                return None
+            now, sequence = self._clock.now(), notice.client_seq
+            newest = presence.newest_sequence(connection, call.id, notice.uid)
+            presence.add_notice(
+                connection,
+                notice.id,
+                call_id=call.id,
+                uid=notice.uid,
+                client_seq=sequence,
+                now=now,
+                oldest=now - NOTICE_LIFETIME,
+            )
+            if sequence is not None and newest is not None and sequence <= newest:
+                return None
+            joined = notice.presence == "joined"
+            transition = calls.arrive(call, role) if joined else calls.leave(call, role, now)
+            if transition.call is not call:
+                queries.update_call(connection, transition.call)
+            self._keep(connection, transition, now)
+            return transition
+
+        transition = await self._store.write(work)
+        if transition is None:
+            logger.info("a notice changes nothing: %s uid=%d", notice.presence, notice.uid)
+        else:
+            self._tell(transition)
+
+    async def end_empty_calls(self) -> datetime | None:
+        """End the calls that both have left for long enough; when the next one will be due, if any."""
+
+        def work(connection: Connection) -> list[Transition]:
+            now = self._clock.now()
+            transitions: list[Transition] = []
+            for call in queries.calls_left_by_both(connection):
+                transition = calls.end_empty(call, now, after=self._end_when_empty)
+                if transition.events:
+                    queries.update_call(connection, transition.call)
+                    self._keep(connection, transition, now)
+                transitions.append(transition)
+            return transitions
+
+        if not await self._store.read(queries.calls_left_by_both):
+            return None
+        transitions = await self._store.write(work)
+        for transition in transitions:
+            self._tell(transition)
+        waiting = [since for each in transitions if (since := calls.empty_since(each.call)) is not None]
+        return min(waiting) + self._end_when_empty if waiting else None
+
+    def _tell(self, transition: Transition) -> None:
+        """Wake who follows the events of a transition that is kept, and log them."""
         if transition.events:
             self._hub.wake(_user_ids(transition.call))
         for event in transition.events:
@@ -181,7 +251,6 @@ class CallService:
                 _participant(event),
                 tracing.request_id.get(),
             )
-        return transition
 
     def _keep(self, connection: Connection, transition: Transition, now: datetime) -> None:
         """Put what a transition tells into the outbox, with the change itself."""

@@ -15,6 +15,7 @@ DEVELOPMENT_JWT_SECRET = "development-only-secret-of-video-calls-server-which-ev
 JwtAlgorithm = Literal["HS256", "RS256", "ES256"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+_LONGEST_EMPTY = 1440  # minutes
 _SHORTEST_SECRET = 32  # bytes; RFC 7518, 3.2: a key of the hash's size or larger
 _RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)", re.ASCII)
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
@@ -63,6 +64,12 @@ class Settings:
     agora_token_version: TokenVersion = setting(
         "006", "Version of the Agora tokens.", env="AGORA_TOKEN_VERSION"
     )
+    agora_ncs_secret: str | None = setting(
+        None,
+        "Secret of Agora's notifications (NCS), which are then taken at /agora/notifications/.",
+        env="AGORA_NCS_SECRET",
+        secret=True,
+    )
     jwt_algorithm: JwtAlgorithm = setting("HS256", "The one algorithm in which JWTs are accepted.")
     jwt_secret: str | None = setting(None, "Secret of HS256 JWTs, 32 bytes or more.", secret=True)
     jwt_public_key: Path | None = setting(None, "PEM file with the public key of RS256 or ES256 JWTs.")
@@ -75,6 +82,9 @@ class Settings:
     )
     event_retention_hours: int = setting(168, "Hours for which events are kept, to be resumed from.")
     event_heartbeat: int = setting(20, "Seconds between the pings of an event connection, and to its pong.")
+    end_when_empty_minutes: int = setting(
+        0, "Minutes after which a call that both have left ends by itself; 0 is never. Needs notifications."
+    )
     cors_origin: tuple[str, ...] = setting(
         (), "Origin of a frontend, such as https://app.example.com; repeatable. Loopback origins are allowed."
     )
@@ -91,15 +101,13 @@ class Settings:
                 raise SettingsError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
         if not 0 <= self.port <= 65535:  # noqa: PLR2004 (the range of TCP ports)
             raise SettingsError(f"port: {self.port} is not a port; give 0 to 65535")
-        for name in ("event_retention_hours", "event_heartbeat"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name}: {getattr(self, name)} is less than 1")
         for origin in self.cors_origin:
             if not _ORIGIN.fullmatch(origin):
                 raise SettingsError(f"cors_origin: {origin!r} is not like https://app.example.com")
         if self.static is not None and not self.static.is_dir():
             raise SettingsError(f"static: {self.static} is not a directory")
         _ = self.agora_project, self.rate  # a wrong one is refused now, not at the first request
+        self._check_events()
         self._check_jwt()
         if not is_loopback(self.host) and self.uses_development_secrets:
             raise SettingsError(
@@ -145,6 +153,18 @@ class Settings:
     def uses_development_secrets(self) -> bool:
         """Whether anything is signed with a secret that everybody knows."""
         return self.signing_secret == DEVELOPMENT_JWT_SECRET or self.agora_project is DEVELOPMENT_PROJECT
+
+    def _check_events(self) -> None:
+        for name in ("event_retention_hours", "event_heartbeat"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name}: {getattr(self, name)} is less than 1")
+        minutes = self.end_when_empty_minutes
+        if not 0 <= minutes <= _LONGEST_EMPTY:
+            raise SettingsError(f"end_when_empty_minutes: {minutes} is not in 0 to {_LONGEST_EMPTY}")
+        if minutes and not self.agora_ncs_secret:
+            raise SettingsError(
+                "end_when_empty_minutes: only Agora's notifications tell who has left; set AGORA_NCS_SECRET"
+            )
 
     def _check_jwt(self) -> None:
         keys = [

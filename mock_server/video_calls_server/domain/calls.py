@@ -8,6 +8,7 @@ as it is afterwards and the events to tell; or a `RuleViolation`, and nothing ha
         |                 +--+ join (a fresh token, the same call)
         +-----cancel-----> cancelled
 
+An ongoing call that both participants have left can also end by itself (`end_empty`).
 `completed` and `cancelled` are final. `NEXT` holds these arrows and, for every other pair of action and
 status, the rule that refuses it.
 
@@ -17,9 +18,10 @@ The order of checks is the contract's: 401 (before this module), 404 (`existing`
 Each rule is named by its slug in `openapi.yaml`, where its status and error text stand.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from video_calls_spec import RuleId
@@ -83,8 +85,15 @@ NEXT: dict[Action, dict[Status, Status | Refusal]] = {
 }
 
 
+NOBODY: Mapping[Role, datetime] = MappingProxyType({})
+
+
 class Call(NamedTuple):
-    """A video call, as it stands. `present` holds the roles now in its Agora channel."""
+    """A video call, as it stands.
+
+    `present` holds the roles now in its Agora channel. `absent_since` holds those that were in it and have
+    left it, while the call is ongoing, and since when.
+    """
 
     id: int
     channel_name: str
@@ -97,6 +106,7 @@ class Call(NamedTuple):
     created_at: datetime
     updated_at: datetime
     present: frozenset[Role] = frozenset()
+    absent_since: Mapping[Role, datetime] = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +232,10 @@ def role_of(actor: Actor, call: Call, action: Action) -> Role:
     raise RuleViolation(PARTICIPANTS_ONLY[action])
 
 
-def join(call: Call, actor: Actor, now: datetime) -> Transition:
+def join(call: Call, actor: Actor, now: datetime, *, presence_is_noticed: bool = False) -> Transition:
     """Join a call ("4. Join Video Call"): the first join starts it, later ones change nothing of it.
+
+    Where Agora notices who is present, a join is but the intention: `arrive` tells of the participant.
 
     Raises:
         RuleViolation: one of `join.*`.
@@ -236,6 +248,10 @@ def join(call: Call, actor: Actor, now: datetime) -> Transition:
     if call.status != status:
         call = call._replace(status=status, started_at=now, updated_at=now)
         events.append(Event("call.started"))
+    if presence_is_noticed:
+        if role in call.absent_since:  # and on the way back: it is not yet time to end the call
+            call = call._replace(absent_since={**call.absent_since, role: now})
+        return Transition(call, tuple(events))
     if role not in call.present:
         call = call._replace(present=call.present | {role})
         events.append(_participant("participant.joined", call, role))
@@ -249,10 +265,14 @@ def end(call: Call, actor: Actor, now: datetime) -> Transition:
         RuleViolation: one of `end.*`.
     """
     role_of(actor, call, "end")
+    return _completed(call, now)
+
+
+def _completed(call: Call, now: datetime) -> Transition:
     status = _next_status("end", call)
     left = tuple(_participant("participant.left", call, role) for role in sorted(call.present))
     call = call._replace(status=status, ended_at=now, updated_at=now, present=frozenset())
-    return Transition(call, (*left, Event("call.ended")))
+    return Transition(call._replace(absent_since=NOBODY), (*left, Event("call.ended")))
 
 
 def cancel(call: Call, actor: Actor, now: datetime) -> Transition:
@@ -264,6 +284,51 @@ def cancel(call: Call, actor: Actor, now: datetime) -> Transition:
     role_of(actor, call, "cancel")
     status = _next_status("cancel", call)
     return Transition(call._replace(status=status, updated_at=now), (Event("call.cancelled"),))
+
+
+# -- Who is there, where Agora notices it -----------------------------------------------------------
+
+
+def role_of_uid(call: Call, uid: int) -> Role | None:
+    """In which role an Agora uid takes part in the call, None where it is nobody's of it."""
+    if uid == call.doctor.user.id:
+        return "doctor"
+    return "patient" if uid == call.patient.user.id else None
+
+
+def arrive(call: Call, role: Role) -> Transition:
+    """A participant is in the channel. Only an ongoing call has anybody present."""
+    if call.status != "ongoing" or role in call.present:
+        return Transition(call, ())
+    absent = {other: since for other, since in call.absent_since.items() if other != role}
+    call = call._replace(present=call.present | {role}, absent_since=absent)
+    return Transition(call, (_participant("participant.joined", call, role),))
+
+
+def leave(call: Call, role: Role, now: datetime) -> Transition:
+    """A participant is no longer in the channel."""
+    if call.status != "ongoing" or role in call.absent_since:
+        return Transition(call, ())
+    was_present = role in call.present
+    call = call._replace(present=call.present - {role}, absent_since={**call.absent_since, role: now})
+    return Transition(call, (_participant("participant.left", call, role),) if was_present else ())
+
+
+def empty_since(call: Call) -> datetime | None:
+    """Since when both have left an ongoing call; None while one is there or has never been."""
+    both = len(call.absent_since) == 2  # noqa: PLR2004 (the doctor and the patient)
+    return max(call.absent_since.values()) if both and call.status == "ongoing" else None
+
+
+def end_empty(call: Call, now: datetime, *, after: timedelta) -> Transition:
+    """End a call that both have left for so long; any other stays as it is."""
+    since = empty_since(call)
+    if since is None or now - since < after:
+        return Transition(call, ())
+    return _completed(call, now)
+
+
+# -- Both -------------------------------------------------------------------------------------------
 
 
 def _next_status(action: Action, call: Call) -> Status:

@@ -4,6 +4,7 @@ The functions take a connection and plain values and return values of the domain
 made within `Store.write`, so that what was read before it still holds.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import (
@@ -19,8 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from video_calls_server.domain.calls import MIN_DISTANCE, OPEN, Call, NewCall
-from video_calls_server.domain.people import Actor, Doctor, Patient, User
+from video_calls_server.domain.calls import MIN_DISTANCE, NOBODY, OPEN, Call, NewCall
+from video_calls_server.domain.people import Actor, Doctor, Patient, Role, User
 from video_calls_server.store.schema import (
     calls,
     doctors,
@@ -43,6 +44,10 @@ def to_microseconds(time: datetime) -> int:
 def time_of(microseconds: int) -> datetime:
     """The aware time that a table holds so."""
     return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _microseconds_or_none(time: datetime | None) -> int | None:
+    return None if time is None else to_microseconds(time)
 
 
 def _time_or_none(microseconds: int | None) -> datetime | None:
@@ -178,6 +183,8 @@ _calls = (
         _patient_user.c.email,
         _patient_user.c.full_name,
         _patient_user.c.is_active,
+        calls.c.doctor_absent_since,
+        calls.c.patient_absent_since,
     )
     .select_from(calls)
     .join(doctors, doctors.c.id == calls.c.doctor_id)
@@ -191,6 +198,9 @@ def _call(row: Row) -> Call:
     present: frozenset[str] = frozenset()
     if row[8] or row[9]:
         present = frozenset(role for role, there in (("doctor", row[8]), ("patient", row[9])) if there)
+    absent = NOBODY
+    if row[21] is not None or row[22] is not None:
+        absent = _absent(row[21], row[22])
     return Call(
         id=row[0],
         channel_name=row[1],
@@ -201,9 +211,19 @@ def _call(row: Row) -> Call:
         created_at=time_of(row[6]),
         updated_at=time_of(row[7]),
         present=present,  # type: ignore[arg-type]  # the two words above are the two roles
+        absent_since=absent,
         doctor=Doctor(row[10], User(row[12], row[13], row[14], bool(row[15])), row[11]),
         patient=Patient(row[16], User(row[17], row[18], row[19], bool(row[20]))),
     )
+
+
+def _absent(doctor: int | None, patient: int | None) -> Mapping[Role, datetime]:
+    absent: dict[Role, datetime] = {}
+    if doctor is not None:
+        absent["doctor"] = time_of(doctor)
+    if patient is not None:
+        absent["patient"] = time_of(patient)
+    return absent
 
 
 _CALL = Statement(_calls.where(calls.c.id == bindparam("call_id")))
@@ -213,6 +233,25 @@ def call(connection: Connection, call_id: int) -> Call | None:
     """The call of this id."""
     row = _CALL.row(connection, call_id=call_id)
     return None if row is None else _call(row)
+
+
+_CALL_OF_CHANNEL = Statement(_calls.where(calls.c.channel_name == bindparam("channel_name")))
+
+
+def call_of_channel(connection: Connection, channel_name: str) -> Call | None:
+    """The call that has this channel."""
+    row = _CALL_OF_CHANNEL.row(connection, channel_name=channel_name)
+    return None if row is None else _call(row)
+
+
+_LEFT_BY_BOTH = Statement(
+    _calls.where(calls.c.doctor_absent_since.is_not(None), calls.c.patient_absent_since.is_not(None))
+)
+
+
+def calls_left_by_both(connection: Connection) -> list[Call]:
+    """The calls that were left by the doctor and by the patient."""
+    return [_call(row) for row in _LEFT_BY_BOTH.rows(connection)]
 
 
 class _OwnCalls:
@@ -328,6 +367,8 @@ _UPDATE_CALL = Statement(
         updated_at=bindparam("updated_at"),
         doctor_present=bindparam("doctor_present"),
         patient_present=bindparam("patient_present"),
+        doctor_absent_since=bindparam("doctor_absent_since"),
+        patient_absent_since=bindparam("patient_absent_since"),
     )
 )
 
@@ -338,11 +379,13 @@ def update_call(connection: Connection, call: Call) -> None:
         connection,
         call_id=call.id,
         status=call.status,
-        started_at=None if call.started_at is None else to_microseconds(call.started_at),
-        ended_at=None if call.ended_at is None else to_microseconds(call.ended_at),
+        started_at=_microseconds_or_none(call.started_at),
+        ended_at=_microseconds_or_none(call.ended_at),
         updated_at=to_microseconds(call.updated_at),
         doctor_present="doctor" in call.present,
         patient_present="patient" in call.present,
+        doctor_absent_since=_microseconds_or_none(call.absent_since.get("doctor")),
+        patient_absent_since=_microseconds_or_none(call.absent_since.get("patient")),
     )
 
 

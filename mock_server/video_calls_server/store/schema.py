@@ -57,6 +57,8 @@ calls = Table(
     Column("updated_at", BigInteger, nullable=False),
     Column("doctor_present", Boolean, nullable=False),
     Column("patient_present", Boolean, nullable=False),
+    Column("doctor_absent_since", BigInteger),
+    Column("patient_absent_since", BigInteger),
     CheckConstraint("status IN ('scheduled', 'ongoing', 'completed', 'cancelled')", name="calls_status"),
     # A deleted call's id, and so its channel and its events, never become another call's.
     sqlite_autoincrement=True,
@@ -65,6 +67,9 @@ calls = Table(
 # Newest first for one person, and what is near a time for one person: the two ways in which calls are read.
 Index("calls_of_doctor", calls.c.doctor_id, calls.c.scheduled_time, calls.c.id)
 Index("calls_of_patient", calls.c.patient_id, calls.c.scheduled_time, calls.c.id)
+
+_both_absent = calls.c.doctor_absent_since.is_not(None) & calls.c.patient_absent_since.is_not(None)
+Index("calls_left_by_both", calls.c.id, sqlite_where=_both_absent, postgresql_where=_both_absent)
 
 idempotency_keys = Table(
     "idempotency_keys",
@@ -106,6 +111,17 @@ forgotten_events = Table(
     metadata,
     Column("last_id", BigInteger, primary_key=True, autoincrement=False),
 )
+
+agora_notices = Table(
+    "agora_notices",
+    metadata,
+    Column("notice_id", Text, primary_key=True),
+    Column("call_id", BigInteger, ForeignKey("calls.id"), nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("client_seq", Text),  # in 20 digits, so that texts are ordered as numbers: 64 bits, and no sign
+    Column("received_at", BigInteger, nullable=False, index=True),
+)
+Index("agora_notices_of_uid", agora_notices.c.call_id, agora_notices.c.uid, agora_notices.c.client_seq)
 
 request_windows = Table(
     "request_windows",
