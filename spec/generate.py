@@ -124,6 +124,8 @@ SYNCHRONOUS = [
     ("AsyncVideoCallsClient", "VideoCallsClient"),
     ("AsyncCallsWithResponse", "CallsWithResponse"),
     ("AsyncCallList", "CallPage"),
+    ("AsyncEventStream", "EventStream"),
+    ("from video_calls._async_events", "from video_calls._blocking_events"),
     ("AsyncExchange", "Exchange"),
     ("AsyncCalls", "Calls"),
     ("AsyncTransport", "Transport"),

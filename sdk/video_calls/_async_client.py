@@ -14,6 +14,7 @@ import httpx
 from pydantic import BaseModel
 
 from video_calls._answers import APIResponse
+from video_calls._async_events import AsyncEventStream
 from video_calls._configuration import (
     DEFAULT_DEADLINE,
     DEFAULT_TIMEOUT,
@@ -96,6 +97,52 @@ class AsyncVideoCallsClient:
     def calls(self) -> AsyncCalls:
         """The operations on video calls."""
         return AsyncCalls(AsyncExchange(self._transport, self._options))
+
+    def events(self, *, after: str | None = None) -> AsyncEventStream:
+        """Follow what happens to the user's calls ("Websocket Events").
+
+        It needs `pip install 'video-calls[events]'`.
+
+        ```python
+        async with client.events() as events:
+            async for event in events:
+                if event.type == EventType.PARTICIPANT_JOINED:
+                    print(event.data.participant, "joined call", event.data.call.id)
+        ```
+
+        A type that this version does not know is a plain str. A connection that is lost is made again, as
+        often as it takes, with waits of up to 30 seconds, and goes on after the last event: none is lost, and
+        none comes twice. The first connection is tried as `retries` and `deadline` say. A token that the
+        server refuses, or that has expired, is asked for again. From one run of a program to the next:
+
+        ```python
+        async for event in client.events(after=saved):
+            saved = event.id
+        ```
+
+        The connection is one of its own: it has the client's token, headers and timeout, and the proxies and
+        certificates of the environment, but does not go through `http_client` or `transport`. Closing the
+        client does not end it.
+
+        Args:
+            after: the id of an event, to begin with what came after it; by default, with what happens from
+                now on.
+
+        Raises:
+            ConfigurationError: `websockets` is not installed, or `after` is no str.
+
+        Iterating, and `async with`, raise:
+
+        * `EventsNotOfferedError`: the backend has no events.
+        * `EventsExpiredError`: what came after the last event is no longer kept.
+        * `InvalidEventIdError`: `after` is no id of an event.
+        * `EventsClosedError`: the server closed the connection for another lasting reason.
+        * `AuthenticationError`: the token is refused, also after it was asked for again.
+        * `ConnectionFailedError`, `DeadlineExceededError`, `ServerError`, `RateLimitedError`: there was no
+          first connection.
+        * `InvalidResponseError`: a message is no event.
+        """
+        return AsyncEventStream(self._transport, self._options, after)
 
     def with_options(
         self,

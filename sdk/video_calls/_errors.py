@@ -7,6 +7,9 @@
     │   └── TimedOutError                 no answer within the timeout
     ├── DeadlineExceededError             no answer within the deadline, all attempts together
     ├── InvalidResponseError              a success that departs from the contract; says where
+    ├── EventsClosedError                 the connection for events is closed for good
+    │   ├── EventsExpiredError            4410
+    │   └── InvalidEventIdError           4400
     └── StatusError                       an answer that is no success
         ├── RedirectError                 3xx: never followed
         ├── BadRequestError               400
@@ -32,6 +35,7 @@
         ├── UnprocessableError            422
         │   └── IdempotencyKeyReusedError create.idempotency-key
         ├── RateLimitedError              429
+        ├── EventsNotOfferedError         403, 404, 405, 426, 501 or 2xx in place of a WebSocket
         └── ServerError                   5xx
             └── UnavailableError          502, 503, 504
 
@@ -159,6 +163,40 @@ class InvalidResponseError(AnsweredError):
     def __init__(self, message: str, *, problems: list[str], **answer: Any) -> None:  # noqa: ANN401
         super().__init__(message, **answer)
         self.problems = problems
+
+
+class EventsClosedError(VideoCallsError):
+    """The server closed the connection for events, and would do so again.
+
+    Attributes:
+        code: of the WebSocket's closing.
+        reason: the server's own words; may be empty.
+        url: of the connection, without its query.
+        last_event_id: of the last event that was told, None where there was none.
+    """
+
+    meaning: ClassVar[str] = "the server ended the events"
+
+    def __init__(self, reason: str, *, code: int, url: str, last_event_id: str | None) -> None:
+        super().__init__(f"{url}: {self.meaning} (code {code}{reason and f': {reason}'})")
+        self.reason = reason
+        self.code = code
+        self.url = url
+        self.last_event_id = last_event_id
+
+
+class EventsExpiredError(EventsClosedError):
+    """What came after the last event is no longer kept: fetch the calls anew, and follow without `after`."""
+
+    meaning = (
+        "what came after the last event is no longer kept; fetch the calls anew, and begin without `after`"
+    )
+
+
+class InvalidEventIdError(EventsClosedError):
+    """What was given as `after` is no id of an event."""
+
+    meaning = "`after` is no id of an event of this backend"
 
 
 class StatusError(AnsweredError):
@@ -334,6 +372,10 @@ class IdempotencyKeyReusedError(UnprocessableError):
 
 class RateLimitedError(StatusError):
     """429, still, after all attempts; `retry_after` says in how many seconds to come back."""
+
+
+class EventsNotOfferedError(StatusError):
+    """The backend has no WebSocket for events at this address, or none for this user; a backend may do so."""
 
 
 class ServerError(StatusError):

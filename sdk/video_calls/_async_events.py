@@ -1,0 +1,150 @@
+"""The asynchronous stream of events: does what `_events` says, without blocking."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from video_calls._errors import ConfigurationError
+from video_calls._events import Action, Connect, Following, Receive, Task, Tell
+from video_calls._flow import Authorize, Options
+from video_calls._models import Event
+from video_calls._transport import AsyncTransport
+
+if TYPE_CHECKING:
+    from video_calls._async_socket import AsyncSocket
+
+
+class AsyncEventStream:
+    """The events of the user's calls, as they happen; made by `AsyncVideoCallsClient.events`.
+
+    ```python
+    async with client.events() as events:
+        async for event in events:
+            print(event.type, event.data.call.id)
+    ```
+
+    `async with` opens the connection, and closes it at the end. Without it the first event opens the
+    connection, and it is closed soon after the loop ends, as Python finalises what a loop leaves behind. One
+    task iterates; any of the same event loop may `aclose`.
+    """
+
+    def __init__(self, transport: AsyncTransport, options: Options, after: str | None) -> None:
+        self._transport = transport
+        self._following = Following(options, after)
+        self._flow = self._following.run()
+        self._action: Action | None = None
+        self._entered = False
+        self._closed = False
+        self._waiting: anyio.CancelScope | None = None
+        self._socket = _socket()
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id of the event that came last, to go on from there another time with `after`."""
+        return self._following.last_event_id
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        try:
+            while (event := await self._next()) is not None:
+                yield event
+        finally:
+            if not self._entered:
+                await self.aclose()
+
+    async def __anext__(self) -> Event:
+        event = await self._next()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def aclose(self) -> None:
+        """End it, from any task: the connection is closed, and the loop over it ends."""
+        self._closed = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+        await self._socket.aclose()
+
+    async def __aenter__(self) -> AsyncEventStream:
+        self._entered = True
+        try:
+            await self._next(only_open=True)
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _next(self, *, only_open: bool = False) -> Event | None:
+        """The next event, None where there is none any more, or once the connection is open."""
+        if self._waiting is not None:
+            raise ConfigurationError("the events are being iterated over by another task")
+        _check_loop()
+        try:
+            with anyio.CancelScope() as self._waiting:
+                return await self._follow(only_open=only_open)
+        except Exception:
+            await self.aclose()
+            raise
+        finally:
+            self._waiting = None
+            if self._closed:
+                await self._socket.aclose()
+        return None
+
+    async def _follow(self, *, only_open: bool) -> Event | None:
+        while not self._closed:
+            # What was cancelled is done again.
+            action = next(self._flow) if self._action is None else self._action
+            self._action = action
+            if isinstance(action, Tell):
+                self._action = None
+                return action.event
+            if only_open and isinstance(action, Receive):
+                return None
+            try:
+                outcome = await self._carry_out(action)
+            except Exception as error:  # noqa: BLE001 (the flow decides what a failure means)
+                self._action = self._flow.throw(error)
+            else:
+                self._action = self._flow.send(outcome)
+        return None
+
+    async def _carry_out(self, action: Task) -> Any:  # noqa: ANN401 (as many things as there are actions)
+        if isinstance(action, Authorize):
+            return await self._transport.authorize(action)
+        if isinstance(action, Connect):
+            return await self._socket.open(action)
+        if isinstance(action, Receive):
+            return await self._socket.receive()
+        return await anyio.sleep(action.seconds)
+
+    def __repr__(self) -> str:
+        return f"<AsyncEventStream last_event_id={self.last_event_id!r}>"
+
+
+def _socket() -> AsyncSocket:
+    try:
+        from video_calls._async_socket import AsyncSocket
+    except ModuleNotFoundError as error:
+        raise ConfigurationError("events need websockets: pip install 'video-calls[events]'") from error
+    return AsyncSocket()
+
+
+def _check_loop() -> None:
+    import asyncio  # here, for it costs a blocking program a tenth of its start
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError("events need asyncio, which websockets stands on; this is trio") from None

@@ -1,0 +1,127 @@
+"""The blocking stream of events: does what `_events` says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from video_calls._errors import ConfigurationError
+from video_calls._events import Action, Connect, Following, Receive, Task, Tell
+from video_calls._flow import Authorize, Options
+from video_calls._models import Event
+from video_calls._transport import Transport
+
+if TYPE_CHECKING:
+    from video_calls._blocking_socket import Socket
+
+
+class EventStream:
+    """The events of the user's calls, as they happen; made by `VideoCallsClient.events`.
+
+    ```python
+    with client.events() as events:
+        for event in events:
+            print(event.type, event.data.call.id)
+    ```
+
+    `with` opens the connection, and closes it at the end. Without it the first event opens the connection,
+    and the end of the loop, `break` too, closes it. One thread iterates; any may `close`.
+    """
+
+    def __init__(self, transport: Transport, options: Options, after: str | None) -> None:
+        self._transport = transport
+        self._following = Following(options, after)
+        self._flow = self._following.run()
+        self._action: Action | None = None
+        self._entered = False
+        self._iterating = threading.Lock()
+        self._socket = _socket()
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id of the event that came last, to go on from there another time with `after`."""
+        return self._following.last_event_id
+
+    def __iter__(self) -> Iterator[Event]:
+        try:
+            while (event := self._next()) is not None:
+                yield event
+        finally:
+            if not self._entered:
+                self.close()
+
+    def __next__(self) -> Event:
+        event = self._next()
+        if event is None:
+            raise StopIteration
+        return event
+
+    def close(self) -> None:
+        """End it, from any thread: the connection is closed, and the loop over it ends."""
+        self._socket.close()
+
+    def __enter__(self) -> EventStream:
+        self._entered = True
+        self._next(only_open=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _next(self, *, only_open: bool = False) -> Event | None:
+        """The next event, None where there is none any more, or once the connection is open."""
+        if not self._iterating.acquire(blocking=False):
+            raise ConfigurationError("the events are being iterated over by another thread")
+        try:
+            return self._follow(only_open=only_open)
+        except Exception:
+            self.close()
+            raise
+        finally:
+            self._iterating.release()
+
+    def _follow(self, *, only_open: bool) -> Event | None:
+        while not self._socket.closing.is_set():
+            # What was interrupted is done again.
+            action = next(self._flow) if self._action is None else self._action
+            self._action = action
+            if isinstance(action, Tell):
+                self._action = None
+                return action.event
+            if only_open and isinstance(action, Receive):
+                return None
+            try:
+                outcome = self._carry_out(action)
+            except Exception as error:  # noqa: BLE001 (the flow decides what a failure means)
+                self._action = self._flow.throw(error)
+            else:
+                self._action = self._flow.send(outcome)
+        self._socket.close()
+        return None
+
+    def _carry_out(self, action: Task) -> Any:  # noqa: ANN401 (as many things as there are actions)
+        if isinstance(action, Authorize):
+            return self._transport.authorize(action)
+        if isinstance(action, Connect):
+            return self._socket.open(action)
+        if isinstance(action, Receive):
+            return self._socket.receive()
+        return self._socket.closing.wait(action.seconds)
+
+    def __repr__(self) -> str:
+        return f"<EventStream last_event_id={self.last_event_id!r}>"
+
+
+def _socket() -> Socket:
+    try:
+        from video_calls._blocking_socket import Socket
+    except ModuleNotFoundError as error:
+        raise ConfigurationError("events need websockets: pip install 'video-calls[events]'") from error
+    return Socket()

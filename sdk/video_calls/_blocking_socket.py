@@ -1,0 +1,141 @@
+"""A blocking WebSocket, with `websockets`; imported by whoever follows events, for it is an extra."""
+
+import socket
+import threading
+from contextlib import suppress
+from typing import Any
+
+import httpx
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+    WebSocketException,
+)
+from websockets.sync.client import ClientConnection, connect
+
+from video_calls._errors import ConfigurationError
+from video_calls._events import (
+    CLOSE_TIMEOUT,
+    LARGEST_MESSAGE,
+    QUIET,
+    Closed,
+    Connect,
+    Failed,
+    Opened,
+    Refused,
+    closed_by,
+)
+
+
+class _RefusedError(Exception):
+    """The handshake was answered with another status than 101; redirects too, which are never followed."""
+
+
+class Socket:
+    """One WebSocket after another. One thread opens and receives; any may close, for good."""
+
+    def __init__(self) -> None:
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+        self._connection: ClientConnection | None = None
+        self._open = False
+
+    def open(self, action: Connect) -> Opened | Refused | Failed:
+        """Open one in place of the one before.
+
+        Raises:
+            ConfigurationError: the URL, or the proxy of the environment, cannot be used.
+        """
+        self._let_go()
+        headers = dict(action.headers)
+        try:
+            connection = connect(
+                action.url,
+                user_agent_header=headers.pop("user-agent"),
+                additional_headers=headers,
+                open_timeout=action.timeout,
+                close_timeout=CLOSE_TIMEOUT,
+                max_size=LARGEST_MESSAGE,
+                logger=QUIET,
+                create_connection=self._registered(),
+            ).__enter__()
+        except _RefusedError as refused:
+            found: Refused = refused.args[0]
+            return found
+        except (InvalidURI, InvalidProxy, ImportError) as error:
+            raise ConfigurationError(f"the connection for events cannot be made: {error}") from error
+        except (OSError, EOFError, WebSocketException) as error:
+            return Failed(error)
+        with self._lock:
+            self._open = True
+        response = connection.response
+        return Opened(response.headers.get("Last-Event-ID") if response else None)
+
+    def receive(self) -> str | bytes | Closed:
+        """The next message, or why there is none."""
+        connection = self._connection
+        if connection is None:
+            return closed_by(None, None, received_first=True)
+        try:
+            return connection.recv()
+        except ConnectionClosed as closed:
+            received = (frame.code, frame.reason) if (frame := closed.rcvd) else None
+            sent = (frame.code, frame.reason) if (frame := closed.sent) else None
+            return closed_by(received, sent, received_first=closed.rcvd_then_sent is not False)
+
+    def close(self) -> None:
+        """Close it, and whatever is being opened or received comes to its end; not to be opened again."""
+        with self._lock:
+            self.closing.set()
+            connection, is_open = self._connection, self._open
+        if connection is not None and not is_open:
+            _shut(connection)
+        elif connection is not None:
+            connection.close()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            connection, self._connection, self._open = self._connection, None, False
+        if connection is not None:
+            connection.close()
+
+    def _register(self, connection: ClientConnection) -> None:
+        with self._lock:
+            self._connection = connection
+            closing = self.closing.is_set()
+        if closing:
+            _shut(connection)
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._connection = None
+
+    def _registered(self) -> type[ClientConnection]:
+        """A connection that can be closed while its handshake is under way, and never follows a redirect."""
+        owner = self
+
+        class Registered(ClientConnection):
+            def handshake(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 (the library's own)
+                owner._register(self)
+                try:
+                    super().handshake(*args, **options)
+                except BaseException as error:
+                    owner._forget()
+                    if not isinstance(error, Exception):
+                        _shut(self)  # the library leaves it open where it is interrupted
+                    if not isinstance(error, InvalidStatus):
+                        raise
+                    response = error.response
+                    headers = httpx.Headers(list(response.headers.raw_items()))
+                    refused = Refused(response.status_code, headers, bytes(response.body or b""))
+                    raise _RefusedError(refused) from None
+
+        return Registered
+
+
+def _shut(connection: ClientConnection) -> None:
+    """Break a connection off, at which its handshake ends."""
+    with suppress(OSError):
+        connection.socket.shutdown(socket.SHUT_RDWR)
