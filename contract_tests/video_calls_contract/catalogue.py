@@ -9,7 +9,7 @@ __all__ = ["AREAS", "FUZZ_SECTION", "catalogue", "selected"]
 FUZZ_SECTION = "Schemas (Schemathesis)"
 AREAS = (
     "auth", "list", "create", "get", "join", "end", "cancel", "model", "errors", "privacy", "limits",
-    "tracing", "fuzz",
+    "tracing", "events", "fuzz",
 )  # fmt: skip
 """The first parts of the slugs, in the order of the catalogue; `--section` takes one."""
 

@@ -8,6 +8,7 @@ import pytest
 
 from video_calls_contract.backend import Backend, People
 from video_calls_contract.exchange import Exchange, Together
+from video_calls_contract.listening import Expiry, expire
 from video_calls_contract.lives import Joined, LongLife, join_and_end, live_long
 from video_calls_contract.plugin import SUITE
 from video_calls_contract.run import Run
@@ -88,13 +89,32 @@ def lives(calls: Calls, joined: Joined) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def long_life_begun(request: pytest.FixtureRequest) -> Future[LongLife] | None:
     """Begins, when the run does, what takes seconds to show; only where a test is going to ask for it."""
-    if not any("long_life" in getattr(item, "fixturenames", ()) for item in request.session.items):
+    if not _is_asked_for("long_life", request):
         return None
     run: Run = request.getfixturevalue("run")
     return run.in_background(lambda: live_long(run.calls, run.wait))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def expiry_begun(request: pytest.FixtureRequest) -> Future[Expiry] | None:
+    """Begins, when the run does, to wait for a token's end; only where a test is going to ask for it."""
+    if not _is_asked_for("expiry", request):
+        return None
+    run: Run = request.getfixturevalue("run")
+    return run.in_background(lambda: expire(run.people, run.wait))
+
+
+@pytest.fixture
+def expiry(expiry_begun: Future[Expiry]) -> Expiry:
+    """What became of a connection whose token expired."""
+    return expiry_begun.result()
 
 
 @pytest.fixture
 def long_life(long_life_begun: Future[LongLife]) -> LongLife:
     """Two calls that lived for some seconds; see `LongLife`."""
     return long_life_begun.result()
+
+
+def _is_asked_for(fixture: str, request: pytest.FixtureRequest) -> bool:
+    return any(fixture in getattr(item, "fixturenames", ()) for item in request.session.items)
