@@ -142,6 +142,8 @@ def test_with_a_doctor_and_a_patient_alone_the_rest_is_not_checked(config: Path)
         "create.participants-only",
         "create.patient-active",
         "end.participants-only",
+        "events.own-calls",
+        "events.token-expiry",
         "get.participants-only",
         "join.participants-only",
         "join.token-signature",
