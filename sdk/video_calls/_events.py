@@ -42,7 +42,7 @@ from video_calls._models import Event
 
 logger = logging.getLogger("video_calls")
 
-CLOSE_TIMEOUT = 1.0
+CLOSE_TIMEOUT = 0.5
 """Seconds that the other end may take to say goodbye; nothing that it could still say is waited for."""
 
 LARGEST_MESSAGE = 2**20
