@@ -107,6 +107,18 @@ def _structs(old: str, new: str) -> Change:
     return Change("_structs.py", old, new)
 
 
+def _events(old: str, new: str) -> Change:
+    return Change("api/events.py", old, new)
+
+
+def _payload(old: str, new: str) -> Change:
+    return Change("events/payload.py", old, new)
+
+
+def _outbox(old: str, new: str) -> Change:
+    return Change("store/outbox.py", old, new)
+
+
 # -- Kinds of alterations ---------------------------------------------------------------------------
 
 
@@ -2343,6 +2355,228 @@ MUTANTS: tuple[Mutant, ...] = (
             "                if status < 400:\n"
             '                    message["headers"] = [*message["headers"], (b"x-request-id"',
         ),
+    ),
+    # -- Events -------------------------------------------------------------------------------------
+    *(
+        _mutant(f"events: {what}", f"events.{rule}", _domain(old, new))
+        for what, rule, old, new in (
+            ("a start is not told", "call-started", 'events.append(Event("call.started"))', "pass"),
+            (
+                "a start is told at each join",
+                "call-started",
+                "    events: list[Event] = []\n",
+                '    events: list[Event] = [Event("call.started")] if call.status == status else []\n',
+            ),
+            ("an end is not told", "call-ended", '(*left, Event("call.ended"))', "left"),
+            (
+                "an end is told twice",
+                "call-ended",
+                '(*left, Event("call.ended"))',
+                '(*left, *[Event("call.ended")] * 2)',
+            ),
+            (
+                "an end is told as a cancellation",
+                "call-ended",
+                'Event("call.ended")',
+                'Event("call.cancelled")',
+            ),
+            ("a cancellation is not told", "call-cancelled", '(Event("call.cancelled"),)', "()"),
+            (
+                "a joining is told at each join",
+                "participant-joined",
+                "    if role not in call.present:\n",
+                "    if True:\n",
+            ),
+            (
+                "the patient's joining is not told",
+                "participant-joined",
+                "    if role not in call.present:\n",
+                '    if role not in call.present and role == "doctor":\n',
+            ),
+            (
+                "a participant has another uid",
+                "participant-joined",
+                "role=role, uid=user.id",
+                "role=role, uid=user.id + 1",
+            ),
+            (
+                "nobody leaves a call that ends",
+                "participant-left",
+                '(*left, Event("call.ended"))',
+                '(Event("call.ended"),)',
+            ),
+            (
+                "one alone leaves a call that ends",
+                "participant-left",
+                "for role in sorted(call.present))",
+                "for role in sorted(call.present)[:1])",
+            ),
+        )
+    ),
+    _mutant(
+        "events: a participant has no uid and no role",
+        "events.participant-joined events.participant-left",
+        _payload("if event.role is None or event.uid is None", "if True"),
+    ),
+    _mutant(
+        "events: every participant is a doctor",
+        "events.participant-joined",
+        _payload("role=event.role)", 'role="doctor")'),
+    ),
+    _mutant(
+        "events: a call is told as it was before",
+        "events.call-started",
+        _payload(
+            "call=video_call(call),", 'call=video_call(call._replace(status="scheduled", started_at=None)),'
+        ),
+    ),
+    _mutant(
+        "events: a call is told without its people",
+        "events.call-started",
+        _payload(
+            "call=video_call(call),",
+            'call={name: getattr(video_call(call), name) for name in video_call(call).__struct_fields__ if name != "doctor_details"},',
+        ),
+    ),
+    _mutant("events: ids are numbers", "events.call-started", _payload("str(event.id)", "event.id")),
+    _mutant(
+        "events: two events share an id",
+        "events.order events.resume",
+        _payload("str(event.id)", "str(event.id // 2)"),
+    ),
+    _mutant(
+        "events: times are an hour late",
+        "events.call-started",
+        _outbox(
+            "created_at=to_microseconds(now), data", "created_at=to_microseconds(now) + 3_600_000_000, data"
+        ),
+    ),
+    _mutant(
+        "events: the patient is told nothing",
+        "events.call-started",
+        _service("return call.doctor.user.id, call.patient.user.id", "return (call.doctor.user.id,)"),
+    ),
+    _mutant(
+        "events: the outsider is told, too",
+        "events.own-calls",
+        _service(
+            "return call.doctor.user.id, call.patient.user.id",
+            "return tuple({call.doctor.user.id, call.patient.user.id, 108})",
+        ),
+    ),
+    _mutant(
+        "events: everybody can replay what others are told",
+        "events.resume events.own-calls",
+        _outbox(
+            'event_recipients.c.user_id == bindparam("user_id"), event', 'bindparam("user_id") > 0, event'
+        ),
+    ),
+    _mutant(
+        "events: nothing is told before one connects anew",
+        "events.call-started",
+        _service(
+            "            self._hub.wake(_user_ids(transition.call))\n        for",
+            "            pass\n        for",
+        ),
+    ),
+    _mutant(
+        "events: a refused request is told as a start",
+        "events.changes-only",
+        _service(
+            "        transition = await self._store.write(work)\n        self._tell(transition)\n",
+            "        def refused(connection: Connection) -> None:\n"
+            "            if call := _call(connection, call_id):\n"
+            '                self._keep(connection, Transition(call, (Event("call.started"),)), self._clock.now())\n\n'
+            "        try:\n"
+            "            transition = await self._store.write(work)\n"
+            "        except RuleViolation:\n"
+            "            await self._store.write(refused)\n"
+            "            raise\n"
+            "        self._tell(transition)\n",
+        ),
+    ),
+    _mutant(
+        "events: the newest is replayed first",
+        "events.order events.resume",
+        _outbox(".order_by(event_recipients.c.event_id)", ".order_by(event_recipients.c.event_id.desc())"),
+    ),
+    *(
+        _mutant(f"events: {what}", "events.resume", _events(old, new))
+        for what, old, new in (
+            ("the last event is replayed, too", "return int(given)", "return int(given) - 1"),
+            ("the event after the last is left out", "return int(given)", "return int(given) + 1"),
+            ("the last event's id means nothing", "        if given is None:\n", "        if True:\n"),
+            ("all that was ever told is told first", "return await self._service.newest_event()", "return 0"),
+            (
+                "an id of no event means nothing",
+                'raise Close(BAD_REQUEST, "last_event_id is no id of an event")',
+                "return await self._service.newest_event()",
+            ),
+            (
+                "what is replayed is all that is told",
+                "                await subscription.wait()\n",
+                '                await anyio.sleep(3600 if self._socket.query_params.get("last_event_id") else 0.05)\n',
+            ),
+        )
+    ),
+    *(
+        _mutant(f"events: {what}", "events.authentication", _events(old, new))
+        for what, old, new in (
+            (
+                "who has no token is the doctor",
+                "            raise Close(UNAUTHORIZED, refusal.violation.error) from None\n",
+                "            if self._authorization is not None:\n"
+                "                raise Close(UNAUTHORIZED, refusal.violation.error) from None\n"
+                "            return await self._service.authenticate(101), time.time() + 3600\n",
+            ),
+            (
+                "a bad token lets the doctor in",
+                "            raise Close(UNAUTHORIZED, refusal.violation.error) from None\n",
+                "            if self._authorization is None:\n"
+                "                raise Close(UNAUTHORIZED, refusal.violation.error) from None\n"
+                "            return await self._service.authenticate(101), time.time() + 3600\n",
+            ),
+            (
+                "an expired token lets the doctor in",
+                "            raise Close(UNAUTHORIZED, refusal.violation.error) from None\n",
+                '            if refusal.violation.rule.id != "auth.expired-token":\n'
+                "                raise Close(UNAUTHORIZED, refusal.violation.error) from None\n"
+                "            return await self._service.authenticate(101), time.time() + 3600\n",
+            ),
+            (
+                "a bad token is closed with 4403",
+                "raise Close(UNAUTHORIZED, refusal.violation.error)",
+                "raise Close(4403, refusal.violation.error)",
+            ),
+            (
+                "a token in the URL lets in",
+                "    await socket.accept(subprotocols=subprotocol)\n",
+                "    await socket.accept(subprotocols=subprotocol)\n"
+                '    if authorization is None and "token" in socket.query_params:\n'
+                "        authorization = f\"Bearer {socket.query_params['token']}\"\n",
+            ),
+            ("a token as subprotocol is not seen", 'offered[0] == "bearer"', 'offered[0] == "token"'),
+            (
+                "`bearer` is not chosen",
+                'return f"Bearer {offered[1]}", "bearer"',
+                'return f"Bearer {offered[1]}", None',
+            ),
+            (
+                "a token in the header is not seen",
+                'return header(socket.scope, b"authorization"), None',
+                "return None, None",
+            ),
+        )
+    ),
+    _mutant(
+        "events: a connection outlives its token",
+        "events.token-expiry",
+        _events("max(0.0, expires - time.time())", "3600"),
+    ),
+    _mutant(
+        "events: an expired connection is closed as if it were over",
+        "events.token-expiry",
+        _events('Close(EXPIRED, "The token has expired")', 'Close(1000, "The token has expired")'),
     ),
 )
 

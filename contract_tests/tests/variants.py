@@ -9,6 +9,7 @@ leaves (warnings), and which rules cannot be looked at there. The suite blames i
 from dataclasses import dataclass
 
 from mutants import Change
+from video_calls_spec import RULES
 
 __all__ = ["COMBINED", "SINGLE", "Variant", "already"]
 
@@ -592,6 +593,55 @@ SINGLE = (
         "auth: the inactive may look",
         Change("store/queries.py", "    if row is None or not row[1]:\n", "    if row is None:\n"),
         warnings="auth.active-user",
+    ),
+    # -- Events -------------------------------------------------------------------------------------
+    _variant(
+        "events: none",
+        Change("app.py", "            events_router(API_ROOT),\n", ""),
+        unchecked=" ".join(slug for slug in RULES if slug.startswith("events.")),
+    ),
+    _variant(
+        "events: opaque ids",
+        Change("events/payload.py", "str(event.id)", "f'evt_{event.id * 7919:x}'"),
+        Change(
+            "api/events.py",
+            "        if not _EVENT_ID.fullmatch(given):\n",
+            "        if given.startswith('evt_'):\n"
+            "            given = str(int(given[4:], 16) // 7919)\n"
+            "        if not _EVENT_ID.fullmatch(given):\n",
+        ),
+    ),
+    _variant(
+        "events: more fields, and more kinds",
+        Change(
+            "api/events.py",
+            "                        await self._socket.send_text(message(event))\n",
+            '                        more = message(event).replace(\'{"id":\', \'{"version":2,"id":\', 1)\n'
+            "                        await self._socket.send_text(more.replace(event.type, 'call.updated', 1))\n"
+            "                        await self._socket.send_text(more)\n"
+            '                        await self._socket.send_text(\'{"type":"heartbeat"}\')\n',
+        ),
+    ),
+    _variant(
+        "events: participants as Agora notices them",
+        unchecked="events.participant-joined events.participant-left",
+        options=("--agora-ncs-secret", "a-secret-of-notifications"),
+    ),
+    _variant(
+        "events: one joins before the call has started",
+        Change(
+            "domain/calls.py",
+            "    return Transition(call, tuple(events))\n\n\ndef end(",
+            "    return Transition(call, tuple(reversed(events)))\n\n\ndef end(",
+        ),
+    ),
+    _variant(
+        "events: a second late",
+        Change(
+            "api/events.py",
+            "                await subscription.wait()\n",
+            "                await subscription.wait()\n                await anyio.sleep(1)\n",
+        ),
     ),
 )
 
