@@ -142,25 +142,29 @@ def way(people: People) -> Way:
 
 @pytest.fixture(scope="session")
 def story(run: Run, way: Way, together: Together) -> Generator[Story]:
-    """Live through it."""
-    with ExitStack() as stack, run.calls.soon() as call:
-        far = run.calls.scheduled(call.pair)
-        doctor, patient, *strangers = [
-            stack.enter_context(Listener(person, way)) for person in (*call.participants, *call.pair.others)
-        ]
-        for listener in (doctor, patient, *strangers):
-            require(
-                listener.stays_open(),
-                f"the {listener.person.name}'s connection to stay open, as the doctor's does",
-                listener.evidence(),
-                rule="events.authentication",
-            )
-        story = Story(call, far, doctor, patient, strangers)
-        story.live(together)
-        story.listen_on()
-        if first := doctor.of(*story.ids):
-            story.replayed = stack.enter_context(Listener(call.doctor, way, after=str(first[0].get("id"))))
-            story.replayed.hears(lambda events: len(events) >= len(first) - 1, *story.ids)
+    """Live through it; the connections stay open, and the people are free for other calls."""
+    with ExitStack() as stack:
+        with run.calls.soon() as call:
+            far = run.calls.scheduled(call.pair)
+            doctor, patient, *strangers = [
+                stack.enter_context(Listener(person, way))
+                for person in (*call.participants, *call.pair.others)
+            ]
+            for listener in (doctor, patient, *strangers):
+                require(
+                    listener.stays_open(),
+                    f"the {listener.person.name}'s connection to stay open, as the doctor's does",
+                    listener.evidence(),
+                    rule="events.authentication",
+                )
+            story = Story(call, far, doctor, patient, strangers)
+            story.live(together)
+            story.listen_on()
+            if first := doctor.of(*story.ids):
+                story.replayed = stack.enter_context(
+                    Listener(call.doctor, way, after=str(first[0].get("id")))
+                )
+                story.replayed.hears(lambda events: len(events) >= len(first) - 1, *story.ids)
         yield story
 
 
