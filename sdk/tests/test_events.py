@@ -201,7 +201,9 @@ def first(request: pytest.FixtureRequest) -> Iterator[Take]:
     """`take` of either client; no thread is left behind."""
     before = set(threading.enumerate())
     yield request.param
-    assert {thread.name for thread in set(threading.enumerate()) - before} == set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), thread.name
 
 
 def ids(events: list[Event]) -> list[str]:
@@ -607,7 +609,6 @@ def waiting(for_what: str) -> Iterator[tuple[str, threading.Event]]:
 
 @pytest.mark.parametrize("for_what", WAITS)
 def test_close_in_another_thread_ends_the_loop(for_what: str) -> None:
-    before = threading.active_count()
     with waiting(for_what) as (url, reached), VideoCallsClient(url, SECRET, timeout=3600) as client:
         events = client.events()
         with ThreadPoolExecutor() as executor:
@@ -615,7 +616,6 @@ def test_close_in_another_thread_ends_the_loop(for_what: str) -> None:
             assert reached.wait(10)
             events.close()
             assert loop.result(10) == []
-    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("for_what", WAITS)
@@ -820,7 +820,7 @@ class CuttingProxy:
         server_reader, server = await asyncio.open_connection(*self._server)
         up = asyncio.create_task(self._pump(reader, server))
         try:
-            left = self._chance.randrange(500, 6_000)
+            left = self._chance.randrange(400, 2_400)
             while left > 0 and (data := await server_reader.read(min(left, 4096))):
                 left -= len(data)
                 writer.write(data)

@@ -28,6 +28,11 @@ PRINTED = {
         "too early: This call is not scheduled to start yet",
         "gone: Video call not found",
     ],
+    "follow_events.py": [
+        "call.started: call 1 is ongoing",
+        "participant.joined: call 1 is ongoing, doctor 101",
+        "call.ended: call 1 is completed",
+    ],
     "refresh_token.py": ["asked for a token", "0 calls"],
 }
 

@@ -8,11 +8,18 @@ import httpx
 from video_calls import (
     APIResponse,
     AsyncCallPage,
+    AsyncEventStream,
     AsyncVideoCallsClient,
     CallPage,
     CallStatus,
+    Event,
+    EventsExpiredError,
+    EventStream,
+    EventType,
     JoinCredentials,
+    Participant,
     Retries,
+    Role,
     SchedulingConflictError,
     VideoCall,
     VideoCallPage,
@@ -53,6 +60,42 @@ async def asynchronous(time: datetime) -> AsyncIterator[VideoCall]:
         async for call in page:
             yield assert_type(call, VideoCall)
         assert_type((await client.calls.with_response.end(1)).data.ended_at, datetime | None)
+
+
+def events(client: VideoCallsClient) -> list[Event]:
+    assert_type(client.events(), EventStream)
+    with client.events(after="17") as stream:
+        assert_type(stream, EventStream)
+        assert_type(stream.last_event_id, str | None)
+        assert_type(next(stream), Event)
+        for event in stream:
+            assert_type(event, Event)
+        stream.close()
+    return list(client.events())
+
+
+async def asynchronous_events(client: AsyncVideoCallsClient) -> AsyncIterator[Event]:
+    assert_type(client.events(), AsyncEventStream)
+    async with client.events(after="17") as stream:
+        assert_type(stream, AsyncEventStream)
+        assert_type(stream.last_event_id, str | None)
+        assert_type(await anext(stream), Event)
+        async for event in stream:
+            yield assert_type(event, Event)
+        await stream.aclose()
+
+
+def kinds(event: Event, expired: EventsExpiredError) -> str | int:
+    assert_type(event.data.participant, Participant | None)
+    assert_type(event.data.call, VideoCall)
+    assert_type((expired.code, expired.reason, expired.last_event_id), tuple[int, str, str | None])
+    if event.data.participant and event.data.participant.role is Role.DOCTOR:
+        return event.data.participant.uid
+    match event.type:
+        case EventType():
+            return assert_type(event.type, EventType)
+        case unknown:
+            return assert_type(unknown, str)
 
 
 def statuses(call: VideoCall) -> str:
