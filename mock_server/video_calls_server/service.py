@@ -206,8 +206,7 @@ class CallService:
                 return None
             joined = notice.presence == "joined"
             transition = calls.arrive(call, role) if joined else calls.leave(call, role, now)
-            if transition.call is not call:
-                queries.update_call(connection, transition.call)
+            queries.update_call(connection, transition.call)
             self._keep(connection, transition, now)
             return transition
 
