@@ -65,9 +65,9 @@ def instant(value: object) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
-    except ValueError:
+        return time.astimezone(UTC) if time.tzinfo else None
+    except (ValueError, OverflowError):  # in UTC it may be of the year 0, or of 10000
         return None
-    return time.astimezone(UTC) if time.tzinfo else None
 
 
 @dataclass(frozen=True)

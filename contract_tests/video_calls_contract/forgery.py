@@ -18,6 +18,7 @@ FORGERIES = {
     "altered-claims": "altered after it was signed",
     "alg-none": "not signed (`alg: none`)",
     "alg-None": "not signed (`alg: None`)",
+    "alg-NONE": "not signed (`alg: NONE`)",
     "alg-none-signed": "of `alg: none` with a signature",
     "no-signature": "without its signature",
     "truncated": "cut off",
@@ -50,7 +51,7 @@ def forged(person: Person, kind: str) -> str:  # noqa: PLR0911 (one a kind)
             said = _decoded(claims)
             later = said["exp"] + 1000 if isinstance(said.get("exp"), int | float) else 4102444800
             return f"{header}.{_encoded({**said, 'exp': later})}.{signature}"
-        case "alg-none" | "alg-None":
+        case "alg-none" | "alg-None" | "alg-NONE":
             return f"{_encoded({'alg': kind.removeprefix('alg-'), 'typ': 'JWT'})}.{claims}."
         case "alg-none-signed":
             return f"{_encoded({'alg': 'none', 'typ': 'JWT'})}.{claims}.{signature}"

@@ -128,14 +128,22 @@ class Knowledge:
 
     states: dict[object, State | None] = field(default_factory=dict[object, "State | None"])
     told: defaultdict[object, list[Exchange]] = field(default_factory=lambda: defaultdict(list))
+    unheld: int = NO_CALL
 
     def created(self, call_id: object, exchange: Exchange, state: State = "scheduled") -> None:
         """A call of ours."""
         self.states[call_id] = state
         self.told[call_id].append(exchange)
+        self._there_is(call_id)
+
+    def _there_is(self, call_id: object) -> None:
+        """An id of a call, which may be as large as those that are taken for nobody's elsewhere."""
+        self.unheld = _unheld(self.unheld, call_id)
 
     def saw(self, request: Request, person: Person, exchange: Exchange) -> None:
         """Learn from an answer to this person."""
+        for call in replace(exchange, operation=request.operation).calls:
+            self._there_is(call.get("id"))
         if request.operation == "createVideoCall" and exchange.succeeded:
             call_id = exchange.object.get("id")
             new = isinstance(call_id, int | str) and call_id not in self.states
@@ -153,6 +161,11 @@ class Knowledge:
         """The first of these people who is in the call; of a call that is not known, the first."""
         call = self.told[call_id][0].object if call_id in self.states else None
         return next((person for person in people if call is None or _is_in(person, call)), people[0])
+
+
+def _unheld(so_far: int, held: object) -> int:
+    """From where on nothing has an id; `held` is one that something has."""
+    return INT64 if isinstance(held, int) and held >= so_far else so_far
 
 
 def _is_in(person: Person, call: Mapping[str, object]) -> bool:
@@ -299,23 +312,28 @@ def _badly_told(exchange: Exchange) -> Fault | None:
 # -- What no backend may accept ---------------------------------------------------------------------
 
 
-def body_flaws(body: object) -> tuple[str, ...]:
-    """Why no backend may make a call of this JSON, however lenient it is; empty where one might."""
+def body_flaws(body: object, unheld: int = NO_CALL) -> tuple[str, ...]:
+    """Why no backend may make a call of this JSON, however lenient it is; empty where one might.
+
+    From `unheld` on nobody has an id.
+    """
     if not isinstance(body, dict):
         return ("a body that is no JSON object",)
     fields = cast("dict[str, object]", body)
-    found = [f"`{name}`: {why}" for name in ("doctor", "patient") if (why := _no_id(fields.get(name)))]
+    found = [
+        f"`{name}`: {why}" for name in ("doctor", "patient") if (why := _no_id(fields.get(name), unheld))
+    ]
     if why := _no_time(fields.get("scheduled_time")):
         found.append(f"`scheduled_time`: {why}")
     return tuple(found)
 
 
-def _no_id(value: object) -> str:
+def _no_id(value: object, unheld: int) -> str:
     if value is None:
         return "missing or null"
     if isinstance(value, list | dict):
         return "a list or an object in place of an id"
-    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < NO_CALL:
+    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < unheld:
         return "an id that nobody has"
     if isinstance(value, str) and not _has_digit(value):
         return "no number in place of an id"
@@ -430,7 +448,7 @@ class Fuzzer:
         text = self._text(unquote(_told(given_id)))
         if _WHOLE.fullmatch(text):
             number = int(text)
-            if 0 < number < NO_CALL:
+            if 0 < number < self.known.unheld:
                 number = self._own(number, operation)
             valid = 0 < number < INT64
             flaws = () if number in self.known.states else ("an id that no call has",)
@@ -463,7 +481,7 @@ class Fuzzer:
         if isinstance(body, dict):
             body = self._aimed(cast("dict[str, Any]", body), dice)
         try:
-            content, flaws = json.dumps(body).encode(), body_flaws(body)
+            content, flaws = json.dumps(body).encode(), body_flaws(body, self._unheld_people)
         except TypeError:
             content, flaws = b"", ("a request without a body",)
         key = headers.get("Idempotency-Key")
@@ -494,7 +512,11 @@ class Fuzzer:
         ids = self._ids(name)
         if isinstance(value, str) and _has_digit(value):
             return str(ids[len(value) % len(ids)])
-        if isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value < NO_CALL:
+        if (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and 1 <= value < self._unheld_people
+        ):
             return ids[int(value) % len(ids)] + (value % 1 if isinstance(value, float) else 0)
         return value
 
@@ -503,6 +525,10 @@ class Fuzzer:
         people = self.run.people.present("doctor", "patient", "other_doctor", "other_patient", "dual_user")
         found = [one for person in people if (one := person.doctor if role == "doctor" else person.patient)]
         return [found[0]] * 6 + found[1:]
+
+    @property
+    def _unheld_people(self) -> int:
+        return _unheld(NO_CALL, max(*self._ids("doctor"), *self._ids("patient")))
 
     def _slot(self, like: str) -> str:
         """A time in the spelling of another: a free one, and after many one that was free."""

@@ -21,6 +21,9 @@ def no_server_error(_: Observers, exchange: Exchange) -> list[Complaint]:
     return []
 
 
+_TELLING = 8  # characters of a channel's name that are no coincidence
+
+
 def _without_error_text(exchange: Exchange) -> list[Complaint]:
     text = exchange.object.get("error")
     if isinstance(text, str) and text.strip():
@@ -83,6 +86,9 @@ def private_errors(observers: Observers, exchange: Exchange) -> list[Complaint] 
             email = as_object(as_object(call.get(role)).get("user")).get("email")
             if isinstance(email, str) and "@" in email:
                 observers.emails.add(email.lower())
+        channel = call.get("channel_name")
+        if isinstance(channel, str) and len(channel) >= _TELLING:
+            observers.channels.add(channel)
     if exchange.status < _REFUSALS:
         return None
     secret = observers.agora.app_certificate
@@ -90,7 +96,11 @@ def private_errors(observers: Observers, exchange: Exchange) -> list[Complaint] 
     return [
         (complaint,)
         for complaint in privacy.in_error(exchange.text, sent, observers.emails, (secret,) if secret else ())
-    ]
+    ] + [
+        ("no call's `channel_name` in an error; got one",)
+        for channel in observers.channels
+        if channel in exchange.text and channel not in sent
+    ][:1]
 
 
 @observes("limits.rate")

@@ -67,6 +67,7 @@ class Observers:
         self.findings: dict[RuleId, list[Finding]] = defaultdict(list)
         self.known: dict[object, Known] = {}
         self.emails: set[str] = set()
+        self.channels: set[str] = set()
 
     def watch(self, exchange: Exchange) -> None:
         """Ask every observer about an exchange."""

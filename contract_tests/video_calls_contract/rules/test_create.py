@@ -82,10 +82,11 @@ MISSING: list[Any] = [WITHOUT, None, [], {}, ""]
 NO_IDS: list[Any] = [
     "abc", "1 OR 1=1", [1], {"id": 1}, "<b>1</b>", "\u0000", "x" * 5000, 0, -1, 2**63, 10**30,
 ]  # fmt: skip
+# No time by the most lenient of parsers: some take 13-05 for the 13th of May, or 02-30 for the 2nd of March.
 NO_TIMES: list[Any] = [
     "tomorrow",
-    "2031-13-05T10:00:00Z",
-    "2031-02-30T10:00:00Z",
+    "2031-13-45T10:00:00Z",
+    "2031-02-45T10:00:00Z",
     "2031-01-05T25:00:00Z",
     "2031-01-05T10:61:00Z",
     ["2031-01-05T10:00:00Z"],
@@ -141,8 +142,8 @@ def test_an_empty_body_is_refused(calls: Calls) -> None:
 @pytest.mark.parametrize(
     "time",
     [
+        # Not one of the year 10000 in UTC: no answer could write that as RFC 3339 does.
         "9999-12-31T23:59:59Z",
-        "9999-12-31T23:59:59-14:00",
         "0001-01-01T00:00:00+14:00",
         "2031-01-05T24:00:00Z",
     ],
