@@ -140,15 +140,9 @@ def test_an_empty_body_is_refused(calls: Calls) -> None:
 
 @pytest.mark.rule("errors.no-server-error")
 @pytest.mark.parametrize(
-    "time",
-    [
-        # Not one of the year 10000 in UTC: no answer could write that as RFC 3339 does.
-        "9999-12-31T23:59:59Z",
-        "0001-01-01T00:00:00+14:00",
-        "2031-01-05T24:00:00Z",
-    ],
+    "time", ["1970-01-01T00:00:00Z", "2031-01-05T24:00:00Z", "2999-12-31T23:59:59+00:00"]
 )
-def test_a_time_at_the_edge_of_what_can_be_is_no_server_error(calls: Calls, time: str) -> None:
+def test_an_unusual_time_is_no_server_error(calls: Calls, time: str) -> None:
     exchange = calls.pair.create(calls.pair.doctor, time)  # type: ignore[arg-type]  # sent as it stands
     require(exchange.succeeded or exchange.status == 400, f"201 or 400; got {exchange.status}", exchange)
 
