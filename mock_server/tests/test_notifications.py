@@ -458,8 +458,14 @@ def test_who_joins_anew_is_given_the_time_to_come(ending: Agora) -> None:
     ending.api.clock.advance(minutes=4)
     assert ending.api.act("doctor", ending.call["id"], "join").status_code == 200
     assert look(ending.api) == ending.api.clock.now() + FIVE
-    ending.tell(104, "patient", seq=3)  # who was gone already
-    assert look(ending.api) == ending.api.clock.now() + FIVE
+
+
+def test_who_is_gone_already_does_not_leave_again(ending: Agora) -> None:
+    leave_both(ending)
+    due, events = ending.api.clock.now() + FIVE, told(ending.api)
+    ending.api.clock.advance(minutes=2)
+    ending.tell(104, "patient", seq=3)
+    assert (look(ending.api), told(ending.api)) == (due, events)
 
 
 def test_the_first_of_several_is_due_first(ending: Agora) -> None:
