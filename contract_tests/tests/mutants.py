@@ -126,7 +126,7 @@ def _open_to_anybody(condition: str) -> Change:
     """Requests without a token, of which `condition` holds, are the doctor's."""
     return _admission(
         '        scope["user"] = await _authenticate(scope)\n',
-        f'        if _header(scope, b"authorization") is None and {condition}:\n'
+        f'        if header(scope, b"authorization") is None and {condition}:\n'
         '            scope["user"] = Actor(101, 1, None)\n'
         "        else:\n"
         '            scope["user"] = await _authenticate(scope)\n',
@@ -157,7 +157,7 @@ _NOW = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 def _refused_but_done(rule: str, assignments: str) -> Change:
     """What a rule refuses is done all the same."""
     return _service(
-        "        transition = await self._store.write(work)\n        for event",
+        "        transition = await self._store.write(work)\n        self._tell(transition)\n",
         "        try:\n"
         "            transition = await self._store.write(work)\n"
         "        except RuleViolation as violation:\n"
@@ -167,7 +167,7 @@ def _refused_but_done(rule: str, assignments: str) -> Change:
         + ".format(call_id)\n"
         "                await self._store.write(lambda connection: connection.exec_driver_sql(sql))\n"
         "            raise\n"
-        "        for event",
+        "        self._tell(transition)\n",
     )
 
 
@@ -314,13 +314,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "auth: an expired token reads a call",
         "auth.expired-token",
         _admission(
-            '    user = await verifier.user_of(_header(scope, b"authorization"))\n',
+            '    verified = await verifier.verify(header(scope, b"authorization"))\n',
             "    try:\n"
-            '        user = await verifier.user_of(_header(scope, b"authorization"))\n'
+            '        verified = await verifier.verify(header(scope, b"authorization"))\n'
             "    except Exception as error:\n"
             f'        if "expired" not in str(error) or not ({_DETAIL}):\n'
             "            raise\n"
-            "        user = 101\n",
+            "        verified = type('Verified', (), {'user': 101})\n",
         ),
     ),
     _mutant(
@@ -376,13 +376,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "auth: a forged token joins",
         "auth.valid-token",
         _admission(
-            '    user = await verifier.user_of(_header(scope, b"authorization"))\n',
+            '    verified = await verifier.verify(header(scope, b"authorization"))\n',
             "    try:\n"
-            '        user = await verifier.user_of(_header(scope, b"authorization"))\n'
+            '        verified = await verifier.verify(header(scope, b"authorization"))\n'
             "    except Exception as error:\n"
             f'        if "invalid" not in str(error) or not {_PATH}.endswith(b"/join/"):\n'
             "            raise\n"
-            "        user = 101\n",
+            "        verified = type('Verified', (), {'user': 101})\n",
         ),
     ),
     _mutant(
