@@ -449,6 +449,11 @@ SINGLE = (
             "uid = transition.call, actor.user_id",
             "uid = transition.call, (transition.call.id * 65537 + actor.user_id) * 2654435761 % 2**32",
         ),
+        Change(
+            "domain/calls.py",
+            "role=role, uid=user.id)",
+            "role=role, uid=(call.id * 65537 + user.id) * 2654435761 % 2**32)",
+        ),
     ),
     _variant(
         "join: every join is an update of the record",
