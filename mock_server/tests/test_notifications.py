@@ -13,14 +13,16 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from conftest import CALLS, USERS, Api, Process
+from conftest import CALLS, USERS, Api, Process, SettableClock
 from video_calls_server import Settings
 from video_calls_server.agora.notifications import is_signed, read_notice
-from video_calls_server.domain.people import Actor
+from video_calls_server.domain.calls import NewCall, end_empty, leave
+from video_calls_server.domain.events import Event
+from video_calls_server.domain.people import Actor, Doctor, Patient, User
 from video_calls_server.empty_calls import RETRY_SECONDS, EmptyCalls
 from video_calls_server.service import NOTICE_LIFETIME, CallService
 from video_calls_server.settings import SettingsError
-from video_calls_server.store import Store
+from video_calls_server.store import Store, queries
 from video_calls_server.unavailable import UnavailableError
 
 PATH = "/agora/notifications/"
@@ -496,6 +498,19 @@ def test_a_call_that_was_ended_is_not_ended_again(ending: Agora) -> None:
     events = told(ending.api)
     ending.api.clock.advance(hours=1)
     assert (look(ending.api), told(ending.api)) == (None, events)
+    store: Store = ending.api.client.app.state.store
+    assert anyio.run(store.read, queries.calls_left_by_both) == []
+
+
+def test_one_who_left_does_not_empty_a_call() -> None:
+    now = SettableClock().now()
+    doctor, patient = Doctor(1, User(101, "d@x", "D", True)), Patient(1, User(102, "p@x", "P", True))
+    call = NewCall("call", doctor, patient, now, now).stored(1)._replace(status="ongoing")
+    left = leave(call, "doctor", now).call
+    assert end_empty(left, now + FIVE, after=FIVE).events == ()
+    assert end_empty(leave(left, "patient", now).call, now + FIVE, after=FIVE).events == (
+        Event("call.ended"),
+    )
 
 
 def test_what_became_due_while_the_server_was_down_ends_as_it_starts(
