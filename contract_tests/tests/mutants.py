@@ -1040,14 +1040,6 @@ MUTANTS: tuple[Mutant, ...] = (
         _service("if draft != Draft(call.doctor.id, call.patient.id, call.scheduled_time):", "if False:"),
     ),
     _mutant(
-        "create: an Idempotency-Key is everybody's",
-        "create.idempotency-key",
-        _queries(
-            '        idempotency_keys.c.user_id == bindparam("user_id"),\n',
-            "        idempotency_keys.c.user_id > 0,\n",
-        ),
-    ),
-    _mutant(
         "create: an Idempotency-Key is remembered and books again",
         "create.idempotency-key",
         _service(
@@ -1841,7 +1833,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *(
         _mutant(
             f"model: what {rule} refuses moves `updated_at`",
-            "model.updated-at",
+            f"{rule} model.updated-at",
             _refused_but_done(rule, f"updated_at = {_NOW}"),
         )
         for rule in ("join.window", "join.participants-only", "end.ongoing-only", "cancel.scheduled-only")

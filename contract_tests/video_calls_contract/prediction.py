@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from video_calls_contract.exchange import instant
@@ -141,7 +142,8 @@ _HASHES: list[Callable[[bytes], str]] = [
     lambda text: hashlib.sha256(text).hexdigest(),
     lambda text: base64.urlsafe_b64encode(text).decode().rstrip("="),
 ]
-_SHORTEST = 6  # characters of a hash that are no coincidence
+_COUNTED = 10_000
+_SHORTEST = 8  # characters of a hash that are no coincidence
 
 
 def _hashed(call: dict[str, Any]) -> set[str]:
@@ -155,4 +157,19 @@ def _is_derived(name: str, call: dict[str, Any]) -> bool:
         for run in re.findall(r"[0-9A-Za-z]+", name)
         if len(run) >= _SHORTEST and not run.isdigit()
     ]
-    return any(known.startswith(run) for run in runs for known in _hashed(call) if len(known) >= len(run))
+    hashes = _hashed(call)
+    return any(known.startswith(run) for run in runs for known in hashes) or any(
+        run[:_SHORTEST] in _counted() and any(known.startswith(run) for known in _counted()[run[:_SHORTEST]])
+        for run in runs
+    )
+
+
+@cache
+def _counted() -> dict[str, list[str]]:
+    """The hashes of the first numbers, by how they begin: of a counter, wherever it stands."""
+    found: dict[str, list[str]] = {}
+    for number in range(_COUNTED):
+        for hash_ in _HASHES:
+            known = hash_(str(number).encode()).lower()
+            found.setdefault(known[:_SHORTEST], []).append(known)
+    return found

@@ -309,6 +309,35 @@ class Calls:
             self._release(call.pair)
 
     @contextmanager
+    def room(self) -> Generator[Pair]:
+        """A pair with no near call of this run's, kept from having one."""
+        with self._freed:
+            self._freed.wait_for(self._somebody_free, timeout=PATIENCE)
+        for pair in self.pairs():
+            if self._reserve(pair):
+                try:
+                    self._clear(pair, self.backend.clock.now())
+                    yield pair
+                finally:
+                    self._release(pair)
+                return
+        raise Blocked("near calls of this run take up everybody's time")
+
+    def _somebody_free(self) -> bool:
+        return any(not self._busy & set(pair.participants) for pair in self.pairs())
+
+    def closed_near(self, pair: Pair) -> bool:
+        """Whether a call of the pair's that this run has closed lies within reach of the join window."""
+        now = self.backend.clock.now()
+        return any(
+            (made.doctor == pair.doctor.doctor or made.patient == pair.patient.patient)
+            and made.at is not None
+            and abs(made.at - now) <= 2 * OVERLAP
+            and self._status.get(call_id) in ("completed", "cancelled")
+            for call_id, made in list(self.made.items())
+        )
+
+    @contextmanager
     def ongoing(self) -> Generator[Call]:
         """A call that its doctor has joined.
 

@@ -256,6 +256,17 @@ def test_the_subprotocol_is_chosen_and_a_stop_tells_the_connections(serve: Calla
     assert server.popen.wait(timeout=10) == 0
 
 
+def test_the_handshake_names_the_place_where_the_connection_begins(serve: Callable[..., Process]) -> None:
+    server = serve()
+    headers = server.headers()
+    with connect(address(server.url), additional_headers=headers) as doctor:
+        assert doctor.response is not None
+        assert doctor.response.headers["Last-Event-ID"] == "0"
+    with connect(address(server.url), additional_headers={"Authorization": "Bearer x"}) as nobody:
+        assert nobody.response is not None
+        assert "Last-Event-ID" not in nobody.response.headers
+
+
 def test_a_connection_resumes_after_a_restart(serve: Callable[..., Process]) -> None:
     token = make_token(Settings(), USERS["doctor"], expires_in=60)
     headers = {"Authorization": f"Bearer {token}"}

@@ -75,7 +75,7 @@ def test_a_file_of_another_version_is_named_and_left_alone(store: Store, tmp_pat
     with sqlite3.connect(tmp_path / "calls.db") as other:
         other.execute("PRAGMA user_version = 7")
     other.close()
-    with pytest.raises(StoreError, match="version 7, and this server has version 1"):
+    with pytest.raises(StoreError, match="version 7, and this server has version 2"):
         store.open()
 
 

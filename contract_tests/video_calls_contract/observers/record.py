@@ -92,6 +92,21 @@ def _details(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> 
 observes("model.details")(of_each_call(_details))
 
 
+def _final(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
+    """What has ended or was cancelled is so in every reading that was asked for after it was."""
+    status, known = call.get("status"), observers.final.get(call["id"])
+    if known is None:
+        if status in ("completed", "cancelled"):
+            observers.final[call["id"]] = exchange
+        return
+    was = next((one.get("status") for one in known.calls if one.get("id") == call["id"]), status)
+    if status != was and exchange.sent_at > known.received_at:
+        yield (f"the call to stay {was}; got {status!r}", known)
+
+
+observes("get.returns-call")(of_each_call(_final))
+
+
 def _constant(name: str) -> Observer:
     def check(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
         first, where = observers.first_seen(exchange, call, name)

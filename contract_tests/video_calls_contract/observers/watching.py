@@ -68,6 +68,7 @@ class Observers:
         self.known: dict[object, Known] = {}
         self.emails: set[str] = set()
         self.channels: set[str] = set()
+        self.final: dict[object, Exchange] = {}
 
     def watch(self, exchange: Exchange) -> None:
         """Ask every observer about an exchange."""

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 from litestar import Router, WebSocket, websocket
@@ -30,6 +30,7 @@ LARGEST_MESSAGE = 4096
 
 _EVENT_ID = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
 
+_AWAY = "The service is unavailable for the moment"
 _NOBODY = error_text("auth.active-user")
 
 Socket = WebSocket[Any, Any, Any]
@@ -48,15 +49,25 @@ class Close(Exception):
 async def events(socket: Socket) -> None:
     """Follow the events of the user's calls."""
     authorization, subprotocol = _credentials(socket)
-    await socket.accept(subprotocols=subprotocol)
+    connection = _Connection(socket, authorization)
     try:
-        await _Connection(socket, authorization).serve()
+        place = await connection.begin()
     except Close as close:
-        # Whoever has gone already needs no code.
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            await socket.close(code=close.code, reason=close.reason)
-    except WebSocketDisconnect:
+        await socket.accept(subprotocols=subprotocol)
+        await _close(socket, close)
         return
+    # The place is fixed before the client can act: what it does once it is let in, it is told.
+    await socket.accept(subprotocols=subprotocol, headers={"Last-Event-ID": str(place.after)})
+    try:
+        await connection.serve(place)
+    except Close as close:
+        await _close(socket, close)
+
+
+async def _close(socket: Socket, close: Close) -> None:
+    # Whoever has gone already needs no code.
+    with contextlib.suppress(WebSocketDisconnect, OSError, RuntimeError):
+        await socket.close(code=close.code, reason=close.reason)
 
 
 def _credentials(socket: Socket) -> tuple[str | None, str | None]:
@@ -67,6 +78,14 @@ def _credentials(socket: Socket) -> tuple[str | None, str | None]:
     return header(socket.scope, b"authorization"), None
 
 
+class _Place(NamedTuple):
+    """Whose events are told, after which id, and until when, in seconds since 1970."""
+
+    actor: Actor
+    after: int
+    expires: float
+
+
 class _Connection:
     def __init__(self, socket: Socket, authorization: str | None) -> None:
         self._socket = socket
@@ -75,16 +94,26 @@ class _Connection:
         self._verifier: TokenVerifier = socket.app.state.verifier
         self._hub: Hub = socket.app.state.hub
 
-    async def serve(self) -> None:
+    async def begin(self) -> _Place:
+        """Who is asking, and where to begin.
+
+        Raises:
+            Close: nobody who may ask, or no place to begin.
+        """
+        actor, expires = await self._authenticated()
+        try:
+            return _Place(actor, await self._after(), expires)
+        except UnavailableError:
+            raise Close(UNAVAILABLE, _AWAY) from None
+
+    async def serve(self, place: _Place) -> None:
         """Tell events until the client goes, or there is a reason to close.
 
         Raises:
             Close: that reason.
-            WebSocketDisconnect: the client has gone.
         """
-        actor, expires = await self._authenticated()
+        actor, after, expires = place
         with self._hub.subscribed(actor.user_id) as subscription:
-            after = await self._place()
             closing, expired = None, False
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._until_gone, tasks.cancel_scope)
@@ -109,12 +138,12 @@ class _Connection:
         except Refused as refusal:
             raise Close(UNAUTHORIZED, refusal.violation.error) from None
         except UnavailableError:
-            raise Close(UNAVAILABLE, "The service is unavailable for the moment") from None
+            raise Close(UNAVAILABLE, _AWAY) from None
         if actor is None:
             raise Close(UNAUTHORIZED, _NOBODY)
         return actor, verified.expires
 
-    async def _place(self) -> int:
+    async def _after(self) -> int:
         """The id after which this connection begins."""
         given: str | None = self._socket.query_params.get("last_event_id")
         if given is None:
@@ -130,7 +159,7 @@ class _Connection:
             try:
                 found = await self._service.events_after(actor, after)
             except UnavailableError:
-                raise Close(UNAVAILABLE, "The service is unavailable for the moment") from None
+                raise Close(UNAVAILABLE, _AWAY) from None
             for event in found:
                 try:
                     with anyio.fail_after(SLOWEST):
