@@ -28,7 +28,8 @@ def how_predictable(calls: Sequence[dict[str, Any]]) -> str:
     names = [str(call["channel_name"]) for call in calls]
     if len(set(names)) < len(names):
         return "the same name comes twice"
-    if any(_is_derived(name, call) for name, call in zip(names, calls, strict=True)):
+    # All of them: among many hashes, one of many random names may begin alike by coincidence.
+    if all(_is_derived(name, call) for name, call in zip(names, calls, strict=True)):
         return "it is derived from what everybody knows of the call"
     split = [_RUN.findall(name) for name in names]
     if len({len(runs) for runs in split}) > 1:

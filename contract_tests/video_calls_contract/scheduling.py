@@ -454,11 +454,13 @@ class Slots:
             for call in calls.listed(person)
             if call.get("status") in _OPEN and (start := instant(call.get("scheduled_time"))) is not None
         ]
-        first = (calls.backend.clock.now() - _EPOCH) // BLOCK + 2
-        starts = [_EPOCH + (first + number) * BLOCK for number in range(BLOCKS)]
-        self._blocks = [start for start in starts if not _any_within(start, BLOCK, self._taken)] or starts
+        self._blocks = [start for start in self._all_blocks() if not _any_within(start, BLOCK, self._taken)]
         with self._lock:
             self._claim()
+
+    def _all_blocks(self) -> list[datetime]:
+        first = (self._calls.backend.clock.now() - _EPOCH) // BLOCK + 2
+        return [_EPOCH + (first + number) * BLOCK for number in range(BLOCKS)]
 
     def take(self) -> datetime:
         """The middle of an hour and a half in which the run's people have nothing, on either side."""
@@ -475,9 +477,9 @@ class Slots:
     def _claim(self) -> None:
         """Begin a block; unclaimed where a backend lets nothing be booked, for tests to find out why."""
         for _ in range(3):
-            self._next = secrets.choice(self._blocks)
+            self._next = secrets.choice(self._blocks or self._all_blocks())
             self._end = self._next + BLOCK
-            if len(self._blocks) > 1:
+            if self._next in self._blocks:
                 self._blocks.remove(self._next)
             if self._calls.pair.create(self._calls.people.doctor, self._next).succeeded:
                 return

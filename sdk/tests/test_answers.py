@@ -337,6 +337,8 @@ def test_every_error_pickles() -> None:
             error = cls("m", method="GET", url="u", request_sent=True)
         elif issubclass(cls, video_calls.DeadlineExceededError):
             error = cls(method="GET", url="u", deadline=1.0, request_sent=True)
+        elif issubclass(cls, video_calls.EventsClosedError):
+            error = cls("r", code=4410, url="u", last_event_id="17")
         else:
             error = cls("m")
         again = pickle.loads(pickle.dumps(error))  # noqa: S301

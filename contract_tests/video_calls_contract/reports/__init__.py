@@ -37,6 +37,7 @@ AREA_TITLES = {
     "errors": "Error Responses",
     "privacy": "Security Considerations",
     "limits": "Rate Limiting",
+    "events": "Websocket Events",
     "tracing": "Extensions",
     "fuzz": "Schemas (Schemathesis)",
 }
