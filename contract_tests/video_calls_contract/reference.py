@@ -34,6 +34,7 @@ def reference_server() -> Generator[Config]:
         ReferenceServerError: it is not installed, or does not start.
     """
     with (
+        _without_own_settings(),
         tempfile.TemporaryDirectory(prefix="video-calls-contract-") as directory,
         tempfile.TemporaryFile(dir=directory) as log,
     ):
@@ -56,12 +57,18 @@ def reference_server() -> Generator[Config]:
 
 
 def _environment() -> dict[str, str]:
-    """Without the settings of a server of the user's own."""
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("VIDEO_CALLS_SERVER_")},
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONIOENCODING": "utf-8",
-    }
+    return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+@contextmanager
+def _without_own_settings() -> Generator[None]:
+    """Hide the settings of a server of the user's own, from commands that make tokens too."""
+    own = [name for name in os.environ if name.startswith("VIDEO_CALLS_SERVER_")]
+    hidden = {name: os.environ.pop(name) for name in own}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _url(server: "subprocess.Popen[str]", log: IO[bytes]) -> str:
