@@ -31,7 +31,7 @@ OPERATIONS = [
 
 def claims(**changes: Any) -> dict[str, Any]:
     now = int(time.time())
-    wanted = {"token_type": "access", "user_id": 101, "exp": now + 60, "iat": now, "jti": "1"} | changes
+    wanted = {"token_type": "access", "user_id": 101, "exp": now + 3600, "iat": now, "jti": "1"} | changes
     return {name: value for name, value in wanted.items() if value is not ...}
 
 
