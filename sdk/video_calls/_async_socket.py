@@ -3,32 +3,21 @@
 from typing import Any
 
 import anyio
-import httpx
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidProxy,
-    InvalidStatus,
-    InvalidURI,
-    WebSocketException,
-)
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from video_calls._errors import ConfigurationError
 from video_calls._events import (
     CLOSE_TIMEOUT,
     LARGEST_MESSAGE,
+    LOST,
     QUIET,
     Closed,
     Connect,
     Failed,
     Opened,
     Refused,
-    closed_by,
 )
-
-
-class _RefusedError(Exception):
-    """The handshake was answered with another status than 101; redirects too, which are never followed."""
+from video_calls._websocket import HANDSHAKE_ERRORS, RefusedError, closed, not_opened, opened
 
 
 class _Connection(ClientConnection):
@@ -36,10 +25,7 @@ class _Connection(ClientConnection):
         try:
             await super().handshake(*args, **options)
         except InvalidStatus as error:
-            response = error.response
-            headers = httpx.Headers(list(response.headers.raw_items()))
-            refused = Refused(response.status_code, headers, bytes(response.body or b""))
-            raise _RefusedError(refused) from None
+            raise RefusedError(error) from None
 
 
 class AsyncSocket:
@@ -67,27 +53,20 @@ class AsyncSocket:
                 logger=QUIET,
                 create_connection=_Connection,
             )
-        except _RefusedError as refused:
-            found: Refused = refused.args[0]
-            return found
-        except (InvalidURI, InvalidProxy, ImportError) as error:
-            raise ConfigurationError(f"the connection for events cannot be made: {error}") from error
-        except (OSError, EOFError, WebSocketException) as error:
-            return Failed(error)
+        except HANDSHAKE_ERRORS as error:
+            return not_opened(error)
         self._connection = connection
-        return Opened(connection.response.headers.get("Last-Event-ID") if connection.response else None)
+        return opened(connection.response)
 
     async def receive(self) -> str | bytes | Closed:
         """The next message, or why there is none; nothing is lost where it is cancelled."""
         connection = self._connection
         if connection is None:
-            return closed_by(None, None, received_first=True)
+            return LOST
         try:
             return await connection.recv()
-        except ConnectionClosed as closed:
-            received = (frame.code, frame.reason) if (frame := closed.rcvd) else None
-            sent = (frame.code, frame.reason) if (frame := closed.sent) else None
-            return closed_by(received, sent, received_first=closed.rcvd_then_sent is not False)
+        except ConnectionClosed as error:
+            return closed(error)
 
     async def aclose(self) -> None:
         """Close it; at once where this is cancelled too."""

@@ -5,32 +5,21 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-import httpx
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidProxy,
-    InvalidStatus,
-    InvalidURI,
-    WebSocketException,
-)
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from video_calls._errors import ConfigurationError
 from video_calls._events import (
     CLOSE_TIMEOUT,
     LARGEST_MESSAGE,
+    LOST,
     QUIET,
     Closed,
     Connect,
     Failed,
     Opened,
     Refused,
-    closed_by,
 )
-
-
-class _RefusedError(Exception):
-    """The handshake was answered with another status than 101; redirects too, which are never followed."""
+from video_calls._websocket import HANDSHAKE_ERRORS, RefusedError, closed, not_opened, opened
 
 
 class Socket:
@@ -61,29 +50,21 @@ class Socket:
                 logger=QUIET,
                 create_connection=self._registered(),
             ).__enter__()
-        except _RefusedError as refused:
-            found: Refused = refused.args[0]
-            return found
-        except (InvalidURI, InvalidProxy, ImportError) as error:
-            raise ConfigurationError(f"the connection for events cannot be made: {error}") from error
-        except (OSError, EOFError, WebSocketException) as error:
-            return Failed(error)
+        except HANDSHAKE_ERRORS as error:
+            return not_opened(error)
         with self._lock:
             self._open = True
-        response = connection.response
-        return Opened(response.headers.get("Last-Event-ID") if response else None)
+        return opened(connection.response)
 
     def receive(self) -> str | bytes | Closed:
         """The next message, or why there is none."""
         connection = self._connection
         if connection is None:
-            return closed_by(None, None, received_first=True)
+            return LOST
         try:
             return connection.recv()
-        except ConnectionClosed as closed:
-            received = (frame.code, frame.reason) if (frame := closed.rcvd) else None
-            sent = (frame.code, frame.reason) if (frame := closed.sent) else None
-            return closed_by(received, sent, received_first=closed.rcvd_then_sent is not False)
+        except ConnectionClosed as error:
+            return closed(error)
 
     def close(self) -> None:
         """Close it, and whatever is being opened or received comes to its end; not to be opened again."""
@@ -127,10 +108,7 @@ class Socket:
                         _shut(self)  # the library leaves it open where it is interrupted
                     if not isinstance(error, InvalidStatus):
                         raise
-                    response = error.response
-                    headers = httpx.Headers(list(response.headers.raw_items()))
-                    refused = Refused(response.status_code, headers, bytes(response.body or b""))
-                    raise _RefusedError(refused) from None
+                    raise RefusedError(error) from None
 
         return Registered
 

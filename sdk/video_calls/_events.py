@@ -114,6 +114,10 @@ Action = Task | Tell
 Outcome = Refused | Failed | Closed
 
 
+LOST: Final = Closed(_ABNORMAL, "")
+"""A WebSocket that ended without a word."""
+
+
 class Quiet(logging.LoggerAdapter[logging.Logger]):
     """The log of the WebSocket library without its lowest level, on which it shows the token."""
 
@@ -274,14 +278,6 @@ class Following:
     def _too_late(self) -> DeadlineExceededError:
         deadline = self._options.deadline or 0.0
         return DeadlineExceededError(method="GET", url=self._url, deadline=deadline, request_sent=False)
-
-
-def closed_by(
-    received: tuple[int, str] | None, sent: tuple[int, str] | None, *, received_first: bool
-) -> Closed:
-    """What closed a WebSocket: the first close frame, the other end's or our own, or none at all."""
-    first, second = (received, sent) if received_first else (sent, received)
-    return Closed(*(first or second or (_ABNORMAL, "")))
 
 
 def _log(url: str, outcome: Outcome) -> None:
