@@ -10,12 +10,13 @@ became of them from the JUnit report of their test.
 import shutil
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import video_calls_server
 
-__all__ = ["MUTANTS", "PACKAGE", "Change", "Mutant", "build", "table"]
+__all__ = ["MUTANTS", "PACKAGE", "Change", "Mutant", "build", "drifted", "table"]
 
 PACKAGE = Path(video_calls_server.__file__).parent
 
@@ -50,13 +51,30 @@ class Mutant:
         return self.name.partition(":")[0]
 
 
-def build(mutant: Mutant, directory: Path) -> None:
-    """Put a copy of the server's package with the mutant's changes into a directory."""
+def build(changes: Iterable[Change], directory: Path) -> None:
+    """Put a copy of the server's package with these changes into a directory."""
     copy = directory / PACKAGE.name
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    for change in mutant.changes:
+    for change in changes:
         module = copy / change.module
         module.write_text(module.read_text().replace(change.old, change.new))
+
+
+def drifted(changes: Iterable[Change]) -> list[str]:
+    """In which of them the server has drifted away, and which modules they leave no Python in, as text."""
+    found: list[str] = []
+    texts: dict[str, str] = {}
+    for change in changes:
+        text = texts.get(change.module) or (PACKAGE / change.module).read_text()
+        if text.count(change.old) != 1:
+            found.append(f"not once in {change.module}: {change.old!r}")
+        texts[change.module] = text.replace(change.old, change.new)
+    for module, text in texts.items():
+        try:
+            compile(text, module, "exec")
+        except SyntaxError as error:
+            found.append(f"no Python in {module}: {error}")
+    return found
 
 
 def _mutant(name: str, rules: str, *changes: Change, options: tuple[str, ...] = ()) -> Mutant:

@@ -8,21 +8,22 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import video_calls_server
-from mutants import Mutant, build
+from mutants import PACKAGE, Mutant, build
 from variants import Variant
 
-__all__ = ["LONGEST", "Verdict", "command", "reference", "run_suite", "serving", "verdict"]
+__all__ = ["LONGEST", "Verdict", "command", "judged", "reference", "run_suite", "serving", "verdict"]
 
-LONGEST = 240  # seconds of a run of the suite: some variants make it wait
+LONGEST = 240  # seconds of a run of the suite: some servers make it wait
 
 _SERVE = (
     "from video_calls_server.__main__ import run; import video_calls_server as s; print(s.__file__); run()"
 )
 _OPTIONS = ("--port", "0", "--database", ":memory:", "--log-level", "error")
+_SOMEWHERE = "http://somewhere"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Verdict:
         status: its exit status.
         reasons: why, by rule, of every rule that has not simply passed.
         failed, unchecked: those rules.
+        seconds: how long the run took.
     """
 
     status: int
@@ -40,6 +42,7 @@ class Verdict:
     failed: frozenset[str]
     unchecked: frozenset[str]
     left: tuple[str, ...]
+    seconds: float
     output: str
 
 
@@ -71,27 +74,27 @@ def serving(command: Iterable[str], directory: Path, ready: str, **environment: 
 
 
 @contextmanager
-def reference(variant: Variant, directory: Path) -> Iterator[Path]:
-    """The configuration for a variant of the reference server that runs as long as the context lasts."""
-    build(Mutant(variant.name, frozenset(), variant.changes), directory)
+def reference(server: Mutant | Variant, directory: Path) -> Iterator[Path]:
+    """The configuration for an altered reference server that runs as long as the context lasts."""
+    build(server.changes, directory)
     with serving(
-        ["-c", _SERVE, "serve", *_OPTIONS, *variant.options], directory, "API  ", PYTHONPATH=str(directory)
+        ["-c", _SERVE, "serve", *_OPTIONS, *server.options], directory, "API  ", PYTHONPATH=str(directory)
     ) as said:
-        assert Path(said.splitlines()[0]).parent == directory / Path(video_calls_server.__file__).parent.name
+        assert Path(said.splitlines()[0]).parent == directory / PACKAGE.name
         url = re.search(r"API\s+(http://\S+)/", said)
         assert url
-        identities = ["-m", "video_calls_server", "identities", "--database", ":memory:"]
         config = directory / "contract.toml"
-        config.write_text(
-            subprocess.run(
-                [sys.executable, *identities, "--contract-config", url[1]],
-                capture_output=True,
-                check=True,
-                cwd=directory,
-                text=True,
-            ).stdout
-        )
+        config.write_text(_people().replace(_SOMEWHERE, url[1]))
         yield config
+
+
+@cache
+def _people() -> str:
+    """A configuration with the people of the reference server as it is; their tokens outlive all tests."""
+    words = ["-P", "-m", "video_calls_server", "identities", "--database", ":memory:"]
+    return subprocess.run(
+        [sys.executable, *words, "--contract-config", _SOMEWHERE], capture_output=True, check=True, text=True
+    ).stdout
 
 
 def command(config: Path, report: Path, *options: str) -> list[str]:
@@ -115,9 +118,16 @@ def run_suite(config: Path, *options: str, report: str = "report.json") -> Verdi
     return verdict(done.returncode, file, done.stdout)
 
 
+def judged(server: Mutant | Variant, directory: Path, *options: str) -> Verdict:
+    """What the suite says of an altered reference server."""
+    with reference(server, directory) as config:
+        return run_suite(config, *options)
+
+
 def verdict(status: int, report: Path, output: str) -> Verdict:
     """What a finished run has said."""
-    results: dict[str, Any] = json.loads(report.read_text()) if report.exists() else {"rules": [], "left": []}
+    nothing: dict[str, Any] = {"rules": [], "left": [], "seconds": 0.0}
+    results = json.loads(report.read_text()) if report.exists() else nothing
     rules = {rule["id"]: rule for rule in results["rules"] if not rule["id"].startswith("fuzz.")}
     return Verdict(
         status,
@@ -125,5 +135,6 @@ def verdict(status: int, report: Path, output: str) -> Verdict:
         frozenset(slug for slug, rule in rules.items() if rule["outcome"] == "failed"),
         frozenset(slug for slug, rule in rules.items() if rule["outcome"] == "not_checked"),
         tuple(results["left"]),
+        results["seconds"],
         output,
     )

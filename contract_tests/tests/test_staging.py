@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from runs import LONGEST, command, reference, run_suite, verdict
+from runs import LONGEST, command, judged, reference, run_suite, verdict
 from variants import Variant, already
 
 PLAIN = Variant("the reference server as it is", ())
@@ -116,8 +116,7 @@ def test_two_runs_at_once_pass_where_another_was_killed(config: Path) -> None:
 @pytest.mark.timeout(LONGEST)
 def test_where_nobody_has_time_a_run_says_so_and_blames_nobody(tmp_path: Path) -> None:
     busy = Variant("nobody has time", (already(("scheduled", 7, 1, 1), ("ongoing", -4, 2, 2)),))
-    with reference(busy, tmp_path) as config:
-        said = run_suite(config)
+    said = judged(busy, tmp_path)
     assert said.failed == set(), said.output
     assert said.status == 2, said.output
     assert "run the suite later" in said.reasons["join.credentials"]

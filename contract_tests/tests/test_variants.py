@@ -3,25 +3,13 @@
 All of them take twenty minutes and are `nox -s variants`; the default run has those that combine many.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mutants import PACKAGE
-from runs import LONGEST, Verdict, reference, run_suite
+from mutants import drifted
+from runs import LONGEST, Verdict, judged
 from variants import COMBINED, SINGLE, Variant
 from video_calls_spec import RULES
-
-
-@pytest.fixture
-def judge(tmp_path: Path) -> Callable[[Variant], Verdict]:
-    """Runs the suite against a variant."""
-
-    def run(variant: Variant) -> Verdict:
-        with reference(variant, tmp_path) as config:
-            return run_suite(config)
-
-    return run
 
 
 def assert_conforms(variant: Variant, verdict: Verdict) -> None:
@@ -33,28 +21,20 @@ def assert_conforms(variant: Variant, verdict: Verdict) -> None:
 
 @pytest.mark.timeout(LONGEST)
 @pytest.mark.parametrize("variant", COMBINED, ids=lambda variant: variant.name)
-def test_many_freedoms_at_once_are_not_blamed(variant: Variant, judge: Callable[[Variant], Verdict]) -> None:
-    assert_conforms(variant, judge(variant))
+def test_many_freedoms_at_once_are_not_blamed(variant: Variant, tmp_path: Path) -> None:
+    assert_conforms(variant, judged(variant, tmp_path))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(LONGEST)
 @pytest.mark.parametrize("variant", SINGLE, ids=lambda variant: variant.name)
-def test_a_freedom_is_not_blamed(variant: Variant, judge: Callable[[Variant], Verdict]) -> None:
-    assert_conforms(variant, judge(variant))
+def test_a_freedom_is_not_blamed(variant: Variant, tmp_path: Path) -> None:
+    assert_conforms(variant, judged(variant, tmp_path))
 
 
 def test_every_variant_fits_the_server() -> None:
-    drifted: list[str] = []
-    for variant in (*SINGLE, *COMBINED):
-        texts = {change.module: (PACKAGE / change.module).read_text() for change in variant.changes}
-        for change in variant.changes:
-            if texts[change.module].count(change.old) != 1:
-                drifted.append(f"{variant.name}: not once in {change.module}: {change.old!r}")
-            texts[change.module] = texts[change.module].replace(change.old, change.new)
-        for module, text in texts.items():
-            compile(text, f"{variant.name}: {module}", "exec")
-    assert drifted == []
+    found = {variant.name: drifted(variant.changes) for variant in (*SINGLE, *COMBINED)}
+    assert {name: changes for name, changes in found.items() if changes} == {}
 
 
 def test_a_variant_leaves_nothing_that_every_backend_must_keep() -> None:
