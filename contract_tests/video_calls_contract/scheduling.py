@@ -31,7 +31,9 @@ NO_CALL = 2_000_000_000
 
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
-_OPEN = ("scheduled", "ongoing")
+_OPEN, _CLOSED = ("scheduled", "ongoing"), ("completed", "cancelled")
+
+_PARTICIPANTS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +166,7 @@ class Calls:
         """Cancel or end every call that this run made and that is still open; what could not be is told."""
         left: list[str] = []
         for call_id, made in list(self.made.items()):
-            if self._status.get(call_id) in ("completed", "cancelled"):
-                continue
-            if not self._close(call_id, made):
+            if not self._is_closed(call_id) and not self._close(call_id, made):
                 left.append(f"call {call_id} could be neither cancelled nor ended")
         return left
 
@@ -174,16 +174,17 @@ class Calls:
         actions = ("end", "cancel") if self._status.get(call_id) == "ongoing" else ("cancel", "end")
         owners = [
             person
-            for person in self.people.present(
-                "doctor", "patient", "other_doctor", "other_patient", "dual_user"
-            )
+            for person in self.people.present(*_PARTICIPANTS)
             if person.doctor == made.doctor or person.patient == made.patient
         ]
         for person in owners:
             for action in actions:
                 if person.act(action, call_id).succeeded:
                     return True
-        return bool(owners) and owners[0].get(call_id).object.get("status") in ("completed", "cancelled")
+        return bool(owners) and owners[0].get(call_id).object.get("status") in _CLOSED
+
+    def _is_closed(self, call_id: object) -> bool:
+        return self._status.get(call_id) in _CLOSED
 
     # -- Far calls ------------------------------------------------------------------------------------
 
@@ -304,7 +305,7 @@ class Calls:
         try:
             yield call
         finally:
-            if self._status.get(call.id) not in ("completed", "cancelled"):
+            if not self._is_closed(call.id):
                 self._close(call.id, self.made[call.id])
             self._release(call.pair)
 
@@ -328,14 +329,18 @@ class Calls:
 
     def closed_near(self, pair: Pair) -> bool:
         """Whether a call of the pair's that this run has closed lies within reach of the join window."""
-        now = self.backend.clock.now()
-        return any(
-            (made.doctor == pair.doctor.doctor or made.patient == pair.patient.patient)
-            and made.at is not None
-            and abs(made.at - now) <= 2 * OVERLAP
-            and self._status.get(call_id) in ("completed", "cancelled")
+        near = self._made_near(pair, self.backend.clock.now(), 2 * OVERLAP)
+        return any(self._is_closed(call_id) for call_id in near)
+
+    def _made_near(self, pair: Pair, at: datetime, reach: timedelta) -> dict[object, Made]:
+        """The calls of this run that either of the pair has within reach of a time."""
+        return {
+            call_id: made
             for call_id, made in list(self.made.items())
-        )
+            if (made.doctor == pair.doctor.doctor or made.patient == pair.patient.patient)
+            and made.at is not None
+            and abs(made.at - at) <= reach
+        }
 
     @contextmanager
     def ongoing(self) -> Generator[Call]:
@@ -410,10 +415,8 @@ class Calls:
 
     def _clear(self, pair: Pair, at: datetime) -> None:
         """Close what this run's tests have left here of the pair's."""
-        for call_id, made in list(self.made.items()):
-            ours = made.doctor == pair.doctor.doctor or made.patient == pair.patient.patient
-            near = made.at is not None and abs(made.at - at) <= OVERLAP
-            if ours and near and self._status.get(call_id) not in ("completed", "cancelled"):
+        for call_id, made in self._made_near(pair, at, OVERLAP).items():
+            if not self._is_closed(call_id):
                 self._close(call_id, made)
 
     def _reserve(self, pair: Pair) -> bool:
@@ -448,9 +451,7 @@ class Slots:
         calls = self._calls
         self._taken = [
             start
-            for person in calls.people.present(
-                "doctor", "patient", "other_doctor", "other_patient", "dual_user"
-            )
+            for person in calls.people.present(*_PARTICIPANTS)
             for call in calls.listed(person)
             if call.get("status") in _OPEN and (start := instant(call.get("scheduled_time"))) is not None
         ]

@@ -299,7 +299,8 @@ def test_each_participant_who_joins_is_told_to_both(story: Story, run: Run) -> N
     for listener in story.listeners:
         shown = listener.evidence(story.call.id)
         for role in ROLES:
-            types = [event["type"] for event in about(listener, story, role)]
+            events = about(listener, story, role)
+            types = [event["type"] for event in events]
             require(
                 types[:1] == ["participant.joined"],
                 f"the {listener.person.name} to be told that the {role} has joined",
@@ -308,9 +309,8 @@ def test_each_participant_who_joins_is_told_to_both(story: Story, run: Run) -> N
             )
             twice = any(types[i : i + 2] == ["participant.joined"] * 2 for i in range(len(types)))
             require(not twice, f"the {role}'s joining to be told once until they have left", shown)
-            event = about(listener, story, role)[0]
-            holds(event, story.then[role], shown)
-            happened_at(event, story.did[role], shown, run)
+            holds(events[0], story.then[role], shown)
+            happened_at(events[0], story.did[role], shown, run)
 
 
 @pytest.mark.rule("events.participant-left")

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from video_calls_contract.backend import Backend
-from video_calls_contract.checks import FORBIDDEN, NotOffered, accepted, refused, require, unchanged
+from video_calls_contract.checks import NotOffered, accepted, refused, require, unchanged
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.lives import Joined, LongLife
 from video_calls_contract.observers import LENIENCE
-from video_calls_contract.scheduling import NO_CALL, Calls
+from video_calls_contract.scheduling import NO_CALL, Call, Calls
+from video_calls_contract.strangers import strangers_cannot
 
 # "Join a video call and get Agora credentials."
 
@@ -41,21 +42,13 @@ def test_a_call_that_does_not_exist_cannot_be_joined(calls: Calls) -> None:
 @pytest.mark.rule("join.participants-only")
 def test_nobody_else_joins_a_scheduled_call(calls: Calls) -> None:
     with calls.soon() as call:
-        before = call.read()
-        for stranger in call.pair.strangers:
-            exchange = stranger.join(call.id)
-            refused(exchange, *FORBIDDEN, because=f"the {stranger.name}, who is not in this call")
-            unchanged(before, call.doctor, exchange)
+        strangers_cannot("join", call)
 
 
 @pytest.mark.rule("join.participants-only")
 def test_nobody_else_joins_an_ongoing_call(calls: Calls) -> None:
     with calls.ongoing() as call:
-        before = call.read()
-        for stranger in call.pair.strangers:
-            exchange = stranger.join(call.id)
-            refused(exchange, *FORBIDDEN, because=f"the {stranger.name}, who is not in this call")
-            unchanged(before, call.doctor, exchange)
+        strangers_cannot("join", call)
 
 
 # "Call must be scheduled within the next 15 minutes"
@@ -109,24 +102,23 @@ def test_after_its_start_a_call_can_be_joined(long_life: LongLife) -> None:
 # "Call must not be cancelled or completed"
 
 
+def cannot_be_joined(role: str, call: Call) -> None:
+    before = call.read()
+    exchange = getattr(call, role).join(call.id)
+    refused(exchange, 400, before=call.steps, because=f"a call that was {before.get('status')}")
+    unchanged(before, call.doctor, exchange)
+
+
 @pytest.mark.rule("join.not-cancelled")
 @pytest.mark.parametrize("role", ["doctor", "patient"])
 def test_a_cancelled_call_cannot_be_joined(calls: Calls, role: str) -> None:
-    call = calls.cancelled()
-    before = call.read()
-    exchange = getattr(call, role).join(call.id)
-    refused(exchange, 400, before=call.steps, because="a call that was cancelled")
-    unchanged(before, call.doctor, exchange)
+    cannot_be_joined(role, calls.cancelled())
 
 
 @pytest.mark.rule("join.not-completed")
 @pytest.mark.parametrize("role", ["doctor", "patient"])
 def test_a_completed_call_cannot_be_joined(calls: Calls, role: str) -> None:
-    call = calls.completed()
-    before = call.read()
-    exchange = getattr(call, role).join(call.id)
-    refused(exchange, 400, before=call.steps, because="a call that was completed")
-    unchanged(before, call.doctor, exchange)
+    cannot_be_joined(role, calls.completed())
 
 
 # "When the call actually started"
