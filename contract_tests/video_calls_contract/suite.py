@@ -18,7 +18,6 @@ from video_calls_contract.run import INTERRUPTED, Run
 
 __all__ = ["Suite", "rules_of"]
 
-_NOT_CHECKED = (Missing, NotOffered)
 _MODULE = "video_calls_contract.rules"
 _FOLDER = "rules"
 _MOST_SAID = 2000  # characters of a reason

@@ -53,7 +53,7 @@ _MOST_DOUBLINGS = 16  # of a wait; by then it is the longest
 _STEADY = 5.0  # seconds after which a connection is no failed attempt
 _REMEMBERED = 1000  # events that are known when they come again
 
-_NORMAL, _ABNORMAL, _UNREADABLE = 1000, 1006, frozenset({1007, 1009})
+_NORMAL, _ABNORMAL = 1000, 1006
 _INVALID_ID, _REFUSED, _EXPIRED, _GONE = 4400, 4401, 4402, 4410
 _PASSING = frozenset({_NORMAL, 1001, 1002, 1005, _ABNORMAL, 1011, 1012, 1013, 1014, 1015, 4408})
 _NOT_OFFERED = frozenset({403, 404, 405, 426, 501})
