@@ -4,7 +4,7 @@ A file that is wrong is refused with its line and the reason.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -23,9 +23,9 @@ _DEEPEST = 10
 
 Person = tuple[User, Doctor | None, Patient | None]
 
-_Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-_UserId = Annotated[int, Meta(ge=1, le=2**32 - 1)]  # it is the Agora uid, too
-_Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+UserId = Annotated[int, Meta(ge=1, le=2**32 - 1)]  # it is the Agora uid, too
+Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
 
 
 class SeedError(Exception):
@@ -39,26 +39,32 @@ class Seed:
     people: tuple[Person, ...]
 
 
-class _DoctorEntry(Struct, forbid_unknown_fields=True):
-    id: _Id
+class DoctorEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The doctor that a user is, as a file writes them."""
+
+    id: Id
     specialization: Annotated[str, Meta(max_length=200)] | None = None
 
 
-class _PatientEntry(Struct, forbid_unknown_fields=True):
-    id: _Id
+class PatientEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The patient that a user is, as a file writes them."""
+
+    id: Id
 
 
-class _UserEntry(Struct, forbid_unknown_fields=True):
-    id: _UserId
-    email: _Email
+class UserEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A user as a file writes them, with the doctor and the patient that they are."""
+
+    id: UserId
+    email: Email
     full_name: Annotated[str, Meta(min_length=1, max_length=300)]
     active: bool = True
-    doctor: _DoctorEntry | None = None
-    patient: _PatientEntry | None = None
+    doctor: DoctorEntry | None = None
+    patient: PatientEntry | None = None
 
 
 class _SeedFile(Struct, forbid_unknown_fields=True):
-    users: Annotated[list[_UserEntry], Meta(min_length=1)]
+    users: Annotated[list[UserEntry], Meta(min_length=1)]
 
 
 def load_seed(path: Path = DEFAULT_SEED) -> Seed:
@@ -89,18 +95,12 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
         reason, _, where = str(error).partition(" - at `")
         steps = re.findall(r"[A-Za-z_]\w*|\d+", where)
         raise SeedError(f"{path}:{_line(root, steps)}: {_where(steps)}{reason}") from error
-    for field, values in (
-        ("id", [entry.id for entry in entries]),
-        ("email", [entry.email for entry in entries]),
-        ("doctor", [entry.doctor and entry.doctor.id for entry in entries]),
-        ("patient", [entry.patient and entry.patient.id for entry in entries]),
-    ):
-        if (repeated := _repetition(values)) is not None:
-            steps = ["users", str(repeated), field]
-            raise SeedError(
-                f"{path}:{_line(root, steps)}: {_where(steps)}{values[repeated]} is given to another user too"
-            )
-    return Seed(tuple(_person(entry) for entry in entries))
+    if (repetition := given_twice(entries)) is not None:
+        steps = ["users", *repetition.steps]
+        raise SeedError(
+            f"{path}:{_line(root, steps)}: {_where(steps)}{repetition.value} is given to another user too"
+        )
+    return Seed(tuple(person_of(entry) for entry in entries))
 
 
 def _too_deep(text: str) -> int | None:
@@ -132,19 +132,50 @@ def _repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
     return next(filter(None, map(_repeated_key, children)), None)
 
 
-def _person(entry: _UserEntry) -> Person:
+def person_of(entry: UserEntry) -> Person:
+    """The person whom an entry writes."""
     user = User(entry.id, entry.email, entry.full_name, entry.active)
     doctor = Doctor(entry.doctor.id, user, entry.doctor.specialization) if entry.doctor else None
     patient = Patient(entry.patient.id, user) if entry.patient else None
     return user, doctor, patient
 
 
-def _repetition(values: Iterable[object]) -> int | None:
-    seen: set[object] = set()
-    for index, value in enumerate(values):
-        if value is not None and value in seen:
-            return index
-        seen.add(value)
+def entry_of(person: Person) -> UserEntry:
+    """The entry that writes a person."""
+    user, doctor, patient = person
+    return UserEntry(
+        id=user.id,
+        email=user.email,
+        full_name=user.full_name,
+        active=user.active,
+        doctor=None if doctor is None else DoctorEntry(doctor.id, doctor.specialization),
+        patient=None if patient is None else PatientEntry(patient.id),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """Where an entry has what is another's: the entry's place among all, and the way to the field in it."""
+
+    steps: tuple[str, ...]
+    value: int | str
+
+
+def given_twice(entries: Sequence[UserEntry]) -> Repetition | None:
+    """The first id or e-mail address that an earlier entry has too."""
+    fields: dict[tuple[str, ...], list[int | str | None]] = {
+        ("id",): [entry.id for entry in entries],
+        ("email",): [entry.email for entry in entries],
+        ("doctor", "id"): [entry.doctor and entry.doctor.id for entry in entries],
+        ("patient", "id"): [entry.patient and entry.patient.id for entry in entries],
+    }
+    for field, values in fields.items():
+        seen: set[int | str] = set()
+        for place, value in enumerate(values):
+            if value is not None and value in seen:
+                return Repetition((str(place), *field), value)
+            if value is not None:
+                seen.add(value)
     return None
 
 
