@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trio
+from fault_proxy import Proxy
 from video_calls import (
     AsyncVideoCallsClient,
     AuthenticationError,
@@ -778,46 +779,25 @@ def lived(calls: int) -> list[tuple[int, str]]:
     return [(call, kind) for call in range(1, calls + 1) for kind in kinds]
 
 
-class CuttingProxy:
-    """Stands before a server and resets each connection after some bytes from it, as a seed says."""
+class CuttingProxy(Proxy):
+    """Breaks off each connection after some bytes from the server, as a seed says.
+
+    Attributes:
+        cut: how many it has broken off.
+    """
 
     def __init__(self, server: str) -> None:
-        address = urlsplit(server)
-        self._server = (address.hostname, address.port)
+        super().__init__(server)
         self._chance = random.Random(5)  # noqa: S311 (is to repeat itself)
-        self._ready = threading.Event()
-        self._conversations: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._run(),))
         self.cut = 0
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-    async def _run(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        listening = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.base_url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}{API}"
-        self._ready.set()
-        await self._stop.wait()
-        listening.close()
-        for conversation in self._conversations:
-            conversation.cancel()
-        await asyncio.gather(*self._conversations, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        conversation = asyncio.create_task(self._converse(reader, writer))
-        self._conversations.add(conversation)
-        conversation.add_done_callback(self._conversations.discard)
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server = await asyncio.open_connection(*self._server)
+    async def _between(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        server: asyncio.StreamWriter,
+    ) -> None:
         up = asyncio.create_task(self._pump(reader, server))
         try:
             left = self._chance.randrange(400, 2_400)
@@ -826,12 +806,8 @@ class CuttingProxy:
                 writer.write(data)
                 await writer.drain()
             self.cut += left <= 0
-        except ConnectionError:
-            pass  # an end has gone
         finally:
             up.cancel()
-            for end in (server, writer):
-                end.transport.abort()
 
     @staticmethod
     async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -849,7 +825,7 @@ def test_500_events_over_connections_that_are_cut_come_once_each_and_in_order(
     token = make_token(Settings(), 102, expires_in=600)
     with ThreadPoolExecutor() as executor, CuttingProxy(server.url) as proxy:
         living = executor.submit(live, server, 125)
-        events = take_of(proxy.base_url, token, count=500, after="0")
+        events = take_of(f"{proxy.url}{API}", token, count=500, after="0")
         living.result()
     assert told(events) == lived(125)
     assert proxy.cut >= 8
