@@ -1,0 +1,53 @@
+"""The faults of a namespace, to list, add and remove."""
+
+import msgspec
+from litestar import Response, Router, delete, get, post
+from litestar.exceptions import ValidationException
+
+from video_calls_server.api.errors import AnyRequest
+from video_calls_server.control.errors import ControlError, on_control_error, on_validation, unknown
+from video_calls_server.control.faults import Fault, KeptFault, fault_error
+from video_calls_server.namespaces import Namespace
+
+
+@get("/", summary="List the faults")
+async def list_faults(namespace: Namespace) -> list[KeptFault]:
+    """In the order in which they act, with how often they did; those that are done with too."""
+    return list(namespace.faults)
+
+
+@post("/", summary="Have something go wrong")
+async def add_fault(namespace: Namespace, data: Fault) -> KeptFault:
+    """On the requests that match, after the faults that are there already."""
+    return namespace.faults.add(data)
+
+
+@delete("/{fault_id:int}", summary="Remove a fault")
+async def remove_fault(namespace: Namespace, fault_id: int) -> None:
+    """The others stay."""
+    if not namespace.faults.remove(fault_id):
+        raise unknown(f"fault {fault_id}")
+
+
+@delete("/", summary="Remove all faults")
+async def clear_faults(namespace: Namespace) -> None:
+    """Nothing goes wrong any more."""
+    namespace.faults.clear()
+
+
+def _on_validation(request: AnyRequest, error: ValidationException) -> Response[bytes]:
+    """The answer to a fault that cannot be, which names the field and what it may hold."""
+    if not isinstance(error.__cause__, msgspec.ValidationError):
+        return on_validation(request, error)
+    wrong = fault_error(error.__cause__)
+    return on_control_error(request, ControlError(str(wrong), code="invalid", field=wrong.field))
+
+
+def faults_router() -> Router:
+    """The operations on faults."""
+    return Router(
+        "/faults",
+        route_handlers=[list_faults, add_fault, remove_fault, clear_faults],
+        exception_handlers={ValidationException: _on_validation},
+        tags=["faults"],
+    )
