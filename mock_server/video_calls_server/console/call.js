@@ -1,0 +1,95 @@
+/** The call picked: what each rule would say now, the operations, and who is in the channel. */
+
+import {html, useEffect} from './vendor/htm-preact.module.js';
+import {act, title} from './acting.js';
+import {Now} from './calls.js';
+import {change, load} from './loading.js';
+import {Copy, Loaded, Panel, Rule, Status} from './parts.js';
+import {call, state} from './state.js';
+import {JOIN_WINDOW, Time, serverNow} from './time.js';
+
+export function Call() {
+  const one = call();
+  if (!one) {
+    return html`
+      <${Panel} id="call" title="Call">
+        <p class="empty">Choose a call to see what each rule would say about it now.</p>
+      <//>`;
+  }
+  return html`
+    <${Panel} id="call" title=${`Call ${one.id}`} note=${html`<${Status} of=${one.status} /> <${Now} one=${one} />`} open>
+      <${Facts} one=${one} />
+      <${Participants} one=${one} />
+      <h3>What each rule would say now</h3>
+      <${Loaded} of="verdicts"><${Verdicts} one=${one} /><//>
+    <//>`;
+}
+
+function Facts({one}) {
+  const facts = {
+    Scheduled: html`<${Time} at=${one.scheduled_time} />`,
+    Started: one.started_at && html`<${Time} at=${one.started_at} />`,
+    Ended: one.ended_at && html`<${Time} at=${one.ended_at} />`,
+    Doctor: html`<span class="break">${one.doctor_details.user.full_name}</span>`,
+    Patient: html`<span class="break">${one.patient_details.user.full_name}</span>`,
+    Channel: html`<code class="break">${one.channel_name}</code> <${Copy} text=${one.channel_name} what="the channel's name" />`,
+  };
+  return html`
+    <dl class="facts">
+      ${Object.entries(facts).map(([name, value]) => value && html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
+    </dl>`;
+}
+
+/** Who is in the channel, as Agora's notifications would tell. */
+function Participants({one}) {
+  const put = (role, present) => change(
+    `The ${role} of call ${one.id} ${present ? 'is in' : 'is out of'} the channel`, ['calls', 'verdicts'],
+    'PUT', `calls/${one.id}/participants/${role}`, {present},
+  );
+  return html`
+    <fieldset class="present">
+      <legend>In the channel, as Agora would notify</legend>
+      ${['doctor', 'patient'].map((role) => html`
+        <label class="check" key=${role}>
+          <input
+            type="checkbox" checked=${one.present.includes(role)}
+            onClick=${(event) => { event.preventDefault(); put(role, !one.present.includes(role)); }}
+          />
+          ${role}
+        </label>`)}
+    </fieldset>`;
+}
+
+function Verdicts({one}) {
+  useEffect(() => { // the join window opens by itself
+    const opens = Date.parse(one.scheduled_time) - JOIN_WINDOW - serverNow();
+    if (one.status !== 'scheduled' || opens < 0 || opens > 2 ** 31 - 1 || !state.clock.data?.running) return undefined;
+    const timer = setTimeout(() => load('verdicts'), opens + 50);
+    return () => clearTimeout(timer);
+  }, [one.id, one.status, state.clock.data]);
+  return html`<ul class="verdicts">${state.verdicts.data?.actions.map((verdict) => html`
+    <${Verdict} key=${verdict.action} verdict=${verdict} id=${one.id} />`)}</ul>`;
+}
+
+function Verdict({verdict, id}) {
+  const {action, allowed, refused_by: refusedBy, error, rules} = verdict;
+  return html`
+    <li>
+      <button aria-label=${`${title(action)} call ${id} now`} onClick=${() => act(action, id)}>${title(action)}</button>
+      <details>
+        <summary>
+          ${allowed
+            ? html`<span class="good"><span aria-hidden="true">✓</span> allowed</span>`
+            : html`<span class="bad"><span aria-hidden="true">✕</span> refused</span> <span>${error}</span> <code>${refusedBy}</code>`}
+        </summary>
+        <ul class="rules">
+          ${rules.map((rule) => html`
+            <li key=${rule.id}>
+              <span class=${rule.refuses ? 'bad' : 'good'}>${rule.refuses ? '✕ refuses' : '✓ holds'}</span>
+              <${Rule} id=${rule.id} />
+            </li>`)}
+          ${rules.length === 0 && html`<li class="quiet">No rule is about this.</li>`}
+        </ul>
+      </details>
+    </li>`;
+}

@@ -1,0 +1,148 @@
+/** The calls of the person picked, in time and as a table, and scheduling another. */
+
+import {html, useState} from './vendor/htm-preact.module.js';
+import {act, title} from './acting.js';
+import {change, load, look} from './loading.js';
+import {Dialog, Field, Loaded, Panel, Status, filled} from './parts.js';
+import {person, set, state} from './state.js';
+import {Timeline} from './timeline.js';
+import {JOIN_WINDOW, MINUTE, Time, away, duration, inputTime, inputValue, serverNow, useNow} from './time.js';
+
+const FITTING = {scheduled: ['join', 'cancel'], ongoing: ['join', 'end'], completed: [], cancelled: []};
+
+export function Calls() {
+  const calls = state.calls.data;
+  const showAll = ({target}) => {
+    set({everyone: target.checked});
+    load('calls');
+  };
+  return html`
+    <${Panel} id="calls" title="Calls" note=${calls && counted(calls)} open>
+      <div class="bar-of-buttons">
+        <button class="main" onClick=${() => set({dialog: 'schedule'})}>Schedule a call</button>
+        <label class="check"><input type="checkbox" checked=${state.everyone} onChange=${showAll} /> Calls of everyone</label>
+      </div>
+      <${Loaded} of="calls">
+        ${calls?.length === 0 ? html`<${Empty} />` : html`<${Timeline} /><${Table} />`}
+      <//>
+      ${state.dialog === 'schedule' && html`<${Schedule} />`}
+    <//>`;
+}
+
+const counted = (calls) => (calls.length >= 500 ? 'the newest 500' : calls.length);
+
+function Empty() {
+  return html`
+    <p class="empty">
+      ${state.everyone ? 'There are' : 'This person has'} no calls yet. Schedule one, or${' '}
+      <button class="small" onClick=${() => seedCalls(20)}>add 20 example calls</button>
+    </p>`;
+}
+
+export const seedCalls = (count) => change(
+  (added) => `${added.count} example calls are added`, ['calls', 'verdicts'], 'POST', 'state/calls', {count},
+);
+
+function Table() {
+  return html`
+    <div class="table" role="region" aria-label="Table of calls" tabindex="0">
+      <table>
+        <caption class="hidden">Calls, latest first</caption>
+        <thead>
+          <tr>
+            <th scope="col">Call</th><th scope="col">Scheduled</th><th scope="col">Doctor and patient</th>
+            <th scope="col">Status</th><th scope="col">Now</th><th scope="col">Actions</th>
+          </tr>
+        </thead>
+        <tbody>${state.calls.data.map((one) => html`<${Row} key=${one.id} one=${one} />`)}</tbody>
+      </table>
+    </div>`;
+}
+
+function Row({one}) {
+  const picked = one.id === state.call;
+  return html`
+    <tr class=${picked ? 'picked' : ''}>
+      <th scope="row" data-label="Call">
+        <button class="small" aria-pressed=${picked} aria-label=${`Call ${one.id}`} onClick=${() => look(picked ? null : one.id)}>
+          ${one.id}
+        </button>
+      </th>
+      <td data-label="Scheduled"><${Time} at=${one.scheduled_time} /></td>
+      <td data-label="Doctor and patient">
+        <span class="break">${one.doctor_details.user.full_name}</span>${' '}
+        <span class="quiet break">with ${one.patient_details.user.full_name}</span>
+      </td>
+      <td data-label="Status"><${Status} of=${one.status} /></td>
+      <td data-label="Now" class="quiet"><${Now} one=${one} /></td>
+      <td data-label="Actions">
+        <div class="buttons">
+          ${FITTING[one.status]?.map((operation) => html`
+            <button
+              class="small" key=${operation} aria-label=${`${title(operation)} call ${one.id}`}
+              onClick=${() => { look(one.id); act(operation, one.id); }}
+            >${title(operation)}</button>`)}
+        </div>
+      </td>
+    </tr>`;
+}
+
+/** What a call's times mean at this moment. */
+export function Now({one}) {
+  const now = useNow();
+  if (one.status === 'completed') return html`lasted ${duration(Date.parse(one.ended_at) - Date.parse(one.started_at))}`;
+  if (one.status === 'cancelled') return html`cancelled`;
+  if (one.status === 'ongoing') {
+    const since = `for ${duration(now - Date.parse(one.started_at))}`;
+    return html`${since}${one.present.length > 0 && `, ${one.present.join(' and ')} present`}`;
+  }
+  const opens = Date.parse(one.scheduled_time) - JOIN_WINDOW;
+  return now < opens ? html`join opens ${away(opens - now)}` : html`<strong>join is open</strong>`;
+}
+
+/** The form of a new call, by the person picked. */
+function Schedule() {
+  const people = state.identities.data;
+  const [time, setTime] = useState(() => inputValue(nextFull(20)));
+  const [refused, setRefused] = useState(null);
+  const send = async (event, close) => {
+    event.preventDefault();
+    const {doctor, patient} = filled(event.target);
+    const body = {doctor: Number(doctor), patient: Number(patient), scheduled_time: inputTime(time)};
+    const answer = await act('create', undefined, body);
+    if (answer.status === 201) close();
+    else setRefused(answer.json?.error ?? answer.failure ?? `The server answered ${answer.status}`);
+  };
+  const options = (role) => people.filter((one) => one[role]).map((one) => html`
+    <option value=${one[role].id} selected=${one[role].id === (person()?.[role] ?? people.find((any) => any[role])[role]).id}>
+      ${one[role].id}: ${one.full_name || one.email}${one.active ? '' : ' (inactive)'}
+    </option>`);
+  return html`
+    <${Dialog} title="Schedule a call">
+      ${(close) => html`
+        <form onSubmit=${(event) => send(event, close)}>
+          <p class="quiet break">As ${state.person}</p>
+          <div class="fields">
+            <${Field} label="Doctor" wide><select name="doctor" required>${options('doctor')}</select><//>
+            <${Field} label="Patient" wide><select name="patient" required>${options('patient')}</select><//>
+            <${Field} label="Time, in your zone" wide>
+              <input type="datetime-local" value=${time} onInput=${({target}) => setTime(target.value)} required />
+            <//>
+          </div>
+          <div class="buttons" role="group" aria-label="Time from now">
+            ${[5, 20, 60, 24 * 60].map((minutes) => html`
+              <button type="button" class="small" onClick=${() => setTime(inputValue(nextFull(minutes)))}>
+                ${away(minutes * MINUTE)}
+              </button>`)}
+          </div>
+          ${refused && html`<p class="failed" role="alert">${refused}</p>`}
+          <div class="buttons">
+            <button class="main">Schedule</button>
+            <button type="button" onClick=${close}>Do not schedule</button>
+          </div>
+        </form>`}
+    <//>`;
+}
+
+/** The first whole minute that is so many minutes ahead. */
+const nextFull = (minutes) => Math.ceil((serverNow() + minutes * MINUTE) / MINUTE) * MINUTE;

@@ -1,0 +1,160 @@
+/**
+ * A meeting in a real Agora channel, with Agora's Web SDK (npm `agora-rtc-sdk-ng`), which is not shipped:
+ * the developer brings the file. The credentials come from the console, by this tab's session storage.
+ */
+
+import {html, render, useEffect, useRef, useState} from './vendor/htm-preact.module.js';
+
+const CREDENTIALS = 'video-calls-meeting';
+
+/** The credentials alone stay with this tab: the SDK that runs here has no business with anything else. */
+function received() {
+  const text = sessionStorage.getItem(CREDENTIALS);
+  sessionStorage.clear();
+  if (text === null) return null;
+  sessionStorage.setItem(CREDENTIALS, text);
+  return JSON.parse(text);
+}
+
+/** Run the SDK's file, which then is `window.AgoraRTC`. */
+function runScript(url) {
+  return new Promise((resolve, reject) => {
+    const script = Object.assign(document.createElement('script'), {src: url});
+    script.onload = () => (window.AgoraRTC ? resolve() : reject(new Error('That file is not AgoraRTC_N-production.js')));
+    script.onerror = () => reject(new Error('That file cannot be loaded'));
+    document.head.append(script);
+  });
+}
+
+/** Join the channel; `onUsers` is told of everybody who is to be seen. */
+async function connect({app_id: appId, channel_name: channel, token, uid}, onUsers, onTold) {
+  const client = window.AgoraRTC.createClient({mode: 'rtc', codec: 'vp8'});
+  const changed = () => onUsers([...client.remoteUsers]);
+  client.on('user-published', async (user, kind) => {
+    await client.subscribe(user, kind);
+    if (kind === 'audio') user.audioTrack.play();
+    changed();
+  });
+  client.on('user-unpublished', changed);
+  client.on('user-left', changed);
+  client.on('token-privilege-will-expire', () => onTold('The token is about to expire: join again in the console.'));
+  client.on('connection-state-change', (state) => onTold(`Agora: ${state.toLowerCase()}`));
+  await client.join(appId, channel, token, uid);
+  try {
+    const tracks = await window.AgoraRTC.createMicrophoneAndCameraTracks();
+    await client.publish(tracks);
+    return {client, tracks};
+  } catch (error) {
+    onTold(`You see and hear, but are not seen: ${error.message}`); // no camera, or none allowed
+    return {client, tracks: []};
+  }
+}
+
+function Meeting() {
+  const [credentials] = useState(received);
+  const [ready, setReady] = useState(Boolean(window.AgoraRTC));
+  const [meeting, setMeeting] = useState(null);
+  const [users, setUsers] = useState([]);
+  const [told, setTold] = useState({text: '', failed: false});
+  const attempt = async (step) => {
+    try {
+      await step();
+    } catch (error) {
+      setTold({text: error.message, failed: true});
+    }
+  };
+  const join = () => attempt(async () => {
+    setTold({text: 'Connecting to Agora…', failed: false});
+    setMeeting(await connect(credentials, setUsers, (text) => setTold({text, failed: false})));
+  });
+  const leave = () => attempt(async () => {
+    for (const track of meeting.tracks) track.close();
+    await meeting.client.leave();
+    setMeeting(null);
+    setUsers([]);
+    setTold({text: 'You left the channel.', failed: false});
+  });
+  const loaded = (url) => attempt(async () => {
+    await runScript(url);
+    setReady(true);
+    setTold({text: 'The SDK is loaded.', failed: false});
+  });
+  if (!credentials) {
+    return html`<main><h1>Meeting</h1><p class="empty">There are no credentials here. Join a call in the console, then open this page from its answer.</p></main>`;
+  }
+  return html`
+    <main>
+      <h1>Meeting</h1>
+      <${Credentials} of=${credentials} />
+      ${!ready && html`<${ChooseSdk} onChosen=${loaded} />`}
+      <p role="status" class=${told.failed ? 'failed' : 'quiet'}>${told.text}</p>
+      ${ready && html`
+        <div class="buttons">
+          ${meeting
+            ? html`<button onClick=${leave}>Leave the channel</button>`
+            : html`<button class="main" onClick=${join}>Join the channel</button>`}
+        </div>`}
+      ${meeting && html`
+        <div class="videos">
+          <${Video} name="You" track=${meeting.tracks[1]} />
+          ${users.map((user) => html`<${Video} key=${user.uid} name=${`Uid ${user.uid}`} track=${user.videoTrack} />`)}
+        </div>`}
+    </main>`;
+}
+
+function Credentials({of}) {
+  const facts = {'App id': of.app_id, Channel: of.channel_name, Uid: of.uid, 'Token expires': of.expiration_time};
+  return html`
+    <section class="panel" aria-labelledby="credentials">
+      <h2 id="credentials">Credentials</h2>
+      ${of.agora !== 'configured' && html`
+        <p class="failed">
+          These are signed with the public development pair: Agora will not accept them. Set${' '}
+          <code>AGORA_APP_ID</code> and <code>AGORA_APP_CERTIFICATE</code> to those of your Agora project, start
+          the server again, and join again.
+        </p>`}
+      <dl class="facts">
+        ${Object.entries(facts).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd class="break">${value}</dd></div>`)}
+      </dl>
+    </section>`;
+}
+
+function ChooseSdk({onChosen}) {
+  const choose = ({target}) => target.files.length && onChosen(URL.createObjectURL(target.files[0]));
+  const load = (event) => {
+    event.preventDefault();
+    onChosen(new FormData(event.target).get('path'));
+  };
+  return html`
+    <section class="panel" aria-labelledby="sdk">
+      <h2 id="sdk">Agora's Web SDK</h2>
+      <p>
+        It is not part of this server. <code>npm install agora-rtc-sdk-ng</code> brings${' '}
+        <code class="break">node_modules/agora-rtc-sdk-ng/AgoraRTC_N-production.js</code>: choose that file, or name its path on this server.
+      </p>
+      <div class="inline">
+        <label class="field"><span>File on this machine</span><input type="file" accept=".js,text/javascript" onChange=${choose} /></label>
+      </div>
+      <form class="inline" onSubmit=${load}>
+        <label class="field">
+          <span>Path on this server (a folder given to serve --static is at /app/)</span>
+          <input name="path" required pattern="/(?!/).*" title="A path that begins with one slash" placeholder="/app/AgoraRTC_N-production.js" />
+        </label>
+        <button>Load the SDK</button>
+      </form>
+    </section>`;
+}
+
+function Video({name, track}) {
+  const picture = useRef(null);
+  useEffect(() => { track?.play(picture.current); }, [track]);
+  return html`
+    <figure>
+      <div class="picture" ref=${picture} />
+      <figcaption>${name}${track ? '' : ', no picture'}</figcaption>
+    </figure>`;
+}
+
+const root = document.getElementById('meeting');
+root.textContent = '';
+render(html`<${Meeting} />`, root);

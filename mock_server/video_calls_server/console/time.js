@@ -1,0 +1,75 @@
+/** Times as people read them. The server's clock may be set or frozen: what is "now" is its to say. */
+
+import {html, useEffect, useReducer} from './vendor/htm-preact.module.js';
+import {state} from './state.js';
+
+export const SECOND = 1000;
+export const MINUTE = 60 * SECOND;
+export const HOUR = 60 * MINUTE;
+export const DAY = 24 * HOUR;
+export const JOIN_WINDOW = 15 * MINUTE; // before the scheduled time
+export const USUAL_LENGTH = 30 * MINUTE; // of a call, as the overlap rule reckons it
+
+/** The server's time in milliseconds, carried on from when it was last read; null before that. */
+export function serverNow() {
+  const clock = state.clock.data;
+  if (!clock) return null;
+  return Date.parse(clock.time) + (clock.running ? performance.now() - clock.readAt : 0);
+}
+
+/** The server's time, with the component rendered again each second. */
+export function useNow() {
+  const [, again] = useReducer((count) => count + 1, 0);
+  useEffect(() => {
+    const timer = setInterval(again, SECOND);
+    return () => clearInterval(timer);
+  }, []);
+  return serverNow() ?? Date.now();
+}
+
+const format = (options) => {
+  const formatter = new Intl.DateTimeFormat(undefined, options);
+  return (at) => formatter.format(new Date(at));
+};
+export const clockTime = format({hour: '2-digit', minute: '2-digit'});
+export const exactTime = format({hour: '2-digit', minute: '2-digit', second: '2-digit'});
+export const dayName = format({weekday: 'short', day: 'numeric', month: 'short'});
+const dayAndYear = format({weekday: 'short', day: 'numeric', month: 'short', year: 'numeric'});
+
+/** The time of day and, unless it is the server's today, the day. */
+export function moment(at, write = clockTime) {
+  const now = serverNow() ?? Date.now();
+  if (dayAndYear(at) === dayAndYear(now)) return write(at);
+  const sameYear = new Date(at).getFullYear() === new Date(now).getFullYear();
+  return `${(sameYear ? dayName : dayAndYear)(at)}, ${write(at)}`;
+}
+
+/** A time in the reader's zone, with UTC where they point. */
+export function Time({at, write = moment}) {
+  const utc = new Date(at).toISOString();
+  return html`<time datetime=${utc} title=${`${utc.replace('T', ' ').replace(/\.\d+Z|Z/, '')} UTC`}>${write(at)}</time>`;
+}
+
+/** How long something is, in at most two units. */
+export function duration(milliseconds) {
+  const seconds = Math.round(Math.abs(milliseconds) / SECOND);
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+  const days = Math.round(hours / 24);
+  return days === 1 ? '1 day' : `${days} days`;
+}
+
+/** How far away a time is. */
+export const away = (milliseconds) => (milliseconds < 0 ? `${duration(milliseconds)} ago` : `in ${duration(milliseconds)}`);
+
+/** The value of an `<input type="datetime-local">` for a time. */
+export function inputValue(at, {seconds = false} = {}) {
+  const local = new Date(at - new Date(at).getTimezoneOffset() * MINUTE).toISOString();
+  return local.slice(0, seconds ? 19 : 16);
+}
+
+/** The time that such an input holds, as the API takes it. */
+export const inputTime = (value) => new Date(value).toISOString();

@@ -1,0 +1,108 @@
+/** The calls on the axis of a day around now. */
+
+import {html, useEffect, useRef, useState} from './vendor/htm-preact.module.js';
+import {look} from './loading.js';
+import {icon} from './parts.js';
+import {state} from './state.js';
+import {DAY, HOUR, JOIN_WINDOW, USUAL_LENGTH, clockTime, dayName, moment, useNow} from './time.js';
+
+const LANE = 2; // rem
+const AXIS = 1.75; // rem
+const SHORTEST = USUAL_LENGTH / 2; // so that a call that ended at once can be seen and pressed
+
+/** The hour before a time, in the reader's zone (which may be half an hour off). */
+const wholeHour = (at) => new Date(at).setMinutes(0, 0, 0);
+
+/** From when to when a call is drawn. */
+function extent({status, scheduled_time, started_at, ended_at}) {
+  const scheduled = Date.parse(scheduled_time);
+  const start = Date.parse(started_at ?? scheduled_time);
+  const end = status === 'cancelled' || !ended_at ? scheduled + USUAL_LENGTH : Date.parse(ended_at);
+  const opens = status === 'scheduled' || status === 'ongoing' ? scheduled - JOIN_WINDOW : start;
+  return {opens: Math.min(opens, start), start, end: Math.max(end, start + SHORTEST), scheduled};
+}
+
+/** The calls within the axis, each in the first lane that is free for it. */
+function laid(calls, from, to) {
+  const ends = [];
+  return calls
+    .map((one) => ({one, ...extent(one)}))
+    .filter(({opens, end}) => end > from && opens < to)
+    .sort((a, b) => a.opens - b.opens || a.one.id - b.one.id)
+    .map((bar) => {
+      const free = ends.findIndex((end) => end <= bar.opens);
+      const lane = free < 0 ? ends.length : free;
+      ends[lane] = bar.end;
+      return {...bar, lane};
+    });
+}
+
+export function Timeline() {
+  const now = useNow();
+  const scroller = useRef(null);
+  const [days, setDays] = useState(0);
+  const from = wholeHour(now - DAY / 2) + days * DAY;
+  const to = from + DAY;
+  const bars = laid(state.calls.data, from, to);
+  const lanes = Math.max(2, ...bars.map(({lane}) => lane + 1));
+  const at = (time) => `${((time - from) / DAY) * 100}%`;
+  const hours = Array.from({length: 24}, (_, hour) => from + hour * HOUR);
+
+  useEffect(() => { // to now, or to the middle of another day
+    const {scrollWidth, clientWidth} = scroller.current;
+    const middle = days ? 0.5 : (now - from) / DAY;
+    scroller.current.scrollLeft = scrollWidth * middle - clientWidth / 3;
+  }, [from]);
+
+  return html`
+    <div class="timeline" role="group" aria-label="Timeline">
+      <div class="bar-of-buttons">
+        <p class="quiet">${dayName(from)}, ${clockTime(from)} – ${dayName(to)}, ${clockTime(to)}</p>
+        <div class="buttons">
+          <button class="small" onClick=${() => setDays(days - 1)}>Day before</button>
+          <button class="small" disabled=${days === 0} onClick=${() => setDays(0)}>Now</button>
+          <button class="small" onClick=${() => setDays(days + 1)}>Day after</button>
+        </div>
+      </div>
+      <div class="scroller" ref=${scroller} tabindex="0" role="region" aria-label="Calls in time" onKeyDown=${walk}>
+        <div class="axis" style=${{height: `${AXIS + lanes * LANE + 0.5}rem`}}>
+          ${hours.map((hour) => html`<${Hour} key=${hour} hour=${hour} left=${at(hour)} />`)}
+          ${bars.map((bar) => html`<${Bar} key=${bar.one.id} ...${bar} at=${at} />`)}
+          ${now >= from && now < to && html`<div class="now" style=${{left: at(now)}} aria-hidden="true"><span>now</span></div>`}
+        </div>
+      </div>
+      ${bars.length === 0 && html`<p class="empty">No calls on this day.</p>`}
+    </div>`;
+}
+
+function Hour({hour, left}) {
+  const midnight = new Date(hour).getHours() === 0;
+  return html`
+    <div class=${midnight ? 'hour midnight' : 'hour'} style=${{left}} aria-hidden="true">
+      <span>${midnight ? dayName(hour) : clockTime(hour)}</span>
+    </div>`;
+}
+
+function Bar({one, opens, start, end, scheduled, lane, at}) {
+  const top = `${AXIS + lane * LANE}rem`;
+  const width = (begin, finish) => `${((finish - begin) / DAY) * 100}%`;
+  const who = `${one.doctor_details.user.full_name} with ${one.patient_details.user.full_name}`;
+  const words = `Call ${one.id}, ${one.status}, ${moment(scheduled)}, ${who}`;
+  return html`
+    ${opens < start && html`
+      <div class="window" style=${{left: at(opens), width: width(opens, start), top}} title="Join window" aria-hidden="true" />`}
+    <button
+      class=${`bar ${one.status}`} style=${{left: at(start), width: width(start, end), top}}
+      aria-label=${words} aria-pressed=${one.id === state.call} title=${words} onClick=${() => look(one.id)}
+    ><span aria-hidden="true">${icon(one.status)} ${one.id}</span></button>`;
+}
+
+/** The arrow keys lead from call to call. */
+function walk(event) {
+  const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+  const bars = [...event.currentTarget.querySelectorAll('.bar')];
+  const here = bars.indexOf(document.activeElement);
+  if (!step || here < 0) return;
+  event.preventDefault();
+  bars[Math.min(Math.max(here + step, 0), bars.length - 1)].focus();
+}

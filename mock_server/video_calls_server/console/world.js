@@ -1,0 +1,119 @@
+/** The state as a whole: snapshots, files of it, example calls, the way back to the start; and namespaces. */
+
+import {html} from './vendor/htm-preact.module.js';
+import {seedCalls} from './calls.js';
+import {address} from './http.js';
+import {WORLD, change, download, restoreFile} from './loading.js';
+import {Confirm, Field, Loaded, Panel, filled} from './parts.js';
+import {set, state} from './state.js';
+import {Time, duration} from './time.js';
+
+export function World() {
+  const seed = (event) => {
+    event.preventDefault();
+    seedCalls(Number(filled(event.target).count));
+  };
+  return html`
+    <${Panel} id="world" title="State and snapshots" note=${state.snapshots.data?.length || null} open=${false}>
+      <h3>Snapshots</h3>
+      <${Snapshots} />
+      <h3>All of it</h3>
+      <div class="buttons">
+        <button class="small" onClick=${() => download('state', 'video-calls-state.json')}>Export</button>
+        <${Import} />
+        <button class="small" onClick=${() => set({dialog: 'reset'})}>Reset…</button>
+      </div>
+      <form class="inline" onSubmit=${seed}>
+        <${Field} label="Example calls"><input name="count" type="number" min="1" max="1000" defaultValue="20" required /><//>
+        <button>Add example calls</button>
+      </form>
+      ${state.dialog === 'reset' && html`<${Reset} />`}
+    <//>`;
+}
+
+function Snapshots() {
+  const save = async (event) => {
+    event.preventDefault();
+    const form = event.target;
+    const {name} = filled(form);
+    const saved = await change(`Saved as ${name}`, ['snapshots'], 'PUT', `snapshots/${encodeURIComponent(name)}`);
+    if (saved) form.reset();
+  };
+  return html`
+    <${Loaded} of="snapshots">
+      ${state.snapshots.data?.length === 0 && html`<p class="empty">No snapshot yet. Save one to come back to.</p>`}
+      <ul class="items">${state.snapshots.data?.map((one) => html`<${Snapshot} key=${one.name} one=${one} />`)}</ul>
+    <//>
+    <form class="inline" onSubmit=${save}>
+      <${Field} label="Name"><input name="name" required maxlength="64" pattern="[A-Za-z0-9._\\-]+" title="Letters, digits, dots, dashes" autocomplete="off" /><//>
+      <button>Save a snapshot</button>
+    </form>`;
+}
+
+function Snapshot({one}) {
+  const {name, saved_at: at, calls} = one;
+  const path = `snapshots/${encodeURIComponent(name)}`;
+  return html`
+    <li>
+      <div>
+        <strong class="break">${name}</strong>
+        <p class="quiet">${calls} calls, <${Time} at=${at} /></p>
+      </div>
+      <div class="buttons">
+        <button class="small" aria-label=${`Restore ${name}`} onClick=${() => change(`Restored ${name}`, WORLD, 'POST', `${path}/restore`)}>Restore</button>
+        <button class="small" aria-label=${`Download ${name}`} onClick=${() => download(path, `${name}.json`)}>Download</button>
+        <button class="small" aria-label=${`Delete ${name}`} onClick=${() => change(`Deleted ${name}`, ['snapshots'], 'DELETE', path)}>Delete</button>
+      </div>
+    </li>`;
+}
+
+function Import() {
+  const read = async ({target}) => {
+    if (target.files.length) await restoreFile(target.files[0]);
+    target.value = '';
+  };
+  return html`
+    <label class="button small">
+      Import<input class="hidden" type="file" accept="application/json,.json" aria-label="Import the state from a file" onChange=${read} />
+    </label>`;
+}
+
+function Reset() {
+  return html`
+    <${Confirm}
+      title="Reset the state?" action="Reset" onConfirm=${() => change('Everything is as at the start', WORLD, 'POST', 'state/reset')}
+      text="People, calls, events, faults and the clock go back to what they were at the start. Save a snapshot first to come back."
+    />`;
+}
+
+export function Namespaces() {
+  const here = state.server.data.namespace;
+  const root = here ? '../../' : './';
+  const home = (name) => address(name ? `${root}_ns/${encodeURIComponent(name)}/` : root);
+  const open = (event) => {
+    event.preventDefault();
+    location.href = home(filled(event.target).name);
+  };
+  return html`
+    <${Panel} id="namespaces" title="Namespaces" note=${html`<span class="break">here: ${here || 'default'}</span>`} open=${false}>
+      <p class="quiet">Each has people, calls, clock and faults of its own, so that tests can run side by side.</p>
+      <${Loaded} of="namespaces">
+        <ul class="items">${state.namespaces.data?.map(({name, calls, idle_seconds: idle}) => html`
+          <li key=${name}>
+            <div>
+              ${name === here ? html`<strong class="break">${name || 'default'}</strong>` : html`<a class="break" href=${home(name)}>${name || 'default'}</a>`}
+              <p class="quiet">${calls} calls, idle for ${duration(idle * 1000)}</p>
+            </div>
+            ${name && name !== here && html`
+              <button class="small" aria-label=${`Delete namespace ${name}`}
+                onClick=${() => change(`Namespace ${name} is gone`, ['namespaces'], 'DELETE', `namespaces/${encodeURIComponent(name)}`)}>
+                Delete
+              </button>`}
+          </li>`)}</ul>
+      <//>
+      <form class="inline" onSubmit=${open}>
+        <${Field} label="Name"><input name="name" required maxlength="64" pattern="[A-Za-z0-9._\\-]+" title="Letters, digits, dots, dashes" autocomplete="off" /><//>
+        <button>Open the namespace</button>
+      </form>
+    <//>`;
+}
