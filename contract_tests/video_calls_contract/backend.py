@@ -219,6 +219,11 @@ class Person:
     doctor: int | None = None
     patient: int | None = None
 
+    @property
+    def token(self) -> str:
+        """The token of the header; empty where there is none."""
+        return (self.authorization or "").removeprefix("Bearer ")
+
     def send(
         self,
         method: str,

@@ -10,8 +10,10 @@ from video_calls_contract.backend import Person
 from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError, instant
 
 __all__ = [
+    "COARSEST",
     "FIELDS",
     "FORBIDDEN",
+    "TIMES",
     "Blocked",
     "NotOffered",
     "Violation",
@@ -41,7 +43,9 @@ FIELDS = (
 )
 """The fields of a call that the document names."""
 
-_TIMES = ("scheduled_time", "started_at", "ended_at", "created_at", "updated_at")
+TIMES = ("scheduled_time", "started_at", "ended_at", "created_at", "updated_at")
+"""Those that are times."""
+
 COARSEST = timedelta(seconds=1)
 """How coarsely a backend may store a time that it has answered more finely."""
 
@@ -156,7 +160,7 @@ def differences(
         left, right = one.get(name), other.get(name)
         if name in ignoring or left == right or name.endswith("_details"):
             continue
-        if name in _TIMES and _about(instant(left), instant(right), coarsest):
+        if name in TIMES and _about(instant(left), instant(right), coarsest):
             continue
         found.append(f"{name} was {left!r}, is {right!r}")
     return "; ".join(found)

@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 from video_calls_contract.backend import Person
-from video_calls_contract.exchange import as_object
+from video_calls_contract.claims import decoded
 
 __all__ = ["FORGERIES", "forged"]
 
@@ -31,7 +31,7 @@ _PARTS = 3
 
 def forged(person: Person, kind: str) -> str:  # noqa: PLR0911 (one a kind)
     """A token like this person's that is not genuine."""
-    token = (person.authorization or "").removeprefix("Bearer ")
+    token = person.token
     if kind == "no-jwt":
         return secrets.token_urlsafe(24)
     if kind == "truncated":
@@ -48,7 +48,7 @@ def forged(person: Person, kind: str) -> str:  # noqa: PLR0911 (one a kind)
         case "altered-signature":
             return f"{header}.{claims}.{_altered(signature)}"
         case "altered-claims":
-            said = _decoded(claims)
+            said = decoded(claims)
             later = said["exp"] + 1000 if isinstance(said.get("exp"), int | float) else 4102444800
             return f"{header}.{_encoded({**said, 'exp': later})}.{signature}"
         case "alg-none" | "alg-None" | "alg-NONE":
@@ -60,7 +60,7 @@ def forged(person: Person, kind: str) -> str:  # noqa: PLR0911 (one a kind)
 
 
 def _signed(header: str, claims: str, key: bytes) -> str:
-    text = f"{_encoded({**_decoded(header), 'alg': 'HS256'})}.{claims}"
+    text = f"{_encoded({**decoded(header), 'alg': 'HS256'})}.{claims}"
     return f"{text}.{_base64(hmac.digest(key, text.encode(), 'sha256'))}"
 
 
@@ -68,14 +68,6 @@ def _altered(text: str) -> str:
     """The text with a character in its middle changed; its last ones may hold spare bits."""
     middle = len(text) // 2
     return text[:middle] + ("A" if text[middle] != "A" else "B") + text[middle + 1 :]
-
-
-def _decoded(part: str) -> dict[str, Any]:
-    try:
-        found = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except ValueError:
-        return {}
-    return as_object(found)
 
 
 def _encoded(data: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ from video_calls_contract.backend import Missing, Person, Unreachable
 from video_calls_contract.checks import FORBIDDEN, Blocked, Violation
 from video_calls_contract.exchange import NO_ANSWER, Exchange, instant
 from video_calls_contract.run import Run
-from video_calls_contract.scheduling import NO_CALL, Calls
+from video_calls_contract.scheduling import NO_CALL, PARTICIPANTS, Calls
 from video_calls_contract.schema import complaints, contract
 
 __all__ = ["Fuzzer", "Knowledge", "Request", "body_flaws", "fuzz_links", "fuzz_operation", "judge"]
@@ -522,7 +522,7 @@ class Fuzzer:
 
     def _ids(self, role: str) -> list[int]:
         """Mostly the doctor's or the patient's, now and then another's of the run's people."""
-        people = self.run.people.present("doctor", "patient", "other_doctor", "other_patient", "dual_user")
+        people = self.run.people.present(*PARTICIPANTS)
         found = [one for person in people if (one := person.doctor if role == "doctor" else person.patient)]
         return [found[0]] * 6 + found[1:]
 

@@ -22,9 +22,9 @@ from websockets.typing import Subprotocol
 
 from video_calls_contract.backend import Missing, People, Person, Unreachable
 from video_calls_contract.checks import NotOffered, Violation
+from video_calls_contract.claims import claims
 from video_calls_contract.config import ConfigError
 from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object
-from video_calls_contract.preflight import claims
 
 __all__ = [
     "EXPIRED",
@@ -34,6 +34,7 @@ __all__ = [
     "Expiry",
     "Listener",
     "Way",
+    "call_in",
     "expire",
     "find_way",
     "fits_a_subprotocol",
@@ -122,17 +123,11 @@ class Listener:
         if self._thread is not None:
             self._thread.join(PATIENCE)
 
-    @property
-    def _token(self) -> str | None:
-        return (
-            None if self.person.authorization is None else self.person.authorization.removeprefix("Bearer ")
-        )
-
     def _connect(self) -> float | None:
         """Try it; the seconds after which to try again, where that is what the server asks for."""
         headers, subprotocols = dict[str, str](), None
-        if self._token is not None and self._way == "subprotocol":
-            subprotocols = [Subprotocol("bearer"), Subprotocol(self._token)]
+        if self.person.token and self._way == "subprotocol":
+            subprotocols = [Subprotocol("bearer"), Subprotocol(self.person.token)]
         elif self.person.authorization is not None:
             headers["Authorization"] = self.person.authorization
         self._sent_at = datetime.now(UTC)
@@ -222,7 +217,7 @@ class Listener:
         return [
             event
             for event in self.messages
-            if event.get("type") in TYPES and _call_of(event).get("id") in call_ids
+            if event.get("type") in TYPES and call_in(event).get("id") in call_ids
         ]
 
     def hears(
@@ -246,8 +241,8 @@ class Listener:
         if self.close_code is not None:
             content["closed"] = {"code": self.close_code, "reason": self._said}
         headers = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
-        if self._token is not None and self._way == "subprotocol":
-            headers.append(("Sec-WebSocket-Protocol", f"bearer, {self._token}"))
+        if self.person.token and self._way == "subprotocol":
+            headers.append(("Sec-WebSocket-Protocol", f"bearer, {self.person.token}"))
         elif self.person.authorization is not None:
             headers.append(("Authorization", self.person.authorization))
         shown = json.dumps(content, ensure_ascii=False) if self.status == _SWITCHING else self._said
@@ -285,19 +280,20 @@ def _object(frame: str | bytes) -> dict[str, Any]:
         return {}
 
 
-def _call_of(event: dict[str, Any]) -> dict[str, Any]:
+def call_in(event: dict[str, Any]) -> dict[str, Any]:
+    """The call that an event holds; empty where it holds none."""
     return as_object(as_object(event.get("data")).get("call"))
 
 
 def _short(event: dict[str, Any]) -> dict[str, Any]:
     """An event among many: of its call, what tells it from others."""
-    call = {name: value for name, value in _call_of(event).items() if name in ("id", "status", "updated_at")}
+    call = {name: value for name, value in call_in(event).items() if name in ("id", "status", "updated_at")}
     return {**event, "data": {**as_object(event.get("data")), "call": call}}
 
 
 def fits_a_subprotocol(person: Person) -> bool:
     """Whether a token is of the characters that a subprotocol may have; every JWT is."""
-    return _SUBPROTOCOL.fullmatch((person.authorization or "").removeprefix("Bearer ")) is not None
+    return _SUBPROTOCOL.fullmatch(person.token) is not None
 
 
 def find_way(person: Person) -> Way:

@@ -3,18 +3,16 @@
 Everything here is about the configuration. What may be the backend's fault is left to the tests.
 """
 
-import base64
-import json
 from datetime import UTC, datetime
-from typing import Any, cast
 
 from video_calls_contract.backend import Person, Unreachable
+from video_calls_contract.claims import claims
 from video_calls_contract.config import API_PATH
 from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import NO_CALL
 
-__all__ = ["PreflightError", "claims", "preflight"]
+__all__ = ["PreflightError", "preflight"]
 
 _ACTIVE = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
@@ -103,15 +101,3 @@ def _check_different(run: Run) -> None:
                 f"[identities.{other}] and [identities.{person.name}] have the same token; "
                 "they are different people"
             )
-
-
-def claims(person: Person) -> dict[str, Any]:
-    """What the person's JWT says, unverified; empty where it cannot be read."""
-    parts = (person.authorization or "").removeprefix("Bearer ").split(".")
-    if len(parts) != 3:  # noqa: PLR2004 (header, claims, signature)
-        return {}
-    try:
-        found = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except ValueError:
-        return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -18,7 +18,7 @@ from video_calls_contract.backend import Backend, Missing, People, Person
 from video_calls_contract.checks import Blocked
 from video_calls_contract.exchange import Exchange, instant
 
-__all__ = ["NO_CALL", "Call", "Calls", "Pair", "Slots"]
+__all__ = ["NO_CALL", "PARTICIPANTS", "Call", "Calls", "Pair", "Slots"]
 
 OVERLAP = timedelta(minutes=30)
 BLOCK, BLOCKS = timedelta(days=32), 40
@@ -29,11 +29,12 @@ PATIENCE = 40.0  # seconds to wait until another run lets go of a near slot
 NO_CALL = 2_000_000_000
 """An id that no call has: large, and within what databases count with."""
 
+PARTICIPANTS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
+"""Those of the configuration who may be in this run's calls."""
+
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
 _OPEN, _CLOSED = ("scheduled", "ongoing"), ("completed", "cancelled")
-
-_PARTICIPANTS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Pair:
         """Both."""
         return self.doctor, self.patient
 
-    def create(self, by: Person, scheduled_time: datetime, **options: Any) -> Exchange:  # noqa: ANN401 (passed on)
+    def create(self, by: Person, scheduled_time: object, **options: Any) -> Exchange:  # noqa: ANN401 (passed on)
         """Ask for a call of the two."""
         return by.create(self.doctor.doctor, self.patient.patient, scheduled_time, **options)
 
@@ -174,7 +175,7 @@ class Calls:
         actions = ("end", "cancel") if self._status.get(call_id) == "ongoing" else ("cancel", "end")
         owners = [
             person
-            for person in self.people.present(*_PARTICIPANTS)
+            for person in self.people.present(*PARTICIPANTS)
             if person.doctor == made.doctor or person.patient == made.patient
         ]
         for person in owners:
@@ -451,7 +452,7 @@ class Slots:
         calls = self._calls
         self._taken = [
             start
-            for person in calls.people.present(*_PARTICIPANTS)
+            for person in calls.people.present(*PARTICIPANTS)
             for call in calls.listed(person)
             if call.get("status") in _OPEN and (start := instant(call.get("scheduled_time"))) is not None
         ]

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from video_calls_contract.checks import COARSEST, TIMES
 from video_calls_contract.exchange import Exchange, as_object, instant
 from video_calls_contract.observers.watching import (
-    COARSEST,
     LENIENCE,
     Complaint,
     Known,
@@ -18,7 +18,6 @@ from video_calls_contract.observers.watching import (
 from video_calls_contract.schema import complaints
 
 STATUSES = ("scheduled", "ongoing", "completed", "cancelled")
-TIMES = ("scheduled_time", "started_at", "ended_at", "created_at", "updated_at")
 
 
 @observes("model.schema")

@@ -14,7 +14,6 @@ from video_calls_contract.config import Agora
 from video_calls_contract.exchange import Exchange
 
 __all__ = [
-    "COARSEST",
     "LENIENCE",
     "OBSERVED",
     "Complaint",
@@ -29,9 +28,6 @@ __all__ = [
 
 LENIENCE = timedelta(seconds=10)
 """How far a time may be from when something happened."""
-
-COARSEST = timedelta(seconds=1)
-"""How coarsely a backend may store a time that it has answered more finely."""
 
 _MOST_FINDINGS = 3
 

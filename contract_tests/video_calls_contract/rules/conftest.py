@@ -78,9 +78,7 @@ def lives(calls: Calls, joined: Joined) -> None:
         person.get(NO_CALL)
     for stranger in call.pair.others:
         stranger.get(call.id)
-    call.doctor.create(
-        call.doctor.doctor, call.patient.patient, calls.backend.clock.now() - timedelta(days=1)
-    )
+    call.pair.create(call.doctor, calls.backend.clock.now() - timedelta(days=1))
     calls.people.nobody.list()
     call.patient.cancel(call.id)
     joined.call.doctor.join(joined.call.id)

@@ -143,7 +143,7 @@ def test_an_empty_body_is_refused(calls: Calls) -> None:
     "time", ["1970-01-01T00:00:00Z", "2031-01-05T24:00:00Z", "2999-12-31T23:59:59+00:00"]
 )
 def test_an_unusual_time_is_no_server_error(calls: Calls, time: str) -> None:
-    exchange = calls.pair.create(calls.pair.doctor, time)  # type: ignore[arg-type]  # sent as it stands
+    exchange = calls.pair.create(calls.pair.doctor, time)
     require(exchange.succeeded or exchange.status == 400, f"201 or 400; got {exchange.status}", exchange)
 
 
@@ -164,7 +164,7 @@ def test_a_time_with_another_offset_is_the_instant_that_it_names(
     calls.scheduled()
     at = slots.take().astimezone(timezone(timedelta(hours=hours)))
     text = at.isoformat()
-    exchange = calls.pair.doctor.create(calls.pair.doctor.doctor, calls.pair.patient.patient, text)
+    exchange = calls.pair.create(calls.pair.doctor, text)
     is_at(accepted(exchange, 201, because=f"the time {text}"), at, exchange)
 
 
@@ -172,7 +172,7 @@ def test_a_time_with_another_offset_is_the_instant_that_it_names(
 def test_a_time_as_javascript_writes_it_is_accepted(calls: Calls, slots: Slots) -> None:
     at = slots.take()
     text = at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-    exchange = calls.pair.doctor.create(calls.pair.doctor.doctor, calls.pair.patient.patient, text)
+    exchange = calls.pair.create(calls.pair.doctor, text)
     is_at(accepted(exchange, 201, because=f"the time {text}"), at, exchange)
 
 
@@ -199,9 +199,7 @@ def test_a_time_that_has_passed_is_refused_whatever_its_offset(calls: Calls, bac
     # Two hours ago, on the clocks of a place where it is later in the day, and earlier.
     for hours in (14, -11):
         past = (backend.clock.now() - timedelta(hours=2)).astimezone(timezone(timedelta(hours=hours)))
-        exchange = calls.pair.doctor.create(
-            calls.pair.doctor.doctor, calls.pair.patient.patient, past.isoformat()
-        )
+        exchange = calls.pair.create(calls.pair.doctor, past.isoformat())
         refused(exchange, 400, because="a time that was two hours ago")
 
 
@@ -267,12 +265,16 @@ def sharing(calls: Calls, whom: str) -> Pair:
     return calls.pair
 
 
-def booked(calls: Calls) -> tuple[Call, datetime]:
-    call = calls.scheduled()
+def time_of(call: Call) -> datetime:
     at = instant(call.record.get("scheduled_time"))
     if at is None:
         raise Blocked("a new call has no readable `scheduled_time`")
-    return call, at
+    return at
+
+
+def booked(calls: Calls) -> tuple[Call, datetime]:
+    call = calls.scheduled()
+    return call, time_of(call)
 
 
 @pytest.mark.rule("create.no-overlap")
@@ -301,10 +303,7 @@ def test_a_call_within_half_an_hour_is_refused(
 @pytest.mark.parametrize("minutes", [-8, 3, 25])
 def test_a_call_within_half_an_hour_of_an_ongoing_one_is_refused(calls: Calls, minutes: int) -> None:
     with calls.ongoing() as call:
-        at = instant(call.record.get("scheduled_time"))
-        if at is None:
-            raise Blocked("a new call has no readable `scheduled_time`")
-        exchange = call.pair.create(call.patient, at + timedelta(minutes=minutes))
+        exchange = call.pair.create(call.patient, time_of(call) + timedelta(minutes=minutes))
         refused(
             exchange, 400, before=call.steps, because=f"a call {abs(minutes)} minutes from an ongoing one"
         )

@@ -118,7 +118,7 @@ def test_that_refusal_names_the_methods_of_the_path(calls: Calls, together: Toge
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
 def test_a_body_that_is_not_declared_as_json_is_refused(calls: Calls, slots: Slots, media_type: str) -> None:
     pair = calls.pair
-    time = slots.take().isoformat().replace("+00:00", "Z")
+    time = wire_time(slots.take())
     content = (
         f'{{"doctor": {pair.doctor.doctor}, "patient": {pair.patient.patient}, "scheduled_time": "{time}"}}'
     )
