@@ -200,7 +200,7 @@ def _honoured(name: str, value: str = 'body["{}"]', only: str = "True") -> Chang
         f'    if body.get("{name}") is not None and {only}:\n'
         f"        values = ({value.format(name)}, created.call.id)\n"
         f'        sql = "UPDATE calls SET {name} = ? WHERE id = ?"\n'
-        "        store = request.app.state.store\n"
+        "        store = request.app.state.namespaces.default.store\n"
         "        await store.write(lambda connection: connection.exec_driver_sql(sql, values))\n"
         '        call_id = body["id"] if "id" in sql.split(" = ")[0].split() else created.call.id\n'
         "        call = await _service(request).get(request.user, call_id)\n"
@@ -2234,7 +2234,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "/video-calls/{id:str}/",
             "    call = await _service(request).get(request.user, _call_id(request))\n"
             "    sql = f'DELETE FROM calls WHERE id = {call.id}'\n"
-            "    await request.app.state.store.write(lambda connection: connection.exec_driver_sql(sql))\n"
+            "    await request.app.state.namespaces.default.store.write(lambda connection: connection.exec_driver_sql(sql))\n"
             "    return Answer(video_call(call))\n",
         ),
     ),
@@ -2247,7 +2247,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "/video-calls/{id:str}/",
                 "    call = await _service(request).get(request.user, _call_id(request))\n"
                 "    sql = f'UPDATE calls SET scheduled_time = scheduled_time + 600000000 WHERE id = {call.id}'\n"
-                "    await request.app.state.store.write(lambda connection: connection.exec_driver_sql(sql))\n"
+                "    await request.app.state.namespaces.default.store.write(lambda connection: connection.exec_driver_sql(sql))\n"
                 "    return Answer(video_call(await _service(request).get(request.user, _call_id(request))))\n",
             ),
         )

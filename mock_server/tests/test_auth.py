@@ -152,7 +152,7 @@ def test_the_token_of_a_deactivated_or_unknown_user_is_refused(api: Api, user: i
 def test_a_user_who_is_deactivated_is_refused_at_once(api: Api) -> None:
     token = signed()
     assert ask(api, token).status_code == 200
-    store = api.client.app.state.store
+    store = api.client.app.state.namespaces.default.store
     with store._connection.begin():
         store._connection.exec_driver_sql("UPDATE users SET is_active = 0 WHERE id = 101")
     assert_refused(ask(api, token), "auth.active-user")

@@ -133,7 +133,7 @@ def test_what_is_refused_or_changes_nothing_is_not_told(api: Api) -> None:
 
 def test_an_event_exists_exactly_if_its_change_does(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     call = api.call()
-    newest: Callable[[], Any] = api.client.app.state.service.newest_event
+    newest: Callable[[], Any] = api.client.app.state.namespaces.default.service.newest_event
 
     def fail(*_: object, **__: object) -> None:
         raise UnavailableError("the disk is full")
@@ -322,7 +322,7 @@ def test_who_reads_too_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> Non
             for _ in range(100):
                 outbox.add_event(connection, "call.started", large, to=(101, 102), now=datetime.now(UTC))
 
-        await app.state.store.write(add)
+        await app.state.namespaces.default.store.write(add)
 
     app.on_startup.append(fill)
     with in_a_thread(app) as port, closing(socket.create_connection(("127.0.0.1", port))) as client:

@@ -209,7 +209,7 @@ def test_a_failure_of_the_server_says_nothing_of_its_inside(
         async def page(self, *_: Any, **__: Any) -> None:
             raise LookupError("secret detail")
 
-    service = api.client.app.state.service
+    service = api.client.app.state.namespaces.default.service
     service.page = Broken().page
     answer = api.get("doctor")
     assert (answer.status_code, answer.json()) == (
@@ -301,7 +301,14 @@ def test_the_docs_page_asks_this_server_alone(api: Api) -> None:
     assert "://" not in page
     for asset in ("swagger-ui.css", "swagger-ui-bundle.js"):
         assert api.client.get(f"/docs/assets/{asset}").status_code == 200
-    assert api.client.get("/", follow_redirects=True).text == page
+
+
+def test_without_control_the_root_leads_to_the_docs(make_api: Callable[..., Api]) -> None:
+    client = make_api(control=False).client
+    assert client.get("/", follow_redirects=True).text == client.get("/docs/").text
+    for path in ("/_control/clock", "/_control/docs", "/_console/index.html", "/_ns/w1/healthz"):
+        assert client.get(path).status_code == 404
+
 
 
 def test_a_frontend_of_ones_own_is_served(make_api: Callable[..., Api], tmp_path: Any) -> None:

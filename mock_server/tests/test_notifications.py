@@ -61,7 +61,7 @@ class Agora:
 
 
 def service_of(api: Api) -> CallService:
-    service: CallService = api.client.app.state.service
+    service: CallService = api.client.app.state.namespaces.default.service
     return service
 
 
@@ -288,7 +288,7 @@ def test_notices_are_forgotten_after_their_time(agora: Agora) -> None:
     agora.send(first)
     agora.api.clock.advance(seconds=NOTICE_LIFETIME.total_seconds())
     agora.tell(104, seq=2)
-    store: Store = agora.api.client.app.state.store
+    store: Store = agora.api.client.app.state.namespaces.default.store
 
     def kept(connection: Any) -> list[str]:
         rows = connection.exec_driver_sql("SELECT notice_id FROM agora_notices").fetchall()
@@ -498,7 +498,7 @@ def test_a_call_that_was_ended_is_not_ended_again(ending: Agora) -> None:
     events = told(ending.api)
     ending.api.clock.advance(hours=1)
     assert (look(ending.api), told(ending.api)) == (None, events)
-    store: Store = ending.api.client.app.state.store
+    store: Store = ending.api.client.app.state.namespaces.default.store
     assert anyio.run(store.read, queries.calls_left_by_both) == []
 
 

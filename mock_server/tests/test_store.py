@@ -80,7 +80,7 @@ def test_a_file_of_another_version_is_named_and_left_alone(store: Store, tmp_pat
 
 
 def test_an_unavailable_database_is_answered_503_with_retry_after(api: Api) -> None:
-    connection = api.client.app.state.store._connection
+    connection = api.client.app.state.namespaces.default.store._connection
     connection.exec_driver_sql("ALTER TABLE calls RENAME TO away")
     answer: httpx.Response = api.get("doctor", f"{CALLS}1/")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")

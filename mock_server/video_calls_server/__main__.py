@@ -28,6 +28,7 @@ from video_calls_server.api.tokens import make_token
 from video_calls_server.app import create_app
 from video_calls_server.banner import banner
 from video_calls_server.contract_config import TOKEN_LIFETIME, contract_toml
+from video_calls_server.namespaces import Namespaces
 from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
 from video_calls_server.settings import (
     Settings,
@@ -35,7 +36,7 @@ from video_calls_server.settings import (
     environment_variable,
     setting_fields,
 )
-from video_calls_server.store import Store, StoreError
+from video_calls_server.store import StoreError
 from video_calls_server.store.database import existing_people
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -67,6 +68,8 @@ def _type_of(annotation: Any) -> Any:  # noqa: ANN401 (annotations and click's t
         return annotation
     if Path in options:
         return click.Path(path_type=Path)
+    if annotation is bool:
+        return bool
     if options and all(isinstance(option, str) for option in options):
         return click.Choice(options)
     return str
@@ -77,8 +80,9 @@ def settings_options(command: Command) -> Command:
     for setting in reversed(setting_fields()):
         multiple = get_origin(setting.type) is tuple
         default = setting.default
+        option = f"--{setting.name.replace('_', '-')}"
         command = click.option(
-            f"--{setting.name.replace('_', '-')}",
+            f"{option}/--no-{option[2:]}" if setting.type is bool else option,
             setting.name,
             type=_type_of(setting.type),
             default=default,
@@ -196,7 +200,8 @@ def _serve(settings: Settings) -> None:
     for name in ("uvicorn.error", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     app = create_app(settings)
-    store: Store = app.state.store
+    namespaces: Namespaces = app.state.namespaces
+    store = namespaces.default.store
     store.open()  # now, so that a database that cannot be opened is told in a line
     if settings.seed is not None and store.people() != load_seed(settings.seed):
         logging.getLogger("video_calls_server").warning(
@@ -211,6 +216,10 @@ def _serve(settings: Settings) -> None:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             click.echo(banner(settings, url, store, options=_own_options()))
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            namespaces.stop()
+            await super().shutdown(sockets)
 
     # uvicorn stops in order, then raises the signal once more; by then the command is done, and well.
     for stop in (signal.SIGINT, signal.SIGTERM):

@@ -5,40 +5,46 @@ Swagger UI comes from the package `swagger-ui-py`, which carries its files; no b
 
 from importlib.util import find_spec
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from litestar import MediaType, Request, Response, get
 from litestar.datastructures import CacheControlHeader
 from litestar.exceptions import NotFoundException
+from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 from litestar.router import Router
 from litestar.static_files import create_static_files_router  # pyright: ignore[reportUnknownVariableType]
+from litestar.types import ControllerRouterHandler
 from video_calls_spec import openapi_path
 
+CONSOLE = "/_console"
 DOCS = "/docs"
 FRONTEND = "/app"
 LONGEST_PATH = 1000  # characters
 
-_DOCS_PAGE = """<!doctype html>
+_UNCACHED = CacheControlHeader(no_cache=True)
+
+_DOCS_PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Video Calls API</title>
+<title>$title</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="assets/swagger-ui.css">
+<link rel="stylesheet" href="$assets/swagger-ui.css">
 </head>
 <body>
 <div id="docs"></div>
-<script src="assets/swagger-ui-bundle.js"></script>
+<script src="$assets/swagger-ui-bundle.js"></script>
 <script>
 SwaggerUIBundle({
-  url: "../openapi.yaml", dom_id: "#docs", deepLinking: true, persistAuthorization: true, validatorUrl: null
+  url: "$description", dom_id: "#docs", deepLinking: true, persistAuthorization: true, validatorUrl: null
 });
 </script>
 </body>
 </html>
-"""
+""")
 
 
 @get("/healthz", sync_to_thread=False)
@@ -47,7 +53,7 @@ def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@get("/openapi.yaml", sync_to_thread=False, cache_control=CacheControlHeader(no_cache=True))
+@get("/openapi.yaml", sync_to_thread=False, cache_control=_UNCACHED)
 def openapi_yaml() -> Response[bytes]:
     """The contract, the very file."""
     return Response(openapi_path().read_bytes(), media_type="application/yaml")
@@ -57,6 +63,48 @@ def openapi_yaml() -> Response[bytes]:
 def root() -> Redirect:
     """Lead a person who opens the server in a browser to the docs."""
     return Redirect(DOCS.lstrip("/") + "/", status_code=307)
+
+
+_CONSOLE = Path(__file__).with_name("console")
+_CONSOLE_POLICY = (
+    "default-src 'self'; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+# The page that connects with Agora takes their SDK from a file of the developer's and talks to their servers.
+_MEETING_POLICY = (
+    "default-src 'self'; script-src 'self' blob: 'wasm-unsafe-eval'; connect-src *; media-src * blob:; "
+    "worker-src blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def console_handlers() -> list[ControllerRouterHandler]:
+    """The console: its page at the root, and what that page loads."""
+
+    def page(path: str, name: str, policy: str) -> HTTPRouteHandler:
+        @get(path, media_type=MediaType.HTML, sync_to_thread=False, response_headers=_page_headers(policy))
+        def console_page() -> bytes:
+            """A page of the console."""
+            return (_CONSOLE / name).read_bytes()
+
+        return console_page
+
+    files = create_static_files_router(
+        CONSOLE, [_CONSOLE], name="console", before_request=ordinary_path, cache_control=_UNCACHED
+    )
+    return [
+        page("/", "index.html", _CONSOLE_POLICY),
+        page(f"{CONSOLE}/meeting.html", "meeting.html", _MEETING_POLICY),
+        files,
+    ]
+
+
+def _page_headers(policy: str) -> dict[str, str]:
+    return {
+        "Content-Security-Policy": policy,
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-cache",
+    }
 
 
 def ordinary_path(request: Request[Any, Any, Any]) -> Redirect | None:
@@ -75,7 +123,12 @@ def ordinary_path(request: Request[Any, Any, Any]) -> Redirect | None:
 @get(DOCS, media_type=MediaType.HTML, sync_to_thread=False, before_request=ordinary_path)
 def docs() -> str:
     """The API's documentation, to read and to try."""
-    return _DOCS_PAGE
+    return docs_page("Video Calls API", description="../openapi.yaml", assets="assets")
+
+
+def docs_page(title: str, *, description: str, assets: str) -> str:
+    """Swagger UI for the description at this URL; `assets` is where its files are."""
+    return _DOCS_PAGE.substitute(title=title, description=description, assets=assets)
 
 
 def static_routers(frontend: Path | None) -> list[Router]:

@@ -16,6 +16,7 @@ JwtAlgorithm = Literal["HS256", "RS256", "ES256"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _LONGEST_EMPTY = 1440  # minutes
+_SHORTEST_KEY = 16  # characters
 _SHORTEST_SECRET = 32  # bytes; RFC 7518, 3.2: a key of the hash's size or larger
 _RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)", re.ASCII)
 _ORIGIN = re.compile(r"https?://[^/?#\s]+")
@@ -89,6 +90,13 @@ class Settings:
         (), "Origin of a frontend, such as https://app.example.com; repeatable. Loopback origins are allowed."
     )
     static: Path | None = setting(None, "Directory with a frontend of your own, served at /app/.")
+    control: bool = setting(
+        True, "The control API under /_control/ and the console; on loopback, or with a key."
+    )
+    control_key: str | None = setting(
+        None, "Key of the control API, 16 characters or more; needed beyond loopback.", secret=True
+    )
+    namespace_idle_minutes: int = setting(30, "Minutes after which a namespace that nobody uses is dropped.")
     log_level: LogLevel = setting("info", "Least level of log messages; `info` has a line for each request.")
 
     def __post_init__(self) -> None:
@@ -106,6 +114,7 @@ class Settings:
                 raise SettingsError(f"cors_origin: {origin!r} is not like https://app.example.com")
         if self.static is not None and not self.static.is_dir():
             raise SettingsError(f"static: {self.static} is not a directory")
+        self._check_control()
         _ = self.agora_project, self.rate  # a wrong one is refused now, not at the first request
         self._check_events()
         self._check_jwt()
@@ -153,6 +162,18 @@ class Settings:
     def uses_development_secrets(self) -> bool:
         """Whether anything is signed with a secret that everybody knows."""
         return self.signing_secret == DEVELOPMENT_JWT_SECRET or self.agora_project is DEVELOPMENT_PROJECT
+
+    @property
+    def has_control(self) -> bool:
+        """Whether there is a control layer: beyond loopback only behind a key."""
+        return self.control and (is_loopback(self.host) or self.control_key is not None)
+
+    def _check_control(self) -> None:
+        key = self.control_key
+        if key is not None and (len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable()):
+            raise SettingsError(f"control_key: give {_SHORTEST_KEY} or more printable ASCII characters")
+        if self.namespace_idle_minutes < 1:
+            raise SettingsError(f"namespace_idle_minutes: {self.namespace_idle_minutes} is less than 1")
 
     def _check_events(self) -> None:
         for name in ("event_retention_hours", "event_heartbeat"):
@@ -209,7 +230,7 @@ def setting_fields() -> "tuple[Field[Any], ...]":
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server on `host`."""
-    if host == "localhost":
+    if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -47,7 +47,7 @@ def on_exception(request: AnyRequest, exception: Exception) -> Response[bytes]:
         return _http(request, exception)
     if isinstance(exception, UnavailableError):
         logger.warning("unavailable: %s request_id=%s", exception, tracing.request_id.get())
-        return _answer(
+        return error_response(
             503,
             Error(error="The service is unavailable for the moment", code="unavailable"),
             {"Retry-After": str(RETRY_AFTER_UNAVAILABLE)},
@@ -63,7 +63,7 @@ def _failed(request: AnyRequest, exception: Exception) -> Response[bytes]:
         tracing.request_id.get(),
         exc_info=exception,
     )
-    return _answer(500, Error(error="Internal server error", code="internal_error"), {})
+    return error_response(500, Error(error="Internal server error", code="internal_error"), {})
 
 
 def _violation(request: AnyRequest, violation: RuleViolation, headers: Mapping[str, str]) -> Response[bytes]:
@@ -71,7 +71,7 @@ def _violation(request: AnyRequest, violation: RuleViolation, headers: Mapping[s
     body = Error(error=violation.error, code=violation.rule.id)
     if violation.fields:
         body.fields = violation.fields
-    return _answer(violation.rule.status, body, headers)
+    return error_response(violation.rule.status, body, headers)
 
 
 def _http(request: AnyRequest, exception: HTTPException) -> Response[bytes]:
@@ -88,14 +88,16 @@ def _http(request: AnyRequest, exception: HTTPException) -> Response[bytes]:
         case 413:
             return _violation(request, RuleViolation("errors.body-size"), {})
         case status if 400 <= status < 500:  # noqa: PLR2004 (the client errors)
-            return _answer(status, Error(error=exception.detail or "Bad request", code="bad_request"), {})
+            body = Error(error=exception.detail or "Bad request", code="bad_request")
+            return error_response(status, body, {})
         case 500 if "disconnected" in str(exception.detail):  # the client is gone; nobody reads the answer
-            return _answer(400, Error(error="The request body did not arrive", code="bad_request"), {})
+            return error_response(400, Error(error="The request body did not arrive", code="bad_request"), {})
         case _:
             return _failed(request, exception)
 
 
-def _answer(status: int, body: Error, headers: Mapping[str, str]) -> Response[bytes]:
+def error_response(status: int, body: Error, headers: Mapping[str, str]) -> Response[bytes]:
+    """An error body as an answer."""
     return Response(
         msgspec.json.encode(body), status_code=status, media_type=MediaType.JSON, headers=dict(headers)
     )

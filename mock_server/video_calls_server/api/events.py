@@ -3,11 +3,12 @@
 import contextlib
 import re
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 from litestar import Router, WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
+from litestar.types import Middleware
 
 from video_calls_server.api.errors import Refused
 from video_calls_server.api.middleware import header
@@ -16,6 +17,7 @@ from video_calls_server.domain.people import Actor
 from video_calls_server.domain.violation import error_text
 from video_calls_server.events.hub import Hub, Subscription
 from video_calls_server.events.payload import message
+from video_calls_server.namespaces import namespace_of
 from video_calls_server.service import CallService
 from video_calls_server.unavailable import UnavailableError
 
@@ -48,26 +50,11 @@ class Close(Exception):
 @websocket("/events/")
 async def events(socket: Socket) -> None:
     """Follow the events of the user's calls."""
-    authorization, subprotocol = _credentials(socket)
-    connection = _Connection(socket, authorization)
+    connection = _Connection(socket)
     try:
-        place = await connection.begin()
+        await connection.follow()
     except Close as close:
-        await socket.accept(subprotocols=subprotocol)
-        await _close(socket, close)
-        return
-    # The place is fixed before the client can act: what it does once it is let in, it is told.
-    await socket.accept(subprotocols=subprotocol, headers={"Last-Event-ID": str(place.after)})
-    try:
-        await connection.serve(place)
-    except Close as close:
-        await _close(socket, close)
-
-
-async def _close(socket: Socket, close: Close) -> None:
-    # Whoever has gone already needs no code.
-    with contextlib.suppress(WebSocketDisconnect, OSError, RuntimeError):
-        await socket.close(code=close.code, reason=close.reason)
+        await connection.close(close)
 
 
 def _credentials(socket: Socket) -> tuple[str | None, str | None]:
@@ -78,60 +65,62 @@ def _credentials(socket: Socket) -> tuple[str | None, str | None]:
     return header(socket.scope, b"authorization"), None
 
 
-class _Place(NamedTuple):
-    """Whose events are told, after which id, and until when, in seconds since 1970."""
-
-    actor: Actor
-    after: int
-    expires: float
-
-
 class _Connection:
-    def __init__(self, socket: Socket, authorization: str | None) -> None:
+    def __init__(self, socket: Socket) -> None:
+        namespace = namespace_of(socket.scope)
         self._socket = socket
-        self._authorization = authorization
-        self._service: CallService = socket.app.state.service
+        self._authorization, self._subprotocol = _credentials(socket)
+        self._accepted = False
+        self._service: CallService = namespace.service
+        self._hub: Hub = namespace.hub
         self._verifier: TokenVerifier = socket.app.state.verifier
-        self._hub: Hub = socket.app.state.hub
 
-    async def begin(self) -> _Place:
-        """Who is asking, and where to begin.
+    async def follow(self) -> None:
+        """Let the client in and tell it events, until it goes.
 
         Raises:
-            Close: nobody who may ask, or no place to begin.
+            Close: nobody who may ask, no place to begin, or a reason to go on no longer.
         """
         actor, expires = await self._authenticated()
-        try:
-            return _Place(actor, await self._after(), expires)
-        except UnavailableError:
-            raise Close(UNAVAILABLE, _AWAY) from None
-
-    async def serve(self, place: _Place) -> None:
-        """Tell events until the client goes, or there is a reason to close.
-
-        Raises:
-            Close: that reason.
-        """
-        actor, after, expires = place
         with self._hub.subscribed(actor.user_id) as subscription:
-            closing, expired = None, False
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._until_gone, tasks.cancel_scope)
-                with anyio.move_on_after(max(0.0, expires - time.time())) as until_expiry:
-                    try:
-                        await self._follow(actor, after, subscription)
-                    except Close as close:
-                        closing = close
-                    except (WebSocketDisconnect, OSError):  # the client has gone while it was told
-                        pass
-                expired = until_expiry.cancelled_caught
-                tasks.cancel_scope.cancel()
-            if closing is None and expired:
-                closing = Close(EXPIRED, "The token has expired")
+            after = await self._after()
+            # The place is fixed before the client can act: what it does once it is let in, it is told.
+            await self._accept({"Last-Event-ID": str(after)})
+            await self._tell(actor, after, expires, subscription)
+
+    async def close(self, close: Close) -> None:
+        """Close with a code, which only an accepted connection can be told."""
+        if not self._accepted:
+            await self._accept({})
+        # Whoever has gone already needs no code.
+        with contextlib.suppress(WebSocketDisconnect, OSError, RuntimeError):
+            await self._socket.close(code=close.code, reason=close.reason)
+
+    async def _accept(self, headers: dict[str, str]) -> None:
+        await self._socket.accept(subprotocols=self._subprotocol, headers=headers)
+        self._accepted = True
+
+    async def _tell(self, actor: Actor, after: int, expires: float, subscription: Subscription) -> None:
+        """Tell events until the client goes; `expires` is in seconds since 1970."""
+        closing, expired = None, False
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._until_gone, tasks.cancel_scope)
+            with anyio.move_on_after(max(0.0, expires - time.time())) as until_expiry:
+                try:
+                    await self._follow(actor, after, subscription)
+                except Close as close:
+                    closing = close
+                except (WebSocketDisconnect, OSError):  # the client has gone while it was told
+                    pass
+            expired = until_expiry.cancelled_caught
+            tasks.cancel_scope.cancel()
+        if closing is None and expired:
+            closing = Close(EXPIRED, "The token has expired")
         if closing is not None:
             raise closing
 
     async def _authenticated(self) -> tuple[Actor, float]:
+        """Who is asking, and until when they may, in seconds since 1970."""
         try:
             verified = await self._verifier.verify(self._authorization)
             actor = await self._service.authenticate(verified.user)
@@ -146,16 +135,21 @@ class _Connection:
     async def _after(self) -> int:
         """The id after which this connection begins."""
         given: str | None = self._socket.query_params.get("last_event_id")
-        if given is None:
-            return await self._service.newest_event()
-        if not _EVENT_ID.fullmatch(given):
-            raise Close(BAD_REQUEST, "last_event_id is no id of an event")
-        if not await self._service.keeps_events_after(int(given)):
-            raise Close(GONE, "What came after this event is no longer kept; fetch the calls anew")
+        try:
+            if given is None:
+                return await self._service.newest_event()
+            if not _EVENT_ID.fullmatch(given):
+                raise Close(BAD_REQUEST, "last_event_id is no id of an event")
+            if not await self._service.keeps_events_after(int(given)):
+                raise Close(GONE, "What came after this event is no longer kept; fetch the calls anew")
+        except UnavailableError:
+            raise Close(UNAVAILABLE, _AWAY) from None
         return int(given)
 
     async def _follow(self, actor: Actor, after: int, subscription: Subscription) -> None:
         while True:
+            if subscription.closing is not None:
+                raise Close(*subscription.closing)
             try:
                 found = await self._service.events_after(actor, after)
             except UnavailableError:
@@ -188,6 +182,6 @@ class _Connection:
         scope.cancel()
 
 
-def events_router(root: str) -> Router:
+def events_router(root: str, *outside: Middleware) -> Router:
     """The WebSocket under the API's base path. It authenticates by itself, for it refuses by closing."""
-    return Router(root, route_handlers=[events])
+    return Router(root, route_handlers=[events], middleware=list(outside))

@@ -15,7 +15,7 @@ from video_calls_server import tracing
 from video_calls_server.api.errors import refused
 from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
 from video_calls_server.domain.people import Actor
-from video_calls_server.service import CallService
+from video_calls_server.namespaces import Namespace, namespace_of
 
 logger = logging.getLogger("video_calls_server.requests")
 
@@ -26,18 +26,27 @@ class Tracing:
     """Gives every response an `X-Request-ID` and the log a line. The outermost layer: no path escapes it.
 
     `cross_origin` is the application behind its CORS middleware, which only requests that browsers send
-    from an allowed origin need to pass; `same_origin` is the one behind it.
+    from an allowed origin need to pass; `same_origin` is the one behind it. `default` is the namespace of
+    requests that come without one.
     """
 
     def __init__(
-        self, *, allows_origin: Callable[[str], bool], cross_origin: ASGIApp, same_origin: ASGIApp
+        self,
+        *,
+        allows_origin: Callable[[str], bool],
+        cross_origin: ASGIApp,
+        same_origin: ASGIApp,
+        default: Namespace,
     ) -> None:
+        self._default = default
         self._allows_origin = allows_origin
         self._cross_origin = cross_origin
         self._same_origin = same_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request, traced."""
+        state = scope.setdefault("state", {})
+        state.setdefault("namespace", self._default)
         if scope["type"] != ScopeType.HTTP:
             await self._same_origin(scope, receive, send)
             return
@@ -50,7 +59,6 @@ class Tracing:
                 request_id = value
         request_id = request_id or secrets.token_hex(16).encode()
         tracing.request_id.set(request_id.decode())
-        state = scope.setdefault("state", {})
         status = 0
 
         async def send_traced(message: Message) -> None:
@@ -106,9 +114,8 @@ def admit(app: ASGIApp) -> ASGIApp:
 
 
 async def _authenticate(scope: Scope) -> Actor:
-    state = scope["litestar_app"].state
-    verifier: TokenVerifier = state.verifier
-    service: CallService = state.service
+    verifier: TokenVerifier = scope["litestar_app"].state.verifier
+    service = namespace_of(scope).service
     verified = await verifier.verify(header(scope, b"authorization"))
     actor = await service.authenticate(verified.user)
     if actor is None:

@@ -11,7 +11,7 @@ from video_calls_server.agora.notifications import UnknownShapeError, is_signed,
 from video_calls_server.api.answer import Answer
 from video_calls_server.api.middleware import header
 from video_calls_server.domain.violation import RuleViolation
-from video_calls_server.service import CallService
+from video_calls_server.namespaces import namespace_of
 
 PATH = "/agora/notifications/"
 
@@ -47,8 +47,7 @@ def notifications_router(secret: str) -> Router:
             logger.warning("a notification of an unknown shape was ignored: %s", error)
             return Answer(_Received())
         if notice is not None:
-            service: CallService = request.app.state.service
-            await service.take_notice(notice)
+            await namespace_of(request.scope).service.take_notice(notice)
         return Answer(_Received())
 
     return Router("/", route_handlers=[notifications])

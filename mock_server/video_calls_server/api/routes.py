@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from litestar import Request, Router, get, post
+from litestar.types import Middleware
 
 from video_calls_server._structs import JoinCredentials, VideoCallPage
 from video_calls_server.api.answer import Answer
@@ -12,6 +13,7 @@ from video_calls_server.api.reading import idempotency_key, json_object, new_cal
 from video_calls_server.api.representation import video_call
 from video_calls_server.domain.calls import authorize_creation
 from video_calls_server.domain.people import Actor
+from video_calls_server.namespaces import namespace_of
 from video_calls_server.service import CallService
 
 API_ROOT = "/api/v1/video"
@@ -20,8 +22,7 @@ ApiRequest = Request[Actor, Any, Any]  # the token's claims and the app's state 
 
 
 def _service(request: ApiRequest) -> CallService:
-    service: CallService = request.app.state.service
-    return service
+    return namespace_of(request.scope).service
 
 
 @get("/video-calls/", operation_id="listVideoCalls")
@@ -108,8 +109,8 @@ def _page_url(request: ApiRequest, page: int) -> str:
     return f"{request.url.scheme}://{request.url.netloc}{path}?{urlencode(query)}"
 
 
-def api_router() -> Router:
-    """The API under its base path, for authenticated users alone."""
+def api_router(*outside: Middleware) -> Router:
+    """The API under its base path, for authenticated users alone; `outside` comes before everything of it."""
     return Router(
         API_ROOT,
         route_handlers=[
@@ -120,5 +121,5 @@ def api_router() -> Router:
             end_video_call,
             cancel_video_call,
         ],
-        middleware=[admit],
+        middleware=[*outside, admit],
     )

@@ -5,6 +5,7 @@ djangorestframework-simplejwt does: `token_type`, `user_id`, `exp`, `iat`, `jti`
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -173,8 +174,12 @@ def _public_key(path: Path, algorithm: JwtAlgorithm) -> bytes:
     return pem
 
 
-def make_token(settings: Settings, user_id: int, *, expires_in: float) -> str:
+def make_token(
+    settings: Settings, user_id: int, *, expires_in: float, claims: Mapping[str, object] | None = None
+) -> str:
     """A JWT for a user that expires in so many seconds, or expired so many ago where that is negative.
+
+    `claims` are added to its claims, or stand in their place.
 
     Raises:
         SettingsError: JWTs are signed elsewhere.
@@ -186,7 +191,7 @@ def make_token(settings: Settings, user_id: int, *, expires_in: float) -> str:
             "this server holds only the public key and cannot make one"
         )
     issued = int(time.time())
-    claims: dict[str, object] = {
+    content: dict[str, object] = {
         "token_type": "access",
         "exp": issued + int(expires_in),
         "iat": min(issued, issued + int(expires_in)),
@@ -194,7 +199,7 @@ def make_token(settings: Settings, user_id: int, *, expires_in: float) -> str:
         settings.jwt_user_claim: str(user_id) if settings.jwt_user_claim == "sub" else user_id,
     }
     if settings.jwt_issuer is not None:
-        claims["iss"] = settings.jwt_issuer
+        content["iss"] = settings.jwt_issuer
     if settings.jwt_audience is not None:
-        claims["aud"] = settings.jwt_audience
-    return jwt.encode(claims, secret, algorithm="HS256")
+        content["aud"] = settings.jwt_audience
+    return jwt.encode(content | dict(claims or {}), secret, algorithm="HS256")

@@ -11,9 +11,10 @@ import anyio
 
 
 class Subscription:
-    """A connection's place in the hub."""
+    """Somebody's place in the queue for news. `closing` is the code and the reason to close with, if any."""
 
     def __init__(self) -> None:
+        self.closing: tuple[int, str] | None = None
         self._news = anyio.Event()
 
     def wake(self) -> None:
@@ -32,11 +33,24 @@ class Hub:
     def __init__(self) -> None:
         self._subscriptions: defaultdict[int, set[Subscription]] = defaultdict(set)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._subscriptions
+
     def wake(self, user_ids: Iterable[int]) -> None:
         """Wake the connections of these users."""
         for user_id in user_ids:
             for subscription in self._subscriptions.get(user_id, ()):
                 subscription.wake()
+
+    def close(self, code: int, reason: str) -> int:
+        """Have every connection closed with this code; how many they are."""
+        subscriptions = [each for of_user in self._subscriptions.values() for each in of_user]
+        for subscription in subscriptions:
+            subscription.closing = code, reason
+            subscription.wake()
+        return len(subscriptions)
 
     @contextmanager
     def subscribed(self, user_id: int) -> Generator[Subscription]:

@@ -77,6 +77,21 @@ def active_actor(connection: Connection, user: int | str) -> Actor | None:
     return Actor(row[0], row[2], row[3])
 
 
+def actor(connection: Connection, email: str) -> Actor | None:
+    """The user of this e-mail address, active or not; None where there is none."""
+    row = _ACTOR_BY_EMAIL.row(connection, email=email)
+    return None if row is None else Actor(row[0], row[2], row[3])
+
+
+_EMAIL = Statement(select(users.c.email).where(users.c.id == bindparam("user_id")))
+
+
+def email_of(connection: Connection, user_id: int) -> str | None:
+    """The e-mail address of the user of this id."""
+    row = _EMAIL.row(connection, user_id=user_id)
+    return None if row is None else str(row[0])
+
+
 _user_columns = (users.c.id, users.c.email, users.c.full_name, users.c.is_active)
 _DOCTOR = Statement(
     select(doctors.c.id, doctors.c.specialization, *_user_columns)
@@ -154,6 +169,20 @@ def add_person(connection: Connection, user: User, doctor: Doctor | None, patien
         _ADD_DOCTOR.run(connection, id=doctor.id, user_id=user.id, specialization=doctor.specialization)
     if patient is not None:
         _ADD_PATIENT.run(connection, id=patient.id, user_id=user.id)
+
+
+_UPDATE_USER = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(email=bindparam("email"), full_name=bindparam("full_name"), is_active=bindparam("is_active"))
+)
+
+
+def update_user(connection: Connection, user: User) -> None:
+    """Keep what was changed of a user."""
+    _UPDATE_USER.run(
+        connection, user_id=user.id, email=user.email, full_name=user.full_name, is_active=user.active
+    )
 
 
 # -- Calls ------------------------------------------------------------------------------------------
@@ -252,6 +281,25 @@ _LEFT_BY_BOTH = Statement(
 def calls_left_by_both(connection: Connection) -> list[Call]:
     """The calls that were left by the doctor and by the patient."""
     return [_call(row) for row in _LEFT_BY_BOTH.rows(connection)]
+
+
+_NEWEST_CALLS = Statement(
+    _calls.order_by(calls.c.scheduled_time.desc(), calls.c.id.desc()).limit(bindparam("most"))
+)
+
+
+def newest_calls(connection: Connection, *, most: int) -> list[Call]:
+    """Everybody's calls, newest `scheduled_time` first."""
+    return [_call(row) for row in _NEWEST_CALLS.rows(connection, most=most)]
+
+
+_COUNT_ALL = Statement(select(func.count()).select_from(calls))
+
+
+def count_all_calls(connection: Connection) -> int:
+    """How many calls there are."""
+    row = _COUNT_ALL.row(connection)
+    return 0 if row is None else int(row[0])
 
 
 class _OwnCalls:

@@ -1,0 +1,85 @@
+"""The control API as an application of its own, so that the API proper stays exactly the contract."""
+
+from importlib.metadata import version
+from typing import Any
+
+from litestar import Litestar, Request, Router
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.exceptions import ValidationException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+
+from video_calls_server.api.errors import on_exception
+from video_calls_server.application import Application
+from video_calls_server.control.access import guarded
+from video_calls_server.control.calls import calls_router
+from video_calls_server.control.clock import clock_router
+from video_calls_server.control.errors import ControlError, on_control_error, on_validation
+from video_calls_server.control.identities import identities_router
+from video_calls_server.control.layer import CONTROL
+from video_calls_server.control.log import log_router
+from video_calls_server.control.server import server_router
+from video_calls_server.namespaces import Namespace, Namespaces, namespace_of
+from video_calls_server.pages import DOCS, docs_page
+from video_calls_server.settings import Settings
+
+_DESCRIPTION = """What only a reference server has: people and tokens, a clock, faults, state, requests.
+
+Every operation is about one namespace: that of the header `Video-Calls-Namespace`, of the path's prefix
+`/_ns/NAME`, or the server's own."""
+
+_BODY_LIMIT = 64 * 1024 * 1024  # bytes; a whole state comes in one body
+
+
+_CONTROL_DOCS = f"{CONTROL}{DOCS}"
+
+
+class _DocsPage(OpenAPIRenderPlugin):
+    """The docs page of the API itself, about another description."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        root: str = request.scope.get("root_path", "")
+        title: str = openapi_schema["info"]["title"]
+        page = docs_page(
+            title, description=f"{root}{_CONTROL_DOCS}/openapi.json", assets=f"{root}{DOCS}/assets"
+        )
+        return page.encode()
+
+
+def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) -> Litestar:
+    """The control API under its prefix, with its description and its docs page beside it."""
+    router = Router(
+        CONTROL,
+        route_handlers=[
+            server_router(settings, namespaces),
+            identities_router(settings),
+            clock_router(),
+            calls_router(),
+            log_router(),
+        ],
+        middleware=[guarded(settings.control_key, allows_origin=cors.is_origin_allowed)],
+    )
+    return Application(
+        route_handlers=[router],
+        dependencies={"namespace": Provide(_namespace, sync_to_thread=False)},
+        exception_handlers={
+            ControlError: on_control_error,
+            ValidationException: on_validation,
+            Exception: on_exception,
+        },
+        cors_config=cors,
+        openapi_config=OpenAPIConfig(
+            title="Video Calls: control of the reference server",
+            version=version("video-calls"),
+            description=_DESCRIPTION,
+            path=_CONTROL_DOCS,
+            render_plugins=[_DocsPage(path="/"), JsonRenderPlugin(path="/openapi.json")],
+        ),
+        request_max_body_size=_BODY_LIMIT,
+        logging_config=None,
+    )
+
+
+def _namespace(request: Request[Any, Any, Any]) -> Namespace:
+    return namespace_of(request.scope)

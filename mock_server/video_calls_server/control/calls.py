@@ -1,0 +1,162 @@
+"""All calls of a namespace, what each rule would say of one, and who is in its channel."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import uuid4
+
+from litestar import Router, get, post, put
+from msgspec import Struct
+from sqlalchemy import Connection
+from video_calls_spec import RULES
+
+from video_calls_server._structs import VideoCall
+from video_calls_server.agora.notifications import Notice
+from video_calls_server.api.representation import video_call
+from video_calls_server.control.errors import unknown
+from video_calls_server.control.verdicts import Verdict, verdicts
+from video_calls_server.domain.calls import Action, Call
+from video_calls_server.domain.people import Actor, Role
+from video_calls_server.namespaces import Namespace
+from video_calls_server.store import queries
+
+MOST = 500
+
+_OPERATIONS: dict[Action, str] = {
+    "get": "getVideoCall",
+    "join": "joinVideoCall",
+    "end": "endVideoCall",
+    "cancel": "cancelVideoCall",
+}
+
+
+class KnownCall(VideoCall, kw_only=True):
+    """A call, and the roles that are now in its channel."""
+
+    present: list[Role]
+
+
+class RuleVerdict(Struct):
+    """Whether a rule refuses, were it asked alone; with the document's sentence."""
+
+    id: str
+    refuses: bool
+    statement: str
+
+
+class ActionVerdict(Struct):
+    """What an action would come to now."""
+
+    action: Action
+    operation: str
+    allowed: bool
+    refused_by: str | None
+    error: str | None
+    rules: list[RuleVerdict]
+
+
+class CallVerdicts(Struct):
+    """What each action of a person on a call would come to at this time."""
+
+    call: int
+    identity: str
+    time: datetime
+    actions: list[ActionVerdict]
+
+
+class Presence(Struct, forbid_unknown_fields=True):
+    """Whether a participant is in the channel."""
+
+    present: bool
+
+
+class PresenceKept(Struct):
+    """Who is in the channel now, and whether that was news. Only an ongoing call has anybody present."""
+
+    call: int
+    present: list[Role]
+    changed: bool
+
+
+class Disconnection(Struct, forbid_unknown_fields=True):
+    """With which code to close event connections: 1012 is a restart of the service."""
+
+    code: Literal[1001, 1012, 1013, 4401, 4402, 4408, 4410] = 1012
+
+
+class Disconnected(Struct):
+    """How many connections were closed."""
+
+    closed: int
+
+
+@get("/calls", summary="List everybody's calls, or one person's")
+async def list_calls(namespace: Namespace, identity: str | None = None) -> list[KnownCall]:
+    """The newest by scheduled time first, 500 at most."""
+
+    def work(connection: Connection) -> list[Call]:
+        if identity is None:
+            return queries.newest_calls(connection, most=MOST)
+        return queries.page_of_calls(connection, _actor(connection, identity), size=MOST, skip=0)
+
+    return [_known(call) for call in await namespace.store.read(work)]
+
+
+@get("/calls/{call_id:int}/verdicts", summary="Ask what each rule would say now")
+async def read_verdicts(namespace: Namespace, call_id: int, identity: str) -> CallVerdicts:
+    """For get, join, end and cancel by this person (an e-mail address); nothing is done."""
+
+    def work(connection: Connection) -> tuple[Call, Actor]:
+        return _call(connection, call_id), _actor(connection, identity)
+
+    call, actor = await namespace.store.read(work)
+    now = namespace.clock.now()
+    return CallVerdicts(call_id, identity, now, [_said(verdict) for verdict in verdicts(call, actor, now)])
+
+
+@put("/calls/{call_id:int}/participants/{role:str}", summary="Let a participant join or leave the channel")
+async def change_presence(namespace: Namespace, call_id: int, role: Role, data: Presence) -> PresenceKept:
+    """As Agora's notification would: the participants' event connections are told."""
+    call = await namespace.store.read(lambda connection: _call(connection, call_id))
+    user = call.doctor.user if role == "doctor" else call.patient.user
+    presence: Literal["joined", "left"] = "joined" if data.present else "left"
+    await namespace.service.take_notice(Notice(uuid4().hex, call.channel_name, user.id, presence, None))
+    after = await namespace.store.read(lambda connection: _call(connection, call_id))
+    return PresenceKept(call_id, sorted(after.present), after.present != call.present)
+
+
+@post("/events/disconnect", status_code=200, summary="Close all event connections", tags=["events"])
+async def disconnect(namespace: Namespace, data: Disconnection) -> Disconnected:
+    """To see whether a client comes back, and goes on where it was."""
+    return Disconnected(namespace.hub.close(data.code, "Closed on request of the control API"))
+
+
+def _call(connection: Connection, call_id: int) -> Call:
+    call = queries.call(connection, call_id)
+    if call is None:
+        raise unknown(f"call {call_id}")
+    return call
+
+
+def _actor(connection: Connection, identity: str) -> Actor:
+    actor = queries.actor(connection, identity)
+    if actor is None:
+        raise unknown(f"user {identity!r}")
+    return actor
+
+
+def _known(call: Call) -> KnownCall:
+    shown = video_call(call)
+    fields = {name: getattr(shown, name) for name in shown.__struct_fields__}
+    return KnownCall(**fields, present=sorted(call.present))
+
+
+def _said(verdict: Verdict) -> ActionVerdict:
+    rules = [RuleVerdict(rule, refuses, RULES[rule].statement) for rule, refuses in verdict.rules.items()]
+    operation, allowed = _OPERATIONS[verdict.action], verdict.refused_by is None
+    return ActionVerdict(verdict.action, operation, allowed, verdict.refused_by, verdict.error, rules)
+
+
+def calls_router() -> Router:
+    """The operations on calls and event connections."""
+    handlers = [list_calls, read_verdicts, change_presence, disconnect]
+    return Router("/", route_handlers=handlers, tags=["calls"])

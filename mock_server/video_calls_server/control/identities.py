@@ -1,0 +1,231 @@
+"""The people of a namespace as the control API shows and changes them, and tokens of all kinds for them."""
+
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from litestar import Router, get, patch, post
+from msgspec import UNSET, Meta, Struct, UnsetType
+from sqlalchemy import Connection
+
+from video_calls_server.api.tokens import make_token
+from video_calls_server.control.errors import ControlError, unknown
+from video_calls_server.domain.people import Doctor, Patient, User
+from video_calls_server.namespaces import Namespace
+from video_calls_server.seed import Email, Id, Person, UserId
+from video_calls_server.settings import Settings, SettingsError
+from video_calls_server.store import queries
+
+LIFETIME = 3600  # seconds
+_LONGEST_LIFETIME = 365 * 24 * 3600
+_NOBODY = 2**32 - 1
+
+TokenKind = Literal["valid", "expired", "forged", "malformed", "premature", "refresh", "unknown_user"]
+
+_Name = Annotated[str, Meta(min_length=1, max_length=300)]
+_Specialization = Annotated[str, Meta(max_length=200)]
+_Seconds = Annotated[int, Meta(ge=1, le=_LONGEST_LIFETIME, description="Seconds.")]
+
+
+class DoctorRole(Struct):
+    """The doctor that a user is."""
+
+    id: int
+    specialization: str | None
+
+
+class PatientRole(Struct):
+    """The patient that a user is."""
+
+    id: int
+
+
+class Identity(Struct):
+    """A person, with a token that is good for an hour; null where JWTs are signed elsewhere."""
+
+    user: int
+    email: str
+    full_name: str
+    active: bool
+    doctor: DoctorRole | None
+    patient: PatientRole | None
+    token: str | None
+
+
+class NewDoctor(Struct, forbid_unknown_fields=True):
+    """A doctor to add; the next free id where none is given."""
+
+    id: Id | None = None
+    specialization: _Specialization | None = None
+
+
+class NewPatient(Struct, forbid_unknown_fields=True):
+    """A patient to add; the next free id where none is given."""
+
+    id: Id | None = None
+
+
+class NewIdentity(Struct, forbid_unknown_fields=True):
+    """A person to add. What is left out is chosen."""
+
+    user: UserId | None = None
+    email: Email | None = None
+    full_name: _Name | None = None
+    active: bool = True
+    doctor: NewDoctor | bool = False
+    patient: NewPatient | bool = False
+
+
+class IdentityChange(Struct, forbid_unknown_fields=True):
+    """What to change of a person."""
+
+    active: bool | UnsetType = UNSET
+    full_name: _Name | UnsetType = UNSET
+
+
+class TokenWanted(Struct, forbid_unknown_fields=True):
+    """What kind of token, and for how many seconds (those since which it has expired, of an expired one)."""
+
+    kind: TokenKind = "valid"
+    expires_in: _Seconds = LIFETIME
+
+
+class Token(Struct):
+    """A token of the kind that was asked for. `expires_at` is in real time."""
+
+    kind: TokenKind
+    token: str
+    expires_at: datetime
+
+
+def identities_router(settings: Settings) -> Router:
+    """The operations on people."""
+
+    @get("/", summary="List the people, with fresh tokens")
+    async def list_identities(namespace: Namespace) -> list[Identity]:
+        people = await namespace.store.read(queries.people)
+        return [_identity(settings, person) for person in people]
+
+    @post("/", summary="Add a doctor, a patient, somebody who is both, or neither")
+    async def add_identity(namespace: Namespace, data: NewIdentity) -> Identity:
+        def work(connection: Connection) -> Person:
+            person = _new_person(data, queries.people(connection))
+            queries.add_person(connection, *person)
+            return person
+
+        return _identity(settings, await namespace.store.write(work))
+
+    @patch("/{user:str}", summary="Deactivate, reactivate or rename somebody")
+    async def change_identity(namespace: Namespace, user: str, data: IdentityChange) -> Identity:
+        def work(connection: Connection) -> Person:
+            found, doctor, patient = _person(queries.people(connection), user)
+            if data.active is not UNSET:
+                found = found._replace(active=data.active)
+            if data.full_name is not UNSET:
+                found = found._replace(full_name=data.full_name)
+            queries.update_user(connection, found)
+            return found, doctor, patient
+
+        person = await namespace.store.write(work)
+        namespace.hub.wake([person[0].id])  # whoever is no longer active is told no more
+        return _identity(settings, person)
+
+    @post("/{user:str}/tokens", summary="Make a token: a good one, or one that must be refused")
+    async def make_identity_token(namespace: Namespace, user: str, data: TokenWanted) -> Token:
+        found, _, _ = _person(await namespace.store.read(queries.people), user)
+        expires_in = -data.expires_in if data.kind == "expired" else data.expires_in
+        expires_at = datetime.fromtimestamp(int(time.time()) + expires_in, UTC)
+        try:
+            token = _token(settings, found.id, data.kind, expires_in)
+        except SettingsError as error:
+            raise ControlError(str(error), status=409, code="signed_elsewhere") from error
+        return Token(data.kind, token, expires_at)
+
+    return Router(
+        "/identities",
+        route_handlers=[list_identities, add_identity, change_identity, make_identity_token],
+        tags=["identities"],
+    )
+
+
+def _identity(settings: Settings, person: Person) -> Identity:
+    user, doctor, patient = person
+    signs = settings.signing_secret is not None
+    return Identity(
+        user=user.id,
+        email=user.email,
+        full_name=user.full_name,
+        active=user.active,
+        doctor=None if doctor is None else DoctorRole(doctor.id, doctor.specialization),
+        patient=None if patient is None else PatientRole(patient.id),
+        token=make_token(settings, user.id, expires_in=LIFETIME) if signs else None,
+    )
+
+
+def _person(people: list[Person], named: str) -> Person:
+    """The person of this user id or e-mail address."""
+    for person in people:
+        if named in (str(person[0].id), person[0].email):
+            return person
+    raise unknown(f"user {named!r}; {len(people)} people are listed under /identities")
+
+
+def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
+    user_id = wanted.user or _next(person[0].id for person in people)
+    doctors = [doctor for _, doctor, _ in people if doctor is not None]
+    patients = [patient for _, _, patient in people if patient is not None]
+    as_doctor = NewDoctor() if wanted.doctor is True else wanted.doctor or None
+    as_patient = NewPatient() if wanted.patient is True else wanted.patient or None
+    doctor_id = None if as_doctor is None else as_doctor.id or _next(each.id for each in doctors)
+    patient_id = None if as_patient is None else as_patient.id or _next(each.id for each in patients)
+    kind = (
+        "dual.user"
+        if doctor_id and patient_id
+        else "doctor"
+        if doctor_id
+        else "patient"
+        if patient_id
+        else "user"
+    )
+    email = wanted.email or f"{kind}.{user_id}@example.com"
+    full_name = wanted.full_name or f"{'Dr. ' if doctor_id else ''}{kind.replace('.', ' ').title()} {user_id}"
+    for field, value, taken in (
+        ("user", user_id, [person[0].id for person in people]),
+        ("email", email, [person[0].email for person in people]),
+        ("doctor", doctor_id, [each.id for each in doctors]),
+        ("patient", patient_id, [each.id for each in patients]),
+    ):
+        if value in taken:
+            raise ControlError(f"{field} {value} is somebody else's; give another, or none", field=field)
+    user = User(user_id, email, full_name, wanted.active)
+    specialization = None if as_doctor is None else as_doctor.specialization
+    return (
+        user,
+        None if doctor_id is None else Doctor(doctor_id, user, specialization),
+        None if patient_id is None else Patient(patient_id, user),
+    )
+
+
+def _next(taken: Iterable[int]) -> int:
+    return max(taken, default=0) + 1
+
+
+def _token(settings: Settings, user_id: int, kind: TokenKind, expires_in: int) -> str:
+    match kind:
+        case "forged":
+            stranger = replace(settings, jwt_secret=secrets.token_hex(32))
+            return make_token(stranger, user_id, expires_in=expires_in)
+        case "malformed":
+            return make_token(settings, user_id, expires_in=expires_in).rpartition(".")[0]
+        case "premature":
+            later = {"nbf": int(time.time()) + expires_in, "exp": int(time.time()) + 2 * expires_in}
+            return make_token(settings, user_id, expires_in=expires_in, claims=later)
+        case "refresh":
+            return make_token(settings, user_id, expires_in=expires_in, claims={"token_type": "refresh"})
+        case "unknown_user":
+            return make_token(settings, _NOBODY, expires_in=expires_in)
+        case "valid" | "expired":
+            return make_token(settings, user_id, expires_in=expires_in)

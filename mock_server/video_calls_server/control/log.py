@@ -1,0 +1,107 @@
+"""The last requests, to list, to look into and to follow."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import anyio
+import msgspec
+from litestar import Router, delete, get
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from video_calls_server.control.errors import ControlError, unknown
+from video_calls_server.control.requests import KEPT, STATUS, Exchange, Filter, Recorded, readable
+from video_calls_server.namespaces import Namespace
+from video_calls_server.store import queries
+
+_DEFAULT = 100
+_SILENCE = 15.0
+"""Seconds after which a quiet stream sends a comment, so that nothing between takes it for dead."""
+
+_encode = msgspec.json.Encoder().encode
+
+_Status = Annotated[
+    str | None, Parameter(description="Such as 404, 4xx, or none: the client was told nothing.")
+]
+_Limit = Annotated[int, Parameter(ge=1, le=KEPT)]
+
+
+async def _wanted(  # noqa: PLR0917 (Litestar passes them by name)
+    namespace: Namespace,
+    identity: str | None = None,
+    operation: str | None = None,
+    status: _Status = None,
+    rule: str | None = None,
+    call: int | None = None,
+    fault: str | None = None,
+) -> Filter:
+    if status is not None and not STATUS.fullmatch(status):
+        raise ControlError(f"{status!r} is no status; give one as 404, 4xx or none", field="status")
+    user_id = None
+    if identity is not None:
+        actor = await namespace.store.read(lambda connection: queries.actor(connection, identity))
+        if actor is None:
+            raise unknown(f"user {identity!r}")
+        user_id = actor.user_id
+    return Filter(user_id, operation, status, rule, call, fault)
+
+
+async def _readable(namespace: Namespace, recorded: Recorded) -> Exchange:
+    user_id = recorded.user_id
+    email = None
+    if user_id is not None:
+        email = await namespace.store.read(lambda connection: queries.email_of(connection, user_id))
+    return readable(recorded, email)
+
+
+@get("/", summary="List the last requests")
+async def list_requests(
+    namespace: Namespace, wanted: Filter, after: int = 0, limit: _Limit = _DEFAULT
+) -> list[Exchange]:
+    """Newest first, those with an id above `after` alone. Tokens are redacted."""
+    found = [recorded for recorded in reversed(namespace.log.after(after)) if wanted.takes(recorded)]
+    return [await _readable(namespace, recorded) for recorded in found[:limit]]
+
+
+@get("/{request_id:int}", summary="Look into one request")
+async def read_request(namespace: Namespace, request_id: int) -> Exchange:
+    """What was sent and answered, the rule that refused it, and a curl line that sends it again."""
+    for recorded in namespace.log:
+        if recorded.id == request_id:
+            return await _readable(namespace, recorded)
+    raise unknown(f"request {request_id} among the last {KEPT}")
+
+
+@get("/stream", summary="Follow requests as they come", media_type="text/event-stream")
+async def stream_requests(namespace: Namespace, wanted: Filter, after: int | None = None) -> Stream:
+    """Server-sent events, a request as JSON in each; from now on, or after the request of this id."""
+    start = namespace.log.last_id if after is None else after
+    headers = {"Cache-Control": "no-store"}
+    return Stream(_follow(namespace, wanted, start), media_type="text/event-stream", headers=headers)
+
+
+@delete("/", summary="Forget the requests so far")
+async def clear_requests(namespace: Namespace) -> None:
+    """Ids go on."""
+    namespace.log.clear()
+
+
+async def _follow(namespace: Namespace, wanted: Filter, after: int) -> AsyncIterator[bytes]:
+    with namespace.log.followed() as follower:
+        yield b": from now on\n\n"
+        while not namespace.log.closed:
+            for recorded in namespace.log.after(after):
+                after = recorded.id
+                if wanted.takes(recorded):
+                    exchange = _encode(await _readable(namespace, recorded))
+                    yield b"id: %d\ndata: %b\n\n" % (recorded.id, exchange)
+            with anyio.move_on_after(_SILENCE) as silence:
+                await follower.wait()
+            if silence.cancelled_caught:
+                yield b": still here\n\n"
+
+
+def log_router() -> Router:
+    """The operations on the request log."""
+    handlers = [list_requests, read_request, stream_requests, clear_requests]
+    return Router("/requests", route_handlers=handlers, dependencies={"wanted": _wanted}, tags=["requests"])

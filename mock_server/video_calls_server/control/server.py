@@ -1,0 +1,142 @@
+"""What there is to know about the server itself: its settings that matter here, its rules and namespaces."""
+
+from datetime import datetime
+from importlib.metadata import version
+from typing import Literal
+
+from litestar import Router, delete, get, post
+from msgspec import Struct
+from video_calls_spec import RULES, Level
+
+from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
+from video_calls_server.api.routes import API_ROOT
+from video_calls_server.control.errors import ControlError, unknown
+from video_calls_server.namespaces import Namespace, Namespaces
+from video_calls_server.settings import Settings
+from video_calls_server.store import queries
+
+
+class ServerState(Struct):
+    """The server; `agora` is `development` where Agora's servers will not accept its tokens."""
+
+    version: str
+    namespace: str
+    agora: Literal["development", "configured"]
+    app_id: str
+    key_required: bool
+    tokens: bool
+    notifications: bool
+    events_url: str
+
+
+class CatalogueRule(Struct):
+    """A rule of the contract's catalogue, `x-rules`."""
+
+    id: str
+    level: Level
+    section: str
+    statement: str
+    summary: str
+    operation: str
+    status: int
+    error: str | None
+
+
+class NamespaceState(Struct):
+    """A namespace; the one without a name is the server's own."""
+
+    name: str
+    created_at: datetime
+    idle_seconds: float
+    calls: int
+
+
+class AgoraToken(Struct, forbid_unknown_fields=True):
+    """An Agora token; the channel and the uid that it should be for, to check the signature of 006."""
+
+    token: str
+    channel_name: str | None = None
+    uid: int | None = None
+
+
+class AgoraTokenContent(Struct):
+    """What a token says. 006 tells neither channel nor uid nor when it was made; times are in UTC."""
+
+    version: Literal["006", "007"]
+    app_id: str
+    channel_name: str | None
+    uid: str | None
+    issued_at: datetime | None
+    expires_at: datetime
+    privileges: dict[str, datetime]
+    signature_valid: bool | None
+
+
+@get("/rules", summary="List the rules of the contract")
+async def list_rules() -> list[CatalogueRule]:
+    """The catalogue, with the document's own sentences."""
+    names = CatalogueRule.__struct_fields__
+    return [CatalogueRule(*(getattr(rule, name) for name in names)) for rule in RULES.values()]
+
+
+def server_router(settings: Settings, namespaces: Namespaces) -> Router:
+    """The operations on the server itself."""
+    project = settings.agora_project
+
+    @get("/server", summary="Read how the server is set up")
+    async def read_server(namespace: Namespace) -> ServerState:
+        return ServerState(
+            version=version("video-calls"),
+            namespace=namespace.name,
+            agora="development" if project is DEVELOPMENT_PROJECT else "configured",
+            app_id=project.app_id,
+            key_required=settings.control_key is not None,
+            tokens=settings.signing_secret is not None,
+            notifications=settings.agora_ncs_secret is not None,
+            events_url=f"{API_ROOT}/events/",
+        )
+
+    @get("/namespaces", summary="List the namespaces")
+    async def list_namespaces() -> list[NamespaceState]:
+        return [
+            NamespaceState(
+                each.name,
+                each.created_at,
+                round(each.idle_seconds, 1),
+                await each.store.read(queries.count_all_calls),
+            )
+            for each in namespaces
+        ]
+
+    @delete("/namespaces/{name:str}", summary="Drop a namespace with all that is in it")
+    async def drop_namespace(name: str) -> None:
+        if not namespaces.drop(name):
+            raise unknown(f"namespace {name!r}")
+
+    @post("/agora/inspect", status_code=200, summary="Read an Agora token")
+    async def inspect_agora_token(data: AgoraToken) -> AgoraTokenContent:
+        from video_calls.agora import InvalidTokenError, Privilege, inspect_token
+
+        try:
+            info = inspect_token(data.token)
+        except InvalidTokenError as error:
+            raise ControlError(str(error), field="token") from error
+        known = info.version == "007" or (data.channel_name is not None and data.uid is not None)
+        return AgoraTokenContent(
+            version=info.version,
+            app_id=info.app_id,
+            channel_name=info.channel_name,
+            uid=info.account,
+            issued_at=info.issued_at,
+            expires_at=info.expires_at,
+            privileges={
+                privilege.name.lower() if isinstance(privilege, Privilege) else str(privilege): time
+                for privilege, time in info.privileges.items()
+            },
+            signature_valid=info.verify(project.app_certificate, channel_name=data.channel_name, uid=data.uid)
+            if known
+            else None,
+        )
+
+    handlers = [read_server, list_rules, list_namespaces, drop_namespace, inspect_agora_token]
+    return Router("/", route_handlers=handlers, tags=["server"])

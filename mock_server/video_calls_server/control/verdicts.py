@@ -1,0 +1,77 @@
+"""What each rule would say now, of a call and a person. Pure: the domain's own functions are asked."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from video_calls_spec import RuleId
+
+from video_calls_server.domain import calls
+from video_calls_server.domain.calls import NEXT, PARTICIPANTS_ONLY, Action, Call, Refusal, Status
+from video_calls_server.domain.people import Actor
+from video_calls_server.domain.violation import RuleViolation
+
+_Attempt = Callable[[Call, Actor, datetime], object]
+
+_ATTEMPTS: dict[Action, _Attempt] = {
+    "get": lambda call, actor, _now: calls.role_of(actor, call, "get"),
+    "join": calls.join,
+    "end": calls.end,
+    "cancel": calls.cancel,
+}
+_ALLOWING: dict[Action, Status] = {
+    "get": "scheduled",
+    "join": "scheduled",
+    "end": "ongoing",
+    "cancel": "scheduled",
+}
+_WINDOW: dict[Action, tuple[RuleId, ...]] = {"join": ("join.window",)}
+
+
+class Verdict(NamedTuple):
+    """What an action would come to: allowed, or refused by a rule with its text; and what each rule says."""
+
+    action: Action
+    refused_by: str | None
+    error: str | None
+    rules: dict[RuleId, bool]
+    """Whether each rule that this action is held to refuses, were it asked alone."""
+
+
+def verdicts(call: Call, actor: Actor, now: datetime) -> list[Verdict]:
+    """What each action of this actor on this call would come to now."""
+    return [_verdict(action, call, actor, now) for action in _ATTEMPTS]
+
+
+def _verdict(action: Action, call: Call, actor: Actor, now: datetime) -> Verdict:
+    participant = Actor(call.doctor.user.id, call.doctor.id, None)
+    # Each rule is asked alone: of the person, the status, the time, with nothing else in the way.
+    attempts = (
+        (call._replace(status=_ALLOWING[action], scheduled_time=now), actor),
+        (call._replace(scheduled_time=now), participant),
+        (call._replace(status=_ALLOWING[action]), participant),
+    )
+    refusing = {
+        violation.rule.id for each in attempts if (violation := _violation(action, *each, now)) is not None
+    }
+    said = _violation(action, call, actor, now)
+    held = [PARTICIPANTS_ONLY[action], *_of_status(action), *_WINDOW.get(action, ())]
+    return Verdict(
+        action,
+        None if said is None else said.rule.id,
+        None if said is None else said.error,
+        {rule: rule in refusing for rule in held},
+    )
+
+
+def _violation(action: Action, call: Call, actor: Actor, now: datetime) -> RuleViolation | None:
+    try:
+        _ATTEMPTS[action](call, actor, now)
+    except RuleViolation as violation:
+        return violation
+    return None
+
+
+def _of_status(action: Action) -> list[RuleId]:
+    following = NEXT.get(action, {}).values()
+    return list(dict.fromkeys(each.rule for each in following if isinstance(each, Refusal)))

@@ -1,0 +1,181 @@
+"""What is isolated from one namespace to the next: a database, a clock, connections, faults and a log.
+
+A server has one namespace, without a name; where the control layer is on, each test worker can have one of
+its own, made when it is first named and dropped on request or when nobody has used it for long.
+"""
+
+import re
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from litestar.types import Scope
+
+from video_calls_server.clock import Clock, SettableClock
+from video_calls_server.control.faults import Faults
+from video_calls_server.control.requests import RequestLog
+from video_calls_server.empty_calls import EmptyCalls
+from video_calls_server.events.hub import Hub
+from video_calls_server.seed import Seed
+from video_calls_server.service import CallService
+from video_calls_server.settings import Settings
+from video_calls_server.store import Store
+
+MOST = 100
+"""How many namespaces there are at most, beside the unnamed one."""
+
+REPLACED = 4410, "The state was replaced; fetch the calls anew"
+"""With what event connections are closed when there is no going on from where they were."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+class NamespaceError(Exception):
+    """There is no namespace of this name, nor can there be; the message says why and what to do."""
+
+
+class Namespace:
+    """One isolated world of calls."""
+
+    def __init__(self, name: str, settings: Settings, seed: Seed, clock: Clock, database: str) -> None:
+        self.name = name
+        self.created_at = datetime.now(UTC)
+        self.seed = seed
+        self.clock = SettableClock(clock)
+        self.hub = Hub()
+        self.faults = Faults()
+        self.log = RequestLog()
+        self.store = Store(database, seed)
+        self.service = CallService(settings, self.store, self.clock, self.hub)
+        minutes = settings.end_when_empty_minutes
+        self._empty_calls = (
+            EmptyCalls(self.service, self.clock, timedelta(minutes=minutes), sleep=self.clock.sleep)
+            if minutes
+            else None
+        )
+        self._used = time.monotonic()
+        self._dropped = anyio.Event()
+
+    def use(self) -> None:
+        """Somebody has just used it."""
+        self._used = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """For how long nobody has used it; an open event connection is a use."""
+        if not self.hub.is_quiet:
+            self.use()
+        return time.monotonic() - self._used
+
+    async def moved(self) -> None:
+        """Let happen what has become due, after the clock or the state was changed."""
+        if self._empty_calls is not None:
+            await self.service.end_empty_calls()
+
+    async def replaced(self) -> None:
+        """Have those who follow events begin anew, and let happen what is due, after all was replaced."""
+        self.hub.close(*REPLACED)
+        await self.moved()
+
+    async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """End the calls that are due as time goes by, until the namespace is dropped."""
+        if self._empty_calls is None:
+            task_status.started()
+            return
+        async with self._empty_calls.watched():
+            task_status.started()
+            await self._dropped.wait()
+
+    def drop(self) -> None:
+        """Close all that is open."""
+        self._dropped.set()
+        self.log.close()
+        self.hub.close(*REPLACED)
+        self.store.close()
+
+
+class Namespaces:
+    """The namespaces of one server. `default` is the one without a name, on the configured database."""
+
+    def __init__(self, settings: Settings, seed: Seed, clock: Clock) -> None:
+        self.default = Namespace("", settings, seed, clock, settings.database)
+        self._settings = settings
+        self._clock = clock
+        self._named: dict[str, Namespace] = {}
+        self._making = anyio.Lock()
+        self._tasks: TaskGroup | None = None
+
+    def __iter__(self) -> Iterator[Namespace]:
+        """Those that are in use; the default one first."""
+        self._drop_idle()
+        yield self.default
+        yield from list(self._named.values())
+
+    async def named(self, name: str) -> Namespace:
+        """The namespace of this name, made where there is none. It begins as the server itself did.
+
+        Raises:
+            NamespaceError: it cannot be a name, or there are too many.
+        """
+        async with self._making:
+            self._drop_idle()
+            namespace = self._named.get(name)
+            if namespace is None:
+                namespace = self._named[name] = self._make(name)
+                if self._tasks is not None:
+                    await self._tasks.start(namespace.watch)
+        namespace.use()
+        return namespace
+
+    def drop(self, name: str) -> bool:
+        """Drop the namespace of this name, with all that is in it; whether there was one."""
+        namespace = self._named.pop(name, None)
+        if namespace is not None:
+            namespace.drop()
+        return namespace is not None
+
+    def stop(self) -> None:
+        """End what would otherwise go on for ever: the server is about to stop."""
+        for namespace in (self.default, *self._named.values()):
+            namespace.log.close()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Keep the namespaces for as long as the application runs."""
+        self.default.store.open()
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self.default.watch)
+            self._tasks = tasks
+            try:
+                yield
+            finally:
+                self._tasks = None
+                tasks.cancel_scope.cancel()
+                for name in list(self._named):
+                    self.drop(name)
+                self.default.store.close()
+
+    def _make(self, name: str) -> Namespace:
+        if not _NAME.fullmatch(name):
+            raise NamespaceError(
+                f"{name[:80]!r} cannot be a namespace's name; give 1 to 64 letters, digits, '.', '_', '-'"
+            )
+        if len(self._named) >= MOST:
+            raise NamespaceError(f"there are {MOST} namespaces already; drop those that are done with")
+        namespace = Namespace(name, self._settings, self.default.seed, self._clock, ":memory:")
+        namespace.store.open()
+        return namespace
+
+    def _drop_idle(self) -> None:
+        longest = self._settings.namespace_idle_minutes * 60
+        for name in [each.name for each in self._named.values() if each.idle_seconds > longest]:
+            self.drop(name)
+
+
+def namespace_of(scope: Scope) -> Namespace:
+    """The namespace that a request is for."""
+    namespace: Namespace = scope["state"]["namespace"]
+    return namespace
