@@ -1,13 +1,27 @@
 """Faults: how they are written, on which requests they act, and what they do to those."""
 
+import asyncio
 import json
+import logging
 import pickle
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
+import httpx
 import msgspec
 import pytest
+import uvicorn
 import yaml
+from conftest import CALLS, USERS, Api, Process
+from video_calls_server import Settings, create_app
 from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPage
+from video_calls_server.api.protocol import http_protocol
+from video_calls_server.api.tokens import make_token
 from video_calls_server.control.faults import (
     EVENTS,
     Asked,
@@ -19,7 +33,11 @@ from video_calls_server.control.faults import (
     read_fault,
     spoiled,
 )
-from video_calls_spec import openapi_path
+from video_calls_server.control.faulty import ConnectionDropped
+from video_calls_server.service import CallService
+from video_calls_spec import RULES, RuleId, openapi_path
+from websockets.exceptions import InvalidMessage, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 CALL_BODY = b'{"id":7,"channel_name":"call_1_2","doctor":1}'
 
@@ -295,3 +313,462 @@ def test_the_first_field_of_every_body_is_a_required_one_that_cannot_be_null(bod
     assert first.required
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(None, first.type)
+
+
+# -- What they do to requests -------------------------------------------------------------------------
+
+CONTROL = "/_control/faults"
+HERE = {"Host": "localhost"}  # control is for this machine alone
+
+
+def add(api: Api, **fault: Any) -> dict[str, Any]:
+    answer = api.client.post(CONTROL, json=fault, headers=HERE)
+    assert answer.status_code == 201, answer.text
+    added: dict[str, Any] = answer.json()
+    return added
+
+
+def kept(api: Api) -> list[tuple[int, int | None]]:
+    return [(fault["acted"], fault["left"]) for fault in api.client.get(CONTROL, headers=HERE).json()]
+
+
+def test_faults_are_added_listed_and_removed(api: Api) -> None:
+    first = add(api, status=503, times=2)
+    assert first == {"id": 1, "name": "status=503", "status": 503, "times": 2, "acted": 0, "left": 2}
+    second = add(api, delay=[0, 0.5], name="slow")
+    assert second == {"id": 2, "name": "slow", "delay": [0, 0.5], "acted": 0, "left": None}
+    assert api.client.get(CONTROL, headers=HERE).json() == [first, second]
+    assert api.client.delete(f"{CONTROL}/1", headers=HERE).status_code == 204
+    assert api.client.delete(f"{CONTROL}/1", headers=HERE).status_code == 404
+    assert api.client.get(CONTROL, headers=HERE).json() == [second]
+    assert api.client.delete(CONTROL, headers=HERE).status_code == 204
+    assert api.client.get(CONTROL, headers=HERE).json() == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "field", "allowed"),
+    [
+        ({"status": 99}, "status", "from 400 to 599"),
+        ({"delay": [1, "x"]}, "delay", "least and the most"),
+        ({"status": 503, "drop": True}, "drop", "one of status, drop, body"),
+        ({"stats": 503}, "stats", "there are name, operation"),
+        ({}, "status", "nothing would happen"),
+        ({"drop": True, "operation": "join"}, "operation", "joinVideoCall"),
+    ],
+)
+def test_what_is_no_fault_is_refused_with_the_field(
+    api: Api, sent: dict[str, Any], field: str, allowed: str
+) -> None:
+    answer = api.client.post(CONTROL, json=sent, headers=HERE)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(f"{field}: ")
+    assert list(answer.json()["fields"]) == [field]
+    assert allowed in answer.json()["fields"][field][0]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null"])
+def test_a_body_that_is_no_json_object_is_no_fault(api: Api, content: bytes) -> None:
+    answer = api.client.post(CONTROL, content=content, headers=HERE | {"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("status", "operation", "code"),
+    [
+        (400, "joinVideoCall", "join.window"),
+        (400, "createVideoCall", "create.valid-body"),
+        (401, "listVideoCalls", "auth.valid-token"),
+        (403, "getVideoCall", "get.participants-only"),
+        (403, "createVideoCall", "create.participants-only"),
+        (404, "endVideoCall", "end.not-found"),
+        (404, "listVideoCalls", "list.page-out-of-range"),
+        (404, "createVideoCall", "errors.unknown-path"),
+        (405, "getVideoCall", "errors.method-not-allowed"),
+        (413, "createVideoCall", "errors.body-size"),
+        (422, "createVideoCall", "create.idempotency-key"),
+    ],
+)
+def test_a_status_is_answered_with_the_error_that_it_has_in_the_contract(
+    api: Api, status: int, operation: str, code: RuleId
+) -> None:
+    add(api, status=status, operation=operation, times=1)
+    answer = request(api, operation)
+    assert answer.status_code == status
+    assert answer.json() == {"error": RULES[code].error, "code": code}
+    assert answer.headers["video-calls-fault"] == f"status={status}"
+    assert answer.headers["x-request-id"]
+
+
+def request(api: Api, operation: str) -> httpx.Response:
+    method, path = {
+        "listVideoCalls": ("GET", CALLS),
+        "createVideoCall": ("POST", CALLS),
+        "getVideoCall": ("GET", f"{CALLS}1/"),
+        "joinVideoCall": ("POST", f"{CALLS}1/join/"),
+        "endVideoCall": ("POST", f"{CALLS}1/end/"),
+        "cancelVideoCall": ("POST", f"{CALLS}1/cancel/"),
+    }[operation]
+    return api.client.request(method, path, headers=api.headers("doctor"))
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "code", "retry_after"),
+    [
+        (429, "Too many requests; try again in 1 second", "limits.rate", "1"),
+        (500, "Internal server error", "internal_error", None),
+        (502, "Bad Gateway", "bad_gateway", None),
+        (503, "The service is unavailable for the moment", "unavailable", "1"),
+        (599, "Status 599", "status_599", None),
+    ],
+)
+def test_a_status_that_no_rule_has_is_answered_with_its_own_error(
+    api: Api, status: int, error: str, code: str, retry_after: str | None
+) -> None:
+    add(api, status=status)
+    answer = api.get("doctor")
+    assert (answer.status_code, answer.json()) == (status, {"error": error, "code": code})
+    assert answer.headers.get("retry-after") == retry_after
+
+
+def test_the_errors_of_the_server_are_those_that_the_contract_shows(api: Api) -> None:
+    examples = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))["components"]["responses"]
+    for status, response in ((500, "InternalServerError"), (503, "ServiceUnavailable")):
+        shown = examples[response]["content"]["application/json"]["examples"]
+        assert fault_header(api, f"status={status}").json() in [
+            example["value"] for example in shown.values()
+        ]
+
+
+def fault_header(api: Api, text: str, path: str = CALLS, user: str = "doctor") -> httpx.Response:
+    return api.client.get(path, headers=api.headers(user) | {"Video-Calls-Fault": text})
+
+
+def test_what_a_status_says_can_be_chosen(api: Api) -> None:
+    add(api, status=429, error="Slow down", code="slow", retry_after=30)
+    answer = api.get("doctor")
+    assert answer.json() == {"error": "Slow down", "code": "slow"}
+    assert answer.headers["retry-after"] == "30"
+    said = fault_header(api, "status=429; retry-after=2").json()["error"]
+    assert said == "Too many requests; try again in 2 seconds"
+
+
+def test_a_401_carries_a_challenge(api: Api) -> None:
+    assert fault_header(api, "status=401").headers["www-authenticate"] == "Bearer"
+
+
+def test_a_fault_without_after_comes_before_the_request_is_acted_on(api: Api) -> None:
+    add(api, status=503, times=1, operation="createVideoCall")
+    assert api.create().status_code == 503
+    assert api.get("doctor").json()["count"] == 0
+    assert api.create().status_code == 201
+    assert kept(api) == [(1, 0)]
+
+
+def test_with_after_the_request_is_acted_on_and_then_refused(api: Api) -> None:
+    add(api, status=503, after=True, times=1)
+    refused = api.create()
+    assert (refused.status_code, refused.headers["video-calls-fault"]) == (503, "status=503 after")
+    assert api.get("doctor").json()["count"] == 1
+
+
+def test_a_fault_is_of_its_identity_and_its_call_alone(api: Api) -> None:
+    first, second = api.call()["id"], api.create(minutes=90).json()["id"]
+    add(api, status=500, identity="patient@example.com", call=second)
+    found = {
+        (user, call): api.get(user, f"{CALLS}{call}/").status_code
+        for user in ("doctor", "patient")
+        for call in (first, second)
+    }
+    assert found == {
+        ("doctor", first): 200,
+        ("doctor", second): 200,
+        ("patient", first): 200,
+        ("patient", second): 500,
+    }
+    assert api.client.get(f"{CALLS}{second}/").status_code == 401
+    assert api.client.get(f"{CALLS}x/", headers=api.headers("patient")).status_code == 404
+
+
+def test_an_identity_that_is_no_active_user_has_no_faults(api: Api) -> None:
+    add(api, status=500, identity="inactive.doctor@example.com")
+    assert api.get("inactive_doctor").status_code == 401
+
+
+def test_a_delay_is_waited_and_named_whatever_the_answer(api: Api) -> None:
+    add(api, delay=0.2)
+    started = time.perf_counter()
+    answer = api.get("doctor")
+    assert time.perf_counter() - started >= 0.2
+    assert (answer.status_code, answer.headers["video-calls-fault"]) == (200, "delay=0.2")
+    refused = api.client.get(CALLS)
+    assert (refused.status_code, refused.json()["code"]) == (401, "auth.required")
+    assert refused.headers["www-authenticate"] == "Bearer"
+    assert refused.headers["video-calls-fault"] == "delay=0.2"
+    assert api.get("doctor", f"{CALLS}1").headers["video-calls-fault"] == "delay=0.2"
+
+
+@pytest.mark.parametrize("body", ["missing_field", "wrong_type", "null"])
+@pytest.mark.parametrize(
+    ("operation", "schema"),
+    [("listVideoCalls", VideoCallPage), ("getVideoCall", VideoCall), ("joinVideoCall", JoinCredentials)],
+)
+def test_a_body_that_breaks_the_contract_is_valid_json_of_its_declared_length(
+    api: Api, operation: str, schema: type[Any], body: str
+) -> None:
+    api.call()
+    msgspec.json.decode(request(api, operation).content, type=schema)
+    add(api, body=body)
+    answer = request(api, operation)
+    assert (answer.status_code, answer.headers["video-calls-fault"]) == (200, f"body={body}")
+    assert answer.headers["content-length"] == str(len(answer.content))
+    answer.json()
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(answer.content, type=schema)
+
+
+def test_a_corrupted_body_is_as_long_and_no_json(api: Api) -> None:
+    whole = api.get("doctor")
+    corrupted = fault_header(api, "body=corrupted")
+    assert corrupted.headers["content-length"] == whole.headers["content-length"]
+    assert corrupted.headers["content-type"] == "application/json"
+    with pytest.raises(json.JSONDecodeError):
+        corrupted.json()
+
+
+def test_only_the_body_of_a_success_is_spoiled_and_counted(api: Api) -> None:
+    add(api, body="null", times=1)
+    missing = api.get("doctor", f"{CALLS}99/")
+    assert (missing.status_code, missing.json()["code"]) == (404, "get.not-found")
+    assert "video-calls-fault" not in missing.headers
+    assert kept(api) == [(0, 1)]
+    assert api.get("doctor").json()["count"] is None
+    assert kept(api) == [(1, 0)]
+
+
+def test_the_header_of_a_request_is_a_fault_for_it_alone(api: Api) -> None:
+    assert fault_header(api, "status=503; retry-after=2").headers["retry-after"] == "2"
+    assert fault_header(api, "status=503; operation=joinVideoCall").status_code == 200
+    assert (api.get("doctor").status_code, kept(api)) == (200, [])
+
+
+def test_a_header_that_says_no_fault_is_refused(api: Api) -> None:
+    answer = fault_header(api, "status=200")
+    assert answer.status_code == 400
+    assert answer.json() == {
+        "error": "Video-Calls-Fault: status: must be a whole number from 400 to 599",
+        "code": "bad_request",
+        "fields": {"status": ["must be a whole number from 400 to 599"]},
+    }
+
+
+def test_a_page_of_another_origin_can_read_a_fault_and_its_names(api: Api) -> None:
+    headers = api.headers("doctor") | {"Origin": "http://localhost:3000", "Video-Calls-Fault": "status=503"}
+    answer = api.client.get(CALLS, headers=headers)
+    assert answer.status_code == 503
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert "Video-Calls-Fault" in answer.headers["access-control-expose-headers"]
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "video-calls-fault"}
+    add(api, status=500)
+    assert api.client.options(CALLS, headers=headers | asked).status_code in (200, 204)
+    assert api.client.options(CALLS, headers=api.headers("doctor")).status_code == 405
+
+
+def test_an_error_of_the_server_itself_is_told_and_logged_beneath_a_fault(
+    api: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise LookupError("by chance")
+
+    monkeypatch.setattr(CallService, "authenticate", fail)
+    answer = fault_header(api, "delay=0")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert answer.headers["video-calls-fault"] == "delay=0"
+    assert "request failed" in caplog.text
+
+
+def test_without_control_there_are_no_faults(make_api: Callable[..., Api]) -> None:
+    assert fault_header(make_api(control=False), "status=503").status_code == 200
+
+
+@pytest.mark.parametrize("text", ["drop", "drop; after", "body=truncated"])
+def test_where_there_is_no_connection_a_drop_is_an_exception(api: Api, text: str) -> None:
+    async def ask() -> None:
+        transport = httpx.ASGITransport(api.client.app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            with pytest.raises(ConnectionDropped, match=text.partition(";")[0]):
+                await client.get(CALLS, headers=api.headers("doctor") | {"Video-Calls-Fault": text})
+
+    asyncio.run(ask())
+
+
+# -- What they do to connections ------------------------------------------------------------------------
+
+
+@dataclass
+class Listening:
+    """The server at a socket, in this process, so that what it logs is seen."""
+
+    port: int
+    headers: dict[str, str]
+    log: pytest.LogCaptureFixture
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def raw(self, fault: str) -> bytes:
+        """All that comes back for a list of calls until the connection is closed."""
+        lines = ["GET /api/v1/video/video-calls/ HTTP/1.1", "Host: localhost", f"Video-Calls-Fault: {fault}"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+    def calls(self) -> int:
+        count: int = httpx.get(f"{self.url}{CALLS}", headers=self.headers).json()["count"]
+        return count
+
+    def create(self, fault: str, **options: Any) -> httpx.Response:
+        time = datetime.now(UTC) + timedelta(hours=1)
+        body = {"doctor": 1, "patient": 1, "scheduled_time": time.isoformat()}
+        headers = self.headers | {"Video-Calls-Fault": fault}
+        return httpx.post(f"{self.url}{CALLS}", json=body, headers=headers, **options)
+
+    def said_nothing_wrong(self) -> bool:
+        return not [record for record in self.log.records if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture(params=["auto", "asyncio"])
+def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Listening]:
+    settings = Settings(database=":memory:")
+    begun = threading.Event()
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            begun.set()
+
+    config = uvicorn.Config(
+        create_app(settings),
+        loop=request.param,
+        http=http_protocol(),
+        log_config=None,
+        access_log=False,
+        ws="websockets-sansio",
+    )
+    server = Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    assert begun.wait(30)
+    headers = {"Authorization": f"Bearer {make_token(settings, USERS['doctor'], expires_in=3600)}"}
+    yield Listening(listener.getsockname()[1], headers, caplog)
+    server.should_exit = True
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_a_dropped_connection_ends_without_a_byte(listening: Listening) -> None:
+    assert listening.raw("drop") == b""
+    with pytest.raises(httpx.RemoteProtocolError):
+        listening.create("drop; delay=0.01")
+    assert listening.calls() == 0
+    assert listening.said_nothing_wrong()
+
+
+def test_a_connection_is_dropped_after_the_request_was_acted_on(listening: Listening) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        listening.create("drop; after")
+    assert listening.calls() == 1
+    assert listening.said_nothing_wrong()
+
+
+def test_a_truncated_body_is_half_of_what_was_declared(listening: Listening) -> None:
+    head, _, body = listening.raw("body=truncated").partition(b"\r\n\r\n")
+    whole = httpx.get(f"{listening.url}{CALLS}", headers=listening.headers).content
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert f"content-length: {len(whole)}".encode() in head.split(b"\r\n")
+    assert b"video-calls-fault: body=truncated" in head.split(b"\r\n")
+    assert body == whole[: len(whole) // 2]
+    with pytest.raises(httpx.RemoteProtocolError):
+        listening.create("body=truncated")
+    assert listening.calls() == 1
+    assert listening.said_nothing_wrong()
+
+
+def test_a_client_may_give_up_before_or_after_its_request_was_acted_on(listening: Listening) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        listening.create("delay=2", timeout=0.3)
+    assert listening.calls() == 0
+    with pytest.raises(httpx.ReadTimeout):
+        listening.create("delay=2; after", timeout=0.3)
+    assert listening.calls() == 1
+
+
+def test_requests_that_are_not_faulted_share_their_connection(listening: Listening) -> None:
+    with httpx.Client(headers=listening.headers) as client:
+        for fault in ("status=503", "body=corrupted", "delay=0"):
+            answer = client.get(f"{listening.url}{CALLS}", headers={"Video-Calls-Fault": fault})
+            assert "connection" not in answer.headers
+        first = client.get(f"{listening.url}{CALLS}").extensions["network_stream"]
+        second = client.get(f"{listening.url}{CALLS}").extensions["network_stream"]
+        assert first.get_extra_info("client_addr") == second.get_extra_info("client_addr")
+
+
+# -- What they do to the WebSocket ------------------------------------------------------------------------
+
+
+def follow(listening: Listening, fault: str) -> ClientConnection:
+    url = f"ws://127.0.0.1:{listening.port}/api/v1/video/events/"
+    return connect(url, additional_headers=listening.headers | {"Video-Calls-Fault": fault})
+
+
+def test_a_handshake_is_dropped(listening: Listening) -> None:
+    with pytest.raises((InvalidMessage, EOFError, ConnectionError)):
+        follow(listening, "drop")
+    assert listening.calls() == 0
+    assert listening.said_nothing_wrong()
+
+
+def test_a_handshake_is_answered_a_status(listening: Listening) -> None:
+    with pytest.raises(InvalidStatus) as caught:
+        follow(listening, "status=503; operation=events; identity=doctor@example.com")
+    response = caught.value.response
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert response.headers["Video-Calls-Fault"] == "status=503"
+    assert response.body is not None
+    assert json.loads(response.body)["code"] == "unavailable"
+    assert listening.calls() == 0
+    assert listening.said_nothing_wrong()
+
+
+def test_a_handshake_is_delayed_and_goes_on(listening: Listening) -> None:
+    with follow(listening, "delay=0.01") as connection:
+        assert connection.response is not None
+        assert connection.response.headers["Video-Calls-Fault"] == "delay=0.01"
+        listening.create("delay=0")
+        httpx.post(f"{listening.url}{CALLS}1/cancel/", headers=listening.headers)
+        assert json.loads(connection.recv(timeout=10))["type"] == "call.cancelled"
+
+
+def test_a_body_fault_leaves_the_events_alone(listening: Listening) -> None:
+    with follow(listening, "body=null") as connection:
+        assert connection.response is not None
+        assert "Video-Calls-Fault" not in connection.response.headers
+
+
+# -- Two servers ----------------------------------------------------------------------------------------
+
+
+def test_two_servers_have_the_same_sequence_of_a_seed(serve: Callable[..., Process]) -> None:
+    def statuses() -> list[int]:
+        server = serve("--database", ":memory:")
+        fault = {"status": 503, "probability": 0.5, "random_seed": 11, "delay": [0, 0.001]}
+        assert httpx.post(f"{server.url}{CONTROL}", json=fault).status_code == 201
+        with httpx.Client(headers=server.headers()) as client:
+            return [client.get(f"{server.url}{CALLS}").status_code for _ in range(40)]
+
+    first = statuses()
+    assert first == statuses()
+    assert set(first) == {200, 503}

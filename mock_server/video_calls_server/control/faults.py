@@ -11,7 +11,7 @@ from random import Random
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 Operation = Literal[
     "listVideoCalls",
@@ -37,7 +37,7 @@ _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 _RANGE = re.compile(rf"({_DECIMAL.pattern})\s*-\s*({_DECIMAL.pattern})", re.ASCII)
 _PART = re.compile(r"""\s*([A-Za-z_-]+)\s*(?:=\s*("[^"]*"|[^;"]*?)\s*)?(?:;|$)""", re.ASCII)
 _AT_FIELD = re.compile(r"\$\.(?:data\.)?(\w+)")  # the body is `data` to Litestar
-_UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
+_UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 
 class FaultError(ValueError):
@@ -147,7 +147,8 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
         bool,
         Meta(description="Whether the request is acted on first, and only then delayed, refused or dropped."),
     ] = False
-    body: Annotated[Spoiling, Meta(description="What it makes of the body of a success.")] | None = None
+    # No None here, for which Litestar would take the text `null`.
+    body: Annotated[Spoiling, Meta(description="What it makes of the body of a success.")] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         answers = [field for field in _ANSWERS if getattr(self, field)]
@@ -191,7 +192,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
             does = f"status={self.status}"
         elif self.drop:
             does = "drop"
-        elif self.body is not None:
+        elif self.body:
             does = f"body={self.body}"
         else:
             least, most = self._delays
@@ -201,7 +202,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
     @property
     def answers(self) -> bool:
         """Whether it does more than delay, so that no other fault can act on the request."""
-        return self.status is not None or self.drop or self.body is not None
+        return self.status is not None or self.drop or bool(self.body)
 
     @property
     def _delays(self) -> tuple[float, float]:
@@ -461,7 +462,7 @@ class Faults:
 
 
 def _concerns(fault: Fault, operation: str, call: int | None) -> bool:
-    if operation == EVENTS and (fault.body is not None or fault.after):
+    if operation == EVENTS and (fault.body or fault.after):
         return False
     return (fault.operation is None or fault.operation == operation) and (
         fault.call is None or fault.call == call

@@ -168,7 +168,7 @@ class _Served:
 async def _serve(app: ASGIApp, acting: Acting, scope: Scope, receive: Receive, send: Send) -> None:
     fault = acting.answer
     served: _Served | None = None
-    if fault is None or fault.after or fault.body is not None:
+    if fault is None or fault.after or fault.body:
         served = await _served(app, scope, receive)
     await anyio.sleep(acting.seconds_after)
     if fault is not None and fault.drop:
@@ -192,7 +192,7 @@ async def _served(app: ASGIApp, scope: Scope, receive: Receive) -> _Served:
 
 
 async def _pass_on(served: _Served, acting: Acting, scope: Scope, receive: Receive, send: Send) -> None:
-    how = None if acting.answer is None else acting.answer.body
+    how = (acting.answer and acting.answer.body) or None
     if how is not None and not 200 <= served.status < 300:  # noqa: PLR2004 (the successes)
         acting.spare()
         how = None
