@@ -140,19 +140,6 @@ def person_of(entry: UserEntry) -> Person:
     return user, doctor, patient
 
 
-def entry_of(person: Person) -> UserEntry:
-    """The entry that writes a person."""
-    user, doctor, patient = person
-    return UserEntry(
-        id=user.id,
-        email=user.email,
-        full_name=user.full_name,
-        active=user.active,
-        doctor=None if doctor is None else DoctorEntry(doctor.id, doctor.specialization),
-        patient=None if patient is None else PatientEntry(patient.id),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Repetition:
     """Where an entry has what is another's: the entry's place among all, and the way to the field in it."""
@@ -166,8 +153,8 @@ def given_twice(entries: Sequence[UserEntry]) -> Repetition | None:
     fields: dict[tuple[str, ...], list[int | str | None]] = {
         ("id",): [entry.id for entry in entries],
         ("email",): [entry.email for entry in entries],
-        ("doctor", "id"): [entry.doctor and entry.doctor.id for entry in entries],
-        ("patient", "id"): [entry.patient and entry.patient.id for entry in entries],
+        ("doctor", "id"): [entry.doctor.id if entry.doctor else None for entry in entries],
+        ("patient", "id"): [entry.patient.id if entry.patient else None for entry in entries],
     }
     for field, values in fields.items():
         seen: set[int | str] = set()

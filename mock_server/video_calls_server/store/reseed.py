@@ -86,7 +86,7 @@ def _apply_roles(
         if role_id in in_calls:
             user_id = before[role_id]["user_id"]
             raise StoreError(
-                f"{role} {role_id} is user {user_id} in the database and has calls, and the seed file gives the "
+                f"{role} {role_id} is user {user_id} in the database and has calls, and the seed gives the "
                 f"id to {_holder(after.get(role_id))}; leave it with user {user_id}, or take a new database"
             )
     connection.execute(delete(table).where(table.c.id.in_(removed)))

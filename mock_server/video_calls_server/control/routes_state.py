@@ -1,0 +1,204 @@
+"""The state of a namespace: to begin anew, to take out and put in, to fill with calls, to save and restore.
+
+Whenever it is replaced, who follows events is told to begin anew: what they knew is no more.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from litestar import MediaType, Request, Response, Router, delete, get, post, put
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody
+from msgspec import UNSET, Meta, Struct
+
+from video_calls_server.control.errors import ControlError, unknown
+from video_calls_server.control.faults import Fault, KeptFault
+from video_calls_server.control.population import MOST, PopulationError, populate
+from video_calls_server.control.snapshots import Moment, Snapshot, SnapshotError
+from video_calls_server.control.state import State, StateError, moment_of, read_state, state_of
+from video_calls_server.namespaces import Namespace
+from video_calls_server.seed import Seed
+from video_calls_server.store import Store
+from video_calls_server.store.dump import Dump, dump, restore
+
+_LARGEST = 256 * 1024 * 1024  # bytes; ten thousand calls with their events are a quarter of it
+
+
+class RealisticCalls(Struct, forbid_unknown_fields=True):
+    """How many calls to make."""
+
+    count: Annotated[int, Meta(ge=1, le=MOST)]
+
+
+class SavedSnapshot(Struct):
+    """A snapshot: when it was saved, in real time, and how many calls there are in it."""
+
+    name: str
+    saved_at: datetime
+    calls: int
+
+
+@dataclass
+class _TakesState(Operation):
+    """The document is read from the bytes of the body, so that it is taken at its word."""
+
+    def __post_init__(self) -> None:
+        content = {str(MediaType.JSON): OpenAPIMediaType(schema=Reference("#/components/schemas/State"))}
+        self.request_body = RequestBody(content, required=True)
+
+
+def _indented(response: Response[State]) -> Response[bytes]:
+    body = msgspec.json.format(msgspec.json.encode(response.content), indent=2)
+    return Response(body, media_type=MediaType.JSON)
+
+
+# -- The state ---------------------------------------------------------------------------------------
+
+
+@get("/", summary="Take out the whole state", after_request=_indented)
+async def read_whole_state(namespace: Namespace) -> State:
+    """As one document, which can be kept, changed by hand and put in again."""
+    return state_of(await _moment(namespace))
+
+
+@put(
+    "/",
+    status_code=204,
+    summary="Put in a whole state",
+    operation_class=_TakesState,
+    request_max_body_size=_LARGEST,
+)
+async def replace_state(namespace: Namespace, request: Request[Any, Any, Any]) -> None:
+    """In place of all that is there. Users and calls are enough; what a call does not say is chosen."""
+    try:
+        state = read_state(await request.body())
+        moment = moment_of(state, now=namespace.clock.now(), running=namespace.clock.running)
+    except StateError as error:
+        raise ControlError(str(error), code="invalid") from error
+    await _become(namespace, moment, with_clock=state.clock is not UNSET)
+
+
+@post("/reset", status_code=204, summary="Begin anew")
+async def reset_state(namespace: Namespace) -> None:
+    """People, calls, events, clock and faults as the server started with."""
+    clock = namespace.clock
+    fresh = await _fresh(namespace.seed, namespace.seed_calls, clock.now() - clock.offset)
+    await restore(namespace.store, fresh)
+    clock.reset()
+    namespace.faults.reset()
+    await namespace.replaced()
+
+
+@post("/calls", summary="Make realistic calls")
+async def make_calls(namespace: Namespace, data: RealisticCalls) -> RealisticCalls:
+    """In all statuses, around the clock's time, beside those that there are; the same for the same number."""
+    now = namespace.clock.now()
+    try:
+        await namespace.store.write(lambda connection: populate(connection, data.count, now=now))
+    except PopulationError as error:
+        raise ControlError(str(error)) from error
+    await namespace.replaced()
+    return data
+
+
+# -- Snapshots ---------------------------------------------------------------------------------------
+
+
+@get("/", summary="List the snapshots")
+async def list_snapshots(namespace: Namespace) -> list[SavedSnapshot]:
+    """By name. They are kept in memory, for as long as the namespace is there."""
+    return [SavedSnapshot(each.name, each.saved_at, each.calls) for each in namespace.snapshots]
+
+
+@get("/{name:str}", summary="Take out a snapshot", after_request=_indented)
+async def read_snapshot(namespace: Namespace, name: str) -> State:
+    """As the document that the state itself is taken out as."""
+    return state_of(_snapshot(namespace, name).moment)
+
+
+@put("/{name:str}", status_code=204, summary="Save a snapshot")
+async def save_snapshot(namespace: Namespace, name: str) -> None:
+    """Of the state, the clock and the faults, in place of one of the same name."""
+    try:
+        namespace.snapshots.check(name)
+        namespace.snapshots.keep(name, await _moment(namespace))
+    except SnapshotError as error:
+        raise ControlError(str(error), field="name") from error
+
+
+@post("/{name:str}/restore", status_code=204, summary="Restore a snapshot")
+async def restore_snapshot(namespace: Namespace, name: str) -> None:
+    """All is as it was then; the clock goes on from the time that it showed."""
+    await _become(namespace, _snapshot(namespace, name).moment)
+
+
+@delete("/{name:str}", summary="Delete a snapshot")
+async def delete_snapshot(namespace: Namespace, name: str) -> None:
+    """The state itself stays."""
+    if not namespace.snapshots.delete(name):
+        raise unknown(f"snapshot {name!r}")
+
+
+def _snapshot(namespace: Namespace, name: str) -> Snapshot:
+    snapshot = namespace.snapshots.get(name)
+    if snapshot is None:
+        raise unknown(f"snapshot {name!r}; {len(list(namespace.snapshots))} are listed under /snapshots")
+    return snapshot
+
+
+# -- A namespace and its moments ---------------------------------------------------------------------
+
+
+async def _moment(namespace: Namespace) -> Moment:
+    """What the namespace is now."""
+    rows = await namespace.store.write(dump)
+    faults = tuple(_as_given(fault) for fault in namespace.faults if fault.left != 0)
+    return Moment(rows, faults, namespace.clock.now(), namespace.clock.running)
+
+
+def _as_given(fault: KeptFault) -> Fault:
+    """The fault that would act as often as this one still may."""
+    fields: dict[str, Any] = {field: getattr(fault, field) for field in Fault.__struct_fields__}
+    if fault.left is not None:
+        fields["times"] = fault.left
+    return Fault(**fields)
+
+
+async def _become(namespace: Namespace, moment: Moment, *, with_clock: bool = True) -> None:
+    """Have the namespace be as it was at a moment."""
+    await restore(namespace.store, moment.dump)
+    if with_clock:
+        clock = namespace.clock
+        clock.freeze()
+        clock.set(moment.time)
+        if moment.running:
+            clock.resume()
+    namespace.faults.clear()
+    for fault in moment.faults:
+        namespace.faults.add(fault)
+    await namespace.replaced()
+
+
+async def _fresh(seed: Seed, calls: int, now: datetime) -> Dump:
+    """What a new database holds: the people of a seed, and so many calls."""
+    store = Store(":memory:", seed)
+    try:
+        if calls:
+            await store.write(lambda connection: populate(connection, calls, now=now))
+        return await store.write(dump)
+    finally:
+        store.close()
+
+
+def state_router() -> Router:
+    """The operations on the state and its snapshots."""
+    of_state = [read_whole_state, replace_state, reset_state, make_calls]
+    of_snapshots = [list_snapshots, read_snapshot, save_snapshot, restore_snapshot, delete_snapshot]
+    return Router(
+        "/",
+        route_handlers=[
+            Router("/state", route_handlers=of_state, tags=["state"]),
+            Router("/snapshots", route_handlers=of_snapshots, tags=["snapshots"]),
+        ],
+    )

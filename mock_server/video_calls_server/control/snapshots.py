@@ -1,0 +1,85 @@
+"""What a namespace was at a moment, and the moments that are kept under a name, in memory."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from video_calls_server.control.faults import Fault
+from video_calls_server.store import schema
+from video_calls_server.store.dump import Dump
+
+MOST = 100
+"""How many snapshots a namespace has at most."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+class SnapshotError(Exception):
+    """There can be no snapshot of this name; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """All that a namespace holds at one time: its rows, its faults, what its clock shows, whether it runs."""
+
+    dump: Dump
+    faults: tuple[Fault, ...]
+    time: datetime
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A moment that is kept; `saved_at` is in real time."""
+
+    name: str
+    saved_at: datetime
+    moment: Moment
+
+    @property
+    def calls(self) -> int:
+        """How many calls there are in it."""
+        return self.moment.dump.size(schema.calls)
+
+
+class Snapshots:
+    """The snapshots of one namespace."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Snapshot] = {}
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        """By name."""
+        return iter(sorted(self._kept.values(), key=lambda snapshot: snapshot.name))
+
+    def check(self, name: str) -> None:
+        """Let a name pass under which a moment can be kept.
+
+        Raises:
+            SnapshotError: it cannot be a name, or there are too many already.
+        """
+        if not _NAME.fullmatch(name):
+            raise SnapshotError(
+                f"{name[:80]!r} cannot be the name of a snapshot; "
+                "give 1 to 64 letters, digits, '.', '_' or '-'"
+            )
+        if name not in self._kept and len(self._kept) >= MOST:
+            raise SnapshotError(f"there are {MOST} snapshots already; delete those that are done with")
+
+    def keep(self, name: str, moment: Moment) -> None:
+        """Keep a moment, in place of what was kept under this name.
+
+        Raises:
+            SnapshotError: it cannot be a name, or there are too many already.
+        """
+        self.check(name)
+        self._kept[name] = Snapshot(name, datetime.now(UTC), moment)
+
+    def get(self, name: str) -> Snapshot | None:
+        """What is kept under this name."""
+        return self._kept.get(name)
+
+    def delete(self, name: str) -> bool:
+        """Keep it no more; whether it was there."""
+        return self._kept.pop(name, None) is not None
