@@ -1,0 +1,169 @@
+"""Realistic calls: in every status, as many as asked for, the same again, and such as the rules allow."""
+
+import asyncio
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import msgspec
+import pytest
+from video_calls_server.control.population import PopulationError, populate
+from video_calls_server.domain.calls import MIN_DISTANCE, Call
+from video_calls_server.domain.people import Doctor, Patient, User
+from video_calls_server.seed import Person, Seed, load_seed
+from video_calls_server.store import Store, queries, schema
+from video_calls_server.store.dump import Dump, dump
+
+MONDAY = datetime(2026, 1, 5, 10, 12, 3, 5, tzinfo=UTC)
+
+
+def populated(*counts: int, now: datetime = MONDAY, people: Seed | None = None) -> tuple[Dump, list[Call]]:
+    """What a database holds after so many calls were made in it, and the calls by id."""
+
+    async def work() -> tuple[Dump, list[Call]]:
+        store = Store(":memory:", people or load_seed())
+        try:
+            for count in counts:
+                await store.write(lambda connection, count=count: populate(connection, count, now=now))  # type: ignore[misc]
+            calls = await store.read(lambda connection: queries.newest_calls(connection, most=20_000))
+            return await store.write(dump), sorted(calls)
+        finally:
+            store.close()
+
+    return asyncio.run(work())
+
+
+def statuses(calls: list[Call]) -> Counter[str]:
+    return Counter(call.status for call in calls)
+
+
+@pytest.mark.parametrize("count", [4, 5, 50, 333])
+@pytest.mark.parametrize("now", [MONDAY, datetime(2026, 1, 10, 23, 59, tzinfo=UTC), MONDAY.replace(minute=0)])
+def test_there_are_as_many_calls_as_asked_for_and_some_of_every_status(count: int, now: datetime) -> None:
+    _, calls = populated(count, now=now)
+    assert len(calls) == count
+    assert set(statuses(calls)) == {"scheduled", "ongoing", "completed", "cancelled"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_fewer_calls_are_of_as_many_statuses(count: int) -> None:
+    _, calls = populated(count)
+    assert len(statuses(calls)) == len(calls) == count
+
+
+def test_the_same_number_at_the_same_time_is_the_same_calls() -> None:
+    assert populated(40) == populated(40)
+    assert populated(40)[0] != populated(41)[0]
+    assert populated(40)[0] != populated(40, now=MONDAY + timedelta(days=1))[0]
+
+
+@pytest.mark.parametrize("counts", [(400,), (60, 60, 7)])
+def test_nobody_has_two_calls_less_than_half_an_hour_apart(counts: tuple[int, ...]) -> None:
+    _, calls = populated(*counts)
+    of_user: defaultdict[int, list[datetime]] = defaultdict(list)
+    for call in calls:
+        if call.status != "cancelled":
+            for user in (call.doctor.user, call.patient.user):
+                of_user[user.id].append(call.scheduled_time)
+    assert all(b - a >= MIN_DISTANCE for times in of_user.values() for a, b in pairwise(sorted(times)))
+
+
+def test_calls_that_are_there_already_keep_their_slots() -> None:
+    _, first = populated(100)
+    _, both = populated(100, 100)
+    assert len(both) == 200
+    assert both[:100] == first
+    assert len({call.channel_name for call in both}) == 200
+
+
+def test_only_active_people_call_and_never_themselves() -> None:
+    _, calls = populated(300)
+    people = {user.id for call in calls for user in (call.doctor.user, call.patient.user)}
+    assert people == {101, 102, 103, 104, 107}
+    assert all(call.doctor.user.id != call.patient.user.id for call in calls)
+
+
+def test_two_people_alone_have_their_calls_over_more_days() -> None:
+    one, two = User(1, "d@example.com", "D", active=True), User(2, "p@example.com", "P", active=True)
+    _, calls = populated(500, people=Seed(((one, Doctor(1, one), None), (two, None, Patient(1, two)))))
+    assert len({call.scheduled_time for call in calls}) == 500
+    a_day = Counter(call.scheduled_time.date() for call in calls)
+    assert max(a_day.values()) <= 20
+    assert len(a_day) > 60
+
+
+def test_calls_are_in_working_hours_but_for_those_around_now() -> None:
+    _, calls = populated(300)
+    assert all(
+        call.scheduled_time.weekday() < 5 and 8 <= call.scheduled_time.hour < 18 for call in calls
+    )  # it is Monday morning
+    sunday = datetime(2026, 1, 11, 3, 40, tzinfo=UTC)
+    _, calls = populated(300, now=sunday)
+    outside = [call for call in calls if call.scheduled_time.date() == sunday.date()]
+    assert statuses(outside) == {"ongoing": 1, "scheduled": 1}
+
+
+def test_times_fit_the_status_and_the_clock() -> None:
+    _, calls = populated(400)
+    for call in calls:
+        assert call.created_at < call.scheduled_time
+        assert call.created_at <= call.updated_at <= MONDAY
+        started, ended = call.started_at, call.ended_at
+        match call.status:
+            case "scheduled":
+                assert (started, ended) == (None, None)
+                assert call.scheduled_time > MONDAY
+            case "ongoing":
+                assert started is not None
+                assert started <= MONDAY
+                assert ended is None
+                assert "doctor" in call.present or "patient" in call.present
+            case "completed":
+                assert started is not None
+                assert ended is not None
+                assert timedelta(minutes=8) <= ended - started <= timedelta(minutes=30)
+                assert ended < MONDAY
+            case "cancelled":
+                assert (started, ended) == (None, None)
+    today = [call for call in calls if call.scheduled_time.date() == MONDAY.date()]
+    assert set(statuses(today)) >= {"scheduled", "completed", "ongoing"}
+    assert max(call.scheduled_time for call in calls) > MONDAY + timedelta(days=14)
+
+
+def test_ids_follow_the_order_in_which_calls_were_made_and_events_that_in_which_they_were_told() -> None:
+    rows, calls = populated(200)
+    assert [call.id for call in sorted(calls, key=lambda call: call.created_at)] == list(range(1, 201))
+    told = [(event["created_at"], event["id"]) for event in rows.of(schema.events)]
+    assert told == sorted(told)
+
+
+def test_every_call_has_told_what_happened_to_it() -> None:
+    rows, calls = populated(200)
+    to = defaultdict(set)
+    for recipient in rows.of(schema.event_recipients):
+        to[recipient["event_id"]].add(recipient["user_id"])
+    told: defaultdict[int, list[str]] = defaultdict(list)
+    by_id = {call.id: call for call in calls}
+    for event in rows.of(schema.events):
+        call = msgspec.json.decode(event["data"])["call"]
+        told[call["id"]].append(event["type"])
+        assert to[event["id"]] == {by_id[call["id"]].doctor.user.id, by_id[call["id"]].patient.user.id}
+    both_ways = ["call.started", "participant.joined", "participant.joined"]
+    for call in calls:
+        expected = {
+            "scheduled": [],
+            "cancelled": ["call.cancelled"],
+            "ongoing": both_ways[: 1 + len(call.present)],
+            "completed": [*both_ways, "participant.left", "participant.left", "call.ended"],
+        }
+        assert told[call.id] == expected[call.status]
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_nobody_to_call_is_said(active: bool) -> None:
+    user = User(1, "both@example.com", "Both", active=True)
+    other = User(2, "p@example.com", "P", active=active)
+    alone: Person = (user, Doctor(1, user), Patient(1, user))
+    people = Seed((alone, (other, None, None if active else Patient(2, other))))
+    with pytest.raises(PopulationError, match="need an active doctor and an active patient"):
+        populated(4, people=people)
