@@ -310,7 +310,6 @@ def test_without_control_the_root_leads_to_the_docs(make_api: Callable[..., Api]
         assert client.get(path).status_code == 404
 
 
-
 def test_a_frontend_of_ones_own_is_served(make_api: Callable[..., Api], tmp_path: Any) -> None:
     (tmp_path / "index.html").write_text("<p>mine</p>")
     api = make_api(static=tmp_path)

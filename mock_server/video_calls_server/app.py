@@ -21,7 +21,6 @@ from video_calls_server.control.faulty import HEADER as FAULT_HEADER
 from video_calls_server.control.faulty import faulty
 from video_calls_server.control.layer import ControlLayer
 from video_calls_server.namespaces import Namespaces
-from video_calls_server.seed import DEFAULT_SEED, load_seed
 from video_calls_server.settings import Settings
 
 _LOOPBACK_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
@@ -40,8 +39,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         StoreError: the database is none that this server can use. (It is opened at start-up, or with
             the first request where another application has mounted this one.)
     """
-    seed = load_seed(settings.seed or DEFAULT_SEED)
-    namespaces = Namespaces(settings, seed, clock or SystemClock())
+    namespaces = Namespaces(settings, clock or SystemClock())
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncGenerator[None]:

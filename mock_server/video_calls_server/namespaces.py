@@ -4,6 +4,7 @@ A server has one namespace, without a name; where the control layer is on, each 
 its own, made when it is first named and dropped on request or when nobody has used it for long.
 """
 
+import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -15,14 +16,20 @@ from anyio.abc import TaskGroup, TaskStatus
 from litestar.types import Scope
 
 from video_calls_server.clock import Clock, SettableClock
+from video_calls_server.control.beginning import Beginning, beginning_of
 from video_calls_server.control.faults import Faults
+from video_calls_server.control.population import PopulationError, populate
 from video_calls_server.control.requests import RequestLog
+from video_calls_server.control.snapshots import Moment, Snapshots
+from video_calls_server.control.state import moment_of
 from video_calls_server.empty_calls import EmptyCalls
 from video_calls_server.events.hub import Hub
-from video_calls_server.seed import Seed
 from video_calls_server.service import CallService
 from video_calls_server.settings import Settings
-from video_calls_server.store import Store
+from video_calls_server.store import Store, StoreError, queries
+from video_calls_server.store.dump import Dump, dump, restore
+
+logger = logging.getLogger("video_calls_server")
 
 MOST = 100
 """How many namespaces there are at most, beside the unnamed one."""
@@ -40,15 +47,18 @@ class NamespaceError(Exception):
 class Namespace:
     """One isolated world of calls."""
 
-    def __init__(self, name: str, settings: Settings, seed: Seed, clock: Clock, database: str) -> None:
+    def __init__(
+        self, name: str, settings: Settings, beginning: Beginning, clock: Clock, database: str
+    ) -> None:
         self.name = name
         self.created_at = datetime.now(UTC)
-        self.seed = seed
         self.clock = SettableClock(clock)
         self.hub = Hub()
-        self.faults = Faults()
+        self.faults = Faults(beginning.faults)
         self.log = RequestLog()
-        self.store = Store(database, seed)
+        self.snapshots = Snapshots()
+        self.store = Store(database, beginning.people)
+        self._beginning = beginning
         self.service = CallService(settings, self.store, self.clock, self.hub)
         minutes = settings.end_when_empty_minutes
         self._empty_calls = (
@@ -70,15 +80,77 @@ class Namespace:
             self.use()
         return time.monotonic() - self._used
 
+    async def open(self) -> None:
+        """Be as at the start; a database that is in use already stays as it is.
+
+        Raises:
+            StoreError: it is none that this server can use.
+        """
+        self.log = RequestLog()
+        self.snapshots = Snapshots()
+        self._set_out()
+        self.store.open()
+        if self._beginning.has_calls:
+            if await self.store.read(queries.count_all_calls):
+                logger.warning("%s has calls already and stays as it is", self.store.name)
+            else:
+                await restore(self.store, await self._first_rows())
+
+    async def begin_anew(self) -> None:
+        """Be as at the start, whatever there is."""
+        rows = await self._first_rows()
+        await restore(self.store, rows)
+        self._set_out()
+        await self.replaced()
+
+    async def moment(self) -> Moment:
+        """What it is now."""
+        rows = await self.store.write(dump)
+        return Moment(rows, self.faults.remaining(), self.clock.now(), self.clock.running)
+
+    async def become(self, moment: Moment, *, with_clock: bool = True) -> None:
+        """Be as at a moment; without the clock, that goes on as it is."""
+        await restore(self.store, moment.dump)
+        if with_clock:
+            self.clock.freeze()
+            self.clock.set(moment.time)
+            if moment.running:
+                self.clock.resume()
+        self.faults.replace(moment.faults)
+        await self.replaced()
+
     async def moved(self) -> None:
         """Let happen what has become due, after the clock or the state was changed."""
         if self._empty_calls is not None:
             await self.service.end_empty_calls()
 
     async def replaced(self) -> None:
-        """Have those who follow events begin anew, and let happen what is due, after all was replaced."""
+        """Have who follows events begin anew, for what they knew is no more; let happen what is due."""
         self.hub.close(*REPLACED)
         await self.moved()
+
+    def _set_out(self) -> None:
+        self.clock.reset()
+        if self._beginning.time is not None:
+            self.clock.set(self._beginning.time)
+        if not self._beginning.running:
+            self.clock.freeze()
+        self.faults.reset()
+
+    async def _first_rows(self) -> Dump:
+        """What a new database holds."""
+        beginning, now = self._beginning, self.clock.now()
+        if beginning.state is not None:
+            return moment_of(beginning.state, now=now, running=True).dump
+        store = Store(":memory:", beginning.people)
+        try:
+            if beginning.calls:
+                await store.write(lambda connection: populate(connection, beginning.calls, now=now))
+            return await store.write(dump)
+        except PopulationError as error:
+            raise StoreError(f"cannot make calls: {error}") from error
+        finally:
+            store.close()
 
     async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """End the calls that are due as time goes by, until the namespace is dropped."""
@@ -100,8 +172,9 @@ class Namespace:
 class Namespaces:
     """The namespaces of one server. `default` is the one without a name, on the configured database."""
 
-    def __init__(self, settings: Settings, seed: Seed, clock: Clock) -> None:
-        self.default = Namespace("", settings, seed, clock, settings.database)
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._beginning = beginning_of(settings)
+        self.default = Namespace("", settings, self._beginning, clock, settings.database)
         self._settings = settings
         self._clock = clock
         self._named: dict[str, Namespace] = {}
@@ -124,7 +197,9 @@ class Namespaces:
             self._drop_idle()
             namespace = self._named.get(name)
             if namespace is None:
-                namespace = self._named[name] = self._make(name)
+                namespace = self._made(name)
+                await namespace.open()
+                self._named[name] = namespace
                 if self._tasks is not None:
                     await self._tasks.start(namespace.watch)
         namespace.use()
@@ -145,7 +220,7 @@ class Namespaces:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Keep the namespaces for as long as the application runs."""
-        self.default.store.open()
+        await self.default.open()
         async with anyio.create_task_group() as tasks:
             await tasks.start(self.default.watch)
             self._tasks = tasks
@@ -158,16 +233,14 @@ class Namespaces:
                     self.drop(name)
                 self.default.store.close()
 
-    def _make(self, name: str) -> Namespace:
+    def _made(self, name: str) -> Namespace:
         if not _NAME.fullmatch(name):
             raise NamespaceError(
                 f"{name[:80]!r} cannot be a namespace's name; give 1 to 64 letters, digits, '.', '_', '-'"
             )
         if len(self._named) >= MOST:
             raise NamespaceError(f"there are {MOST} namespaces already; drop those that are done with")
-        namespace = Namespace(name, self._settings, self.default.seed, self._clock, ":memory:")
-        namespace.store.open()
-        return namespace
+        return Namespace(name, self._settings, self._beginning, self._clock, ":memory:")
 
     def _drop_idle(self) -> None:
         longest = self._settings.namespace_idle_minutes * 60

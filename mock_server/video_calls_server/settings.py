@@ -16,6 +16,7 @@ JwtAlgorithm = Literal["HS256", "RS256", "ES256"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _LONGEST_EMPTY = 1440  # minutes
+_MOST_CALLS = 10_000
 _SHORTEST_KEY = 16  # characters
 _SHORTEST_SECRET = 32  # bytes; RFC 7518, 3.2: a key of the hash's size or larger
 _RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)", re.ASCII)
@@ -53,6 +54,14 @@ class Settings:
     port: int = setting(8000, "Port to listen on; 0 takes a free one.")
     database: str = setting("video-calls.db", "SQLite database: a path, sqlite:///PATH or :memory:.")
     seed: Path | None = setting(None, "YAML file with the people of a new database; see `seed.yaml`.")
+    seed_calls: int = setting(0, "Realistic calls that a new database starts with, in all states.")
+    snapshot: Path | None = setting(None, "JSON file with the whole state that a new database starts with.")
+    clock: str | None = setting(
+        None, "Time at which the server's clock starts, such as 2030-01-05T10:00:00Z; tokens are real."
+    )
+    fault: tuple[str, ...] = setting(
+        (), "What goes wrong, such as 'status=503; times=1; operation=joinVideoCall'; repeatable."
+    )
     agora_app_id: str | None = setting(
         None, "App id of the Agora project, 32 hex digits.", env="AGORA_APP_ID"
     )
@@ -172,6 +181,11 @@ class Settings:
         key = self.control_key
         if key is not None and (len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable()):
             raise SettingsError(f"control_key: give {_SHORTEST_KEY} or more printable ASCII characters")
+        if not 0 <= self.seed_calls <= _MOST_CALLS:
+            raise SettingsError(f"seed_calls: {self.seed_calls} is not in 0 to {_MOST_CALLS}")
+        for name in ("seed_calls", "snapshot", "clock", "fault"):
+            if getattr(self, name) and not self.has_control:
+                raise SettingsError(f"{name}: control is off; see --control and --control-key")
         if self.namespace_idle_minutes < 1:
             raise SettingsError(f"namespace_idle_minutes: {self.namespace_idle_minutes} is less than 1")
 

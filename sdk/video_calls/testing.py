@@ -24,7 +24,6 @@ import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, reduce
 from operator import getitem
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,9 +37,10 @@ if TYPE_CHECKING:
     import respx
     from anyio.from_thread import BlockingPortal
     from litestar import Litestar
+    from video_calls_server.clock import SettableClock
+    from video_calls_server.testing import ClockControl, Control
 
 __all__ = [
-    "ServerClock",
     "ServerTransport",
     "VideoCallsServer",
     "contract_router",
@@ -52,6 +52,7 @@ __all__ = [
 _Key = TypeVar("_Key", int, str)
 _Value = TypeVar("_Value")
 
+_ORIGIN = "http://video-calls.localhost"
 _DOCTOR = "doctor@example.com"
 _PATIENT = "patient@example.com"
 
@@ -70,47 +71,6 @@ def _of_the_extra() -> Generator[None]:
 
 
 # -- The reference server -----------------------------------------------------------------------------
-
-
-class ServerClock:
-    """The server's time, by which it decides whether a call is in the past or may be joined.
-
-    It is the machine's until a test sets or advances it; from then on it stands still where it was put. The
-    lifetimes of JWTs and of Agora tokens follow the machine's time in any case.
-
-    ```python
-    video_calls_server.clock.set(datetime(2030, 1, 5, 10, 0, tzinfo=timezone.utc))
-    video_calls_server.clock.advance(minutes=45)
-    ```
-    """
-
-    def __init__(self) -> None:
-        self._time: datetime | None = None
-
-    def now(self) -> datetime:
-        """The server's time, in UTC."""
-        return self._time or datetime.now(UTC)
-
-    def set(self, time: datetime) -> None:
-        """Put the clock to this time.
-
-        Args:
-            time: an aware datetime, with any offset.
-
-        Raises:
-            ValueError: it has no offset.
-        """
-        if time.utcoffset() is None:
-            raise ValueError(f"{time.isoformat()} has no time zone; give an aware datetime")
-        self._time = time.astimezone(UTC)
-
-    def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
-        """Put the clock forward by this much, or back where it is negative."""
-        self._time = self.now() + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-
-    def reset(self) -> None:
-        """Let the clock follow the machine's time again."""
-        self._time = None
 
 
 class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
@@ -152,7 +112,12 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     async def _serve(self, request: httpx.Request) -> httpx.Response:
         if self._stopped:
             raise RuntimeError("the video_calls_server of this test has stopped: the test is over")
-        response = await self._asgi.handle_async_request(request)
+        from video_calls_server.control.faulty import ConnectionDropped
+
+        try:
+            response = await self._asgi.handle_async_request(request)
+        except ConnectionDropped as dropped:
+            raise httpx.RemoteProtocolError(str(dropped), request=request) from dropped
         content = await response.aread()
         return httpx.Response(
             response.status_code, headers=response.headers, stream=httpx.ByteStream(content)
@@ -173,7 +138,6 @@ class VideoCallsServer:
     ```
 
     Attributes:
-        clock: the server's time, for a test to set.
         base_url: the API's root; it is reached through `transport` alone.
         transport: takes requests to the server, for a client of your own making.
     """
@@ -182,14 +146,38 @@ class VideoCallsServer:
         self,
         *,
         base_url: str,
-        clock: ServerClock,
         transport: ServerTransport,
         make_token: Callable[[str, float], str],
     ) -> None:
         self.base_url = base_url
-        self.clock = clock
         self.transport = transport
         self._make_token = make_token
+
+    @cached_property
+    def control(self) -> Control:
+        """The server's control API: its clock, faults, people, state and request log.
+
+        ```python
+        video_calls_server.control.faults.add(status=503, times=1, operation="joinVideoCall")
+        ```
+        """
+        from video_calls_server.testing import Control
+
+        return Control(_ORIGIN, transport=self.transport)
+
+    @property
+    def clock(self) -> ClockControl:
+        """The server's time, by which it decides whether a call is in the past or may be joined.
+
+        It stands still from the start of the test, at the machine's time, until the test moves it; `resume`
+        lets it run. The lifetimes of JWTs and of Agora tokens follow the machine's time in any case.
+
+        ```python
+        video_calls_server.clock.set(datetime(2030, 1, 5, 10, 0, tzinfo=timezone.utc))
+        video_calls_server.clock.advance(minutes=45)
+        ```
+        """
+        return self.control.clock
 
     @cached_property
     def doctor(self) -> VideoCallsClient:
@@ -255,7 +243,7 @@ class _Application:
 
     app: Litestar
     portal: BlockingPortal
-    clock: ServerClock
+    clock: SettableClock
     base_url: str
     make_token: Callable[[str, float], str]
 
@@ -271,31 +259,30 @@ def _video_calls_application() -> Iterator[_Application]:
 
     settings = Settings(database=":memory:")
     ids = {user.email: user.id for user, _, _ in load_seed().people}
-    clock = ServerClock()
 
     def token(email: str, expires_in: float) -> str:
         if email not in ids:
             raise ValueError(f"the server knows nobody as {email!r}; it knows {', '.join(ids)}")
         return make_token(settings, ids[email], expires_in=expires_in)
 
-    app = create_app(settings, clock=clock)
+    app = create_app(settings)
+    clock = app.state.namespaces.default.clock
     with start_blocking_portal() as portal:
-        yield _Application(app, portal, clock, f"http://video-calls.test{API_ROOT}", token)
+        yield _Application(app, portal, clock, f"{_ORIGIN}{API_ROOT}", token)
 
 
 @pytest.fixture
 def video_calls_server(_video_calls_application: _Application) -> Iterator[VideoCallsServer]:
     """A reference server in this process, new for each test: see `video_calls.testing.VideoCallsServer`."""
     application = _video_calls_application
-    application.clock.reset()
     server = VideoCallsServer(
         base_url=application.base_url,
-        clock=application.clock,
         transport=ServerTransport(application.app, application.portal),
         make_token=application.make_token,
     )
     # Its database is in memory: it is made when the application starts and gone when it has ended.
     with application.portal.wrap_async_context_manager(application.app.lifespan()):
+        application.portal.call(application.clock.freeze)
         yield server
         server.transport.stop()
 

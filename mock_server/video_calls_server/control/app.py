@@ -19,6 +19,8 @@ from video_calls_server.control.errors import ControlError, on_control_error, on
 from video_calls_server.control.identities import identities_router
 from video_calls_server.control.layer import CONTROL
 from video_calls_server.control.log import log_router
+from video_calls_server.control.routes_faults import faults_router
+from video_calls_server.control.routes_state import state_router
 from video_calls_server.control.server import server_router
 from video_calls_server.namespaces import Namespace, Namespaces, namespace_of
 from video_calls_server.pages import DOCS, docs_page
@@ -55,6 +57,8 @@ def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) ->
             server_router(settings, namespaces),
             identities_router(settings),
             clock_router(),
+            faults_router(),
+            state_router(),
             calls_router(),
             log_router(),
         ],

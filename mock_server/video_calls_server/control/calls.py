@@ -5,6 +5,8 @@ from typing import Literal
 from uuid import uuid4
 
 from litestar import Router, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 from sqlalchemy import Connection
 from video_calls_spec import RULES
@@ -90,7 +92,9 @@ class Disconnected(Struct):
 
 
 @get("/calls", summary="List everybody's calls, or one person's")
-async def list_calls(namespace: Namespace, identity: str | None = None) -> list[KnownCall]:
+async def list_calls(
+    namespace: NamedDependency[Namespace], identity: FromQuery[str | None] = None
+) -> list[KnownCall]:
     """The newest by scheduled time first, 500 at most."""
 
     def work(connection: Connection) -> list[Call]:
@@ -102,7 +106,9 @@ async def list_calls(namespace: Namespace, identity: str | None = None) -> list[
 
 
 @get("/calls/{call_id:int}/verdicts", summary="Ask what each rule would say now")
-async def read_verdicts(namespace: Namespace, call_id: int, identity: str) -> CallVerdicts:
+async def read_verdicts(
+    namespace: NamedDependency[Namespace], call_id: FromPath[int], identity: FromQuery[str]
+) -> CallVerdicts:
     """For get, join, end and cancel by this person (an e-mail address); nothing is done."""
 
     def work(connection: Connection) -> tuple[Call, Actor]:
@@ -114,7 +120,12 @@ async def read_verdicts(namespace: Namespace, call_id: int, identity: str) -> Ca
 
 
 @put("/calls/{call_id:int}/participants/{role:str}", summary="Let a participant join or leave the channel")
-async def change_presence(namespace: Namespace, call_id: int, role: Role, data: Presence) -> PresenceKept:
+async def change_presence(
+    namespace: NamedDependency[Namespace],
+    call_id: FromPath[int],
+    role: FromPath[Role],
+    data: JSONBody[Presence],
+) -> PresenceKept:
     """As Agora's notification would: the participants' event connections are told."""
     call = await namespace.store.read(lambda connection: _call(connection, call_id))
     user = call.doctor.user if role == "doctor" else call.patient.user
@@ -125,7 +136,7 @@ async def change_presence(namespace: Namespace, call_id: int, role: Role, data: 
 
 
 @post("/events/disconnect", status_code=200, summary="Close all event connections", tags=["events"])
-async def disconnect(namespace: Namespace, data: Disconnection) -> Disconnected:
+async def disconnect(namespace: NamedDependency[Namespace], data: JSONBody[Disconnection]) -> Disconnected:
     """To see whether a client comes back, and goes on where it was."""
     return Disconnected(namespace.hub.close(data.code, "Closed on request of the control API"))
 

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 
 from litestar import Router, delete, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
 from msgspec import Struct
 
 from video_calls_server.clock import SettableClock
@@ -38,13 +40,13 @@ class Step(Struct, forbid_unknown_fields=True):
 
 
 @get("/", summary="Read the clock")
-async def read_clock(namespace: Namespace) -> ClockState:
+async def read_clock(namespace: NamedDependency[Namespace]) -> ClockState:
     """The time by which the rules decide. JWTs and Agora tokens follow real time."""
     return _state(namespace.clock)
 
 
 @put("/", summary="Set, freeze or resume the clock")
-async def set_clock(namespace: Namespace, data: ClockChange) -> ClockState:
+async def set_clock(namespace: NamedDependency[Namespace], data: JSONBody[ClockChange]) -> ClockState:
     """Put the clock to a time, stop it, or let it run on; what becomes due happens before this answers."""
     if data.time is not None and data.join_window_of is not None:
         raise ControlError("time and join_window_of are two times; give one", field="time")
@@ -64,7 +66,7 @@ async def set_clock(namespace: Namespace, data: ClockChange) -> ClockState:
 
 
 @post("/advance", status_code=200, summary="Put the clock forward or back")
-async def advance_clock(namespace: Namespace, data: Step) -> ClockState:
+async def advance_clock(namespace: NamedDependency[Namespace], data: JSONBody[Step]) -> ClockState:
     """A call that is two hours away can be joined a moment later."""
     try:
         step = timedelta(days=data.days, hours=data.hours, minutes=data.minutes, seconds=data.seconds)
@@ -76,7 +78,7 @@ async def advance_clock(namespace: Namespace, data: Step) -> ClockState:
 
 
 @delete("/", summary="Let the clock show the machine's time again")
-async def reset_clock(namespace: Namespace) -> None:
+async def reset_clock(namespace: NamedDependency[Namespace]) -> None:
     """It runs, too."""
     namespace.clock.reset()
     await namespace.moved()

@@ -343,7 +343,7 @@ class _Counted:
 
     def acts(self, asked: Asked) -> bool:
         """Whether it acts on this request."""
-        if not _concerns(self.fault, asked.operation, asked.call) or self.left == 0:
+        if not _concerns(self.fault, asked.operation, asked.call):
             return False
         if self.fault.identity is not None and self.fault.identity not in asked.identities:
             return False
@@ -409,9 +409,7 @@ class Faults:
     def reset(self) -> None:
         """Be as at the start."""
         self._last_id = 0
-        self.clear()
-        for fault in self._at_start:
-            self.add(fault)
+        self.replace(self._at_start)
 
     def __bool__(self) -> bool:
         return bool(self._able)
@@ -437,6 +435,16 @@ class Faults:
         """Have none."""
         self._kept = {}
         self.count()
+
+    def replace(self, faults: Iterable[Fault]) -> None:
+        """Have these alone."""
+        self.clear()
+        for fault in faults:
+            self.add(fault)
+
+    def remaining(self) -> tuple[Fault, ...]:
+        """Those that may still act, as faults that would act as often."""
+        return tuple(msgspec.structs.replace(counted.fault, times=counted.left) for counted in self._able)
 
     def count(self) -> None:
         """Find out which may still act."""

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from litestar import Router, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import Connection
 
@@ -105,12 +107,12 @@ def identities_router(settings: Settings) -> Router:
     """The operations on people."""
 
     @get("/", summary="List the people, with fresh tokens")
-    async def list_identities(namespace: Namespace) -> list[Identity]:
+    async def list_identities(namespace: NamedDependency[Namespace]) -> list[Identity]:
         people = await namespace.store.read(queries.people)
         return [_identity(settings, person) for person in people]
 
     @post("/", summary="Add a doctor, a patient, somebody who is both, or neither")
-    async def add_identity(namespace: Namespace, data: NewIdentity) -> Identity:
+    async def add_identity(namespace: NamedDependency[Namespace], data: JSONBody[NewIdentity]) -> Identity:
         def work(connection: Connection) -> Person:
             person = _new_person(data, queries.people(connection))
             queries.add_person(connection, *person)
@@ -119,7 +121,9 @@ def identities_router(settings: Settings) -> Router:
         return _identity(settings, await namespace.store.write(work))
 
     @patch("/{user:str}", summary="Deactivate, reactivate or rename somebody")
-    async def change_identity(namespace: Namespace, user: str, data: IdentityChange) -> Identity:
+    async def change_identity(
+        namespace: NamedDependency[Namespace], user: FromPath[str], data: JSONBody[IdentityChange]
+    ) -> Identity:
         def work(connection: Connection) -> Person:
             found, doctor, patient = _person(queries.people(connection), user)
             if data.active is not UNSET:
@@ -134,7 +138,9 @@ def identities_router(settings: Settings) -> Router:
         return _identity(settings, person)
 
     @post("/{user:str}/tokens", summary="Make a token: a good one, or one that must be refused")
-    async def make_identity_token(namespace: Namespace, user: str, data: TokenWanted) -> Token:
+    async def make_identity_token(
+        namespace: NamedDependency[Namespace], user: FromPath[str], data: JSONBody[TokenWanted]
+    ) -> Token:
         found, _, _ = _person(await namespace.store.read(queries.people), user)
         expires_in = -data.expires_in if data.kind == "expired" else data.expires_in
         expires_at = datetime.fromtimestamp(int(time.time()) + expires_in, UTC)

@@ -6,7 +6,8 @@ from typing import Annotated
 import anyio
 import msgspec
 from litestar import Router, delete, get
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from video_calls_server.control.errors import ControlError, unknown
@@ -21,19 +22,19 @@ _SILENCE = 15.0
 _encode = msgspec.json.Encoder().encode
 
 _Status = Annotated[
-    str | None, Parameter(description="Such as 404, 4xx, or none: the client was told nothing.")
+    str | None, QueryParameter(description="Such as 404, 4xx, or none: the client was told nothing.")
 ]
-_Limit = Annotated[int, Parameter(ge=1, le=KEPT)]
+_Limit = Annotated[int, QueryParameter(ge=1, le=KEPT)]
 
 
 async def _wanted(  # noqa: PLR0917 (Litestar passes them by name)
-    namespace: Namespace,
-    identity: str | None = None,
-    operation: str | None = None,
+    namespace: NamedDependency[Namespace],
+    identity: FromQuery[str | None] = None,
+    operation: FromQuery[str | None] = None,
     status: _Status = None,
-    rule: str | None = None,
-    call: int | None = None,
-    fault: str | None = None,
+    rule: FromQuery[str | None] = None,
+    call: FromQuery[int | None] = None,
+    fault: FromQuery[str | None] = None,
 ) -> Filter:
     if status is not None and not STATUS.fullmatch(status):
         raise ControlError(f"{status!r} is no status; give one as 404, 4xx or none", field="status")
@@ -56,7 +57,10 @@ async def _readable(namespace: Namespace, recorded: Recorded) -> Exchange:
 
 @get("/", summary="List the last requests")
 async def list_requests(
-    namespace: Namespace, wanted: Filter, after: int = 0, limit: _Limit = _DEFAULT
+    namespace: NamedDependency[Namespace],
+    wanted: NamedDependency[Filter],
+    after: FromQuery[int] = 0,
+    limit: _Limit = _DEFAULT,
 ) -> list[Exchange]:
     """Newest first, those with an id above `after` alone. Tokens are redacted."""
     found = [recorded for recorded in reversed(namespace.log.after(after)) if wanted.takes(recorded)]
@@ -64,7 +68,7 @@ async def list_requests(
 
 
 @get("/{request_id:int}", summary="Look into one request")
-async def read_request(namespace: Namespace, request_id: int) -> Exchange:
+async def read_request(namespace: NamedDependency[Namespace], request_id: FromPath[int]) -> Exchange:
     """What was sent and answered, the rule that refused it, and a curl line that sends it again."""
     for recorded in namespace.log:
         if recorded.id == request_id:
@@ -73,7 +77,11 @@ async def read_request(namespace: Namespace, request_id: int) -> Exchange:
 
 
 @get("/stream", summary="Follow requests as they come", media_type="text/event-stream")
-async def stream_requests(namespace: Namespace, wanted: Filter, after: int | None = None) -> Stream:
+async def stream_requests(
+    namespace: NamedDependency[Namespace],
+    wanted: NamedDependency[Filter],
+    after: FromQuery[int | None] = None,
+) -> Stream:
     """Server-sent events, a request as JSON in each; from now on, or after the request of this id."""
     start = namespace.log.last_id if after is None else after
     headers = {"Cache-Control": "no-store"}
@@ -81,7 +89,7 @@ async def stream_requests(namespace: Namespace, wanted: Filter, after: int | Non
 
 
 @delete("/", summary="Forget the requests so far")
-async def clear_requests(namespace: Namespace) -> None:
+async def clear_requests(namespace: NamedDependency[Namespace]) -> None:
     """Ids go on."""
     namespace.log.clear()
 

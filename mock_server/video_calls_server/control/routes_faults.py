@@ -2,7 +2,9 @@
 
 import msgspec
 from litestar import Response, Router, delete, get, post
+from litestar.di import NamedDependency
 from litestar.exceptions import ValidationException
+from litestar.params import FromPath, JSONBody
 
 from video_calls_server.api.errors import AnyRequest
 from video_calls_server.control.errors import ControlError, on_control_error, on_validation, unknown
@@ -11,26 +13,26 @@ from video_calls_server.namespaces import Namespace
 
 
 @get("/", summary="List the faults")
-async def list_faults(namespace: Namespace) -> list[KeptFault]:
+async def list_faults(namespace: NamedDependency[Namespace]) -> list[KeptFault]:
     """In the order in which they act, with how often they did; those that are done with too."""
     return list(namespace.faults)
 
 
 @post("/", summary="Have something go wrong")
-async def add_fault(namespace: Namespace, data: Fault) -> KeptFault:
+async def add_fault(namespace: NamedDependency[Namespace], data: JSONBody[Fault]) -> KeptFault:
     """On the requests that match, after the faults that are there already."""
     return namespace.faults.add(data)
 
 
 @delete("/{fault_id:int}", summary="Remove a fault")
-async def remove_fault(namespace: Namespace, fault_id: int) -> None:
+async def remove_fault(namespace: NamedDependency[Namespace], fault_id: FromPath[int]) -> None:
     """The others stay."""
     if not namespace.faults.remove(fault_id):
         raise unknown(f"fault {fault_id}")
 
 
 @delete("/", summary="Remove all faults")
-async def clear_faults(namespace: Namespace) -> None:
+async def clear_faults(namespace: NamedDependency[Namespace]) -> None:
     """Nothing goes wrong any more."""
     namespace.faults.clear()
 

@@ -9,18 +9,16 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import MediaType, Request, Response, Router, delete, get, post, put
+from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody
+from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct
 
 from video_calls_server.control.errors import ControlError, unknown
-from video_calls_server.control.faults import Fault, KeptFault
 from video_calls_server.control.population import MOST, PopulationError, populate
-from video_calls_server.control.snapshots import Moment, Snapshot, SnapshotError
+from video_calls_server.control.snapshots import Snapshot, SnapshotError
 from video_calls_server.control.state import State, StateError, moment_of, read_state, state_of
 from video_calls_server.namespaces import Namespace
-from video_calls_server.seed import Seed
-from video_calls_server.store import Store
-from video_calls_server.store.dump import Dump, dump, restore
 
 _LARGEST = 256 * 1024 * 1024  # bytes; ten thousand calls with their events are a quarter of it
 
@@ -44,7 +42,7 @@ class _TakesState(Operation):
     """The document is read from the bytes of the body, so that it is taken at its word."""
 
     def __post_init__(self) -> None:
-        content = {str(MediaType.JSON): OpenAPIMediaType(schema=Reference("#/components/schemas/State"))}
+        content = {MediaType.JSON.value: OpenAPIMediaType(schema=Reference("#/components/schemas/State"))}
         self.request_body = RequestBody(content, required=True)
 
 
@@ -57,9 +55,9 @@ def _indented(response: Response[State]) -> Response[bytes]:
 
 
 @get("/", summary="Take out the whole state", after_request=_indented)
-async def read_whole_state(namespace: Namespace) -> State:
+async def read_whole_state(namespace: NamedDependency[Namespace]) -> State:
     """As one document, which can be kept, changed by hand and put in again."""
-    return state_of(await _moment(namespace))
+    return state_of(await namespace.moment())
 
 
 @put(
@@ -69,29 +67,24 @@ async def read_whole_state(namespace: Namespace) -> State:
     operation_class=_TakesState,
     request_max_body_size=_LARGEST,
 )
-async def replace_state(namespace: Namespace, request: Request[Any, Any, Any]) -> None:
+async def replace_state(namespace: NamedDependency[Namespace], request: Request[Any, Any, Any]) -> None:
     """In place of all that is there. Users and calls are enough; what a call does not say is chosen."""
     try:
         state = read_state(await request.body())
         moment = moment_of(state, now=namespace.clock.now(), running=namespace.clock.running)
     except StateError as error:
         raise ControlError(str(error), code="invalid") from error
-    await _become(namespace, moment, with_clock=state.clock is not UNSET)
+    await namespace.become(moment, with_clock=state.clock is not UNSET)
 
 
 @post("/reset", status_code=204, summary="Begin anew")
-async def reset_state(namespace: Namespace) -> None:
+async def reset_state(namespace: NamedDependency[Namespace]) -> None:
     """People, calls, events, clock and faults as the server started with."""
-    clock = namespace.clock
-    fresh = await _fresh(namespace.seed, namespace.seed_calls, clock.now() - clock.offset)
-    await restore(namespace.store, fresh)
-    clock.reset()
-    namespace.faults.reset()
-    await namespace.replaced()
+    await namespace.begin_anew()
 
 
 @post("/calls", summary="Make realistic calls")
-async def make_calls(namespace: Namespace, data: RealisticCalls) -> RealisticCalls:
+async def make_calls(namespace: NamedDependency[Namespace], data: JSONBody[RealisticCalls]) -> RealisticCalls:
     """In all statuses, around the clock's time, beside those that there are; the same for the same number."""
     now = namespace.clock.now()
     try:
@@ -106,35 +99,35 @@ async def make_calls(namespace: Namespace, data: RealisticCalls) -> RealisticCal
 
 
 @get("/", summary="List the snapshots")
-async def list_snapshots(namespace: Namespace) -> list[SavedSnapshot]:
+async def list_snapshots(namespace: NamedDependency[Namespace]) -> list[SavedSnapshot]:
     """By name. They are kept in memory, for as long as the namespace is there."""
     return [SavedSnapshot(each.name, each.saved_at, each.calls) for each in namespace.snapshots]
 
 
 @get("/{name:str}", summary="Take out a snapshot", after_request=_indented)
-async def read_snapshot(namespace: Namespace, name: str) -> State:
+async def read_snapshot(namespace: NamedDependency[Namespace], name: FromPath[str]) -> State:
     """As the document that the state itself is taken out as."""
     return state_of(_snapshot(namespace, name).moment)
 
 
 @put("/{name:str}", status_code=204, summary="Save a snapshot")
-async def save_snapshot(namespace: Namespace, name: str) -> None:
+async def save_snapshot(namespace: NamedDependency[Namespace], name: FromPath[str]) -> None:
     """Of the state, the clock and the faults, in place of one of the same name."""
     try:
         namespace.snapshots.check(name)
-        namespace.snapshots.keep(name, await _moment(namespace))
+        namespace.snapshots.keep(name, await namespace.moment())
     except SnapshotError as error:
         raise ControlError(str(error), field="name") from error
 
 
 @post("/{name:str}/restore", status_code=204, summary="Restore a snapshot")
-async def restore_snapshot(namespace: Namespace, name: str) -> None:
+async def restore_snapshot(namespace: NamedDependency[Namespace], name: FromPath[str]) -> None:
     """All is as it was then; the clock goes on from the time that it showed."""
-    await _become(namespace, _snapshot(namespace, name).moment)
+    await namespace.become(_snapshot(namespace, name).moment)
 
 
 @delete("/{name:str}", summary="Delete a snapshot")
-async def delete_snapshot(namespace: Namespace, name: str) -> None:
+async def delete_snapshot(namespace: NamedDependency[Namespace], name: FromPath[str]) -> None:
     """The state itself stays."""
     if not namespace.snapshots.delete(name):
         raise unknown(f"snapshot {name!r}")
@@ -145,50 +138,6 @@ def _snapshot(namespace: Namespace, name: str) -> Snapshot:
     if snapshot is None:
         raise unknown(f"snapshot {name!r}; {len(list(namespace.snapshots))} are listed under /snapshots")
     return snapshot
-
-
-# -- A namespace and its moments ---------------------------------------------------------------------
-
-
-async def _moment(namespace: Namespace) -> Moment:
-    """What the namespace is now."""
-    rows = await namespace.store.write(dump)
-    faults = tuple(_as_given(fault) for fault in namespace.faults if fault.left != 0)
-    return Moment(rows, faults, namespace.clock.now(), namespace.clock.running)
-
-
-def _as_given(fault: KeptFault) -> Fault:
-    """The fault that would act as often as this one still may."""
-    fields: dict[str, Any] = {field: getattr(fault, field) for field in Fault.__struct_fields__}
-    if fault.left is not None:
-        fields["times"] = fault.left
-    return Fault(**fields)
-
-
-async def _become(namespace: Namespace, moment: Moment, *, with_clock: bool = True) -> None:
-    """Have the namespace be as it was at a moment."""
-    await restore(namespace.store, moment.dump)
-    if with_clock:
-        clock = namespace.clock
-        clock.freeze()
-        clock.set(moment.time)
-        if moment.running:
-            clock.resume()
-    namespace.faults.clear()
-    for fault in moment.faults:
-        namespace.faults.add(fault)
-    await namespace.replaced()
-
-
-async def _fresh(seed: Seed, calls: int, now: datetime) -> Dump:
-    """What a new database holds: the people of a seed, and so many calls."""
-    store = Store(":memory:", seed)
-    try:
-        if calls:
-            await store.write(lambda connection: populate(connection, calls, now=now))
-        return await store.write(dump)
-    finally:
-        store.close()
 
 
 def state_router() -> Router:

@@ -5,6 +5,8 @@ from importlib.metadata import version
 from typing import Literal
 
 from litestar import Router, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 from video_calls_spec import RULES, Level
 
@@ -84,7 +86,7 @@ def server_router(settings: Settings, namespaces: Namespaces) -> Router:
     project = settings.agora_project
 
     @get("/server", summary="Read how the server is set up")
-    async def read_server(namespace: Namespace) -> ServerState:
+    async def read_server(namespace: NamedDependency[Namespace]) -> ServerState:
         return ServerState(
             version=version("video-calls"),
             namespace=namespace.name,
@@ -109,12 +111,12 @@ def server_router(settings: Settings, namespaces: Namespaces) -> Router:
         ]
 
     @delete("/namespaces/{name:str}", summary="Drop a namespace with all that is in it")
-    async def drop_namespace(name: str) -> None:
+    async def drop_namespace(name: FromPath[str]) -> None:
         if not namespaces.drop(name):
             raise unknown(f"namespace {name!r}")
 
     @post("/agora/inspect", status_code=200, summary="Read an Agora token")
-    async def inspect_agora_token(data: AgoraToken) -> AgoraTokenContent:
+    async def inspect_agora_token(data: JSONBody[AgoraToken]) -> AgoraTokenContent:
         from video_calls.agora import InvalidTokenError, Privilege, inspect_token
 
         try:

@@ -1,0 +1,85 @@
+"""What a namespace begins with, and has again after a reset: from the settings, read once at the start."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from msgspec import UNSET
+
+from video_calls_server.clock import EARLIEST, LATEST
+from video_calls_server.control.faults import Fault, FaultError, parse_fault
+from video_calls_server.control.state import State, StateError, moment_of, read_state
+from video_calls_server.seed import DEFAULT_SEED, Seed, load_seed
+from video_calls_server.settings import Settings, SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The people and so many realistic calls, or a whole state in their place; the clock and the faults."""
+
+    people: Seed
+    calls: int = 0
+    time: datetime | None = None
+    running: bool = True
+    faults: tuple[Fault, ...] = ()
+    state: State | None = None
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether a new database gets more than people."""
+        return bool(self.calls or self.state)
+
+
+def beginning_of(settings: Settings) -> Beginning:
+    """What the settings ask for.
+
+    Raises:
+        SeedError: the seed file cannot be used.
+        SettingsError: another one of them cannot.
+    """
+    people = load_seed(settings.seed or DEFAULT_SEED)
+    time = None if settings.clock is None else _time(settings.clock)
+    faults = tuple(_fault(text) for text in settings.fault)
+    state = _state(settings)
+    if state is None:
+        return Beginning(people, settings.seed_calls, time, faults=faults)
+    running = True
+    if state.clock is not UNSET:
+        time, running = time or state.clock.time, state.clock.running
+    return Beginning(people, 0, time, running, (*state.faults, *faults), state)
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.utcoffset() is None:
+        raise SettingsError(f"clock: {text!r} is no time with an offset, such as 2030-01-05T10:00:00Z")
+    if not EARLIEST <= time <= LATEST:
+        raise SettingsError(f"clock: {text} is not within the years {EARLIEST.year} to {LATEST.year}")
+    return time
+
+
+def _fault(text: str) -> Fault:
+    try:
+        return parse_fault(text)
+    except FaultError as error:
+        raise SettingsError(f"fault: in {text!r}: {error}") from error
+
+
+def _state(settings: Settings) -> State | None:
+    path = settings.snapshot
+    if path is None:
+        return None
+    if settings.seed is not None or settings.seed_calls:
+        raise SettingsError(
+            "snapshot: a whole state leaves nothing to seed; give it without --seed, --seed-calls"
+        )
+    try:
+        state = read_state(path.read_bytes())
+        moment_of(state, now=EARLIEST, running=True)  # what is wrong with it is told now
+    except OSError as error:
+        raise SettingsError(f"snapshot: cannot read {path}: {error.strerror}") from error
+    except StateError as error:
+        raise SettingsError(f"snapshot: {path}: {error}") from error
+    return state
