@@ -1,0 +1,579 @@
+"""State: taken out and put in as one document, begun anew, saved under a name and restored."""
+
+import asyncio
+import json
+import re
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from conftest import CALLS, Api, SettableClock
+from litestar.exceptions import WebSocketDisconnect
+from sqlalchemy.exc import IntegrityError
+from video_calls_server.control.population import populate
+from video_calls_server.seed import load_seed
+from video_calls_server.store import Store
+from video_calls_server.store.dump import Dump, dump, restore
+from video_calls_server.unavailable import UnavailableError
+
+HERE = {"Host": "localhost"}  # control is for this machine alone
+EVENTS = "/api/v1/video/events/"
+PEOPLE = [
+    {"id": 101, "email": "doctor@example.com", "full_name": "Dr. John Doe", "doctor": {"id": 1}},
+    {"id": 102, "email": "patient@example.com", "full_name": "Jane Smith", "patient": {"id": 1}},
+    {
+        "id": 107,
+        "email": "dual.user@example.com",
+        "full_name": "D",
+        "doctor": {"id": 4},
+        "patient": {"id": 4},
+    },
+]
+TIME = "2024-01-05T10:00:00Z"
+
+
+def control(api: Api, method: str, path: str, **options: Any) -> httpx.Response:
+    return api.client.request(method, f"/_control{path}", headers=HERE, **options)
+
+
+def done(api: Api, method: str, path: str, body: object = None) -> Any:
+    """What the control API answers to what it can do."""
+    answer = control(api, method, path, json=body)
+    assert answer.status_code in {200, 201, 204}, answer.text
+    return answer.json() if answer.content else None
+
+
+def state(api: Api) -> dict[str, Any]:
+    found: dict[str, Any] = done(api, "GET", "/state")
+    return found
+
+
+def put_calls(api: Api, *calls: dict[str, Any]) -> list[dict[str, Any]]:
+    """The calls as they are taken out again, after they were put in."""
+    pair = {"doctor": 1, "patient": 1, "scheduled_time": TIME}
+    done(api, "PUT", "/state", {"users": PEOPLE, "calls": [pair | call for call in calls]})
+    found: list[dict[str, Any]] = state(api)["calls"]
+    return found
+
+
+@pytest.fixture
+def full(make_api: Callable[..., Api], clock: SettableClock) -> Api:
+    """A server that has some of everything."""
+    api = make_api(rate_limit="1000/minute")
+    done(api, "POST", "/state/calls", {"count": 30})
+    assert api.create(minutes=600, headers={"Idempotency-Key": "one"}).status_code == 201
+    call = api.create(minutes=10).json()
+    for user in ("doctor", "patient"):
+        assert api.act(user, call["id"], "join").status_code == 200
+    assert done(api, "PUT", f"/calls/{call['id']}/participants/doctor", {"present": False})["changed"]
+    clock.advance(days=0.3, microseconds=7)
+    done(api, "POST", "/faults", {"status": 503, "times": 2, "operation": "joinVideoCall"})
+    done(api, "PUT", "/clock", {"running": False})
+    return api
+
+
+# -- Taking out and putting in -----------------------------------------------------------------------
+
+
+def test_a_state_that_is_taken_out_and_put_in_is_the_same_document(
+    full: Api, make_api: Callable[..., Api]
+) -> None:
+    taken = control(full, "GET", "/state")
+    document = taken.json()
+    assert {name for name, value in document.items() if not value} == set()
+    for api in (full, make_api()):
+        assert control(api, "PUT", "/state", content=taken.content).status_code == 204
+        assert control(api, "GET", "/state").content == taken.content
+
+
+def test_the_document_says_what_the_api_says(full: Api) -> None:
+    document = state(full)
+    calls = {call["id"]: call for call in document["calls"]}
+    for known in done(full, "GET", "/calls"):
+        call = calls[known["id"]]
+        assert {name: known[name] for name in call if name in known} == {
+            name: call[name] for name in call if name in known
+        }
+    left = max(calls.values(), key=lambda call: call["id"])
+    assert (left["present"], list(left["absent_since"])) == (["patient"], ["doctor"])
+    assert document["clock"] == {"time": "2024-01-05T15:12:00.000007Z", "running": False}
+    assert document["faults"] == [{"operation": "joinVideoCall", "times": 2, "status": 503}]
+    assert document["idempotency_keys"][0]["key"] == "one"
+    assert document["last_forgotten_event"] < document["events"][0]["id"]
+
+
+def test_the_document_is_indented_for_a_reader(api: Api) -> None:
+    assert control(api, "GET", "/state").text.startswith('{\n  "version": 1,\n')
+
+
+def test_what_is_put_in_goes_on_as_it_would_have(full: Api, make_api: Callable[..., Api]) -> None:
+    document = state(full)
+    other = make_api()
+    done(other, "PUT", "/state", document)
+    pages = [api.get("doctor").json() for api in (full, other)]
+    assert pages[0]["results"] == pages[1]["results"]
+    one, two = (api.create(minutes=3000).json() for api in (full, other))
+    assert one["id"] == two["id"]
+    replayed = other.create(minutes=600 - 0.3 * 1440, headers={"Idempotency-Key": "one"})
+    assert replayed.status_code == 422  # the key is known, and was for another time
+    last = document["calls"][-1]
+    assert other.act("doctor", last["id"], "end").json()["status"] == "completed"
+    assert state(other)["events"][-1]["id"] == document["events"][-1]["id"] + 2
+
+
+def test_times_are_taken_with_any_offset_and_given_in_utc(api: Api) -> None:
+    (call,) = put_calls(api, {"scheduled_time": "2024-01-05T12:00:00.000001+02:00"})
+    assert call["scheduled_time"] == "2024-01-05T10:00:00.000001Z"
+
+
+def test_the_clock_stays_where_a_document_has_none_and_is_set_where_it_has_one(api: Api) -> None:
+    done(api, "PUT", "/clock", {"time": "2030-01-01T00:00:00Z"})
+    put_calls(api)
+    assert done(api, "GET", "/clock")["time"] == "2030-01-01T00:00:00Z"
+    done(api, "PUT", "/state", {"users": PEOPLE, "clock": {"time": "2031-01-01T01:00:00+01:00"}})
+    clock = done(api, "GET", "/clock")
+    assert (clock["time"], clock["running"]) == ("2031-01-01T00:00:00Z", True)
+
+
+def test_faults_are_those_of_the_document(api: Api) -> None:
+    done(api, "POST", "/faults", {"status": 503})
+    put_calls(api)
+    assert done(api, "GET", "/faults") == []
+    done(api, "PUT", "/state", {"users": PEOPLE, "faults": [{"status": 500, "times": 1}]})
+    assert api.get("doctor").status_code == 500
+    assert api.get("doctor").status_code == 200
+    assert state(api)["faults"] == []  # it can act no more
+
+
+# -- Written by hand ---------------------------------------------------------------------------------
+
+
+def test_a_call_of_each_status_needs_no_more_than_that(api: Api, clock: SettableClock) -> None:
+    clock.time = datetime(2024, 1, 5, 10, 10, tzinfo=UTC)
+    statuses = ["scheduled", "ongoing", "completed", "cancelled"]
+    calls = put_calls(api, *({"status": status} for status in statuses))
+    assert [call["id"] for call in calls] == [1, 2, 3, 4]
+    assert len({call["channel_name"] for call in calls}) == 4
+    assert all(re.fullmatch(r"call_\d+_\d{16}", call["channel_name"]) for call in calls)
+    day_before, ten_past = "2024-01-04T10:00:00Z", "2024-01-05T10:10:00Z"
+    times = [
+        [call[name] for name in ("created_at", "started_at", "ended_at", "updated_at")] for call in calls
+    ]
+    assert times == [
+        [day_before, None, None, day_before],
+        [day_before, TIME, None, TIME],
+        [day_before, TIME, ten_past, ten_past],
+        [day_before, None, None, day_before],
+    ]
+    shown = {call["id"]: call["status"] for call in api.get("doctor").json()["results"]}
+    assert shown == dict(enumerate(statuses, 1))
+    assert api.act("patient", 2, "join").status_code == 200
+    assert api.act("doctor", 2, "end").status_code == 200
+    assert api.create(minutes=60).json()["id"] == 5
+
+
+@pytest.mark.parametrize(
+    ("call", "times"),
+    [
+        ({"scheduled_time": "2024-01-05T12:00:00Z"}, ["2024-01-05T08:00:00Z", None, None]),
+        (
+            {"scheduled_time": "2024-01-05T08:10:00Z", "status": "ongoing"},
+            ["2024-01-04T08:00:00Z", "2024-01-05T08:00:00Z", None],
+        ),
+        (
+            {"scheduled_time": "2024-01-04T10:00:00Z", "status": "completed"},
+            ["2024-01-03T10:00:00Z", "2024-01-04T10:00:00Z", "2024-01-04T10:30:00Z"],
+        ),
+        (
+            {"status": "completed", "ended_at": "2024-01-05T09:50:00Z"},
+            ["2024-01-05T08:00:00Z", "2024-01-05T09:50:00Z", "2024-01-05T09:50:00Z"],
+        ),
+        (
+            {"status": "completed", "started_at": "9999-12-31T23:59:59Z"},
+            ["2024-01-05T08:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"],
+        ),
+        ({"scheduled_time": "0001-01-01T00:00:00Z"}, ["0001-01-01T00:00:00Z", None, None]),
+    ],
+)
+def test_times_that_are_not_said_fit_those_that_are(
+    api: Api, call: dict[str, Any], times: list[str | None]
+) -> None:
+    (found,) = put_calls(api, call)
+    assert [found[name] for name in ("created_at", "started_at", "ended_at")] == times
+
+
+def test_ids_that_are_not_said_are_those_that_are_free(api: Api) -> None:
+    calls = put_calls(api, {}, {"id": 1}, {}, {"id": 7}, {})
+    assert [call["id"] for call in calls] == [1, 2, 3, 4, 7]
+    assert api.create().json()["id"] == 8
+
+
+def test_a_notice_of_64_bits_stays_in_its_order(api: Api) -> None:
+    notice = {"id": "n", "call": 1, "uid": 101, "sequence": 2**64 - 1, "received_at": TIME}
+    call = {"id": 1, "doctor": 1, "patient": 1, "scheduled_time": TIME}
+    done(api, "PUT", "/state", {"users": PEOPLE, "calls": [call], "agora_notices": [notice]})
+    assert state(api)["agora_notices"] == [notice]
+    rows = api.client.app.state.namespaces.default.store._connection.exec_driver_sql(
+        "SELECT client_seq FROM agora_notices"
+    )
+    assert rows.scalar() == "18446744073709551615"
+
+
+# -- Refused -----------------------------------------------------------------------------------------
+
+EVENT_CALL = {
+    "id": 1,
+    "channel_name": "c",
+    "doctor": 1,
+    "patient": 1,
+    "doctor_details": {"id": 1, "user": {"email": "doctor@example.com", "full_name": "D"}},
+    "patient_details": {"id": 1, "user": {"email": "patient@example.com", "full_name": "P"}},
+    "status": "cancelled",
+    "scheduled_time": TIME,
+    "started_at": None,
+    "ended_at": None,
+    "created_at": TIME,
+    "updated_at": TIME,
+}
+WHOLE: dict[str, Any] = {
+    "users": PEOPLE,
+    "calls": [
+        {"id": 1, "doctor": 1, "patient": 1, "scheduled_time": TIME, "channel_name": "c"},
+        {"id": 2, "doctor": 4, "patient": 1, "scheduled_time": TIME, "status": "ongoing"},
+    ],
+    "events": [
+        {
+            "id": 1,
+            "type": "call.cancelled",
+            "created_at": TIME,
+            "to": [101, 102],
+            "data": {"call": EVENT_CALL},
+        },
+        {
+            "id": 2,
+            "type": "call.cancelled",
+            "created_at": TIME,
+            "to": [101, 102],
+            "data": {"call": EVENT_CALL},
+        },
+    ],
+    "idempotency_keys": [
+        {"user": 101, "key": "k", "call": 1, "created_at": TIME},
+        {"user": 102, "key": "k", "call": 1, "created_at": TIME},
+    ],
+    "agora_notices": [{"id": "n", "call": 1, "uid": 101, "sequence": None, "received_at": TIME}],
+    "request_windows": [{"user": 101, "start": TIME, "requests": 3}],
+    "clock": {"time": TIME, "running": False},
+    "faults": [{"status": 503}],
+}
+
+
+def test_the_document_of_the_refusals_is_good_itself(api: Api) -> None:
+    done(api, "PUT", "/state", WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "error"),
+    [
+        ("version", 2, "version: Invalid enum value 2"),
+        ("people", [], "the document: Object contains unknown field `people`"),
+        ("users", [], "users: Expected `array` of length >= 1"),
+        ("users.1.id", 101, "users[1].id: 101 is given to another user too"),
+        ("users.1.id", 0, "users[1].id: Expected `int` >= 1"),
+        ("users.1.id", 2**32, "users[1].id: Expected `int` <= 4294967295"),
+        (
+            "users.1.email",
+            "doctor@example.com",
+            "users[1].email: doctor@example.com is given to another user",
+        ),
+        ("users.2.doctor.id", 1, "users[2].doctor.id: 1 is given to another user too"),
+        ("users.2.patient.id", 1, "users[2].patient.id: 1 is given to another user too"),
+        ("calls.1.doctor", 9, "calls[1].doctor: there is no doctor 9"),
+        ("calls.1.doctor", "1", "calls[1].doctor: Expected `int`, got `str`"),
+        ("calls.1.patient", 9, "calls[1].patient: there is no patient 9"),
+        ("calls.1.patient", 4, "calls[1]: doctor 4 and patient 4 are the same user"),
+        ("calls.1.id", 1, "calls[1].id: 1 is given to another call too"),
+        ("calls.1.id", 2**53, "calls[1].id: Expected `int` <= 9007199254740991"),
+        ("calls.1.channel_name", "c", "calls[1].channel_name: c is given to another call too"),
+        ("calls.1.channel_name", "ü", "calls[1].channel_name: must be 1 to 63 of the characters that Agora"),
+        (
+            "calls.1.channel_name",
+            "c\n",
+            "calls[1].channel_name: must be 1 to 63 of the characters that Agora",
+        ),
+        ("calls.1.status", "over", "calls[1].status: Invalid enum value 'over'"),
+        (
+            "calls.1.scheduled_time",
+            "2024-01-05T10:00:00",
+            "calls[1].scheduled_time: Expected `datetime` with",
+        ),
+        (
+            "calls.1.scheduled_time",
+            "9999-12-31T23:59:59-01:00",
+            "calls[1].scheduled_time: is not a time betw",
+        ),
+        ("calls.1.started_at", None, "calls[1].started_at: an ongoing call has one"),
+        ("calls.1.ended_at", TIME, "calls[1].ended_at: an ongoing call has none"),
+        ("calls.0.started_at", TIME, "calls[0].started_at: a scheduled call has none"),
+        (
+            "calls.0.present",
+            ["doctor"],
+            "calls[0].present: only an ongoing call has anybody, and this one is",
+        ),
+        ("calls.0.absent_since", {"doctor": TIME}, "calls[0].absent_since: only an ongoing call has anybody"),
+        ("calls.1.present", ["doctor", "doctor"], "calls[1].present: names a role twice"),
+        ("calls.1.present", ["nurse"], "calls[1].present[0]: Invalid enum value 'nurse'"),
+        ("events.1.id", 1, "events[1].id: 1 does not come after 1; events are in their order"),
+        ("last_forgotten_event", 1, "events[0].id: 1 does not come after 1; events are in their order"),
+        ("events.1.to", [101, 9], "events[1].to[1]: there is no user 9"),
+        ("events.1.to", [101, 101], "events[1].to[1]: 101 is given to another place of the list too"),
+        ("events.1.data", [], "events[1].data: Expected `object`, got `array`"),
+        ("events.1.data.call.id", "1", "events[1].data.call.id: Expected `int`, got `str`"),
+        ("idempotency_keys.1.user", 9, "idempotency_keys[1].user: there is no user 9"),
+        (
+            "idempotency_keys.1.user",
+            101,
+            "idempotency_keys[1].key: k is given to another call of this user too",
+        ),
+        ("idempotency_keys.0.call", 9, "idempotency_keys[0].call: there is no call 9"),
+        ("agora_notices.0.call", 9, "agora_notices[0].call: there is no call 9"),
+        ("agora_notices.0.uid", 9, "agora_notices[0].uid: there is no user 9"),
+        ("agora_notices.0.sequence", 2**64, "agora_notices[0].sequence: "),
+        ("request_windows.0.user", 9, "request_windows[0].user: there is no user 9"),
+        ("clock.time", "1970-01-01T00:00:00Z", "clock.time: must be within the years 1971 to 9000"),
+        ("faults.0.status", 200, "faults[0].status: Expected `int` >= 400"),
+        ("faults.0", {}, "faults[0]: status: nothing would happen"),
+    ],
+)
+def test_a_wrong_document_is_refused_with_its_place_and_changes_nothing(
+    api: Api, place: str, value: object, error: str
+) -> None:
+    api.call("ongoing")
+    done(api, "POST", "/faults", {"delay": 0.001})
+    before = state(api)
+    document = json.loads(json.dumps(WHOLE))
+    *way, field = place.split(".")
+    target: Any = document
+    for step in way:
+        target = target[int(step) if step.isdigit() else step]
+    target[int(field) if field.isdigit() else field] = value
+    refused = control(api, "PUT", "/state", json=document)
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
+    assert refused.json()["error"].startswith(error)
+    assert "\n" not in refused.json()["error"]
+    assert state(api) == before
+
+
+def test_a_completed_call_does_not_end_before_it_starts(api: Api) -> None:
+    call = {"status": "completed", "started_at": TIME, "ended_at": "2024-01-05T09:59:59Z"}
+    document = {"users": PEOPLE, "calls": [{"doctor": 1, "patient": 1, "scheduled_time": TIME} | call]}
+    refused = control(api, "PUT", "/state", json=document)
+    assert refused.json()["error"] == "calls[0].ended_at: is before started_at"
+
+
+DEEP = b'{"events": [{"data": {"a": ' + b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff", b'{"users": NaN}', DEEP], ids=["none", "open", "no UTF-8", "NaN", "deep"]
+)
+def test_what_is_no_json_is_refused(api: Api, body: bytes) -> None:
+    refused = control(api, "PUT", "/state", content=body)
+    assert refused.status_code == 400
+    assert refused.json()["error"].startswith("the document is not JSON")
+
+
+# -- Beginning anew, and realistic calls -------------------------------------------------------------
+
+
+def test_a_reset_is_the_state_of_the_start(make_api: Callable[..., Api]) -> None:
+    api = make_api(seed_calls=12)
+    done(api, "POST", "/state/reset")
+    at_start = state(api)
+    assert len(at_start["calls"]) == 12
+    done(api, "PUT", "/state", WHOLE)
+    assert state(api) != at_start
+    done(api, "POST", "/state/reset")
+    assert state(api) == at_start
+
+
+def test_a_reset_without_seeded_calls_leaves_people_alone_with_ids_from_one(api: Api) -> None:
+    api.call("completed")
+    done(api, "PUT", "/clock", {"time": "2030-01-01T00:00:00Z", "running": False})
+    done(api, "POST", "/faults", {"status": 503})
+    done(api, "POST", "/state/reset")
+    empty = state(api)
+    assert (empty["calls"], empty["events"], empty["faults"]) == ([], [], [])
+    assert empty["clock"] == {"time": "2024-01-05T08:00:00Z", "running": True}
+    assert len(empty["users"]) == 8
+    assert api.create().json()["id"] == 1
+
+
+def test_realistic_calls_come_beside_those_that_there_are(api: Api) -> None:
+    kept = api.call()
+    assert done(api, "POST", "/state/calls", {"count": 20}) == {"count": 20}
+    calls = done(api, "GET", "/calls")
+    assert len(calls) == 21
+    assert {call["status"] for call in calls} == {"scheduled", "ongoing", "completed", "cancelled"}
+    assert api.get("doctor", f"{CALLS}{kept['id']}/").json() == kept
+
+
+@pytest.mark.parametrize("count", [0, -1, 10_001, "many"])
+def test_so_many_calls_cannot_be_made(api: Api, count: object) -> None:
+    assert control(api, "POST", "/state/calls", json={"count": count}).status_code == 400
+
+
+def test_without_people_no_calls_are_made(api: Api) -> None:
+    done(api, "PUT", "/state", {"users": PEOPLE[:1]})
+    refused = control(api, "POST", "/state/calls", json={"count": 4})
+    assert refused.status_code == 400
+    assert "active doctor and an active patient" in refused.json()["error"]
+
+
+# -- Snapshots ---------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_brings_back_state_clock_and_faults(full: Api) -> None:
+    before = control(full, "GET", "/state").content
+    done(full, "PUT", "/snapshots/before")
+    assert control(full, "GET", "/snapshots/before").content == before
+    done(full, "PUT", "/state", {"users": PEOPLE, "clock": {"time": TIME}, "faults": [{"status": 500}]})
+    done(full, "POST", "/snapshots/before/restore")
+    assert control(full, "GET", "/state").content == before
+
+
+def test_ids_go_on_as_they_did_after_the_snapshot_was_saved(api: Api) -> None:
+    api.call("completed")
+    done(api, "PUT", "/snapshots/s")
+    first = [api.call("cancelled")["id"], state(api)["events"][-1]["id"]]
+    done(api, "POST", "/snapshots/s/restore")
+    assert [api.call("cancelled")["id"], state(api)["events"][-1]["id"]] == first
+
+
+def test_a_clock_that_ran_goes_on_from_the_time_of_the_snapshot(api: Api, clock: SettableClock) -> None:
+    done(api, "PUT", "/snapshots/s")
+    clock.advance(hours=5)
+    done(api, "POST", "/snapshots/s/restore")
+    assert done(api, "GET", "/clock")["time"] == "2024-01-05T08:00:00Z"
+    clock.advance(hours=1)
+    assert done(api, "GET", "/clock")["time"] == "2024-01-05T09:00:00Z"
+
+
+def test_snapshots_are_listed_replaced_and_deleted(api: Api) -> None:
+    done(api, "PUT", "/snapshots/b")
+    api.call()
+    done(api, "PUT", "/snapshots/a.1_-")
+    listed = done(api, "GET", "/snapshots")
+    assert [(each["name"], each["calls"]) for each in listed] == [("a.1_-", 1), ("b", 0)]
+    saved_at = datetime.fromisoformat(listed[0]["saved_at"])
+    assert abs(datetime.now(UTC) - saved_at) < timedelta(minutes=1)
+    done(api, "PUT", "/snapshots/b")
+    done(api, "DELETE", "/snapshots/a.1_-")
+    assert [(each["name"], each["calls"]) for each in done(api, "GET", "/snapshots")] == [("b", 1)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", ""), ("POST", "/restore"), ("DELETE", "")], ids=["read", "restore", "delete"]
+)
+def test_an_unknown_snapshot_is_not_found(api: Api, method: str, path: str) -> None:
+    missing = control(api, method, f"/snapshots/other{path}")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("name", ["a%20b", "%C3%BC", "x" * 65, "a%0A"])
+def test_a_name_is_of_letters_digits_and_three_signs(api: Api, name: str) -> None:
+    refused = control(api, "PUT", f"/snapshots/{name}")
+    assert refused.status_code == 400
+    assert "cannot be the name of a snapshot" in refused.json()["error"]
+
+
+def test_there_are_a_hundred_snapshots_at_most(api: Api) -> None:
+    for number in range(100):
+        done(api, "PUT", f"/snapshots/s{number}")
+    done(api, "PUT", "/snapshots/s7")
+    refused = control(api, "PUT", "/snapshots/one-more")
+    assert refused.status_code == 400
+    assert "100 snapshots already" in refused.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/state", {"users": PEOPLE}),
+        ("POST", "/state/reset", None),
+        ("POST", "/state/calls", {"count": 4}),
+        ("POST", "/snapshots/s/restore", None),
+    ],
+)
+def test_whoever_follows_events_is_told_to_begin_anew(api: Api, method: str, path: str, body: object) -> None:
+    done(api, "PUT", "/snapshots/s")
+    with api.client.websocket_connect(EVENTS, headers=api.headers("doctor")) as session:
+        done(api, method, path, body)
+        with pytest.raises(WebSocketDisconnect) as closed:
+            session.receive_json(timeout=5)
+    assert closed.value.code == 4410
+
+
+# -- The rows themselves -----------------------------------------------------------------------------
+
+
+def test_a_dump_is_put_back_as_it_was_whatever_came_between() -> None:
+    store = Store(":memory:", load_seed())
+    now = datetime(2024, 1, 5, 8, tzinfo=UTC)
+
+    async def work() -> None:
+        empty = await store.write(dump)
+        await store.write(lambda connection: populate(connection, 70, now=now))
+        full = await store.write(dump)
+        for before in (empty, full, empty, full, Dump(), full):
+            await restore(store, before)
+            after = await store.write(dump)
+            assert {name: rows for name, rows in after.rows.items() if rows} == {
+                name: rows for name, rows in before.rows.items() if rows
+            }
+            assert after.counters == before.counters
+
+    asyncio.run(work())
+    store.close()
+
+
+def test_references_are_looked_after_again_once_a_dump_is_put_back() -> None:
+    store = Store(":memory:", load_seed())
+
+    async def work() -> None:
+        await restore(store, await store.write(dump))
+        with pytest.raises(IntegrityError):
+            await store.write(
+                lambda connection: connection.exec_driver_sql("INSERT INTO patients VALUES (9, 999)")
+            )
+
+    asyncio.run(work())
+    store.close()
+
+
+def test_a_database_that_another_process_holds_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_calls_server.store.database.BUSY_SECONDS", 0.05)
+    store = Store(str(tmp_path / "calls.db"), load_seed())
+    people = store.people()
+    other = sqlite3.connect(tmp_path / "calls.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(UnavailableError):
+        asyncio.run(restore(store, Dump()))
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.people() == people
+    store.close()
+
+
+def test_the_description_says_what_a_state_is(api: Api) -> None:
+    answer = control(api, "GET", "/docs/openapi.json")
+    operation = answer.json()["paths"]["/_control/state"]["put"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    assert schema == "#/components/schemas/State"
+    assert "calls" in json.dumps(answer.json()["components"]["schemas"]["State"])
