@@ -1,4 +1,4 @@
-"""The command `video-calls-server`: serve, token, identities.
+"""The command `video-calls-server`: serve, console, token, identities.
 
 What a person can get wrong ends in one line that says what and how to mend it, and exit status 2.
 """
@@ -12,11 +12,14 @@ import shlex
 import signal
 import socket
 import sys
+import webbrowser
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
+import anyio
 import click
 import uvicorn
 from click.core import ParameterSource
@@ -43,6 +46,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SHOWN = 10
 _WIDEST = 2000  # characters
+_PATIENCE = 2.0  # seconds
 
 UNUSABLE = 2
 """Exit status where a setting, a file, a port or a name cannot be used."""
@@ -112,12 +116,32 @@ def main() -> None:
 
 
 @main.command()
+@click.option(
+    "--reload-seed", is_flag=True, help="Bring the people of a database that is in use up to the seed file."
+)
 @settings_options
-def serve(**options: Any) -> None:  # noqa: ANN401 (the settings, by name)
-    """Run the server. Every option is also an environment variable, and may stand in a .env file."""
+def serve(*, reload_seed: bool, **options: Any) -> None:  # noqa: ANN401 (the settings, by name)
+    """Run the server. Every setting is also an environment variable, and may stand in a .env file."""
     with told():
         settings = Settings(**options)
-        _serve(settings)
+        _serve(settings, reload_seed=reload_seed)
+
+
+@main.command()
+@click.option("--print", "print_only", is_flag=True, help="Print the address and open nothing.")
+@settings_options
+def console(*, print_only: bool, **options: Any) -> None:  # noqa: ANN401
+    """Open the console of a server that runs, with the same settings as that."""
+    with told():
+        settings = Settings(**options)
+        if not settings.has_control:
+            raise SettingsError("control: the console is off; see --control and --control-key")
+        url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}/"
+        if not _answers(url):
+            raise SettingsError(f"no server answers at {url}; start one with: video-calls-server serve")
+        click.echo(url)
+        if not print_only and not webbrowser.open(url):
+            raise SettingsError(f"there is no browser to open; open {url} yourself")
 
 
 @main.command()
@@ -192,7 +216,16 @@ def _people(settings: Settings) -> Seed:
     return existing_people(settings.database, load_seed(settings.seed or DEFAULT_SEED))
 
 
-def _serve(settings: Settings) -> None:
+def _answers(url: str) -> bool:
+    import httpx
+
+    try:
+        return bool(httpx.get(f"{url}healthz", timeout=_PATIENCE).json() == {"status": "ok"})
+    except (httpx.HTTPError, ValueError):
+        return False
+
+
+def _serve(settings: Settings, *, reload_seed: bool) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
     )
@@ -202,10 +235,15 @@ def _serve(settings: Settings) -> None:
     app = create_app(settings)
     namespaces: Namespaces = app.state.namespaces
     store = namespaces.default.store
-    store.open()  # now, so that a database that cannot be opened is told in a line
-    if settings.seed is not None and store.people() != load_seed(settings.seed):
+    anyio.run(namespaces.default.open)  # now, so that a database that cannot be opened is told in a line
+    if reload_seed:
+        from video_calls_server.store.reseed import apply_seed
+
+        anyio.run(store.write, partial(apply_seed, seed=load_seed(settings.seed or DEFAULT_SEED)))
+    elif settings.seed is not None and store.people() != load_seed(settings.seed):
         logging.getLogger("video_calls_server").warning(
-            "%s already has people, other than those of %s: a seed is for a new database",
+            "%s already has people, other than those of %s: a seed is for a new database; "
+            "--reload-seed applies it to this one",
             store.name,
             settings.seed,
         )

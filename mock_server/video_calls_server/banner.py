@@ -20,6 +20,7 @@ def banner(settings: Settings, url: str, store: Store, *, options: str) -> str:
     people = store.people().people
     lines = [
         "",
+        *([f"  Console           {url}/"] if settings.has_control else []),
         f"  Video Calls API   {url}/api/v1/video/",
         f"  Docs              {url}/docs/",
         f"  Contract          {url}/openapi.yaml",

@@ -18,10 +18,8 @@ from litestar.types import Scope
 from video_calls_server.clock import Clock, SettableClock
 from video_calls_server.control.beginning import Beginning, beginning_of
 from video_calls_server.control.faults import Faults
-from video_calls_server.control.population import PopulationError, populate
 from video_calls_server.control.requests import RequestLog
 from video_calls_server.control.snapshots import Moment, Snapshots
-from video_calls_server.control.state import moment_of
 from video_calls_server.empty_calls import EmptyCalls
 from video_calls_server.events.hub import Hub
 from video_calls_server.service import CallService
@@ -66,6 +64,7 @@ class Namespace:
             if minutes
             else None
         )
+        self._is_open = False
         self._used = time.monotonic()
         self._dropped = anyio.Event()
 
@@ -86,10 +85,13 @@ class Namespace:
         Raises:
             StoreError: it is none that this server can use.
         """
+        if self._is_open:
+            return
         self.log = RequestLog()
         self.snapshots = Snapshots()
         self._set_out()
         self.store.open()
+        self._is_open = True
         if self._beginning.has_calls:
             if await self.store.read(queries.count_all_calls):
                 logger.warning("%s has calls already and stays as it is", self.store.name)
@@ -141,7 +143,11 @@ class Namespace:
         """What a new database holds."""
         beginning, now = self._beginning, self.clock.now()
         if beginning.state is not None:
+            from video_calls_server.control.state import moment_of
+
             return moment_of(beginning.state, now=now, running=True).dump
+        from video_calls_server.control.population import PopulationError, populate
+
         store = Store(":memory:", beginning.people)
         try:
             if beginning.calls:
@@ -162,11 +168,16 @@ class Namespace:
             await self._dropped.wait()
 
     def drop(self) -> None:
-        """Close all that is open."""
+        """Have nobody wait for anything of it any longer, and close it."""
         self._dropped.set()
         self.log.close()
         self.hub.close(*REPLACED)
+        self.close()
+
+    def close(self) -> None:
+        """Close its database; it can be opened again."""
         self.store.close()
+        self._is_open = False
 
 
 class Namespaces:
@@ -231,7 +242,7 @@ class Namespaces:
                 tasks.cancel_scope.cancel()
                 for name in list(self._named):
                     self.drop(name)
-                self.default.store.close()
+                self.default.close()
 
     def _made(self, name: str) -> Namespace:
         if not _NAME.fullmatch(name):

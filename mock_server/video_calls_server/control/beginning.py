@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from video_calls_server.clock import EARLIEST, LATEST
 from video_calls_server.control.faults import Fault, FaultError, parse_fault
-from video_calls_server.control.state import State, StateError, moment_of, read_state
 from video_calls_server.seed import DEFAULT_SEED, Seed, load_seed
 from video_calls_server.settings import Settings, SettingsError
+
+if TYPE_CHECKING:  # which takes a while, and few ask for it
+    from video_calls_server.control.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class Beginning:
     time: datetime | None = None
     running: bool = True
     faults: tuple[Fault, ...] = ()
-    state: State | None = None
+    state: "State | None" = None
 
     @property
     def has_calls(self) -> bool:
@@ -67,10 +70,12 @@ def _fault(text: str) -> Fault:
         raise SettingsError(f"fault: in {text!r}: {error}") from error
 
 
-def _state(settings: Settings) -> State | None:
+def _state(settings: Settings) -> "State | None":
     path = settings.snapshot
     if path is None:
         return None
+    from video_calls_server.control.state import StateError, moment_of, read_state
+
     if settings.seed is not None or settings.seed_calls:
         raise SettingsError(
             "snapshot: a whole state leaves nothing to seed; give it without --seed, --seed-calls"
