@@ -27,12 +27,12 @@ import msgspec
 
 from video_calls_server.api.routes import API_ROOT
 from video_calls_server.control.access import KEY_HEADER
-from video_calls_server.control.calls import CallVerdicts, Disconnected, KnownCall, PresenceKept
-from video_calls_server.control.clock import ClockState
 from video_calls_server.control.faults import KeptFault
-from video_calls_server.control.identities import Identity, Token, TokenKind
 from video_calls_server.control.layer import CONTROL, PREFIX
 from video_calls_server.control.requests import Exchange
+from video_calls_server.control.routes.calls import CallVerdicts, Disconnected, KnownCall, PresenceKept
+from video_calls_server.control.routes.clock import ClockState
+from video_calls_server.control.routes.identities import Identity, Token, TokenKind
 from video_calls_server.domain.people import Role
 
 __all__ = [

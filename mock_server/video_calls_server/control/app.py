@@ -13,15 +13,15 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from video_calls_server.api.errors import on_exception
 from video_calls_server.application import Application
 from video_calls_server.control.access import guarded
-from video_calls_server.control.calls import calls_router
-from video_calls_server.control.clock import clock_router
 from video_calls_server.control.errors import ControlError, on_control_error, on_validation
-from video_calls_server.control.identities import identities_router
 from video_calls_server.control.layer import CONTROL
-from video_calls_server.control.log import log_router
-from video_calls_server.control.routes_faults import faults_router
-from video_calls_server.control.routes_state import state_router
-from video_calls_server.control.server import server_router
+from video_calls_server.control.routes.calls import calls_router
+from video_calls_server.control.routes.clock import clock_router
+from video_calls_server.control.routes.faults import faults_router
+from video_calls_server.control.routes.identities import identities_router
+from video_calls_server.control.routes.requests import requests_router
+from video_calls_server.control.routes.server import server_router
+from video_calls_server.control.routes.state import state_router
 from video_calls_server.namespaces import Namespace, Namespaces, namespace_of
 from video_calls_server.pages import DOCS, docs_page
 from video_calls_server.settings import Settings
@@ -60,7 +60,7 @@ def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) ->
             faults_router(),
             state_router(),
             calls_router(),
-            log_router(),
+            requests_router(),
         ],
         middleware=[guarded(settings.control_key, allows_origin=cors.is_origin_allowed)],
     )

@@ -109,7 +109,7 @@ async def _follow(namespace: Namespace, wanted: Filter, after: int) -> AsyncIter
                 yield b": still here\n\n"
 
 
-def log_router() -> Router:
+def requests_router() -> Router:
     """The operations on the request log."""
     handlers = [list_requests, read_request, stream_requests, clear_requests]
     return Router("/requests", route_handlers=handlers, dependencies={"wanted": _wanted}, tags=["requests"])
