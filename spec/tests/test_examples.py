@@ -1,6 +1,7 @@
 """Every script of `examples/`, run as it stands against a fresh server."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,6 +90,19 @@ def test_the_web_handler_passes_the_users_token_on(
         assert (found["id"], found["with"]) == (2, "Jane Smith")
         refused = client.get("/next-call", headers={"Authorization": "Bearer x"})
         assert (refused.status_code, refused.json()) == (401, {"error": "The token is invalid"})
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_the_frontends_test_passes_as_it_stands(serve: Callable[..., Process]) -> None:
+    process = serve("--database", ":memory:")
+    result = subprocess.run(
+        ["node", "--test", f"{EXAMPLES}/frontend/"],
+        env=os.environ | {"VIDEO_CALLS_SERVER": process.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, "# pass 1\n" in result.stdout) == (0, True), result.stdout
 
 
 def test_every_script_is_run() -> None:
