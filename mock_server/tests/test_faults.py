@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 import yaml
 from conftest import CALLS, USERS, Api, Process
+from litestar.exceptions import WebSocketDisconnect
 from video_calls_server import Settings, create_app
 from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_server.api.protocol import http_protocol
@@ -33,7 +34,7 @@ from video_calls_server.control.faults import (
     read_fault,
     spoiled,
 )
-from video_calls_server.control.faulty import ConnectionDropped
+from video_calls_server.control.faulty import TRY_AGAIN, ConnectionDropped
 from video_calls_server.service import CallService
 from video_calls_spec import RULES, RuleId, openapi_path
 from websockets.exceptions import InvalidMessage, InvalidStatus
@@ -73,7 +74,8 @@ def test_a_text_and_a_json_object_say_the_same_fault() -> None:
     ("text", "fault"),
     [
         ("drop", Fault(drop=True)),
-        (" drop ; after; ", Fault(drop=True, after=True)),
+        (" drop ; ; after; ", Fault(drop=True, after=True)),
+        ("status=500; error= a = b ;code=x", Fault(status=500, error="a = b", code="x")),
         ("drop=true; after=FALSE", Fault(drop=True)),
         ("delay=2", Fault(delay=2.0)),
         ("delay = 0.5 - 1", Fault(delay=(0.5, 1.0))),
@@ -119,6 +121,11 @@ def test_a_text_says_a_fault(text: str, fault: Fault) -> None:
         ("operation=events; body=null", "body", "handshake"),
         ("operation=events; drop; after", "after", "handshake"),
         ("stats=503", "stats", "there are name, operation"),
+        ("stats", "stats", "there are name, operation"),
+        ("s" * 9000, "s" * 80, "must be like status=503"),
+        ("=503", "=503", "must be like status=503"),
+        ('status=503; error=a"b"', 'error=a"b"', "must be like status=503"),
+        ('status=503; error="null"; code=', "code", "1 to 100"),
         ("status=503, times=1", "status", "whole number"),
         ('status=503; error="Down', 'error="Down', "must be like status=503"),
     ],
@@ -144,6 +151,9 @@ def test_a_fault_that_cannot_be_is_refused_with_its_field_and_what_is_allowed(
         ({"delay": [1, "x"]}, "delay"),
         ({"delay": float("nan")}, "delay"),
         ({"drop": True, "id": 3}, "id"),
+        ({"drop": True, "s" * 9000: 3}, "s" * 80),
+        ({"drop": True, "name": "two\nlines"}, "name"),
+        ({"drop": True, "name": "a line\n"}, "name"),
         ([], "fault"),
     ],
 )
@@ -587,6 +597,17 @@ def test_an_error_of_the_server_itself_is_told_and_logged_beneath_a_fault(
     assert "request failed" in caplog.text
 
 
+def test_a_fault_is_of_its_namespace_alone_and_the_log_of_requests_names_it(api: Api) -> None:
+    worker = "/_ns/worker-1"
+    fault = {"name": "gone", "status": 503, "times": 1}
+    assert api.client.post(f"{worker}{CONTROL}", json=fault, headers=HERE).status_code == 201
+    assert api.get("doctor").status_code == 200
+    assert api.get("doctor", f"{worker}{CALLS}").headers["video-calls-fault"] == "gone"
+    assert api.get("doctor", f"{worker}{CALLS}").status_code == 200
+    log = api.client.get(f"{worker}/_control/requests", headers=HERE).json()
+    assert [(exchange["status"], exchange["fault"]) for exchange in log] == [(200, None), (503, "gone")]
+
+
 def test_without_control_there_are_no_faults(make_api: Callable[..., Api]) -> None:
     assert fault_header(make_api(control=False), "status=503").status_code == 200
 
@@ -762,6 +783,16 @@ def test_a_body_fault_leaves_the_events_alone(listening: Listening) -> None:
     with follow(listening, "body=null") as connection:
         assert connection.response is not None
         assert "Video-Calls-Fault" not in connection.response.headers
+
+
+def test_where_a_handshake_cannot_be_answered_it_is_closed(api: Api) -> None:
+    headers = api.headers("doctor") | {"Video-Calls-Fault": "status=503"}
+    with (
+        pytest.raises(WebSocketDisconnect) as caught,
+        api.client.websocket_connect("/api/v1/video/events/", headers=headers),
+    ):
+        pass
+    assert (caught.value.code, caught.value.detail) == (TRY_AGAIN, "status 503")
 
 
 # -- Two servers ----------------------------------------------------------------------------------------

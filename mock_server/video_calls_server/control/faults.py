@@ -30,12 +30,16 @@ EVENTS: Operation = "events"
 OF_NO_CALL: tuple[Operation, ...] = ("listVideoCalls", "createVideoCall", EVENTS)
 LONGEST_DELAY = 3600
 
+_LONGEST_NAME = 80  # characters of what is no field
+
 _ANSWERS = ("status", "drop", "body")
 _OF_STATUS = ("error", "code", "retry_after")
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 _RANGE = re.compile(rf"({_DECIMAL.pattern})\s*-\s*({_DECIMAL.pattern})", re.ASCII)
-_PART = re.compile(r"""\s*([A-Za-z_-]+)\s*(?:=\s*("[^"]*"|[^;"]*?)\s*)?(?:;|$)""", re.ASCII)
+_PART = re.compile(r"""((?:"[^"]*"|[^;"])*)(?:;|\Z)""")
+_FIELD = re.compile(r"[a-z_]{1,80}", re.ASCII)
+_QUOTED = re.compile(r'"[^"]*"')
 _AT_FIELD = re.compile(r"\$\.(?:data\.)?(\w+)")  # the body is `data` to Litestar
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
@@ -64,7 +68,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
             str,
             Meta(
                 description="Its name in the answer's `Video-Calls-Fault`; by default what it does.",
-                pattern=r"^[A-Za-z0-9._:=/+-]([A-Za-z0-9 ._:=/+-]{0,98}[A-Za-z0-9._:=/+-])?$",
+                pattern=r"^[A-Za-z0-9._:=/+-]([A-Za-z0-9 ._:=/+-]{0,98}[A-Za-z0-9._:=/+-])?$(?!\n)",
             ),
         ]
         | None
@@ -266,7 +270,9 @@ def fault_error(error: msgspec.ValidationError) -> FaultError:
         return error.__cause__
     text = str(error)
     if (unknown := _UNKNOWN_FIELD.search(text)) is not None:
-        return FaultError(unknown[1], f"there is no such field; there are {', '.join(_ALLOWED)}")
+        return FaultError(
+            unknown[1][:_LONGEST_NAME], f"there is no such field; there are {', '.join(_ALLOWED)}"
+        )
     at = _AT_FIELD.search(text)
     field = "" if at is None else at[1]
     return FaultError(field or "fault", _ALLOWED.get(field, "must be a JSON object"))
@@ -282,28 +288,35 @@ def parse_fault(text: str) -> Fault:
         FaultError: it says none.
     """
     sent: dict[str, object] = {}
-    place, text = 0, text.strip().rstrip(";")
+    place = 0
     while place < len(text):
         part = _PART.match(text, place)
         if part is None:
-            raise FaultError(
-                text[place:].strip()[:80], "must be like status=503; times=1; operation=joinVideoCall"
-            )
+            raise _unreadable(text[place:])
         place = part.end()
-        field, value = part[1].lower().replace("-", "_"), part[2]
+        if not part[1].strip():
+            continue
+        name, equals, value = (each.strip() for each in part[1].partition("="))
+        field = name.lower().replace("-", "_")
+        if not _FIELD.fullmatch(field) or ('"' in value and not _QUOTED.fullmatch(value)):
+            raise _unreadable(part[1])
         if field in sent:
             raise FaultError(field, "is given twice")
-        if value is None and field in _ALLOWED and field not in _FLAGS:
+        if not equals and field in _ALLOWED and field not in _FLAGS:
             raise FaultError(field, f"has no value; {_ALLOWED[field]}")
-        sent[field] = _value(field, value)
+        sent[field] = _value(field, value) if equals else True
     return read_fault(sent)
 
 
-def _value(field: str, text: str | None) -> object:
+def _unreadable(part: str) -> FaultError:
+    return FaultError(
+        part.strip()[:_LONGEST_NAME], "must be like status=503; times=1; operation=joinVideoCall"
+    )
+
+
+def _value(field: str, text: str) -> object:
     """What a text stands for in JSON; the text itself where it is none of what the field may hold."""
-    if text is None:
-        return True
-    if len(text) > 1 and text.startswith('"'):
+    if text.startswith('"'):
         return text[1:-1]
     if field in _FLAGS:
         return {"true": True, "false": False}.get(text.lower(), text)
