@@ -169,6 +169,16 @@ def test_people_are_added_changed_and_deactivated(tmp_path: Path) -> None:
     assert list(people.people) == sorted(expected, key=lambda person: person[0].id)
 
 
+def test_who_was_not_active_before_is_not_deactivated(tmp_path: Path) -> None:
+    without_c = "\n".join(line for line in BEFORE.splitlines() if "c@" not in line)
+    before = BEFORE.replace("full_name: C", "full_name: C, active: false")
+    store = Store(":memory:", seed_of(tmp_path, before))
+    seed = seed_of(tmp_path, without_c)
+    changes = asyncio.run(store.write(lambda connection: apply_seed(connection, seed)))
+    assert changes == SeedChanges(added=0, changed=0, deactivated=0)
+    store.close()
+
+
 def test_two_users_can_swap_their_addresses(tmp_path: Path) -> None:
     text = BEFORE.replace("a@", "x@").replace("b@", "a@").replace("x@", "b@")
     changes, people = applied(tmp_path, text)
