@@ -159,8 +159,9 @@ def _verified(options: str) -> Change:
 def _answered(status: int, condition: str) -> Change:
     """Refusals, by rules of which `condition` holds, have another status."""
     return _errors(
-        "return _answer(violation.rule.status, body, headers)",
-        f"rule = violation.rule\n    return _answer({status} if {condition} else rule.status, body, headers)",
+        "return error_response(violation.rule.status, body, headers)",
+        "rule = violation.rule\n"
+        f"    return error_response({status} if {condition} else rule.status, body, headers)",
     )
 
 
@@ -299,7 +300,7 @@ _STARTS = "call = call._replace(status=status, started_at=now, updated_at=now)"
 _ENDS = "call._replace(status=status, ended_at=now, updated_at=now, present=frozenset())"
 _CANCELS = "call._replace(status=status, updated_at=now), (Event"
 _OPEN_STATUSES = 'OPEN: frozenset[Status] = frozenset({"scheduled", "ongoing"})'
-_ORDER = ".order_by(calls.c.scheduled_time.desc(), calls.c.id.desc())"
+_ORDER = "            .order_by(calls.c.scheduled_time.desc(), calls.c.id.desc())"
 _GET = '            calls.role_of(actor, call, "get")\n            return call\n'
 _PATH = '(scope.get("raw_path") or b"")'
 _LIST = f'scope["method"] == "GET" and {_PATH}.endswith(b"/video-calls/")'
@@ -368,7 +369,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "auth: a token signed with an empty key is accepted",
         "auth.valid-token",
-        _jwt("import time\nfrom dataclasses", "import base64\nimport hmac\nimport time\nfrom dataclasses"),
+        _jwt("import time\nfrom collections", "import base64\nimport hmac\nimport time\nfrom collections"),
         _jwt(
             "            claims = jwt.decode(\n",
             '            signed, _, signature = token.rpartition(".")\n'
@@ -579,7 +580,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "list.pages",
         _service("skip = (page - 1) * size", "skip = (page - 1) * (size + 1)"),
     ),
-    _mutant("list: every page has another order", "list.pages", _queries(_ORDER, ".order_by(func.random())")),
+    _mutant(
+        "list: every page has another order",
+        "list.pages",
+        _queries(_ORDER, "            .order_by(func.random())"),
+    ),
     _mutant(
         "list: links are relative",
         "list.pages",
@@ -646,12 +651,12 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "list: oldest first",
         "list.newest-first",
-        _queries(_ORDER, ".order_by(calls.c.scheduled_time, calls.c.id)"),
+        _queries(_ORDER, "            .order_by(calls.c.scheduled_time, calls.c.id)"),
     ),
     _mutant(
         "list: in the order of creation",
         "list.newest-first",
-        _queries(_ORDER, ".order_by(calls.c.id.desc())"),
+        _queries(_ORDER, "            .order_by(calls.c.id.desc())"),
     ),
     _mutant(
         "list: a page past the last is empty",
@@ -2101,8 +2106,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "errors: a 404 is a page",
         "errors.body",
         _errors(
-            "def _answer(status: int, body: Error, headers: Mapping[str, str]) -> Response[bytes]:\n",
-            "def _answer(status: int, body: Error, headers: Mapping[str, str]) -> Response[bytes]:\n"
+            '    """An error body as an answer."""\n',
             "    if status == 404:\n"
             '        return Response(b"<h1>Not Found</h1>", status_code=404, media_type=MediaType.HTML)\n',
         ),
@@ -2560,10 +2564,10 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             (
                 "a token in the URL lets in",
-                "    await socket.accept(subprotocols=subprotocol)\n",
-                "    await socket.accept(subprotocols=subprotocol)\n"
-                '    if authorization is None and "token" in socket.query_params:\n'
-                "        authorization = f\"Bearer {socket.query_params['token']}\"\n",
+                "        self._authorization, self._subprotocol = _credentials(socket)\n",
+                "        self._authorization, self._subprotocol = _credentials(socket)\n"
+                '        if self._authorization is None and "token" in socket.query_params:\n'
+                "            self._authorization = f\"Bearer {socket.query_params['token']}\"\n",
             ),
             ("a token as subprotocol is not seen", 'offered[0] == "bearer"', 'offered[0] == "token"'),
             (

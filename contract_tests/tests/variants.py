@@ -112,8 +112,8 @@ def _refusals(status: int, rule: str) -> Change:
     """A refusal by this rule has another status."""
     return Change(
         "api/errors.py",
-        "return _answer(violation.rule.status, body, headers)",
-        f"return _answer({status} if violation.rule.id == {rule!r} else violation.rule.status, body, headers)",
+        "return error_response(violation.rule.status, body, headers)",
+        f"return error_response({status} if violation.rule.id == {rule!r} else violation.rule.status, body, headers)",
     )
 
 
@@ -249,8 +249,8 @@ SINGLE = (
         "lists: oldest first",
         Change(
             "store/queries.py",
-            "order_by(calls.c.scheduled_time.desc(), calls.c.id.desc())",
-            "order_by(calls.c.scheduled_time, calls.c.id)",
+            "            .order_by(calls.c.scheduled_time.desc(), calls.c.id.desc())",
+            "            .order_by(calls.c.scheduled_time, calls.c.id)",
         ),
         warnings="list.newest-first",
     ),
@@ -602,7 +602,7 @@ SINGLE = (
     # -- Events -------------------------------------------------------------------------------------
     _variant(
         "events: none",
-        Change("app.py", "            events_router(API_ROOT),\n", ""),
+        Change("app.py", "            events_router(API_ROOT, *outside),\n", ""),
         unchecked=" ".join(slug for slug in RULES if slug.startswith("events.")),
     ),
     _variant(
@@ -610,10 +610,10 @@ SINGLE = (
         Change("events/payload.py", "str(event.id)", "f'evt_{event.id * 7919:x}'"),
         Change(
             "api/events.py",
-            "        if not _EVENT_ID.fullmatch(given):\n",
-            "        if given.startswith('evt_'):\n"
-            "            given = str(int(given[4:], 16) // 7919)\n"
-            "        if not _EVENT_ID.fullmatch(given):\n",
+            "            if not _EVENT_ID.fullmatch(given):\n",
+            "            if given.startswith('evt_'):\n"
+            "                given = str(int(given[4:], 16) // 7919)\n"
+            "            if not _EVENT_ID.fullmatch(given):\n",
         ),
     ),
     _variant(
