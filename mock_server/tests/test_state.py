@@ -98,6 +98,11 @@ def test_the_document_says_what_the_api_says(full: Api) -> None:
         assert {name: known[name] for name in call if name in known} == {
             name: call[name] for name in call if name in known
         }
+    doctors = {user["doctor"]["id"]: user["id"] for user in document["users"] if "doctor" in user}
+    patients = {user["patient"]["id"]: user["id"] for user in document["users"] if "patient" in user}
+    for event in document["events"]:
+        call = event["data"]["call"]
+        assert event["to"] == sorted([doctors[call["doctor"]], patients[call["patient"]]])
     left = max(calls.values(), key=lambda call: call["id"])
     assert (left["present"], list(left["absent_since"])) == (["patient"], ["doctor"])
     assert document["clock"] == {"time": "2024-01-05T15:12:00.000007Z", "running": False}
@@ -212,15 +217,16 @@ def test_ids_that_are_not_said_are_those_that_are_free(api: Api) -> None:
     assert api.create().json()["id"] == 8
 
 
-def test_a_notice_of_64_bits_stays_in_its_order(api: Api) -> None:
-    notice = {"id": "n", "call": 1, "uid": 101, "sequence": 2**64 - 1, "received_at": TIME}
+def test_the_order_of_notices_is_that_of_their_numbers_up_to_64_bits(api: Api) -> None:
+    first = {"id": "m", "call": 1, "uid": 101, "sequence": 9, "received_at": TIME}
+    notices = [first, first | {"id": "n", "sequence": 2**64 - 1}]
     call = {"id": 1, "doctor": 1, "patient": 1, "scheduled_time": TIME}
-    done(api, "PUT", "/state", {"users": PEOPLE, "calls": [call], "agora_notices": [notice]})
-    assert state(api)["agora_notices"] == [notice]
+    done(api, "PUT", "/state", {"users": PEOPLE, "calls": [call], "agora_notices": notices})
+    assert state(api)["agora_notices"] == notices
     rows = api.client.app.state.namespaces.default.store._connection.exec_driver_sql(
-        "SELECT client_seq FROM agora_notices"
+        "SELECT client_seq FROM agora_notices ORDER BY client_seq"
     )
-    assert rows.scalar() == "18446744073709551615"
+    assert rows.scalars().all() == ["00000000000000000009", "18446744073709551615"]
 
 
 # -- Refused -----------------------------------------------------------------------------------------
