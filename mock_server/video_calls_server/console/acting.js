@@ -37,6 +37,8 @@ export async function act(operation, id, body) {
 
 /** Have the token of a join decoded, to be shown with its answer. */
 async function inspect(answer) {
-  const decoded = await control('POST', 'agora/inspect', {token: answer.json?.token}).catch((error) => ({error: error.message}));
+  const {token: text, channel_name, uid} = answer.json ?? {};
+  const decoded = await control('POST', 'agora/inspect', {token: text, channel_name, uid})
+    .catch((error) => ({error: error.message}));
   if (state.answer === answer) set({answer: {...answer, decoded}});
 }

@@ -1,15 +1,19 @@
 /** What the API answered to the last thing that the person picked did. */
 
-import {html} from './vendor/htm-preact.module.js';
-import {Body, Copy, Panel, Rule} from './parts.js';
+import {html, useEffect, useRef} from './vendor/htm-preact.module.js';
+import {Body, Copy, Facts, Panel, Rule} from './parts.js';
 import {set, state} from './state.js';
 import {Time} from './time.js';
 
 export function Answer() {
   const {answer} = state;
+  const shown = useRef(null);
+  useEffect(() => { // where the page is longer than the screen, the answer is not beside the button
+    if (answer && !answer.pending) shown.current.scrollIntoView({block: 'nearest'});
+  }, [answer?.pending, answer?.requestId]);
   return html`
     <${Panel} id="answer" title="The server's answer" note=${answer?.title} open>
-      <div role="status">
+      <div role="status" ref=${shown}>
         ${answer ? html`<${Outcome} answer=${answer} />` : html`<p class="empty">Schedule, join, end or cancel a call.</p>`}
       </div>
       ${answer && !answer.pending && html`<${Details} answer=${answer} />`}
@@ -46,20 +50,17 @@ function Credentials({answer}) {
   const facts = {
     Version: decoded.version,
     'App id': decoded.app_id,
-    Channel: decoded.channel_name,
-    Uid: decoded.uid,
+    Channel: decoded.channel_name ?? json.channel_name,
+    Uid: decoded.uid ?? json.uid,
     Issued: decoded.issued_at && html`<${Time} at=${decoded.issued_at} />`,
     Expires: decoded.expires_at && html`<${Time} at=${decoded.expires_at} />`,
-    Signature: decoded.signature_valid ? '✓ valid' : '✕ not of this server',
+    Signature: decoded.signature_valid ? '✓ valid for this channel and uid' : '✕ not of this server',
     Privileges: html`<ul class="plain">${Object.entries(decoded.privileges).map(([name, until]) => html`
       <li key=${name}>${name} until <${Time} at=${until} /></li>`)}</ul>`,
   };
   return html`
     <h3>The Agora token, decoded</h3>
-    <dl class="facts">
-      ${Object.entries(facts).map(([name, value]) => value != null && html`
-        <div key=${name}><dt>${name}</dt><dd class="break">${value}</dd></div>`)}
-    </dl>
+    <${Facts} of=${facts} wide=${['App id', 'Channel', 'Signature', 'Privileges']} />
     <div class="buttons">
       <${Copy} text=${json.token} what="the Agora token">Copy the token<//>
       <button class="small" onClick=${() => openMeeting(json)}>Open the meeting page</button>

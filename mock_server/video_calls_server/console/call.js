@@ -4,7 +4,7 @@ import {html, useEffect} from './vendor/htm-preact.module.js';
 import {act, title} from './acting.js';
 import {Now} from './calls.js';
 import {change, load} from './loading.js';
-import {Copy, Loaded, Panel, Rule, Status} from './parts.js';
+import {Copy, Facts, Loaded, Panel, Rule, Status} from './parts.js';
 import {call, state} from './state.js';
 import {JOIN_WINDOW, Time, serverNow} from './time.js';
 
@@ -18,26 +18,24 @@ export function Call() {
   }
   return html`
     <${Panel} id="call" title=${`Call ${one.id}`} note=${html`<${Status} of=${one.status} /> <${Now} one=${one} />`} open>
-      <${Facts} one=${one} />
+      <${Record} one=${one} />
       <${Participants} one=${one} />
       <h3>What each rule would say now</h3>
       <${Loaded} of="verdicts"><${Verdicts} one=${one} /><//>
     <//>`;
 }
 
-function Facts({one}) {
+/** What is kept of a call. */
+function Record({one}) {
   const facts = {
     Scheduled: html`<${Time} at=${one.scheduled_time} />`,
     Started: one.started_at && html`<${Time} at=${one.started_at} />`,
     Ended: one.ended_at && html`<${Time} at=${one.ended_at} />`,
-    Doctor: html`<span class="break">${one.doctor_details.user.full_name}</span>`,
-    Patient: html`<span class="break">${one.patient_details.user.full_name}</span>`,
-    Channel: html`<code class="break">${one.channel_name}</code> <${Copy} text=${one.channel_name} what="the channel's name" />`,
+    Doctor: one.doctor_details.user.full_name,
+    Patient: one.patient_details.user.full_name,
+    Channel: html`<code>${one.channel_name}</code> <${Copy} text=${one.channel_name} what="the channel's name" />`,
   };
-  return html`
-    <dl class="facts">
-      ${Object.entries(facts).map(([name, value]) => value && html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
-    </dl>`;
+  return html`<${Facts} of=${facts} wide=${['Channel']} />`;
 }
 
 /** Who is in the channel, as Agora's notifications would tell. */

@@ -51,7 +51,7 @@ function Table() {
         <thead>
           <tr>
             <th scope="col">Call</th><th scope="col">Scheduled</th><th scope="col">Doctor and patient</th>
-            <th scope="col">Status</th><th scope="col">Now</th><th scope="col">Actions</th>
+            <th scope="col">Status</th><th scope="col">Actions</th>
           </tr>
         </thead>
         <tbody>${state.calls.data.map((one) => html`<${Row} key=${one.id} one=${one} />`)}</tbody>
@@ -63,19 +63,18 @@ function Row({one}) {
   const picked = one.id === state.call;
   return html`
     <tr class=${picked ? 'picked' : ''}>
-      <th scope="row" data-label="Call">
+      <th scope="row">
         <button class="small" aria-pressed=${picked} aria-label=${`Call ${one.id}`} onClick=${() => look(picked ? null : one.id)}>
           ${one.id}
         </button>
       </th>
-      <td data-label="Scheduled"><${Time} at=${one.scheduled_time} /></td>
-      <td data-label="Doctor and patient">
-        <span class="break">${one.doctor_details.user.full_name}</span>${' '}
-        <span class="quiet break">with ${one.patient_details.user.full_name}</span>
+      <td><${Time} at=${one.scheduled_time} /></td>
+      <td>
+        <div class="break">${one.doctor_details.user.full_name}</div>
+        <div class="quiet break">with ${one.patient_details.user.full_name}</div>
       </td>
-      <td data-label="Status"><${Status} of=${one.status} /></td>
-      <td data-label="Now" class="quiet"><${Now} one=${one} /></td>
-      <td data-label="Actions">
+      <td><${Status} of=${one.status} /><div class="quiet"><${Now} one=${one} /></div></td>
+      <td>
         <div class="buttons">
           ${FITTING[one.status]?.map((operation) => html`
             <button
@@ -91,7 +90,7 @@ function Row({one}) {
 export function Now({one}) {
   const now = useNow();
   if (one.status === 'completed') return html`lasted ${duration(Date.parse(one.ended_at) - Date.parse(one.started_at))}`;
-  if (one.status === 'cancelled') return html`cancelled`;
+  if (one.status === 'cancelled') return null;
   if (one.status === 'ongoing') {
     const since = `for ${duration(now - Date.parse(one.started_at))}`;
     return html`${since}${one.present.length > 0 && `, ${one.present.join(' and ')} present`}`;

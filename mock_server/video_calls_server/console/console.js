@@ -54,9 +54,10 @@ function Header() {
 function Board() {
   return html`
     <div class="board">
-      <div class="left"><${People} /><${Faults} /><${World} /><${Namespaces} /></div>
-      <div class="middle"><${Calls} /><${Call} /></div>
-      <div class="right"><${Answer} /><${Events} /><${Requests} /></div>
+      <div class="who"><${People} /></div>
+      <div class="what"><${Calls} /><${Call} /></div>
+      <div class="told"><${Answer} /><${Events} /><${Requests} /></div>
+      <div class="tools"><${Faults} /><${World} /><${Namespaces} /></div>
     </div>`;
 }
 

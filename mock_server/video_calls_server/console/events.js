@@ -52,7 +52,7 @@ export function Link({of, on}) {
   const words = {on, off: 'not connected', waiting: 'connecting…'}[of.state];
   return html`
     <span class=${`link ${of.state}`} role="status">
-      <span aria-hidden="true">${{on: '●', off: '○', waiting: '◌'}[of.state]}</span> ${words}
+      <span aria-hidden="true">${{on: '●', off: '○', waiting: '◌'}[of.state]}</span> <span>${words}</span>
       ${of.detail && html`<span class="quiet">: ${of.detail}</span>`}
     </span>`;
 }

@@ -5,7 +5,7 @@ import {change} from './loading.js';
 import {Field, Loaded, Panel, filled} from './parts.js';
 import {state} from './state.js';
 
-const OPERATIONS = ['listVideoCalls', 'createVideoCall', 'getVideoCall', 'joinVideoCall', 'endVideoCall', 'cancelVideoCall'];
+const OPERATIONS = ['listVideoCalls', 'createVideoCall', 'getVideoCall', 'joinVideoCall', 'endVideoCall', 'cancelVideoCall', 'events'];
 const EFFECTS = {
   status: 'Answer with a status', drop: 'Drop the connection', body: 'Spoil the body', delay: 'Only delay',
 };
@@ -91,18 +91,21 @@ function NewFault() {
           <${Field} label="Status"><input name="status" type="number" min="400" max="599" defaultValue="500" required /><//>
           <${Field} label="Retry-After, s"><input name="retry_after" type="number" min="0" max="86400" /><//>`}
         ${effect === 'body' && html`
-          <${Field} label="How" wide><select name="body">${BODIES.map((kind) => html`<option>${kind}</option>`)}</select><//>`}
+          <${Field} label="How" wide><select name="body">${BODIES.map((kind) => html`<option value=${kind}>${kind}</option>`)}</select><//>`}
         <${Field} label="Delay, s"><input name="delay" type="number" min="0" max="60" step="0.1" required=${effect === 'delay'} /><//>
         <${Field} label="Times"><input name="times" type="number" min="1" placeholder="always" /><//>
         <${Field} label="Percent"><input name="percent" type="number" min="1" max="100" placeholder="100" /><//>
         <${Field} label="Of call"><input name="call" type="number" min="1" placeholder="any" /><//>
         <${Field} label="Operation" wide>
-          <select name="operation"><option value="">any</option>${OPERATIONS.map((name) => html`<option>${name}</option>`)}</select>
+          <select name="operation">
+            <option value="">any</option>
+            ${OPERATIONS.map((name) => html`<option value=${name}>${name}</option>`)}
+          </select>
         <//>
         <${Field} label="Of person" wide>
           <select name="identity">
             <option value="">anybody</option>
-            ${state.identities.data?.map(({email}) => html`<option>${email}</option>`)}
+            ${state.identities.data?.map(({email}) => html`<option value=${email}>${email}</option>`)}
           </select>
         <//>
         ${(effect === 'status' || effect === 'drop') && html`

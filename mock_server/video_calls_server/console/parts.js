@@ -4,14 +4,14 @@ import {html, useEffect, useRef} from './vendor/htm-preact.module.js';
 import {load} from './loading.js';
 import {set, state} from './state.js';
 
-export const WIDE = matchMedia('(min-width: 60rem)').matches;
+export const WIDE = matchMedia('(min-width: 46rem)').matches;
 
-/** A part of the page that opens and closes. `quiet` ones are closed at first, others where there is room. */
+/** A part of the page that opens and closes; at first it is open where there is room. */
 export function Panel({id, title, note, open = WIDE, children}) {
   return html`
     <section class="panel" id=${id} aria-labelledby=${`${id}-title`}>
       <details open=${open}>
-        <summary><h2 id=${`${id}-title`}>${title}</h2>${note && html`<span class="note">${note}</span>`}</summary>
+        <summary><h2 id=${`${id}-title`}>${title}</h2>${note != null && html`<span class="note">${note}</span>`}</summary>
         <div class="body">${children}</div>
       </details>
     </section>`;
@@ -74,6 +74,16 @@ export function Body({text, label}) {
     // shown as it is
   }
   return html`<pre tabindex="0" role="region" aria-label=${label}>${shown}</pre>`;
+}
+
+/** Names and what they stand for; those without a value are left out. */
+export function Facts({of, wide = []}) {
+  const known = Object.entries(of).filter(([, value]) => value != null);
+  return html`
+    <dl class="facts">
+      ${known.map(([name, value]) => html`
+        <div key=${name} class=${wide.includes(name) ? 'wide' : ''}><dt>${name}</dt><dd class="break">${value}</dd></div>`)}
+    </dl>`;
 }
 
 /** A labelled field. */

@@ -34,13 +34,16 @@ function Person({one}) {
   return html`
     <div class=${picked ? 'person picked' : 'person'}>
       <label>
-        <input type="radio" name="person" checked=${picked} onChange=${() => pick(one.email)} />
+        <input
+          type="radio" name="person" checked=${picked} aria-describedby=${`roles-${one.user}`}
+          onChange=${() => pick(one.email)}
+        />
         <span>
           <strong>${one.full_name || one.email}</strong>
           <span class="quiet break">${one.email}</span>
-          <${Roles} one=${one} />
         </span>
       </label>
+      <${Roles} one=${one} />
       ${one.token && html`<${Copy} text=${one.token} what=${`the token of ${one.email}`}>Copy token<//>`}
       ${picked && html`<${Tools} key="tools" one=${one} />`}
     </div>`;
@@ -48,7 +51,7 @@ function Person({one}) {
 
 function Roles({one}) {
   return html`
-    <span class="tags">
+    <span class="tags" id=${`roles-${one.user}`}>
       ${one.doctor && html`<span class="tag" title=${one.doctor.specialization}>doctor ${one.doctor.id}</span>`}
       ${one.patient && html`<span class="tag">patient ${one.patient.id}</span>`}
       ${!one.doctor && !one.patient && html`<span class="tag">neither</span>`}

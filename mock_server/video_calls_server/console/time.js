@@ -34,6 +34,7 @@ const format = (options) => {
 export const clockTime = format({hour: '2-digit', minute: '2-digit'});
 export const exactTime = format({hour: '2-digit', minute: '2-digit', second: '2-digit'});
 export const dayName = format({weekday: 'short', day: 'numeric', month: 'short'});
+export const dayOfMonth = format({weekday: 'short', day: 'numeric'});
 const dayAndYear = format({weekday: 'short', day: 'numeric', month: 'short', year: 'numeric'});
 
 /** The time of day and, unless it is the server's today, the day. */

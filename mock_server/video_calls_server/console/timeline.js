@@ -4,7 +4,7 @@ import {html, useEffect, useRef, useState} from './vendor/htm-preact.module.js';
 import {look} from './loading.js';
 import {icon} from './parts.js';
 import {state} from './state.js';
-import {DAY, HOUR, JOIN_WINDOW, USUAL_LENGTH, clockTime, dayName, moment, useNow} from './time.js';
+import {DAY, HOUR, JOIN_WINDOW, USUAL_LENGTH, clockTime, dayName, dayOfMonth, moment, useNow} from './time.js';
 
 const LANE = 2; // rem
 const AXIS = 1.75; // rem
@@ -79,7 +79,7 @@ function Hour({hour, left}) {
   const midnight = new Date(hour).getHours() === 0;
   return html`
     <div class=${midnight ? 'hour midnight' : 'hour'} style=${{left}} aria-hidden="true">
-      <span>${midnight ? dayName(hour) : clockTime(hour)}</span>
+      <span>${midnight ? dayOfMonth(hour) : clockTime(hour)}</span>
     </div>`;
 }
 
