@@ -1,0 +1,54 @@
+"""The HTML report in real headless Chromium: on a phone's width, and with its filters in use."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import failed, passed, rule_result, tree
+from video_calls_contract.reports.html import as_html
+from video_calls_spec import RULES
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is missing")
+
+CHROMIUM = Path("/usr/bin/chromium")
+PHONE = {"width": 390, "height": 844}
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}"),
+]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Any]:
+    """The report of a run in which the first rule that passed comes after one that did not."""
+    first, *rest = RULES
+    rules = [rule_result(first, "not_checked", "no time"), *map(passed, rest[:-1]), failed(rest[-1])]
+    report = tmp_path / "report.html"
+    report.write_text(as_html(tree(*rules)), encoding="utf-8")
+    with playwright.sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport=PHONE)
+        page.goto(report.as_uri())
+        yield page
+        browser.close()
+
+
+def test_nothing_runs_off_the_edge_of_a_phone(page: Any) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    for control in page.locator("#filters :is(select, input, label)").all():
+        box = control.bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE["width"], control.inner_text()
+
+
+def test_a_group_keeps_its_upper_edge_when_a_filter_hides_its_first_rule(page: Any) -> None:
+    page.get_by_role("checkbox", name="not checked").uncheck()
+    group = page.locator("section.group").first
+    assert not group.locator(".rule").first.is_visible()
+    widths = [
+        rule.evaluate("rule => getComputedStyle(rule).borderTopWidth")
+        for rule in group.locator(".rule:not([hidden])").all()
+    ]
+    assert widths == ["1px", *["0px"] * (len(widths) - 1)]
