@@ -128,7 +128,7 @@ def test_times_fit_the_status_and_the_clock(count: int, now: datetime) -> None:
                 assert ended < now
             case "cancelled":
                 assert (started, ended) == (None, None)
-    assert max(call.scheduled_time for call in calls) > now + timedelta(days=14)
+    assert max(call.scheduled_time for call in calls) > now + timedelta(days=7)
 
 
 def test_there_is_something_to_see_today() -> None:
