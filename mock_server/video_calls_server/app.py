@@ -7,6 +7,7 @@ from functools import cache
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
+from litestar.types import ASGIApp
 
 from video_calls_server import pages
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
@@ -25,6 +26,10 @@ from video_calls_server.settings import Settings
 
 _LOOPBACK_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 _EXPOSED = ["X-Request-ID", "Location", "Retry-After", "Idempotency-Replayed", FAULT_HEADER]
+
+
+def _nothing(app: ASGIApp) -> ASGIApp:
+    return app
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
@@ -47,7 +52,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             yield
 
     has_control = settings.has_control
-    outside = [faulty] if has_control else []
+    outside = faulty if has_control else _nothing
     cors = CORSConfig(
         allow_origins=list(settings.cors_origin),
         allow_origin_regex=_LOOPBACK_ORIGINS,
@@ -57,8 +62,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     )
     app = Application(
         route_handlers=[
-            api_router(*outside),
-            events_router(API_ROOT, *outside),
+            api_router(outside),
+            events_router(API_ROOT, outside),
             *([notifications_router(settings.agora_ncs_secret)] if settings.agora_ncs_secret else []),
             pages.healthz,
             pages.openapi_yaml,

@@ -47,7 +47,7 @@ class Close(Exception):
         self.reason = reason
 
 
-@websocket("/events/")
+@websocket("/events/", name="events")
 async def events(socket: Socket) -> None:
     """Follow the events of the user's calls."""
     connection = _Connection(socket)
@@ -182,6 +182,6 @@ class _Connection:
         scope.cancel()
 
 
-def events_router(root: str, *outside: Middleware) -> Router:
+def events_router(root: str, outside: Middleware) -> Router:
     """The WebSocket under the API's base path. It authenticates by itself, for it refuses by closing."""
-    return Router(root, route_handlers=[events], middleware=list(outside))
+    return Router(root, route_handlers=[events], middleware=[outside])

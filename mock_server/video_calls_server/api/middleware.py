@@ -59,19 +59,25 @@ class Tracing:
                 request_id = value
         request_id = request_id or secrets.token_hex(16).encode()
         tracing.request_id.set(request_id.decode())
-        status = 0
+        record = state.get("record")  # of the control layer, if there is one
+        status, answer = 0, b""
+        headers: list[tuple[bytes, bytes]] = []
 
         async def send_traced(message: Message) -> None:
-            nonlocal status
+            nonlocal status, headers, answer
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                message["headers"] = headers = [*message["headers"], (b"x-request-id", request_id)]
+            elif record is not None and message["type"] == "http.response.body":
+                answer += message["body"]
             await send(message)
 
         path = scope.get("raw_path") or scope["path"].encode()
         try:
             await app(scope, receive, send_traced)
         finally:
+            if record is not None:
+                record(scope, time.perf_counter() - started, status, headers, answer)
             if logger.isEnabledFor(logging.INFO):
                 user = scope.get("user")
                 logger.info(

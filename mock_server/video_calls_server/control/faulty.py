@@ -1,9 +1,10 @@
 """Faults as they happen to requests: a middleware of the API, outside everything else of it.
 
 What a fault does instead of an answer, or to one, is done here; which faults act is decided in `faults`.
-Where there are none, a request pays for two look-ups.
+Where there are none, a request pays for one look-up.
 """
 
+from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Any
 
@@ -38,6 +39,9 @@ HEADER = "Video-Calls-Fault"
 
 TRY_AGAIN = 1013
 """The code with which a WebSocket is closed that cannot be answered a status."""
+
+MAY_FAIL = "may_fail"
+"""Stands in the state of the scope of a request on which a fault may act."""
 
 _HEADER = HEADER.lower().encode()
 _DROPPED = "dropped"
@@ -75,6 +79,10 @@ def raise_if_dropped(scope: Scope) -> None:
 def faulty(app: ASGIApp) -> ASGIApp:
     """Let the faults of the namespace, and that of the request's header, happen to a request."""
 
+    def choose(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        chosen = middleware if MAY_FAIL in scope["state"] else app
+        return chosen(scope, receive, send)
+
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         faults = namespace_of(scope).faults
         texts = [value for name, value in scope["headers"] if name == _HEADER]
@@ -98,7 +106,7 @@ def faulty(app: ASGIApp) -> ASGIApp:
         else:
             await _shake_hands(app, acting, scope, receive, send)
 
-    return middleware
+    return choose
 
 
 async def _acting(faults: Faults, own: list[Fault], scope: Scope) -> Acting:

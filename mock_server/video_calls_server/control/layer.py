@@ -4,7 +4,10 @@ What is below sees the namespace in the scope and need not know how it was chose
 prefix of the path, which goes into the root path as that of an application mounted there would.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
 from urllib.parse import quote
 
 from litestar.enums import ScopeType
@@ -12,7 +15,6 @@ from litestar.types import (
     ASGIApp,
     HTTPReceiveMessage,
     HTTPResponseStartEvent,
-    Message,
     Receive,
     Scope,
     Send,
@@ -21,9 +23,9 @@ from litestar.types import (
 
 from video_calls_server._structs import Error
 from video_calls_server.api.answer import Answer
-from video_calls_server.api.middleware import header
-from video_calls_server.control.faulty import raise_if_dropped
-from video_calls_server.control.requests import Recorded
+from video_calls_server.control.faulty import HEADER as FAULT_HEADER
+from video_calls_server.control.faulty import MAY_FAIL, raise_if_dropped
+from video_calls_server.control.requests import BODY, RawHeaders
 from video_calls_server.namespaces import Namespace, NamespaceError, Namespaces
 
 HEADER = "Video-Calls-Namespace"
@@ -31,7 +33,9 @@ PREFIX = "/_ns/"
 CONTROL = "/_control"
 
 _HEADER = HEADER.lower().encode()
-_RECORDED = ("/api/", "/agora/")
+_FAULT_HEADER = FAULT_HEADER.lower().encode()
+_API = ("/api/", "/agora/")
+_TOLD = {"websocket.accept", "websocket.close", "websocket.http.response.body"}
 
 
 class ControlLayer:
@@ -42,67 +46,94 @@ class ControlLayer:
         self._control = control
         self._namespaces = namespaces
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request in its namespace."""
+        name, has_fault = "", False
+        for key, value in scope["headers"]:
+            if key == _HEADER:
+                name = value.decode("latin-1")
+            elif key == _FAULT_HEADER:
+                has_fault = True
+        state = scope.setdefault("state", {})
+        namespace = self._namespaces.default
+        if name or has_fault or namespace.faults or not scope["path"].startswith(_API):
+            return self._serve(name, scope, receive, send)
+        # By far the most requests come here: they get no coroutine and no look-up that they do not need.
+        state["namespace"] = namespace
+        if scope["type"] == ScopeType.HTTP:
+            state["record"] = namespace.log.record
+            return self._app(scope, receive if scope["method"] == "GET" else _kept(receive, state), send)
+        return self._shake_hands(namespace, scope, receive, send)
+
+    async def _serve(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         root: str = scope.get("root_path", "")
         path = scope["path"].removeprefix(root)
         if path.startswith(PREFIX):
             name, slash, rest = path.removeprefix(PREFIX).partition("/")
-            if (
-                not slash and scope["type"] == ScopeType.HTTP
-            ):  # the page's relative links start from the last slash
+            # The page's relative links start from its last slash.
+            if not slash and scope["type"] == ScopeType.HTTP:
                 await send(_to(f"{name}/"))
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return
             path = f"/{rest}"
             scope["root_path"] = f"{root}{PREFIX}{name}"
-        else:
-            name = header(scope, _HEADER) or ""
         try:
             namespace = await self._namespaces.named(name) if name else self._namespaces.default
         except NamespaceError as error:
             await _refuse(error, scope, receive, send)
             return
-        scope.setdefault("state", {})["namespace"] = namespace
-        if path.startswith(_RECORDED):
-            await self._recorded(namespace, scope, receive, send)
-        elif path == CONTROL or path.startswith(f"{CONTROL}/"):
+        state = scope["state"]
+        state["namespace"] = namespace
+        if path == CONTROL or path.startswith(f"{CONTROL}/"):
             await self._control()(scope, receive, send)
-        else:
+        elif not path.startswith(_API):
             await self._app(scope, receive, send)
+        elif scope["type"] == ScopeType.HTTP:
+            state[MAY_FAIL] = True
+            state["record"] = namespace.log.record
+            await self._app(scope, receive if scope["method"] == "GET" else _kept(receive, state), send)
+            raise_if_dropped(scope)
+        else:
+            state[MAY_FAIL] = True
+            await self._shake_hands(namespace, scope, receive, send)
+            raise_if_dropped(scope)
 
-    async def _recorded(self, namespace: Namespace, scope: Scope, receive: Receive, send: Send) -> None:
-        recorded = Recorded(scope)
+    async def _shake_hands(self, namespace: Namespace, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket, which is recorded when it is accepted or refused, and when it is closed."""
+        started = time.perf_counter()
+        headers: RawHeaders = []
+        status = 0
 
-        async def receive_recorded() -> HTTPReceiveMessage | WebSocketReceiveMessage:
-            message = await receive()
-            if message["type"] == "http.request" and message["body"]:
-                recorded.take_body(message["body"])
-            return message
-
-        async def send_recorded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                recorded.status, recorded.answer_headers = message["status"], list(message["headers"])
-            elif message["type"] == "http.response.body":
-                recorded.take_answer(message["body"])
-            elif message["type"] == "websocket.accept":
-                recorded.status = 101
-                keep()
-            elif message["type"] == "websocket.close":
-                recorded.status = message["code"]
-                recorded.take_answer((message["reason"] or "").encode())
+        async def send_recorded(message: Any) -> None:  # noqa: ANN401 (Litestar does not type all of them)
+            nonlocal headers, status
+            kind, answer = message["type"], b""
+            if kind == "websocket.accept":
+                status = HTTPStatus.SWITCHING_PROTOCOLS
+            elif kind == "websocket.close":
+                status, answer = message["code"], (message["reason"] or "").encode()
+            elif kind == "websocket.http.response.start":
+                status, headers = message["status"], list(message["headers"])
+            elif kind == "websocket.http.response.body":
+                answer = message["body"]
             await send(message)
+            if kind in _TOLD:
+                namespace.log.record(scope, time.perf_counter() - started, status, headers, answer)
 
-        def keep() -> None:
-            recorded.finish(scope)
-            namespace.log.add(recorded)
+        await self._app(scope, receive, send_recorded)
+        if not status:
+            namespace.log.record(scope, time.perf_counter() - started, 0, [], b"")
 
-        try:
-            await self._app(scope, receive_recorded, send_recorded)
-        finally:
-            if not recorded.id:
-                keep()
-        raise_if_dropped(scope)
+
+def _kept(receive: Receive, state: dict[str, Any]) -> Receive:
+    """What is received, with the body kept for the log."""
+
+    async def receive_kept() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+        message = await receive()
+        if message["type"] == "http.request":
+            state[BODY] = state.get(BODY, b"") + message["body"]
+        return message
+
+    return receive_kept
 
 
 def _to(place: str) -> HTTPResponseStartEvent:

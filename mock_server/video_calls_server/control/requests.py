@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from litestar.types import Scope
 from video_calls_spec import RULES, RuleId
 
 from video_calls_server.events.hub import Subscription
@@ -25,9 +26,14 @@ MOST_BYTES = 16 * 1024 * 1024
 """How much of their bodies is kept, over all of them."""
 
 LONGEST_BODY = 64 * 1024
-"""How much of one body is kept, in bytes; the rest is cut off."""
+"""How much of one body is shown, in bytes."""
+
+BODY = "body"
+"""Where, in the state of a request's scope, its body is found."""
 
 REDACTED = "(redacted)"
+
+_LONGEST_ID = 19  # digits
 
 _SECRET_HEADERS = {
     "authorization",
@@ -43,87 +49,83 @@ _SECRET_MEMBER = re.compile(
 _TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|00[67][0-9A-Za-z+/=]{40,}", re.ASCII)
 _OF_THE_CONNECTION = {"accept-encoding", "connection", "content-length", "host", "user-agent"}
 
-_RawHeaders = list[tuple[bytes, bytes]]
+RawHeaders = list[tuple[bytes, bytes]]
 
 
 class Recorded:
-    """A request and its answer as they go by. Cheap to fill in, for every request is recorded.
+    """A request and its answer, kept as they went by; whatever is to be known is found out when it is read.
 
-    `status` is that of the answer, the code with which a WebSocket was closed, or None where the client was
-    told nothing.
+    `status` is that of the answer, the code with which a WebSocket was closed, or 0 where the client was told
+    nothing.
     """
 
-    __slots__ = (
-        "answer",
-        "answer_headers",
-        "answer_size",
-        "body",
-        "body_size",
-        "duration",
-        "fault",
-        "headers",
-        "id",
-        "method",
-        "operation",
-        "path",
-        "path_id",
-        "root",
-        "rule",
-        "started",
-        "status",
-        "user_id",
-    )
+    __slots__ = ("answer", "answer_headers", "body", "duration", "id", "scope", "started", "status")
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
-        self.id = 0
-        self.method: str = scope.get("method", "WEBSOCKET")
-        raw = scope.get("raw_path") or scope["path"].encode()
-        self.path: bytes = raw.partition(b"?")[0]
-        if scope["query_string"]:
-            self.path += b"?" + scope["query_string"]
-        self.root: str = scope.get("root_path", "")
-        self.headers: _RawHeaders = scope["headers"]
-        self.started = time.time()
-        self.duration = 0.0
-        self.body: list[bytes] = []
-        self.body_size = 0
-        self.status: int | None = None
-        self.answer_headers: _RawHeaders = []
-        self.answer: list[bytes] = []
-        self.answer_size = 0
-        self.operation: str | None = None
-        self.path_id: str | None = None
-        self.user_id: int | None = None
-        self.rule: RuleId | None = None
-        self.fault: str | None = None
-
-    def take_body(self, part: bytes) -> None:
-        """A part of the request's body has come."""
-        if self.body_size < LONGEST_BODY:
-            self.body.append(part)
-        self.body_size += len(part)
-
-    def take_answer(self, part: bytes) -> None:
-        """A part of the answer's body has gone."""
-        if self.answer_size < LONGEST_BODY:
-            self.answer.append(part)
-        self.answer_size += len(part)
-
-    def finish(self, scope: Mapping[str, Any]) -> None:
-        """The request is served; what was found out about it on the way stands in its scope."""
-        self.duration = time.time() - self.started
-        handler = scope.get("route_handler")
-        self.operation = getattr(handler, "operation_id", None)
-        self.path_id = scope.get("path_params", {}).get("id")
-        self.user_id = getattr(scope.get("user"), "user_id", None)
-        state = scope["state"]
-        self.rule = state.get("rule")
-        self.fault = state.get("fault")
+    def __init__(  # noqa: PLR0917 (called for every request, and by position at less of a price)
+        self,
+        request_id: int,
+        scope: Scope,
+        seconds: float,
+        status: int,
+        headers: RawHeaders,
+        answer: bytes,
+    ) -> None:
+        scope.pop("extensions", None)  # type: ignore[misc]  # they hold on to the connection
+        self.id = request_id
+        self.scope: Mapping[str, Any] = scope
+        self.started = time.time() - seconds
+        self.duration = seconds
+        self.body: bytes = scope["state"].get(BODY, b"")
+        self.status = status
+        self.answer_headers = headers
+        self.answer = answer
 
     @property
-    def kept_bytes(self) -> int:
-        """How much of the bodies is kept."""
-        return min(self.body_size, LONGEST_BODY) + min(self.answer_size, LONGEST_BODY)
+    def operation(self) -> str | None:
+        """The operation that was asked for."""
+        handler = self.scope.get("route_handler")
+        return getattr(handler, "operation_id", None) or getattr(handler, "name", None)
+
+    @property
+    def call_id(self) -> int | None:
+        """The id of the call that it is about."""
+        text = self.scope.get("path_params", {}).get("id", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID else None
+
+    @property
+    def user_id(self) -> int | None:
+        """Whose token it was, where it was looked at."""
+        return getattr(self.scope.get("user"), "user_id", None)
+
+    @property
+    def rule(self) -> RuleId | None:
+        """The rule that refused it."""
+        rule: RuleId | None = self.scope["state"].get("rule")
+        return rule
+
+    @property
+    def fault(self) -> str | None:
+        """The faults that acted on it."""
+        fault: str | None = self.scope["state"].get("fault")
+        return fault
+
+    @property
+    def method(self) -> str:
+        """Its method, or WEBSOCKET."""
+        method: str = self.scope.get("method", "WEBSOCKET")
+        return method
+
+    @property
+    def target(self) -> str:
+        """The path and the query, as they were sent."""
+        raw: bytes = self.scope.get("raw_path") or self.scope["path"].encode()
+        path, query = raw.partition(b"?")[0], self.scope["query_string"]
+        return (path + b"?" + query if query else path).decode("ascii", "backslashreplace")
+
+    @property
+    def size(self) -> int:
+        """How many bytes its bodies are."""
+        return len(self.body) + len(self.answer)
 
 
 class RequestLog:
@@ -139,14 +141,14 @@ class RequestLog:
     def __iter__(self) -> Iterator[Recorded]:
         return iter(self._kept)
 
-    def add(self, recorded: Recorded) -> None:
-        """Keep a request that was served, and let go of the oldest."""
+    def record(self, scope: Scope, seconds: float, status: int, headers: RawHeaders, answer: bytes) -> None:
+        """Keep a request that was served in so many seconds, and let go of the oldest."""
         self._last_id += 1
-        recorded.id = self._last_id
+        recorded = Recorded(self._last_id, scope, seconds, status, headers, answer)
         self._kept.append(recorded)
-        self._bytes += recorded.kept_bytes
+        self._bytes += recorded.size
         while len(self._kept) > KEPT or self._bytes > MOST_BYTES:
-            self._bytes -= self._kept.popleft().kept_bytes
+            self._bytes -= self._kept.popleft().size
         self._wake()
 
     def close(self) -> None:
@@ -229,23 +231,24 @@ class Exchange(msgspec.Struct):
 
 def readable(recorded: Recorded, identity: str | None) -> Exchange:
     """A recorded request, for people; `identity` is the e-mail address of whom its token was."""
-    headers, answer_headers = _text_headers(recorded.headers), _text_headers(recorded.answer_headers)
-    body = _body(recorded.body, recorded.body_size)
+    headers = _text_headers(recorded.scope["headers"])
+    answer_headers = _text_headers(recorded.answer_headers)
+    body = _body(recorded.body)
     return Exchange(
         id=recorded.id,
         at=datetime.fromtimestamp(recorded.started, UTC),
         duration_ms=round(recorded.duration * 1000, 2),
         method=recorded.method,
-        path=_redacted_text(recorded.path.decode("ascii", "backslashreplace")),
+        path=_redacted_text(recorded.target),
         operation=recorded.operation,
-        call=_whole(recorded.path_id),
+        call=recorded.call_id,
         identity=identity,
-        status=recorded.status,
+        status=recorded.status or None,
         rule=_rule(recorded.rule),
         fault=recorded.fault,
         request_id=next((value for name, value in answer_headers if name == "x-request-id"), None),
         request=Side(headers, body),
-        response=Side(answer_headers, _body(recorded.answer, recorded.answer_size)),
+        response=Side(answer_headers, _body(recorded.answer)),
         curl=_curl(recorded, headers, body),
     )
 
@@ -257,11 +260,7 @@ def _rule(slug: RuleId | None) -> RuleSaid | None:
     return RuleSaid(rule.id, rule.level, rule.section, rule.statement)
 
 
-def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 20 else None  # noqa: PLR2004
-
-
-def _text_headers(headers: _RawHeaders) -> list[tuple[str, str]]:
+def _text_headers(headers: RawHeaders) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
@@ -272,11 +271,11 @@ def _text_headers(headers: _RawHeaders) -> list[tuple[str, str]]:
     return found
 
 
-def _body(parts: list[bytes], size: int) -> str | None:
-    if not size:
+def _body(body: bytes) -> str | None:
+    if not body:
         return None
-    text = _redacted_text(b"".join(parts)[:LONGEST_BODY].decode("utf-8", "replace"))
-    return text if size <= LONGEST_BODY else f"{text}… ({size - LONGEST_BODY} bytes more)"
+    text = _redacted_text(body[:LONGEST_BODY].decode("utf-8", "replace"))
+    return text if len(body) <= LONGEST_BODY else f"{text}… ({len(body) - LONGEST_BODY} bytes more)"
 
 
 def _redacted_text(text: str) -> str:
@@ -285,7 +284,7 @@ def _redacted_text(text: str) -> str:
 
 def _curl(recorded: Recorded, headers: list[tuple[str, str]], body: str | None) -> str:
     """A line that sends the request again, with the token from the environment."""
-    url = f"{_origin(headers)}{recorded.path.decode('ascii', 'backslashreplace')}"
+    url = f"{_origin(headers)}{recorded.target}"
     words = ["curl", "-sS", "-X", recorded.method, shlex.quote(url)]
     for name, value in headers:
         if name == "authorization":
@@ -325,10 +324,10 @@ class Filter:
             and self.operation in (None, recorded.operation)
             and (self.status is None or self.status in _words(recorded.status))
             and self.rule in (None, recorded.rule)
-            and (self.call is None or self.call == _whole(recorded.path_id))
+            and (self.call is None or self.call == recorded.call_id)
             and self.fault in (None, recorded.fault)
         )
 
 
-def _words(status: int | None) -> tuple[str, ...]:
-    return ("none",) if status is None else (str(status), f"{status // 100}xx")
+def _words(status: int) -> tuple[str, ...]:
+    return (str(status), f"{status // 100}xx") if status else ("none",)
