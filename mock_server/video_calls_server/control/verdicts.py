@@ -9,7 +9,7 @@ from video_calls_spec import RuleId
 from video_calls_server.domain import calls
 from video_calls_server.domain.calls import NEXT, PARTICIPANTS_ONLY, Action, Call, Refusal, Status
 from video_calls_server.domain.people import Actor
-from video_calls_server.domain.violation import RuleViolation
+from video_calls_server.domain.violation import RuleViolation, error_text
 
 _Attempt = Callable[[Call, Actor, datetime], object]
 
@@ -25,6 +25,7 @@ _ALLOWING: dict[Action, Status] = {
     "end": "ongoing",
     "cancel": "scheduled",
 }
+_ACTIVE: RuleId = "auth.active-user"
 _WINDOW: dict[Action, tuple[RuleId, ...]] = {"join": ("join.window",)}
 
 
@@ -38,9 +39,16 @@ class Verdict(NamedTuple):
     """Whether each rule that this action is held to refuses, were it asked alone."""
 
 
-def verdicts(call: Call, actor: Actor, now: datetime) -> list[Verdict]:
+def verdicts(call: Call, actor: Actor, now: datetime, *, is_active: bool) -> list[Verdict]:
     """What each action of this actor on this call would come to now."""
-    return [_verdict(action, call, actor, now) for action in _ATTEMPTS]
+    found = [_verdict(action, call, actor, now) for action in _ATTEMPTS]
+    return found if is_active else [_of_nobody(verdict) for verdict in found]
+
+
+def _of_nobody(verdict: Verdict) -> Verdict:
+    """What it comes to for a user who is not active, which is found out first."""
+    rules: dict[RuleId, bool] = {_ACTIVE: True, **verdict.rules}
+    return verdict._replace(refused_by=_ACTIVE, error=error_text(_ACTIVE), rules=rules)
 
 
 def _verdict(action: Action, call: Call, actor: Actor, now: datetime) -> Verdict:

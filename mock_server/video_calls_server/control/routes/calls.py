@@ -14,6 +14,7 @@ from video_calls_spec import RULES
 from video_calls_server._structs import VideoCall
 from video_calls_server.agora.notifications import Notice
 from video_calls_server.api.representation import video_call
+from video_calls_server.api.tokens import LARGEST_ID
 from video_calls_server.control.errors import unknown
 from video_calls_server.control.verdicts import Verdict, verdicts
 from video_calls_server.domain.calls import Action, Call
@@ -111,12 +112,14 @@ async def read_verdicts(
 ) -> CallVerdicts:
     """For get, join, end and cancel by this person (an e-mail address); nothing is done."""
 
-    def work(connection: Connection) -> tuple[Call, Actor]:
-        return _call(connection, call_id), _actor(connection, identity)
+    def work(connection: Connection) -> tuple[Call, Actor, bool]:
+        is_active = queries.active_actor(connection, identity) is not None
+        return known_call(connection, call_id), _actor(connection, identity), is_active
 
-    call, actor = await namespace.store.read(work)
+    call, actor, is_active = await namespace.store.read(work)
     now = namespace.clock.now()
-    return CallVerdicts(call_id, identity, now, [_said(verdict) for verdict in verdicts(call, actor, now)])
+    found = verdicts(call, actor, now, is_active=is_active)
+    return CallVerdicts(call_id, identity, now, [_said(verdict) for verdict in found])
 
 
 @put("/calls/{call_id:int}/participants/{role:str}", summary="Let a participant join or leave the channel")
@@ -127,11 +130,11 @@ async def change_presence(
     data: JSONBody[Presence],
 ) -> PresenceKept:
     """As Agora's notification would: the participants' event connections are told."""
-    call = await namespace.store.read(lambda connection: _call(connection, call_id))
+    call = await namespace.store.read(lambda connection: known_call(connection, call_id))
     user = call.doctor.user if role == "doctor" else call.patient.user
     presence: Literal["joined", "left"] = "joined" if data.present else "left"
     await namespace.service.take_notice(Notice(uuid4().hex, call.channel_name, user.id, presence, None))
-    after = await namespace.store.read(lambda connection: _call(connection, call_id))
+    after = await namespace.store.read(lambda connection: known_call(connection, call_id))
     return PresenceKept(call_id, sorted(after.present), after.present != call.present)
 
 
@@ -141,8 +144,13 @@ async def disconnect(namespace: NamedDependency[Namespace], data: JSONBody[Disco
     return Disconnected(namespace.hub.close(data.code, "Closed on request of the control API"))
 
 
-def _call(connection: Connection, call_id: int) -> Call:
-    call = queries.call(connection, call_id)
+def known_call(connection: Connection, call_id: int) -> Call:
+    """The call of an id, which may be any number.
+
+    Raises:
+        ControlError: there is none.
+    """
+    call = queries.call(connection, call_id) if 0 < call_id <= LARGEST_ID else None
     if call is None:
         raise unknown(f"call {call_id}")
     return call
