@@ -54,14 +54,10 @@ class SettableClock:
         Raises:
             ValueError: the time has no offset, or is not within `EARLIEST` and `LATEST`.
         """
-        if time.utcoffset() is None:
-            raise ValueError(f"{time.isoformat()} has no time zone; give an offset, such as Z")
-        if not EARLIEST <= time <= LATEST:
-            raise ValueError(f"{time.isoformat()} is not within the years {EARLIEST.year} to {LATEST.year}")
         if self._stands_at is None:
-            self._ahead = time - self._base.now()
+            self._ahead = _checked(time) - self._base.now()
         else:
-            self._stands_at = time.astimezone(UTC)
+            self._stands_at = _checked(time)
         self._wake()
 
     def advance(self, by: timedelta) -> None:
@@ -76,9 +72,13 @@ class SettableClock:
             raise ValueError(f"{by} leads out of the calendar") from None
         self.set(time)
 
-    def freeze(self) -> None:
-        """Let the clock stand still where it is."""
-        self._stands_at = self.now()
+    def freeze(self, time: datetime | None = None) -> None:
+        """Let the clock stand still where it is, or at this very time.
+
+        Raises:
+            ValueError: as of `set`.
+        """
+        self._stands_at = self.now() if time is None else _checked(time)
         self._wake()
 
     def resume(self) -> None:
@@ -100,3 +100,11 @@ class SettableClock:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+def _checked(time: datetime) -> datetime:
+    if time.utcoffset() is None:
+        raise ValueError(f"{time.isoformat()} has no time zone; give an offset, such as Z")
+    if not EARLIEST <= time <= LATEST:
+        raise ValueError(f"{time.isoformat()} is not within the years {EARLIEST.year} to {LATEST.year}")
+    return time.astimezone(UTC)

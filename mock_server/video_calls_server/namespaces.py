@@ -114,8 +114,7 @@ class Namespace:
         """Be as at a moment; without the clock, that goes on as it is."""
         await restore(self.store, moment.dump)
         if with_clock:
-            self.clock.freeze()
-            self.clock.set(moment.time)
+            self.clock.freeze(moment.time)
             if moment.running:
                 self.clock.resume()
         self.faults.replace(moment.faults)
@@ -133,10 +132,10 @@ class Namespace:
 
     def _set_out(self) -> None:
         self.clock.reset()
-        if self._beginning.time is not None:
-            self.clock.set(self._beginning.time)
         if not self._beginning.running:
-            self.clock.freeze()
+            self.clock.freeze(self._beginning.time)
+        elif self._beginning.time is not None:
+            self.clock.set(self._beginning.time)
         self.faults.reset()
 
     async def _first_rows(self) -> Dump:

@@ -8,10 +8,10 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from video_calls_server.clock import SettableClock
-from video_calls_server.control.errors import ControlError, unknown
+from video_calls_server.control.errors import ControlError
+from video_calls_server.control.routes.calls import known_call
 from video_calls_server.domain.calls import JOIN_WINDOW
 from video_calls_server.namespaces import Namespace
-from video_calls_server.store import queries
 
 
 class ClockState(Struct):
@@ -53,14 +53,9 @@ async def set_clock(namespace: NamedDependency[Namespace], data: JSONBody[ClockC
     time = data.time
     if data.join_window_of is not None:
         call_id = data.join_window_of
-        call = await namespace.store.read(lambda connection: queries.call(connection, call_id))
-        if call is None:
-            raise unknown(f"call {call_id}")
+        call = await namespace.store.read(lambda connection: known_call(connection, call_id))
         time = call.scheduled_time - JOIN_WINDOW
-    if time is not None:
-        _put(namespace.clock, time)
-    if data.running is not None:
-        (namespace.clock.resume if data.running else namespace.clock.freeze)()
+    _put(namespace.clock, time, running=data.running)
     await namespace.moved()
     return _state(namespace.clock)
 
@@ -84,9 +79,14 @@ async def reset_clock(namespace: NamedDependency[Namespace]) -> None:
     await namespace.moved()
 
 
-def _put(clock: SettableClock, time: datetime) -> None:
+def _put(clock: SettableClock, time: datetime | None, *, running: bool | None) -> None:
     try:
-        clock.set(time)
+        if running is False:
+            clock.freeze(time)
+        elif time is not None:
+            clock.set(time)
+        if running:
+            clock.resume()
     except ValueError as error:
         raise ControlError(str(error), field="time") from error
 
