@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import Annotated, Literal
 
 from litestar import Router, get, patch, post
@@ -13,7 +14,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import Connection
 
-from video_calls_server.api.tokens import make_token
+from video_calls_server.api.tokens import LARGEST_ID, make_token
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.domain.people import Doctor, Patient, User
 from video_calls_server.namespaces import Namespace
@@ -23,7 +24,8 @@ from video_calls_server.store import queries
 
 LIFETIME = 3600  # seconds
 _LONGEST_LIFETIME = 365 * 24 * 3600
-_NOBODY = 2**32 - 1
+_LARGEST_USER_ID = 2**32 - 1  # it is the Agora uid, too
+_NOBODY = _LARGEST_USER_ID + 1
 
 TokenKind = Literal["valid", "expired", "forged", "malformed", "premature", "refresh", "unknown_user"]
 
@@ -142,13 +144,10 @@ def identities_router(settings: Settings) -> Router:
         namespace: NamedDependency[Namespace], user: FromPath[str], data: JSONBody[TokenWanted]
     ) -> Token:
         found, _, _ = _person(await namespace.store.read(queries.people), user)
-        expires_in = -data.expires_in if data.kind == "expired" else data.expires_in
-        expires_at = datetime.fromtimestamp(int(time.time()) + expires_in, UTC)
         try:
-            token = _token(settings, found.id, data.kind, expires_in)
+            return _token(settings, found.id, data)
         except SettingsError as error:
             raise ControlError(str(error), status=409, code="signed_elsewhere") from error
-        return Token(data.kind, token, expires_at)
 
     return Router(
         "/identities",
@@ -180,13 +179,13 @@ def _person(people: list[Person], named: str) -> Person:
 
 
 def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
-    user_id = wanted.user or _next(person[0].id for person in people)
+    user_id = wanted.user or _free((person[0].id for person in people), largest=_LARGEST_USER_ID)
     doctors = [doctor for _, doctor, _ in people if doctor is not None]
     patients = [patient for _, _, patient in people if patient is not None]
     as_doctor = NewDoctor() if wanted.doctor is True else wanted.doctor or None
     as_patient = NewPatient() if wanted.patient is True else wanted.patient or None
-    doctor_id = None if as_doctor is None else as_doctor.id or _next(each.id for each in doctors)
-    patient_id = None if as_patient is None else as_patient.id or _next(each.id for each in patients)
+    doctor_id = None if as_doctor is None else as_doctor.id or _free(each.id for each in doctors)
+    patient_id = None if as_patient is None else as_patient.id or _free(each.id for each in patients)
     kind = (
         "dual.user"
         if doctor_id and patient_id
@@ -196,11 +195,14 @@ def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
         if patient_id
         else "user"
     )
-    email = wanted.email or f"{kind}.{user_id}@example.com"
+    emails = [person[0].email for person in people]
+    email = wanted.email or next(
+        free for number in count(user_id) if (free := f"{kind}.{number}@example.com") not in emails
+    )
     full_name = wanted.full_name or f"{'Dr. ' if doctor_id else ''}{kind.replace('.', ' ').title()} {user_id}"
     for field, value, taken in (
         ("user", user_id, [person[0].id for person in people]),
-        ("email", email, [person[0].email for person in people]),
+        ("email", email, emails),
         ("doctor", doctor_id, [each.id for each in doctors]),
         ("patient", patient_id, [each.id for each in patients]),
     ):
@@ -215,23 +217,26 @@ def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
     )
 
 
-def _next(taken: Iterable[int]) -> int:
-    return max(taken, default=0) + 1
+def _free(taken: Iterable[int], *, largest: int = LARGEST_ID) -> int:
+    """The id after all that are taken or, where there is none, the first that is free."""
+    ids = set(taken)
+    after = max(ids, default=0) + 1
+    return after if after <= largest else next(number for number in count(1) if number not in ids)
 
 
-def _token(settings: Settings, user_id: int, kind: TokenKind, expires_in: int) -> str:
-    match kind:
-        case "forged":
-            stranger = replace(settings, jwt_secret=secrets.token_hex(32))
-            return make_token(stranger, user_id, expires_in=expires_in)
-        case "malformed":
-            return make_token(settings, user_id, expires_in=expires_in).rpartition(".")[0]
-        case "premature":
-            later = {"nbf": int(time.time()) + expires_in, "exp": int(time.time()) + 2 * expires_in}
-            return make_token(settings, user_id, expires_in=expires_in, claims=later)
-        case "refresh":
-            return make_token(settings, user_id, expires_in=expires_in, claims={"token_type": "refresh"})
-        case "unknown_user":
-            return make_token(settings, _NOBODY, expires_in=expires_in)
-        case "valid" | "expired":
-            return make_token(settings, user_id, expires_in=expires_in)
+def _token(settings: Settings, user_id: int, wanted: TokenWanted) -> Token:
+    now, kind = int(time.time()), wanted.kind
+    expires_at = now + {"expired": -1, "premature": 2}.get(kind, 1) * wanted.expires_in
+    claims: dict[str, object] = {"exp": expires_at}
+    if kind == "premature":
+        claims["nbf"] = now + wanted.expires_in
+    if kind == "refresh":
+        claims["token_type"] = "refresh"  # noqa: S105 (a kind of token)
+    if kind == "forged":
+        settings = replace(settings, jwt_secret=secrets.token_hex(32))
+    if kind == "unknown_user":
+        user_id = _NOBODY
+    token = make_token(settings, user_id, expires_in=expires_at - now, claims=claims)
+    if kind == "malformed":
+        token = token.rpartition(".")[0]
+    return Token(kind, token, datetime.fromtimestamp(expires_at, UTC))
