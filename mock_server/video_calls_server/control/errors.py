@@ -45,6 +45,17 @@ def on_validation(_request: AnyRequest, error: ValidationException) -> Response[
     return error_response(400, body, {})
 
 
+def on_too_large(_request: AnyRequest, _error: Exception) -> Response[bytes]:
+    """The answer to a body that is larger than any state is."""
+    body = Error(error="The request body is larger than this operation takes", code="errors.body-size")
+    return error_response(413, body, {})
+
+
+def on_too_deep(_request: AnyRequest, _error: RecursionError) -> Response[bytes]:
+    """The answer to a body that is nested more deeply than JSON is read."""
+    return error_response(400, Error(error="JSON is nested too deeply", code="bad_request"), {})
+
+
 def _message(wrong: dict[str, object]) -> str:
     text = str(wrong.get("message", ""))
     return "a JSON body is needed" if text == "'data'" else text
