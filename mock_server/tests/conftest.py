@@ -5,8 +5,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from litestar.testing import TestClient
 from video_calls_server import Settings, create_app
 from video_calls_server.api.tokens import make_token
+from video_calls_server.testing import Control
 
 CALLS = "/api/v1/video/video-calls/"
 
@@ -91,6 +94,17 @@ class Api:
     def act(self, user: str, call_id: object, action: str) -> httpx.Response:
         return self.post(user, f"{CALLS}{call_id}/{action}/")
 
+    def control(self, method: str, path: str, body: object = None, **options: Any) -> httpx.Response:
+        """What the control API answers, which is for this machine alone."""
+        headers = {"Host": "localhost"} | options.pop("headers", {})
+        return self.client.request(method, f"/_control{path}", json=body, headers=headers, **options)
+
+    def done(self, method: str, path: str, body: object = None) -> Any:
+        """What the control API answers to what it can do."""
+        answer = self.control(method, path, body)
+        assert answer.status_code in {200, 201, 204}, answer.text
+        return answer.json() if answer.content else None
+
 
 @pytest.fixture
 def clock() -> SettableClock:
@@ -131,15 +145,15 @@ class Process:
         return {"Authorization": f"Bearer {make_token(Settings(), USERS[user], expires_in=3600)}"}
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts the real command on a free port, in a directory of the test's own, and stops it afterwards."""
+@contextmanager
+def serving(directory: Path) -> Iterator[Callable[..., Process]]:
+    """Starts the real command on a free port, in this directory, and stops it afterwards."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*options: str, env: dict[str, str] | None = None) -> Process:
         popen = subprocess.Popen(
             [sys.executable, "-m", "video_calls_server", "serve", "--port", "0", *options],
-            cwd=tmp_path,
+            cwd=directory,
             env=os.environ | {"PYTHONUNBUFFERED": "1"} | (env or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -151,12 +165,37 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         assert url, f"no banner: {banner!r}"
         return Process(popen, url[0], banner)
 
-    yield start
-    for popen in started:
-        popen.kill()
-        popen.wait()
-        assert popen.stdout
-        popen.stdout.close()
+    try:
+        yield start
+    finally:
+        for popen in started:
+            popen.kill()
+            popen.wait()
+            assert popen.stdout
+            popen.stdout.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts the real command on a free port, in a directory of the test's own, and stops it afterwards."""
+    with serving(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """One process for all tests to which a namespace of their own is enough."""
+    with serving(tmp_path_factory.mktemp("server")) as start:
+        yield start("--database", ":memory:", env={"AGORA_NCS_SECRET": "agora-ncs-test-secret"})
+
+
+@pytest.fixture
+def control(server: Process, request: pytest.FixtureRequest) -> Iterator[Control]:
+    """The control of a namespace of the test's own in that process."""
+    name = sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    with Control(server.url, namespace=name) as control:
+        yield control
+        control.drop()
 
 
 def _banner(popen: "subprocess.Popen[str]") -> str:

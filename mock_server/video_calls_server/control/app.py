@@ -3,17 +3,25 @@
 from importlib.metadata import version
 from typing import Any
 
-from litestar import Litestar, Request, Router
+import msgspec
+from litestar import Litestar, MediaType, Request, Response, Router, get
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import ValidationException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+from litestar.openapi.plugins import OpenAPIRenderPlugin
 
 from video_calls_server.api.errors import on_exception
 from video_calls_server.application import Application
 from video_calls_server.control.access import guarded
-from video_calls_server.control.errors import ControlError, on_control_error, on_validation
+from video_calls_server.control.errors import (
+    ControlError,
+    on_control_error,
+    on_too_deep,
+    on_too_large,
+    on_validation,
+)
 from video_calls_server.control.layer import CONTROL
 from video_calls_server.control.routes.calls import calls_router
 from video_calls_server.control.routes.clock import clock_router
@@ -35,6 +43,7 @@ _BODY_LIMIT = 64 * 1024 * 1024  # bytes; a whole state comes in one body
 
 
 _CONTROL_DOCS = f"{CONTROL}{DOCS}"
+_DESCRIBED = f"{CONTROL}/openapi.json"
 
 
 class _DocsPage(OpenAPIRenderPlugin):
@@ -43,10 +52,14 @@ class _DocsPage(OpenAPIRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         root: str = request.scope.get("root_path", "")
         title: str = openapi_schema["info"]["title"]
-        page = docs_page(
-            title, description=f"{root}{_CONTROL_DOCS}/openapi.json", assets=f"{root}{DOCS}/assets"
-        )
+        page = docs_page(title, description=f"{root}{_DESCRIBED}", assets=f"{root}{DOCS}/assets")
         return page.encode()
+
+
+@get(_DESCRIBED, include_in_schema=False, sync_to_thread=False)
+def _description(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """The description of the control API, which the docs page shows before any key is given."""
+    return Response(msgspec.json.encode(request.app.openapi_schema.to_schema()), media_type=MediaType.JSON)
 
 
 def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) -> Litestar:
@@ -65,11 +78,13 @@ def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) ->
         middleware=[guarded(settings.control_key, allows_origin=cors.is_origin_allowed)],
     )
     return Application(
-        route_handlers=[router],
+        route_handlers=[router, _description],
         dependencies={"namespace": Provide(_namespace, sync_to_thread=False)},
         exception_handlers={
             ControlError: on_control_error,
             ValidationException: on_validation,
+            RequestEntityTooLarge: on_too_large,
+            RecursionError: on_too_deep,
             Exception: on_exception,
         },
         cors_config=cors,
@@ -78,7 +93,7 @@ def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) ->
             version=version("video-calls"),
             description=_DESCRIPTION,
             path=_CONTROL_DOCS,
-            render_plugins=[_DocsPage(path="/"), JsonRenderPlugin(path="/openapi.json")],
+            render_plugins=[_DocsPage(path="/")],
         ),
         request_max_body_size=_BODY_LIMIT,
         logging_config=None,

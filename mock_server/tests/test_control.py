@@ -1,0 +1,967 @@
+"""The control API: people, tokens, the clock, verdicts, who is present, what the server says of itself."""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from click.testing import CliRunner
+from conftest import CALLS, USERS, Api, Process, SettableClock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from litestar.exceptions import WebSocketDisconnect
+from litestar.testing import TestClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from video_calls_server import Settings, create_app
+from video_calls_server.__main__ import main
+from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
+from video_calls_server.seed import load_seed
+from video_calls_server.store import Store
+from video_calls_server.testing import Control
+from video_calls_spec import RULES
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+EVENTS = "/api/v1/video/events/"
+SECRET = "agora-ncs-test-secret"
+HUGE = 2**63
+TOKEN_RULES = {
+    "expired": "auth.expired-token",
+    "forged": "auth.valid-token",
+    "malformed": "auth.valid-token",
+    "premature": "auth.valid-token",
+    "refresh": "auth.valid-token",
+    "unknown_user": "auth.active-user",
+}
+
+
+def error(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
+    """The body of a refusal, which every one has."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    body: dict[str, Any] = answer.json()
+    assert set(body) <= {"error", "code", "fields"}
+    assert body["error"]
+    return body
+
+
+def follow(control: Control, email: str = "doctor@example.com") -> ClientConnection:
+    """Somebody's event connection in the control's namespace."""
+    url = f"{control.base_url}/events/".replace("http", "ws", 1)
+    return connect(url, additional_headers={"Authorization": f"Bearer {control.token(email)}"})
+
+
+def close_code(connection: ClientConnection) -> int | None:
+    """The code with which the server closes a connection to which nothing else happens."""
+    with pytest.raises(ConnectionClosed) as closed:
+        connection.recv(timeout=5)
+    return closed.value.rcvd.code if closed.value.rcvd else None
+
+
+def schedule(control: Control, *, minutes: float = 10) -> int:
+    """A call of doctor 1 and patient 1."""
+    time = control.clock.now() + timedelta(minutes=minutes)
+    body = {"doctor": 1, "patient": 1, "scheduled_time": time.isoformat()}
+    answer = ask(control, "POST", "/video-calls/", json=body)
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()["id"])
+
+
+def ask(control: Control, method: str, path: str, **options: Any) -> httpx.Response:
+    """The API, as the doctor."""
+    headers = {"Authorization": f"Bearer {control.token('doctor@example.com')}"}
+    return httpx.request(method, f"{control.base_url}{path}", headers=headers, **options)
+
+
+@pytest.fixture(scope="module")
+def shared_by_all() -> Iterator[Api]:
+    clock, settings = SettableClock(), Settings(database=":memory:")
+    with TestClient(create_app(settings, clock=clock), raise_server_exceptions=False) as client:
+        yield Api(client, clock, settings)
+
+
+@pytest.fixture
+def shared(shared_by_all: Api) -> Api:
+    """An application as at the start, without the time that it takes to make one."""
+    shared_by_all.done("POST", "/state/reset")
+    return shared_by_all
+
+
+# -- People ------------------------------------------------------------------------------------------
+
+
+def test_people_are_listed_with_tokens_that_are_good(shared: Api) -> None:
+    people = shared.done("GET", "/identities")
+    assert [person["user"] for person in people] == sorted(USERS.values())
+    for person in people:
+        answer = shared.client.get(CALLS, headers={"Authorization": f"Bearer {person['token']}"})
+        assert answer.status_code == (200 if person["active"] else 401)
+        claims = jwt.decode(person["token"], options={"verify_signature": False})
+        assert (claims["user_id"], claims["exp"] - claims["iat"]) == (person["user"], 3600)
+        del person["token"]
+    assert people[0] == {
+        "user": 101,
+        "email": "doctor@example.com",
+        "full_name": "Dr. John Doe",
+        "active": True,
+        "doctor": {"id": 1, "specialization": "General practice"},
+        "patient": None,
+    }
+    assert people[6]["doctor"] == {"id": 4, "specialization": "Dermatology"}
+    assert people[6]["patient"] == {"id": 4}
+    assert not people[4]["active"]
+
+
+def test_what_is_not_said_of_a_new_person_is_chosen(api: Api) -> None:
+    found = [api.done("POST", "/identities", body) for body in ({}, {"doctor": True}, {"patient": True})]
+    both = api.done("POST", "/identities", {"doctor": True, "patient": {}, "active": False})
+    for person in (*found, both):
+        del person["token"]
+    assert found == [
+        {"user": 109, "email": "user.109@example.com", "full_name": "User 109"}
+        | {"active": True, "doctor": None, "patient": None},
+        {"user": 110, "email": "doctor.110@example.com", "full_name": "Dr. Doctor 110"}
+        | {"active": True, "doctor": {"id": 5, "specialization": None}, "patient": None},
+        {"user": 111, "email": "patient.111@example.com", "full_name": "Patient 111"}
+        | {"active": True, "doctor": None, "patient": {"id": 5}},
+    ]
+    assert (both["email"], both["active"]) == ("dual.user.112@example.com", False)
+    assert (both["doctor"]["id"], both["patient"]["id"]) == (6, 6)
+    assert [person["user"] for person in api.done("GET", "/identities")][-4:] == [109, 110, 111, 112]
+
+
+def test_all_of_a_new_person_can_be_said_and_they_can_act_at_once(api: Api, clock: SettableClock) -> None:
+    wanted = {
+        "user": 7,
+        "email": "dr.no@example.com",
+        "full_name": "Dr. No",
+        "doctor": {"id": 70, "specialization": "Islands"},
+        "patient": {"id": 71},
+    }
+    person = api.done("POST", "/identities", wanted)
+    assert {name: person[name] for name in wanted} == wanted
+    body = {"doctor": 70, "patient": 1, "scheduled_time": (clock.now() + timedelta(hours=1)).isoformat()}
+    headers = {"Authorization": f"Bearer {person['token']}"}
+    call = api.client.post(CALLS, json=body, headers=headers).json()
+    assert call["doctor_details"]["user"] == {"email": "dr.no@example.com", "full_name": "Dr. No"}
+
+
+@pytest.mark.parametrize(
+    ("taken", "field"),
+    [
+        ({"user": 101}, "user"),
+        ({"email": "doctor@example.com"}, "email"),
+        ({"doctor": {"id": 1}}, "doctor"),
+        ({"patient": {"id": 1}}, "patient"),
+    ],
+)
+def test_what_is_somebody_elses_is_refused_and_nobody_is_added(
+    shared: Api, taken: dict[str, object], field: str
+) -> None:
+    before = len(shared.done("GET", "/identities"))
+    refusal = error(shared.control("POST", "/identities", taken))
+    assert list(refusal["fields"]) == [field]
+    assert "somebody else's" in refusal["error"]
+    assert len(shared.done("GET", "/identities")) == before
+
+
+def test_what_is_chosen_is_never_somebody_elses(api: Api) -> None:
+    api.done("POST", "/identities", {"email": "user.110@example.com"})
+    person = api.done("POST", "/identities", {})
+    assert person["user"] == 110
+    assert person["email"] != "user.110@example.com"
+
+
+def test_the_next_free_id_is_one_that_an_id_can_be(api: Api) -> None:
+    largest = {"user": 2**32 - 1, "doctor": {"id": 2**63 - 1}, "patient": {"id": 2**63 - 1}}
+    api.done("POST", "/identities", largest)
+    person = api.done("POST", "/identities", {"doctor": True, "patient": True})
+    assert (person["user"], person["doctor"]["id"], person["patient"]["id"]) == (1, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"user": 0}, "user"),
+        ({"user": 2**32}, "user"),
+        ({"user": "one"}, "user"),
+        ({"email": "nobody"}, "email"),
+        ({"email": "two@lines@example.com"}, "email"),
+        ({"full_name": ""}, "full_name"),
+        ({"doctor": {"id": HUGE}}, "id"),
+        ({"active": "yes"}, "active"),
+        ({"nickname": "Jo"}, "data"),
+    ],
+)
+def test_nobody_can_be_so(shared: Api, body: dict[str, object], field: str) -> None:
+    assert field in " ".join(error(shared.control("POST", "/identities", body))["fields"])
+
+
+def test_somebody_who_is_deactivated_is_refused_at_once_and_can_be_let_in_again(api: Api) -> None:
+    for named in ("doctor@example.com", "101"):
+        person = api.done("PATCH", f"/identities/{named}", {"active": False})
+        assert (person["user"], person["active"]) == (101, False)
+        refusal = api.get("doctor")
+        assert (refusal.status_code, refusal.json()["code"]) == (401, "auth.active-user")
+        assert api.get("patient").status_code == 200
+        assert api.done("PATCH", f"/identities/{named}", {"active": True})["active"]
+        assert api.get("doctor").status_code == 200
+
+
+def test_somebody_is_renamed_and_an_empty_change_changes_nothing(api: Api) -> None:
+    call = api.call()
+    person = api.done("PATCH", "/identities/102", {"full_name": "Jane <b>Doe</b>"})
+    assert api.done("PATCH", "/identities/102", {}) | {"token": None} == person | {"token": None}
+    shown = api.get("doctor", f"{CALLS}{call['id']}/").json()["patient_details"]["user"]
+    assert shown == {"email": "patient@example.com", "full_name": "Jane <b>Doe</b>"}
+
+
+@pytest.mark.parametrize(("method", "path"), [("PATCH", ""), ("POST", "/tokens")])
+@pytest.mark.parametrize("user", ["nobody@example.com", "0", "9" * 30, "%00"])
+def test_an_unknown_person_is_not_found(shared: Api, method: str, path: str, user: str) -> None:
+    assert error(shared.control(method, f"/identities/{user}{path}", {}), 404)["code"] == "not_found"
+
+
+def test_the_event_connection_of_who_is_deactivated_is_closed(control: Control) -> None:
+    with follow(control) as doctor, follow(control, "patient@example.com") as patient:
+        control.identities.deactivate("doctor@example.com")
+        assert close_code(doctor) == 4401
+        control.identities.reactivate("doctor@example.com")
+        call = schedule(control)
+        assert ask(control, "POST", f"/video-calls/{call}/cancel/").status_code == 200
+        assert json.loads(patient.recv(timeout=5))["type"] == "call.cancelled"
+
+
+# -- Tokens ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", sorted(TOKEN_RULES))
+def test_a_token_of_every_kind_is_refused_by_its_rule(shared: Api, kind: str) -> None:
+    made = shared.done("POST", "/identities/doctor@example.com/tokens", {"kind": kind})
+    assert made["kind"] == kind
+    refusal = shared.client.get(CALLS, headers={"Authorization": f"Bearer {made['token']}"})
+    assert (refusal.status_code, refusal.json()["code"]) == (401, TOKEN_RULES[kind])
+
+
+def test_a_token_of_nobody_is_nobodys_whoever_there_is(api: Api) -> None:
+    api.done("POST", "/identities", {"user": 2**32 - 1})
+    made = api.done("POST", "/identities/101/tokens", {"kind": "unknown_user"})
+    refusal = api.client.get(CALLS, headers={"Authorization": f"Bearer {made['token']}"})
+    assert (refusal.status_code, refusal.json()["code"]) == (401, "auth.active-user")
+
+
+@pytest.mark.parametrize("kind", ["valid", "expired", "forged", "premature", "refresh", "unknown_user"])
+def test_a_token_expires_when_the_answer_says_in_real_time(api: Api, kind: str) -> None:
+    api.done("PUT", "/clock", {"time": "2040-01-01T00:00:00Z"})
+    made = api.done("POST", "/identities/101/tokens", {"kind": kind, "expires_in": 60})
+    claims = jwt.decode(made["token"], options={"verify_signature": False})
+    assert datetime.fromisoformat(made["expires_at"]) == datetime.fromtimestamp(claims["exp"], UTC)
+    ahead = {"expired": -60, "premature": 120}.get(kind, 60)
+    assert abs(claims["exp"] - datetime.now(UTC).timestamp() - ahead) < 10
+
+
+def test_a_valid_token_is_accepted_and_is_what_is_made_by_default(shared: Api) -> None:
+    made = shared.done("POST", "/identities/102/tokens", {})
+    assert made["kind"] == "valid"
+    assert shared.client.get(CALLS, headers={"Authorization": f"Bearer {made['token']}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body", [{"kind": "good"}, {"expires_in": 0}, {"expires_in": 10**30}, {"expires_in": "1h"}, {"valid": 1}]
+)
+def test_no_token_is_made_of_what_is_none(shared: Api, body: dict[str, object]) -> None:
+    error(shared.control("POST", "/identities/101/tokens", body))
+
+
+def test_where_jwts_are_signed_elsewhere_there_are_no_tokens(
+    make_api: Callable[..., Api], tmp_path: Path
+) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text(PUBLIC_KEY)
+    api = make_api(jwt_algorithm="ES256", jwt_public_key=key)
+    assert {person["token"] for person in api.done("GET", "/identities")} == {None}
+    assert api.done("POST", "/identities", {})["token"] is None
+    refusal = error(api.control("POST", "/identities/101/tokens", {}), 409)
+    assert refusal["code"] == "signed_elsewhere"
+    assert not api.done("GET", "/server")["tokens"]
+
+
+PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEHYZ/Dp5WiSDEZ3R+Kk9YtUoZNIwS
+vdRf875JPdXG+kEhftcBKjctJ8NozxIrEHAqBL9nPabnH5bZlInCpWSKEA==
+-----END PUBLIC KEY-----
+"""
+
+
+# -- The clock ---------------------------------------------------------------------------------------
+
+
+def shown(api: Api) -> datetime:
+    return datetime.fromisoformat(api.done("GET", "/clock")["time"])
+
+
+def test_the_clock_shows_the_time_of_its_base_until_it_is_set(api: Api, clock: SettableClock) -> None:
+    assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:00Z", "running": True, "offset": 0.0}
+    clock.advance(minutes=1)
+    assert shown(api) == clock.now()
+
+
+def test_a_clock_that_is_set_runs_on_and_says_how_far_it_is_ahead(api: Api, clock: SettableClock) -> None:
+    set_to = api.done("PUT", "/clock", {"time": "2024-01-05T12:00:00+02:00"})
+    assert set_to == {"time": "2024-01-05T10:00:00Z", "running": True, "offset": 7200.0}
+    clock.advance(seconds=5)
+    assert api.done("GET", "/clock") == {"time": "2024-01-05T10:00:05Z", "running": True, "offset": 7200.0}
+
+
+def test_a_clock_stands_still_until_it_is_resumed(api: Api, clock: SettableClock) -> None:
+    assert api.done("PUT", "/clock", {"running": False})["running"] is False
+    clock.advance(hours=1)
+    assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:00Z", "running": False, "offset": -3600.0}
+    assert api.done("PUT", "/clock", {"time": "2024-01-05T20:00:00Z"})["running"] is False
+    assert api.done("POST", "/clock/advance", {"hours": 1})["time"] == "2024-01-05T21:00:00Z"
+    assert api.done("PUT", "/clock", {"running": True})["running"] is True
+    clock.advance(hours=1)
+    assert shown(api) == datetime(2024, 1, 5, 22, tzinfo=UTC)
+
+
+def test_a_clock_is_frozen_at_the_very_time_that_is_asked_for(control: Control) -> None:
+    time = datetime(2030, 1, 1, tzinfo=UTC)
+    control.clock.freeze(time)
+    assert control.clock.now() == time
+    control.clock.advance(minutes=1)
+    control.snapshots.save("then")
+    control.clock.reset()
+    control.snapshots.restore("then")
+    assert control.clock.now() == time + timedelta(minutes=1)
+
+
+def test_the_parts_of_a_step_are_added_and_a_negative_one_goes_back(api: Api) -> None:
+    step = {"days": 1, "hours": 2, "minutes": 3, "seconds": 4.5}
+    assert api.done("POST", "/clock/advance", step)["time"] == "2024-01-06T10:03:04.500000Z"
+    back = {name: -by for name, by in step.items()}
+    assert api.done("POST", "/clock/advance", back)["offset"] == 0.0
+    assert api.done("POST", "/clock/advance", {})["offset"] == 0.0
+
+
+def test_a_reset_clock_shows_the_machines_time_and_runs(api: Api) -> None:
+    api.done("PUT", "/clock", {"time": "2030-01-01T00:00:00Z", "running": False})
+    assert api.control("DELETE", "/clock").status_code == 204
+    assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:00Z", "running": True, "offset": 0.0}
+
+
+def test_a_call_that_is_two_hours_away_is_joined_after_a_jump(api: Api) -> None:
+    call = api.create(minutes=120).json()
+    assert api.act("doctor", call["id"], "join").json()["code"] == "join.window"
+    api.done("POST", "/clock/advance", {"minutes": 104, "seconds": 59})
+    assert api.act("doctor", call["id"], "join").json()["code"] == "join.window"
+    api.done("POST", "/clock/advance", {"seconds": 1})
+    joined = api.act("doctor", call["id"], "join").json()
+    in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+    assert abs(datetime.fromisoformat(joined["expiration_time"]) - in_an_hour) < timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("running", [True, False, None])
+def test_the_clock_jumps_to_when_a_join_window_opens(api: Api, running: bool | None) -> None:
+    call = api.create(minutes=120).json()
+    answer = api.done("PUT", "/clock", {"join_window_of": call["id"], "running": running})
+    assert answer["time"] == "2024-01-05T09:45:00Z"
+    assert answer["running"] is (running is not False)
+    assert api.act("doctor", call["id"], "join").status_code == 200
+
+
+def test_what_is_booked_follows_the_clock_and_not_the_machine(api: Api) -> None:
+    api.done("PUT", "/clock", {"time": "2031-05-05T05:00:00Z"})
+    body = {"doctor": 1, "patient": 1, "scheduled_time": "2031-05-05T04:59:59Z"}
+    assert api.post("doctor", CALLS, json=body).json()["code"] == "create.future"
+    call = api.post("doctor", CALLS, json=body | {"scheduled_time": "2031-05-05T05:00:01Z"}).json()
+    assert call["created_at"] == "2031-05-05T05:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("PUT", "", {"time": "2026-01-01T00:00:00"}, 400),
+        ("PUT", "", {"time": "tomorrow"}, 400),
+        ("PUT", "", {"time": 5}, 400),
+        ("PUT", "", {"time": "1970-12-31T23:59:59Z"}, 400),
+        ("PUT", "", {"time": "9000-01-01T00:00:01Z"}, 400),
+        ("PUT", "", {"time": "0001-01-01T00:00:00+23:00"}, 400),
+        ("PUT", "", {"time": "2026-01-01T00:00:00Z", "join_window_of": 1}, 400),
+        ("PUT", "", {"running": "no"}, 400),
+        ("PUT", "", {"runing": False}, 400),
+        ("PUT", "", {"join_window_of": 1}, 404),
+        ("PUT", "", {"join_window_of": HUGE}, 404),
+        ("PUT", "", {"join_window_of": -HUGE - 1}, 404),
+        ("POST", "/advance", {"days": 1e308}, 400),
+        ("POST", "/advance", {"days": 999_999_999, "hours": 1e300}, 400),
+        ("POST", "/advance", {"days": 4_000_000}, 400),
+        ("POST", "/advance", {"days": -999_999_999}, 400),
+        ("POST", "/advance", {"hours": "one"}, 400),
+        ("POST", "/advance", {"weeks": 1}, 400),
+    ],
+)
+def test_the_clock_cannot_be_put_there_and_stays_as_it_is(
+    shared: Api, method: str, path: str, body: object, status: int
+) -> None:
+    shared.done("PUT", "/clock", {"time": "2025-01-01T00:00:00Z", "running": False})
+    before = shared.done("GET", "/clock")
+    error(shared.control(method, f"/clock{path}", body), status)
+    assert shared.done("GET", "/clock") == before
+
+
+def test_a_refused_change_of_the_clock_stops_nothing(api: Api) -> None:
+    error(api.control("PUT", "/clock", {"time": "1900-01-01T00:00:00Z", "running": False}))
+    assert api.done("GET", "/clock")["running"] is True
+
+
+def test_a_call_that_both_have_left_ends_before_the_clock_answers(make_api: Callable[..., Api]) -> None:
+    api = make_api(agora_ncs_secret=SECRET, end_when_empty_minutes=5)
+    call = api.call("ongoing")["id"]
+    for present in (True, False):
+        for role in ("doctor", "patient"):
+            api.done("PUT", f"/calls/{call}/participants/{role}", {"present": present})
+    api.done("POST", "/clock/advance", {"minutes": 4, "seconds": 59})
+    assert api.get("doctor", f"{CALLS}{call}/").json()["status"] == "ongoing"
+    api.done("POST", "/clock/advance", {"seconds": 1})
+    ended = api.get("doctor", f"{CALLS}{call}/").json()
+    assert (ended["status"], ended["ended_at"]) == ("completed", "2024-01-05T08:05:00Z")
+
+
+# -- Calls -------------------------------------------------------------------------------------------
+
+
+def test_everybodys_calls_are_listed_newest_first(api: Api) -> None:
+    first = api.create(minutes=60).json()
+    second = api.create("other_doctor", minutes=120, doctor=2, patient=2).json()
+    third = api.create(minutes=10).json()
+    api.act("doctor", third["id"], "join")
+    found = api.done("GET", "/calls")
+    assert [call["id"] for call in found] == [second["id"], first["id"], third["id"]]
+    assert [call.pop("present") for call in found] == [[], [], ["doctor"]]
+    assert found[1] == first
+    mine = api.done("GET", "/calls?identity=patient@example.com")
+    assert [call["id"] for call in mine] == [first["id"], third["id"]]
+    assert api.done("GET", "/calls?identity=outsider@example.com") == []
+    error(api.control("GET", "/calls?identity=nobody@example.com"), 404)
+
+
+def test_at_most_five_hundred_calls_are_listed(api: Api) -> None:
+    api.done("POST", "/state/calls", {"count": 501})
+    assert len(api.done("GET", "/calls")) == 500
+
+
+# -- Verdicts ----------------------------------------------------------------------------------------
+
+ACTIONS = ("get", "join", "end", "cancel")
+
+
+@pytest.mark.parametrize("minutes", [16, 15, 0, -600], ids="{} minutes before".format)
+@pytest.mark.parametrize("status", ["scheduled", "ongoing", "completed", "cancelled"])
+def test_verdicts_are_what_the_api_then_answers(shared: Api, status: str, minutes: int) -> None:
+    emails = {person["user"]: person["email"] for person in shared.done("GET", "/identities")}
+    for user, user_id in USERS.items():
+        call = put_call(shared, status, minutes)
+        said = shared.done("GET", f"/calls/{call}/verdicts?identity={emails[user_id]}")
+        assert (said["call"], said["identity"]) == (call, emails[user_id])
+        assert said["time"] == "2024-01-05T08:00:00Z"
+        assert tuple(each["action"] for each in said["actions"]) == ACTIONS
+        for each in said["actions"]:
+            if each["action"] == "get":
+                answer = shared.get(user, f"{CALLS}{call}/")
+            else:
+                put_call(shared, status, minutes)  # as it was before the last action
+                answer = shared.act(user, call, each["action"])
+            assert each["allowed"] is answer.is_success, (user, each)
+            assert each["refused_by"] == answer.json().get("code"), (user, each)
+            assert each["error"] == answer.json().get("error")
+            refusing = {rule["id"] for rule in each["rules"] if rule["refuses"]}
+            assert (each["refused_by"] in refusing) if each["refused_by"] else not refusing
+
+
+def put_call(api: Api, status: str, minutes: int) -> int:
+    """The one call there is, of doctor 1 and patient 1, in this status, so many minutes from now."""
+    document = api.done("GET", "/state")
+    time = api.clock.now() + timedelta(minutes=minutes)
+    call = {"id": 3, "doctor": 1, "patient": 1, "status": status, "scheduled_time": time.isoformat()}
+    api.done("PUT", "/state", {"users": document["users"], "calls": [call]})
+    return 3
+
+
+def test_each_rule_is_asked_alone_with_the_documents_sentence(api: Api) -> None:
+    call = put_call(api, "completed", 60)
+    said = api.done("GET", f"/calls/{call}/verdicts?identity=outsider@example.com")["actions"]
+    assert {each["action"]: {rule["id"]: rule["refuses"] for rule in each["rules"]} for each in said} == {
+        "get": {"get.participants-only": True},
+        "join": {
+            "join.participants-only": True,
+            "join.not-completed": True,
+            "join.not-cancelled": False,
+            "join.window": True,
+        },
+        "end": {"end.participants-only": True, "end.ongoing-only": True},
+        "cancel": {"cancel.participants-only": True, "cancel.scheduled-only": True},
+    }
+    assert {each["operation"] for each in said} == {
+        "getVideoCall",
+        "joinVideoCall",
+        "endVideoCall",
+        "cancelVideoCall",
+    }
+    for each in said:
+        for rule in each["rules"]:
+            assert rule["statement"] == RULES[rule["id"]].statement
+
+
+def test_verdicts_follow_the_clock(api: Api) -> None:
+    call = api.create(minutes=60).json()["id"]
+
+    def join() -> str | None:
+        said = api.done("GET", f"/calls/{call}/verdicts?identity=doctor@example.com")
+        refused_by: str | None = said["actions"][1]["refused_by"]
+        return refused_by
+
+    assert join() == "join.window"
+    api.done("PUT", "/clock", {"join_window_of": call})
+    assert join() is None
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/calls/99/verdicts?identity=doctor@example.com", 404),
+        (f"/calls/{HUGE}/verdicts?identity=doctor@example.com", 404),
+        (f"/calls/{'9' * 5000}/verdicts?identity=doctor@example.com", 404),
+        ("/calls/one/verdicts?identity=doctor@example.com", 404),
+        ("/calls/1/verdicts?identity=nobody@example.com", 404),
+        ("/calls/1/verdicts", 400),
+    ],
+)
+def test_there_is_nothing_to_say_of_no_call_and_of_nobody(shared: Api, path: str, status: int) -> None:
+    shared.create()
+    error(shared.control("GET", path), status)
+
+
+# -- Who is there, and who follows -------------------------------------------------------------------
+
+
+def test_a_participant_comes_and_goes_and_events_tell(control: Control) -> None:
+    call = schedule(control)
+    assert ask(control, "POST", f"/video-calls/{call}/join/").status_code == 200
+    with follow(control, "patient@example.com") as patient:
+        assert control.calls.arrive(call, "doctor")
+        assert not control.calls.arrive(call, "doctor")
+        assert control.calls.arrive(call, "patient")
+        assert control.calls.list()[0].present == ["doctor", "patient"]
+        assert control.calls.leave(call, "doctor")
+        assert not control.calls.leave(call, "doctor")
+        told = [json.loads(patient.recv(timeout=5)) for _ in range(3)]
+    assert [(each["type"], each["data"]["participant"]["role"]) for each in told] == [
+        ("participant.joined", "doctor"),
+        ("participant.joined", "patient"),
+        ("participant.left", "doctor"),
+    ]
+    assert control.calls.list()[0].present == ["patient"]
+
+
+@pytest.mark.parametrize("status", ["scheduled", "completed", "cancelled"])
+@pytest.mark.parametrize("present", [True, False])
+def test_only_an_ongoing_call_has_anybody_present(shared: Api, status: str, present: bool) -> None:
+    call = shared.call(status)["id"]
+    answer = shared.done("PUT", f"/calls/{call}/participants/doctor", {"present": present})
+    assert answer == {"call": call, "present": [], "changed": False}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/calls/1/participants/nurse", {"present": True}, 400),
+        ("/calls/9/participants/doctor", {"present": True}, 404),
+        (f"/calls/{HUGE}/participants/doctor", {"present": True}, 404),
+        ("/calls/1/participants/doctor", {}, 400),
+        ("/calls/1/participants/doctor", {"present": None}, 400),
+    ],
+)
+def test_no_such_participant(shared: Api, path: str, body: object, status: int) -> None:
+    shared.create()
+    error(shared.control("PUT", path, body), status)
+
+
+def test_event_connections_are_closed_on_request_and_go_on_where_they_were(control: Control) -> None:
+    call = schedule(control)
+    with follow(control) as doctor, follow(control, "patient@example.com") as patient:
+        last = doctor.response.headers["Last-Event-ID"] if doctor.response else ""
+        assert control.calls.disconnect_events() == 2
+        assert close_code(doctor) == close_code(patient) == 1012
+    assert control.calls.disconnect_events() == 0
+    ask(control, "POST", f"/video-calls/{call}/cancel/")
+    url = f"{control.base_url}/events/?last_event_id={last}".replace("http", "ws", 1)
+    headers = {"Authorization": f"Bearer {control.token('doctor@example.com')}"}
+    with connect(url, additional_headers=headers) as again:
+        assert json.loads(again.recv(timeout=5))["type"] == "call.cancelled"
+        assert control.calls.disconnect_events(4408) == 1
+        assert close_code(again) == 4408
+
+
+@pytest.mark.parametrize("code", [1000, 1005, 4400, 0, 99999, "soon", None])
+def test_no_connection_is_closed_with_such_a_code(shared: Api, code: object) -> None:
+    with shared.client.websocket_connect(EVENTS, headers=shared.headers("doctor")):
+        error(shared.control("POST", "/events/disconnect", {"code": code}))
+        assert shared.done("POST", "/events/disconnect", {}) == {"closed": 1}
+
+
+def test_who_follows_is_told_that_the_state_was_replaced(api: Api) -> None:
+    with api.client.websocket_connect(EVENTS, headers=api.headers("doctor")) as session:
+        api.done("POST", "/state/reset")
+        with pytest.raises(WebSocketDisconnect) as closed:
+            session.receive_json(timeout=5)
+    assert closed.value.code == 4410
+    assert "fetch" in closed.value.detail
+
+
+# -- What the server says of itself ------------------------------------------------------------------
+
+
+def test_the_rules_are_the_catalogue(shared: Api) -> None:
+    rules = shared.done("GET", "/rules")
+    assert [rule["id"] for rule in rules] == list(RULES)
+    for rule in rules:
+        for name, value in rule.items():
+            assert value == getattr(RULES[rule["id"]], name)
+    assert {"id", "level", "statement", "section", "status", "error", "operation"} <= set(rules[0])
+
+
+def test_the_server_says_how_it_is_set_up(make_api: Callable[..., Api]) -> None:
+    app_id = DEVELOPMENT_PROJECT.app_id
+    assert make_api().done("GET", "/server") == {
+        "version": "0.1.0",
+        "namespace": "",
+        "agora": "development",
+        "app_id": app_id,
+        "key_required": False,
+        "tokens": True,
+        "notifications": False,
+        "events_url": EVENTS,
+    }
+    pair = {"agora_app_id": "0123456789abcdef" * 2, "agora_app_certificate": "fedcba9876543210" * 2}
+    key = "a key of sixteen and more"
+    api = make_api(**pair, agora_ncs_secret=SECRET, control_key=key)
+    said = api.control("GET", "/server", headers={"Video-Calls-Control-Key": key})
+    assert (said.json()["agora"], said.json()["app_id"]) == ("configured", pair["agora_app_id"])
+    assert (said.json()["key_required"], said.json()["notifications"]) == (True, True)
+    for secret in (pair["agora_app_certificate"], SECRET, key):
+        assert secret not in said.text
+
+
+@pytest.mark.parametrize("version", ["006", "007"])
+def test_an_agora_token_is_read(make_api: Callable[..., Api], version: str) -> None:
+    api = make_api(agora_token_version=version)
+    call = api.call()
+    joined = api.act("doctor", call["id"], "join").json()
+    whole = {"token": joined["token"], "channel_name": call["channel_name"], "uid": joined["uid"]}
+    said = api.done("POST", "/agora/inspect", whole)
+    expires = joined["expiration_time"]
+    assert (said["version"], said["app_id"], said["expires_at"]) == (version, joined["app_id"], expires)
+    assert said["privileges"]["join_channel"] == expires
+    assert said["signature_valid"] is True
+    alone = api.done("POST", "/agora/inspect", {"token": joined["token"]})
+    if version == "006":
+        assert (alone["channel_name"], alone["uid"], alone["issued_at"]) == (None, None, None)
+        assert alone["signature_valid"] is None
+    else:
+        assert (alone["channel_name"], alone["uid"]) == (call["channel_name"], "101")
+        issued, lapses = (datetime.fromisoformat(alone[name]) for name in ("issued_at", "expires_at"))
+        assert lapses - issued == timedelta(hours=1)
+        assert alone["signature_valid"] is True
+    for wrong in ({"uid": 102}, {"channel_name": "call_1_2"}, {"uid": HUGE}, {"uid": -1}):
+        assert api.done("POST", "/agora/inspect", whole | wrong)["signature_valid"] is False
+
+
+def test_a_token_of_another_project_is_not_validly_signed(make_api: Callable[..., Api]) -> None:
+    pair = {"agora_app_id": "0123456789abcdef" * 2, "agora_app_certificate": "fedcba9876543210" * 2}
+    other = make_api(**pair)
+    call = other.call()
+    joined = other.act("doctor", call["id"], "join").json()
+    whole = {"token": joined["token"], "channel_name": call["channel_name"], "uid": joined["uid"]}
+    said = make_api().done("POST", "/agora/inspect", whole)
+    assert (said["app_id"], said["signature_valid"]) == (pair["agora_app_id"], False)
+
+
+@pytest.mark.parametrize("token", ["", "006", "007", "eyJ", "006" + "0" * 32, "007" + "eJ" * 30, "é" * 99])
+def test_what_is_no_agora_token_is_refused(shared: Api, token: str) -> None:
+    assert list(error(shared.control("POST", "/agora/inspect", {"token": token}))["fields"]) == ["token"]
+
+
+# -- The docs page and the description ---------------------------------------------------------------
+
+METHODS = {"get", "put", "post", "patch", "delete"}
+
+
+def described(api: Api) -> dict[str, Any]:
+    answer = api.control("GET", "/openapi.json")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_the_description_is_valid_and_says_of_each_operation_what_it_is_for(shared: Api) -> None:
+    description = described(shared)
+    OpenAPIV31SpecValidator(description).validate()
+    operations = [
+        (f"{method} {path}", operation)
+        for path, item in description["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    ]
+    assert len(operations) > 30
+    for name, operation in operations:
+        assert operation["summary"], name
+        assert operation["tags"], name
+    ids = [operation["operationId"] for _, operation in operations]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_operation_of_the_description_is_there(shared: Api) -> None:
+    values = {"user": "101", "role": "doctor", "name": "worker-1"}
+    for path, item in described(shared)["paths"].items():
+        filled = re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], "1"), path)
+        assert filled.startswith("/_control/")
+        for method in METHODS & set(item):
+            if filled.endswith("/stream"):
+                continue
+            answer = shared.client.request(method, filled, headers={"Host": "localhost"})
+            assert answer.status_code not in {405, 500}, (method, path)
+            assert answer.json()["code"] != "errors.unknown-path" if answer.status_code == 404 else True
+        refused = shared.client.request("TRACE", filled, headers={"Host": "localhost"})
+        assert refused.status_code == 405, path
+
+
+def test_every_control_operation_is_described(shared: Api) -> None:
+    paths = described(shared)["paths"]
+    for path in (
+        "/_control/identities",
+        "/_control/identities/{user}/tokens",
+        "/_control/clock",
+        "/_control/clock/advance",
+        "/_control/faults/{fault_id}",
+        "/_control/state",
+        "/_control/state/reset",
+        "/_control/snapshots/{name}/restore",
+        "/_control/calls/{call_id}/verdicts",
+        "/_control/calls/{call_id}/participants/{role}",
+        "/_control/events/disconnect",
+        "/_control/requests/stream",
+        "/_control/rules",
+        "/_control/agora/inspect",
+        "/_control/server",
+        "/_control/namespaces/{name}",
+    ):
+        assert path in paths
+
+
+@pytest.mark.parametrize("place", ["", "/_ns/worker-1"])
+def test_the_docs_page_asks_this_server_alone(shared: Api, place: str) -> None:
+    page = shared.client.get(f"{place}/_control/docs", headers={"Host": "localhost"})
+    assert page.headers["content-type"].startswith("text/html")
+    links = re.findall(r'(?:src|href|url)[=:]\s*"([^"]+)"', page.text)
+    assert f"{place}/_control/openapi.json" in links
+    for link in links:
+        if not link.startswith("data:"):
+            assert link.startswith("/")
+            assert not link.startswith("//")
+            assert shared.client.get(link, headers={"Host": "localhost"}).status_code == 200, link
+    for text in (page.text, json.dumps(described(shared))):
+        assert set(re.findall(r"https?://[^\s\"'<>]*", text)) <= {
+            "https://json-schema.org/draft/2020-12/schema"
+        }
+
+
+# -- Errors ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "", 404),
+        ("GET", "/", 404),
+        ("GET", "/nothing", 404),
+        ("GET", "/../secret", 404),
+        ("GET", "/identities/101", 405),
+        ("POST", "/clock", 405),
+        ("DELETE", "/server", 405),
+    ],
+)
+def test_there_is_nothing_there(shared: Api, method: str, path: str, status: int) -> None:
+    error(shared.control(method, path), status)
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"", b"\xff\xfe", b"null", b"[]", b'"x"', b"1", b"[" * 5000, b"\0"]
+)
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "/clock"), ("POST", "/identities"), ("PATCH", "/identities/101")]
+)
+def test_what_is_no_json_object_is_refused(shared: Api, method: str, path: str, content: bytes) -> None:
+    headers = {"Host": "localhost", "Content-Type": "application/json"}
+    error(shared.client.request(method, f"/_control{path}", content=content, headers=headers))
+
+
+def test_a_body_that_is_too_large_is_refused_with_the_limit(shared: Api) -> None:
+    headers = {"Host": "localhost", "Content-Length": str(64 * 1024 * 1024 + 1)}
+    refusal = error(shared.client.put("/_control/clock", content=b"{}", headers=headers), 413)
+    assert refusal["code"] == "errors.body-size"
+    assert "65536" not in refusal["error"]
+
+
+# -- Whatever is sent --------------------------------------------------------------------------------
+
+WORDS = ["doctor@example.com", "101", "doctor", "1", "a", "..", "", "%00", "%ff", "é", "9" * 30, "-1", "true"]
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([HUGE, -HUGE - 1, 2**32, 1e308, -0.0, 1, 101])
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+    | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+SHORT = settings(max_examples=300, derandomize=True, deadline=None, database=None)
+LONG = settings(max_examples=20_000, deadline=None, database=None)
+
+
+@st.composite
+def requests(draw: st.DrawFn, description: dict[str, Any]) -> tuple[str, str, Any]:
+    """A request of one of the operations, mostly with the fields that it takes."""
+    path = draw(st.sampled_from(sorted(set(description["paths"]) - {"/_control/requests/stream"})))
+    item = description["paths"][path]
+    method = draw(st.sampled_from(sorted(METHODS & set(item))))
+    filled = re.sub(r"\{\w+\}", lambda _: draw(st.sampled_from([word for word in WORDS if word])), path)
+    parameters = [each["name"] for each in item[method].get("parameters", []) if each["in"] == "query"]
+    query = "&".join(f"{name}={draw(st.sampled_from(WORDS))}" for name in parameters if draw(st.booleans()))
+    names = sorted(fields_of(description, item[method]))
+    body = draw(st.dictionaries(st.sampled_from(names), VALUES, max_size=4) | VALUES if names else VALUES)
+    return method, f"{filled}?{query}" if query else filled, body
+
+
+def fields_of(description: dict[str, Any], operation: dict[str, Any]) -> set[str]:
+    """The fields of the body of an operation, by what its description says."""
+    if "requestBody" not in operation:
+        return set()
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    if "$ref" in schema:
+        schema = description["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return set(schema.get("properties", {}))
+
+
+@pytest.mark.parametrize(
+    "bounds", [SHORT, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(0)])]
+)
+def test_whatever_is_sent_is_answered_in_json_and_never_500(api: Api, bounds: settings) -> None:
+    description = described(api)
+    status: dict[int, int] = {}
+
+    @bounds
+    @given(requests(description))
+    def send(request: tuple[str, str, Any]) -> None:
+        method, path, body = request
+        answer = api.client.request(method, path, json=body, headers={"Host": "localhost"})
+        status[answer.status_code] = status.get(answer.status_code, 0) + 1
+        assert answer.status_code < 500, answer.text
+        if answer.content:
+            answer.json()
+        if answer.status_code >= 400:
+            assert answer.json()["error"]
+
+    send()
+    assert {200, 400, 404} <= set(status)
+    assert api.control("GET", "/server").status_code == 200
+
+
+# -- The command -------------------------------------------------------------------------------------
+
+
+def test_the_command_starts_with_a_clock_calls_and_faults(serve: Callable[..., Process]) -> None:
+    fault = "status=503; times=1; operation=listVideoCalls; name=busy"
+    process = serve(
+        "--clock", "2030-01-05T10:00:00Z", "--seed-calls", "25", "--fault", fault, "--database", ":memory:"
+    )
+    with Control(process.url) as control, Control(process.url, namespace="other") as other:
+        for each in (control, other):
+            assert (
+                timedelta(0) <= each.clock.now() - datetime(2030, 1, 5, 10, tzinfo=UTC) < timedelta(minutes=1)
+            )
+            assert len(each.calls.list()) == 25
+            assert [(fault.name, fault.status, fault.times) for fault in each.faults.list()] == [
+                ("busy", 503, 1)
+            ]
+            assert ask(each, "GET", "/video-calls/").status_code == 503
+            assert ask(each, "GET", "/video-calls/").status_code == 200
+        control.clock.advance(days=3)
+        control.faults.clear()
+        control.state.reset()
+        assert control.clock.now() < datetime(2030, 1, 5, 11, tzinfo=UTC)
+        assert ask(control, "GET", "/video-calls/").status_code == 503
+
+
+def test_the_command_starts_with_a_snapshot(serve: Callable[..., Process], tmp_path: Path) -> None:
+    document = {
+        "users": [
+            {"id": 1, "email": "a@example.com", "full_name": "A", "doctor": {"id": 1}},
+            {"id": 2, "email": "b@example.com", "full_name": "B", "patient": {"id": 1}},
+        ],
+        "calls": [{"doctor": 1, "patient": 1, "scheduled_time": "2030-01-01T00:00:00Z"}],
+        "clock": {"time": "2029-12-31T23:50:00Z", "running": False},
+    }
+    (tmp_path / "state.json").write_text(json.dumps(document))
+    process = serve("--snapshot", "state.json", "--database", ":memory:")
+    with Control(process.url) as control:
+        assert control.clock.now() == datetime(2029, 12, 31, 23, 50, tzinfo=UTC)
+        call = control.calls.list("a@example.com")[0]
+        headers = {"Authorization": f"Bearer {control.token('b@example.com')}"}
+        joined = httpx.post(f"{control.base_url}/video-calls/{call.id}/join/", headers=headers)
+        assert joined.status_code == 200
+
+
+def test_the_command_applies_a_changed_seed_where_it_is_asked_to(
+    serve: Callable[..., Process], tmp_path: Path
+) -> None:
+    person = "users:\n  - {{id: 101, email: doctor@example.com, full_name: {}, doctor: {{id: 1}}}}\n"
+    seed = tmp_path / "people.yaml"
+    seed.write_text(person.format("One"))
+    store = Store(str(tmp_path / "kept.db"), load_seed(seed))
+    store.open()
+    store.close()
+    seed.write_text(person.format("Two"))
+    process = serve("--seed", "people.yaml", "--database", "kept.db", "--reload-seed")
+    with Control(process.url) as control:
+        assert control.identities.list()[0].full_name == "Two"
+
+
+def test_console_prints_the_address_of_the_server_that_runs(server: Process, tmp_path: Path) -> None:
+    port = server.url.rpartition(":")[2]
+    command = [sys.executable, "-m", "video_calls_server", "console", "--print", "--port", port]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+    assert found.stdout == f"{server.url}/\n"
+    assert httpx.get(found.stdout.strip()).headers["content-type"].startswith("text/html")
+
+
+def test_console_says_what_to_do_where_there_is_none() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        unused = str(taken.getsockname()[1])  # bound, but nobody listens
+        for options, said in (
+            (["--port", unused], "start one with: video-calls-server serve"),
+            (["--no-control"], "the console is off; see --control"),
+        ):
+            found = CliRunner().invoke(main, ["console", "--print", *options])
+            assert (found.exit_code, found.stdout) == (2, "")
+            assert said in found.stderr
