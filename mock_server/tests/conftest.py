@@ -133,6 +133,20 @@ def api(make_api: Callable[..., Api]) -> Api:
     return make_api()
 
 
+@pytest.fixture(scope="module")
+def shared_by_all() -> Iterator[Api]:
+    clock, settings = SettableClock(), Settings(database=":memory:")
+    with TestClient(create_app(settings, clock=clock), raise_server_exceptions=False) as client:
+        yield Api(client, clock, settings)
+
+
+@pytest.fixture
+def shared(shared_by_all: Api) -> Api:
+    """An application as at the start, without the time that it takes to make one."""
+    shared_by_all.done("POST", "/state/reset")
+    return shared_by_all
+
+
 @dataclass
 class Process:
     """A running `video-calls-server serve`."""

@@ -5,7 +5,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,7 @@ from conftest import CALLS, USERS, Api, Process, SettableClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from litestar.exceptions import WebSocketDisconnect
-from litestar.testing import TestClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from video_calls_server import Settings, create_app
 from video_calls_server.__main__ import main
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
 from video_calls_server.seed import load_seed
@@ -79,20 +77,6 @@ def ask(control: Control, method: str, path: str, **options: Any) -> httpx.Respo
     """The API, as the doctor."""
     headers = {"Authorization": f"Bearer {control.token('doctor@example.com')}"}
     return httpx.request(method, f"{control.base_url}{path}", headers=headers, **options)
-
-
-@pytest.fixture(scope="module")
-def shared_by_all() -> Iterator[Api]:
-    clock, settings = SettableClock(), Settings(database=":memory:")
-    with TestClient(create_app(settings, clock=clock), raise_server_exceptions=False) as client:
-        yield Api(client, clock, settings)
-
-
-@pytest.fixture
-def shared(shared_by_all: Api) -> Api:
-    """An application as at the start, without the time that it takes to make one."""
-    shared_by_all.done("POST", "/state/reset")
-    return shared_by_all
 
 
 # -- People ------------------------------------------------------------------------------------------

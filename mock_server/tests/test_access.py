@@ -1,0 +1,204 @@
+"""Who may use the control API: this machine alone or, where a key is set, whoever has it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from conftest import CALLS, Api, Process
+from video_calls_server.settings import Settings, SettingsError
+
+KEY = "correct horse battery staple"
+KEY_HEADER = "Video-Calls-Control-Key"
+OWN = {
+    "jwt_secret": "a secret of thirty-two bytes or more",
+    "agora_app_id": "0123456789abcdef" * 2,
+    "agora_app_certificate": "fedcba9876543210" * 2,
+}
+
+
+def refused(answer: httpx.Response, status: int, *words: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["code"] == "control_key"
+    for word in words:
+        assert word in answer.json()["error"]
+
+
+def from_peer(api: Api, peer: str, path: str = "/_control/server", **headers: str) -> httpx.Response:
+    """The answer to a client at this address."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(api.client.app, client=(peer, 50000))  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get(path, headers=headers)
+
+    return asyncio.run(ask())
+
+
+# -- Without a key -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.8.8", "::1"])
+def test_a_peer_on_this_machine_may(shared: Api, peer: str) -> None:
+    assert from_peer(shared, peer).status_code == 200
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.7", "10.0.0.1", "2001:db8::1", "::ffff:192.0.2.7"])
+def test_a_peer_elsewhere_may_not(shared: Api, peer: str) -> None:
+    refused(from_peer(shared, peer), 403, peer, "--control-key")
+    assert from_peer(shared, peer, CALLS).status_code == 401  # the API is no part of it
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("localhost:8000", 200),
+        ("LOCALHOST:8000", 200),
+        ("app.localhost:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 403),
+        ("localhost.evil.example", 403),
+        ("127.0.0.1.evil.example:8000", 403),
+        ("localhost@evil.example", 403),
+        ("evil.example#localhost", 400),
+        ("evil.example\\@localhost", 400),
+        ("192.0.2.7:8000", 403),
+        ("[::1", 403),
+        ("", 403),
+    ],
+)
+def test_a_name_that_was_rebound_to_this_machine_leads_nowhere(shared: Api, host: str, status: int) -> None:
+    answer = shared.control("GET", "/server", headers={"Host": host})
+    assert answer.status_code == status, answer.text
+    if status == 403:
+        refused(answer, 403)
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://localhost:3000", 200),
+        ("http://127.0.0.1:5173", 200),
+        ("http://[::1]:5173", 200),
+        ("https://app.example.com", 200),
+        ("https://evil.example", 403),
+        ("http://localhost.evil.example", 403),
+        ("https://app.example.com.evil.example", 403),
+        ("null", 403),
+        ("", 403),
+    ],
+)
+def test_a_page_of_another_site_may_not(make_api: Callable[..., Api], origin: str, status: int) -> None:
+    api = make_api(cors_origin=("https://app.example.com",))
+    answer = api.control("POST", "/clock/advance", {"minutes": 1}, headers={"Origin": origin})
+    assert answer.status_code == status, answer.text
+    if status == 403:
+        refused(answer, 403, "a page of")
+        assert "access-control-allow-origin" not in answer.headers
+        assert api.done("GET", "/clock")["offset"] == 0
+
+
+# -- Pages of this machine ---------------------------------------------------------------------------
+
+
+def test_a_frontend_on_this_machine_may_from_its_page(shared: Api) -> None:
+    origin = {"Origin": "http://localhost:3000"}
+    asks = {
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": f"content-type,{KEY_HEADER}",
+    }
+    for place in ("", "/_ns/worker-1"):
+        headers = {"Host": "localhost"} | origin | asks
+        preflight = shared.client.options(f"{place}/_control/clock", headers=headers)
+        assert preflight.is_success
+        assert preflight.headers["access-control-allow-origin"] == "http://localhost:3000"
+        assert "PUT" in preflight.headers["access-control-allow-methods"]
+        assert KEY_HEADER.lower() in preflight.headers["access-control-allow-headers"].lower()
+        body = {"running": False}
+        put = shared.client.put(f"{place}/_control/clock", json=body, headers={"Host": "localhost"} | origin)
+        assert (put.status_code, put.headers["access-control-allow-origin"]) == (200, "http://localhost:3000")
+    wrong = shared.control("PUT", "/clock", {"time": 1}, headers=origin)
+    assert (wrong.status_code, wrong.headers["access-control-allow-origin"]) == (400, "http://localhost:3000")
+
+
+def test_a_frontend_can_read_that_the_key_is_missing(make_api: Callable[..., Api]) -> None:
+    answer = make_api(control_key=KEY).control("GET", "/server", headers={"Origin": "http://localhost:3000"})
+    refused(answer, 401)
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+
+
+# -- With a key --------------------------------------------------------------------------------------
+
+
+def test_a_key_is_needed_once_there_is_one(make_api: Callable[..., Api]) -> None:
+    api = make_api(control_key=KEY)
+    refused(api.control("GET", "/server"), 401, "missing", KEY_HEADER)
+    for wrong in (KEY[:-1], f"{KEY}!", KEY.upper(), "é"):
+        given = [(b"host", b"localhost"), (KEY_HEADER.encode(), wrong.encode("latin-1"))]
+        refused(api.client.get("/_control/server", headers=given), 401, "wrong")
+    assert api.control("GET", "/server", headers={KEY_HEADER: KEY}).json()["key_required"] is True
+    for method, path in (("GET", "/identities"), ("POST", "/state/reset"), ("GET", "/requests/stream")):
+        refused(api.control(method, path), 401)
+    for place in ("/_ns/worker-1/_control/identities", "/_control/rules"):
+        refused(api.client.get(place), 401)
+
+
+def test_with_the_key_it_matters_no_more_from_where(make_api: Callable[..., Api]) -> None:
+    api = make_api(control_key=KEY)
+    answer = from_peer(api, "192.0.2.7", **{KEY_HEADER: KEY, "Host": "server.example.com"})
+    assert answer.status_code == 200
+
+
+def test_the_docs_page_shows_before_any_key_is_given(make_api: Callable[..., Api]) -> None:
+    api = make_api(control_key=KEY)
+    for path in ("/", "/_control/docs", "/_control/openapi.json"):
+        assert api.client.get(path).status_code == 200
+        assert KEY not in api.client.get(path).text
+
+
+@pytest.mark.parametrize("key", ["", "short", "k" * 15, "é" * 20, "k" * 20 + "\n"])
+def test_a_key_that_is_none_is_refused_at_the_start(key: str) -> None:
+    with pytest.raises(SettingsError, match="control_key"):
+        Settings(control_key=key)
+
+
+# -- Where there is no control -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"control": False}, {"host": "0.0.0.0"} | OWN])  # noqa: S104
+def test_there_is_no_trace_of_it(make_api: Callable[..., Api], options: dict[str, Any]) -> None:
+    api = make_api(**options)
+    for path in ("/_control/server", "/_control/docs", "/_control/openapi.json", "/_ns/w/healthz"):
+        answer = api.client.get(path, headers={"Host": "localhost"})
+        assert (answer.status_code, answer.json()["code"]) == (404, "errors.unknown-path"), path
+    leads = api.client.get("/", follow_redirects=False)
+    assert (leads.status_code, leads.headers["location"]) == (307, "docs/")
+    call = api.create(headers={"Video-Calls-Namespace": "worker-1", "Video-Calls-Fault": "status=503"}).json()
+    assert api.get("doctor").json()["results"] == [call]
+
+
+def test_beyond_loopback_a_key_brings_it(make_api: Callable[..., Api]) -> None:
+    api = make_api(host="0.0.0.0", control_key=KEY, **OWN)  # noqa: S104
+    refused(api.control("GET", "/server"), 401)
+    assert api.control("GET", "/server", headers={KEY_HEADER: KEY}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "option", [{"seed_calls": 5}, {"clock": "2030-01-01T00:00:00Z"}, {"fault": ("drop",)}]
+)
+def test_what_needs_control_is_refused_without_it(option: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="control is off"):
+        Settings(control=False, **option)
+
+
+def test_the_command_takes_it_away_and_asks_for_a_key(serve: Callable[..., Process]) -> None:
+    without = serve("--no-control", "--database", ":memory:")
+    assert httpx.get(f"{without.url}/_control/server").status_code == 404
+    behind = serve("--control-key", KEY, "--database", ":memory:")
+    assert httpx.get(f"{behind.url}/_control/server").status_code == 401
+    assert httpx.get(f"{behind.url}/_control/server", headers={KEY_HEADER: KEY}).status_code == 200
+    assert KEY not in behind.banner
