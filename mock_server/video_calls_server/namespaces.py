@@ -64,7 +64,7 @@ class Namespace:
             if minutes
             else None
         )
-        self._is_open = False
+        self.is_open = False
         self._used = time.monotonic()
         self._dropped = anyio.Event()
 
@@ -74,8 +74,8 @@ class Namespace:
 
     @property
     def idle_seconds(self) -> float:
-        """For how long nobody has used it; an open event connection is a use."""
-        if not self.hub.is_quiet:
+        """For how long nobody has used it; whoever follows its events or its requests does."""
+        if not self.hub.is_quiet or self.log.is_followed:
             self.use()
         return time.monotonic() - self._used
 
@@ -85,13 +85,13 @@ class Namespace:
         Raises:
             StoreError: it is none that this server can use.
         """
-        if self._is_open:
+        if self.is_open:
             return
         self.log = RequestLog()
         self.snapshots = Snapshots()
         self._set_out()
         self.store.open()
-        self._is_open = True
+        self.is_open = True
         if self._beginning.has_calls:
             if await self.store.read(queries.count_all_calls):
                 logger.warning("%s has calls already and stays as it is", self.store.name)
@@ -140,7 +140,7 @@ class Namespace:
 
     async def _first_rows(self) -> Dump:
         """What a new database holds."""
-        beginning, now = self._beginning, self.clock.now()
+        beginning, now = self._beginning, self._beginning.time or self.clock.now() - self.clock.offset
         if beginning.state is not None:
             from video_calls_server.control.state import moment_of
 
@@ -176,7 +176,7 @@ class Namespace:
     def close(self) -> None:
         """Close its database; it can be opened again."""
         self.store.close()
-        self._is_open = False
+        self.is_open = False
 
 
 class Namespaces:
@@ -197,12 +197,17 @@ class Namespaces:
         yield self.default
         yield from list(self._named.values())
 
-    async def named(self, name: str) -> Namespace:
-        """The namespace of this name, made where there is none. It begins as the server itself did.
+    async def named(self, name: str | None) -> Namespace:
+        """The namespace of this name, made where there is none; without one, the default one.
+
+        It begins as the server itself did.
 
         Raises:
             NamespaceError: it cannot be a name, or there are too many.
         """
+        if name is None:
+            await self.default.open()
+            return self.default
         async with self._making:
             self._drop_idle()
             namespace = self._named.get(name)

@@ -56,8 +56,9 @@ class ControlLayer:
                 has_fault = True
         state = scope.setdefault("state", {})
         namespace = self._namespaces.default
-        if name or has_fault or namespace.faults or not scope["path"].startswith(_API):
-            return self._serve(name, scope, receive, send)
+        is_mounted = scope.get("root_path") or not namespace.is_open  # for then nobody tells of the start
+        if name or has_fault or namespace.faults or is_mounted or not scope["path"].startswith(_API):
+            return self._serve(name or None, scope, receive, send)
         # By far the most requests come here: they get no coroutine and no look-up that they do not need.
         state["namespace"] = namespace
         if scope["type"] == ScopeType.HTTP:
@@ -65,7 +66,7 @@ class ControlLayer:
             return self._app(scope, receive if scope["method"] == "GET" else _kept(receive, state), send)
         return self._shake_hands(namespace, scope, receive, send)
 
-    async def _serve(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, name: str | None, scope: Scope, receive: Receive, send: Send) -> None:
         root: str = scope.get("root_path", "")
         path = scope["path"].removeprefix(root)
         if path.startswith(PREFIX):
@@ -78,7 +79,7 @@ class ControlLayer:
             path = f"/{rest}"
             scope["root_path"] = f"{root}{PREFIX}{name}"
         try:
-            namespace = await self._namespaces.named(name) if name else self._namespaces.default
+            namespace = await self._namespaces.named(name)
         except NamespaceError as error:
             await _refuse(error, scope, receive, send)
             return

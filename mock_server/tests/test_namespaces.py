@@ -1,0 +1,367 @@
+"""Namespaces: worlds of their own in one server, chosen by a header or by a prefix of the path."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from conftest import CALLS, Api, Process, SettableClock
+from litestar.exceptions import WebSocketDisconnect
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from video_calls_server import Settings, create_app, namespaces
+from video_calls_server.namespaces import MOST, Namespaces
+from video_calls_server.testing import Control
+from websockets.sync.client import connect
+
+EVENTS = "/api/v1/video/events/"
+HEADER = "Video-Calls-Namespace"
+
+
+def within(api: Api, name: str, method: str, path: str, **options: Any) -> httpx.Response:
+    """An answer of the namespace, by its prefix."""
+    headers = api.headers("doctor") | {"Host": "localhost"} | options.pop("headers", {})
+    return api.client.request(method, f"/_ns/{name}{path}", headers=headers, **options)
+
+
+def named(api: Api) -> list[str]:
+    return [each["name"] for each in api.done("GET", "/namespaces")]
+
+
+def all_of(api: Api) -> Namespaces:
+    found: Namespaces = api.client.app.state.namespaces
+    return found
+
+
+def draft(api: Api, minutes: float = 60) -> dict[str, Any]:
+    return {
+        "doctor": 1,
+        "patient": 1,
+        "scheduled_time": (api.clock.now() + timedelta(minutes=minutes)).isoformat(),
+    }
+
+
+# -- What is isolated --------------------------------------------------------------------------------
+
+
+def test_calls_people_and_tokens_are_of_one_namespace(api: Api) -> None:
+    assert within(api, "a", "POST", CALLS, json=draft(api)).status_code == 201
+    assert within(api, "b", "POST", CALLS, json=draft(api, 90)).status_code == 201
+    patient = "/_control/identities/patient@example.com"
+    assert within(api, "a", "PATCH", patient, json={"active": False}).is_success
+    assert api.done("GET", "/calls") == []
+    for name, minutes, active in (("a", 60, False), ("b", 90, True)):
+        times = [call["scheduled_time"] for call in within(api, name, "GET", "/_control/calls").json()]
+        assert [datetime.fromisoformat(time) for time in times] == [
+            api.clock.now() + timedelta(minutes=minutes)
+        ]
+        people = within(api, name, "GET", "/_control/identities").json()
+        assert people[1]["active"] is active
+
+
+def test_the_clock_is_of_one_namespace(api: Api) -> None:
+    within(api, "a", "POST", "/_control/clock/advance", json={"hours": 2})
+    within(api, "b", "PUT", "/_control/clock", json={"running": False})
+    api.clock.advance(minutes=1)
+    shown = {name: within(api, name, "GET", "/_control/clock").json() for name in "abc"}
+    assert {name: clock["time"] for name, clock in shown.items()} == {
+        "a": "2024-01-05T10:01:00Z",
+        "b": "2024-01-05T08:00:00Z",
+        "c": "2024-01-05T08:01:00Z",
+    }
+    assert api.done("GET", "/clock")["time"] == "2024-01-05T08:01:00Z"
+
+
+def test_faults_requests_and_snapshots_are_of_one_namespace(api: Api) -> None:
+    within(api, "a", "POST", "/_control/faults", json={"status": 503})
+    within(api, "a", "PUT", "/_control/snapshots/kept")
+    assert [within(api, name, "GET", CALLS).status_code for name in "ab"] == [503, 200]
+    assert api.get("doctor").status_code == 200
+    assert within(api, "b", "GET", "/_control/faults").json() == []
+    assert within(api, "b", "GET", "/_control/snapshots").json() == []
+    assert within(api, "b", "POST", "/_control/snapshots/kept/restore").status_code == 404
+    logged = {name: within(api, name, "GET", "/_control/requests").json() for name in "ab"}
+    assert {name: [each["status"] for each in log] for name, log in logged.items()} == {
+        "a": [503],
+        "b": [200],
+    }
+    assert [each["path"] for each in api.done("GET", "/requests")] == [CALLS]
+
+
+@pytest.mark.parametrize("by", ["prefix", "header"])
+def test_events_are_of_one_namespace(api: Api, by: str) -> None:
+    place, headers = ("/_ns/a", {}) if by == "prefix" else ("", {HEADER: "a"})
+    mine = api.headers("doctor") | headers
+    with (
+        api.client.websocket_connect(f"{place}{EVENTS}", headers=mine) as here,
+        api.client.websocket_connect(EVENTS, headers=api.headers("doctor")) as there,
+    ):
+        for name in ("b", "a"):
+            call = within(api, name, "POST", CALLS, json=draft(api)).json()
+            within(api, name, "POST", f"{CALLS}{call['id']}/cancel/")
+        other = api.create().json()
+        api.act("doctor", other["id"], "cancel")
+        assert here.receive_json(timeout=5)["type"] == "call.cancelled"
+        assert there.receive_json(timeout=5)["data"]["call"]["channel_name"] == other["channel_name"]
+        assert within(api, "a", "POST", "/_control/events/disconnect", json={}).json() == {"closed": 1}
+        with pytest.raises(WebSocketDisconnect) as closed:
+            here.receive_json(timeout=5)
+        assert closed.value.code == 1012
+
+
+def test_a_reset_of_one_leaves_the_others(api: Api) -> None:
+    api.create()
+    for name in "ab":
+        within(api, name, "POST", CALLS, json=draft(api))
+        within(api, name, "POST", "/_control/clock/advance", json={"minutes": 5})
+        within(api, name, "POST", "/_control/faults", json={"delay": 0})
+    assert within(api, "a", "POST", "/_control/state/reset").status_code == 204
+    for name, calls, offset, faults in (("a", 0, 0, 0), ("b", 1, 300, 1)):
+        assert len(within(api, name, "GET", "/_control/calls").json()) == calls
+        assert within(api, name, "GET", "/_control/clock").json()["offset"] == offset
+        assert len(within(api, name, "GET", "/_control/faults").json()) == faults
+    assert len(api.done("GET", "/calls")) == 1
+
+
+# -- How it is chosen --------------------------------------------------------------------------------
+
+
+def test_the_header_and_the_prefix_mean_the_same(api: Api) -> None:
+    created = within(api, "worker-1", "POST", CALLS, json=draft(api)).json()
+    listed = api.get("doctor", CALLS).json()["results"]
+    by_header = api.client.get(CALLS, headers=api.headers("doctor") | {HEADER: "worker-1"}).json()["results"]
+    assert (listed, by_header) == ([], [created])
+    control = api.control("GET", "/server", headers={HEADER: "worker-1"})
+    assert control.json()["namespace"] == "worker-1"
+    assert within(api, "worker-1", "GET", "/_control/server").json()["namespace"] == "worker-1"
+    both = within(api, "worker-2", "GET", "/_control/server", headers={HEADER: "worker-1"})
+    assert both.json()["namespace"] == "worker-2"
+
+
+def test_links_lead_back_into_the_namespace(api: Api) -> None:
+    made = [within(api, "w", "POST", CALLS, json=draft(api, 60 * hours)) for hours in (1, 2, 3)]
+    for answer in made:
+        assert answer.headers["location"].endswith(f"/_ns/w{CALLS}{answer.json()['id']}/")
+        found = api.client.get(answer.headers["location"], headers=api.headers("doctor"))
+        assert found.json() == answer.json()
+    page = within(api, "w", "GET", f"{CALLS}?page_size=1&page=2").json()
+    for link, call in (("next", made[0]), ("previous", made[2])):
+        assert f"/_ns/w{CALLS}" in page[link]
+        assert api.client.get(page[link], headers=api.headers("doctor")).json()["results"] == [call.json()]
+    plain = api.client.get(f"{CALLS}?page_size=1", headers=api.headers("doctor") | {HEADER: "w"}).json()
+    assert "/_ns/" not in plain["next"]
+
+
+def test_pages_and_docs_are_there_under_the_prefix(api: Api) -> None:
+    for path in ("/", "/healthz", "/openapi.yaml", "/docs/", "/docs/assets/swagger-ui.css", "/_control/docs"):
+        assert within(api, "w", "GET", path).status_code == 200, path
+    bare = api.client.get("/_ns/w", headers={"Host": "localhost"}, follow_redirects=False)
+    assert (bare.status_code, bare.headers["location"]) == (307, "w/")
+
+
+@pytest.mark.parametrize("name", ["a", "Z", "0", "worker-1", "a.b_c-d", "x" * 64, "..."])
+def test_a_name_is_of_letters_digits_and_three_signs(shared: Api, name: str) -> None:
+    assert shared.control("GET", "/server", headers={HEADER: name}).json()["namespace"] == name
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a%20b", "%C3%A9", "a%0A", "a:b", "a+b", "%00", "*"])
+def test_no_namespace_can_be_named_so(shared: Api, name: str) -> None:
+    before = named(shared)
+    for path in (CALLS, "/_control/server"):
+        answer = within(shared, name, "GET", path)
+        assert (answer.status_code, answer.json()["code"]) == (400, "namespace")
+        assert "name" in answer.json()["error"]
+    with (
+        pytest.raises(WebSocketDisconnect) as closed,
+        shared.client.websocket_connect(f"/_ns/{name}{EVENTS}", headers=shared.headers("doctor")) as session,
+    ):
+        session.receive_json(timeout=5)
+    assert closed.value.code == 4400
+    assert named(shared) == before
+
+
+# -- Coming and going --------------------------------------------------------------------------------
+
+
+def test_namespaces_are_made_on_first_use_and_listed(api: Api) -> None:
+    assert named(api) == [""]
+    api.create()
+    within(api, "b", "GET", CALLS)
+    within(api, "a", "POST", CALLS, json=draft(api))
+    found = api.done("GET", "/namespaces")
+    assert [(each["name"], each["calls"]) for each in found] == [("", 1), ("b", 0), ("a", 1)]
+    for each in found:
+        assert 0 <= each["idle_seconds"] < 10
+        age = datetime.now(UTC) - datetime.fromisoformat(each["created_at"])
+        assert timedelta(0) <= age < timedelta(seconds=10)
+
+
+def test_fifty_requests_at_once_make_one_namespace(server: Process) -> None:
+    with Control(server.url, namespace="fifty-at-once") as control, httpx.Client() as client:
+        headers = server.headers()
+        url = f"{control.base_url}/video-calls/"
+
+        def create(number: int) -> int:
+            body = {
+                "doctor": 1,
+                "patient": 1,
+                "scheduled_time": f"2999-01-{number // 2 + 1:02}T{number % 2:02}:00:00Z",
+            }
+            return client.post(url, json=body, headers=headers).status_code
+
+        with ThreadPoolExecutor(50) as pool:
+            assert set(pool.map(create, range(50))) == {201}
+        assert len(control.calls.list()) == 50
+        control.drop()
+
+
+def test_fifty_requests_at_once_in_one_process_make_one_namespace() -> None:
+    async def use() -> None:
+        app = create_app(Settings(database=":memory:", seed_calls=5))
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answers = await asyncio.gather(*(client.get("/_ns/w/_control/calls") for _ in range(50)))
+            assert {len(answer.json()) for answer in answers} == {5}
+            assert len((await client.get("/_control/namespaces")).json()) == 2
+        app.state.namespaces.drop("w")
+        app.state.namespaces.default.close()
+
+    asyncio.run(use())
+
+
+def test_a_namespace_is_dropped_with_all_that_is_in_it(api: Api) -> None:
+    within(api, "a", "POST", CALLS, json=draft(api))
+    with api.client.websocket_connect(f"/_ns/a{EVENTS}", headers=api.headers("doctor")) as session:
+        assert api.control("DELETE", "/namespaces/a").status_code == 204
+        with pytest.raises(WebSocketDisconnect) as closed:
+            session.receive_json(timeout=5)
+    assert closed.value.code == 4410
+    assert named(api) == [""]
+    assert api.control("DELETE", "/namespaces/a").status_code == 404
+    assert within(api, "a", "GET", "/_control/calls").json() == []
+
+
+def test_a_namespace_can_drop_itself(api: Api) -> None:
+    assert within(api, "a", "DELETE", "/_control/namespaces/a").status_code == 204
+    assert named(api) == [""]
+
+
+def test_nothing_is_left_of_a_dropped_namespace(api: Api) -> None:
+    within(api, "a", "GET", CALLS)
+    dropped = next(each for each in all_of(api) if each.name == "a")
+    api.control("DELETE", "/namespaces/a")
+    assert not dropped.is_open
+    assert dropped.log.closed
+    assert dropped.store._connection is None
+
+
+@pytest.fixture
+def monotonic(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time by which namespaces are idle."""
+    time = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(namespaces, "time", SimpleNamespace(monotonic=lambda: time.now))
+    return time
+
+
+def test_a_namespace_that_nobody_uses_is_dropped(
+    make_api: Callable[..., Api], monotonic: SimpleNamespace
+) -> None:
+    api = make_api(namespace_idle_minutes=5)
+    for name in "ab":
+        within(api, name, "GET", CALLS)
+    monotonic.now += 200
+    within(api, "a", "GET", CALLS)
+    assert [each["idle_seconds"] for each in api.done("GET", "/namespaces")[1:]] == [0.0, 200.0]
+    monotonic.now += 101
+    assert named(api) == ["", "a"]
+    monotonic.now += 1000
+    within(api, "c", "GET", CALLS)
+    assert named(api) == ["", "c"]
+
+
+def test_who_follows_events_or_requests_uses_a_namespace(
+    make_api: Callable[..., Api], monotonic: SimpleNamespace
+) -> None:
+    api = make_api(namespace_idle_minutes=5)
+    within(api, "c", "GET", CALLS)
+    within(api, "b", "GET", CALLS)
+    log = next(each for each in all_of(api) if each.name == "b").log
+    with (
+        api.client.websocket_connect(f"/_ns/a{EVENTS}", headers=api.headers("doctor")),
+        log.followed(),
+    ):
+        monotonic.now += 301
+        assert sorted(named(api)) == ["", "a", "b"]
+    monotonic.now += 301
+    assert named(api) == [""]
+
+
+def test_there_are_a_hundred_namespaces_at_most(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MOST == 100
+    monkeypatch.setattr(namespaces, "MOST", 3)
+    for name in "abc":
+        assert within(api, name, "GET", CALLS).status_code == 200
+    refusal = within(api, "d", "GET", CALLS)
+    assert (refusal.status_code, refusal.json()["code"]) == (400, "namespace")
+    assert "drop" in refusal.json()["error"]
+    assert within(api, "c", "GET", CALLS).status_code == 200
+    assert api.get("doctor").status_code == 200
+    api.control("DELETE", "/namespaces/a")
+    assert within(api, "d", "GET", CALLS).status_code == 200
+
+
+def test_every_namespace_begins_as_the_server_did(make_api: Callable[..., Api]) -> None:
+    api = make_api(seed_calls=7, clock="2030-01-05T10:00:00Z", fault=("status=503; times=1",))
+    for place in ("", "/_ns/a"):
+        headers = {"Host": "localhost"}
+        assert len(api.client.get(f"{place}/_control/calls", headers=headers).json()) == 7
+        clock = api.client.get(f"{place}/_control/clock", headers=headers).json()
+        assert clock["time"] == "2030-01-05T10:00:00Z"
+        assert [api.get("doctor", f"{place}{CALLS}").status_code for _ in range(2)] == [503, 200]
+
+
+# -- Within another application ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("root", ["/video", "/api", "/_ns"])
+def test_an_application_that_is_mounted_elsewhere_works_in_every_namespace(api: Api, root: str) -> None:
+    settings = Settings(database=":memory:", seed_calls=3, clock="2030-01-05T10:00:00Z")
+    app = create_app(settings, clock=SettableClock())
+    outer = Starlette(routes=[Mount(root, app=app)])  # type: ignore[arg-type]
+
+    async def use() -> None:
+        transport, headers = httpx.ASGITransport(outer), api.headers("doctor")
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=headers
+        ) as client:
+            for place in (root, f"{root}/_ns/a"):
+                await use_place(client, place)
+
+    async def use_place(client: httpx.AsyncClient, place: str) -> None:
+        body = {"doctor": 1, "patient": 1, "scheduled_time": "2031-01-01T00:00:00Z"}
+        made = await client.post(f"{place}{CALLS}", json=body)
+        assert made.headers["location"].endswith(f"{place}{CALLS}{made.json()['id']}/")
+        assert (await client.get(made.headers["location"])).json() == made.json()
+        assert (await client.get(f"{place}/_control/requests")).json()[0]["operation"] == "getVideoCall"
+        assert len((await client.get(f"{place}/_control/calls")).json()) == 4
+        clock = await client.get(f"{place}/_control/clock")
+        assert clock.json()["time"] == "2030-01-05T10:00:00Z"
+
+    asyncio.run(use())
+    app.state.namespaces.drop("a")
+    app.state.namespaces.default.close()
+
+
+def test_a_websocket_is_in_its_namespace_by_the_path(control: Control) -> None:
+    url = f"{control.base_url}/events/".replace("http", "ws", 1)
+    headers = {"Authorization": f"Bearer {control.token('doctor@example.com')}"}
+    with connect(url, additional_headers=headers) as socket:
+        body = {"doctor": 1, "patient": 1, "scheduled_time": "2999-01-01T00:00:00Z"}
+        call = httpx.post(f"{control.base_url}/video-calls/", json=body, headers=headers).json()
+        httpx.post(f"{control.base_url}/video-calls/{call['id']}/cancel/", headers=headers)
+        assert json.loads(socket.recv(timeout=5))["data"]["call"]["channel_name"] == call["channel_name"]
