@@ -1,5 +1,6 @@
 """That runs fit a shared staging system: they clean up, make room for each other, and do with few people."""
 
+import json
 import signal
 import subprocess
 import threading
@@ -122,14 +123,65 @@ def test_where_nobody_has_time_a_run_says_so_and_blames_nobody(tmp_path: Path) -
     assert "run the suite later" in said.reasons["join.credentials"]
 
 
-@pytest.mark.timeout(LONGEST)
-def test_with_a_doctor_and_a_patient_alone_the_rest_is_not_checked(config: Path) -> None:
+def alone(config: Path, *people: str) -> None:
+    """Leave nobody else in a configuration."""
     settings = tomllib.loads(config.read_text())
     lines = [f'base_url = "{settings["base_url"]}"']
-    for name in ("doctor", "patient"):
+    for name in people:
         person = settings["identities"][name]
         lines += [f"[identities.{name}]", f"id = {person['id']}", f'token = "{person["token"]}"']
     config.write_text("\n".join(lines))
+
+
+FAR = ("auth.challenge", "list.envelope", "list.page-size", "model.schema", "errors.body", "privacy.details")
+"""Some of the rules that need no call within its join window."""
+
+NEAR = (
+    "join.credentials",
+    "join.window",
+    "join.again",
+    "join.not-cancelled",
+    "join.token-format",
+    "end.completes",
+)
+"""Some of those that do."""
+
+
+@pytest.mark.timeout(LONGEST)
+def test_an_own_call_in_the_way_is_named_and_the_rules_that_need_no_near_call_are_judged(
+    tmp_path: Path,
+) -> None:
+    busy = Variant("a call that was left there", (already(("scheduled", 7, 1, 1)),))
+    with reference(busy, tmp_path) as config:
+        [theirs] = open_calls(config)
+        alone(config, "doctor", "patient")
+        said = run_suite(config, *(f"--rule={slug}" for slug in (*FAR, *NEAR)))
+    at = datetime.fromisoformat(theirs["scheduled_time"])
+    reason = (
+        f"call {theirs['id']} of doctor 1 and patient 1, scheduled for {at:%Y-%m-%d %H:%M} UTC, takes up the "
+        "next quarter of an hour: cancel or end it, or run the suite later"
+    )
+    assert said.reasons == dict.fromkeys(NEAR, reason), said.output
+    assert said.status == 2, said.output
+    assert reason in said.output.splitlines()[-2]
+
+
+@pytest.mark.timeout(LONGEST)
+def test_a_call_in_the_way_is_not_looked_for_in_every_test(tmp_path: Path) -> None:
+    def requests_for(*rules: str) -> int:
+        run_suite(config, *(f"--rule={slug}" for slug in rules))
+        requests: int = json.loads((tmp_path / "report.json").read_text())["requests"]
+        return requests
+
+    with reference(Variant("somebody's call", (already(("scheduled", 7, 1, 1)),)), tmp_path) as config:
+        alone(config, "doctor", "patient")
+        several = requests_for("join.credentials", "join.starts-call", "join.again", "end.completes")
+        assert several == requests_for("join.credentials")
+
+
+@pytest.mark.timeout(LONGEST)
+def test_with_a_doctor_and_a_patient_alone_the_rest_is_not_checked(config: Path) -> None:
+    alone(config, "doctor", "patient")
     verdict = run_suite(config)
     assert verdict.status == 0, verdict.output
     assert verdict.failed == set()

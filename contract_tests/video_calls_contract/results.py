@@ -160,7 +160,7 @@ class Results:
             count = len(self.blocked)
             first = self.blocked[0]
             rules = "1 rule" if count == 1 else f"{count} rules"
-            reason = first.reason[:MOST_OF_REASON]
+            reason = next(test.reason for test in first.tests if test.outcome == "blocked")[:MOST_OF_REASON]
             return f"{rules} could not be reached, the first being {first.rule.id}: {reason}"
         if not any(result.outcome != "not_checked" for result in self.rules):
             return "nothing was checked"

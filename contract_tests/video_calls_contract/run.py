@@ -117,8 +117,12 @@ class Run:
         return [f"calls {made} may be left: {why}"] if made else []
 
     def _notes(self) -> list[str]:
+        notes: list[str] = []
         offset = self.backend.clock.offset.total_seconds()
-        if abs(offset) < 2:  # noqa: PLR2004 (`Date` has whole seconds)
-            return []
-        where = "ahead of" if offset > 0 else "behind"
-        return [f"the backend's clock is {abs(offset):.0f} s {where} this machine's"]
+        if abs(offset) >= 2:  # noqa: PLR2004 (`Date` has whole seconds)
+            where = "ahead of" if offset > 0 else "behind"
+            notes.append(f"the backend's clock is {abs(offset):.0f} s {where} this machine's")
+        if self.calls.crowded:
+            crowded = self.backend.redactor.redact(self.calls.crowded)
+            notes.append(f"calls within their join window could not be had: {crowded}")
+        return notes

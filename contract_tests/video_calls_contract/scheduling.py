@@ -25,6 +25,9 @@ BLOCK, BLOCKS = timedelta(days=32), 40
 SPACING = timedelta(hours=3)
 MOST_PAGES = 60
 PATIENCE = 40.0  # seconds to wait until another run lets go of a near slot
+PAUSE = 2.0  # seconds between two looks
+REMEMBERED = 20.0  # seconds for which nobody looks again whether calls of others are still in the way
+MOST_NAMED = 3
 
 NO_CALL = 2_000_000_000
 """An id that no call has: large, and within what databases count with."""
@@ -120,7 +123,8 @@ class Calls:
     """Makes calls, remembers every one in `made`, with the exchange in `creations`, and tidies up.
 
     It watches all exchanges, so that calls which a test made by surprise are tidied up too. Once `ended` is
-    set, nobody waits for room any more.
+    set, nobody waits for room any more. `crowded` says whose calls left no room for a near one; it is empty
+    where there was room for all.
     """
 
     def __init__(self, backend: Backend, people: People) -> None:
@@ -131,7 +135,8 @@ class Calls:
         self.creations: list[Exchange] = []
         self._status: dict[object, object] = {}
         self._busy: set[object] = set()
-        self._crowded = False
+        self.crowded = ""
+        self._look_again = 0.0
         self.ended = threading.Event()
         self._freed = threading.Condition()
         backend.watchers.append(self._watch)
@@ -270,16 +275,19 @@ class Calls:
             raise Blocked(reason.rstrip(), exchange)
         return Call(exchange.object, exchange, pair)
 
-    def in_the_way(self, pair: Pair, at: datetime) -> bool:
-        """Whether a call that is not this run's keeps the pair from having one at this time."""
-        return any(
-            not self.is_ours(call.get("id"))
-            and call.get("status") in _OPEN
-            and (start := instant(call.get("scheduled_time"))) is not None
-            and abs(start - at) <= OVERLAP
-            for person in pair.participants
-            for call in self.listed(person)
-        )
+    def in_the_way(self, pair: Pair, at: datetime) -> dict[str, Any] | None:
+        """A call that is not this run's and keeps the pair from having one at this time, if there is any."""
+        for person in pair.participants:
+            for call in self.listed(person):
+                start = instant(call.get("scheduled_time"))
+                if (
+                    start is not None
+                    and abs(start - at) <= OVERLAP
+                    and call.get("status") in _OPEN
+                    and not self.is_ours(call.get("id"))
+                ):
+                    return call
+        return None
 
     def listed(self, person: Person) -> Iterator[dict[str, Any]]:
         """The calls of a person, as far as they can be walked; for knowing what is there, not for judging."""
@@ -381,36 +389,50 @@ class Calls:
             raise Blocked(f"a call could not be brought so far: {action} was answered {exchange.status}")
 
     def _near(self, ahead: timedelta, by: str) -> Call:
-        until = time.monotonic() + (0 if self._crowded else PATIENCE)
+        until = time.monotonic() + (0 if self.crowded else PATIENCE)
         while True:
+            if time.monotonic() < self._look_again:
+                raise Blocked(self.crowded)
+            obstacles: list[dict[str, Any]] = []
+            everybody_was_asked = True
             for pair in self._near_pairs():
                 if not self._reserve(pair):
+                    everybody_was_asked = False
                     continue
                 try:
-                    call = self._attempt(pair, ahead, by)
+                    found = self._attempt(pair, ahead, by)
                 except BaseException:
                     self._release(pair)
                     raise
-                if call is not None:
-                    return call
+                if isinstance(found, Call):
+                    return found
                 self._release(pair)
+                obstacles.append(found)
             if self.ended.is_set():
                 raise Blocked("the run ended before there was room for a call")
-            if time.monotonic() >= until:
+            will_stay = everybody_was_asked and not any(map(self._may_go_soon, obstacles))
+            if will_stay or time.monotonic() >= until:
                 break
             with self._freed:
-                self._freed.wait(0.5)
-        self._crowded = True  # to wait as long in every test would take half an hour
-        raise Blocked("calls of other people take up the next quarter of an hour; run the suite later")
+                self._freed.wait(PAUSE)
+        self.crowded = _taken_up_by(obstacles)
+        self._look_again = time.monotonic() + REMEMBERED  # to look in every test would take half an hour
+        raise Blocked(self.crowded)
 
-    def _attempt(self, pair: Pair, ahead: timedelta, by: str) -> Call | None:
-        """The call, or None where other people's calls are in its way."""
+    def _may_go_soon(self, call: dict[str, Any]) -> bool:
+        """Whether it may be another run's: those let go of their near calls before anybody loses patience."""
+        created = instant(call.get("created_at"))
+        return created is None or self.backend.clock.now() - created < timedelta(seconds=PATIENCE)
+
+    def _attempt(self, pair: Pair, ahead: timedelta, by: str) -> Call | dict[str, Any]:
+        """The call, or the one that is in its way and none of this run's."""
         at = self.backend.clock.now() + ahead
         self._clear(pair, at)
         exchange = pair.create(getattr(pair, by), at)
         if not exchange.succeeded:
-            if self.in_the_way(pair, at):
-                return None
+            obstacle = self.in_the_way(pair, at)
+            if obstacle is not None:
+                return obstacle
             exchange = pair.create(getattr(pair, by), at)  # what was in the way may be gone by now
         return self._call(exchange, pair)
 
@@ -489,6 +511,27 @@ class Slots:
 
 def _any_within(start: datetime, length: timedelta, times: list[datetime]) -> bool:
     return any(start <= time < start + length for time in times)
+
+
+def _taken_up_by(obstacles: list[dict[str, Any]]) -> str:
+    """Why there is no room for a near call, and what to do."""
+    named = list({str(call.get("id")): _named(call) for call in obstacles}.values())
+    if not named:  # tests that go on for long may have everybody
+        return "near calls of this run take up everybody's time"
+    shown, more = named[:MOST_NAMED], len(named) - MOST_NAMED
+    if more > 0:
+        shown.append(f"{more} more")
+    one = len(named) == 1
+    return (
+        f"{' and '.join(shown)} {'takes' if one else 'take'} up the next quarter of an hour: "
+        f"cancel or end {'it' if one else 'them'}, or run the suite later"
+    )
+
+
+def _named(call: dict[str, Any]) -> str:
+    named = f"call {call.get('id')} of doctor {call.get('doctor')} and patient {call.get('patient')}"
+    start = instant(call.get("scheduled_time"))
+    return named if start is None else f"{named}, scheduled for {start.astimezone(UTC):%Y-%m-%d %H:%M} UTC,"
 
 
 def _id_of(exchange: Exchange) -> object:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from video_calls_contract.backend import Backend, People
+from video_calls_contract.checks import Blocked
 from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.listening import Expiry, expire
 from video_calls_contract.lives import Joined, LongLife, join_and_end, live_long
@@ -68,8 +69,8 @@ def joined(calls: Calls) -> Joined:
 
 
 @pytest.fixture(scope="session")
-def lives(calls: Calls, joined: Joined) -> None:
-    """Some of everything, for those who look back: lives of calls, lists, refusals."""
+def lives(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
+    """Some of everything, for those who look back; why there was no call to join, where there was none."""
     call = calls.scheduled()
     for person in call.participants:
         person.list()
@@ -81,7 +82,12 @@ def lives(calls: Calls, joined: Joined) -> None:
     call.pair.create(call.doctor, calls.backend.clock.now() - timedelta(days=1))
     calls.people.nobody.list()
     call.patient.cancel(call.id)
+    try:
+        joined: Joined = request.getfixturevalue("joined")
+    except Blocked as blocked:
+        return blocked
     joined.call.doctor.join(joined.call.id)
+    return None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from video_calls_contract import listening, privacy
-from video_calls_contract.backend import People
+from video_calls_contract.backend import People, Person
 from video_calls_contract.checks import Blocked, NotOffered, Violation, accepted, differences, require
 from video_calls_contract.exchange import Exchange, Together, as_object, instant
 from video_calls_contract.forgery import FORGERIES, forged
@@ -419,6 +419,13 @@ def in_words(events: list[tuple[str, str]]) -> str:
     return ", ".join(f"{name} ({number})" for number, name in events) or "none"
 
 
+def cancelled(person: Person, call: Call) -> Exchange:
+    exchange = person.cancel(call.id)
+    if not exchange.succeeded:
+        raise Blocked(f"a call could not be cancelled: {exchange.status}", exchange)
+    return exchange
+
+
 @pytest.mark.rule("events.resume")
 def test_a_connection_goes_on_after_the_last_event_of_another(
     story: Story, calls: Calls, way: Way, together: Together
@@ -426,8 +433,8 @@ def test_a_connection_goes_on_after_the_last_event_of_another(
     known = story.doctor.of(*story.ids)
     require(known, "the doctor to be told of their calls", story.doctor.evidence())
     person = story.call.doctor
-    more = [calls.scheduled(story.call.pair) for _ in range(4)]
-    ids = (*story.ids, *(call.id for call in more))
+    *more, later = [calls.scheduled(story.call.pair) for _ in range(5)]
+    ids = (*story.ids, *(call.id for call in more), later.id)
     starts = [known[0], known[len(known) // 2], known[-1]]
     with ExitStack() as stack:
         fresh = stack.enter_context(Listener(person, way))
@@ -439,10 +446,7 @@ def test_a_connection_goes_on_after_the_last_event_of_another(
                 stack.enter_context(listener)
             return resumed[-1].evidence()
 
-        cancelled = together([open_all, *(partial(person.cancel, one.id) for one in more)])
-        for exchange in cancelled[1:]:
-            if not exchange.succeeded:
-                raise Blocked(f"a call could not be cancelled: {exchange.status}", exchange)
+        together([open_all, *(partial(cancelled, person, one) for one in more)])
         for listener in (story.doctor, fresh):
             listener.hears(
                 lambda events: len({call_in(one).get("id") for one in events}) >= len(more), *ids[2:]
@@ -451,6 +455,10 @@ def test_a_connection_goes_on_after_the_last_event_of_another(
         for event, listener in zip(starts, resumed, strict=True):
             wanted = whole[whole.index((str(event.get("id")), event["type"])) + 1 :]
             listener.hears(partial(as_many_as, wanted), *ids)
+        # However much of that was replayed, this happens while they are open.
+        cancelled(person, later)
+        for listener in (story.doctor, fresh, *resumed):
+            listener.hears(told("call.cancelled"), later.id)
         for listener in resumed:
             listener.hears(lambda events: len(events) > len(whole), *ids, seconds=QUIET / len(resumed))
         whole = names(story.doctor.of(*ids))
