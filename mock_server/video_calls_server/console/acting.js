@@ -18,7 +18,8 @@ export const title = (operation) => OPERATIONS[operation].title;
 /** Ask the API for something as the person picked. Gives the answer, which the page shows too. */
 export async function act(operation, id, body) {
   const {method, path, title: name} = OPERATIONS[operation];
-  const asked = {title: id === undefined ? name : `${name} call ${id}`, method, path: path(id), email: state.person};
+  const what = id === undefined ? name : `${name} call ${id}`;
+  const asked = {title: what, method, path: path(id), email: state.person};
   set({answer: {...asked, pending: true}, notice: null});
   let answer;
   try {

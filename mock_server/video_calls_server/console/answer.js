@@ -14,7 +14,9 @@ export function Answer() {
   return html`
     <${Panel} id="answer" title="The server's answer" note=${answer?.title} open>
       <div role="status" ref=${shown}>
-        ${answer ? html`<${Outcome} answer=${answer} />` : html`<p class="empty">Schedule, join, end or cancel a call.</p>`}
+        ${answer
+          ? html`<${Outcome} answer=${answer} />`
+          : html`<p class="empty">Schedule, join, end or cancel a call.</p>`}
       </div>
       ${answer && !answer.pending && html`<${Details} answer=${answer} />`}
     <//>`;
@@ -40,7 +42,8 @@ function Details({answer}) {
     <${Rule} id=${answer.json?.code} />
     ${answer.decoded && html`<${Credentials} answer=${answer} />`}
     ${answer.text !== undefined && html`<${Body} text=${answer.text} label="Body of the answer" />`}
-    ${exchange && html`<button class="small" onClick=${() => set({opened: exchange.id})}>Show it among the requests</button>`}`;
+    ${exchange && html`
+      <button class="small" onClick=${() => set({opened: exchange.id})}>Show it among the requests</button>`}`;
 }
 
 /** The Agora token that a join gave, decoded, and the way to a page that uses it. */
@@ -62,7 +65,7 @@ function Credentials({answer}) {
     <h3>The Agora token, decoded</h3>
     <${Facts} of=${facts} wide=${['App id', 'Channel', 'Signature', 'Privileges']} />
     <div class="buttons">
-      <${Copy} text=${json.token} what="the Agora token">Copy the token<//>
+      <${Copy} text=${json.token} what="the Agora token">Copy the Agora token<//>
       <button class="small" onClick=${() => openMeeting(json)}>Open the meeting page</button>
     </div>`;
 }

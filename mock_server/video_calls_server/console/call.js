@@ -6,7 +6,7 @@ import {Now} from './calls.js';
 import {change, load} from './loading.js';
 import {Copy, Facts, Loaded, Panel, Rule, Status} from './parts.js';
 import {call, state} from './state.js';
-import {JOIN_WINDOW, Time, serverNow} from './time.js';
+import {DAY, JOIN_WINDOW, Time, serverNow} from './time.js';
 
 export function Call() {
   const one = call();
@@ -16,8 +16,9 @@ export function Call() {
         <p class="empty">Choose a call to see what each rule would say about it now.</p>
       <//>`;
   }
+  const note = html`<${Status} of=${one.status} /> <${Now} one=${one} />`;
   return html`
-    <${Panel} id="call" title=${`Call ${one.id}`} note=${html`<${Status} of=${one.status} /> <${Now} one=${one} />`} open>
+    <${Panel} id="call" title=${`Call ${one.id}`} note=${note} open>
       <${Record} one=${one} />
       <${Participants} one=${one} />
       <h3>What each rule would say now</h3>
@@ -61,7 +62,8 @@ function Participants({one}) {
 function Verdicts({one}) {
   useEffect(() => { // the join window opens by itself
     const opens = Date.parse(one.scheduled_time) - JOIN_WINDOW - serverNow();
-    if (one.status !== 'scheduled' || opens < 0 || opens > 2 ** 31 - 1 || !state.clock.data?.running) return undefined;
+    if (one.status !== 'scheduled' || !state.clock.data?.running) return undefined;
+    if (opens < 0 || opens > DAY) return undefined;
     const timer = setTimeout(() => load('verdicts'), opens + 50);
     return () => clearTimeout(timer);
   }, [one.id, one.status, state.clock.data]);
@@ -73,12 +75,16 @@ function Verdict({verdict, id}) {
   const {action, allowed, refused_by: refusedBy, error, rules} = verdict;
   return html`
     <li>
-      <button aria-label=${`${title(action)} call ${id} now`} onClick=${() => act(action, id)}>${title(action)}</button>
+      <button aria-label=${`${title(action)} call ${id} now`} onClick=${() => act(action, id)}>
+        ${title(action)}
+      </button>
       <details>
         <summary>
           ${allowed
             ? html`<span class="good"><span aria-hidden="true">✓</span> allowed</span>`
-            : html`<span class="bad"><span aria-hidden="true">✕</span> refused</span> <span>${error}</span> <code>${refusedBy}</code>`}
+            : html`
+              <span class="bad"><span aria-hidden="true">✕</span> refused</span>${' '}
+              <span>${error}</span> <code>${refusedBy}</code>`}
         </summary>
         <ul class="rules">
           ${rules.map((rule) => html`

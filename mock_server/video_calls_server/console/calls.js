@@ -20,7 +20,9 @@ export function Calls() {
     <${Panel} id="calls" title="Calls" note=${calls && counted(calls)} open>
       <div class="bar-of-buttons">
         <button class="main" onClick=${() => set({dialog: 'schedule'})}>Schedule a call</button>
-        <label class="check"><input type="checkbox" checked=${state.everyone} onChange=${showAll} /> Calls of everyone</label>
+        <label class="check">
+          <input type="checkbox" checked=${state.everyone} onChange=${showAll} /> Calls of everyone
+        </label>
       </div>
       <${Loaded} of="calls">
         ${calls?.length === 0 ? html`<${Empty} />` : html`<${Timeline} /><${Table} />`}
@@ -64,9 +66,10 @@ function Row({one}) {
   return html`
     <tr class=${picked ? 'picked' : ''}>
       <th scope="row">
-        <button class="small" aria-pressed=${picked} aria-label=${`Call ${one.id}`} onClick=${() => look(picked ? null : one.id)}>
-          ${one.id}
-        </button>
+        <button
+          class="small" aria-pressed=${picked} aria-label=${`Call ${one.id}`}
+          onClick=${() => look(picked ? null : one.id)}
+        >${one.id}</button>
       </th>
       <td><${Time} at=${one.scheduled_time} /></td>
       <td>
@@ -89,11 +92,12 @@ function Row({one}) {
 /** What a call's times mean at this moment. */
 export function Now({one}) {
   const now = useNow();
-  if (one.status === 'completed') return html`lasted ${duration(Date.parse(one.ended_at) - Date.parse(one.started_at))}`;
+  const started = Date.parse(one.started_at);
+  if (one.status === 'completed') return html`lasted ${duration(Date.parse(one.ended_at) - started)}`;
   if (one.status === 'cancelled') return null;
   if (one.status === 'ongoing') {
-    const since = `for ${duration(now - Date.parse(one.started_at))}`;
-    return html`${since}${one.present.length > 0 && `, ${one.present.join(' and ')} present`}`;
+    const present = one.present.length ? `, ${one.present.join(' and ')} present` : '';
+    return html`for ${duration(now - started)}${present}`;
   }
   const opens = Date.parse(one.scheduled_time) - JOIN_WINDOW;
   return now < opens ? html`join opens ${away(opens - now)}` : html`<strong>join is open</strong>`;
@@ -112,10 +116,14 @@ function Schedule() {
     if (answer.status === 201) close();
     else setRefused(answer.json?.error ?? answer.failure ?? `The server answered ${answer.status}`);
   };
-  const options = (role) => people.filter((one) => one[role]).map((one) => html`
-    <option value=${one[role].id} selected=${one[role].id === (person()?.[role] ?? people.find((any) => any[role])[role]).id}>
-      ${one[role].id}: ${one.full_name || one.email}${one.active ? '' : ' (inactive)'}
-    </option>`);
+  const options = (role) => {
+    const able = people.filter((one) => one[role]);
+    const first = able.includes(person()) ? person() : able[0];
+    return able.map((one) => html`
+      <option value=${one[role].id} selected=${one === first}>
+        ${one[role].id}: ${one.full_name || one.email}${one.active ? '' : ' (inactive)'}
+      </option>`);
+  };
   return html`
     <${Dialog} title="Schedule a call">
       ${(close) => html`

@@ -10,6 +10,7 @@ const MOVED = ['clock', 'calls', 'verdicts'];
 const said = ({time}) => `The server's clock is at ${dayName(time)}, ${exactTime(time)}`;
 const advance = (minutes) => change(said, MOVED, 'POST', 'clock/advance', {minutes});
 const put = (body) => change(said, MOVED, 'PUT', 'clock', body);
+const toRealTime = () => change('The clock is at real time', MOVED, 'DELETE', 'clock');
 
 export function Clock() {
   return html`
@@ -23,7 +24,8 @@ export function Clock() {
 function Face() {
   const now = useNow();
   const {running, offset} = state.clock.data;
-  const ahead = Math.abs(offset) < 1 ? 'real time' : `${duration(offset * 1000)} ${offset < 0 ? 'behind' : 'ahead'}`;
+  const apart = `${duration(offset * 1000)} ${offset < 0 ? 'behind' : 'ahead'}`;
+  const ahead = Math.abs(offset) < 1 ? 'real time' : apart;
   const picked = call();
   return html`
     <p class="face">
@@ -39,7 +41,7 @@ function Face() {
         </button>`}
       <button class="small" onClick=${() => put({running: !running})}>${running ? 'Freeze' : 'Resume'}</button>
       <button class="small" onClick=${() => set({dialog: 'clock'})}>Set…</button>
-      <button class="small" onClick=${() => change('The clock is at real time', MOVED, 'DELETE', 'clock')}>Real time</button>
+      <button class="small" onClick=${toRealTime}>Real time</button>
     </div>`;
 }
 

@@ -40,7 +40,7 @@ function Header() {
         <h1>Video Calls console</h1>
         ${server && html`
           <p class="quiet break">
-            ${server.namespace ? html`namespace <strong>${server.namespace}</strong>, ` : ''}version ${server.version},
+            ${server.namespace && html`namespace <strong>${server.namespace}</strong>, `}version ${server.version},
             ${server.agora === 'configured' ? ' real Agora credentials' : ' development Agora credentials'}
           </p>`}
         <nav aria-label="Documentation">
@@ -102,6 +102,7 @@ function AskKey() {
       ${(close) => html`
         <form onSubmit=${(event) => save(event, close)}>
           <p>This server was started with a control key. It is kept in this tab until it is closed.</p>
+          ${state.server.error && html`<p class="quiet">${state.server.error.message}</p>`}
           <${Field} label="Key"><input name="key" type="password" autocomplete="off" required /><//>
           <div class="buttons"><button class="main">Go on</button></div>
         </form>`}

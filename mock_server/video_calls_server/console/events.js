@@ -14,19 +14,25 @@ export function Events() {
     <${Panel} id="events" title="Events" note=${html`<${Link} of=${eventsLink} on="connected" />`}>
       <p class="hidden" role="status">${events[0] && `Event: ${told(events[0])}`}</p>
       ${events.length === 0
-        ? html`<p class="empty">Nothing happened to the calls of ${person ?? 'anybody'} since this page listens.</p>`
+        ? html`<p class="empty">Nothing happened to the calls of ${person ?? 'anybody'} since this page listens</p>`
         : html`<ol class="log">${events.map((event) => html`<${Event} key=${event.id} event=${event} />`)}</ol>`}
       <div class="buttons">
-        ${events.length > 0 && html`<button class="small" onClick=${() => set({events: []})}>Clear the events</button>`}
+        ${events.length > 0 && html`
+          <button class="small" onClick=${() => set({events: []})}>Clear the events</button>`}
         <button
           class="small" title="Closes everybody's event connections, to try what clients do then"
-          onClick=${() => change(({closed}) => `${closed} connections are closed`, [], 'POST', 'events/disconnect', {code: 1012})}
+          onClick=${disconnect}
         >Disconnect everybody</button>
       </div>
     <//>`;
 }
 
-const told = ({type, data}) => `${type}, call ${data.call.id}${data.participant ? `, ${data.participant.role}` : ''}`;
+const disconnect = () => change(
+  ({closed}) => `${closed} connections are closed`, [], 'POST', 'events/disconnect', {code: 1012},
+);
+
+const whom = ({call, participant}) => `call ${call.id}${participant ? `, ${participant.role}` : ''}`;
+const told = ({type, data}) => `${type}, ${whom(data)}`;
 
 function Event({event}) {
   const {id, type, created_at: at, data} = event;
@@ -36,11 +42,14 @@ function Event({event}) {
         <summary>
           <${Time} at=${at} write=${(when) => moment(when, exactTime)} />
           <strong>${type}</strong>
-          <span>call ${data.call.id}${data.participant && `, ${data.participant.role}`}</span>
+          <span>${whom(data)}</span>
         </summary>
         <p class="bar-of-buttons">
           <span class="quiet">Event ${id}</span>
-          <button class="small" onClick=${() => look(data.call.id)}>Look at call ${data.call.id}</button>
+          <button
+            class="small" aria-label=${`Look at call ${data.call.id} of event ${id}`}
+            onClick=${() => look(data.call.id)}
+          >Look at call ${data.call.id}</button>
         </p>
         <${Body} text=${JSON.stringify(event)} label=${`Event ${id}`} />
       </details>

@@ -5,7 +5,9 @@ import {change} from './loading.js';
 import {Field, Loaded, Panel, filled} from './parts.js';
 import {state} from './state.js';
 
-const OPERATIONS = ['listVideoCalls', 'createVideoCall', 'getVideoCall', 'joinVideoCall', 'endVideoCall', 'cancelVideoCall', 'events'];
+const OPERATIONS = [
+  'listVideoCalls', 'createVideoCall', 'getVideoCall', 'joinVideoCall', 'endVideoCall', 'cancelVideoCall', 'events',
+];
 const EFFECTS = {
   status: 'Answer with a status', drop: 'Drop the connection', body: 'Spoil the body', delay: 'Only delay',
 };
@@ -13,7 +15,9 @@ const BODIES = ['truncated', 'corrupted', 'missing_field', 'wrong_type', 'null']
 const READY = {
   'Next request: 503': {name: '503 once', status: 503, retry_after: 2, times: 1},
   'Everything 2 s slower': {name: 'slow', delay: 2},
-  'Next join acts, then drops': {name: 'lost answer', operation: 'joinVideoCall', drop: true, after: true, times: 1},
+  'Next join acts, then drops': {
+    name: 'lost answer', operation: 'joinVideoCall', drop: true, after: true, times: 1,
+  },
 };
 
 const add = (fault) => change('The fault is on', ['faults'], 'POST', 'faults', fault);
@@ -24,10 +28,13 @@ export function Faults() {
   return html`
     <${Panel} id="faults" title="Faults" note=${faults && note} open=${false}>
       <${Loaded} of="faults">
-        ${faults?.length === 0 && html`<p class="empty">The server behaves. Switch a fault on to see what your client does.</p>`}
+        ${faults?.length === 0 && html`
+          <p class="empty">The server behaves. Switch a fault on to see what your client does.</p>`}
         <ul class="items">${faults?.map((fault) => html`<${Fault} key=${fault.id} fault=${fault} />`)}</ul>
         ${faults?.length > 0 && html`
-          <button class="small" onClick=${() => change('All faults are off', ['faults'], 'DELETE', 'faults')}>All faults off</button>`}
+          <button class="small" onClick=${() => change('All faults are off', ['faults'], 'DELETE', 'faults')}>
+            All faults off
+          </button>`}
       <//>
       <div class="buttons" role="group" aria-label="Common faults">
         ${Object.entries(READY).map(([name, fault]) => html`
@@ -40,6 +47,7 @@ export function Faults() {
 function Fault({fault}) {
   const {id, name, acted, left} = fault;
   const called = name || `fault ${id}`;
+  const remove = () => change(`${called} is off`, ['faults'], 'DELETE', `faults/${id}`);
   return html`
     <li>
       <div>
@@ -47,18 +55,19 @@ function Fault({fault}) {
         <p class="quiet break">${described(fault)}</p>
         <p class="quiet">acted ${acted}×, ${left === null ? 'until it is off' : `${left} left`}</p>
       </div>
-      <button class="small" aria-label=${`Switch off ${called}`} onClick=${() => change(`${called} is off`, ['faults'], 'DELETE', `faults/${id}`)}>
-        Off
-      </button>
+      <button class="small" aria-label=${`Switch off ${called}, fault ${id}`} onClick=${remove}>Off</button>
     </li>`;
 }
 
 /** What a fault does and to whom. */
-function described({operation, identity, call, probability, delay, status, error, code, retry_after: retryAfter, drop, after, body}) {
+function described(fault) {
+  const {operation, identity, call, probability, delay, status, error, code, drop, after, body} = fault;
   return [
-    status && `answers ${status}`, error && `“${error}”`, code, retryAfter != null && `Retry-After ${retryAfter}`,
+    status && `answers ${status}`, error && `“${error}”`, code,
+    fault.retry_after != null && `Retry-After ${fault.retry_after}`,
     drop && 'drops the connection', body && `spoils the body: ${body}`, after && 'after acting',
-    delay && `delays ${[delay].flat().join(' to ')} s`, probability != null && probability < 1 && `${probability * 100} %`,
+    delay && `delays ${[delay].flat().join(' to ')} s`,
+    probability != null && probability < 1 && `${Math.round(probability * 100)} %`,
     operation, identity, call && `call ${call}`,
   ].filter(Boolean).join(', ');
 }
@@ -88,11 +97,17 @@ function NewFault() {
           </select>
         <//>
         ${effect === 'status' && html`
-          <${Field} label="Status"><input name="status" type="number" min="400" max="599" defaultValue="500" required /><//>
+          <${Field} label="Status">
+            <input name="status" type="number" min="400" max="599" defaultValue="500" required />
+          <//>
           <${Field} label="Retry-After, s"><input name="retry_after" type="number" min="0" max="86400" /><//>`}
         ${effect === 'body' && html`
-          <${Field} label="How" wide><select name="body">${BODIES.map((kind) => html`<option value=${kind}>${kind}</option>`)}</select><//>`}
-        <${Field} label="Delay, s"><input name="delay" type="number" min="0" max="60" step="0.1" required=${effect === 'delay'} /><//>
+          <${Field} label="How" wide>
+            <select name="body">${BODIES.map((kind) => html`<option value=${kind}>${kind}</option>`)}</select>
+          <//>`}
+        <${Field} label="Delay, s">
+          <input name="delay" type="number" min="0" max="60" step="0.1" required=${effect === 'delay'} />
+        <//>
         <${Field} label="Times"><input name="times" type="number" min="1" placeholder="always" /><//>
         <${Field} label="Percent"><input name="percent" type="number" min="1" max="100" placeholder="100" /><//>
         <${Field} label="Of call"><input name="call" type="number" min="1" placeholder="any" /><//>
@@ -109,7 +124,9 @@ function NewFault() {
           </select>
         <//>
         ${(effect === 'status' || effect === 'drop') && html`
-          <label class="check wide"><input type="checkbox" name="after" value="true" /> After the request was acted on</label>`}
+          <label class="check wide">
+            <input type="checkbox" name="after" value="true" /> After the request was acted on
+          </label>`}
         <button class="wide main">Switch the fault on</button>
       </form>
     </details>`;

@@ -8,8 +8,7 @@ const KEY = 'video-calls-control-key';
 /** An answer of the control API that is no success; `message` is the server's own text. */
 export class Refusal extends Error {
   constructor(status, body) {
-    const fields = Object.entries(body?.fields ?? {}).map(([name, texts]) => `${name}: ${[texts].flat().join(', ')}`);
-    super([body?.error ?? `The server answered ${status}`, ...fields].join('; '));
+    super(body?.error ?? `The server answered ${status}`);
     this.status = status;
   }
 }

@@ -57,7 +57,8 @@ export function followEvents() {
   async function again(code, reason) {
     if (code === 4400 || code === 4410) lastId = null;
     const delay = code === 4410 || code === 4402 ? 0 : backoff.next();
-    set({eventsLink: {state: 'off', detail: `closed with ${code}${reason ? `, ${reason}` : ''}; ${seconds(delay)}`}});
+    const why = `closed with ${code}${reason ? `, ${reason}` : ''}`;
+    set({eventsLink: {state: 'off', detail: `${why}; ${seconds(delay)}`}});
     if (code === 4410) await loadAll();
     if (code === 4401 || code === 4402) await load('identities'); // with fresh tokens
     if (!stopped) timer = setTimeout(connect, delay);

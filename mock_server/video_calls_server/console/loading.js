@@ -2,16 +2,16 @@
 
 import {control, controlResponse, expiryOf, parsed} from './http.js';
 import {MINUTE} from './time.js';
-import {set, state} from './state.js';
+import {NOTHING, set, state} from './state.js';
 
 const CHOICE = `video-calls-person:${location.pathname}`; // of this tab, so that two tabs can be two people
-
+const identity = () => `identity=${encodeURIComponent(state.person)}`;
 const SOURCES = {
   server: () => 'server',
   identities: () => 'identities',
   clock: () => 'clock',
-  calls: () => (state.everyone || !state.person ? 'calls' : `calls?identity=${encodeURIComponent(state.person)}`),
-  verdicts: () => `calls/${state.call}/verdicts?identity=${encodeURIComponent(state.person)}`,
+  calls: () => (state.everyone || !state.person ? 'calls' : `calls?${identity()}`),
+  verdicts: () => `calls/${state.call}/verdicts?${identity()}`,
   faults: () => 'faults',
   snapshots: () => 'snapshots',
   namespaces: () => 'namespaces',
@@ -22,7 +22,7 @@ const latest = {}; // by source: the last request, for an earlier one may answer
 
 /** Fetch something; what was there stays to be seen until its successor is there. */
 export async function load(name) {
-  if (name === 'verdicts' && (state.call === null || !state.person)) return set({verdicts: {data: null, error: null}});
+  if (name === 'verdicts' && (state.call === null || !state.person)) return set({verdicts: NOTHING});
   const request = (latest[name] = Symbol(name));
   try {
     const data = await control('GET', SOURCES[name]());
@@ -39,7 +39,7 @@ export async function loadAll() {
   await load('server');
   if (state.server.error) return;
   const title = state.server.data.namespace;
-  document.title = `${title ? `${title} – ` : ''}Video Calls console`;
+  document.title = `${title ? `${title} - ` : ''}Video Calls console`;
   await Promise.all([load('identities'), load('clock'), load('rules')]);
   choosePerson();
   await Promise.all(['calls', 'faults', 'snapshots', 'namespaces', 'verdicts'].map(load));
@@ -55,14 +55,14 @@ function choosePerson() {
 /** Act as another person from now on. */
 export function pick(email) {
   sessionStorage.setItem(CHOICE, email);
-  set({person: email, calls: {data: state.everyone ? state.calls.data : null, error: null}, verdicts: {data: null, error: null}});
+  set({person: email, calls: state.everyone ? state.calls : NOTHING, verdicts: NOTHING});
   load('calls');
   load('verdicts');
 }
 
 /** Look at a call, or at none. */
 export function look(id) {
-  set({call: id, verdicts: {data: null, error: null}});
+  set({call: id, verdicts: NOTHING});
   load('verdicts');
 }
 
@@ -77,7 +77,10 @@ export function refresh() {
   }, 120);
 }
 
-/** Do something by the control API, say how it went, and fetch what it changes. Gives whether it succeeded. */
+/**
+ * Do something by the control API, say how it went, and fetch again what it changes.
+ * Gives whether it succeeded.
+ */
 export async function change(done, changes, method, path, body) {
   try {
     const answer = await control(method, path, body);
@@ -118,8 +121,8 @@ export function keepFresh() {
     if (document.hidden || !state.server.data) return;
     load('clock');
     load('faults');
-    const tokens = state.identities.data?.map(({token}) => expiryOf(token)).filter((expiry) => expiry !== null) ?? [];
-    if (Math.min(...tokens) < Date.now() + 2 * MINUTE) load('identities');
+    const soonest = Math.min(...(state.identities.data ?? []).map(({token}) => expiryOf(token) ?? Infinity));
+    if (soonest < Date.now() + 2 * MINUTE) load('identities');
   };
   const timer = setInterval(lookAgain, 5000);
   document.addEventListener('visibilitychange', lookAgain);

@@ -20,7 +20,8 @@ function received() {
 function runScript(url) {
   return new Promise((resolve, reject) => {
     const script = Object.assign(document.createElement('script'), {src: url});
-    script.onload = () => (window.AgoraRTC ? resolve() : reject(new Error('That file is not AgoraRTC_N-production.js')));
+    const wrong = new Error('That file is not AgoraRTC_N-production.js');
+    script.onload = () => (window.AgoraRTC ? resolve() : reject(wrong));
     script.onerror = () => reject(new Error('That file cannot be loaded'));
     document.head.append(script);
   });
@@ -80,7 +81,13 @@ function Meeting() {
     setTold({text: 'The SDK is loaded.', failed: false});
   });
   if (!credentials) {
-    return html`<main><h1>Meeting</h1><p class="empty">There are no credentials here. Join a call in the console, then open this page from its answer.</p></main>`;
+    return html`
+      <main>
+        <h1>Meeting</h1>
+        <p class="empty">
+          There are no credentials here. Join a call in the console, then open this page from its answer.
+        </p>
+      </main>`;
   }
   return html`
     <main>
@@ -103,7 +110,8 @@ function Meeting() {
 }
 
 function Credentials({of}) {
-  const facts = {'App id': of.app_id, Channel: of.channel_name, Uid: of.uid, 'Token expires': of.expiration_time};
+  const expires = new Date(of.expiration_time).toLocaleString();
+  const facts = {'App id': of.app_id, Channel: of.channel_name, Uid: of.uid, 'Token expires': expires};
   return html`
     <section class="panel" aria-labelledby="credentials">
       <h2 id="credentials">Credentials</h2>
@@ -114,7 +122,8 @@ function Credentials({of}) {
           the server again, and join again.
         </p>`}
       <dl class="facts">
-        ${Object.entries(facts).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd class="break">${value}</dd></div>`)}
+        ${Object.entries(facts).map(([name, value]) => html`
+          <div key=${name}><dt>${name}</dt><dd class="break">${value}</dd></div>`)}
       </dl>
     </section>`;
 }
@@ -130,15 +139,21 @@ function ChooseSdk({onChosen}) {
       <h2 id="sdk">Agora's Web SDK</h2>
       <p>
         It is not part of this server. <code>npm install agora-rtc-sdk-ng</code> brings${' '}
-        <code class="break">node_modules/agora-rtc-sdk-ng/AgoraRTC_N-production.js</code>: choose that file, or name its path on this server.
+        <code class="break">node_modules/agora-rtc-sdk-ng/AgoraRTC_N-production.js</code>: choose that file, or
+        name its path on this server.
       </p>
       <div class="inline">
-        <label class="field"><span>File on this machine</span><input type="file" accept=".js,text/javascript" onChange=${choose} /></label>
+        <label class="field">
+          <span>File on this machine</span><input type="file" accept=".js,text/javascript" onChange=${choose} />
+        </label>
       </div>
       <form class="inline" onSubmit=${load}>
         <label class="field">
           <span>Path on this server (a folder given to serve --static is at /app/)</span>
-          <input name="path" required pattern="/(?!/).*" title="A path that begins with one slash" placeholder="/app/AgoraRTC_N-production.js" />
+          <input
+            name="path" required pattern="/(?!/).*" title="A path that begins with one slash"
+            placeholder="/app/AgoraRTC_N-production.js"
+          />
         </label>
         <button>Load the SDK</button>
       </form>

@@ -11,7 +11,10 @@ export function Panel({id, title, note, open = WIDE, children}) {
   return html`
     <section class="panel" id=${id} aria-labelledby=${`${id}-title`}>
       <details open=${open}>
-        <summary><h2 id=${`${id}-title`}>${title}</h2>${note != null && html`<span class="note">${note}</span>`}</summary>
+        <summary>
+          <h2 id=${`${id}-title`}>${title}</h2>
+          ${note != null && html`<span class="note">${note}</span>`}
+        </summary>
         <div class="body">${children}</div>
       </details>
     </section>`;
@@ -31,7 +34,7 @@ export function Loaded({of, children}) {
   return data ? children : html`<p class="quiet">Loading…</p>`;
 }
 
-/** A button that puts a text on the clipboard and says so; `what` is said with its article. */
+/** A button that puts a text on the clipboard and says so. */
 export function Copy({text, what, children = 'Copy'}) {
   const copy = async () => {
     const done = await toClipboard(text);
@@ -40,7 +43,7 @@ export function Copy({text, what, children = 'Copy'}) {
   return html`<button class="small" aria-label=${`Copy ${what}`} onClick=${copy}>${children}</button>`;
 }
 
-/** Whether the text is on the clipboard now. Browsers give pages of plain http beyond loopback the old way only. */
+/** Whether the text is on the clipboard now. Pages of plain http beyond loopback have the old way only. */
 async function toClipboard(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -82,7 +85,9 @@ export function Facts({of, wide = []}) {
   return html`
     <dl class="facts">
       ${known.map(([name, value]) => html`
-        <div key=${name} class=${wide.includes(name) ? 'wide' : ''}><dt>${name}</dt><dd class="break">${value}</dd></div>`)}
+        <div key=${name} class=${wide.includes(name) ? 'wide' : ''}>
+          <dt>${name}</dt><dd class="break">${value}</dd>
+        </div>`)}
     </dl>`;
 }
 
@@ -91,15 +96,22 @@ export function Field({label, children, wide}) {
   return html`<label class=${wide ? 'field wide' : 'field'}><span>${label}</span>${children}</label>`;
 }
 
-/** A dialog that is open for as long as it is rendered; its children get the function that closes it. */
+/**
+ * A dialog that is open for as long as it is rendered; its children get the function that closes it.
+ * What fails meanwhile is told in it, for nothing behind it can be read.
+ */
 export function Dialog({title, children}) {
   const dialog = useRef(null);
-  useEffect(() => dialog.current.showModal(), []);
+  useEffect(() => {
+    set({notice: null});
+    dialog.current.showModal();
+  }, []);
   const close = () => dialog.current?.close();
   return html`
     <dialog ref=${dialog} aria-labelledby="dialog-title" onClose=${() => set({dialog: null})}>
       <h2 id="dialog-title">${title}</h2>
       ${children(close)}
+      ${state.notice?.failed && html`<p class="failed" role="alert">${state.notice.text}</p>`}
     </dialog>`;
 }
 

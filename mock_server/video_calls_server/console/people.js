@@ -18,7 +18,8 @@ export function People() {
   return html`
     <${Panel} id="people" title="People" note=${note}>
       <${Loaded} of="identities">
-        ${state.identities.data?.length === 0 && html`<p class="empty">Nobody is here yet. Add the first person.</p>`}
+        ${state.identities.data?.length === 0 && html`
+          <p class="empty">Nobody is here yet. Add the first person.</p>`}
         <fieldset class="people">
           <legend class="hidden">Act as</legend>
           ${state.identities.data?.map((one) => html`<${Person} key=${one.email} one=${one} />`)}
@@ -44,7 +45,7 @@ function Person({one}) {
         </span>
       </label>
       <${Roles} one=${one} />
-      ${one.token && html`<${Copy} text=${one.token} what=${`the token of ${one.email}`}>Copy token<//>`}
+      ${one.token && html`<${Copy} text=${one.token} what=${`token of ${one.email}`}>Copy token<//>`}
       ${picked && html`<${Tools} key="tools" one=${one} />`}
     </div>`;
 }
@@ -135,7 +136,8 @@ function BringToken({one}) {
 
 function OwnToken({one}) {
   if (!state.tokens[one.email]) return null;
-  return html`<button class="small" onClick=${() => actWith(one.email, undefined)}>Act with the own token again</button>`;
+  const withdraw = () => actWith(one.email, undefined);
+  return html`<button class="small" onClick=${withdraw}>Act with the own token again</button>`;
 }
 
 function AddPerson() {
@@ -159,7 +161,6 @@ function AddPerson() {
             <label class="check"><input type="checkbox" name="patient" /> Patient</label>
             <${Field} label="Specialization of the doctor" wide><input name="specialization" maxlength="200" /><//>
           </div>
-          ${state.notice?.failed && html`<p class="failed" role="alert">${state.notice.text}</p>`}
           <div class="buttons">
             <button class="main">Add</button>
             <button type="button" onClick=${close}>Do not add</button>

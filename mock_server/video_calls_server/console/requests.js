@@ -15,14 +15,16 @@ export function Requests() {
   const clear = async () => {
     if (await change('The log of requests is empty', [], 'DELETE', 'requests')) set({requests: []});
   };
+  const why = state.requests.length
+    ? 'No request is like that.'
+    : 'No requests yet. Send one, from here or from your frontend.';
   return html`
     <${Panel} id="requests" title="Requests" note=${html`<${Link} of=${state.requestsLink} on="following" />`}>
       <${Field} label="Show only those with">
         <input type="search" value=${wanted} placeholder="status, operation, e-mail, rule, path…"
           onInput=${({target}) => setWanted(target.value)} />
       <//>
-      ${shown.length === 0 && html`
-        <p class="empty">${state.requests.length ? 'No request is like that.' : 'No requests yet. Send one, from here or from your frontend.'}</p>`}
+      ${shown.length === 0 && html`<p class="empty">${why}</p>`}
       <ol class="log">${shown.map((exchange) => html`<${Exchange} key=${exchange.id} exchange=${exchange} />`)}</ol>
       ${state.requests.length > 0 && html`<button class="small" onClick=${clear}>Clear the requests</button>`}
     <//>`;
@@ -63,7 +65,8 @@ function Exchange({exchange}) {
 const shortened = (path) => path.replace(/^.*\/api\/v1\/video\//, '…/');
 
 function Opened({exchange}) {
-  const {id, operation, duration_ms: ms, fault, rule, request, response, request_id: requestId, curl, method, path} = exchange;
+  const {id, operation, duration_ms: ms, request_id: requestId, fault, method, path} = exchange;
+  const {rule, request, response, curl} = exchange;
   return html`
     <p class="quiet break">
       ${operation ?? 'no operation'}, ${ms} ms, request ${requestId}
@@ -71,21 +74,22 @@ function Opened({exchange}) {
     </p>
     <p class="break"><code>${method} ${path}</code></p>
     ${rule && html`<${Rule} id=${rule} />`}
-    <h4>Request</h4>
+    <h3>Request</h3>
     <${Headers} of=${request.headers} />
     <${Body} text=${request.body} label=${`Body of request ${id}`} />
-    <h4>Response</h4>
+    <h3>Response</h3>
     <${Headers} of=${response?.headers ?? []} />
     <${Body} text=${response?.body} label=${`Body of response ${id}`} />
-    <h4>curl</h4>
+    <h3>curl</h3>
     <pre tabindex="0" role="region" aria-label=${`curl of request ${id}`}>${curl}</pre>
-    <${Copy} text=${curl} what="the curl command">Copy curl<//>`;
+    <${Copy} text=${curl} what=${`curl of request ${id}`}>Copy curl<//>`;
 }
 
 function Headers({of}) {
   return html`
     <details>
       <summary class="quiet">${of.length} headers</summary>
-      <dl class="headers">${of.map(([name, value]) => html`<div><dt>${name}</dt><dd class="break">${value}</dd></div>`)}</dl>
+      <dl class="headers">${of.map(([name, value]) => html`
+        <div><dt>${name}</dt><dd class="break">${value}</dd></div>`)}</dl>
     </details>`;
 }

@@ -2,19 +2,20 @@
 
 import {useEffect, useReducer} from './vendor/htm-preact.module.js';
 
-const nothing = {data: null, error: null};
+/** What a source is before it was fetched: `data` or `error` comes to be something. */
+export const NOTHING = {data: null, error: null};
 
 export const state = {
   // What was fetched: {data, error}, either of them null.
-  server: nothing,
-  identities: nothing,
-  clock: nothing,
-  calls: nothing,
-  verdicts: nothing,
-  faults: nothing,
-  snapshots: nothing,
-  namespaces: nothing,
-  rules: nothing,
+  server: NOTHING,
+  identities: NOTHING,
+  clock: NOTHING,
+  calls: NOTHING,
+  verdicts: NOTHING,
+  faults: NOTHING,
+  snapshots: NOTHING,
+  namespaces: NOTHING,
+  rules: NOTHING,
   // What was chosen.
   person: null, // e-mail
   call: null, // id

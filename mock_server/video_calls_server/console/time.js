@@ -48,7 +48,8 @@ export function moment(at, write = clockTime) {
 /** A time in the reader's zone, with UTC where they point. */
 export function Time({at, write = moment}) {
   const utc = new Date(at).toISOString();
-  return html`<time datetime=${utc} title=${`${utc.replace('T', ' ').replace(/\.\d+Z|Z/, '')} UTC`}>${write(at)}</time>`;
+  const title = `${utc.slice(0, 10)} ${utc.slice(11, 19)} UTC`;
+  return html`<time datetime=${utc} title=${title}>${write(at)}</time>`;
 }
 
 /** How long something is, in at most two units. */
@@ -64,7 +65,7 @@ export function duration(milliseconds) {
 }
 
 /** How far away a time is. */
-export const away = (milliseconds) => (milliseconds < 0 ? `${duration(milliseconds)} ago` : `in ${duration(milliseconds)}`);
+export const away = (time) => (time < 0 ? `${duration(time)} ago` : `in ${duration(time)}`);
 
 /** The value of an `<input type="datetime-local">` for a time. */
 export function inputValue(at, {seconds = false} = {}) {

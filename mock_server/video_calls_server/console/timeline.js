@@ -68,7 +68,8 @@ export function Timeline() {
         <div class="axis" style=${{height: `${AXIS + lanes * LANE + 0.5}rem`}}>
           ${hours.map((hour) => html`<${Hour} key=${hour} hour=${hour} left=${at(hour)} />`)}
           ${bars.map((bar) => html`<${Bar} key=${bar.one.id} ...${bar} at=${at} />`)}
-          ${now >= from && now < to && html`<div class="now" style=${{left: at(now)}} aria-hidden="true"><span>now</span></div>`}
+          ${now >= from && now < to && html`
+            <div class="now" style=${{left: at(now)}} aria-hidden="true"><span>now</span></div>`}
         </div>
       </div>
       ${bars.length === 0 && html`<p class="empty">No calls on this day.</p>`}
@@ -90,7 +91,10 @@ function Bar({one, opens, start, end, scheduled, lane, at}) {
   const words = `Call ${one.id}, ${one.status}, ${moment(scheduled)}, ${who}`;
   return html`
     ${opens < start && html`
-      <div class="window" style=${{left: at(opens), width: width(opens, start), top}} title="Join window" aria-hidden="true" />`}
+      <div
+        class="window" style=${{left: at(opens), width: width(opens, start), top}}
+        title="Join window" aria-hidden="true"
+      />`}
     <button
       class=${`bar ${one.status}`} style=${{left: at(start), width: width(start, end), top}}
       aria-label=${words} aria-pressed=${one.id === state.call} title=${words} onClick=${() => look(one.id)}

@@ -24,10 +24,23 @@ export function World() {
         <button class="small" onClick=${() => set({dialog: 'reset'})}>Reset…</button>
       </div>
       <form class="inline" onSubmit=${seed}>
-        <${Field} label="Example calls"><input name="count" type="number" min="1" max="1000" defaultValue="20" required /><//>
+        <${Field} label="Example calls">
+          <input name="count" type="number" min="1" max="1000" defaultValue="20" required />
+        <//>
         <button>Add example calls</button>
       </form>
       ${state.dialog === 'reset' && html`<${Reset} />`}
+    <//>`;
+}
+
+/** The field for the name of a snapshot or a namespace. */
+function Name() {
+  return html`
+    <${Field} label="Name">
+      <input
+        name="name" required maxlength="64" pattern="[A-Za-z0-9._\\-]+" title="Letters, digits, dots, dashes"
+        autocomplete="off"
+      />
     <//>`;
 }
 
@@ -45,7 +58,7 @@ function Snapshots() {
       <ul class="items">${state.snapshots.data?.map((one) => html`<${Snapshot} key=${one.name} one=${one} />`)}</ul>
     <//>
     <form class="inline" onSubmit=${save}>
-      <${Field} label="Name"><input name="name" required maxlength="64" pattern="[A-Za-z0-9._\\-]+" title="Letters, digits, dots, dashes" autocomplete="off" /><//>
+      <${Name} />
       <button>Save a snapshot</button>
     </form>`;
 }
@@ -53,6 +66,11 @@ function Snapshots() {
 function Snapshot({one}) {
   const {name, saved_at: at, calls} = one;
   const path = `snapshots/${encodeURIComponent(name)}`;
+  const actions = {
+    Restore: () => change(`Restored ${name}`, WORLD, 'POST', `${path}/restore`),
+    Download: () => download(path, `${name}.json`),
+    Delete: () => change(`Deleted ${name}`, ['snapshots'], 'DELETE', path),
+  };
   return html`
     <li>
       <div>
@@ -60,9 +78,8 @@ function Snapshot({one}) {
         <p class="quiet">${calls} calls, <${Time} at=${at} /></p>
       </div>
       <div class="buttons">
-        <button class="small" aria-label=${`Restore ${name}`} onClick=${() => change(`Restored ${name}`, WORLD, 'POST', `${path}/restore`)}>Restore</button>
-        <button class="small" aria-label=${`Download ${name}`} onClick=${() => download(path, `${name}.json`)}>Download</button>
-        <button class="small" aria-label=${`Delete ${name}`} onClick=${() => change(`Deleted ${name}`, ['snapshots'], 'DELETE', path)}>Delete</button>
+        ${Object.entries(actions).map(([action, run]) => html`
+          <button class="small" key=${action} aria-label=${`${action} ${name}`} onClick=${run}>${action}</button>`)}
       </div>
     </li>`;
 }
@@ -74,46 +91,59 @@ function Import() {
   };
   return html`
     <label class="button small">
-      Import<input class="hidden" type="file" accept="application/json,.json" aria-label="Import the state from a file" onChange=${read} />
+      Import
+      <input
+        class="hidden" type="file" accept="application/json,.json" aria-label="Import the state from a file"
+        onChange=${read}
+      />
     </label>`;
 }
 
 function Reset() {
-  return html`
-    <${Confirm}
-      title="Reset the state?" action="Reset" onConfirm=${() => change('Everything is as at the start', WORLD, 'POST', 'state/reset')}
-      text="People, calls, events, faults and the clock go back to what they were at the start. Save a snapshot first to come back."
-    />`;
+  const text = 'People, calls, events, faults and the clock go back to what they were at the start. '
+    + 'Save a snapshot first to come back.';
+  const reset = () => change('Everything is as at the start', WORLD, 'POST', 'state/reset');
+  return html`<${Confirm} title="Reset the state?" text=${text} action="Reset" onConfirm=${reset} />`;
 }
 
 export function Namespaces() {
   const here = state.server.data.namespace;
   const root = here ? '../../' : './';
   const home = (name) => address(name ? `${root}_ns/${encodeURIComponent(name)}/` : root);
+  const note = html`<span class="break">here: ${here || 'default'}</span>`;
   const open = (event) => {
     event.preventDefault();
     location.href = home(filled(event.target).name);
   };
   return html`
-    <${Panel} id="namespaces" title="Namespaces" note=${html`<span class="break">here: ${here || 'default'}</span>`} open=${false}>
+    <${Panel} id="namespaces" title="Namespaces" note=${note} open=${false}>
       <p class="quiet">Each has people, calls, clock and faults of its own, so that tests can run side by side.</p>
       <${Loaded} of="namespaces">
-        <ul class="items">${state.namespaces.data?.map(({name, calls, idle_seconds: idle}) => html`
-          <li key=${name}>
-            <div>
-              ${name === here ? html`<strong class="break">${name || 'default'}</strong>` : html`<a class="break" href=${home(name)}>${name || 'default'}</a>`}
-              <p class="quiet">${calls} calls, idle for ${duration(idle * 1000)}</p>
-            </div>
-            ${name && name !== here && html`
-              <button class="small" aria-label=${`Delete namespace ${name}`}
-                onClick=${() => change(`Namespace ${name} is gone`, ['namespaces'], 'DELETE', `namespaces/${encodeURIComponent(name)}`)}>
-                Delete
-              </button>`}
-          </li>`)}</ul>
+        <ul class="items">
+          ${state.namespaces.data?.map((one) => html`
+            <${Namespace} key=${one.name} one=${one} here=${here} home=${home} />`)}
+        </ul>
       <//>
       <form class="inline" onSubmit=${open}>
-        <${Field} label="Name"><input name="name" required maxlength="64" pattern="[A-Za-z0-9._\\-]+" title="Letters, digits, dots, dashes" autocomplete="off" /><//>
+        <${Name} />
         <button>Open the namespace</button>
       </form>
     <//>`;
+}
+
+function Namespace({one, here, home}) {
+  const {name, calls, idle_seconds: idle} = one;
+  const shown = name || 'default';
+  const drop = () => change(
+    `Namespace ${name} is gone`, ['namespaces'], 'DELETE', `namespaces/${encodeURIComponent(name)}`,
+  );
+  return html`
+    <li>
+      <div class="break">
+        ${name === here ? html`<strong>${shown}</strong>` : html`<a href=${home(name)}>${shown}</a>`}
+        <p class="quiet">${calls} calls, idle for ${duration(idle * 1000)}</p>
+      </div>
+      ${name && name !== here && html`
+        <button class="small" aria-label=${`Delete namespace ${name}`} onClick=${drop}>Delete</button>`}
+    </li>`;
 }
