@@ -4,7 +4,6 @@ One operation is one unit of work on the store, so that nothing comes between it
 """
 
 import logging
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from sqlalchemy import Connection
 from video_calls_server import tracing
 from video_calls_server.agora.notifications import Notice
 from video_calls_server.agora.tokens import MintedToken, TokenVersion, mint
+from video_calls_server.channels import channel_name
 from video_calls_server.clock import Clock
 from video_calls_server.domain import calls
 from video_calls_server.domain.calls import Call, Draft, Transition
@@ -37,8 +37,6 @@ NOTICE_LIFETIME = timedelta(days=7)
 
 EVENTS_AT_ONCE = 100
 """How many events a connection reads before it sends them."""
-
-_CHANNEL_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ class CallService:
                 neighbours=queries.neighbours(
                     connection, draft.doctor_id, draft.patient_id, draft.scheduled_time
                 ),
-                channel_name=_channel_name(now),
+                channel_name=channel_name(now),
                 now=now,
             )
             call = queries.add_call(connection, new)
@@ -292,12 +290,6 @@ def _first_answer(call: Call, draft: Draft) -> Call:
     if draft != Draft(call.doctor.id, call.patient.id, call.scheduled_time):
         raise RuleViolation("create.idempotency-key")
     return call._replace(status="scheduled", started_at=None, ended_at=None, updated_at=call.created_at)
-
-
-def _channel_name(now: datetime) -> str:
-    """A name that nobody can guess ("Security Considerations" 5), of characters that Agora allows."""
-    digits = "".join(secrets.choice("0123456789") for _ in range(_CHANNEL_DIGITS))
-    return f"call_{int(now.timestamp())}_{digits}"
 
 
 def _participant(event: Event) -> str:

@@ -130,6 +130,7 @@ class _Connection:
             raise Close(UNAVAILABLE, _AWAY) from None
         if actor is None:
             raise Close(UNAUTHORIZED, _NOBODY)
+        self._socket.scope["user"] = actor
         return actor, verified.expires
 
     async def _after(self) -> int:

@@ -253,7 +253,8 @@ def join(call: Call, actor: Actor, now: datetime, *, presence_is_noticed: bool =
             call = call._replace(absent_since={**call.absent_since, role: now})
         return Transition(call, tuple(events))
     if role not in call.present:
-        call = call._replace(present=call.present | {role})
+        absent = {other: since for other, since in call.absent_since.items() if other != role}
+        call = call._replace(present=call.present | {role}, absent_since=absent)
         events.append(_participant("participant.joined", call, role))
     return Transition(call, tuple(events))
 
@@ -271,7 +272,8 @@ def end(call: Call, actor: Actor, now: datetime) -> Transition:
 def _completed(call: Call, now: datetime) -> Transition:
     status = _next_status("end", call)
     left = tuple(_participant("participant.left", call, role) for role in sorted(call.present))
-    call = call._replace(status=status, ended_at=now, updated_at=now, present=frozenset())
+    ended = max(now, call.started_at or now)  # a clock can be put back, and no call ends before it starts
+    call = call._replace(status=status, ended_at=ended, updated_at=ended, present=frozenset())
     return Transition(call._replace(absent_since=NOBODY), (*left, Event("call.ended")))
 
 
