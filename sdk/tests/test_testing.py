@@ -60,8 +60,8 @@ def test_every_example_of_the_page_passes_as_it_is_written(
     for name, source in files:
         (pytester.path / name).write_text(source, encoding="utf-8")
     outcome = run_pytest("-p", "anyio")
-    outcome.assert_outcomes(passed=6)
-    assert len(files) == DOCS.read_text(encoding="utf-8").count("```python") == 5
+    outcome.assert_outcomes(passed=7)
+    assert len(files) == DOCS.read_text(encoding="utf-8").count("```python") == 6
 
 
 def test_loading_the_plugin_loads_nothing_that_only_its_fixtures_need(

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from video_calls import VideoCallsClient
 
@@ -24,7 +25,9 @@ def block(language: str, containing: str) -> str:
 def test_the_first_session_runs_as_written(serve: Callable[..., Any], tmp_path: Path) -> None:
     url = serve().url
     script = (
-        block("bash", "DOCTOR=").replace("http://127.0.0.1:8000", url).replace("curl -sS", "echo; curl -sS")
+        block("bash", "DOCTOR=")
+        .replace("http://127.0.0.1:8000", url)
+        .replace("\ncurl -sS", "\necho; curl -sS")
     )
     commands = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{commands}:{os.environ['PATH']}"}
@@ -58,6 +61,34 @@ def test_the_sdk_examples_run_as_written(
     exec(code, {"doctors_token": token})  # noqa: S102 (our own README)
     printed = capsys.readouterr().out
     assert ("call_" if containing == "SchedulingConflictError" else "scheduled Other Patient") in printed
+
+
+def test_the_events_example_tells_what_happens(serve: Callable[..., Any]) -> None:
+    server = serve("--database", ":memory:")
+    token = server.headers()["Authorization"].removeprefix("Bearer ")
+    base_url = f"{server.url}/api/v1/video"
+    code = block("python", "client.events()").replace("http://127.0.0.1:8000/api/v1/video", base_url)
+    code = f"from video_calls import VideoCallsClient\ndoctors_token = {token!r}\n{code}"
+    with (
+        subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True) as follower,
+        VideoCallsClient(base_url, token) as client,
+        httpx.stream("GET", f"{server.url}/_control/requests/stream?after=0&status=101") as handshakes,
+    ):
+        next(line for line in handshakes.iter_lines() if line.startswith("data"))
+        call = client.calls.create(
+            doctor=1, patient=1, scheduled_time=datetime.now(UTC) + timedelta(minutes=5)
+        )
+        client.calls.join(call.id)
+        client.calls.end(call.id)
+        assert follower.stdout
+        told = [next(follower.stdout).split() for _ in range(4)]
+        follower.kill()
+    assert told == [
+        ["call.started", "1", "ongoing"],
+        ["participant.joined", "1", "ongoing"],
+        ["participant.left", "1", "completed"],
+        ["call.ended", "1", "completed"],
+    ]
 
 
 def test_every_path_that_it_names_exists() -> None:
