@@ -15,7 +15,7 @@ with Control("http://127.0.0.1:8000", namespace="worker-1") as control:
 `base_url` leads into the namespace, so that a browser, a page's `fetch` and the SDK need nothing else.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -33,6 +33,7 @@ from video_calls_server.control.requests import Exchange
 from video_calls_server.control.routes.calls import CallVerdicts, Disconnected, KnownCall, PresenceKept
 from video_calls_server.control.routes.clock import ClockState
 from video_calls_server.control.routes.identities import Identity, Token, TokenKind
+from video_calls_server.control.routes.server import NamespaceState
 from video_calls_server.domain.people import Role
 
 __all__ = [
@@ -81,6 +82,14 @@ class _Api:
 
     def read(self, answer: type[T], method: str, path: str, **options: Any) -> T:  # noqa: ANN401
         return msgspec.json.decode(self.send(method, path, **options), type=answer)
+
+    @contextmanager
+    def stream(self, path: str) -> Generator[Iterator[str]]:
+        with self._client.stream("GET", f"{CONTROL}{path}", timeout=None) as response:
+            if not response.is_success:
+                response.read()
+                raise ControlError(_reason(response), response.status_code)
+            yield response.iter_lines()
 
 
 def _reason(response: httpx.Response) -> str:
@@ -289,6 +298,10 @@ class SnapshotControl:
         """
         self._api.send("POST", f"/snapshots/{_segment(name)}/restore")
 
+    def dump(self, name: str) -> dict[str, Any]:
+        """The state that is kept under this name, as `state.dump` gives the present one."""
+        return self._api.read(dict[str, Any], "GET", f"/snapshots/{_segment(name)}")
+
     def names(self) -> list[str]:
         """Of all that are kept."""
         return [snapshot["name"] for snapshot in self._api.read(list[dict[str, Any]], "GET", "/snapshots")]
@@ -370,6 +383,21 @@ class RequestControl:
         )
         return self._api.read(list[Exchange], "GET", "/requests", params=wanted)
 
+    @contextmanager
+    def follow(self) -> Generator[Iterator[Exchange]]:
+        """The requests from now on, each as it is answered; for a server in another process.
+
+        ```python
+        with control.requests.follow() as requests:
+            page.get_by_role("button", name="Join").click()
+            assert next(requests).status == 200
+        ```
+        """
+        with self._api.stream("/requests/stream") as lines:
+            next(lines)  # which comes when it follows
+            data = (line.removeprefix("data: ") for line in lines if line.startswith("data: "))
+            yield (msgspec.json.decode(line, type=Exchange) for line in data)
+
     def clear(self) -> None:
         """Forget those so far."""
         self._api.send("DELETE", "/requests")
@@ -414,6 +442,10 @@ class Control:
     def token(self, email: str) -> str:
         """A JWT of a person that is good for an hour; `identities.token` makes others."""
         return self.identities.token(email)
+
+    def namespaces(self) -> list[str]:
+        """The names of all namespaces of the server; that of its own is empty."""
+        return [each.name for each in self._api.read(list[NamespaceState], "GET", "/namespaces")]
 
     def drop(self) -> None:
         """Drop the namespace with all that is in it.
