@@ -214,11 +214,12 @@ _A_TIME = 'to_microseconds(datetime.fromisoformat(body["{}"]))'
 
 def _channel(name: str, *, before: str = "") -> Change:
     """Channels have other names; `before` stands in the module, in front of the function that makes them."""
-    return _service(
-        'def _channel_name(now: datetime) -> str:\n    """A name that nobody can guess',
+    return Change(
+        "channels.py",
+        "def channel_name(now: datetime, digits",
         f"import hashlib, itertools\n_numbers = itertools.count(1)\n{before}\n\n"
-        f"def _channel_name(now: datetime) -> str:\n    return {name}\n\n\n"
-        'def _former_channel_name(now: datetime) -> str:\n    """A name that nobody can guess',
+        f"def channel_name(now: datetime, _digits: object = None) -> str:\n    return {name}\n\n\n"
+        "def _former_channel_name(now: datetime, digits",
     )
 
 
@@ -274,7 +275,7 @@ def _also_by_get(action: str) -> tuple[Change, ...]:
 def _done_apart(action: str, pause: float) -> tuple[Change, ...]:
     """An action's check and its change are two transactions."""
     return (
-        _service("import secrets\n", "import asyncio\nimport secrets\n"),
+        _service("import time\n", "import asyncio\nimport time\n"),
         _service(
             "        def work(connection: Connection) -> Transition:\n"
             "            call = calls.existing(_call(connection, call_id), action)\n",
@@ -297,7 +298,7 @@ _NEIGHBOURS_READ = (
     "                ),\n"
 )
 _STARTS = "call = call._replace(status=status, started_at=now, updated_at=now)"
-_ENDS = "call._replace(status=status, ended_at=now, updated_at=now, present=frozenset())"
+_ENDS = "call._replace(status=status, ended_at=ended, updated_at=ended, present=frozenset())"
 _CANCELS = "call._replace(status=status, updated_at=now), (Event"
 _OPEN_STATUSES = 'OPEN: frozenset[Status] = frozenset({"scheduled", "ongoing"})'
 _ORDER = "            .order_by(calls.c.scheduled_time.desc(), calls.c.id.desc())"
@@ -768,14 +769,14 @@ MUTANTS: tuple[Mutant, ...] = (
             "                await self._store.write(lambda connection: queries.add_call(connection, calls.schedule(\n"
             "                    draft, doctor=queries.doctor(connection, draft.doctor_id),\n"
             "                    patient=queries.patient(connection, draft.patient_id), neighbours=(),\n"
-            "                    channel_name=_channel_name(self._clock.now()), now=self._clock.now())))\n"
+            "                    channel_name=channel_name(self._clock.now()), now=self._clock.now())))\n"
             "            raise\n\n    async def join",
         ),
     ),
     _mutant(
         "create: simultaneous requests are checked before either is kept",
         "create.no-race",
-        _service("import secrets\n", "import asyncio\nimport secrets\n"),
+        _service("import time\n", "import asyncio\nimport time\n"),
         _service(
             "        def work(connection: Connection) -> Created:\n",
             "        near = await self._store.read(lambda connection: queries.neighbours(\n"
@@ -788,7 +789,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "create: simultaneous requests for one patient are checked before either is kept",
         "create.no-race",
-        _service("import secrets\n", "import asyncio\nimport secrets\n"),
+        _service("import time\n", "import asyncio\nimport time\n"),
         _service(
             "        def work(connection: Connection) -> Created:\n",
             "        near = await self._store.read(lambda connection: queries.neighbours(\n"
@@ -805,7 +806,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "create: simultaneous requests for one doctor are checked before either is kept",
         "create.no-race",
-        _service("import secrets\n", "import asyncio\nimport secrets\n"),
+        _service("import time\n", "import asyncio\nimport time\n"),
         _service(
             "        def work(connection: Connection) -> Created:\n",
             "        near = await self._store.read(lambda connection: queries.neighbours(\n"
@@ -1020,7 +1021,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "create.random-channel",
         _CHANNELS_MAY_MEET,
         _service(
-            "channel_name=_channel_name(now),",
+            "channel_name=channel_name(now),",
             'channel_name=f"call_{draft.doctor_id}_{draft.patient_id}_{int(draft.scheduled_time.timestamp())}",',
         ),
     ),
@@ -1035,20 +1036,24 @@ MUTANTS: tuple[Mutant, ...] = (
         "create.unique-channel",
         _CHANNELS_MAY_MEET,
         _service(
-            "_CHANNEL_DIGITS = 16\n", "_CHANNEL_DIGITS = 16\n_CHANNELS: dict[tuple[int, int], str] = {}\n"
+            "@dataclass(frozen=True, slots=True)\nclass Page:",
+            "_CHANNELS: dict[tuple[int, int], str] = {}\n\n\n@dataclass(frozen=True, slots=True)\nclass Page:",
         ),
         _service(
-            "channel_name=_channel_name(now),",
-            "channel_name=_CHANNELS.setdefault((draft.doctor_id, draft.patient_id), _channel_name(now)),",
+            "channel_name=channel_name(now),",
+            "channel_name=_CHANNELS.setdefault((draft.doctor_id, draft.patient_id), channel_name(now)),",
         ),
     ),
     _mutant(
         "create: a cancelled call's channel is used again",
         "create.unique-channel",
         _CHANNELS_MAY_MEET,
-        _service("_CHANNEL_DIGITS = 16\n", "_CHANNEL_DIGITS = 16\n_FREE: list[str] = []\n"),
         _service(
-            "channel_name=_channel_name(now),", "channel_name=_FREE.pop() if _FREE else _channel_name(now),"
+            "@dataclass(frozen=True, slots=True)\nclass Page:",
+            "_FREE: list[str] = []\n\n\n@dataclass(frozen=True, slots=True)\nclass Page:",
+        ),
+        _service(
+            "channel_name=channel_name(now),", "channel_name=_FREE.pop() if _FREE else channel_name(now),"
         ),
         _service(
             '        return (await self._change(call_id, "cancel", lambda call, now: calls.cancel(call, actor, now))).call\n',
@@ -1070,7 +1075,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "                    _first_answer(earlier, draft)\n"
             "                    new = calls.schedule(\n"
             "                        draft, doctor=earlier.doctor, patient=earlier.patient, neighbours=(),\n"
-            "                        channel_name=_channel_name(now), now=now)\n"
+            "                        channel_name=channel_name(now), now=now)\n"
             "                    return Created(queries.add_call(connection, new), replayed=True)\n",
         ),
     ),
@@ -1326,17 +1331,17 @@ MUTANTS: tuple[Mutant, ...] = (
         "join: each join moves `started_at`",
         "join.started-once",
         _domain(
-            "    if role not in call.present:\n        call = ",
+            "    if role not in call.present:\n        absent = ",
             "    else:\n        call = call._replace(started_at=now)\n"
-            "    if role not in call.present:\n        call = ",
+            "    if role not in call.present:\n        absent = ",
         ),
     ),
     _mutant(
         "join: the second participant's join moves `started_at`",
         "join.started-once",
         _domain(
-            "    if role not in call.present:\n        call = ",
-            "    if role not in call.present:\n        call = call._replace(started_at=now)\n        call = ",
+            "    if role not in call.present:\n        absent = ",
+            "    if role not in call.present:\n        call = call._replace(started_at=now)\n        absent = ",
         ),
     ),
     _mutant(
@@ -1393,7 +1398,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "join.uid-stable",
         _service(
             "call, uid = transition.call, actor.user_id",
-            "call, uid = transition.call, secrets.randbelow(2**31) + 1",
+            "call, uid = transition.call, __import__('secrets').randbelow(2**31) + 1",
         ),
     ),
     _mutant(
@@ -2365,9 +2370,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "tracing: refusals do not tell the request's id",
         "tracing.request-id",
         _admission(
-            '                message["headers"] = [*message["headers"], (b"x-request-id"',
+            '                message["headers"] = headers = [*message["headers"], (b"x-request-id"',
             "                if status < 400:\n"
-            '                    message["headers"] = [*message["headers"], (b"x-request-id"',
+            '                    message["headers"] = headers = [*message["headers"], (b"x-request-id"',
         ),
     ),
     # -- Events -------------------------------------------------------------------------------------

@@ -56,11 +56,12 @@ def _combined(name: str, *names: str) -> Variant:
 def _around(code: str) -> Change:
     """Every request passes this body of `async def around(inner, scope, receive, send)`."""
     lines = "".join(f"        {line}\n" for line in code.strip().splitlines())
+    following = "    if has_control:\n\n        @cache\n"
     return Change(
         "app.py",
-        "    return app\n",
+        following,
         f"    async def around(scope, receive, send, inner=app.asgi_handler):\n{lines}\n"
-        "    app.asgi_handler = around\n    return app\n",
+        f"    app.asgi_handler = around\n{following}",
     )
 
 
@@ -132,9 +133,9 @@ def _times(code: str) -> Change:
 def _channels(expression: str) -> Change:
     """Channels are named by this expression of `now`."""
     return Change(
-        "service.py",
-        '    return f"call_{int(now.timestamp())}_{digits}"',
-        f"    import datetime, random, uuid\n    return {expression}",
+        "channels.py",
+        "    return f\"call_{int(now.timestamp())}_{''.join(digits.choices('0123456789', k=_DIGITS))}\"",
+        f"    import secrets, uuid\n    return {expression}",
     )
 
 
@@ -496,7 +497,7 @@ SINGLE = (
         _channels(
             "next(name for name in iter(lambda: f'call_{int(now.timestamp())}_{secrets.randbelow(9000) + 1000}', '') if name not in _NAMED and not _NAMED.add(name))"
         ),
-        Change("service.py", "_CHANNEL_DIGITS = 16\n", "_CHANNEL_DIGITS = 16\n_NAMED = set()\n"),
+        Change("channels.py", "_DIGITS = 16\n", "_DIGITS = 16\n_NAMED = set()\n"),
     ),
     _variant(
         "paths: a redirect where the slash is missing",
@@ -602,7 +603,7 @@ SINGLE = (
     # -- Events -------------------------------------------------------------------------------------
     _variant(
         "events: none",
-        Change("app.py", "            events_router(API_ROOT, *outside),\n", ""),
+        Change("app.py", "            events_router(API_ROOT, outside),\n", ""),
         unchecked=" ".join(slug for slug in RULES if slug.startswith("events.")),
     ),
     _variant(
