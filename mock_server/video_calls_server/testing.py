@@ -81,7 +81,11 @@ class _Api:
         raise ControlError(_reason(response), response.status_code)
 
     def read(self, answer: type[T], method: str, path: str, **options: Any) -> T:  # noqa: ANN401
-        return msgspec.json.decode(self.send(method, path, **options), type=answer)
+        content = self.send(method, path, **options)
+        try:
+            return msgspec.json.decode(content, type=answer)
+        except msgspec.DecodeError as error:
+            raise ControlError(f"this is no answer of a reference server's: {error}", None) from error
 
     @contextmanager
     def stream(self, path: str) -> Generator[Iterator[str]]:
@@ -451,7 +455,7 @@ class Control:
         """Drop the namespace with all that is in it.
 
         Raises:
-            ControlError: this is the control of no namespace, or of one that was never used.
+            ControlError: this is the control of no namespace.
         """
         if self._namespace is None:
             raise ControlError("the server's own state cannot be dropped; reset it", None)

@@ -1,0 +1,211 @@
+"""`video_calls_server.testing.Control` and a real server: each method, and what it says when it cannot."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from conftest import Process
+from video_calls_server.testing import Control, ControlError
+
+TIME = datetime(2030, 1, 5, 10, tzinfo=UTC)
+
+
+def schedule(control: Control, minutes: int = 10) -> int:
+    time = control.clock.now() + timedelta(minutes=minutes)
+    body = {"doctor": 1, "patient": 1, "scheduled_time": time.isoformat()}
+    answer = httpx.post(f"{control.base_url}/video-calls/", json=body, headers=bearer(control))
+    return int(answer.raise_for_status().json()["id"])
+
+
+def bearer(control: Control, email: str = "doctor@example.com") -> dict[str, str]:
+    return {"Authorization": f"Bearer {control.token(email)}"}
+
+
+def status(control: Control, headers: dict[str, str] | None = None) -> int:
+    return httpx.get(f"{control.base_url}/video-calls/", headers=headers or bearer(control)).status_code
+
+
+def test_the_clock(control: Control) -> None:
+    control.clock.freeze(TIME)
+    assert control.clock.now() == TIME
+    control.clock.advance(days=1, hours=1, minutes=1, seconds=0.5)
+    control.clock.advance(days=-1)
+    assert control.clock.now() == TIME + timedelta(hours=1, minutes=1, seconds=0.5)
+    control.clock.set(TIME)
+    assert control.clock.now() == TIME
+    control.clock.resume()
+    assert TIME < control.clock.now() < TIME + timedelta(minutes=1)
+    control.clock.freeze()
+    assert control.clock.now() == control.clock.now()
+    call = schedule(control, minutes=120)
+    control.clock.to_join_window(call)
+    joined = httpx.post(f"{control.base_url}/video-calls/{call}/join/", headers=bearer(control))
+    assert joined.status_code == 200
+    control.clock.reset()
+    assert abs(control.clock.now() - datetime.now(UTC)) < timedelta(minutes=1)
+    with pytest.raises(ValueError, match="has no time zone"):
+        control.clock.set(datetime(2030, 1, 1))  # noqa: DTZ001
+    with pytest.raises(ControlError, match="1971") as refused:
+        control.clock.set(datetime(1900, 1, 1, tzinfo=UTC))
+    assert refused.value.status == 400
+
+
+def test_people_and_tokens(control: Control) -> None:
+    added = control.identities.add(email="dr+new/ward?@example.com", full_name="Dr. New", doctor=True)
+    assert added.doctor is not None
+    assert (added.doctor.id, added.patient, added.active) == (5, None, True)
+    both = control.identities.add(patient=True, doctor=True, active=False)
+    assert (both.active, both.patient is not None) == (False, True)
+    assert [each.user for each in control.identities.list()][-2:] == [added.user, both.user]
+    for person in ("patient@example.com", 102):
+        assert status(control, {"Authorization": f"Bearer {control.identities.token(person)}"}) == 200
+        expired = control.identities.token(person, kind="expired", expires_in=5)
+        assert status(control, {"Authorization": f"Bearer {expired}"}) == 401
+    own = bearer(control)
+    control.identities.deactivate("doctor@example.com")
+    assert status(control, own) == 401
+    control.identities.reactivate(101)
+    assert status(control, own) == 200
+    with pytest.raises(ControlError, match="there is no user") as unknown:
+        control.token("nobody@example.com")
+    assert unknown.value.status == 404
+    with pytest.raises(ControlError, match="somebody else's"):
+        control.identities.add(email="doctor@example.com")
+
+
+def test_faults(control: Control) -> None:
+    first = control.faults.add(status=503, times=1, operation="listVideoCalls")
+    second = control.faults.add(delay=(0, 0.001))
+    assert [fault.id for fault in control.faults.list()] == [first.id, second.id]
+    assert [status(control), status(control)] == [503, 200]
+    assert [(fault.acted, fault.left) for fault in control.faults.list()] == [(1, 0), (1, None)]
+    control.faults.remove(first.id)
+    with control.faults.active(status=500) as fault:
+        assert status(control) == 500
+        assert fault.id in [each.id for each in control.faults.list()]
+    assert status(control) == 200
+    control.faults.clear()
+    assert control.faults.list() == []
+    with pytest.raises(ControlError, match="status"):
+        control.faults.add(status=200)
+
+
+def test_state_and_snapshots(control: Control) -> None:
+    control.state.add_calls(3)
+    document = control.state.dump()
+    assert len(document["calls"]) == 3
+    control.snapshots.save("three")
+    control.state.reset()
+    assert control.calls.list() == []
+    control.snapshots.restore("three")
+    assert len(control.calls.list()) == 3
+    control.state.load(document | {"calls": document["calls"][:1], "events": []})
+    assert len(control.calls.list()) == 1
+    control.snapshots.save("one")
+    assert control.snapshots.names() == ["one", "three"]
+    control.snapshots.delete("three")
+    assert control.snapshots.names() == ["one"]
+    for call in (control.snapshots.restore, control.snapshots.delete):
+        with pytest.raises(ControlError, match="no snapshot"):
+            call("three")
+    with pytest.raises(ControlError) as refused:
+        control.state.load({"users": "nobody"})
+    assert refused.value.status == 400
+
+
+def test_calls(control: Control) -> None:
+    call = schedule(control)
+    httpx.post(f"{control.base_url}/video-calls/{call}/join/", headers=bearer(control))
+    assert [each.id for each in control.calls.list("patient@example.com")] == [call]
+    assert control.calls.list("outsider@example.com") == []
+    assert control.calls.arrive(call, "patient")
+    assert not control.calls.arrive(call, "patient")
+    assert control.calls.list()[0].present == ["patient"]
+    assert control.calls.leave(call, "patient")
+    said = control.calls.verdicts(call, "doctor@example.com")
+    assert {each.action: each.allowed for each in said.actions} == {
+        "get": True,
+        "join": True,
+        "end": True,
+        "cancel": False,
+    }
+    assert control.calls.disconnect_events() == control.calls.disconnect_events(1013) == 0
+
+
+def test_requests(control: Control) -> None:
+    status(control)
+    status(control, {"Authorization": "Bearer x"})
+    found = control.requests.list()
+    assert [(each.id, each.status) for each in found] == [(2, 401), (1, 200)]
+    for narrow, ids in (
+        ({"identity": "doctor@example.com"}, [1]),
+        ({"operation": "listVideoCalls"}, [2, 1]),
+        ({"status": 401}, [2]),
+        ({"status": "2xx"}, [1]),
+        ({"rule": "auth.valid-token"}, [2]),
+        ({"call": 7}, []),
+        ({"after": 1}, [2]),
+        ({"limit": 1}, [2]),
+    ):
+        assert [each.id for each in control.requests.list(**narrow)] == ids  # type: ignore[arg-type]
+    control.requests.clear()
+    assert control.requests.list() == []
+
+
+def test_a_namespace_is_dropped_and_the_servers_own_state_is_not(server: Process) -> None:
+    with Control(f"{server.url}/", namespace="to.drop") as control, Control(server.url) as own:
+        assert control.base_url == f"{server.url}/_ns/to.drop/api/v1/video"
+        assert own.base_url == f"{server.url}/api/v1/video"
+        schedule(control)
+        control.drop()
+        assert control.calls.list() == []
+        control.drop()
+        with pytest.raises(ControlError, match="cannot be dropped") as refused:
+            own.drop()
+        assert refused.value.status is None
+
+
+def test_a_name_that_cannot_be_is_refused(server: Process) -> None:
+    for name in ("a b", "é", "x" * 65):
+        with Control(server.url, namespace=name) as control, pytest.raises(ControlError, match="name"):
+            control.clock.now()
+
+
+def test_a_server_that_cannot_be_reached_is_told(serve: Callable[..., Process]) -> None:
+    process = serve("--database", ":memory:")
+    process.popen.kill()
+    process.popen.wait()
+    with Control(process.url) as control, pytest.raises(ControlError, match="cannot be reached") as failed:
+        control.clock.now()
+    assert failed.value.status is None
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"detail": "x"}'])
+def test_what_is_no_reference_server_is_told(body: bytes) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(404, content=body))
+    with Control(transport=transport) as control, pytest.raises(ControlError) as failed:
+        control.clock.now()
+    assert (failed.value.status, str(failed.value)) == (
+        404,
+        "HTTP 404; is this a reference server with its control API on?",
+    )
+
+
+def test_a_success_that_is_no_answer_is_told_too() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=b"<html>"))
+    with Control(transport=transport) as control, pytest.raises(ControlError, match="reference server"):
+        control.clock.now()
+
+
+def test_a_key_is_sent() -> None:
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(204)
+
+    with Control(key="correct horse battery", transport=httpx.MockTransport(answer)) as control:
+        control.state.reset()
+    assert sent[0].headers["video-calls-control-key"] == "correct horse battery"
+    assert str(sent[0].url) == "http://127.0.0.1:8000/_control/state/reset"
