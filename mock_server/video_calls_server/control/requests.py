@@ -43,11 +43,14 @@ _SECRET_HEADERS = {
     "video-calls-control-key",
 }
 _SECRET_MEMBER = re.compile(
-    r'("(?:token|access|refresh|access_token|refresh_token|authorization)"\s*:\s*")(?:[^"\\]|\\.)*"',
-    re.IGNORECASE,
+    r'("(?:token|access|refresh|access_token|refresh_token|authorization)"\s*:\s*")(?:[^"\\]|\\.)*(?:"|\\?\Z)',
+    re.IGNORECASE | re.DOTALL,
 )
 _TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|00[67][0-9A-Za-z+/=]{40,}", re.ASCII)
 _OF_THE_CONNECTION = {"accept-encoding", "connection", "content-length", "host", "user-agent"}
+
+_SCHEMES = {"basic", "bearer"}
+_OF_THE_HANDSHAKE = {"sec-websocket-key", "sec-websocket-version"}
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -166,6 +169,11 @@ class RequestLog:
         self._bytes = 0
 
     @property
+    def is_followed(self) -> bool:
+        """Whether somebody waits for news of further requests."""
+        return bool(self._followers)
+
+    @property
     def last_id(self) -> int:
         """The id of the newest request, 0 before the first."""
         return self._last_id
@@ -266,7 +274,7 @@ def _text_headers(headers: RawHeaders) -> list[tuple[str, str]]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         if name in _SECRET_HEADERS:
             scheme, _, rest = value.replace(",", " ").partition(" ")
-            value = f"{scheme} {REDACTED}" if rest and scheme.isalpha() else REDACTED
+            value = f"{scheme} {REDACTED}" if rest and scheme.lower() in _SCHEMES else REDACTED
         found.append((name, _redacted_text(value)))
     return found
 
@@ -284,16 +292,28 @@ def _redacted_text(text: str) -> str:
 
 def _curl(recorded: Recorded, headers: list[tuple[str, str]], body: str | None) -> str:
     """A line that sends the request again, with the token from the environment."""
-    url = f"{_origin(headers)}{recorded.target}"
-    words = ["curl", "-sS", "-X", recorded.method, shlex.quote(url)]
+    words = ["curl", "-sSg", *_curl_method(recorded.method)]
+    words.append(shlex.quote(f"{_origin(headers)}{_redacted_text(recorded.target)}"))
     for name, value in headers:
         if name == "authorization":
             words += ["-H", '"Authorization: Bearer $TOKEN"']
-        elif name not in _OF_THE_CONNECTION | _SECRET_HEADERS and not name.startswith(("sec-", "origin")):
-            words += ["-H", shlex.quote(f"{name}: {value}")]
+        elif name == "sec-websocket-protocol":
+            words += ["-H", '"Sec-WebSocket-Protocol: bearer, $TOKEN"']
+        elif name in _OF_THE_HANDSHAKE or not (
+            name in _OF_THE_CONNECTION | _SECRET_HEADERS or name.startswith(("sec-", "origin"))
+        ):
+            words += ["-H", shlex.quote(f"{name}: {value}" if value else f"{name};")]
     if body is not None:
+        if "content-type" not in dict(headers):
+            words += ["-H", "content-type:"]  # curl would say that it is a form's
         words += ["--data-raw", shlex.quote(body)]
     return " ".join(words)
+
+
+def _curl_method(method: str) -> list[str]:
+    if method == "WEBSOCKET":  # what comes over it is shown as it comes
+        return ["-i", "-N", "--http1.1", "-H", shlex.quote("Connection: Upgrade")]
+    return ["-I"] if method == "HEAD" else ["-X", shlex.quote(method)]
 
 
 def _origin(headers: list[tuple[str, str]]) -> str:
