@@ -7,7 +7,7 @@ import anyio
 import msgspec
 from litestar import Router, delete, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from video_calls_server.control.errors import ControlError, unknown
@@ -23,6 +23,10 @@ _encode = msgspec.json.Encoder().encode
 
 _Status = Annotated[
     str | None, QueryParameter(description="Such as 404, 4xx, or none: the client was told nothing.")
+]
+_LastEventId = Annotated[
+    int | None,
+    HeaderParameter(name="Last-Event-ID", description="As `after`; browsers send it when they come back."),
 ]
 _Limit = Annotated[int, QueryParameter(ge=1, le=KEPT)]
 
@@ -81,9 +85,17 @@ async def stream_requests(
     namespace: NamedDependency[Namespace],
     wanted: NamedDependency[Filter],
     after: FromQuery[int | None] = None,
+    last_event_id: _LastEventId = None,
 ) -> Stream:
-    """Server-sent events, a request as JSON in each; from now on, or after the request of this id."""
-    start = namespace.log.last_id if after is None else after
+    """Server-sent events, a request as JSON in each; from now on, or after the request of this id.
+
+    Where no request has that id yet, the log has begun anew since, and all of it comes.
+    """
+    start = last_event_id if last_event_id is not None else after
+    if start is None:
+        start = namespace.log.last_id
+    elif start > namespace.log.last_id:
+        start = 0
     headers = {"Cache-Control": "no-store"}
     return Stream(_follow(namespace, wanted, start), media_type="text/event-stream", headers=headers)
 

@@ -1,0 +1,558 @@
+"""The request log: what it tells of each request, what it never shows, how it is narrowed and followed."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from conftest import CALLS, Api, Process
+from litestar.exceptions import WebSocketDisconnect
+from video_calls_server.control import requests
+from video_calls_server.control.requests import KEPT, LONGEST_BODY, REDACTED
+from video_calls_server.testing import Control
+from video_calls_spec import RULES
+from websockets.sync.client import connect
+
+EVENTS = "/api/v1/video/events/"
+SECRET = "agora-ncs-test-secret"
+
+
+def log(api: Api, query: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.done("GET", f"/requests{query}")
+    return found
+
+
+def headers_of(side: dict[str, Any]) -> dict[str, str]:
+    return dict(side["headers"])
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+# -- What it tells -----------------------------------------------------------------------------------
+
+
+def test_a_request_is_told_with_all_that_is_to_be_known_of_it(api: Api) -> None:
+    call = api.create(minutes=60).json()["id"]
+    before = now()
+    path = f"{CALLS}{call}/join/"
+    answer = api.post("patient", f"{path}?x=%20y", headers={"X-Request-ID": "mine-1"})
+    told = log(api)[0]
+    at = datetime.fromisoformat(told.pop("at"))
+    assert before - timedelta(seconds=1) < at < now()
+    assert 0 < told.pop("duration_ms") < 5000
+    assert told.pop("curl").startswith("curl ")
+    sent, answered = told.pop("request"), told.pop("response")
+    rule = RULES["join.window"]
+    assert told == {
+        "id": 2,
+        "method": "POST",
+        "path": f"{path}?x=%20y",
+        "operation": "joinVideoCall",
+        "call": call,
+        "identity": "patient@example.com",
+        "status": 400,
+        "rule": {
+            "id": "join.window",
+            "level": rule.level,
+            "section": rule.section,
+            "statement": "Call must be scheduled within the next 15 minutes",
+        },
+        "fault": None,
+        "request_id": "mine-1",
+    }
+    assert sent["body"] is None
+    assert headers_of(sent)["authorization"] == f"Bearer {REDACTED}"
+    assert answered["body"] == answer.text
+    assert headers_of(answered)["content-type"] == "application/json"
+
+
+def test_what_was_sent_is_told_as_it_was(api: Api) -> None:
+    made = api.create()
+    told = log(api)[0]
+    assert told["request"]["body"].encode() == made.request.content
+    assert told["response"]["body"] == made.text
+    assert (told["status"], told["call"], told["rule"]) == (201, None, None)
+
+
+def test_one_request_is_looked_into(api: Api) -> None:
+    api.get("doctor")
+    assert api.done("GET", "/requests/1") == log(api)[0]
+    for unknown in ("2", "0", "9" * 30, "9" * 5000, "x"):
+        answer = api.control("GET", f"/requests/{unknown}")
+        assert (answer.status_code, "error" in answer.json()) == (404, True)
+
+
+def test_only_requests_to_the_api_are_told(make_api: Callable[..., Api]) -> None:
+    api = make_api(agora_ncs_secret=SECRET)
+    for path in ("/", "/healthz", "/docs/", "/openapi.yaml", "/_control/clock", "/_control/nothing"):
+        api.client.get(path, headers={"Host": "localhost"})
+    assert log(api) == []
+    api.client.post("/agora/notifications/", content=b"{}")
+    api.client.get("/api/nothing")
+    api.client.get(CALLS)
+    told = [(each["path"], each["operation"], each["status"], each["identity"]) for each in log(api)]
+    assert [each[0] for each in told] == [CALLS, "/api/nothing", "/agora/notifications/"]
+    assert [each[2] for each in told] == [401, 404, 401]
+    assert {each[3] for each in told} == {None}
+
+
+def test_a_request_that_was_dropped_has_no_status(server: Process, control: Control) -> None:
+    headers = server.headers() | {"Video-Calls-Fault": "drop; name=gone"}
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"{control.base_url}/video-calls/", headers=headers)
+    told = control.requests.list(status="none")
+    assert [(each.status, each.fault, each.response.headers, each.response.body) for each in told] == [
+        (None, "gone", [], None)
+    ]
+
+
+def test_a_handshake_is_told_and_so_is_how_it_was_refused(api: Api) -> None:
+    with api.client.websocket_connect(EVENTS, headers=api.headers("doctor")):
+        pass
+    with (
+        pytest.raises(WebSocketDisconnect),
+        api.client.websocket_connect(EVENTS, headers={"Authorization": "Bearer x"}) as session,
+    ):
+        session.receive_json(timeout=5)
+    told = [(each["method"], each["path"], each["status"], each["response"]["body"]) for each in log(api)]
+    assert ("WEBSOCKET", EVENTS, 101, None) in told
+    assert told[0][:3] == ("WEBSOCKET", EVENTS, 4401)
+    assert told[0][3] == RULES["auth.valid-token"].error
+    assert {each["operation"] for each in log(api)} == {"events"}
+
+
+# -- What it never shows -----------------------------------------------------------------------------
+
+
+def test_no_token_is_shown_anywhere(make_api: Callable[..., Api]) -> None:
+    api = make_api(agora_ncs_secret=SECRET)
+    token = api.headers("doctor")["Authorization"].partition(" ")[2]
+    call = api.call()
+    joined = api.act("doctor", call["id"], "join").json()
+    api.client.get(
+        f"{CALLS}?token={token}&agora={joined['token']}", headers={"Authorization": f"bearer {token}"}
+    )
+    api.client.get(f"/api/{token}/", headers={"Authorization": token, "Referer": f"http://a/?t={token}"})
+    api.client.get(CALLS, headers={"Cookie": f"jwt={token}; other=1", "X-Token": joined["token"]})
+    for body in (
+        {
+            "token": "hush-1",
+            "Access": "hush-2",
+            "refresh_token": 'hush-3 \\"',
+            "deep": {"access_token": "hush-4"},
+        },
+        [token, joined["token"]],
+    ):
+        api.post("doctor", CALLS, json=body)
+    api.post("doctor", CALLS, content=b'{"token": "hush-5')
+    api.post("doctor", CALLS, content=b'{"token": "hush-6\\')
+    api.post("doctor", CALLS, content=b'{"token": "hush-7\n')
+    api.client.get(CALLS, headers={"Authorization": "hush-8 and more"})
+    api.client.get(CALLS, headers={"Authorization": "hush nine"})
+    with api.client.websocket_connect(EVENTS, subprotocols=["bearer", token]):
+        pass
+    text = json.dumps(log(api))
+    signature, agora = token.rpartition(".")[2], joined["token"][40:]
+    for secret in (token, signature, joined["token"], agora, "hush"):
+        assert secret not in text, secret
+    assert text.count(REDACTED) > 20
+    assert json.loads(log(api, f"?call={call['id']}&operation=joinVideoCall")[0]["response"]["body"]) == (
+        joined | {"token": REDACTED}
+    )
+
+
+def test_the_control_key_is_not_shown_whatever_it_is(make_api: Callable[..., Api]) -> None:
+    key = "correct horse battery staple"
+    api = make_api(control_key=key)
+    header = {"Video-Calls-Control-Key": key}
+    api.client.get(CALLS, headers=api.headers("doctor") | header)
+    text = api.control("GET", "/requests", headers=header).text
+    assert "video-calls-control-key" in text
+    for word in key.split():
+        assert word not in text
+
+
+def test_a_token_at_the_cut_of_a_long_body_is_not_shown(api: Api) -> None:
+    body = json.dumps({"a": "x" * (LONGEST_BODY - 30), "token": "hush-hush-hush-hush-hush-hush-hush"})
+    assert len(body) > LONGEST_BODY
+    api.post("doctor", CALLS, content=body.encode())
+    assert "hush" not in json.dumps(log(api))
+
+
+# -- Filters -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def some(shared_by_all: Api) -> Api:
+    """Seven requests of several kinds."""
+    api = shared_by_all
+    api.done("DELETE", "/requests")
+    api.done("POST", "/state/reset")
+    call = api.create().json()["id"]  # 1
+    api.act("patient", call, "join")  # 2: not yet
+    api.get("outsider", f"{CALLS}{call}/")  # 3: 403
+    api.client.get(CALLS, headers=api.headers("doctor") | {"Video-Calls-Fault": "status=503; name=busy"})  # 4
+    api.client.get(CALLS)  # 5: 401
+    api.act("doctor", call, "cancel")  # 6
+    api.get("doctor")  # 7
+    return api
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", [7, 6, 5, 4, 3, 2, 1]),
+        ("?identity=doctor@example.com", [7, 6, 1]),
+        ("?identity=outsider@example.com", [3]),
+        ("?operation=listVideoCalls", [7, 5, 4]),
+        ("?operation=nothing", []),
+        ("?status=400", [2]),
+        ("?status=4xx", [5, 3, 2]),
+        ("?status=2xx", [7, 6, 1]),
+        ("?status=503", [4]),
+        ("?status=none", []),
+        ("?rule=join.window", [2]),
+        ("?rule=get.participants-only&status=403", [3]),
+        ("?call=1", [6, 3, 2]),
+        ("?call=9223372036854775808", []),
+        ("?fault=busy", [4]),
+        ("?after=5", [7, 6]),
+        ("?after=5&limit=1", [7]),
+        ("?after=99", []),
+        ("?after=-1&limit=2", [7, 6]),
+        ("?limit=500&status=2xx&identity=doctor@example.com&operation=cancelVideoCall", [6]),
+    ],
+)
+def test_requests_are_narrowed(some: Api, query: str, found: list[int]) -> None:
+    told = log(some)
+    first = told[-1]["id"]
+    query = query.replace("after=5", f"after={first + 4}")
+    assert [each["id"] - first + 1 for each in log(some, query)] == found
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("?status=abc", 400),
+        ("?status=6xx", 400),
+        ("?status=4XX", 400),
+        ("?status=", 400),
+        ("?limit=0", 400),
+        ("?limit=501", 400),
+        ("?limit=ten", 400),
+        ("?after=x", 400),
+        ("?call=x", 400),
+        ("?identity=nobody@example.com", 404),
+    ],
+)
+def test_a_filter_that_is_none_is_refused(some: Api, query: str, status: int) -> None:
+    for place in ("", "/stream")[: 1 if "limit" in query else 2]:
+        answer = some.control("GET", f"/requests{place}{query}")
+        assert answer.status_code == status
+        assert answer.json()["error"]
+
+
+def test_forgotten_requests_are_gone_and_ids_go_on(api: Api) -> None:
+    api.get("doctor")
+    assert api.control("DELETE", "/requests").status_code == 204
+    assert log(api) == []
+    api.get("doctor")
+    assert [each["id"] for each in log(api)] == [2]
+
+
+# -- Bounds ------------------------------------------------------------------------------------------
+
+
+def test_the_last_five_hundred_are_kept(api: Api) -> None:
+    assert KEPT == 500
+    for _ in range(KEPT + 3):
+        api.client.get("/api/")
+    assert [each["id"] for each in log(api, "?limit=500")] == list(range(KEPT + 3, 3, -1))
+    assert len(log(api)) == 100
+
+
+def test_bodies_are_kept_up_to_so_many_bytes(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "MOST_BYTES", 50_000)
+    for _ in range(8):
+        api.post("doctor", CALLS, content=b" " * 10_000)
+    assert [each["id"] for each in log(api)] == [8, 7, 6, 5]
+    api.done("DELETE", "/requests")
+    for _ in range(3):
+        api.post("doctor", CALLS, content=b" " * 10_000)
+    assert len(log(api)) == 3
+
+
+@pytest.mark.parametrize("content", [bytes(range(256)), b"\xff\xfe\x00", "é\N{PILE OF POO}".encode()])
+def test_a_body_that_is_no_text_is_shown_as_one(shared: Api, content: bytes) -> None:
+    shared.post("doctor", CALLS, content=content)
+    assert log(shared)[0]["request"]["body"] == content.decode("utf-8", "replace")
+
+
+def test_a_large_body_is_refused_and_shown_in_part(api: Api) -> None:
+    assert api.post("doctor", CALLS, content=b"x" * 200_000).status_code == 413
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b"y" * 10_000
+
+    assert api.post("doctor", CALLS, content=parts()).status_code == 413
+    for told in log(api):
+        assert told["status"] == 413
+        assert len(told["request"]["body"] or "") <= LONGEST_BODY + 100
+    assert len(log(api)[0]["request"]["body"]) > 10_000
+
+
+def test_a_body_that_never_arrives_whole_is_told_as_far_as_it_came(server: Process, control: Control) -> None:
+    path = f"{control.base_url.removeprefix(server.url)}/video-calls/"
+    address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    with following(control) as stream:
+        with socket.create_connection(address, timeout=5) as connection:
+            token = server.headers()["Authorization"]
+            lines = [
+                f"POST {path} HTTP/1.1",
+                "Host: localhost",
+                f"Authorization: {token}",
+                "Content-Length: 100",
+            ]
+            head = "\r\n".join([*lines, "", ""])
+            connection.sendall(head.encode() + b'{"doctor": 1')
+        told = next(stream)
+    assert (told["operation"], told["request"]["body"]) == ("createVideoCall", '{"doctor": 1')
+
+
+# -- Lines for curl ----------------------------------------------------------------------------------
+
+
+def shell(line: str, token: str, directory: Path) -> str:
+    found = subprocess.run(
+        ["sh", "-c", line],
+        cwd=directory,
+        env=os.environ | {"TOKEN": token},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert found.returncode == 0, (line, found.stderr)
+    return found.stdout
+
+
+def test_a_line_for_curl_sends_the_request_again(server: Process, control: Control, tmp_path: Path) -> None:
+    headers = server.headers()
+    body = {"doctor": 1, "patient": 1, "scheduled_time": "2999-01-01T00:00:00Z"}
+    with httpx.Client(base_url=control.base_url, headers=headers) as client:
+        tries: list[tuple[str, str, dict[str, Any]]] = [
+            ("GET", "/video-calls/?page_size=1&x={a,b}[1-3]", {}),
+            ("POST", "/video-calls/", {"json": body | {"note": 'it\'s "quoted" $HOME `id` \\ \n é !'}}),
+            ("POST", "/video-calls/", {"content": b"not json"}),
+            ("POST", "/video-calls/1/join/", {}),
+            ("DELETE", "/video-calls/1/", {}),
+            ("HEAD", "/video-calls/", {}),
+            ("GET", "/video-calls/", {"headers": {"Authorization": "", "X-Empty": ""}}),
+        ]
+        for method, path, options in tries:
+            client.request(method, path, **options)
+            first = control.requests.list(limit=1)[0]
+            printed = shell(first.curl, headers["Authorization"].partition(" ")[2], tmp_path)
+            again = control.requests.list(limit=1)[0]
+            assert again.id == first.id + 1
+            assert (again.method, again.path, again.request.body) == (method, first.path, first.request.body)
+            sent, sent_again = dict(first.request.headers), dict(again.request.headers)
+            for name in ("content-type", "x-empty"):
+                assert sent.get(name) == sent_again.get(name), (method, path, name)
+            if method != "HEAD":
+                assert printed == again.response.body
+            if method == "POST" and "json" in options:  # now there is one at this time
+                assert (first.status, again.rule and again.rule.id) == (201, "create.no-overlap")
+            elif "headers" not in options:
+                assert first.status == again.status
+
+
+def test_a_line_for_curl_follows_the_events_again(server: Process, control: Control, tmp_path: Path) -> None:
+    url = f"{control.base_url}/events/".replace("http", "ws", 1)
+    token = server.headers()["Authorization"].partition(" ")[2]
+    for options in ({"subprotocols": ["bearer", token]}, {"additional_headers": server.headers()}):
+        with connect(url, **options):  # type: ignore[arg-type]
+            pass
+        first = control.requests.list(limit=1)[0]
+        assert token not in first.curl
+        with following(control) as stream:
+            command = subprocess.Popen(
+                ["sh", "-c", f"exec {first.curl}"],
+                cwd=tmp_path,
+                env=os.environ | {"TOKEN": token},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            again = next(stream)
+            command.kill()
+            command.wait()
+        assert (again["operation"], again["status"]) == ("events", 101)
+
+
+HOSTILE = [
+    "$(touch owned)",
+    "`touch owned`",
+    "'; touch owned; '",
+    '"; touch owned; "',
+    "\\'; touch owned",
+    "@/etc/passwd",
+]
+
+
+def test_hostile_values_stay_inert_in_a_shell(server: Process, control: Control, tmp_path: Path) -> None:
+    for text in HOSTILE:
+        headers = server.headers() | {"X-Hostile": text}
+        url = f"{control.base_url}/video-calls/"
+        httpx.post(f"{url}?q={text}", content=text.encode(), headers=headers)
+        first = control.requests.list(limit=1)[0]
+        shell(first.curl, headers["Authorization"].partition(" ")[2], tmp_path)
+        again = control.requests.list(limit=1)[0]
+        assert again.id == first.id + 1
+        assert dict(again.request.headers)["x-hostile"] == text
+        assert again.request.body == text
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["localhost'; touch owned; '", "$(touch owned)", "localhost -o owned"])
+def test_a_hostile_host_is_one_word_of_the_line(shared: Api, host: str) -> None:
+    shared.client.get(CALLS, headers={"Host": host})
+    line = log(shared)[0]["curl"]
+    words = shlex.split(line)
+    assert f"http://{host}{CALLS}" in words
+    assert "owned" not in words
+
+
+# -- Following ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def following(control: Control, query: str = "", **headers: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """The requests that the stream tells of, once it has begun."""
+    url = control.base_url.replace("/api/v1/video", "/_control/requests/stream") + query
+    with httpx.stream("GET", url, headers=headers, timeout=10) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        lines = answer.iter_lines()
+        assert next(lines).startswith(":")
+
+        def told() -> Iterator[dict[str, Any]]:
+            event_id = ""
+            for line in lines:
+                if line.startswith("id:"):
+                    event_id = line[3:].strip()
+                if line.startswith("data:"):
+                    exchange: dict[str, Any] = json.loads(line[5:])
+                    assert event_id == str(exchange["id"])
+                    yield exchange
+
+        yield told()
+
+
+def ask(server: Process, control: Control, path: str = "/video-calls/", user: str = "doctor") -> int:
+    return httpx.get(f"{control.base_url}{path}", headers=server.headers(user)).status_code
+
+
+def test_requests_are_told_as_they_come(server: Process, control: Control) -> None:
+    ask(server, control)
+    with (
+        following(control) as first,
+        following(control, "?status=4xx&identity=patient@example.com") as second,
+    ):
+        ask(server, control)
+        ask(server, control, "/video-calls/9/")
+        ask(server, control, "/video-calls/9/", "patient")
+        told = [next(first) for _ in range(3)]
+        assert [(each["id"], each["status"]) for each in told] == [(2, 200), (3, 404), (4, 404)]
+        assert told[0] == json.loads(httpx.get(control_url(control, "/requests/2")).content)
+        assert next(second)["id"] == 4
+
+
+def control_url(control: Control, path: str) -> str:
+    return control.base_url.replace("/api/v1/video", "/_control") + path
+
+
+def test_who_comes_back_misses_none(server: Process, control: Control) -> None:
+    for _ in range(3):
+        ask(server, control)
+    for query, headers in (
+        ("?after=1", {}),
+        ("", {"Last-Event-ID": "1"}),
+        ("?after=0", {"Last-Event-ID": "1"}),
+    ):
+        with following(control, query, **headers) as stream:
+            assert [next(stream)["id"] for _ in range(2)] == [2, 3]
+
+
+def test_who_comes_back_to_a_log_that_began_anew_is_told_all_of_it(server: Process, control: Control) -> None:
+    ask(server, control)
+    with following(control, "?after=40") as stream:
+        assert next(stream)["id"] == 1
+
+
+def test_a_stream_ends_with_its_namespace(control: Control) -> None:
+    with following(control) as stream:
+        control.drop()
+        assert list(stream) == []
+    control.clock.now()  # so that there is one to drop
+
+
+def test_a_server_stops_in_order_though_a_stream_is_open(serve: Callable[..., Process]) -> None:
+    process = serve("--database", ":memory:")
+    with Control(process.url) as control, Control(process.url, namespace="w") as other:
+        with following(control) as first, following(other) as second:
+            process.popen.send_signal(signal.SIGTERM)
+            assert (list(first), list(second)) == ([], [])
+        assert process.popen.wait(5) == 0
+
+
+def test_nothing_is_left_of_a_stream_that_nobody_follows_any_longer(api: Api) -> None:
+    """A client that goes, as a server tells the application of it."""
+
+    async def follow_and_go() -> None:
+        app = api.client.app
+        kept = app.state.namespaces.default.log
+        begun = anyio.Event()
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/_control/requests/stream",
+            "raw_path": b"/_control/requests/stream",
+            "query_string": b"",
+            "headers": [(b"host", b"localhost")],
+            "client": ("127.0.0.1", 1),
+        }
+        asked = False
+
+        async def receive() -> dict[str, Any]:
+            nonlocal asked
+            if not asked:
+                asked = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            await begun.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                assert kept.is_followed
+                begun.set()
+
+        with anyio.fail_after(5):
+            await app(scope, receive, send)
+        assert begun.is_set()
+        assert not kept.is_followed
+
+    anyio.run(follow_and_go)
