@@ -79,6 +79,17 @@ def ask(control: Control, method: str, path: str, **options: Any) -> httpx.Respo
     return httpx.request(method, f"{control.base_url}{path}", headers=headers, **options)
 
 
+@pytest.fixture
+def api(shared: Api) -> Api:
+    """What is reset is as good as new, and there sooner."""
+    return shared
+
+
+@pytest.fixture
+def clock(shared: Api) -> SettableClock:
+    return shared.clock
+
+
 # -- People ------------------------------------------------------------------------------------------
 
 
@@ -818,7 +829,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=4,
 )
-SHORT = settings(max_examples=300, derandomize=True, deadline=None, database=None)
+SHORT = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 LONG = settings(max_examples=20_000, deadline=None, database=None)
 
 

@@ -46,6 +46,17 @@ def draft(api: Api, minutes: float = 60) -> dict[str, Any]:
     }
 
 
+@pytest.fixture
+def api(shared: Api) -> Api:
+    """What is reset is as good as new, and there sooner."""
+    return shared
+
+
+@pytest.fixture
+def clock(shared: Api) -> SettableClock:
+    return shared.clock
+
+
 # -- What is isolated --------------------------------------------------------------------------------
 
 

@@ -145,7 +145,7 @@ def test_no_token_is_shown_anywhere(make_api: Callable[..., Api]) -> None:
         f"{CALLS}?token={token}&agora={joined['token']}", headers={"Authorization": f"bearer {token}"}
     )
     api.client.get(f"/api/{token}/", headers={"Authorization": token, "Referer": f"http://a/?t={token}"})
-    api.client.get(CALLS, headers={"Cookie": f"jwt={token}; other=1", "X-Token": joined["token"]})
+    api.client.get(CALLS, headers={"Cookie": "session=hush-0; other=1", "X-Token": joined["token"]})
     for body in (
         {
             "token": "hush-1",
