@@ -1,5 +1,7 @@
 """What the control API answers to a request that it cannot do: `{"error": …}`, as the API itself does."""
 
+from typing import cast
+
 from litestar import Response
 from litestar.exceptions import ValidationException
 
@@ -36,7 +38,7 @@ def on_control_error(_request: AnyRequest, error: ControlError) -> Response[byte
 def on_validation(_request: AnyRequest, error: ValidationException) -> Response[bytes]:
     """The answer to a body or a parameter that has not the shape which the description asks for."""
     # Litestar types what it found wrong as anything; it is a list of these.
-    found = [wrong for wrong in error.extra or [] if isinstance(wrong, dict)]
+    found = cast("list[dict[str, object]]", error.extra or [])
     fields = {str(wrong.get("key", "data")): [_message(wrong)] for wrong in found}
     text = "; ".join(f"{field}: {messages[0]}" for field, messages in fields.items())
     body = Error(error=text.removeprefix("data: ") or error.detail, code="invalid")

@@ -63,7 +63,7 @@ def _verdict(action: Action, call: Call, actor: Actor, now: datetime) -> Verdict
         violation.rule.id for each in attempts if (violation := _violation(action, *each, now)) is not None
     }
     said = _violation(action, call, actor, now)
-    held = [PARTICIPANTS_ONLY[action], *_of_status(action), *_WINDOW.get(action, ())]
+    held: list[RuleId] = [PARTICIPANTS_ONLY[action], *_of_status(action), *_WINDOW.get(action, ())]
     return Verdict(
         action,
         None if said is None else said.rule.id,
