@@ -161,6 +161,14 @@ def test_the_docs_page_shows_before_any_key_is_given(make_api: Callable[..., Api
         assert KEY not in api.client.get(path).text
 
 
+def test_the_docs_page_takes_the_key_where_one_is_needed(make_api: Callable[..., Api]) -> None:
+    for key, security in ((KEY, [{"control_key": []}]), (None, None)):
+        described = make_api(control_key=key).control("GET", "/openapi.json").json()
+        assert described.get("security") == security
+        scheme = {"type": "apiKey", "name": KEY_HEADER, "in": "header"}
+        assert described["components"]["securitySchemes"] == {"control_key": scheme}
+
+
 @pytest.mark.parametrize("key", ["", "short", "k" * 15, "é" * 20, "k" * 20 + "\n"])
 def test_a_key_that_is_none_is_refused_at_the_start(key: str) -> None:
     with pytest.raises(SettingsError, match="control_key"):

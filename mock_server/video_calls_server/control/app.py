@@ -11,10 +11,11 @@ from litestar.exceptions import ValidationException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 
 from video_calls_server.api.errors import on_exception
 from video_calls_server.application import Application
-from video_calls_server.control.access import guarded
+from video_calls_server.control.access import KEY_HEADER, guarded
 from video_calls_server.control.errors import (
     ControlError,
     on_control_error,
@@ -38,6 +39,8 @@ _DESCRIPTION = """What only a reference server has: people and tokens, a clock, 
 
 Every operation is about one namespace: that of the header `Video-Calls-Namespace`, of the path's prefix
 `/_ns/NAME`, or the server's own."""
+
+_KEY = SecurityScheme(type="apiKey", name=KEY_HEADER, security_scheme_in="header")
 
 _BODY_LIMIT = 64 * 1024 * 1024  # bytes; a whole state comes in one body
 
@@ -92,6 +95,8 @@ def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) ->
             title="Video Calls: control of the reference server",
             version=version("video-calls"),
             description=_DESCRIPTION,
+            components=Components(security_schemes={"control_key": _KEY}),
+            security=[{"control_key": []}] if settings.control_key is not None else None,
             path=_CONTROL_DOCS,
             render_plugins=[_DocsPage(path="/")],
         ),
