@@ -171,6 +171,9 @@ def test_links_lead_back_into_the_namespace(api: Api) -> None:
 def test_pages_and_docs_are_there_under_the_prefix(api: Api) -> None:
     for path in ("/", "/healthz", "/openapi.yaml", "/docs/", "/docs/assets/swagger-ui.css", "/_control/docs"):
         assert within(api, "w", "GET", path).status_code == 200, path
+    for place in ("", "/_ns/w"):
+        described = api.client.get(f"{place}/_control/openapi.json", headers={"Host": "localhost"}).json()
+        assert described["servers"] == [{"url": place or "/"}]
     bare = api.client.get("/_ns/w", headers={"Host": "localhost"}, follow_redirects=False)
     assert (bare.status_code, bare.headers["location"]) == (307, "w/")
 

@@ -62,7 +62,9 @@ class _DocsPage(OpenAPIRenderPlugin):
 @get(_DESCRIBED, include_in_schema=False, sync_to_thread=False)
 def _description(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The description of the control API, which the docs page shows before any key is given."""
-    return Response(msgspec.json.encode(request.app.openapi_schema.to_schema()), media_type=MediaType.JSON)
+    root: str = request.scope.get("root_path", "")  # what is tried from the docs page stays in its namespace
+    described = request.app.openapi_schema.to_schema() | {"servers": [{"url": root or "/"}]}
+    return Response(msgspec.json.encode(described), media_type=MediaType.JSON)
 
 
 def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) -> Litestar:
