@@ -31,7 +31,7 @@ from video_calls_server.api.tokens import make_token
 from video_calls_server.app import create_app
 from video_calls_server.banner import banner
 from video_calls_server.contract_config import TOKEN_LIFETIME, contract_toml
-from video_calls_server.namespaces import Namespaces
+from video_calls_server.namespaces import Namespace, Namespaces
 from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
 from video_calls_server.settings import (
     Settings,
@@ -40,7 +40,7 @@ from video_calls_server.settings import (
     setting_fields,
 )
 from video_calls_server.store import StoreError
-from video_calls_server.store.database import existing_people
+from video_calls_server.store.choice import existing_people
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -145,6 +145,20 @@ def console(*, print_only: bool, **options: Any) -> None:  # noqa: ANN401
 
 
 @main.command()
+@settings_options
+def migrate(**options: Any) -> None:  # noqa: ANN401
+    """Make the tables of a database, or change them to those of this version."""
+    with told():
+        from video_calls_server.store.database import database_url
+        from video_calls_server.store.migrate import migrate
+
+        settings = Settings(**options)
+        url = database_url(settings.database)
+        before, after = anyio.run(migrate, url, url.render_as_string(hide_password=True))
+        click.echo(f"revision {after}" if before == after else f"revision {before or 'none'} to {after}")
+
+
+@main.command()
 @click.argument("email")
 @click.option(
     "--expires-in", type=_Duration(), default="1h", show_default=True, help="Such as 90s, 15m, 1h, 7d."
@@ -213,7 +227,7 @@ def _print_table(rows: list[dict[str, int | str | bool | None]]) -> None:
 
 
 def _people(settings: Settings) -> Seed:
-    return existing_people(settings.database, load_seed(settings.seed or DEFAULT_SEED))
+    return anyio.run(existing_people, settings.database, load_seed(settings.seed or DEFAULT_SEED))
 
 
 def _answers(url: str) -> bool:
@@ -223,6 +237,26 @@ def _answers(url: str) -> bool:
         return bool(httpx.get(f"{url}healthz", timeout=_PATIENCE).json() == {"status": "ok"})
     except (httpx.HTTPError, ValueError):
         return False
+
+
+async def _open(namespace: Namespace, settings: Settings, *, reload_seed: bool) -> Seed:
+    """Open the database and see to its seed; everybody who is in it."""
+    store = namespace.store
+    await namespace.open()
+    if reload_seed:
+        from video_calls_server.store.reseed import apply_seed
+
+        await store.write(partial(apply_seed, seed=load_seed(settings.seed or DEFAULT_SEED)))
+    people = await store.people()
+    if settings.seed is not None and people != load_seed(settings.seed):
+        logging.getLogger("video_calls_server").warning(
+            "%s already has people, other than those of %s: a seed is for a new database; "
+            "--reload-seed applies it to this one",
+            store.name,
+            settings.seed,
+        )
+    await store.release()
+    return people
 
 
 def _serve(settings: Settings, *, reload_seed: bool) -> None:
@@ -235,25 +269,15 @@ def _serve(settings: Settings, *, reload_seed: bool) -> None:
     app = create_app(settings)
     namespaces: Namespaces = app.state.namespaces
     store = namespaces.default.store
-    anyio.run(namespaces.default.open)  # now, so that a database that cannot be opened is told in a line
-    if reload_seed:
-        from video_calls_server.store.reseed import apply_seed
-
-        anyio.run(store.write, partial(apply_seed, seed=load_seed(settings.seed or DEFAULT_SEED)))
-    elif settings.seed is not None and store.people() != load_seed(settings.seed):
-        logging.getLogger("video_calls_server").warning(
-            "%s already has people, other than those of %s: a seed is for a new database; "
-            "--reload-seed applies it to this one",
-            store.name,
-            settings.seed,
-        )
+    # Now, so that a database that cannot be opened is told in a line.
+    people = anyio.run(partial(_open, namespaces.default, settings, reload_seed=reload_seed))
     listener = _listen(settings)
     url = _url(listener)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            click.echo(banner(settings, url, store, options=_own_options()))
+            click.echo(banner(settings, url, store.name, people, options=_own_options()))
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             namespaces.stop()

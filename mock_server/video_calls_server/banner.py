@@ -5,19 +5,17 @@ import shlex
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
 from video_calls_server.api.tokens import make_token
 from video_calls_server.contract_config import TOKEN_LIFETIME
-from video_calls_server.seed import Person
+from video_calls_server.seed import Person, Seed
 from video_calls_server.settings import Settings, is_loopback
-from video_calls_server.store import Store
 
 _SHOWN = 8
 
 
-def banner(settings: Settings, url: str, store: Store, *, options: str) -> str:
+def banner(settings: Settings, url: str, database: str, people: Seed, *, options: str) -> str:
     """Where the server is, who is seeded, and a curl line that works when pasted.
 
     `options` are those that the other commands need in order to see the same people, such as ` --seed FILE`.
     """
-    people = store.people().people
     lines = [
         "",
         *([f"  Console           {url}/"] if settings.has_control else []),
@@ -25,14 +23,14 @@ def banner(settings: Settings, url: str, store: Store, *, options: str) -> str:
         f"  Docs              {url}/docs/",
         f"  Contract          {url}/openapi.yaml",
         *([f"  Your frontend     {url}/app/"] if settings.static else []),
-        f"  Database          {store.name}",
+        f"  Database          {database}",
         "",
-        *(_person(person) for person in people[:_SHOWN]),
+        *(_person(person) for person in people.people[:_SHOWN]),
         "",
         f"  All people:  video-calls-server identities{options}",
         f"  A token:     video-calls-server token EMAIL{options}",
         "",
-        *_first_request(settings, url, people, options),
+        *_first_request(settings, url, people.people, options),
     ]
     if settings.agora_project is DEVELOPMENT_PROJECT:
         lines += [

@@ -7,7 +7,7 @@ its own, made when it is first named and dropped on request or when nobody has u
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +24,7 @@ from video_calls_server.empty_calls import EmptyCalls
 from video_calls_server.events.hub import Hub
 from video_calls_server.service import CallService
 from video_calls_server.settings import Settings
-from video_calls_server.store import Store, StoreError, queries
+from video_calls_server.store import StoreError, queries, store_for
 from video_calls_server.store.dump import Dump, dump, restore
 
 logger = logging.getLogger("video_calls_server")
@@ -55,7 +55,7 @@ class Namespace:
         self.faults = Faults(beginning.faults)
         self.log = RequestLog()
         self.snapshots = Snapshots()
-        self.store = Store(database, beginning.people)
+        self.store = store_for(database, beginning.people, settings.pool)
         self._beginning = beginning
         self.service = CallService(settings, self.store, self.clock, self.hub)
         minutes = settings.end_when_empty_minutes
@@ -90,7 +90,7 @@ class Namespace:
         self.log = RequestLog()
         self.snapshots = Snapshots()
         self._set_out()
-        self.store.open()
+        await self.store.open()
         self.is_open = True
         if self._beginning.has_calls:
             if await self.store.read(queries.count_all_calls):
@@ -147,7 +147,7 @@ class Namespace:
             return moment_of(beginning.state, now=now, running=True).dump
         from video_calls_server.control.population import PopulationError, populate
 
-        store = Store(":memory:", beginning.people)
+        store = store_for(":memory:", beginning.people)
         try:
             if beginning.calls:
                 await store.write(lambda connection: populate(connection, beginning.calls, now=now))
@@ -155,7 +155,7 @@ class Namespace:
         except PopulationError as error:
             raise StoreError(f"cannot make calls: {error}") from error
         finally:
-            store.close()
+            await store.close()
 
     async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """End the calls that are due as time goes by, until the namespace is dropped."""
@@ -166,16 +166,16 @@ class Namespace:
             task_status.started()
             await self._dropped.wait()
 
-    def drop(self) -> None:
+    async def drop(self) -> None:
         """Have nobody wait for anything of it any longer, and close it."""
         self._dropped.set()
         self.log.close()
         self.hub.close(*REPLACED)
-        self.close()
+        await self.close()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close its database; it can be opened again."""
-        self.store.close()
+        await self.store.close()
         self.is_open = False
 
 
@@ -191,11 +191,10 @@ class Namespaces:
         self._making = anyio.Lock()
         self._tasks: TaskGroup | None = None
 
-    def __iter__(self) -> Iterator[Namespace]:
+    async def used(self) -> list[Namespace]:
         """Those that are in use; the default one first."""
-        self._drop_idle()
-        yield self.default
-        yield from list(self._named.values())
+        await self._drop_idle()
+        return [self.default, *self._named.values()]
 
     async def named(self, name: str | None) -> Namespace:
         """The namespace of this name, made where there is none; without one, the default one.
@@ -209,7 +208,7 @@ class Namespaces:
             await self.default.open()
             return self.default
         async with self._making:
-            self._drop_idle()
+            await self._drop_idle()
             namespace = self._named.get(name)
             if namespace is None:
                 namespace = self._made(name)
@@ -220,11 +219,11 @@ class Namespaces:
         namespace.use()
         return namespace
 
-    def drop(self, name: str) -> bool:
+    async def drop(self, name: str) -> bool:
         """Drop the namespace of this name, with all that is in it; whether there was one."""
         namespace = self._named.pop(name, None)
         if namespace is not None:
-            namespace.drop()
+            await namespace.drop()
         return namespace is not None
 
     def stop(self) -> None:
@@ -236,7 +235,7 @@ class Namespaces:
     async def running(self) -> AsyncGenerator[None]:
         """Keep the namespaces for as long as the application runs."""
         await self.default.open()
-        async with anyio.create_task_group() as tasks:
+        async with self.default.store.telling(self.default.hub), anyio.create_task_group() as tasks:
             await tasks.start(self.default.watch)
             self._tasks = tasks
             try:
@@ -245,8 +244,8 @@ class Namespaces:
                 self._tasks = None
                 tasks.cancel_scope.cancel()
                 for name in list(self._named):
-                    self.drop(name)
-                self.default.close()
+                    await self.drop(name)
+                await self.default.close()
 
     def _made(self, name: str) -> Namespace:
         if not _NAME.fullmatch(name):
@@ -257,10 +256,10 @@ class Namespaces:
             raise NamespaceError(f"there are {MOST} namespaces already; drop those that are done with")
         return Namespace(name, self._settings, self._beginning, self._clock, ":memory:")
 
-    def _drop_idle(self) -> None:
+    async def _drop_idle(self) -> None:
         longest = self._settings.namespace_idle_minutes * 60
         for name in [each.name for each in self._named.values() if each.idle_seconds > longest]:
-            self.drop(name)
+            await self.drop(name)
 
 
 def namespace_of(scope: Scope) -> Namespace:

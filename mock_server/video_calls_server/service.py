@@ -169,7 +169,8 @@ class CallService:
         self, call_id: int | None, action: calls.Action, change: Callable[[Call, datetime], Transition]
     ) -> Transition:
         def work(connection: Connection) -> Transition:
-            call = calls.existing(_call(connection, call_id), action)
+            found = None if call_id is None else queries.call_to_change(connection, call_id)
+            call = calls.existing(found, action)
             now = self._clock.now()
             transition = change(call, now)
             if transition.call is not call:
@@ -220,7 +221,7 @@ class CallService:
         def work(connection: Connection) -> list[Transition]:
             now = self._clock.now()
             transitions: list[Transition] = []
-            for call in queries.calls_left_by_both(connection):
+            for call in queries.calls_left_to_change(connection):
                 transition = calls.end_empty(call, now, after=self._end_when_empty)
                 if transition.events:
                     queries.update_call(connection, transition.call)
@@ -253,10 +254,12 @@ class CallService:
         """Put what a transition tells into the outbox, with the change itself."""
         if not transition.events:
             return
+        to = _user_ids(transition.call)
+        outbox.take_turn(connection, to)
         outbox.forget_events(connection, oldest=now - self._retention)
         for event in transition.events:
             data = event_data(event, transition.call)
-            outbox.add_event(connection, event.type, data, to=_user_ids(transition.call), now=now)
+            outbox.add_event(connection, event.type, data, to=to, now=now)
 
     async def events_after(self, actor: Actor, after: int) -> list[StoredEvent]:
         """The next events of the actor's after this id, a handful at a time."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT, AgoraProject, TokenVersion
+from video_calls_server.pool import Pool
 
 DEVELOPMENT_JWT_SECRET = "development-only-secret-of-video-calls-server-which-everybody-knows"  # noqa: S105 (public by intent)
 """Signs JWTs where no secret is configured. Public: good on loopback only."""
@@ -52,7 +53,14 @@ class Settings:
 
     host: str = setting("127.0.0.1", "Address to listen on. Beyond loopback, own secrets are required.")
     port: int = setting(8000, "Port to listen on; 0 takes a free one.")
-    database: str = setting("video-calls.db", "SQLite database: a path, sqlite:///PATH or :memory:.")
+    database: str = setting(
+        "video-calls.db", "A path, sqlite:///PATH, :memory:, or postgresql://USER:PASSWORD@HOST/NAME."
+    )
+    workers: int = setting(1, "Processes that serve; several need PostgreSQL, and have no control layer.")
+    pool_size: int = setting(10, "Connections of each process to PostgreSQL at most.")
+    pool_wait: float = setting(5.0, "Seconds that a request waits for a connection to PostgreSQL.")
+    statement_timeout: float = setting(5.0, "Seconds that one statement may take on PostgreSQL.")
+    lock_timeout: float = setting(2.0, "Seconds that a statement waits for a lock on PostgreSQL.")
     seed: Path | None = setting(None, "YAML file with the people of a new database; see `seed.yaml`.")
     seed_calls: int = setting(0, "Realistic calls that a new database starts with, in all states.")
     snapshot: Path | None = setting(None, "JSON file with the whole state that a new database starts with.")
@@ -173,9 +181,14 @@ class Settings:
         return self.signing_secret == DEVELOPMENT_JWT_SECRET or self.agora_project is DEVELOPMENT_PROJECT
 
     @property
+    def pool(self) -> Pool:
+        """How the connections to PostgreSQL are used."""
+        return Pool(self.pool_size, self.pool_wait, self.statement_timeout, self.lock_timeout)
+
+    @property
     def has_control(self) -> bool:
-        """Whether there is a control layer: beyond loopback only behind a key."""
-        return self.control and (is_loopback(self.host) or self.control_key is not None)
+        """Whether there is a control layer: in one process only, and beyond loopback only behind a key."""
+        return self.control and self.workers == 1 and (is_loopback(self.host) or self.control_key is not None)
 
     def _check_control(self) -> None:
         key = self.control_key

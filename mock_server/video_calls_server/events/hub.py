@@ -44,6 +44,10 @@ class Hub:
             for subscription in self._subscriptions.get(user_id, ()):
                 subscription.wake()
 
+    def wake_all(self) -> None:
+        """Wake every connection."""
+        self.wake(list(self._subscriptions))
+
     def close(self, code: int, reason: str) -> int:
         """Have every connection closed with this code; how many they are."""
         subscriptions = [each for of_user in self._subscriptions.values() for each in of_user]

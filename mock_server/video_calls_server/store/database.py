@@ -1,137 +1,101 @@
-"""Opening the database and running work on it, all or nothing.
+"""What a store is, whichever database it stands on: work is run on it, all of it or nothing.
 
-SQLite serves one process: its connection lives on the event loop's thread and the work runs there at
-once, for a statement takes microseconds and a thread would cost more than it saves.
+The functions of `queries`, `outbox` and `presence` are that work: they take a connection and need not know
+more. Which store a configured database has is decided in `store_for`.
 """
 
-import sqlite3
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
 
-import anyio
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import Connection
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.exc import ArgumentError
 
 from video_calls_server.seed import Seed
 from video_calls_server.store import queries
-from video_calls_server.store.schema import metadata
-from video_calls_server.unavailable import UnavailableError
 
 T = TypeVar("T")
 
-BUSY_SECONDS = 2.0
-"""How long a change waits while another process holds the file."""
-
-BUSY_PAUSE = 0.02
-"""Seconds between its attempts."""
-
-SCHEMA_VERSION = 2
-"""Of the tables; kept in the file, so that another version of this server knows."""
+REVISION = "0001"
+"""Of the tables as `schema` has them; the database keeps its own, so that another version knows."""
 
 
 class StoreError(Exception):
     """The database cannot be used as configured; the message says why and what to do."""
 
 
-class Store:
-    """The database of one server.
+class News(Protocol):
+    """Who wants to know when another process has changed something."""
 
-    Args:
-        database: `:memory:`, a path, or a URL (`sqlite:///calls.db`).
-        seed: the people that an empty database starts with.
+    def wake(self, user_ids: list[int]) -> None:
+        """Something happened to the calls of these users."""
+        ...
+
+    def wake_all(self) -> None:
+        """Something may have happened to anybody's."""
+        ...
+
+
+class Store(ABC):
+    """The database of one server.
 
     Raises:
         StoreError: the database is none that this server can use.
     """
 
-    def __init__(self, database: str, seed: Seed) -> None:
-        self.url = database_url(database)
-        self._seed = seed
-        self._engine: Engine | None = None
-        self._connection: Connection | None = None
+    def __init__(self, url: URL, seed: Seed) -> None:
+        self.url = url
+        self.seed = seed
 
-    def open(self) -> None:
-        """Open the database and, where it is empty, create the tables and the seeded people.
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The database as a person would name it, without a secret."""
 
-        Does nothing when it is open already.
+    @abstractmethod
+    async def open(self) -> None:
+        """Open the database and, where nobody is in it, add the seeded people. Nothing, where it is open.
 
         Raises:
-            StoreError: it cannot be opened, or is the database of another program.
+            StoreError: it cannot be opened, is the database of another program, or of another version.
         """
-        if self._connection is not None:
-            return
-        if self.url.query:
-            raise StoreError(f"cannot use a database URL with options: {', '.join(self.url.query)}")
-        engine = create_engine(self.url, poolclass=StaticPool, connect_args={"check_same_thread": False})
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_immediate)
-        try:
-            connection = engine.connect()
-            _prepare(connection, self._seed)
-            # Only now is it known to be a file of ours: this setting is written into it.
-            connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
-        except (DBAPIError, sqlite3.Error, ValueError, TypeError) as error:
-            engine.dispose()
-            reason = error.orig if isinstance(error, DBAPIError) else error
-            raise StoreError(f"cannot open the database {self.name}: {reason}") from error
-        except StoreError:
-            engine.dispose()
-            raise
-        self._engine, self._connection = engine, connection
 
-    def people(self) -> Seed:
-        """Everybody whom the database knows."""
-        return Seed(tuple(queries.people(self._opened())))
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the database; it can be opened again."""
 
+    async def release(self) -> None:
+        """Let go of what belongs to this event loop, so that another one may use the store."""
+        return  # as a store may have nothing of the kind
+
+    @abstractmethod
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` finds. It must not change anything.
 
         Raises:
             UnavailableError: the database did not answer.
         """
-        try:
-            return work(self._connection or self._opened())
-        except (sqlite3.OperationalError, OperationalError) as error:
-            raise UnavailableError(str(error)) from error
 
+    @abstractmethod
     async def write(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, with all of its changes kept; where it raises, none of them is.
+
+        It may be run more than once, where what others did meanwhile undid it.
 
         Raises:
             UnavailableError: the database did not answer, or could not keep the changes.
         """
-        connection = self._connection or self._opened()
-        gives_up = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                with connection.begin():
-                    return work(connection)
-            except (sqlite3.OperationalError, OperationalError) as error:
-                if "locked" not in str(error) or time.monotonic() > gives_up:
-                    raise UnavailableError(str(error)) from error
-            await anyio.sleep(BUSY_PAUSE)  # another process is writing; other requests go on meanwhile
 
-    def close(self) -> None:
-        """Close the database; it opens again when it is next used."""
-        if self._connection is not None and self._engine is not None:
-            self._connection.close()
-            self._engine.dispose()
-        self._connection = self._engine = None
+    @asynccontextmanager
+    async def telling(self, news: News) -> AsyncGenerator[None]:  # noqa: ARG002 (one process has no others)
+        """Tell of what other processes change, for as long as this lasts."""
+        yield
 
-    @property
-    def name(self) -> str:
-        """The database as a person would name it."""
-        return self.url.database or ":memory:"
-
-    def _opened(self) -> Connection:
-        if self._connection is None:
-            self.open()
-        assert self._connection is not None  # noqa: S101 (for the type checkers: open() has set it)
-        return self._connection
+    async def people(self) -> Seed:
+        """Everybody whom the database knows."""
+        return Seed(tuple(await self.read(queries.people)))
 
 
 def database_url(database: str) -> URL:
@@ -145,62 +109,32 @@ def database_url(database: str) -> URL:
     try:
         url = make_url(database)
     except (ArgumentError, ValueError) as error:  # which name the URL, and so its password
-        raise StoreError("not the URL of a database; give a path, `:memory:` or sqlite:///PATH") from error
-    if url.get_backend_name() != "sqlite":
-        raise StoreError(
-            f"cannot use a {url.get_backend_name()} database; give a path, `:memory:` or sqlite:///PATH"
-        )
-    return url.set(drivername="sqlite", database=url.database or ":memory:")
+        raise StoreError(f"not the URL of a database; give {_FORMS}") from error
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return url.set(drivername="sqlite", database=url.database or ":memory:")
+    if backend in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+asyncpg")
+    raise StoreError(f"cannot use a {backend} database; give {_FORMS}")
 
 
-def existing_people(database: str, seed: Seed) -> Seed:
-    """The people of a database file, or those of the seed where there is no file yet.
+_FORMS = "a path, `:memory:`, sqlite:///PATH or postgresql://USER@HOST/NAME"
+
+
+def check_revision(name: str, found: str | None) -> None:
+    """Let a database pass whose tables are those of this server.
 
     Raises:
-        StoreError: the file cannot be read.
+        StoreError: they are of another revision.
     """
-    store = Store(database, seed)
-    path = store.url.database
-    if path is None or path == ":memory:" or not Path(path).exists():
-        return seed
-    store.open()
-    try:
-        return store.people()
-    finally:
-        store.close()
-
-
-def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where SQLAlchemy begins them, below
-    for pragma in (
-        "busy_timeout = 0",  # `Store.write` waits, and lets others be served meanwhile
-        "synchronous = NORMAL",
-        "foreign_keys = ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _prepare(connection: Connection, seed: Seed) -> None:
-    with connection.begin():
-        found = set(inspect(connection).get_table_names()) - {"sqlite_sequence"}
-        expected = set(metadata.tables)
-        if found and not expected <= found:
-            raise StoreError(
-                f"the database {connection.engine.url.database} holds other tables "
-                f"({', '.join(sorted(found)[:5])}); give a file of this server's own"
-            )
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar()
-        if found and version != SCHEMA_VERSION:
-            raise StoreError(
-                f"the database {connection.engine.url.database} has tables of version {version}, and this "
-                f"server has version {SCHEMA_VERSION}; give another file, or the server that made it"
-            )
-        if not found:
-            metadata.create_all(connection)
-            connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            for user, doctor, patient in seed.people:
-                queries.add_person(connection, user, doctor, patient)
+    if found == REVISION:
+        return
+    if found is not None and found > REVISION:
+        raise StoreError(
+            f"the database {name} has tables of revision {found}, and this server knows {REVISION}; "
+            "use the newer server that made them"
+        )
+    raise StoreError(
+        f"the database {name} has tables of revision {found or 'none'}, and this server needs {REVISION}; "
+        "bring it up to date with: video-calls-server migrate"
+    )

@@ -7,12 +7,17 @@ retention is forgotten, and the id of the last one forgotten is known, so that a
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import BigInteger, Connection, Text, bindparam, delete, func, insert, select
 
 from video_calls_server.domain.events import EventType
 from video_calls_server.store.queries import time_of, to_microseconds
 from video_calls_server.store.schema import event_recipients, events, forgotten_events
 from video_calls_server.store.statement import Row, Statement
+
+CHANNEL = "video_calls_events"
+"""The channel of PostgreSQL's notifications that tells other processes whose events to look for."""
+
+_TURN = 0x76636576  # any number that nobody else locks by
 
 
 class StoredEvent(NamedTuple):
@@ -75,6 +80,20 @@ def last_event_id(connection: Connection) -> int:
     return forgotten_through(connection) if row is None or row[0] is None else int(row[0])
 
 
+def take_turn(connection: Connection, user_ids: tuple[int, int]) -> None:
+    """Before events are added: have them numbered in the order in which they are committed, and told.
+
+    A reader goes by ids, and would miss an event that is committed after one of a higher id. One transaction
+    at a time therefore adds events, from here to its end; all else goes on beside it. SQLite has one writer
+    anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        _TAKE_TURN.row(connection, turn=_TURN)
+        _NOTIFY.row(connection, channel=CHANNEL, users=",".join(map(str, user_ids)))
+
+
+_TAKE_TURN = Statement(select(func.pg_advisory_xact_lock(bindparam("turn", type_=BigInteger))))
+_NOTIFY = Statement(select(func.pg_notify(bindparam("channel", type_=Text), bindparam("users", type_=Text))))
 _NEWEST_OLD = Statement(select(func.max(events.c.id)).where(events.c.created_at <= bindparam("oldest")))
 _FORGET_RECIPIENTS = Statement(
     delete(event_recipients).where(event_recipients.c.event_id <= bindparam("last"))

@@ -264,23 +264,44 @@ def call(connection: Connection, call_id: int) -> Call | None:
     return None if row is None else _call(row)
 
 
-_CALL_OF_CHANNEL = Statement(_calls.where(calls.c.channel_name == bindparam("channel_name")))
+# A call that is to be changed is nobody else's to change until then. (SQLite has one writer at a time.)
+_CALL_TO_CHANGE = Statement(_calls.where(calls.c.id == bindparam("call_id")).with_for_update(of=calls))
+
+
+def call_to_change(connection: Connection, call_id: int) -> Call | None:
+    """The call of this id, within `Store.write`."""
+    row = _CALL_TO_CHANGE.row(connection, call_id=call_id)
+    return None if row is None else _call(row)
+
+
+_CALL_OF_CHANNEL = Statement(
+    _calls.where(calls.c.channel_name == bindparam("channel_name")).with_for_update(of=calls)
+)
 
 
 def call_of_channel(connection: Connection, channel_name: str) -> Call | None:
-    """The call that has this channel."""
+    """The call that has this channel, within `Store.write`."""
     row = _CALL_OF_CHANNEL.row(connection, channel_name=channel_name)
     return None if row is None else _call(row)
 
 
-_LEFT_BY_BOTH = Statement(
-    _calls.where(calls.c.doctor_absent_since.is_not(None), calls.c.patient_absent_since.is_not(None))
+_left_by_both = _calls.where(
+    calls.c.doctor_absent_since.is_not(None), calls.c.patient_absent_since.is_not(None)
 )
+_LEFT_BY_BOTH = Statement(_left_by_both)
 
 
 def calls_left_by_both(connection: Connection) -> list[Call]:
     """The calls that were left by the doctor and by the patient."""
     return [_call(row) for row in _LEFT_BY_BOTH.rows(connection)]
+
+
+_LEFT_TO_CHANGE = Statement(_left_by_both.with_for_update(of=calls, skip_locked=True))
+
+
+def calls_left_to_change(connection: Connection) -> list[Call]:
+    """The same but for those that somebody else is changing, within `Store.write`."""
+    return [_call(row) for row in _LEFT_TO_CHANGE.rows(connection)]
 
 
 _NEWEST_CALLS = Statement(

@@ -107,12 +107,12 @@ def server_router(settings: Settings, namespaces: Namespaces) -> Router:
                 round(each.idle_seconds, 1),
                 await each.store.read(queries.count_all_calls),
             )
-            for each in namespaces
+            for each in await namespaces.used()
         ]
 
     @delete("/namespaces/{name:str}", summary="Drop a namespace with all that is in it")
     async def drop_namespace(name: FromPath[str]) -> None:
-        if not namespaces.drop(name):
+        if not await namespaces.drop(name):
             raise unknown(f"namespace {name!r}")
 
     @post("/agora/inspect", status_code=200, summary="Read an Agora token")

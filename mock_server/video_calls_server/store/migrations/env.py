@@ -1,0 +1,14 @@
+"""Alembic's entry point: it changes the database of the connection that `migrate` gives it."""
+
+from alembic import context
+
+from video_calls_server.store.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=True,
+    render_as_batch=True,  # SQLite changes few things of a table in place
+)
+with context.begin_transaction():
+    context.run_migrations()
