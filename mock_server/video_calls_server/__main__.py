@@ -68,7 +68,7 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[r
 def _type_of(annotation: Any) -> Any:  # noqa: ANN401 (annotations and click's types have no common type)
     """How click reads a value of this annotation."""
     options = [option for option in get_args(annotation) if option is not type(None)]
-    if annotation in (int, str):
+    if annotation in (int, float, str):
         return annotation
     if Path in options:
         return click.Path(path_type=Path)

@@ -138,3 +138,10 @@ def check_revision(name: str, found: str | None) -> None:
         f"the database {name} has tables of revision {found or 'none'}, and this server needs {REVISION}; "
         "bring it up to date with: video-calls-server migrate"
     )
+
+
+def add_seed(connection: Connection, seed: Seed) -> None:
+    """Add the people of a seed, where there is nobody yet."""
+    if not queries.people(connection):
+        for user, doctor, patient in seed.people:
+            queries.add_person(connection, user, doctor, patient)

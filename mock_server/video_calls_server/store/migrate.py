@@ -52,7 +52,8 @@ def _upgrade(connection: Connection, name: str) -> tuple[str | None, str]:
     tables = set(inspect(connection).get_table_names()) - {"sqlite_sequence"}
     if before is None and tables:
         raise StoreError(
-            f"the database {name} holds other tables ({', '.join(sorted(tables)[:5])}); give one of this server's own"
+            f"the database {name} holds other tables ({', '.join(sorted(tables)[:5])}); "
+            "give one of this server's own"
         )
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))

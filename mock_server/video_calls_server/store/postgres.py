@@ -24,8 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.pool import Pool
 from video_calls_server.seed import Seed
-from video_calls_server.store import queries
-from video_calls_server.store.database import News, Store, StoreError, check_revision
+from video_calls_server.store.database import News, Store, StoreError, add_seed, check_revision
 from video_calls_server.store.outbox import CHANNEL
 from video_calls_server.store.schema import metadata, revisions
 from video_calls_server.unavailable import UnavailableError
@@ -113,9 +112,7 @@ class PostgresStore(Store):
             raise StoreError(f"the database {self.name} lacks the tables {', '.join(sorted(missing))}")
         # Of several processes that start at once, one adds the people.
         connection.exec_driver_sql("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
-        if not queries.people(connection):
-            for user, doctor, patient in self.seed.people:
-                queries.add_person(connection, user, doctor, patient)
+        add_seed(connection, self.seed)
 
     async def release(self) -> None:
         """As `Store.release`."""
@@ -213,6 +210,7 @@ async def _on(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
         async with engine.connect() as connection:
             committing = False
             try:
+                await connection.begin()  # by itself it would not see what goes past it to the driver
                 result = await connection.run_sync(work)
                 committing = True
                 await connection.commit()

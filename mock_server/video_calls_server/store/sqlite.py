@@ -16,8 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from video_calls_server.seed import Seed
-from video_calls_server.store import queries
-from video_calls_server.store.database import REVISION, Store, StoreError, check_revision
+from video_calls_server.store.database import REVISION, Store, StoreError, add_seed, check_revision
 from video_calls_server.store.schema import metadata, revisions
 from video_calls_server.unavailable import UnavailableError
 
@@ -126,8 +125,6 @@ def _prepare(connection: Connection, name: str, seed: Seed) -> None:
         if not found:
             metadata.create_all(connection)
             connection.execute(revisions.insert().values(version_num=REVISION))
-            for user, doctor, patient in seed.people:
-                queries.add_person(connection, user, doctor, patient)
         elif not set(metadata.tables) <= found:
             raise StoreError(
                 f"the database {name} holds other tables ({', '.join(sorted(found)[:5])}); "
@@ -135,3 +132,4 @@ def _prepare(connection: Connection, name: str, seed: Seed) -> None:
             )
         else:
             check_revision(name, connection.scalar(revisions.select()))
+        add_seed(connection, seed)

@@ -1,1 +1,1 @@
-"""Changes of the tables, applied by Alembic with `video-calls-server migrate`; `versions` holds one file each."""
+"""Changes of the tables, a file each in `versions`; Alembic applies them: `video-calls-server migrate`."""

@@ -11,6 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    """Make them."""
     op.create_table(
         "events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -162,7 +163,7 @@ def upgrade() -> None:
 
 
 def _apart() -> list[sa.Constraint]:
-    """Of one doctor, and of one patient, open calls start half an hour apart. SQLite has no such constraint."""
+    """Open calls of one doctor, or patient, start half an hour apart. SQLite has no such constraint."""
     if op.get_bind().dialect.name != "postgresql":
         return []
     return [
