@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import Connection, Table, column, delete, func, insert, select, table
 
+from video_calls_server.store import schema
 from video_calls_server.store.database import Store
-from video_calls_server.store.schema import metadata
 from video_calls_server.store.statement import Row, Statement
 
-TABLES: tuple[Table, ...] = tuple(metadata.sorted_tables)
+TABLES: tuple[Table, ...] = tuple(
+    table for table in schema.metadata.sorted_tables if table is not schema.revisions
+)
 """Every table, after those that its rows refer to."""
 
 _SELECT = {table.name: Statement(select(table).order_by(*table.primary_key)) for table in TABLES}
@@ -81,7 +83,8 @@ async def restore(store: Store, dump: Dump) -> None:
 
 
 def _check_references(connection: Connection, state: str) -> None:
-    connection.connection.cursor().execute(f"PRAGMA foreign_keys = {state}")
+    if connection.dialect.name == "sqlite":
+        connection.connection.cursor().execute(f"PRAGMA foreign_keys = {state}")
 
 
 def _replace(connection: Connection, dump: Dump) -> None:
@@ -108,18 +111,36 @@ def _insert(connection: Connection, table: Table, size: int, blocks: list[Row]) 
 
 
 # -- The last ids that were given --------------------------------------------------------------------
-# SQLite keeps them in a table of its own, for tables with AUTOINCREMENT. A database with sequences would
-# have them read here, and set here.
+# SQLite keeps them in a table of its own, for tables with AUTOINCREMENT; PostgreSQL in sequences.
+
+_NUMBERED = (schema.calls, schema.events)
 
 
 def _counters(connection: Connection) -> dict[str, int]:
-    cursor = connection.connection.cursor()
-    cursor.execute("SELECT name, seq FROM sqlite_sequence")
-    return dict(cursor.fetchall())
+    if connection.dialect.name == "sqlite":
+        cursor = connection.connection.cursor()
+        cursor.execute("SELECT name, seq FROM sqlite_sequence")
+        return dict(cursor.fetchall())
+    found: dict[str, int] = {}
+    for each in _NUMBERED:
+        sequence = table(_sequence(each), column("last_value"), column("is_called"))
+        last, is_called = connection.execute(select(sequence)).one()
+        if is_called:
+            found[each.name] = last
+    return found
 
 
 def _count_from(connection: Connection, counters: Mapping[str, int]) -> None:
-    # SQLite has noted the largest id of each table as its rows came in, or an earlier one as they went.
-    connection.exec_driver_sql("DELETE FROM sqlite_sequence")
-    for name, last in counters.items():
-        connection.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, last))
+    if connection.dialect.name == "sqlite":
+        # It has noted the largest id of each table as its rows came in, or an earlier one as they went.
+        connection.exec_driver_sql("DELETE FROM sqlite_sequence")
+        for name, last in counters.items():
+            connection.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, last))
+        return
+    for each in _NUMBERED:
+        last = counters.get(each.name, 0)
+        connection.execute(select(func.setval(_sequence(each), max(last, 1), last > 0)))
+
+
+def _sequence(numbered: Table) -> str:
+    return f"{numbered.name}_id_seq"
