@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Table, column, delete, func, insert, select, table
+from sqlalchemy import Connection, Table, column, delete, func, insert, select
+from sqlalchemy import table as named_table
 
 from video_calls_server.store import schema
 from video_calls_server.store.database import Store
@@ -123,7 +124,7 @@ def _counters(connection: Connection) -> dict[str, int]:
         return dict(cursor.fetchall())
     found: dict[str, int] = {}
     for each in _NUMBERED:
-        sequence = table(_sequence(each), column("last_value"), column("is_called"))
+        sequence = named_table(_sequence(each), column("last_value"), column("is_called"))
         last, is_called = connection.execute(select(sequence)).one()
         if is_called:
             found[each.name] = last
