@@ -15,9 +15,13 @@ DEVELOPMENT_JWT_SECRET = "development-only-secret-of-video-calls-server-which-ev
 
 JwtAlgorithm = Literal["HS256", "RS256", "ES256"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 _LONGEST_EMPTY = 1440  # minutes
 _MOST_CALLS = 10_000
+_MOST_WORKERS = 64
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 3600.0  # seconds; PostgreSQL counts milliseconds, and 0 is for ever
+_POSTGRESQL = re.compile(r"postgres(ql)?(\+\w+)?://", re.ASCII)
 _SHORTEST_KEY = 16  # characters
 _SHORTEST_SECRET = 32  # bytes; RFC 7518, 3.2: a key of the hash's size or larger
 _RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)", re.ASCII)
@@ -115,12 +119,16 @@ class Settings:
     )
     namespace_idle_minutes: int = setting(30, "Minutes after which a namespace that nobody uses is dropped.")
     log_level: LogLevel = setting("info", "Least level of log messages; `info` has a line for each request.")
+    log_format: LogFormat = setting("text", "Form of the log; `json` has an object with fields in each line.")
+    metrics: bool = setting(False, "Metrics for Prometheus at /metrics, for everybody who can reach it.")
+    otel: bool = setting(False, "Spans of requests for OpenTelemetry, as its OTEL_ variables say.")
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("agora_token_version", get_args(TokenVersion)),
             ("jwt_algorithm", get_args(JwtAlgorithm)),
             ("log_level", get_args(LogLevel)),
+            ("log_format", get_args(LogFormat)),
         ):
             if getattr(self, name) not in allowed:
                 raise SettingsError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
@@ -131,6 +139,7 @@ class Settings:
                 raise SettingsError(f"cors_origin: {origin!r} is not like https://app.example.com")
         if self.static is not None and not self.static.is_dir():
             raise SettingsError(f"static: {self.static} is not a directory")
+        self._check_processes()
         self._check_control()
         _ = self.agora_project, self.rate  # a wrong one is refused now, not at the first request
         self._check_events()
@@ -190,6 +199,22 @@ class Settings:
         """Whether there is a control layer: in one process only, and beyond loopback only behind a key."""
         return self.control and self.workers == 1 and (is_loopback(self.host) or self.control_key is not None)
 
+    def _check_processes(self) -> None:
+        if not 1 <= self.workers <= _MOST_WORKERS:
+            raise SettingsError(f"workers: {self.workers} is not in 1 to {_MOST_WORKERS}")
+        if self.workers > 1 and not _POSTGRESQL.match(self.database):
+            raise SettingsError(
+                f"workers: {self.workers} processes need PostgreSQL; give --database postgresql://…, "
+                "or one worker"
+            )
+        if self.pool_size < 1:
+            raise SettingsError(f"pool_size: {self.pool_size} is less than 1")
+        for name in ("pool_wait", "statement_timeout", "lock_timeout"):
+            if not _SHORTEST_WAIT <= getattr(self, name) <= _LONGEST_WAIT:
+                raise SettingsError(
+                    f"{name}: {getattr(self, name):g} is not in {_SHORTEST_WAIT:g} to {_LONGEST_WAIT:g} seconds"
+                )
+
     def _check_control(self) -> None:
         key = self.control_key
         if key is not None and (len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable()):
@@ -197,6 +222,8 @@ class Settings:
         if not 0 <= self.seed_calls <= _MOST_CALLS:
             raise SettingsError(f"seed_calls: {self.seed_calls} is not in 0 to {_MOST_CALLS}")
         for name in ("seed_calls", "snapshot", "clock", "fault"):
+            if getattr(self, name) and self.workers > 1:
+                raise SettingsError(f"{name}: several workers have no control layer; give one worker")
             if getattr(self, name) and not self.has_control:
                 raise SettingsError(f"{name}: control is off; see --control and --control-key")
         if self.namespace_idle_minutes < 1:
