@@ -5,33 +5,24 @@ What a person can get wrong ends in one line that says what and how to mend it, 
 
 import io
 import json
-import logging
 import os
 import re
 import shlex
-import signal
-import socket
 import sys
 import webbrowser
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import anyio
 import click
-import uvicorn
 from click.core import ParameterSource
 from dotenv import dotenv_values
 
-from video_calls_server.api.events import LARGEST_MESSAGE
-from video_calls_server.api.protocol import http_protocol
+from video_calls_server import serving
 from video_calls_server.api.tokens import make_token
-from video_calls_server.app import create_app
-from video_calls_server.banner import banner
 from video_calls_server.contract_config import TOKEN_LIFETIME, contract_toml
-from video_calls_server.namespaces import Namespace, Namespaces
 from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
 from video_calls_server.settings import (
     Settings,
@@ -124,7 +115,7 @@ def serve(*, reload_seed: bool, **options: Any) -> None:  # noqa: ANN401 (the se
     """Run the server. Every setting is also an environment variable, and may stand in a .env file."""
     with told():
         settings = Settings(**options)
-        _serve(settings, reload_seed=reload_seed)
+        serving.serve(settings, reload_seed=reload_seed, options=_own_options())
 
 
 @main.command()
@@ -239,68 +230,6 @@ def _answers(url: str) -> bool:
         return False
 
 
-async def _open(namespace: Namespace, settings: Settings, *, reload_seed: bool) -> Seed:
-    """Open the database and see to its seed; everybody who is in it."""
-    store = namespace.store
-    await namespace.open()
-    if reload_seed:
-        from video_calls_server.store.reseed import apply_seed
-
-        await store.write(partial(apply_seed, seed=load_seed(settings.seed or DEFAULT_SEED)))
-    people = await store.people()
-    if settings.seed is not None and people != load_seed(settings.seed):
-        logging.getLogger("video_calls_server").warning(
-            "%s already has people, other than those of %s: a seed is for a new database; "
-            "--reload-seed applies it to this one",
-            store.name,
-            settings.seed,
-        )
-    await store.release()
-    return people
-
-
-def _serve(settings: Settings, *, reload_seed: bool) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
-    # Their lines repeat ours.
-    for name in ("uvicorn.error", "httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    app = create_app(settings)
-    namespaces: Namespaces = app.state.namespaces
-    store = namespaces.default.store
-    # Now, so that a database that cannot be opened is told in a line.
-    people = anyio.run(partial(_open, namespaces.default, settings, reload_seed=reload_seed))
-    listener = _listen(settings)
-    url = _url(listener)
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            click.echo(banner(settings, url, store.name, people, options=_own_options()))
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            namespaces.stop()
-            await super().shutdown(sockets)
-
-    # uvicorn stops in order, then raises the signal once more; by then the command is done, and well.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, _already_stopped)
-    config = uvicorn.Config(
-        app,
-        http=http_protocol(),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-        ws="websockets-sansio",
-        ws_ping_interval=settings.event_heartbeat,
-        ws_ping_timeout=settings.event_heartbeat,
-        ws_max_size=LARGEST_MESSAGE,
-    )
-    Server(config).run(sockets=[listener])
-
-
 def _own_options() -> str:
     """The options of this command that `token` and `identities` need too, as they are typed; no secret."""
     context = click.get_current_context()
@@ -310,36 +239,6 @@ def _own_options() -> str:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
     return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in given)
-
-
-def _already_stopped(_signal: int, _frame: object) -> None:
-    """Do nothing more."""
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    if os.name == "posix":  # elsewhere it would let two servers share the port
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except socket.gaierror as error:
-        listener.close()
-        raise SettingsError(
-            f"host: {settings.host} is no address of this machine: {error.strerror}"
-        ) from error
-    except OSError as error:
-        listener.close()
-        raise SettingsError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
-            "stop what listens there, or give another --port (0 takes a free one)"
-        ) from error
-    return listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def run() -> None:

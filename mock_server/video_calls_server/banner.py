@@ -24,6 +24,7 @@ def banner(settings: Settings, url: str, database: str, people: Seed, *, options
         f"  Contract          {url}/openapi.yaml",
         *([f"  Your frontend     {url}/app/"] if settings.static else []),
         f"  Database          {database}",
+        *([_workers(settings.workers)] if settings.workers > 1 else []),
         "",
         *(_person(person) for person in people.people[:_SHOWN]),
         "",
@@ -39,6 +40,10 @@ def banner(settings: Settings, url: str, database: str, people: Seed, *, options
             "",
         ]
     return "\n".join(lines)
+
+
+def _workers(count: int) -> str:
+    return f"  Workers           {count}, therefore without the control API and the console"
 
 
 def _person(person: Person) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import anyio
 from litestar import MediaType, Request, Response, get
 from litestar.datastructures import CacheControlHeader
 from litestar.exceptions import NotFoundException
@@ -16,12 +17,17 @@ from litestar.response import Redirect
 from litestar.router import Router
 from litestar.static_files import create_static_files_router  # pyright: ignore[reportUnknownVariableType]
 from litestar.types import ControllerRouterHandler
+from sqlalchemy import select
 from video_calls_spec import openapi_path
+
+from video_calls_server.namespaces import namespace_of
+from video_calls_server.unavailable import UnavailableError
 
 CONSOLE = "/_console"
 DOCS = "/docs"
 FRONTEND = "/app"
 LONGEST_PATH = 1000  # characters
+LONGEST_ANSWER = 2.0  # seconds: what asks whether a server is ready waits no longer than a few
 
 _UNCACHED = CacheControlHeader(no_cache=True)
 
@@ -51,6 +57,17 @@ SwaggerUIBundle({
 def healthz() -> dict[str, str]:
     """Whether the server is up."""
     return {"status": "ok"}
+
+
+@get("/readyz")
+async def readyz(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Whether the server can serve: its database answers, and soon enough."""
+    try:
+        with anyio.fail_after(LONGEST_ANSWER):
+            await namespace_of(request.scope).store.read(lambda connection: connection.scalar(select(1)))
+    except TimeoutError as error:
+        raise UnavailableError(f"the database did not answer within {LONGEST_ANSWER:g} seconds") from error
+    return {"status": "ready"}
 
 
 @get("/openapi.yaml", sync_to_thread=False, cache_control=_UNCACHED)

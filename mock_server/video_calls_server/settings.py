@@ -210,9 +210,10 @@ class Settings:
         if self.pool_size < 1:
             raise SettingsError(f"pool_size: {self.pool_size} is less than 1")
         for name in ("pool_wait", "statement_timeout", "lock_timeout"):
-            if not _SHORTEST_WAIT <= getattr(self, name) <= _LONGEST_WAIT:
+            seconds = getattr(self, name)
+            if not _SHORTEST_WAIT <= seconds <= _LONGEST_WAIT:
                 raise SettingsError(
-                    f"{name}: {getattr(self, name):g} is not in {_SHORTEST_WAIT:g} to {_LONGEST_WAIT:g} seconds"
+                    f"{name}: {seconds:g} is not in {_SHORTEST_WAIT:g} to {_LONGEST_WAIT:g} seconds"
                 )
 
     def _check_control(self) -> None:

@@ -1,0 +1,303 @@
+"""How the server is served: by this process, or by several workers of it on one listening socket.
+
+One process is uvicorn with our settings. With several, this process only listens: it sees to the database,
+starts the workers, says once where the server is, starts a worker again that has died, and has them all stop
+in order. uvicorn has a supervisor too; with that, a worker that starts while the database is away stops all
+others, and those of a supervisor that was killed go on, and keep the port.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+
+import anyio
+import click
+import uvicorn
+from litestar import Litestar
+
+from video_calls_server.api.events import LARGEST_MESSAGE
+from video_calls_server.api.protocol import http_protocol
+from video_calls_server.app import create_app
+from video_calls_server.banner import banner
+from video_calls_server.namespaces import Namespace, Namespaces
+from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
+from video_calls_server.settings import Settings, SettingsError
+from video_calls_server.store import StoreError
+
+logger = logging.getLogger("video_calls_server")
+
+FINISHING = 10
+"""Seconds that requests in flight have when the server stops."""
+
+_STOPPING = FINISHING + 10.0
+"""Seconds until a worker that was asked to stop is killed."""
+
+_PAUSE = 1.0
+"""Seconds before a worker is started again that ended before it served."""
+
+_FAILED = 3
+"""Exit status of a worker that could not start."""
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+_SPAWN = get_context("spawn")  # what a fork would copy of this process (event loops, locks) is of no use
+
+
+def serve(settings: Settings, *, reload_seed: bool, options: str) -> None:
+    """Serve until the process is told to stop, by SIGINT or SIGTERM; then return.
+
+    `options` are those of the command that the banner names.
+
+    Raises:
+        SeedError: the seed file cannot be used.
+        SettingsError: the address cannot be listened on, or a key cannot be read.
+        StoreError: the database is none that this server can use.
+    """
+    configure_logging(settings)
+    app = create_app(settings)
+    namespaces: Namespaces = app.state.namespaces
+    store = namespaces.default.store
+    # Now, so that a database that cannot be opened is told in a line.
+    people = anyio.run(partial(_open, namespaces.default, settings, reload_seed=reload_seed))
+    listener = _listen(settings)
+    url = _url(listener)
+
+    def ready() -> None:
+        click.echo(banner(settings, url, store.name, people, options=options))
+
+    if settings.workers == 1:
+        _run(_Server(settings, app, ready), listener)
+    else:
+        _supervise(settings, listener, ready)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Write the log to standard error, as configured."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
+    # Their lines repeat ours.
+    for name in ("uvicorn.error", "httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+async def _open(namespace: Namespace, settings: Settings, *, reload_seed: bool) -> Seed:
+    """Open the database and see to its seed; everybody who is in it."""
+    store = namespace.store
+    await namespace.open()
+    if reload_seed:
+        from video_calls_server.store.reseed import apply_seed
+
+        await store.write(partial(apply_seed, seed=load_seed(settings.seed or DEFAULT_SEED)))
+    people = await store.people()
+    if settings.seed is not None and people != load_seed(settings.seed):
+        logger.warning(
+            "%s already has people, other than those of %s: a seed is for a new database; "
+            "--reload-seed applies it to this one",
+            store.name,
+            settings.seed,
+        )
+    await store.release()
+    return people
+
+
+# -- one process ------------------------------------------------------------------------------------
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, as every process of this server runs it; `ready` is called once it listens."""
+
+    def __init__(self, settings: Settings, app: Litestar, ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=http_protocol(),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=FINISHING,
+                ws="websockets-sansio",
+                ws_ping_interval=settings.event_heartbeat,
+                ws_ping_timeout=settings.event_heartbeat,
+                ws_max_size=LARGEST_MESSAGE,
+            )
+        )
+        self._namespaces: Namespaces = app.state.namespaces
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._namespaces.default.open()  # which the application does too, but logs a traceback
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._namespaces.stop()
+        await super().shutdown(sockets)
+
+
+def _run(server: _Server, listener: socket.socket) -> None:
+    # uvicorn stops in order, then raises the signal once more; by then the server is done, and well.
+    for stop in _STOPS:
+        signal.signal(stop, _already_stopped)
+    server.run(sockets=[listener])
+
+
+def _already_stopped(_signal: int, _frame: object) -> None:
+    """Do nothing more."""
+
+
+# -- several ----------------------------------------------------------------------------------------
+
+
+class _Worker:
+    """A process that serves for as long as its pipe to this one is open.
+
+    It says through the pipe when it listens. Where the pipe is closed, because the server is to stop or
+    because its supervisor has died, it stops in order.
+    """
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self.listens = False
+        self._heard = False
+        self._pipe, its_end = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_work, args=(settings, listener, its_end))
+        self._process.start()
+        its_end.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Its number, for the log."""
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, or minus the signal that killed it; None while it runs."""
+        return self._process.exitcode
+
+    @property
+    def news(self) -> list[Connection | int]:
+        """What to wait for: that it has something to say, or has ended."""
+        return [self._process.sentinel, *([] if self._heard else [self._pipe])]
+
+    def hear(self) -> bool:
+        """Whether it says, for the first time, that it listens."""
+        if self._heard or not self._pipe.poll():
+            return False
+        self._heard = True
+        with contextlib.suppress(EOFError, OSError):  # it is about to end
+            self._pipe.recv_bytes()
+            self.listens = True
+        return self.listens
+
+    def stop(self) -> None:
+        """Have it stop; it may have ended already."""
+        self._pipe.close()
+
+    def join(self, deadline: float) -> None:
+        """Wait until it has ended, and kill it at the deadline."""
+        self._process.join(max(0.0, deadline - time.monotonic()))
+        if self.status is None:
+            logger.error("worker %d does not stop, and is killed", self.pid)
+            self._process.kill()
+            self._process.join()
+
+
+def _work(settings: Settings, listener: socket.socket, supervisor: Connection) -> None:
+    """What a worker does."""
+
+    def ready() -> None:
+        with contextlib.suppress(OSError):  # the supervisor has died, which the thread below sees too
+            supervisor.send_bytes(b"listens")
+
+    def until_closed() -> None:
+        with contextlib.suppress(EOFError, OSError):
+            supervisor.recv_bytes()
+        server.should_exit = True
+
+    configure_logging(settings)
+    try:
+        server = _Server(settings, create_app(settings), ready)
+        threading.Thread(target=until_closed, daemon=True).start()
+        _run(server, listener)
+    except (SettingsError, SeedError, StoreError) as error:
+        logger.error("a worker cannot start: %s", error)  # noqa: TRY400 (the message says it all)
+        raise SystemExit(_FAILED) from None
+
+
+def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Keep the workers running until the process is told to stop."""
+    told = _told_to_stop()
+    workers: list[_Worker] = []
+    is_ready = False
+    try:
+        workers += (_Worker(settings, listener) for _ in range(settings.workers))
+        while told not in wait([told, *(news for worker in workers for news in worker.news)]):
+            for worker in workers:
+                if worker.hear():
+                    logger.info("worker %d listens", worker.pid)
+            if not is_ready and all(worker.listens for worker in workers):
+                is_ready = True
+                ready()
+            for index, worker in enumerate(workers):
+                if worker.status is not None:
+                    logger.warning("worker %d has ended (%d); another one starts", worker.pid, worker.status)
+                    worker.stop()
+                    if not worker.listens:
+                        wait([told], _PAUSE)
+                    workers[index] = _Worker(settings, listener)
+    finally:
+        listener.close()  # before the workers do, so that nobody waits in vain to be accepted
+        for worker in workers:
+            worker.stop()
+        deadline = time.monotonic() + _STOPPING
+        for worker in workers:
+            worker.join(deadline)
+
+
+def _told_to_stop() -> Connection:
+    """What can be read from once the process is told to stop."""
+    told, teller = _SPAWN.Pipe(duplex=False)
+
+    def stop(_signal: int, _frame: object) -> None:
+        teller.send_bytes(b"stop")
+
+    for each in _STOPS:
+        signal.signal(each, stop)
+    return told
+
+
+# -- the socket -------------------------------------------------------------------------------------
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    if os.name == "posix":  # elsewhere it would let two servers share the port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except socket.gaierror as error:
+        listener.close()
+        raise SettingsError(
+            f"host: {settings.host} is no address of this machine: {error.strerror}"
+        ) from error
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
+            "stop what listens there, or give another --port (0 takes a free one)"
+        ) from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
