@@ -22,6 +22,7 @@ from video_calls_server.control.faulty import HEADER as FAULT_HEADER
 from video_calls_server.control.faulty import faulty
 from video_calls_server.control.layer import ControlLayer
 from video_calls_server.namespaces import Namespaces
+from video_calls_server.observability import observation
 from video_calls_server.settings import Settings
 
 _LOOPBACK_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
@@ -40,7 +41,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
 
     Raises:
         SeedError: the seed file cannot be used.
-        SettingsError: a key cannot be read.
+        SettingsError: a key cannot be read, or an extra that is asked for is not installed.
         StoreError: the database is none that this server can use. (It is opened at start-up, or with
             the first request where another application has mounted this one.)
     """
@@ -51,6 +52,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         async with namespaces.running():
             yield
 
+    observed = observation(settings)
     has_control = settings.has_control
     outside = faulty if has_control else _nothing
     cors = CORSConfig(
@@ -69,6 +71,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             pages.openapi_yaml,
             pages.docs,
             *(pages.console_handlers() if has_control else [pages.root]),
+            *observed.pages,
             *pages.static_routers(settings.static),
         ],
         state=State(
@@ -85,12 +88,13 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         logging_config=None,
     )
     behind_cors = app.asgi_handler
-    app.asgi_handler = Tracing(
+    traced = Tracing(
         allows_origin=cors.is_origin_allowed,
         cross_origin=behind_cors,
         same_origin=getattr(behind_cors, "app", behind_cors),
         default=namespaces.default,
     )
+    app.asgi_handler = observed.around(traced)
     if has_control:
 
         @cache

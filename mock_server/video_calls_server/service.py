@@ -18,8 +18,7 @@ from video_calls_server.channels import channel_name
 from video_calls_server.clock import Clock
 from video_calls_server.domain import calls
 from video_calls_server.domain.calls import Call, Draft, Transition
-from video_calls_server.domain.events import Event
-from video_calls_server.domain.people import Actor, Role
+from video_calls_server.domain.people import Actor
 from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.events.hub import Hub
 from video_calls_server.events.payload import event_data
@@ -37,6 +36,9 @@ NOTICE_LIFETIME = timedelta(days=7)
 
 EVENTS_AT_ONCE = 100
 """How many events a connection reads before it sends them."""
+
+_TOLD = "%(event)s call=%(call)d request_id=%(request_id)s"
+_TOLD_OF_PARTICIPANT = "%(event)s call=%(call)d %(role)s uid=%(uid)d request_id=%(request_id)s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,10 @@ class CallService:
 
         transition = await self._store.write(work)
         if transition is None:
-            logger.info("a notice changes nothing: %s uid=%d", notice.presence, notice.uid)
+            logger.info(
+                "a notice changes nothing: %(presence)s uid=%(uid)d",
+                {"presence": notice.presence, "uid": notice.uid},
+            )
         else:
             self._tell(transition)
 
@@ -243,11 +248,14 @@ class CallService:
             self._hub.wake(_user_ids(transition.call))
         for event in transition.events:
             logger.info(
-                "%s call=%d%s request_id=%s",
-                event.type,
-                transition.call.id,
-                _participant(event),
-                tracing.request_id.get(),
+                _TOLD if event.role is None else _TOLD_OF_PARTICIPANT,
+                {
+                    "event": event.type,
+                    "call": transition.call.id,
+                    "role": event.role or "-",
+                    "uid": event.uid or "-",
+                    "request_id": tracing.request_id.get(),
+                },
             )
 
     def _keep(self, connection: Connection, transition: Transition, now: datetime) -> None:
@@ -293,8 +301,3 @@ def _first_answer(call: Call, draft: Draft) -> Call:
     if draft != Draft(call.doctor.id, call.patient.id, call.scheduled_time):
         raise RuleViolation("create.idempotency-key")
     return call._replace(status="scheduled", started_at=None, ended_at=None, updated_at=call.created_at)
-
-
-def _participant(event: Event) -> str:
-    role: Role | None = event.role
-    return "" if role is None else f" {role} uid={event.uid}"

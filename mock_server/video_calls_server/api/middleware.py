@@ -81,14 +81,17 @@ class Tracing:
             if logger.isEnabledFor(logging.INFO):
                 user = scope.get("user")
                 logger.info(
-                    "%s %s %d %.1fms user=%s rule=%s request_id=%s",
-                    scope["method"],
-                    path.decode("ascii", "backslashreplace"),
-                    status,
-                    (time.perf_counter() - started) * 1000,
-                    getattr(user, "user_id", "-"),
-                    state.get("rule", "-"),
-                    request_id.decode(),
+                    "%(method)s %(path)s %(status)d %(duration_ms).1fms user=%(user)s rule=%(rule)s"
+                    " request_id=%(request_id)s",
+                    {
+                        "method": scope["method"],
+                        "path": path.decode("ascii", "backslashreplace"),
+                        "status": status,
+                        "duration_ms": (time.perf_counter() - started) * 1000,
+                        "user": getattr(user, "user_id", "-"),
+                        "rule": state.get("rule", "-"),
+                        "request_id": request_id.decode(),
+                    },
                 )
 
 
