@@ -272,20 +272,22 @@ def _also_by_get(action: str) -> tuple[Change, ...]:
     )
 
 
+_CALL_TO_CHANGE = "None if call_id is None else queries.call_to_change(connection, call_id)"
+
+
 def _done_apart(action: str, pause: float) -> tuple[Change, ...]:
     """An action's check and its change are two transactions."""
     return (
         _service("import time\n", "import asyncio\nimport time\n"),
         _service(
             "        def work(connection: Connection) -> Transition:\n"
-            "            call = calls.existing(_call(connection, call_id), action)\n",
+            f"            found = {_CALL_TO_CHANGE}\n",
             "        earlier = await self._store.read(lambda connection: _call(connection, call_id))\n"
             f"        if action in {action.split()!r}:\n"
             f"            await asyncio.sleep({pause})\n"
             "\n"
             "        def work(connection: Connection) -> Transition:\n"
-            f"            found = earlier if action in {action.split()!r} else _call(connection, call_id)\n"
-            "            call = calls.existing(found, action)\n",
+            f"            found = earlier if action in {action.split()!r} else {_CALL_TO_CHANGE}\n",
         ),
     )
 
@@ -860,7 +862,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "from video_calls_server.domain.people import User\n"
             '        doctor = Doctor(draft.doctor_id, User(2**31, "new@example.com", "New", True))',
         ),
-        Change("store/database.py", '"foreign_keys = ON"', '"foreign_keys = OFF"'),
+        Change("store/sqlite.py", '"foreign_keys = ON"', '"foreign_keys = OFF"'),
     ),
     _mutant(
         "create: a patient who does not exist is taken",
@@ -870,7 +872,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "from video_calls_server.domain.people import User\n"
             '        patient = Patient(draft.patient_id, User(2**31, "new@example.com", "New", True))',
         ),
-        Change("store/database.py", '"foreign_keys = ON"', '"foreign_keys = OFF"'),
+        Change("store/sqlite.py", '"foreign_keys = ON"', '"foreign_keys = OFF"'),
     ),
     _mutant(
         "create: a doctor who does not exist is answered 500",

@@ -143,20 +143,20 @@ def already(*booked: tuple[str, int, int, int]) -> Change:
     """Calls exist: status, minutes from now, doctor, patient."""
     return Change(
         "store/database.py",
-        "                queries.add_person(connection, user, doctor, patient)\n",
-        "                queries.add_person(connection, user, doctor, patient)\n"
-        "            now = int(time.time() * 1e6)\n"
-        f"            for number, (status, minutes, doctor, patient) in enumerate({booked!r}):\n"
-        "                start = now + minutes * 60_000_000\n"
-        "                began = start if status in ('ongoing', 'completed') else None\n"
-        "                ended = start + 60_000_000 if status == 'completed' else None\n"
-        "                made = min(now, start) - 9_000_000_000\n"
-        "                changed = ended or began or made\n"
-        "                values = (f'earlier_{number}', doctor, patient, status, start, began, ended, made, changed)\n"
-        "                connection.exec_driver_sql(\n"
-        "                    'INSERT INTO calls (channel_name, doctor_id, patient_id, status, scheduled_time,'\n"
-        "                    ' started_at, ended_at, created_at, updated_at, doctor_present, patient_present)'\n"
-        "                    ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)', values)\n",
+        "            queries.add_person(connection, user, doctor, patient)\n",
+        "            queries.add_person(connection, user, doctor, patient)\n"
+        "        now = int(__import__('time').time() * 1e6)\n"
+        f"        for number, (status, minutes, doctor, patient) in enumerate({booked!r}):\n"
+        "            start = now + minutes * 60_000_000\n"
+        "            began = start if status in ('ongoing', 'completed') else None\n"
+        "            ended = start + 60_000_000 if status == 'completed' else None\n"
+        "            made = min(now, start) - 9_000_000_000\n"
+        "            changed = ended or began or made\n"
+        "            values = (f'earlier_{number}', doctor, patient, status, start, began, ended, made, changed)\n"
+        "            connection.exec_driver_sql(\n"
+        "                'INSERT INTO calls (channel_name, doctor_id, patient_id, status, scheduled_time,'\n"
+        "                ' started_at, ended_at, created_at, updated_at, doctor_present, patient_present)'\n"
+        "                ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)', values)\n",
     )
 
 
@@ -484,9 +484,9 @@ SINGLE = (
         "ids: from 10^12 on",
         Change(
             "store/database.py",
-            "            for user, doctor, patient in seed.people:\n",
-            "            connection.exec_driver_sql(\"INSERT INTO sqlite_sequence VALUES ('calls', 1000000000000)\")\n"
-            "            for user, doctor, patient in seed.people:\n",
+            "        for user, doctor, patient in seed.people:\n",
+            "        connection.exec_driver_sql(\"INSERT INTO sqlite_sequence VALUES ('calls', 1000000000000)\")\n"
+            "        for user, doctor, patient in seed.people:\n",
         ),
     ),
     _variant("channels: UUIDs", _channels("str(uuid.uuid4())")),

@@ -1,5 +1,6 @@
 """The control API: people, tokens, the clock, verdicts, who is present, what the server says of itself."""
 
+import asyncio
 import json
 import re
 import socket
@@ -22,7 +23,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from video_calls_server.__main__ import main
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
 from video_calls_server.seed import load_seed
-from video_calls_server.store import Store
+from video_calls_server.store import store_for
 from video_calls_server.testing import Control
 from video_calls_spec import RULES
 from websockets.exceptions import ConnectionClosed
@@ -932,9 +933,9 @@ def test_the_command_applies_a_changed_seed_where_it_is_asked_to(
     person = "users:\n  - {{id: 101, email: doctor@example.com, full_name: {}, doctor: {{id: 1}}}}\n"
     seed = tmp_path / "people.yaml"
     seed.write_text(person.format("One"))
-    store = Store(str(tmp_path / "kept.db"), load_seed(seed))
-    store.open()
-    store.close()
+    store = store_for(str(tmp_path / "kept.db"), load_seed(seed))
+    asyncio.run(store.open())
+    asyncio.run(store.close())
     seed.write_text(person.format("Two"))
     process = serve("--seed", "people.yaml", "--database", "kept.db", "--reload-seed")
     with Control(process.url) as control:

@@ -147,7 +147,7 @@ class Server:
 
     def close(self) -> None:
         """A database in memory ends where it is closed; the next request opens an empty one."""
-        self.app.state.namespaces.default.store.close()
+        asyncio.run(self.app.state.namespaces.default.store.close())
 
     def begin_again(self, *, ongoing: bool) -> None:
         """Leave one call of doctor 1 and patient 1, ten minutes from now, for the links of the list."""

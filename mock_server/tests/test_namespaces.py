@@ -15,7 +15,7 @@ from litestar.exceptions import WebSocketDisconnect
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from video_calls_server import Settings, create_app, namespaces
-from video_calls_server.namespaces import MOST, Namespaces
+from video_calls_server.namespaces import MOST, Namespace, Namespaces
 from video_calls_server.testing import Control
 from websockets.sync.client import connect
 
@@ -33,9 +33,9 @@ def named(api: Api) -> list[str]:
     return [each["name"] for each in api.done("GET", "/namespaces")]
 
 
-def all_of(api: Api) -> Namespaces:
-    found: Namespaces = api.client.app.state.namespaces
-    return found
+def all_of(api: Api) -> list[Namespace]:
+    namespaces: Namespaces = api.client.app.state.namespaces
+    return asyncio.run(namespaces.used())
 
 
 def draft(api: Api, minutes: float = 60) -> dict[str, Any]:
@@ -242,8 +242,8 @@ def test_fifty_requests_at_once_in_one_process_make_one_namespace() -> None:
             answers = await asyncio.gather(*(client.get("/_ns/w/_control/calls") for _ in range(50)))
             assert {len(answer.json()) for answer in answers} == {5}
             assert len((await client.get("/_control/namespaces")).json()) == 2
-        app.state.namespaces.drop("w")
-        app.state.namespaces.default.close()
+        await app.state.namespaces.drop("w")
+        await app.state.namespaces.default.close()
 
     asyncio.run(use())
 
@@ -367,8 +367,8 @@ def test_an_application_that_is_mounted_elsewhere_works_in_every_namespace(api: 
         assert clock.json()["time"] == "2030-01-05T10:00:00Z"
 
     asyncio.run(use())
-    app.state.namespaces.drop("a")
-    app.state.namespaces.default.close()
+    asyncio.run(app.state.namespaces.drop("a"))
+    asyncio.run(app.state.namespaces.default.close())
 
 
 def test_a_websocket_is_in_its_namespace_by_the_path(control: Control) -> None:

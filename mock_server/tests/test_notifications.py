@@ -23,6 +23,7 @@ from video_calls_server.empty_calls import RETRY_SECONDS, EmptyCalls
 from video_calls_server.service import NOTICE_LIFETIME, CallService
 from video_calls_server.settings import SettingsError
 from video_calls_server.store import Store, queries
+from video_calls_server.store.sqlite import SqliteStore
 from video_calls_server.unavailable import UnavailableError
 
 PATH = "/agora/notifications/"
@@ -361,7 +362,7 @@ def test_agora_sends_again_what_could_not_be_kept(agora: Agora, monkeypatch: pyt
 
     body = agora.message(103)
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "write", unavailable)
+        patched.setattr(SqliteStore, "write", unavailable)
         assert agora.api.client.post(PATH, content=body, headers=signed(body)).status_code == 503
     agora.send(body)
     assert told(agora.api) == [(JOINED, "doctor")]
@@ -571,15 +572,15 @@ def test_the_watch_goes_on_after_the_database_did_not_answer(
     leave_both(agora)
     agora.api.clock.advance(minutes=5)
     attempts: list[int] = []
-    write = Store.write
+    write = SqliteStore.write
 
-    async def sometimes(store: Store, work: Any) -> Any:
+    async def sometimes(store: SqliteStore, work: Any) -> Any:
         attempts.append(1)
         if len(attempts) == 1:
             raise UnavailableError("database is locked")
         return await write(store, work)
 
-    monkeypatch.setattr(Store, "write", sometimes)
+    monkeypatch.setattr(SqliteStore, "write", sometimes)
     watch(empty_calls)
     assert slept[:2] == [RETRY_SECONDS, 300]
     assert status_of(agora) == "completed"

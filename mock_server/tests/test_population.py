@@ -11,7 +11,7 @@ from video_calls_server.control.population import PopulationError, populate
 from video_calls_server.domain.calls import MIN_DISTANCE, Call
 from video_calls_server.domain.people import Doctor, Patient, User
 from video_calls_server.seed import Person, Seed, load_seed
-from video_calls_server.store import Store, queries, schema
+from video_calls_server.store import queries, schema, store_for
 from video_calls_server.store.dump import Dump, dump
 
 MONDAY = datetime(2026, 1, 5, 10, 12, 3, 5, tzinfo=UTC)
@@ -21,14 +21,14 @@ def populated(*counts: int, now: datetime = MONDAY, people: Seed | None = None) 
     """What a database holds after so many calls were made in it, and the calls by id."""
 
     async def work() -> tuple[Dump, list[Call]]:
-        store = Store(":memory:", people or load_seed())
+        store = store_for(":memory:", people or load_seed())
         try:
             for count in counts:
                 await store.write(lambda connection, count=count: populate(connection, count, now=now))  # type: ignore[misc]
             calls = await store.read(lambda connection: queries.newest_calls(connection, most=20_000))
             return await store.write(dump), sorted(calls)
         finally:
-            store.close()
+            await store.close()
 
     return asyncio.run(work())
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from video_calls_server.domain.calls import NewCall
 from video_calls_server.domain.people import Doctor, Patient, User
 from video_calls_server.seed import Seed, SeedError, cast, load_seed
-from video_calls_server.store import Store, StoreError, queries
+from video_calls_server.store import StoreError, queries, store_for
 from video_calls_server.store.reseed import SeedChanges, apply_seed
 
 HEAD = "users:\n  - {id: 1, email: a@example.com, full_name: A, doctor: {id: 1}}\n"
@@ -125,7 +125,7 @@ def seed_of(tmp_path: Path, text: str) -> Seed:
 
 def applied(tmp_path: Path, text: str, *, calls: bool = False) -> tuple[SeedChanges, Seed]:
     """What a changed file does to a database of BEFORE, with calls of doctor 11 and patient 22 or without."""
-    store = Store(":memory:", seed_of(tmp_path, BEFORE))
+    store = store_for(":memory:", seed_of(tmp_path, BEFORE))
 
     def call(connection: Connection) -> None:
         two = User(1, "", "", active=True), User(2, "", "", active=True)
@@ -136,18 +136,18 @@ def applied(tmp_path: Path, text: str, *, calls: bool = False) -> tuple[SeedChan
     async def work() -> tuple[SeedChanges, Seed]:
         if calls:
             await store.write(call)
-        before = store.people()
+        before = await store.people()
         try:
             changes = await store.write(lambda connection: apply_seed(connection, seed_of(tmp_path, text)))
         except StoreError:
-            assert store.people() == before
+            assert await store.people() == before
             raise
-        return changes, store.people()
+        else:
+            return changes, await store.people()
+        finally:
+            await store.close()
 
-    try:
-        return asyncio.run(work())
-    finally:
-        store.close()
+    return asyncio.run(work())
 
 
 def test_a_file_that_has_not_changed_changes_nothing(tmp_path: Path) -> None:
@@ -172,11 +172,11 @@ def test_people_are_added_changed_and_deactivated(tmp_path: Path) -> None:
 def test_who_was_not_active_before_is_not_deactivated(tmp_path: Path) -> None:
     without_c = "\n".join(line for line in BEFORE.splitlines() if "c@" not in line)
     before = BEFORE.replace("full_name: C", "full_name: C, active: false")
-    store = Store(":memory:", seed_of(tmp_path, before))
+    store = store_for(":memory:", seed_of(tmp_path, before))
     seed = seed_of(tmp_path, without_c)
     changes = asyncio.run(store.write(lambda connection: apply_seed(connection, seed)))
     assert changes == SeedChanges(added=0, changed=0, deactivated=0)
-    store.close()
+    asyncio.run(store.close())
 
 
 def test_two_users_can_swap_their_addresses(tmp_path: Path) -> None:

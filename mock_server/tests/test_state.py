@@ -16,7 +16,7 @@ from litestar.exceptions import WebSocketDisconnect
 from sqlalchemy.exc import IntegrityError
 from video_calls_server.control.population import populate
 from video_calls_server.seed import load_seed
-from video_calls_server.store import Store
+from video_calls_server.store import store_for
 from video_calls_server.store.dump import Dump, dump, restore
 from video_calls_server.unavailable import UnavailableError
 
@@ -528,7 +528,7 @@ def test_whoever_follows_events_is_told_to_begin_anew(api: Api, method: str, pat
 
 
 def test_a_dump_is_put_back_as_it_was_whatever_came_between() -> None:
-    store = Store(":memory:", load_seed())
+    store = store_for(":memory:", load_seed())
     now = datetime(2024, 1, 5, 8, tzinfo=UTC)
 
     async def work() -> None:
@@ -542,13 +542,13 @@ def test_a_dump_is_put_back_as_it_was_whatever_came_between() -> None:
                 name: rows for name, rows in before.rows.items() if rows
             }
             assert after.counters == before.counters
+        await store.close()
 
     asyncio.run(work())
-    store.close()
 
 
 def test_references_are_looked_after_again_once_a_dump_is_put_back() -> None:
-    store = Store(":memory:", load_seed())
+    store = store_for(":memory:", load_seed())
 
     async def work() -> None:
         await restore(store, await store.write(dump))
@@ -556,25 +556,25 @@ def test_references_are_looked_after_again_once_a_dump_is_put_back() -> None:
             await store.write(
                 lambda connection: connection.exec_driver_sql("INSERT INTO patients VALUES (9, 999)")
             )
+        await store.close()
 
     asyncio.run(work())
-    store.close()
 
 
 def test_a_database_that_another_process_holds_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("video_calls_server.store.database.BUSY_SECONDS", 0.05)
-    store = Store(str(tmp_path / "calls.db"), load_seed())
-    people = store.people()
+    monkeypatch.setattr("video_calls_server.store.sqlite.BUSY_SECONDS", 0.05)
+    store = store_for(str(tmp_path / "calls.db"), load_seed())
+    people = asyncio.run(store.people())
     other = sqlite3.connect(tmp_path / "calls.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(UnavailableError):
         asyncio.run(restore(store, Dump()))
     other.execute("ROLLBACK")
     other.close()
-    assert store.people() == people
-    store.close()
+    assert asyncio.run(store.people()) == people
+    asyncio.run(store.close())
 
 
 def test_the_description_says_what_a_state_is(api: Api) -> None:

@@ -10,16 +10,16 @@ import pytest
 from conftest import CALLS, Api
 from sqlalchemy import Connection
 from video_calls_server.seed import load_seed
-from video_calls_server.store import Store, StoreError
+from video_calls_server.store import Store, StoreError, store_for
 from video_calls_server.unavailable import UnavailableError
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(str(tmp_path / "calls.db"), load_seed())
-    store.open()
+    store = store_for(str(tmp_path / "calls.db"), load_seed())
+    asyncio.run(store.open())
     yield store
-    store.close()
+    asyncio.run(store.close())
 
 
 def test_work_that_raises_changes_nothing(store: Store) -> None:
@@ -29,13 +29,13 @@ def test_work_that_raises_changes_nothing(store: Store) -> None:
 
     with pytest.raises(LookupError):
         asyncio.run(store.write(work))
-    assert "changed" not in {user.full_name for user, _, _ in store.people().people}
+    assert "changed" not in {user.full_name for user, _, _ in asyncio.run(store.people()).people}
 
 
 def test_a_file_that_another_process_holds_is_unavailable_then_available_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("video_calls_server.store.database.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("video_calls_server.store.sqlite.BUSY_SECONDS", 0.05)
     change = "UPDATE users SET full_name = 'changed' WHERE id = 101"
     other = sqlite3.connect(tmp_path / "calls.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -44,7 +44,7 @@ def test_a_file_that_another_process_holds_is_unavailable_then_available_again(
     other.execute("ROLLBACK")
     other.close()
     asyncio.run(store.write(lambda connection: connection.exec_driver_sql(change)))
-    assert "changed" in {user.full_name for user, _, _ in store.people().people}
+    assert "changed" in {user.full_name for user, _, _ in asyncio.run(store.people()).people}
 
 
 def test_others_are_served_while_a_change_waits_for_another_process(store: Store, tmp_path: Path) -> None:
@@ -70,13 +70,22 @@ def test_others_are_served_while_a_change_waits_for_another_process(store: Store
     assert finished == ["read", "change"]
 
 
-def test_a_file_of_another_version_is_named_and_left_alone(store: Store, tmp_path: Path) -> None:
-    store.close()
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [
+        ("9999", "revision 9999, and this server knows 0001; use the newer server"),
+        ("0000", "revision 0000, and this server needs 0001; .* video-calls-server migrate"),
+    ],
+)
+def test_a_file_of_another_version_is_named_and_left_alone(
+    store: Store, tmp_path: Path, revision: str, words: str
+) -> None:
+    asyncio.run(store.close())
     with sqlite3.connect(tmp_path / "calls.db") as other:
-        other.execute("PRAGMA user_version = 7")
+        other.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     other.close()
-    with pytest.raises(StoreError, match="version 7, and this server has version 2"):
-        store.open()
+    with pytest.raises(StoreError, match=words):
+        asyncio.run(store.open())
 
 
 def test_an_unavailable_database_is_answered_503_with_retry_after(api: Api) -> None:
@@ -91,8 +100,8 @@ def test_an_unavailable_database_is_answered_503_with_retry_after(api: Api) -> N
 
 def test_an_existing_database_keeps_its_people_whatever_the_seed_says(store: Store, tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("users: [{id: 7, email: a@example.com, full_name: A}]")
-    store.close()
-    again = Store(str(tmp_path / "calls.db"), load_seed(tmp_path / "other.yaml"))
-    again.open()
-    assert len(again.people().people) == 8
-    again.close()
+    asyncio.run(store.close())
+    again = store_for(str(tmp_path / "calls.db"), load_seed(tmp_path / "other.yaml"))
+    asyncio.run(again.open())
+    assert len(asyncio.run(again.people()).people) == 8
+    asyncio.run(again.close())
