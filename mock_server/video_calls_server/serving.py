@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from video_calls_server.api.protocol import http_protocol
 from video_calls_server.app import create_app
 from video_calls_server.banner import banner
 from video_calls_server.namespaces import Namespace, Namespaces
+from video_calls_server.observability.logs import configure_logging
 from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import StoreError
@@ -77,16 +77,6 @@ def serve(settings: Settings, *, reload_seed: bool, options: str) -> None:
         _run(_Server(settings, app, ready), listener)
     else:
         _supervise(settings, listener, ready)
-
-
-def configure_logging(settings: Settings) -> None:
-    """Write the log to standard error, as configured."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
-    # Their lines repeat ours.
-    for name in ("uvicorn.error", "httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 async def _open(namespace: Namespace, settings: Settings, *, reload_seed: bool) -> Seed:
@@ -205,7 +195,7 @@ class _Worker:
         """Wait until it has ended, and kill it at the deadline."""
         self._process.join(max(0.0, deadline - time.monotonic()))
         if self.status is None:
-            logger.error("worker %d does not stop, and is killed", self.pid)
+            logger.error("worker %(pid)d does not stop, and is killed", {"pid": self.pid})
             self._process.kill()
             self._process.join()
 
@@ -242,13 +232,16 @@ def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], 
         while told not in wait([told, *(news for worker in workers for news in worker.news)]):
             for worker in workers:
                 if worker.hear():
-                    logger.info("worker %d listens", worker.pid)
+                    logger.info("worker %(pid)d listens", {"pid": worker.pid})
             if not is_ready and all(worker.listens for worker in workers):
                 is_ready = True
                 ready()
             for index, worker in enumerate(workers):
                 if worker.status is not None:
-                    logger.warning("worker %d has ended (%d); another one starts", worker.pid, worker.status)
+                    logger.warning(
+                        "worker %(pid)d has ended (%(status)d); another one starts",
+                        {"pid": worker.pid, "status": worker.status},
+                    )
                     worker.stop()
                     if not worker.listens:
                         wait([told], _PAUSE)
