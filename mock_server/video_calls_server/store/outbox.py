@@ -7,7 +7,7 @@ retention is forgotten, and the id of the last one forgotten is known, so that a
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Text, bindparam, delete, func, insert, select
+from sqlalchemy import BigInteger, Connection, Text, bindparam, delete, func, insert, literal_column, select
 
 from video_calls_server.domain.events import EventType
 from video_calls_server.store.queries import time_of, to_microseconds
@@ -35,7 +35,9 @@ _ADD = Statement(
     .returning(events.c.id)
 )
 _ADDRESS = Statement(
-    insert(event_recipients).values(user_id=bindparam("user_id"), event_id=bindparam("event_id"))
+    insert(event_recipients).values(
+        [{"user_id": bindparam(user), "event_id": bindparam("event_id")} for user in ("one", "other")]
+    )
 )
 
 
@@ -44,8 +46,8 @@ def add_event(
 ) -> None:
     """Keep an event for these users."""
     added = _ADD.rows(connection, type=event_type, created_at=to_microseconds(now), data=data)
-    for user_id in to:
-        _ADDRESS.run(connection, user_id=user_id, event_id=added[0][0])
+    one, other = to
+    _ADDRESS.run(connection, one=one, other=other, event_id=added[0][0])
 
 
 _AFTER = Statement(
@@ -88,13 +90,27 @@ def take_turn(connection: Connection, user_ids: tuple[int, int]) -> None:
     anyway.
     """
     if connection.dialect.name == "postgresql":
-        _TAKE_TURN.row(connection, turn=_TURN)
-        _NOTIFY.row(connection, channel=CHANNEL, users=",".join(map(str, user_ids)))
+        _TAKE_TURN.row(connection, turn=_TURN, channel=CHANNEL, users=",".join(map(str, user_ids)))
 
 
-_TAKE_TURN = Statement(select(func.pg_advisory_xact_lock(bindparam("turn", type_=BigInteger))))
-_NOTIFY = Statement(select(func.pg_notify(bindparam("channel", type_=Text), bindparam("users", type_=Text))))
-_NEWEST_OLD = Statement(select(func.max(events.c.id)).where(events.c.created_at <= bindparam("oldest")))
+_TAKE_TURN = Statement(
+    select(
+        func.pg_advisory_xact_lock(bindparam("turn", type_=BigInteger)),
+        func.pg_notify(bindparam("channel", type_=Text), bindparam("users", type_=Text)),
+    )
+)
+_OLD_AT_ONCE = 1000
+"""How many old events one change forgets: after a quiet week it is not one request that pays for all."""
+
+# The oldest by their time, so that its index is used: by their ids, all that are kept would be looked at.
+_old = (
+    select(events.c.id)
+    .where(events.c.created_at <= bindparam("oldest"))
+    .order_by(events.c.created_at)
+    .limit(literal_column(str(_OLD_AT_ONCE)))
+    .subquery()
+)
+_NEWEST_OLD = Statement(select(func.max(_old.c.id)))
 _FORGET_RECIPIENTS = Statement(
     delete(event_recipients).where(event_recipients.c.event_id <= bindparam("last"))
 )
@@ -104,7 +120,7 @@ _NOTE_FORGOTTEN = Statement(insert(forgotten_events).values(last_id=bindparam("l
 
 
 def forget_events(connection: Connection, *, oldest: datetime) -> None:
-    """Forget events as old as `oldest`, and all before them."""
+    """Forget events as old as `oldest`, and all before them; where they are many, some of them."""
     row = _NEWEST_OLD.row(connection, oldest=to_microseconds(oldest))
     if row is None or row[0] is None:
         return

@@ -6,10 +6,12 @@ made within `Store.write`, so that what was read before it still holds.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     bindparam,
     case,
     delete,
@@ -17,6 +19,8 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    union,
+    union_all,
     update,
 )
 
@@ -304,9 +308,17 @@ def calls_left_to_change(connection: Connection) -> list[Call]:
     return [_call(row) for row in _LEFT_TO_CHANGE.rows(connection)]
 
 
-_NEWEST_CALLS = Statement(
-    _calls.order_by(calls.c.scheduled_time.desc(), calls.c.id.desc()).limit(bindparam("most"))
-)
+_NEWEST_FIRST = calls.c.scheduled_time.desc(), calls.c.id.desc()
+_keys = select(calls.c.id, calls.c.scheduled_time)  # an index holds both, and so tells which calls a page has
+
+
+def _whole(keys: Select[tuple[int, int]]) -> Statement:
+    """The calls of these keys, newest first. Only they are read, and none of those that a page leaves out."""
+    page = keys.subquery("page")
+    return Statement(_calls.join(page, page.c.id == calls.c.id).order_by(*_NEWEST_FIRST))
+
+
+_NEWEST_CALLS = _whole(_keys.order_by(*_NEWEST_FIRST).limit(bindparam("most")))
 
 
 def newest_calls(connection: Connection, *, most: int) -> list[Call]:
@@ -323,25 +335,43 @@ def count_all_calls(connection: Connection) -> int:
     return 0 if row is None else int(row[0])
 
 
-class _OwnCalls:
-    """Count and page of the calls that a condition selects. A condition on one column keeps its index."""
+class _OwnCalls(NamedTuple):
+    """How many calls somebody has, and a page of them: the first `through` without the first `skip`."""
 
-    def __init__(self, condition: ColumnElement[bool]) -> None:
-        page = (
-            _calls.where(condition)
-            .order_by(calls.c.scheduled_time.desc(), calls.c.id.desc())
-            .limit(bindparam("size"))
-            .offset(bindparam("skip"))
-        )
-        self.count = Statement(select(func.count()).select_from(calls).where(condition))
-        self.page = Statement(page)
+    count: Statement
+    page: Statement
+
+
+def _as_one(own: ColumnElement[bool]) -> _OwnCalls:
+    """The calls that a condition on one column selects, in whose index they stand in their order."""
+    page = _keys.where(own).order_by(*_NEWEST_FIRST).limit(bindparam("size")).offset(bindparam("skip"))
+    return _OwnCalls(Statement(select(func.count()).select_from(calls).where(own)), _whole(page))
+
+
+def _as_either(own: ColumnElement[bool], too: ColumnElement[bool]) -> _OwnCalls:
+    """The calls of two conditions: each with its index, for no index serves one condition or the other."""
+    first = [
+        _keys.where(each).order_by(*_NEWEST_FIRST).limit(bindparam("through")).subquery()
+        for each in (own, too)
+    ]
+    both = union(*(select(each) for each in first)).subquery()
+    page = (
+        select(both)
+        .order_by(both.c.scheduled_time.desc(), both.c.id.desc())
+        .limit(bindparam("size"))
+        .offset(bindparam("skip"))
+    )
+    counts = [
+        select(func.count()).select_from(calls).where(each).scalar_subquery() for each in (own, too & ~own)
+    ]
+    return _OwnCalls(Statement(select(counts[0] + counts[1])), _whole(page))
 
 
 _of_doctor = calls.c.doctor_id == bindparam("doctor_id")
 _of_patient = calls.c.patient_id == bindparam("patient_id")
-_AS_DOCTOR = _OwnCalls(_of_doctor)
-_AS_PATIENT = _OwnCalls(_of_patient)
-_AS_EITHER = _OwnCalls(or_(_of_doctor, _of_patient))
+_AS_DOCTOR = _as_one(_of_doctor)
+_AS_PATIENT = _as_one(_of_patient)
+_AS_EITHER = _as_either(_of_doctor, _of_patient)
 
 
 def _own(actor: Actor) -> tuple[_OwnCalls, dict[str, object]] | None:
@@ -370,15 +400,22 @@ def page_of_calls(connection: Connection, actor: Actor, *, size: int, skip: int)
     if own is None:
         return []
     statements, of_actor = own
-    return [_call(row) for row in statements.page.rows(connection, size=size, skip=skip, **of_actor)]
+    rows = statements.page.rows(connection, size=size, skip=skip, through=skip + size, **of_actor)
+    return [_call(row) for row in rows]
 
 
+# Of a call of both it is told twice; what the two find is near enough to nothing that this is no cost.
 _NEIGHBOURS = Statement(
-    select(calls.c.scheduled_time).where(
-        or_(_of_doctor, _of_patient),
-        or_(*(calls.c.status == status for status in sorted(OPEN))),
-        calls.c.scheduled_time >= bindparam("earliest"),
-        calls.c.scheduled_time <= bindparam("latest"),
+    union_all(
+        *(
+            select(calls.c.scheduled_time).where(
+                of_one,
+                or_(*(calls.c.status == status for status in sorted(OPEN))),
+                calls.c.scheduled_time >= bindparam("earliest"),
+                calls.c.scheduled_time <= bindparam("latest"),
+            )
+            for of_one in (_of_doctor, _of_patient)
+        )
     )
 )
 

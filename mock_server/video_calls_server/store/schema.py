@@ -23,13 +23,13 @@ from video_calls_server.domain.calls import MIN_DISTANCE
 
 metadata = MetaData()
 
-# SQLite numbers rows by itself only in a column of type INTEGER.
+# In SQLite a column of type INTEGER is the number of the row itself, and needs no index beside the table.
 _ROW_ID = BigInteger().with_variant(Integer, "sqlite")
 
 users = Table(
     "users",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", _ROW_ID, primary_key=True, autoincrement=False),
     Column("email", Text, nullable=False, unique=True),
     Column("full_name", Text, nullable=False),
     Column("is_active", Boolean, nullable=False),
@@ -38,7 +38,7 @@ users = Table(
 doctors = Table(
     "doctors",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", _ROW_ID, primary_key=True, autoincrement=False),
     Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False, unique=True),
     Column("specialization", Text),
 )
@@ -46,7 +46,7 @@ doctors = Table(
 patients = Table(
     "patients",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", _ROW_ID, primary_key=True, autoincrement=False),
     Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False, unique=True),
 )
 
@@ -89,9 +89,11 @@ for _role, _of_role in (("doctor", calls.c.doctor_id), ("patient", calls.c.patie
         ).ddl_if(dialect="postgresql")
     )
 
-# Newest first for one person, and what is near a time for one person: the two ways in which calls are read.
+# Newest first for one person, and what is near a time for one person: the two ways in which calls are read;
+# and, by the control layer, newest first for everybody.
 Index("calls_of_doctor", calls.c.doctor_id, calls.c.scheduled_time, calls.c.id)
 Index("calls_of_patient", calls.c.patient_id, calls.c.scheduled_time, calls.c.id)
+Index("calls_by_time", calls.c.scheduled_time, calls.c.id)
 
 _both_absent = calls.c.doctor_absent_since.is_not(None) & calls.c.patient_absent_since.is_not(None)
 Index("calls_left_by_both", calls.c.id, sqlite_where=_both_absent, postgresql_where=_both_absent)

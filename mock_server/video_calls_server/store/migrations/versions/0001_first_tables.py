@@ -9,12 +9,14 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     """Make them."""
     op.create_table(
         "events",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", _ROW_ID, nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
@@ -30,7 +32,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "users",
-        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", _ROW_ID, autoincrement=False, nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("full_name", sa.Text(), nullable=False),
         sa.Column("is_active", sa.Boolean(), nullable=False),
@@ -39,7 +41,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "doctors",
-        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", _ROW_ID, autoincrement=False, nullable=False),
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("specialization", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
@@ -65,7 +67,7 @@ def upgrade() -> None:
 
     op.create_table(
         "patients",
-        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("id", _ROW_ID, autoincrement=False, nullable=False),
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["user_id"],
@@ -87,7 +89,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "calls",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", _ROW_ID, nullable=False),
         sa.Column("channel_name", sa.Text(), nullable=False),
         sa.Column("doctor_id", sa.BigInteger(), nullable=False),
         sa.Column("patient_id", sa.BigInteger(), nullable=False),
@@ -124,6 +126,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("doctor_absent_since IS NOT NULL AND patient_absent_since IS NOT NULL"),
         postgresql_where=sa.text("doctor_absent_since IS NOT NULL AND patient_absent_since IS NOT NULL"),
     )
+    op.create_index("calls_by_time", "calls", ["scheduled_time", "id"])
     op.create_index("calls_of_doctor", "calls", ["doctor_id", "scheduled_time", "id"])
     op.create_index("calls_of_patient", "calls", ["patient_id", "scheduled_time", "id"])
 
