@@ -12,16 +12,14 @@ from litestar.enums import HttpMethod, ScopeType
 from litestar.plugins.opentelemetry import OpenTelemetryConfig
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
 
 from video_calls_server import tracing
 from video_calls_server.settings import SettingsError
 
-_DEFAULTS = {
-    "OTEL_SERVICE_NAME": "video-calls-server",
-    "OTEL_TRACES_EXPORTER": "otlp",
-    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",  # the one whose exporter comes with the extra
-}
+_OTLP = "otlp_proto_http"
 _SECRETS = ["authorization", "cookie", "set-cookie", "sec-websocket-protocol", "video-calls-control-key"]
 """Headers that hold tokens; OTEL_ variables may ask for any to be recorded."""
 
@@ -35,7 +33,7 @@ def traced(app: ASGIApp) -> ASGIApp:
     Raises:
         SettingsError: the variables ask for what is not installed.
     """
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # nobody has set one
         _configure()
     config = OpenTelemetryConfig(
         scope_span_details_extractor=_first_details,
@@ -54,14 +52,23 @@ def current_ids() -> dict[str, str]:
 
 
 def _configure() -> None:
-    """Have the SDK configure itself from the environment, as OpenTelemetry's own commands do."""
-    for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    (configurator,) = entry_points(group="opentelemetry_configurator", name="configurator")
-    try:
-        configurator.load()().configure()
-    except (RuntimeError, ValueError) as error:
-        raise SettingsError(f"otel: {error}") from error
+    """Have spans go where the environment says; the SDK itself reads the rest of it."""
+    if "service.name" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        os.environ.setdefault("OTEL_SERVICE_NAME", "video-calls-server")
+    provider = TracerProvider()
+    for name in os.environ.get("OTEL_TRACES_EXPORTER", "otlp").split(","):
+        if name.strip() not in {"", "none"}:
+            provider.add_span_processor(BatchSpanProcessor(_exporter(name.strip())))
+    trace.set_tracer_provider(provider)
+
+
+def _exporter(name: str) -> SpanExporter:
+    # OTLP is spoken over HTTP: its exporter for that comes with the extra.
+    found = entry_points(group="opentelemetry_traces_exporter", name=_OTLP if name == "otlp" else name)
+    if not found:
+        raise SettingsError(f"otel: OTEL_TRACES_EXPORTER: there is no exporter {name}; install its package")
+    exporter: SpanExporter = next(iter(found)).load()()
+    return exporter
 
 
 def _first_details(scope: Scope) -> tuple[str, dict[str, Any]]:
