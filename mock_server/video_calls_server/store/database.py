@@ -9,12 +9,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from video_calls_server.seed import Seed
 from video_calls_server.store import queries
+from video_calls_server.store.schema import calls, metadata, revisions
 
 T = TypeVar("T")
 
@@ -121,23 +122,48 @@ def database_url(database: str) -> URL:
 _FORMS = "a path, `:memory:`, sqlite:///PATH or postgresql://USER@HOST/NAME"
 
 
-def check_revision(name: str, found: str | None) -> None:
+def check_tables(connection: Connection, name: str) -> None:
     """Let a database pass whose tables are those of this server.
 
     Raises:
-        StoreError: they are of another revision.
+        StoreError: it has none, or those of another program or of another revision.
     """
-    if found == REVISION:
-        return
-    if found is not None and found > REVISION:
+    found = names_of_tables(connection)
+    if not found:
+        raise StoreError(f"the database {name} is empty; make its tables with: video-calls-server migrate")
+    check_own(name, found)
+    revision = connection.scalar(revisions.select())
+    if revision is not None and revision > REVISION:
         raise StoreError(
-            f"the database {name} has tables of revision {found}, and this server knows {REVISION}; "
+            f"the database {name} has tables of revision {revision}, and this server knows {REVISION}; "
             "use the newer server that made them"
         )
-    raise StoreError(
-        f"the database {name} has tables of revision {found or 'none'}, and this server needs {REVISION}; "
-        "bring it up to date with: video-calls-server migrate"
-    )
+    if revision != REVISION:
+        raise StoreError(
+            f"the database {name} has tables of revision {revision or 'none'}, "
+            f"and this server needs {REVISION}; bring it up to date with: video-calls-server migrate"
+        )
+    if missing := set(metadata.tables) - found:
+        raise StoreError(f"the database {name} lacks the tables {', '.join(sorted(missing))}")
+
+
+def names_of_tables(connection: Connection) -> set[str]:
+    """The tables that a database has, of whichever program."""
+    return set(inspect(connection).get_table_names()) - {"sqlite_sequence"}
+
+
+def check_own(name: str, found: set[str]) -> None:
+    """Let a database pass that has no tables of another program; Alembic's own may be that of any.
+
+    Raises:
+        StoreError: it has.
+    """
+    others = found - {revisions.name}
+    if others and not (revisions.name in found and calls.name in found):
+        raise StoreError(
+            f"the database {name} holds other tables ({', '.join(sorted(others)[:5])}); "
+            "give one of this server's own"
+        )
 
 
 def add_seed(connection: Connection, seed: Seed) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Table, column, delete, func, insert, select
+from sqlalchemy import Boolean, Connection, Table, column, delete, func, insert, select
 from sqlalchemy import table as named_table
 
 from video_calls_server.store import schema
@@ -64,7 +64,9 @@ class Dump:
 
 
 def dump(connection: Connection) -> Dump:
-    """All that the database holds. Within `Store.write`, or another process may come in between."""
+    """All that the database holds at one moment: as all that is done within a `Store.write`."""
+    if connection.dialect.name == "postgresql":  # else each table would be as it is when its turn comes
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     rows = {table.name: _SELECT[table.name].rows(connection) for table in TABLES}
     return Dump(rows, _counters(connection))
 
@@ -89,15 +91,30 @@ def _check_references(connection: Connection, state: str) -> None:
 
 
 def _replace(connection: Connection, dump: Dump) -> None:
+    if connection.dialect.name == "postgresql":  # nobody adds a row between, which would refer to none
+        names = ", ".join(table.name for table in TABLES)
+        connection.exec_driver_sql(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
     for table in reversed(TABLES):
         _DELETE[table.name].run(connection)
     for table in TABLES:
         rows = dump.rows.get(table.name, [])
+        if connection.dialect.name == "postgresql":
+            rows = _with_booleans(table, rows)
         in_blocks = len(rows) - len(rows) % BLOCK
         blocks = (rows[start : start + BLOCK] for start in range(0, in_blocks, BLOCK))
         _insert(connection, table, BLOCK, [tuple(chain.from_iterable(block)) for block in blocks])
         _insert(connection, table, 1, rows[in_blocks:])
     _count_from(connection, dump.counters)
+
+
+def _with_booleans(table: Table, rows: list[Row]) -> list[Row]:
+    """Rows as PostgreSQL takes them; SQLite, from which they may come, has numbers for booleans."""
+    booleans = {index for index, each in enumerate(table.columns) if isinstance(each.type, Boolean)}
+    if not booleans:
+        return rows
+    return [
+        tuple(bool(value) if index in booleans else value for index, value in enumerate(row)) for row in rows
+    ]
 
 
 def _insert(connection: Connection, table: Table, size: int, blocks: list[Row]) -> None:

@@ -1,17 +1,25 @@
 """Bringing a database up to date: its tables made, or changed to those of this server."""
 
+import sqlite3
 from pathlib import Path
 
+from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from video_calls_server.store.database import REVISION, StoreError
+from video_calls_server.pool import Pool
+from video_calls_server.store.choice import not_installed
+from video_calls_server.store.database import REVISION, StoreError, check_own, names_of_tables
+
+Change = tuple[str | None, str]
+"""The revisions before and after."""
 
 _SCRIPTS = Path(__file__).with_name("migrations")
+_MIGRATING = 0x76636D67  # any number that nobody else locks by
 
 
-async def migrate(url: URL, name: str) -> tuple[str | None, str]:
+async def migrate(url: URL, name: str) -> Change:
     """Change the tables to those of this server; the revisions before and after.
 
     Raises:
@@ -19,41 +27,52 @@ async def migrate(url: URL, name: str) -> tuple[str | None, str]:
     """
     try:
         if url.get_backend_name() == "sqlite":
-            engine = create_engine(url)
-            try:
-                with engine.begin() as connection:
-                    return _upgrade(connection, name)
-            finally:
-                engine.dispose()
-        from sqlalchemy.ext.asyncio import create_async_engine
+            return _in_file(url, name)
+        return await _in_postgres(url, name)
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from error
+    except CommandError as error:  # which is what Alembic says of revisions that it does not know
+        raise StoreError(f"cannot change the database {name}: {error}") from error
 
-        async_engine = create_async_engine(url)
-        try:
-            async with async_engine.begin() as async_connection:
-                return await async_connection.run_sync(_upgrade, name)
-        finally:
-            await async_engine.dispose()
-    except (DBAPIError, OSError) as error:
+
+def _in_file(url: URL, name: str) -> Change:
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            return _upgrade(connection, name)
+    except (DBAPIError, sqlite3.Error) as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
         raise StoreError(f"cannot change the database {name}: {reason}") from error
+    finally:
+        engine.dispose()
 
 
-def _upgrade(connection: Connection, name: str) -> tuple[str | None, str]:
+async def _in_postgres(url: URL, name: str) -> Change:
+    from video_calls_server.store.postgres import FAILURES, engine_of, reason_of
+
+    engine = engine_of(url, timeout=Pool().wait)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(_upgrade, name)
+    except FAILURES as error:
+        raise StoreError(f"cannot change the database {name}: {reason_of(error)}") from error
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection, name: str) -> Change:
     from alembic import command
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
-    from sqlalchemy import inspect
 
+    if connection.dialect.name == "postgresql":  # another process may be about to do the same
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
+    check_own(name, names_of_tables(connection))
     before = MigrationContext.configure(connection).get_current_revision()
     if before is not None and before > REVISION:
         raise StoreError(
-            f"the database {name} is of revision {before}, and this server knows {REVISION} only"
-        )
-    tables = set(inspect(connection).get_table_names()) - {"sqlite_sequence"}
-    if before is None and tables:
-        raise StoreError(
-            f"the database {name} holds other tables ({', '.join(sorted(tables)[:5])}); "
-            "give one of this server's own"
+            f"the database {name} is of revision {before}, and this server knows {REVISION}; "
+            "use the newer server that made it"
         )
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))

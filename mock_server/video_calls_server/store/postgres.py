@@ -7,26 +7,27 @@ apart, and events are numbered in the order in which they are committed (`outbox
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from typing import TypeVar
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
 
 import anyio
 import asyncpg
 from anyio.abc import TaskStatus
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, event
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.pool import Pool
 from video_calls_server.seed import Seed
-from video_calls_server.store.database import News, Store, StoreError, add_seed, check_revision
+from video_calls_server.store import queries
+from video_calls_server.store.database import News, Store, StoreError, add_seed, check_tables
 from video_calls_server.store.outbox import CHANNEL
-from video_calls_server.store.schema import metadata, revisions
 from video_calls_server.unavailable import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
@@ -37,12 +38,21 @@ ATTEMPTS = 5
 """How often a change is tried that other transactions undo."""
 
 _OVERLAP = "23P01"  # exclusion_violation: only calls that are too near to each other have such a constraint
-_UNDONE = {"40001", "40P01", "23505"}  # serialization failure, deadlock, somebody else was first
+# Serialization failure, deadlock, somebody else was first, tables changed since a statement was prepared.
+_UNDONE = {"40001", "40P01", "23505", "0A000", _OVERLAP}
 _GONE = ("08", "57P", "53", "58")  # no connection, shutting down, out of resources, system errors
 _TOO_LONG = {"57014", "55P03", "25P03"}  # statement, lock and idle timeouts
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 """Seconds before the listener connects again."""
+
+_LONGEST_RIVALRY = 0.02
+"""Seconds before a change is tried again, at most and at first."""
+
+LISTENS_STILL = 15.0
+"""Seconds after which the listener asks whether its connection is there: one can end without a word."""
+
+_SEEDING = 0x76637364  # any number that nobody else locks by
 
 
 class PostgresStore(Store):
@@ -68,27 +78,25 @@ class PostgresStore(Store):
 
     async def _open(self) -> None:
         pool = self._pool
-        engine = create_async_engine(
+        engine = engine_of(
             self.url,
+            timeout=pool.wait,
+            server_settings={
+                "application_name": "video-calls-server",
+                "statement_timeout": f"{int(pool.statement * 1000)}",
+                "lock_timeout": f"{int(pool.lock * 1000)}",
+                "idle_in_transaction_session_timeout": f"{int(pool.statement * 2000)}",
+            },
             pool_size=pool.size,
             max_overflow=0,
             pool_timeout=pool.wait,
-            connect_args={
-                "timeout": pool.wait,
-                "server_settings": {
-                    "application_name": "video-calls-server",
-                    "statement_timeout": f"{int(pool.statement * 1000)}",
-                    "lock_timeout": f"{int(pool.lock * 1000)}",
-                    "idle_in_transaction_session_timeout": f"{int(pool.statement * 2000)}",
-                },
-            },
         )
         try:
             async with engine.begin() as connection:
                 await connection.run_sync(self._prepare)
-        except (DBAPIError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except FAILURES as error:
             await engine.dispose()
-            raise StoreError(f"cannot open the database {self.name}: {_reason(error)}") from error
+            raise StoreError(f"cannot open the database {self.name}: {reason_of(error)}") from error
         except StoreError:
             await engine.dispose()
             raise
@@ -96,23 +104,10 @@ class PostgresStore(Store):
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def _prepare(self, connection: Connection) -> None:
-        found = set(inspect(connection).get_table_names())
-        if not found:
-            raise StoreError(
-                f"the database {self.name} is empty; make its tables with: video-calls-server migrate"
-            )
-        if revisions.name not in found:
-            raise StoreError(
-                f"the database {self.name} holds other tables ({', '.join(sorted(found)[:5])}); "
-                "give a database of this server's own"
-            )
-        check_revision(self.name, connection.scalar(revisions.select()))
-        missing = set(metadata.tables) - found
-        if missing:
-            raise StoreError(f"the database {self.name} lacks the tables {', '.join(sorted(missing))}")
-        # Of several processes that start at once, one adds the people.
-        connection.exec_driver_sql("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
-        add_seed(connection, self.seed)
+        check_tables(connection, self.name)
+        if not queries.people(connection):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SEEDING})")
+            add_seed(connection, self.seed)  # unless another process was first
 
     async def release(self) -> None:
         """As `Store.release`."""
@@ -121,7 +116,8 @@ class PostgresStore(Store):
     async def close(self) -> None:
         """As `Store.close`."""
         if self._engine is not None:
-            await self._engine.dispose()
+            with anyio.CancelScope(shield=True):  # whoever stops may be cancelled already
+                await self._engine.dispose()
         self._engine = self._reading = None
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -135,14 +131,16 @@ class PostgresStore(Store):
     async def write(self, work: Callable[[Connection], T]) -> T:
         """As `Store.write`."""
         engine = self._engine or await self._opened(reading=False)
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 return await _on(engine, work)
             except _Undone as undone:
                 reason = undone
             except _Lost:
                 return await self._again(engine, work)
-        raise UnavailableError(f"other changes came first, {ATTEMPTS} times: {reason}")
+            # Not all at once: rivals that begin again together undo each other again.
+            await anyio.sleep(random.uniform(0, _LONGEST_RIVALRY * 2**attempt))  # noqa: S311 (no secret)
+        raise reason.final from reason
 
     @asynccontextmanager
     async def telling(self, news: News) -> AsyncGenerator[None]:
@@ -153,30 +151,44 @@ class PostgresStore(Store):
             tasks.cancel_scope.cancel()
 
     async def _listen(self, news: News, *, task_status: TaskStatus[None]) -> None:
-        pause, url = _FIRST_PAUSE, self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        pause, started = _FIRST_PAUSE, False
 
         def heard(_connection: object, _pid: int, _channel: str, users: object) -> None:
             news.wake([int(user_id) for user_id in str(users).split(",")])
 
         while True:
             try:
-                connection = await asyncpg.connect(url, timeout=self._pool.wait)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-                logger.warning("cannot listen to the database: %s", _reason(error))
-                await anyio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-                continue
-            lost = anyio.Event()
-            connection.add_termination_listener(lambda _connection, lost=lost: lost.set())
-            try:
-                await connection.add_listener(CHANNEL, heard)
-                pause = _FIRST_PAUSE
-                task_status.started()  # twice is once
-                news.wake_all()  # what happened while nobody listened stands in the outbox
-                await lost.wait()
+                async with self._listening(heard) as lost:
+                    if not started:
+                        task_status.started()
+                    pause, started = _FIRST_PAUSE, True
+                    news.wake_all()  # what happened while nobody listened stands in the outbox
+                    await lost()
                 logger.warning("the database no longer tells of changes; connecting again")
-            finally:
-                connection.terminate()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                logger.warning("cannot listen to the database: %s", reason_of(error))
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    @asynccontextmanager
+    async def _listening(self, heard: Callable[..., None]) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
+        """A connection that listens; what it gives waits for its end."""
+        connection = await asyncpg.connect(_dsn(self.url), timeout=self._pool.wait)
+        ended = anyio.Event()
+        connection.add_termination_listener(lambda _connection: ended.set())
+
+        async def lost() -> None:
+            while not ended.is_set():
+                with anyio.move_on_after(LISTENS_STILL):
+                    await ended.wait()
+                if not ended.is_set():
+                    await connection.execute("SELECT 1", timeout=self._pool.wait)
+
+        try:
+            await connection.add_listener(CHANNEL, heard)
+            yield lost
+        finally:
+            connection.terminate()
 
     async def _opened(self, *, reading: bool) -> AsyncEngine:
         """The engine of an application that nobody told of its start."""
@@ -192,8 +204,10 @@ class PostgresStore(Store):
         """Once more, after a connection was lost before anything was committed."""
         try:
             return await _on(engine, work)
-        except (_Lost, _Undone) as error:
-            raise UnavailableError(str(error)) from error
+        except _Undone as undone:
+            raise undone.final from undone
+        except _Lost as lost:
+            raise UnavailableError(str(lost)) from lost
 
 
 class _Lost(Exception):
@@ -201,47 +215,94 @@ class _Lost(Exception):
 
 
 class _Undone(Exception):
-    """Another transaction came first, and nothing was changed."""
+    """Another transaction came first, and nothing was changed.
+
+    Args:
+        final: what to say of it where that is so every time.
+    """
+
+    def __init__(self, final: Exception) -> None:
+        super().__init__(str(final))
+        self.final = final
 
 
 async def _on(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
     """Run work on a connection of the pool, and commit."""
-    try:
-        async with engine.connect() as connection:
-            committing = False
-            try:
-                await connection.begin()  # by itself it would not see what goes past it to the driver
-                result = await connection.run_sync(work)
-                committing = True
-                await connection.commit()
-            except _FAILURES as error:
-                told = _told(error, committing=committing)
-                if not isinstance(told, RuleViolation | _Undone):
-                    await connection.invalidate()
-                raise told from error
-            return result
-    except _FAILURES as error:  # there was no connection to be had
-        raise UnavailableError(_reason(error)) from error
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(engine.connect())
+        except FAILURES as error:
+            raise UnavailableError(reason_of(error)) from error
+        committing = False
+        try:
+            await connection.begin()  # by itself it would not see what goes past it to the driver
+            result = await connection.run_sync(work)
+            committing = True
+            await connection.commit()
+        except FAILURES as error:
+            told = _told(error, committing=committing)
+            if told is None:
+                raise
+            if not isinstance(told, _Undone):
+                await connection.invalidate()
+            raise told from error
+        return result
 
 
-_FAILURES = (AsyncAdapt_asyncpg_dbapi.Error, DBAPIError, PoolTimeoutError, OSError, TimeoutError)
+FAILURES = (
+    AsyncAdapt_asyncpg_dbapi.Error,
+    DBAPIError,
+    PoolTimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+"""What the database, and the way to it, may raise: through SQLAlchemy, past it, and before it is reached."""
 
 
-def _told(error: Exception, *, committing: bool) -> Exception:
-    """What a failure of the database means for the work; itself, where it is a mistake of ours."""
+def _told(error: Exception, *, committing: bool) -> Exception | None:
+    """What a failure of the database means for the work; nothing, where it is a mistake of ours."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     state: str | None = getattr(cause, "sqlstate", None)
     if state == _OVERLAP:
-        return RuleViolation("create.no-overlap")
+        return _Undone(RuleViolation("create.no-overlap"))
     if state in _UNDONE:
-        return _Undone(str(cause))
+        return _Undone(UnavailableError(f"other changes came first, {ATTEMPTS} times: {reason_of(error)}"))
     if state in _TOO_LONG:
-        return UnavailableError(_reason(error))
+        return UnavailableError(reason_of(error))
     if state is None or state.startswith(_GONE):
-        return UnavailableError(_reason(error)) if committing else _Lost(_reason(error))
-    return error
+        return UnavailableError(reason_of(error)) if committing else _Lost(reason_of(error))
+    return None
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The first line of what went wrong; the rest is SQL."""
     return (str(error) or type(error).__name__).partition("\n")[0]
+
+
+def engine_of(
+    url: URL,
+    *,
+    timeout: float,
+    server_settings: Mapping[str, str] | None = None,
+    **pool: Any,  # noqa: ANN401
+) -> AsyncEngine:
+    """An engine whose connections asyncpg makes, so that the options of a URL are those that it knows."""
+
+    async def connect() -> Any:  # noqa: ANN401 (asyncpg's connection, which has no types)
+        return await asyncpg.connect(_dsn(url), timeout=timeout, server_settings=dict(server_settings or {}))
+
+    engine = create_async_engine(url, async_creator=connect, **pool)
+    event.listen(engine.sync_engine, "checkout", _replace_closed)
+    return engine
+
+
+def _dsn(url: URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _replace_closed(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 (SQLAlchemy's adapter)
+    """A connection that ended while nobody used it, as all do when the server restarts, is made anew."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError

@@ -10,13 +10,20 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import anyio
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from video_calls_server.seed import Seed
-from video_calls_server.store.database import REVISION, Store, StoreError, add_seed, check_revision
+from video_calls_server.store.database import (
+    REVISION,
+    Store,
+    StoreError,
+    add_seed,
+    check_tables,
+    names_of_tables,
+)
 from video_calls_server.store.schema import metadata, revisions
 from video_calls_server.unavailable import UnavailableError
 
@@ -121,15 +128,8 @@ def _begin_immediate(connection: Connection) -> None:
 
 def _prepare(connection: Connection, name: str, seed: Seed) -> None:
     with connection.begin():
-        found = set(inspect(connection).get_table_names()) - {"sqlite_sequence"}
-        if not found:
+        if not names_of_tables(connection):
             metadata.create_all(connection)
             connection.execute(revisions.insert().values(version_num=REVISION))
-        elif not set(metadata.tables) <= found:
-            raise StoreError(
-                f"the database {name} holds other tables ({', '.join(sorted(found)[:5])}); "
-                "give a file of this server's own"
-            )
-        else:
-            check_revision(name, connection.scalar(revisions.select()))
+        check_tables(connection, name)
         add_seed(connection, seed)

@@ -1,0 +1,768 @@
+"""The server on PostgreSQL: the same answers as on SQLite, also where several processes share a database."""
+
+import asyncio
+import json
+import logging
+import re
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from conftest import CALLS, Api, on_postgres, postgres_server
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+from test_command import assert_told, run
+from video_calls_server.pool import Pool
+from video_calls_server.seed import load_seed
+from video_calls_server.store import StoreError, outbox, queries, schema, store_for
+from video_calls_server.store import dump as dump_module
+from video_calls_server.store import migrate as migration
+from video_calls_server.store import postgres as postgres_store
+from video_calls_server.store.database import REVISION, database_url
+from video_calls_server.store.dump import Dump, dump, restore
+from video_calls_server.store.migrate import migrate
+
+EVENTS = "/api/v1/video/events/"
+ROUNDS = 20
+
+
+def migrated_by(url: str) -> tuple[str | None, str]:
+    return asyncio.run(migrate(database_url(url), "the database"))
+
+
+def fails_to_open(url: str, pool: Pool = Pool()) -> str:  # noqa: B008 (it is immutable)
+    """In what words."""
+    store = store_for(url, load_seed(), pool)
+    with pytest.raises(StoreError) as failed:
+        asyncio.run(store.open())
+    text = str(failed.value)
+    assert "\n" not in text
+    return text
+
+
+def execute(url: str, *statements: str) -> list[Any]:
+    return asyncio.run(on_postgres(url, *statements))
+
+
+@contextmanager
+def holding(url: str, *statements: str) -> Iterator[Callable[[str], list[Any]]]:
+    """A transaction of somebody else's that is open for as long as this lasts, and more to do in it."""
+    with anyio.from_thread.start_blocking_portal() as portal:
+        import asyncpg
+
+        connection = portal.call(partial(asyncpg.connect, url))
+        try:
+            for statement in ("BEGIN", *statements):
+                portal.call(connection.execute, statement)
+            yield partial(portal.call, connection.fetch)
+        finally:
+            portal.call(connection.close)
+
+
+def waiting_for_a_lock(url: str) -> int:
+    found = execute(
+        url,
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()",
+    )
+    return int(found[0][0])
+
+
+def until(true: Callable[[], object], what: str, *, seconds: float = 20) -> None:
+    gives_up = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < gives_up, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+# -- Opening -----------------------------------------------------------------------------------------
+
+
+def test_an_empty_database_is_named_with_what_makes_its_tables(empty_postgres_url: str) -> None:
+    assert re.search(
+        r"is empty; make its tables with: video-calls-server migrate$", fails_to_open(empty_postgres_url)
+    )
+
+
+@pytest.mark.parametrize(
+    "theirs", ["CREATE TABLE recipes (id int)", "CREATE TABLE recipes AS SELECT 'x'::text AS version_num"]
+)
+@pytest.mark.parametrize("uses_alembic", [False, True])
+def test_the_database_of_another_program_is_left_alone(
+    empty_postgres_url: str, theirs: str, *, uses_alembic: bool
+) -> None:
+    execute(empty_postgres_url, theirs)
+    if uses_alembic:
+        execute(
+            empty_postgres_url, "CREATE TABLE alembic_version AS SELECT 'ae1027a6acf'::text AS version_num"
+        )
+    assert "holds other tables (recipes); give one of this server's own" in fails_to_open(empty_postgres_url)
+    with pytest.raises(StoreError, match="holds other tables"):
+        migrated_by(empty_postgres_url)
+    tables = execute(empty_postgres_url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+    assert tables[0][0] == 1 + uses_alembic
+
+
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [
+        ("9999", "revision 9999, and this server knows 0001; use the newer server"),
+        (
+            "0000",
+            "revision 0000, and this server needs 0001; bring it up to date with: video-calls-server migrate",
+        ),
+    ],
+)
+def test_tables_of_another_revision_are_named_with_what_to_do(
+    postgres_url: str, revision: str, words: str
+) -> None:
+    execute(postgres_url, f"UPDATE alembic_version SET version_num = '{revision}'")  # noqa: S608 (it is ours)
+    assert words in fails_to_open(postgres_url)
+    with pytest.raises(StoreError, match=r"use the newer server|Can't locate revision"):
+        migrated_by(postgres_url)
+
+
+def test_a_lost_table_is_named(postgres_url: str) -> None:
+    execute(postgres_url, "DROP TABLE request_windows")
+    assert "lacks the tables request_windows" in fails_to_open(postgres_url)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"host": "127.0.0.1", "port": 9, "query": {}}, "cannot open"),
+        ({"host": "nowhere.invalid", "query": {}}, "cannot open"),
+        ({"database": "nothing_of_this_name"}, 'database "nothing_of_this_name" does not exist'),
+        ({"username": "nobody_of_this_name"}, 'role "nobody_of_this_name" does not exist'),
+    ],
+    ids=["port", "host", "database", "user"],
+)
+def test_a_database_that_cannot_be_reached_is_told_in_a_line_without_its_password(
+    postgres_url: str, change: dict[str, Any], words: str
+) -> None:
+    from sqlalchemy.engine import make_url
+
+    url = make_url(postgres_url).set(**change | {"password": "the-secret-of-all"})
+    text = fails_to_open(url.render_as_string(hide_password=False))
+    assert words in text
+    assert "the-secret-of-all" not in text
+    with pytest.raises(StoreError) as failed:
+        migrated_by(url.render_as_string(hide_password=False))
+    assert "\n" not in str(failed.value)
+    assert "the-secret-of-all" not in str(failed.value)
+
+
+def test_the_command_says_it_in_a_line_too(empty_postgres_url: str, tmp_path: Path) -> None:
+    arguments = ("--database", empty_postgres_url)
+    assert_told(run("serve", *arguments, cwd=tmp_path), "is empty", "video-calls-server migrate")
+    made = run("migrate", *arguments, cwd=tmp_path)
+    assert (made.exit_code, made.stdout) == (0, f"revision none to {REVISION}\n")
+    assert run("migrate", *arguments, cwd=tmp_path).stdout == f"revision {REVISION}\n"
+
+
+def test_without_asyncpg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    monkeypatch.delitem(sys.modules, "video_calls_server.store.postgres", raising=False)
+    words = r'asyncpg is not installed; .*pip install "video-calls\[server,postgres\]"'
+    with pytest.raises(StoreError, match=words):
+        store_for("postgresql://somebody@127.0.0.1/calls", load_seed())
+    with pytest.raises(StoreError, match=words):
+        migrated_by("postgresql://somebody@127.0.0.1/calls")
+
+
+def test_options_of_a_url_are_those_of_the_driver(postgres_url: str) -> None:
+    joint = "&" if "?" in postgres_url else "?"
+    store = store_for(f"{postgres_url}{joint}sslmode=disable", load_seed())
+
+    async def work() -> None:
+        await store.open()
+        assert len((await store.people()).people) == 8
+        await store.close()
+
+    asyncio.run(work())
+
+
+def test_processes_that_start_at_once_add_the_people_once(postgres_url: str) -> None:
+    stores = [store_for(postgres_url, load_seed()) for _ in range(4)]
+
+    async def work() -> None:
+        await asyncio.gather(*(store.open() for store in stores))
+        for store in stores:
+            assert await store.people() == load_seed()
+            await store.close()
+
+    asyncio.run(work())
+
+
+# -- Migrations --------------------------------------------------------------------------------------
+
+
+def test_the_revision_of_the_server_is_that_of_its_last_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migration.__file__).with_name("migrations")))
+    assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
+
+
+def differences(connection: Connection) -> list[Any]:
+    return list(compare_metadata(MigrationContext.configure(connection), schema.metadata))
+
+
+def constraints(connection: Connection) -> list[tuple[Any, ...]]:
+    """What Alembic does not compare: checks and exclusions, as PostgreSQL words them."""
+    found = connection.exec_driver_sql(
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype IN ('c', 'x')"
+        " AND connamespace = 'public'::regnamespace ORDER BY 1"
+    )
+    return [tuple(row) for row in found]
+
+
+def indexes(connection: Connection) -> list[tuple[Any, ...]]:
+    found = connection.exec_driver_sql(
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+        " AND tablename <> 'alembic_version' ORDER BY 1"  # which Alembic makes, with a name of its own
+    )
+    return [tuple(row) for row in found]
+
+
+def test_the_migrated_tables_are_those_of_the_schema(postgres_url: str, empty_postgres_url: str) -> None:
+    async def work() -> None:
+        made = postgres_store.engine_of(database_url(postgres_url), timeout=5)
+        other = postgres_store.engine_of(database_url(empty_postgres_url), timeout=5)
+        try:
+            async with made.connect() as migrated, other.begin() as created:
+                assert await migrated.run_sync(differences) == []
+                await created.run_sync(schema.metadata.create_all)
+                for of in (constraints, indexes):
+                    assert await migrated.run_sync(of) == await created.run_sync(of)
+                assert len(await migrated.run_sync(constraints)) == 3
+        finally:
+            await made.dispose()
+            await other.dispose()
+
+    asyncio.run(work())
+
+
+def test_the_migrated_tables_of_a_file_are_those_of_the_schema(tmp_path: Path) -> None:
+    from sqlalchemy import create_engine
+
+    path = str(tmp_path / "calls.db")
+    assert migrated_by(path) == (None, REVISION)
+    assert migrated_by(path) == (REVISION, REVISION)
+    engine, texts = create_engine(f"sqlite:///{path}"), []
+    created = create_engine("sqlite://")
+    schema.metadata.create_all(created)
+    for each in (engine, created):
+        with each.connect() as connection:
+            assert differences(connection) == []
+            rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+            # Constraints may stand in another order.
+            words = {name: sorted(re.findall(r"\w+", sql)) for name, sql in rows}
+            del words[schema.revisions.name]  # which Alembic makes, with a key that has a name
+            texts.append(words)
+        each.dispose()
+    assert texts[0] == texts[1]
+    store = store_for(path, load_seed())
+
+    async def work() -> None:
+        await store.open()
+        assert await store.people() == load_seed()
+        await store.close()
+
+    asyncio.run(work())
+
+
+def test_the_migration_of_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database, but somebody's notes\n" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        migrated_by(str(tmp_path / "notes.txt"))
+
+
+def test_migrations_at_once_are_one(empty_postgres_url: str) -> None:
+    async def work() -> list[tuple[str | None, str]]:
+        url = database_url(empty_postgres_url)
+        return await asyncio.gather(*(migrate(url, "the database") for _ in range(4)))
+
+    assert Counter(asyncio.run(work())) == {(None, REVISION): 1, (REVISION, REVISION): 3}
+    assert migrated_by(empty_postgres_url) == (REVISION, REVISION)
+
+
+# -- One application ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_pg(postgres_url: str, make_api: Callable[..., Api]) -> Api:
+    return make_api(database=postgres_url)
+
+
+def test_the_life_of_a_call(on_pg: Api) -> None:
+    call = on_pg.call("completed")
+    assert call["started_at"] is not None
+    assert call["ended_at"] is not None
+    cancelled = on_pg.call("cancelled")
+    assert on_pg.act("doctor", cancelled["id"], "join").json()["code"] == "join.not-cancelled"
+    assert on_pg.act("outsider", call["id"], "end").status_code == 403
+    assert on_pg.get("doctor", f"{CALLS}{2**70}/").status_code == 404
+
+
+def test_the_list_is_paged_newest_first(on_pg: Api) -> None:
+    ids = [on_pg.create(minutes=60 * hour).json()["id"] for hour in range(1, 13)]
+    pages = [on_pg.get("patient", f"{CALLS}?page={number}&page_size=5").json() for number in (1, 2, 3)]
+    assert [call["id"] for page in pages for call in page["results"]] == ids[::-1]
+    assert {page["count"] for page in pages} == {12}
+    assert on_pg.get("patient", f"{CALLS}?page=4&page_size=5").status_code == 404
+    assert on_pg.get("dual_user").json()["count"] == 0
+
+
+@pytest.mark.parametrize("user", [2**31, 2**63, 2**70, -(2**70), "nobody@example.com"])
+def test_users_whom_no_database_can_hold_are_unknown(on_pg: Api, user: int | str) -> None:
+    from video_calls_server.api.tokens import make_token
+
+    token = make_token(on_pg.settings, user, expires_in=60)  # type: ignore[arg-type]
+    answer = on_pg.client.get(CALLS, headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+
+
+def test_people_whom_no_database_can_hold_are_unknown(on_pg: Api) -> None:
+    body = {"doctor": 2**63, "patient": 2**70, "scheduled_time": "2024-01-06T08:00:00Z"}
+    assert on_pg.post("doctor", CALLS, json=body).status_code == 400
+
+
+def test_a_mistake_in_the_work_is_told_as_what_it_is(postgres_url: str) -> None:
+    store = store_for(postgres_url, load_seed())
+
+    async def work() -> None:
+        with pytest.raises(IntegrityError):
+            await store.write(
+                lambda connection: connection.exec_driver_sql("INSERT INTO patients VALUES (9, 999)")
+            )
+        assert await store.people() == load_seed()
+        await store.close()
+
+    asyncio.run(work())
+
+
+def test_the_same_state_is_the_same_document_on_both_databases(
+    on_pg: Api, make_api: Callable[..., Api]
+) -> None:
+    on_file = make_api()
+    for api in (on_pg, on_file):
+        assert api.create(headers={"Idempotency-Key": "once"}).status_code == 201
+        for status in ("ongoing", "completed", "cancelled"):
+            api.clock.advance(hours=1)
+            api.call(status) if status != "ongoing" else api.create(minutes=300)
+        api.clock.time -= timedelta(hours=3)
+
+    def without_channels(state: dict[str, Any]) -> str:
+        text = json.dumps(state)
+        for call in state["calls"]:
+            text = text.replace(call["channel_name"], f"the channel of {call['id']}")
+        return text
+
+    kept = on_pg.done("GET", "/state")
+    assert len(kept["calls"]) == 4
+    assert without_channels(kept) == without_channels(on_file.done("GET", "/state"))
+    on_file.done("PUT", "/state", kept)
+    assert on_file.done("GET", "/state")["calls"] == kept["calls"]
+    on_pg.done("PUT", "/snapshots/before")
+    on_pg.done("POST", "/state/reset")
+    assert on_pg.done("GET", "/state")["calls"] == []
+    on_pg.done("POST", "/snapshots/before/restore")
+    assert on_pg.done("GET", "/state") == kept
+    assert on_pg.create(minutes=600).json()["id"] == 5
+
+
+def test_a_dump_is_put_back_with_its_numbers(postgres_url: str) -> None:
+    store = store_for(postgres_url, load_seed())
+
+    async def work() -> None:
+        before = await store.write(dump)
+        await restore(store, Dump())
+        assert not any((await store.write(dump)).rows.values())
+        await restore(store, before)
+        assert await store.write(dump) == before
+        await store.close()
+
+    asyncio.run(work())
+
+
+def nothing() -> None:
+    pass
+
+
+class _Then:
+    """A statement of the dump's with something that somebody else does just before or after it."""
+
+    def __init__(
+        self, statement: Any, *, before: Callable[[], None] = nothing, after: Callable[[], None] = nothing
+    ) -> None:
+        self._statement, self._before, self._after = statement, before, after
+
+    def rows(self, connection: Connection) -> Any:
+        found = self._statement.rows(connection)
+        self._after()
+        return found
+
+    def run(self, connection: Connection) -> int:
+        self._before()
+        changed: int = self._statement.run(connection)
+        return changed
+
+
+def test_a_dump_is_of_one_moment(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_for(postgres_url, load_seed())
+
+    def meanwhile() -> None:
+        with ThreadPoolExecutor() as threads:
+            threads.submit(execute, postgres_url, "DELETE FROM patients").result()
+
+    async def work() -> None:
+        before = await store.write(dump)
+        users = dump_module._SELECT["users"]
+        monkeypatch.setitem(dump_module._SELECT, "users", _Then(users, after=meanwhile))
+        assert await store.write(dump) == before
+        await store.close()
+
+    asyncio.run(work())
+
+
+def test_nobody_adds_a_row_while_a_dump_is_put_back(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_for(postgres_url, load_seed())
+
+    async def work() -> None:
+        before = await store.write(dump)
+        with ThreadPoolExecutor() as threads:
+            added: list[Future[list[Any]]] = []
+
+            def meanwhile() -> None:
+                sql = "INSERT INTO request_windows VALUES (101, 0, 1)"
+                added.append(threads.submit(execute, postgres_url, sql))
+                until(
+                    lambda: added[0].done() or threads.submit(waiting_for_a_lock, postgres_url).result(),
+                    "added, or waits",
+                )
+
+            users = dump_module._DELETE["users"]
+            monkeypatch.setitem(dump_module._DELETE, "users", _Then(users, before=meanwhile))
+            await restore(store, before)
+            added[0].result()
+        await store.close()
+
+    asyncio.run(work())
+
+
+# -- Two applications on one database ----------------------------------------------------------------
+
+
+@pytest.fixture
+def both(postgres_url: str, make_api: Callable[..., Api]) -> list[Api]:
+    return [make_api(database=postgres_url, lock_timeout=10.0) for _ in range(2)]
+
+
+def together(requests: list[Callable[[], httpx.Response]]) -> list[httpx.Response]:
+    """The answers to requests that begin at the same moment."""
+    barrier = threading.Barrier(len(requests))
+
+    def one(request: Callable[[], httpx.Response]) -> httpx.Response:
+        barrier.wait()
+        return request()
+
+    with ThreadPoolExecutor(len(requests)) as threads:
+        return list(threads.map(one, requests))
+
+
+def of_each(both: list[Api], *acts: Callable[[Api], httpx.Response]) -> list[Callable[[], httpx.Response]]:
+    """Eight requests: each of these as often, and as often at either application."""
+    return [partial(act, api) for act in acts for api in both * (4 // len(acts))]
+
+
+def told(api: Api, call_id: int) -> list[str]:
+    """The types of what was told of a call."""
+    sql = f"SELECT type FROM events WHERE data::json->'call'->>'id' = '{call_id}' ORDER BY id"  # noqa: S608 (it is ours)
+    return [row[0] for row in execute(api.settings.database, sql)]
+
+
+def by_code(answers: list[httpx.Response]) -> Counter[object]:
+    return Counter(answer.json()["code"] if answer.is_error else answer.status_code for answer in answers)
+
+
+def test_of_simultaneous_creates_exactly_one_is_accepted(both: list[Api]) -> None:
+    for number in range(ROUNDS):
+        answers = together(of_each(both, partial(Api.create, minutes=60 * (number + 1))))
+        assert by_code(answers) == {201: 1, "create.no-overlap": 7}
+    assert both[0].get("doctor").json()["count"] == ROUNDS
+
+
+def test_the_database_keeps_calls_apart_whatever_the_server_thinks(
+    both: list[Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "neighbours", lambda *_: [])
+    answers = together(of_each(both, lambda api: api.create(minutes=60)))
+    assert by_code(answers) == {201: 1, "create.no-overlap": 7}
+    assert both[0].create("patient", minutes=60, doctor=2).json()["code"] == "create.no-overlap"
+    assert both[0].create("doctor", minutes=89, patient=2).json()["code"] == "create.no-overlap"
+    assert both[0].create(minutes=90).status_code == 201
+    assert both[0].create("other_doctor", minutes=60, doctor=2, patient=2).status_code == 201
+
+
+def test_simultaneous_joins_start_a_call_once(both: list[Api]) -> None:
+    for _ in range(ROUNDS):
+        call_id = both[0].create(minutes=10).json()["id"]
+        acts = [partial(Api.act, user=user, call_id=call_id, action="join") for user in ("doctor", "patient")]
+        answers = together(of_each(both, *acts))
+        assert by_code(answers) == {200: 8}
+        assert sorted(told(both[0], call_id)) == ["call.started", "participant.joined", "participant.joined"]
+        assert both[0].act("doctor", call_id, "end").status_code == 200
+
+
+@pytest.mark.parametrize("action", ["end", "cancel"])
+def test_of_simultaneous_ends_or_cancels_one_wins(both: list[Api], action: str) -> None:
+    refused, event = {
+        "end": ("end.ongoing-only", "call.ended"),
+        "cancel": ("cancel.scheduled-only", "call.cancelled"),
+    }[action]
+    for _ in range(ROUNDS):
+        call_id = both[0].create(minutes=10).json()["id"]
+        if action == "end":
+            assert both[0].act("doctor", call_id, "join").status_code == 200
+        answers = together(of_each(both, partial(Api.act, user="doctor", call_id=call_id, action=action)))
+        assert by_code(answers) == {200: 1, refused: 7}
+        assert told(both[0], call_id).count(event) == 1
+
+
+def test_of_join_and_cancel_at_once_one_wins(both: list[Api]) -> None:
+    for _ in range(ROUNDS):
+        call_id = both[0].create(minutes=10).json()["id"]
+        acts = [
+            partial(Api.act, user="doctor", call_id=call_id, action=action) for action in ("join", "cancel")
+        ]
+        answers = by_code(together(of_each(both, *acts)))
+        if answers[200] == 4:
+            assert answers == {200: 4, "cancel.scheduled-only": 4}
+            assert told(both[0], call_id) == ["call.started", "participant.joined"]
+            assert both[0].act("doctor", call_id, "end").status_code == 200
+        else:
+            assert answers == {200: 1, "cancel.scheduled-only": 3, "join.not-cancelled": 4}
+            assert told(both[0], call_id) == ["call.cancelled"]
+
+
+def test_a_key_is_known_to_every_application(both: list[Api]) -> None:
+    first, second = (api.create(headers={"Idempotency-Key": "once"}) for api in both)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json() == second.json()
+    assert second.headers["idempotency-replayed"] == "true"
+    other = both[1].create(minutes=90, headers={"Idempotency-Key": "once"})
+    assert other.json()["code"] == "create.idempotency-key"
+
+
+def test_the_rate_limit_is_one_for_all(postgres_url: str, make_api: Callable[..., Api]) -> None:
+    both = [make_api(database=postgres_url, rate_limit="5/day", lock_timeout=10.0) for _ in range(2)]
+    answers = together([partial(api.get, "doctor") for api in both * 5])
+    assert Counter(answer.status_code for answer in answers) == {200: 5, 429: 5}
+
+
+# -- Events ------------------------------------------------------------------------------------------
+
+
+def test_whoever_follows_one_application_sees_what_another_changes_in_order(both: list[Api]) -> None:
+    first, second = both
+    with first.client.websocket_connect(EVENTS, headers=first.headers("patient")) as session:
+        for _ in range(3):
+            second.call("completed")
+        found = [session.receive_json(timeout=10) for _ in range(12)]
+    ids = [int(event["id"]) for event in found]
+    assert ids == sorted(ids)
+    assert [event["type"] for event in found] == 3 * [
+        "call.started",
+        "participant.joined",
+        "participant.left",
+        "call.ended",
+    ]
+
+
+def test_an_event_waits_for_those_before_it_and_does_not_overtake(
+    both: list[Api], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = both
+    one = first.create(minutes=10).json()["id"]
+    two = first.create("other_doctor", minutes=40, doctor=2).json()["id"]
+    first.clock.advance(minutes=30)
+    add_event, added = outbox.add_event, []
+
+    def add_and_wait(connection: Connection, *arguments: Any, **options: Any) -> None:
+        add_event(connection, *arguments, **options)
+        added.append(1)
+        if len(added) == 1:  # its event has a number, and is not yet committed
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(42)")
+
+    monkeypatch.setattr(outbox, "add_event", add_and_wait)
+    with (
+        ThreadPoolExecutor() as threads,
+        first.client.websocket_connect(EVENTS, headers=first.headers("patient")) as session,
+        holding(postgres_url, "SELECT pg_advisory_xact_lock(42)") as held,
+    ):
+        earlier = threads.submit(first.act, "doctor", one, "join")
+        until(lambda: waiting_for_a_lock(postgres_url) == 1, "the earlier one waits")
+        later = threads.submit(second.act, "other_doctor", two, "join")
+        until(lambda: later.done() or waiting_for_a_lock(postgres_url) == 2, "the later one waits too")
+        held("COMMIT")
+        assert (earlier.result().status_code, later.result().status_code) == (200, 200)
+        found = [session.receive_json(timeout=10) for _ in range(4)]
+    assert [event["data"]["call"]["id"] for event in found] == [one, one, two, two]
+    assert [int(event["id"]) for event in found] == sorted(int(event["id"]) for event in found)
+
+
+def test_a_listener_whose_connection_is_cut_misses_nothing(
+    both: list[Api], postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = both
+    cut = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+    )
+    listening = cut.replace("pg_terminate_backend(pid)", "*")
+    with first.client.websocket_connect(EVENTS, headers=first.headers("patient")) as session:
+        for number in range(1, 4):
+            with caplog.at_level(logging.WARNING):
+                assert execute(postgres_url, cut)[0][0] == 2
+                second.call("completed")  # while nobody listens
+            found = [session.receive_json(timeout=10)["type"] for _ in range(4)]
+            assert found == ["call.started", "participant.joined", "participant.left", "call.ended"]
+            until(lambda: execute(postgres_url, listening)[0][0] == 2, f"listening again, {number}")
+
+
+def test_a_listener_asks_whether_its_connection_is_there(
+    postgres_url: str, make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_store, "LISTENS_STILL", 0.01)
+    make_api(database=postgres_url)
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = 'SELECT 1'"
+    until(lambda: execute(postgres_url, asked)[0][0], "asked")
+
+
+# -- Failures ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01", "23505", "23P01"])
+def test_what_others_undid_is_tried_again(postgres_url: str, state: str) -> None:
+    store, attempts = store_for(postgres_url, load_seed()), []
+
+    def work(connection: Connection) -> str:
+        attempts.append(1)
+        connection.exec_driver_sql("UPDATE users SET full_name = full_name || '!'")
+        if len(attempts) < 3:
+            connection.exec_driver_sql(f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$")
+        return "done"
+
+    async def both() -> None:
+        assert await store.write(work) == "done"
+        names = {user.full_name for user, _, _ in (await store.people()).people}
+        assert all(name.count("!") == 1 for name in names)
+        await store.close()
+
+    asyncio.run(both())
+    assert len(attempts) == 3
+
+
+def test_a_real_deadlock_is_solved(postgres_url: str) -> None:
+    store = store_for(postgres_url, load_seed(), Pool(lock=10))
+
+    async def both() -> None:
+        await store.open()
+
+        def change(first: int, second: int, runs: list[int], connection: Connection) -> None:
+            runs.append(1)
+            rename = "UPDATE users SET full_name = 'changed' WHERE id = $1"
+            connection.exec_driver_sql(rename, (first,))
+            connection.exec_driver_sql("SELECT pg_sleep(0.3)")
+            connection.exec_driver_sql(rename, (second,))
+
+        runs: list[int] = []
+        await asyncio.gather(
+            store.write(partial(change, 101, 102, runs)), store.write(partial(change, 102, 101, runs))
+        )
+        assert len(runs) == 3
+        await store.close()
+
+    asyncio.run(both())
+
+
+@pytest.mark.parametrize("option", ["statement_timeout", "lock_timeout"])
+def test_what_takes_too_long_is_unavailable_and_changes_nothing(
+    postgres_url: str, make_api: Callable[..., Api], option: str
+) -> None:
+    api = make_api(database=postgres_url, **{"lock_timeout": 5.0, option: 0.2})
+    call_id = api.create(minutes=10).json()["id"]
+    with holding(postgres_url, "SELECT 1 FROM calls FOR UPDATE"):
+        answer = api.act("doctor", call_id, "join")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+        assert api.get("doctor", f"{CALLS}{call_id}/").json()["status"] == "scheduled"
+    assert api.act("doctor", call_id, "join").status_code == 200
+    assert told(api, call_id) == ["call.started", "participant.joined"]
+
+
+def test_connections_that_are_all_in_use_are_waited_for_and_then_unavailable(
+    postgres_url: str, make_api: Callable[..., Api]
+) -> None:
+    api = make_api(database=postgres_url, pool_size=1, pool_wait=0.3)
+    call_id = api.create(minutes=10).json()["id"]
+    with (
+        ThreadPoolExecutor() as threads,
+        holding(postgres_url, "SELECT 1 FROM calls FOR UPDATE"),
+    ):
+        joins = threads.submit(api.act, "doctor", call_id, "join")
+        until(lambda: waiting_for_a_lock(postgres_url), "the join waits")
+        assert api.get("doctor").status_code == 503
+    assert joins.result().status_code == 200
+
+
+def test_connections_that_were_cut_are_made_anew_unseen(
+    postgres_url: str, make_api: Callable[..., Api]
+) -> None:
+    api = make_api(database=postgres_url)
+    cut = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    for number in range(1, 6):
+        together([partial(api.get, "doctor")] * 8)  # so that there are several
+        assert execute(postgres_url, cut)[0][0] > 1
+        assert [api.get("doctor").status_code for _ in range(8)] == [200] * 8
+        assert api.create(minutes=60 * number).status_code == 201
+
+
+def test_a_database_that_stops_is_unavailable_until_it_starts_again(
+    make_api: Callable[..., Api], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with postgres_server(tmp_path_factory.mktemp("stopped")) as server:
+        url = server.get_uri()
+        migrated_by(url)
+        api = make_api(database=url, pool_wait=1.0)
+        call_id = api.create(minutes=10).json()["id"]
+        with api.client.websocket_connect(EVENTS, headers=api.headers("patient")) as session:
+            server.stop()
+            for answer in (api.get("doctor"), api.act("doctor", call_id, "join"), api.create(minutes=90)):
+                assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+                assert int(answer.headers["retry-after"]) > 0
+            server.ensure_postgres_running()
+            until(lambda: api.get("doctor").status_code == 200, "served again")
+            assert api.get("doctor").json()["count"] == 1
+            assert api.act("doctor", call_id, "join").status_code == 200
+            assert session.receive_json(timeout=10)["type"] == "call.started"
