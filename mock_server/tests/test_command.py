@@ -391,3 +391,29 @@ def test_starting_imports_nothing_that_serving_does_not_use(tmp_path: Path) -> N
 def test_version_and_help(tmp_path: Path) -> None:
     assert re.search(r"\d+\.\d+\.\d+", run("--version", cwd=tmp_path).stdout)
     assert "identities" in run("--help", cwd=tmp_path).stdout
+
+
+def test_the_log_is_json_where_that_is_asked_for(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "video_calls_server",
+        "serve",
+        "--log-format",
+        "json",
+        "--port",
+        str(port),
+    ]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as served:
+        assert served.stdout
+        assert served.stderr
+        next(line for line in served.stdout if "curl" in line)
+        httpx.get(f"http://127.0.0.1:{port}/healthz")
+        line = json.loads(next(line for line in served.stderr if "healthz" in line))
+        served.terminate()
+    assert (line["path"], line["status"], line["level"]) == ("/healthz", 200, "info")

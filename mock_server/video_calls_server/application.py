@@ -1,6 +1,7 @@
 """Litestar as both applications of this server use it."""
 
 from litestar import Litestar
+from litestar.config.app import AppConfig
 from litestar.plugins import PluginProtocol
 
 
@@ -14,3 +15,7 @@ class Application(Litestar):
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
         return plugins
+
+    @staticmethod
+    def _patch_opentelemetry_middleware(config: AppConfig) -> AppConfig:
+        return config  # it would be imported wherever it is installed; `--otel` adds it by itself
