@@ -66,7 +66,7 @@ def turn(server: Server, make: Callable[[Server], bytes], status: int) -> Turn:
 
 
 def row(name: str, turns: list[tuple[Turn, Turn]]) -> list[str]:
-    """Medians of both servers, and of the ratios of neighbouring turns with the range of their middle half."""
+    """Medians of both servers, and of the ratios of neighbouring turns with their middle half."""
     cells = [name]
     for figure in ("latency", "cpu"):
         pairs = [(getattr(without, figure), getattr(with_it, figure)) for without, with_it in turns]

@@ -310,3 +310,12 @@ def _banner(popen: "subprocess.Popen[str]") -> str:
         if "curl" in line:
             break
     return "".join(lines)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for the tests that are marked for it."""
+    from chromium import launched
+
+    with launched() as chromium:
+        yield chromium

@@ -13,30 +13,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from chromium import IN_CHROMIUM, PATIENCE, expect
 
 if TYPE_CHECKING:
     from conftest import Process
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is missing")
-expect = playwright.expect
-
-CHROMIUM = Path("/usr/bin/chromium")
-PATIENCE = 20_000  # milliseconds, for a busy machine
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}"),
-]
+pytestmark = IN_CHROMIUM
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "browser"
@@ -151,15 +133,6 @@ class Example:
         assert response.is_success, response.text
         body: dict[str, Any] = response.json()
         return body
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    expect.set_options(timeout=PATIENCE)
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from click.testing import CliRunner, Result
 from conftest import CALLS, Process
 from video_calls_server.__main__ import main
 from video_calls_server.settings import DEVELOPMENT_JWT_SECRET
+from video_calls_server.testing import Control
 
 APP_ID, CERTIFICATE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 
@@ -93,6 +95,18 @@ def test_it_stops_in_order(serve: Callable[..., Process], stop: signal.Signals) 
     assert httpx.get(f"{process.url}/healthz").status_code == 200
     process.popen.send_signal(stop)
     assert process.popen.wait(10) == 0
+
+
+def test_it_does_not_wait_for_what_a_fault_delays(serve: Callable[..., Process]) -> None:
+    process = serve()
+    with Control(process.url) as control, ThreadPoolExecutor() as pool:
+        control.faults.add(delay=60)
+        delayed = pool.submit(httpx.get, process.url + CALLS, headers=process.headers(), timeout=30)
+        while not control.faults.list()[0].acted:
+            continue
+        process.popen.send_signal(signal.SIGINT)
+        assert delayed.result().status_code == 200
+    assert process.popen.wait(5) == 0
 
 
 def test_calls_outlive_the_process(serve: Callable[..., Process], tmp_path: Path) -> None:

@@ -12,31 +12,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from chromium import IN_CHROMIUM, PATIENCE, expect
 
 if TYPE_CHECKING:
     from conftest import Process
 
-playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is missing")
-expect = playwright.expect
-
-CHROMIUM = Path("/usr/bin/chromium")
-PATIENCE = 20_000  # milliseconds, for a busy machine
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(180),
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}"),
-]
+pytestmark = [*IN_CHROMIUM, pytest.mark.timeout(180)]
 
 CALLS = "/api/v1/video/video-calls/"
 WIDTHS = (360, 768, 1440)
@@ -155,15 +136,6 @@ class Console:
     def status_of(self, call: int) -> str:
         status: str = self.api("GET", f"{call}/")["status"]
         return status
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    expect.set_options(timeout=PATIENCE)
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

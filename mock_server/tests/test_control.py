@@ -6,7 +6,8 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from litestar.exceptions import WebSocketDisconnect
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from video_calls_server.__main__ import main
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
+from video_calls_server.empty_calls import EmptyCalls
 from video_calls_server.seed import load_seed
 from video_calls_server.store import store_for
 from video_calls_server.testing import Control
@@ -418,17 +420,48 @@ def test_a_refused_change_of_the_clock_stops_nothing(api: Api) -> None:
     assert api.done("GET", "/clock")["running"] is True
 
 
-def test_a_call_that_both_have_left_ends_before_the_clock_answers(make_api: Callable[..., Api]) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/clock/advance", {"seconds": 1}),
+        ("PUT", "/clock", {"time": "2024-01-05T08:05:00Z"}),
+        ("DELETE", "/clock", None),
+    ],
+)
+def test_a_call_that_both_have_left_ends_before_the_clock_answers(
+    make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: object
+) -> None:
+    @asynccontextmanager
+    async def nobody_watches(_: EmptyCalls) -> AsyncGenerator[None]:
+        yield
+
+    monkeypatch.setattr(EmptyCalls, "watched", nobody_watches)
     api = make_api(agora_ncs_secret=SECRET, end_when_empty_minutes=5)
     call = api.call("ongoing")["id"]
     for present in (True, False):
         for role in ("doctor", "patient"):
             api.done("PUT", f"/calls/{call}/participants/{role}", {"present": present})
+    api.done("PUT", "/clock", {"running": False})
+    api.clock.advance(minutes=5)
     api.done("POST", "/clock/advance", {"minutes": 4, "seconds": 59})
     assert api.get("doctor", f"{CALLS}{call}/").json()["status"] == "ongoing"
-    api.done("POST", "/clock/advance", {"seconds": 1})
+    api.done(method, path, body)
     ended = api.get("doctor", f"{CALLS}{call}/").json()
     assert (ended["status"], ended["ended_at"]) == ("completed", "2024-01-05T08:05:00Z")
+
+
+def test_a_call_that_both_have_left_ends_when_the_clock_is_advanced(serve: Callable[..., Process]) -> None:
+    options = ("--end-when-empty-minutes", "5", "--database", ":memory:")
+    process = serve(*options, env={"AGORA_NCS_SECRET": SECRET})
+    with Control(process.url, namespace="w") as control:
+        call = schedule(control)
+        assert ask(control, "POST", f"/video-calls/{call}/join/").status_code == 200
+        for role in ("doctor", "patient"):
+            control.calls.arrive(call, role)
+            control.calls.leave(call, role)
+        with follow(control) as doctor:
+            control.clock.advance(minutes=5)
+            assert json.loads(doctor.recv(timeout=5))["type"] == "call.ended"
 
 
 # -- Calls -------------------------------------------------------------------------------------------

@@ -222,3 +222,8 @@ def test_what_cannot_be_is_said_and_nothing_changed(
 ) -> None:
     with pytest.raises(StoreError, match=re.escape(message)):
         applied(tmp_path, BEFORE.replace(*change), calls=True)
+
+
+def test_an_address_ends_where_its_line_does(tmp_path: Path) -> None:
+    with pytest.raises(SeedError, match="email"):
+        seed_of(tmp_path, 'users: [{id: 7, email: "a@example.com\\n", full_name: A}]')

@@ -285,18 +285,19 @@ async def at_once(server: Server, client: httpx.AsyncClient, requests: list[Requ
 def rounds_of(
     server: Server, rounds: int, round_: Callable[[httpx.AsyncClient, int], Awaitable[None]]
 ) -> None:
-    """So many rounds on one set of connections, which both workers have accepted some of."""
+    """So many rounds, each on new connections, which both workers accept some of."""
+    shares: Counter[int] = Counter()
 
     async def all_rounds() -> None:
         limits = httpx.Limits(max_connections=TOGETHER, max_keepalive_connections=TOGETHER)
-        async with httpx.AsyncClient(limits=limits, timeout=PATIENCE) as client:
-            for index in range(rounds):
+        for index in range(rounds):
+            async with httpx.AsyncClient(limits=limits, timeout=PATIENCE) as client:
                 await round_(client, index)
-            shares = [connections(worker, server.port) for worker in server.workers()]
-            print("connections of the workers:", shares)
-            assert min(shares) > 0
+                shares.update({worker: connections(worker, server.port) for worker in server.workers()})
 
     asyncio.run(all_rounds())
+    print("connections of the workers:", list(shares.values()))
+    assert len(shares) == len(+shares) == 2
 
 
 def connections(worker: int, port: int) -> int:

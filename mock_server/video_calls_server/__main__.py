@@ -108,7 +108,11 @@ def main() -> None:
 
 @main.command()
 @click.option(
-    "--reload-seed", is_flag=True, help="Bring the people of a database that is in use up to the seed file."
+    "--reload-seed",
+    is_flag=True,
+    envvar="VIDEO_CALLS_SERVER_RELOAD_SEED",
+    show_envvar=True,
+    help="Bring the people of a database that is in use up to the seed file.",
 )
 @settings_options
 def serve(*, reload_seed: bool, **options: Any) -> None:  # noqa: ANN401 (the settings, by name)

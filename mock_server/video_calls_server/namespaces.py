@@ -66,7 +66,7 @@ class Namespace:
         )
         self.is_open = False
         self._used = time.monotonic()
-        self._dropped = anyio.Event()
+        self._over = anyio.Event()
 
     def use(self) -> None:
         """Somebody has just used it."""
@@ -89,6 +89,7 @@ class Namespace:
             return
         self.log = RequestLog()
         self.snapshots = Snapshots()
+        self._over = anyio.Event()
         self._set_out()
         await self.store.open()
         self.is_open = True
@@ -157,6 +158,17 @@ class Namespace:
         finally:
             await store.close()
 
+    async def delay(self, seconds: float) -> None:
+        """Wait for so many seconds, though not for longer than there is something to wait for."""
+        if seconds:
+            with anyio.move_on_after(seconds):
+                await self._over.wait()
+
+    def stop(self) -> None:
+        """Have nobody wait for anything of it any longer."""
+        self._over.set()
+        self.log.close()
+
     async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """End the calls that are due as time goes by, until the namespace is dropped."""
         if self._empty_calls is None:
@@ -164,12 +176,11 @@ class Namespace:
             return
         async with self._empty_calls.watched():
             task_status.started()
-            await self._dropped.wait()
+            await self._over.wait()
 
     async def drop(self) -> None:
-        """Have nobody wait for anything of it any longer, and close it."""
-        self._dropped.set()
-        self.log.close()
+        """Stop and close it."""
+        self.stop()
         self.hub.close(*REPLACED)
         await self.close()
 
@@ -227,9 +238,9 @@ class Namespaces:
         return namespace is not None
 
     def stop(self) -> None:
-        """End what would otherwise go on for ever: the server is about to stop."""
+        """End what would otherwise go on for long, or for ever: the server is about to stop."""
         for namespace in (self.default, *self._named.values()):
-            namespace.log.close()
+            namespace.stop()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

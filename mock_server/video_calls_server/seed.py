@@ -25,7 +25,7 @@ Person = tuple[User, Doctor | None, Patient | None]
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 UserId = Annotated[int, Meta(ge=1, le=2**32 - 1)]  # it is the Agora uid, too
-Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)]
+Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+(?![\s\S])", max_length=254)]
 
 
 class SeedError(Exception):

@@ -82,7 +82,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
             str,
             Meta(
                 description="The e-mail address of the user whose requests it is for.",
-                pattern=r"^[^@\s]+@[^@\s]+$",
+                pattern=r"^[^@\s]+@[^@\s]+(?![\s\S])",
             ),
         ]
         | None

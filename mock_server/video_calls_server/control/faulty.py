@@ -8,7 +8,6 @@ from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Any
 
-import anyio
 from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -84,7 +83,8 @@ def faulty(app: ASGIApp) -> ASGIApp:
         return chosen(scope, receive, send)
 
     async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        faults = namespace_of(scope).faults
+        namespace = namespace_of(scope)
+        faults = namespace.faults
         texts = [value for name, value in scope["headers"] if name == _HEADER]
         if not faults and not texts:
             await app(scope, receive, send)
@@ -100,7 +100,7 @@ def faulty(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send)
             return
         scope["state"]["fault"] = acting.names
-        await anyio.sleep(acting.seconds_before)
+        await namespace.delay(acting.seconds_before)
         if scope["type"] == ScopeType.HTTP:
             await _serve(app, acting, scope, receive, send)
         else:
@@ -178,7 +178,7 @@ async def _serve(app: ASGIApp, acting: Acting, scope: Scope, receive: Receive, s
     served: _Served | None = None
     if fault is None or fault.after or fault.body:
         served = await _served(app, scope, receive)
-    await anyio.sleep(acting.seconds_after)
+    await namespace_of(scope).delay(acting.seconds_after)
     if fault is not None and fault.drop:
         await _drop("abort", scope, receive)
     elif fault is not None and fault.status is not None:
