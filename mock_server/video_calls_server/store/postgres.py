@@ -202,6 +202,7 @@ class PostgresStore(Store):
 
     async def _again(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
         """Once more, after a connection was lost before anything was committed."""
+        await anyio.sleep(_FIRST_PAUSE)  # until it is known which of the others ended too
         try:
             return await _on(engine, work)
         except _Undone as undone:
