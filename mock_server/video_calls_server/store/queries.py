@@ -5,8 +5,8 @@ made within `Store.write`, so that what was read before it still holds.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -335,7 +335,8 @@ def count_all_calls(connection: Connection) -> int:
     return 0 if row is None else int(row[0])
 
 
-class _OwnCalls(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _OwnCalls:
     """How many calls somebody has, and a page of them: the first `through` without the first `skip`."""
 
     count: Statement
