@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Select,
+    Text,
     bindparam,
     case,
     delete,
@@ -74,6 +76,8 @@ def active_actor(connection: Connection, user: int | str) -> Actor | None:
     """The active user of this id, or e-mail address; None where there is none."""
     if isinstance(user, int):
         row = _ACTOR_BY_ID.row(connection, user_id=user)
+    elif "\0" in user:  # which PostgreSQL takes in no text
+        return None
     else:
         row = _ACTOR_BY_EMAIL.row(connection, email=user)
     if row is None or not row[1]:
@@ -312,7 +316,7 @@ _NEWEST_FIRST = calls.c.scheduled_time.desc(), calls.c.id.desc()
 _keys = select(calls.c.id, calls.c.scheduled_time)  # an index holds both, and so tells which calls a page has
 
 
-def _whole(keys: Select[tuple[int, int]]) -> Statement:
+def _whole(keys: Select[Any]) -> Statement:
     """The calls of these keys, newest first. Only they are read, and none of those that a page leaves out."""
     page = keys.subquery("page")
     return Statement(_calls.join(page, page.c.id == calls.c.id).order_by(*_NEWEST_FIRST))
@@ -421,8 +425,21 @@ _NEIGHBOURS = Statement(
 )
 
 
+# Whoever books a doctor or a patient is the only one until then: the exclusion constraints hold too, but rivals
+# in them end in deadlocks. (SQLite has one writer at a time.)
+_DOCTOR_TO_BOOK = Statement(
+    select(doctors.c.id).where(doctors.c.id == bindparam("doctor_id")).with_for_update(key_share=True)
+)
+_PATIENT_TO_BOOK = Statement(
+    select(patients.c.id).where(patients.c.id == bindparam("patient_id")).with_for_update(key_share=True)
+)
+
+
 def neighbours(connection: Connection, doctor_id: int, patient_id: int, time: datetime) -> list[datetime]:
-    """When the open calls of the doctor or the patient are that start near `time`."""
+    """When the open calls of the doctor or the patient are that start near `time`, within `Store.write`."""
+    if connection.dialect.name == "postgresql":
+        _DOCTOR_TO_BOOK.row(connection, doctor_id=doctor_id)
+        _PATIENT_TO_BOOK.row(connection, patient_id=patient_id)
     near, distance = to_microseconds(time), MIN_DISTANCE // _MICROSECOND
     rows = _NEIGHBOURS.rows(
         connection,
@@ -516,8 +533,19 @@ _ADD_KEY = Statement(
 )
 
 
+_KEY_TURN = Statement(
+    select(
+        func.pg_advisory_xact_lock(
+            func.hashtextextended(bindparam("key", type_=Text), bindparam("user_id", type_=BigInteger))
+        )
+    )
+)
+
+
 def call_of_key(connection: Connection, actor: Actor, key: str, *, oldest: datetime) -> Call | None:
-    """The call that the actor made under this key since `oldest`."""
+    """The call that the actor made under this key since `oldest`, within `Store.write`."""
+    if connection.dialect.name == "postgresql":  # the same request, sent twice at once, waits for its answer
+        _KEY_TURN.row(connection, key=key, user_id=actor.user_id)
     row = _CALL_OF_KEY.row(connection, user_id=actor.user_id, key=key, oldest=to_microseconds(oldest))
     return None if row is None else call(connection, row[0])
 

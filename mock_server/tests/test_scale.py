@@ -1,0 +1,231 @@
+"""No statement that a request runs looks through a table: what each database intends is in its plans."""
+
+import asyncio
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from types import ModuleType
+from typing import Any
+
+import asyncpg
+import pytest
+from conftest import new_database
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import asyncpg as postgresql_asyncpg
+from video_calls_server.store import outbox, presence, queries
+from video_calls_server.store.database import database_url
+from video_calls_server.store.migrate import migrate
+from video_calls_server.store.statement import Statement
+
+LARGE = (
+    "calls",
+    "events",
+    "event_recipients",
+    "users",
+    "doctors",
+    "patients",
+    "idempotency_keys",
+    "agora_notices",
+)
+
+NOT_OF_THE_API = {
+    "queries._PEOPLE",  # everybody, for the control layer
+    "queries._COUNT_ALL",  # for its list of namespaces
+}
+
+NOW = 1_700_000_000_000_000
+MINUTE = 60_000_000
+
+# 2,000 doctors and 8,000 patients with 20,000 calls half an hour and more apart, the last 200 to come.
+ROWS = {
+    "users": (10_000, "SELECT 1000 + n, 'user' || n || '@example.com', 'User ' || n, 1 = 1 {}"),
+    "doctors": (2_000, "SELECT n, 1000 + n, 'Cardiology' {}"),
+    "patients": (8_000, "SELECT n, 3000 + n {}"),
+    "calls": (
+        20_000,
+        f"""SELECT n, 'call_' || n, 1 + n % 2000, 1 + n % 7999,
+            CASE WHEN n > 19800 THEN 'scheduled' ELSE 'completed' END,
+            {NOW} + (n - 19800) * {MINUTE}, NULL, NULL, {NOW}, {NOW}, 1 = 0, 1 = 0,
+            CASE WHEN n % 1000 = 0 THEN {NOW} END, CASE WHEN n % 1000 = 0 THEN {NOW} END {{}}""",
+    ),
+    "events": (20_000, f"SELECT n, 'call.started', {NOW} + n, '{{{{}}}}' {{}}"),
+    "event_recipients": (20_000, "SELECT 1001 + n % 10000, n {}"),
+    "idempotency_keys": (20_000, f"SELECT 1001 + n % 2000, 'key' || n, n, {NOW} + n {{}}"),
+    "agora_notices": (20_000, f"SELECT 'notice' || n, n, 1001, '' || (10000000 + n), {NOW} + n {{}}"),
+    "request_windows": (10_000, f"SELECT 1000 + n, {NOW}, 1 {{}}"),
+}
+
+VALUES: dict[str, object] = {
+    "after": 19_000,
+    "call_id": 7_777,
+    "channel": "events",
+    "channel_name": "call_7777",
+    "client_seq": "1",
+    "created_at": NOW,
+    "data": "{}",
+    "doctor_absent_since": None,
+    "doctor_id": 7,
+    "doctor_present": True,
+    "earliest": NOW - 30 * MINUTE,
+    "email": "user7@example.com",
+    "ended_at": None,
+    "event_id": 7,
+    "full_name": "User",
+    "id": 7,
+    "is_active": True,
+    "key": "key7",
+    "last": 2,
+    "latest": NOW + 30 * MINUTE,
+    "most": 20,
+    "notice_id": "notice7",
+    "of_user": 1007,
+    "oldest": NOW + 2,
+    "one": 1007,
+    "other": 1207,
+    "patient_absent_since": None,
+    "patient_id": 7,
+    "patient_present": True,
+    "received_at": NOW,
+    "scheduled_time": NOW,
+    "size": 20,
+    "skip": 20,
+    "specialization": None,
+    "started_at": NOW,
+    "status": "ongoing",
+    "through": 40,
+    "turn": 1,
+    "type": "call.started",
+    "uid": 1001,
+    "updated_at": NOW,
+    "user_id": 1007,
+    "users": "1007,1207",
+    "window": NOW,
+}
+
+
+def statements() -> Iterator[tuple[str, Statement]]:
+    """Every statement of the store's functions, by its name."""
+    for module in (queries, outbox, presence):
+        for name, value in _found(module):
+            if name not in NOT_OF_THE_API:
+                yield name, value
+
+
+def _found(module: ModuleType) -> Iterator[tuple[str, Statement]]:
+    for name, value in vars(module).items():
+        full = f"{module.__name__.rpartition('.')[2]}.{name}"
+        if isinstance(value, Statement):
+            yield full, value
+        elif isinstance(value, queries._OwnCalls):
+            yield f"{full}.count", value.count
+            yield f"{full}.page", value.page
+
+
+STATEMENTS = dict(statements())
+
+
+def compiled(statement: Statement, dialect: Any) -> tuple[str, list[object]]:
+    """The SQL for a database, and values for its parameters in their order."""
+    clause = statement._clause.compile(dialect=dialect)
+    constants = {name: value for name, value in clause.params.items() if value is not None}
+    values = VALUES | constants
+    return str(clause), [values[name] for name in clause.positiontup or ()]  # type: ignore[attr-defined]
+
+
+def test_every_statement_of_a_request_is_looked_at() -> None:
+    assert {"queries._CALL", "queries._AS_EITHER.page", "queries._NEIGHBOURS", "outbox._NEWEST_OLD"} <= set(
+        STATEMENTS
+    )
+    found = {name for module in (queries, outbox, presence) for name, _ in _found(module)}
+    assert found >= NOT_OF_THE_API
+
+
+# -- SQLite -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["as it is served", "analyzed"])
+def on_sqlite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    path = str(tmp_path_factory.mktemp("scale") / "calls.db")
+    asyncio.run(migrate(database_url(path), path))
+    with closing(sqlite3.connect(path)) as connection:
+        for table, (many, select) in ROWS.items():
+            numbers = f"WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s LIMIT {many})"  # noqa: S608 (a number of ours)
+            connection.execute(f"{numbers} INSERT INTO {table} {select.format('FROM s')}")
+        if request.param == "analyzed":
+            connection.execute("ANALYZE")
+        yield connection
+
+
+@pytest.mark.parametrize("name", [name for name in STATEMENTS if name != "outbox._TAKE_TURN"])
+def test_sqlite_scans_no_table(on_sqlite: sqlite3.Connection, name: str) -> None:
+    sql, values = compiled(STATEMENTS[name], sqlite.dialect())
+    plan = [str(row[3]) for row in on_sqlite.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+    large = "|".join((*LARGE, "doctor_user", "patient_user"))  # the last two are names of users
+    scans = [step for step in plan if re.match(rf"SCAN ({large})\b", step)]
+    if name == "queries._NEWEST_CALLS":  # in the order of an index, and no further than it has to
+        assert scans == ["SCAN calls USING COVERING INDEX calls_by_time"]
+    else:  # an index of the few rows that are asked for
+        assert [step for step in scans if "calls_left_by_both" not in step] == [], plan
+
+
+# -- PostgreSQL -------------------------------------------------------------------------------------
+
+
+async def _filled(url: str) -> None:
+    await migrate(database_url(url), url)
+    connection = await asyncpg.connect(url)
+    try:
+        for table, (many, select) in ROWS.items():
+            numbers = f"FROM generate_series(1, CAST({many} AS bigint)) AS n"
+            await connection.execute(f"INSERT INTO {table} {select.format(numbers)}")
+        await connection.execute("VACUUM ANALYZE")
+    finally:
+        await connection.close()
+
+
+async def _plans(url: str, sql: str, values: list[object]) -> list[dict[str, Any]]:
+    """What PostgreSQL intends each of the first six times: then it settles for one plan for all values."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"PREPARE asked AS {sql}")
+        given = f"({', '.join(map(_literal, values))})" if values else ""
+        return [
+            json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE asked{given}"))[0]["Plan"]
+            for _ in range(6)
+        ]
+    finally:
+        await connection.close()
+
+
+def _literal(value: object) -> str:
+    return "NULL" if value is None else f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
+
+
+def _looks_through(node: dict[str, Any]) -> bool:
+    """A table from end to end, or an index that only gives the order in which rows are tried."""
+    return node["Node Type"] == "Seq Scan" or (
+        node["Node Type"].startswith("Index") and "Filter" in node and "Index Cond" not in node
+    )
+
+
+@pytest.fixture(scope="module")
+def filled(postgres: str) -> Iterator[str]:
+    with new_database(postgres) as url:
+        asyncio.run(_filled(url))
+        yield url
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_postgresql_scans_no_table(filled: str, name: str) -> None:
+    sql, values = compiled(STATEMENTS[name], postgresql_asyncpg.dialect())
+    for plan in asyncio.run(_plans(filled, sql, values)):
+        scanned = {node["Relation Name"] for node in _nodes(plan) if _looks_through(node)}
+        assert scanned.isdisjoint(LARGE), json.dumps(plan, indent=1)
