@@ -158,7 +158,7 @@ def on_sqlite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         yield connection
 
 
-@pytest.mark.parametrize("name", [name for name in STATEMENTS if name != "outbox._TAKE_TURN"])
+@pytest.mark.parametrize("name", [name for name in STATEMENTS if not name.endswith("_TURN")])
 def test_sqlite_scans_no_table(on_sqlite: sqlite3.Connection, name: str) -> None:
     sql, values = compiled(STATEMENTS[name], sqlite.dialect())
     plan = [str(row[3]) for row in on_sqlite.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
@@ -212,7 +212,10 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _looks_through(node: dict[str, Any]) -> bool:
     """A table from end to end, or an index that only gives the order in which rows are tried."""
     return node["Node Type"] == "Seq Scan" or (
-        node["Node Type"].startswith("Index") and "Filter" in node and "Index Cond" not in node
+        node["Node Type"].startswith("Index")
+        and node["Index Name"] != "calls_left_by_both"  # which has those few calls alone
+        and "Filter" in node
+        and "Index Cond" not in node
     )
 
 

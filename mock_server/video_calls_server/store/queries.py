@@ -7,6 +7,7 @@ made within `Store.write`, so that what was read before it still holds.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
