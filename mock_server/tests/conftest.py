@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -256,12 +257,13 @@ def postgres_server(directory: Path) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL in which tests make databases."""
     if url := os.environ.get("VIDEO_CALLS_TEST_POSTGRES_URL"):
         yield url
     else:
-        with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+        # Not among pytest's own directories, which other runs clear away.
+        with TemporaryDirectory() as directory, postgres_server(Path(directory) / "data") as server:
             yield server.get_uri()
 
 

@@ -143,7 +143,7 @@ def test_every_option_is_an_environment_variable(serve: Callable[..., Process], 
     helped = run("serve", "--help", cwd=tmp_path).stdout
     options = re.split(r"^  (?=--)", helped, flags=re.MULTILINE)[1:]
     without = [option.split()[0] for option in options if "[env" not in option]
-    assert without == ["--reload-seed"]  # which is said once, not for every start
+    assert without == []
 
 
 @pytest.mark.parametrize(

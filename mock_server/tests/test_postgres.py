@@ -328,7 +328,7 @@ def test_the_list_is_paged_newest_first(on_pg: Api) -> None:
     assert on_pg.get("dual_user").json()["count"] == 0
 
 
-@pytest.mark.parametrize("user", [2**31, 2**63, 2**70, -(2**70), "nobody@example.com"])
+@pytest.mark.parametrize("user", [2**31, 2**63, 2**70, -(2**70), "nobody@example.com", "a\0b@example.com"])
 def test_users_whom_no_database_can_hold_are_unknown(on_pg: Api, user: int | str) -> None:
     from video_calls_server.api.tokens import make_token
 
@@ -500,6 +500,15 @@ def told(api: Api, call_id: int) -> list[str]:
 
 def by_code(answers: list[httpx.Response]) -> Counter[object]:
     return Counter(answer.json()["code"] if answer.is_error else answer.status_code for answer in answers)
+
+
+def test_one_key_makes_one_call_however_often_it_is_sent_at_once(both: list[Api]) -> None:
+    for number in range(ROUNDS):
+        create = partial(Api.create, minutes=60 * (number + 1), headers={"Idempotency-Key": f"key-{number}"})
+        answers = together(of_each(both, create))
+        assert by_code(answers) == {201: 8}
+        assert len({answer.json()["id"] for answer in answers}) == 1
+        assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
 
 
 def test_of_simultaneous_creates_exactly_one_is_accepted(both: list[Api]) -> None:

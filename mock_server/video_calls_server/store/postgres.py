@@ -10,6 +10,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from typing import Any, TypeVar
 
 import anyio
@@ -131,16 +132,17 @@ class PostgresStore(Store):
     async def write(self, work: Callable[[Connection], T]) -> T:
         """As `Store.write`."""
         engine = self._engine or await self._opened(reading=False)
-        for attempt in range(ATTEMPTS):
+        for attempt in count(1):
             try:
                 return await _on(engine, work)
             except _Undone as undone:
-                reason = undone
+                if attempt == ATTEMPTS:
+                    raise undone.final from undone
             except _Lost:
                 return await self._again(engine, work)
             # Not all at once: rivals that begin again together undo each other again.
-            await anyio.sleep(random.uniform(0, _LONGEST_RIVALRY * 2**attempt))  # noqa: S311 (no secret)
-        raise reason.final from reason
+            await anyio.sleep(random.uniform(0, _LONGEST_RIVALRY * 2 ** (attempt - 1)))  # noqa: S311 (no secret)
+        raise AssertionError  # for the type checkers: counting has no end
 
     @asynccontextmanager
     async def telling(self, news: News) -> AsyncGenerator[None]:
@@ -173,9 +175,13 @@ class PostgresStore(Store):
     @asynccontextmanager
     async def _listening(self, heard: Callable[..., None]) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
         """A connection that listens; what it gives waits for its end."""
-        connection = await asyncpg.connect(_dsn(self.url), timeout=self._pool.wait)
+        connection: Any = await _connect(self.url, self._pool.wait)
         ended = anyio.Event()
-        connection.add_termination_listener(lambda _connection: ended.set())
+
+        def end(_connection: object) -> None:
+            ended.set()
+
+        connection.add_termination_listener(end)
 
         async def lost() -> None:
             while not ended.is_set():
@@ -282,6 +288,12 @@ def reason_of(error: BaseException) -> str:
     return (str(error) or type(error).__name__).partition("\n")[0]
 
 
+async def _connect(url: URL, within: float, settings: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
+    """A connection of asyncpg's, which has no types."""
+    connect: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return await connect(_dsn(url), timeout=within, server_settings=dict(settings or {}))
+
+
 def engine_of(
     url: URL,
     *,
@@ -292,7 +304,7 @@ def engine_of(
     """An engine whose connections asyncpg makes, so that the options of a URL are those that it knows."""
 
     async def connect() -> Any:  # noqa: ANN401 (asyncpg's connection, which has no types)
-        return await asyncpg.connect(_dsn(url), timeout=timeout, server_settings=dict(server_settings or {}))
+        return await _connect(url, timeout, server_settings or {})
 
     engine = create_async_engine(url, async_creator=connect, **pool)
     event.listen(engine.sync_engine, "checkout", _replace_closed)

@@ -13,7 +13,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Select,
     Text,
     bindparam,
     case,
@@ -317,7 +316,7 @@ _NEWEST_FIRST = calls.c.scheduled_time.desc(), calls.c.id.desc()
 _keys = select(calls.c.id, calls.c.scheduled_time)  # an index holds both, and so tells which calls a page has
 
 
-def _whole(keys: Select[Any]) -> Statement:
+def _whole(keys: Any) -> Statement:  # noqa: ANN401 (the checkers disagree on a Select's parameters)
     """The calls of these keys, newest first. Only they are read, and none of those that a page leaves out."""
     page = keys.subquery("page")
     return Statement(_calls.join(page, page.c.id == calls.c.id).order_by(*_NEWEST_FIRST))
@@ -426,8 +425,8 @@ _NEIGHBOURS = Statement(
 )
 
 
-# Whoever books a doctor or a patient is the only one until then: the exclusion constraints hold too, but rivals
-# in them end in deadlocks. (SQLite has one writer at a time.)
+# Whoever books a doctor or a patient is the only one until then: the exclusion constraints hold too, but
+# rivals in them end in deadlocks. (SQLite has one writer at a time.)
 _DOCTOR_TO_BOOK = Statement(
     select(doctors.c.id).where(doctors.c.id == bindparam("doctor_id")).with_for_update(key_share=True)
 )
