@@ -84,6 +84,8 @@ class PostgresStore(Store):
             timeout=pool.wait,
             server_settings={
                 "application_name": "video-calls-server",
+                # Planning a page anew each time took longer than reading it.
+                "plan_cache_mode": "force_generic_plan",
                 "statement_timeout": f"{int(pool.statement * 1000)}",
                 "lock_timeout": f"{int(pool.lock * 1000)}",
                 "idle_in_transaction_session_timeout": f"{int(pool.statement * 2000)}",
