@@ -90,6 +90,20 @@ def variants(session: nox.Session) -> None:
 
 
 @nox.session
+def workers(session: nox.Session) -> None:
+    """Two workers on PostgreSQL under load: races, kill -9, stops, the contract suite (eight minutes)."""
+    install(session)
+    session.run("pytest", "-m", "long", "mock_server/tests/test_workers.py", *session.posargs)
+
+
+@nox.session
+def scale(session: nox.Session) -> None:
+    """What an operation costs beside a million calls, on both databases (five minutes)."""
+    install(session)
+    session.run("python", "benchmarks/scale.py", *session.posargs)
+
+
+@nox.session
 def faults(session: nox.Session) -> None:
     """The SDK through a network that spoils every fifth exchange, a thousand of each operation (minutes)."""
     install(session)

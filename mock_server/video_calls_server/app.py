@@ -68,6 +68,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             events_router(API_ROOT, outside),
             *([notifications_router(settings.agora_ncs_secret)] if settings.agora_ncs_secret else []),
             pages.healthz,
+            pages.readyz,
             pages.openapi_yaml,
             pages.docs,
             *(pages.console_handlers() if has_control else [pages.root]),

@@ -246,17 +246,19 @@ class Namespaces:
     async def running(self) -> AsyncGenerator[None]:
         """Keep the namespaces for as long as the application runs."""
         await self.default.open()
-        async with self.default.store.telling(self.default.hub), anyio.create_task_group() as tasks:
-            await tasks.start(self.default.watch)
-            self._tasks = tasks
-            try:
-                yield
-            finally:
-                self._tasks = None
-                tasks.cancel_scope.cancel()
-                for name in list(self._named):
-                    await self.drop(name)
-                await self.default.close()
+        try:
+            async with self.default.store.telling(self.default.hub), anyio.create_task_group() as tasks:
+                await tasks.start(self.default.watch)
+                self._tasks = tasks
+                try:
+                    yield
+                finally:
+                    self._tasks = None
+                    tasks.cancel_scope.cancel()
+        finally:  # not within the scope that is cancelled, where no connection could say goodbye
+            for name in list(self._named):
+                await self.drop(name)
+            await self.default.close()
 
     def _made(self, name: str) -> Namespace:
         if not _NAME.fullmatch(name):
