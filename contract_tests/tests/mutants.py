@@ -173,6 +173,17 @@ def _said(error: str) -> Change:
 _NOW = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
 
+def _ordered(*columns: str) -> tuple[Change, ...]:
+    """Calls are listed in this order of `{}`, which stands for their columns."""
+    first, second = (", ".join(column.format(table) for column in columns) for table in ("calls.c", "both.c"))
+    return (
+        _queries(
+            "_NEWEST_FIRST = calls.c.scheduled_time.desc(), calls.c.id.desc()", f"_NEWEST_FIRST = ({first},)"
+        ),
+        _queries(".order_by(both.c.scheduled_time.desc(), both.c.id.desc())", f".order_by({second})"),
+    )
+
+
 def _refused_but_done(rule: str, assignments: str) -> Change:
     """What a rule refuses is done all the same."""
     return _service(
@@ -293,7 +304,7 @@ def _done_apart(action: str, pause: float) -> tuple[Change, ...]:
 
 
 _ALLOWS_OVERLAP = "    if any(abs(draft.scheduled_time - other) < MIN_DISTANCE for other in neighbours):\n"
-_NEAR_EITHER = "        or_(_of_doctor, _of_patient),\n        or_(*"
+_NEAR_EITHER = "for of_one in (_of_doctor, _of_patient)"
 _NEIGHBOURS_READ = (
     "                neighbours=queries.neighbours(\n"
     "                    connection, draft.doctor_id, draft.patient_id, draft.scheduled_time\n"
@@ -303,7 +314,6 @@ _STARTS = "call = call._replace(status=status, started_at=now, updated_at=now)"
 _ENDS = "call._replace(status=status, ended_at=ended, updated_at=ended, present=frozenset())"
 _CANCELS = "call._replace(status=status, updated_at=now), (Event"
 _OPEN_STATUSES = 'OPEN: frozenset[Status] = frozenset({"scheduled", "ongoing"})'
-_ORDER = "            .order_by(calls.c.scheduled_time.desc(), calls.c.id.desc())"
 _GET = '            calls.role_of(actor, call, "get")\n            return call\n'
 _PATH = '(scope.get("raw_path") or b"")'
 _LIST = f'scope["method"] == "GET" and {_PATH}.endswith(b"/video-calls/")'
@@ -455,42 +465,38 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "list: a doctor sees everybody's calls",
         "list.own-calls",
-        _queries("_AS_DOCTOR = _OwnCalls(_of_doctor)", "_AS_DOCTOR = _OwnCalls(calls.c.id > 0)"),
+        _queries("_AS_DOCTOR = _as_one(_of_doctor)", "_AS_DOCTOR = _as_one(calls.c.id > 0)"),
     ),
     _mutant(
         "list: a patient sees everybody's calls",
         "list.own-calls",
-        _queries("_AS_PATIENT = _OwnCalls(_of_patient)", "_AS_PATIENT = _OwnCalls(calls.c.id > 0)"),
+        _queries("_AS_PATIENT = _as_one(_of_patient)", "_AS_PATIENT = _as_one(calls.c.id > 0)"),
     ),
     _mutant(
         "list: an outsider sees everybody's calls",
         "list.own-calls",
         _queries(
             'return _AS_PATIENT, {"patient_id": actor.patient_id}\n    return None',
-            'return _AS_PATIENT, {"patient_id": actor.patient_id}\n    return _OwnCalls(calls.c.id > 0), {}',
+            'return _AS_PATIENT, {"patient_id": actor.patient_id}\n    return _as_one(calls.c.id > 0), {}',
         ),
     ),
     _mutant(
         "list: doctors' and patients' ids are mixed up",
         "list.own-calls",
         _queries(
-            "_AS_DOCTOR = _OwnCalls(_of_doctor)",
-            '_AS_DOCTOR = _OwnCalls(or_(_of_doctor, calls.c.patient_id == bindparam("doctor_id")))',
+            "_AS_DOCTOR = _as_one(_of_doctor)",
+            '_AS_DOCTOR = _as_one(or_(_of_doctor, calls.c.patient_id == bindparam("doctor_id")))',
         ),
     ),
     _mutant(
         "list: who is both sees the doctor's side alone",
         "list.own-calls",
-        _queries(
-            "_AS_EITHER = _OwnCalls(or_(_of_doctor, _of_patient))", "_AS_EITHER = _OwnCalls(_of_doctor)"
-        ),
+        _queries("_AS_EITHER = _as_either(_of_doctor, _of_patient)", "_AS_EITHER = _as_one(_of_doctor)"),
     ),
     _mutant(
         "list: who is both sees the patient's side alone",
         "list.own-calls",
-        _queries(
-            "_AS_EITHER = _OwnCalls(or_(_of_doctor, _of_patient))", "_AS_EITHER = _OwnCalls(_of_patient)"
-        ),
+        _queries("_AS_EITHER = _as_either(_of_doctor, _of_patient)", "_AS_EITHER = _as_one(_of_patient)"),
     ),
     _mutant(
         "list: a patient sees nothing",
@@ -505,9 +511,13 @@ MUTANTS: tuple[Mutant, ...] = (
             f"list: {status} calls are hidden",
             "list.own-calls",
             _queries(
-                "    def __init__(self, condition: ColumnElement[bool]) -> None:\n",
-                "    def __init__(self, condition: ColumnElement[bool]) -> None:\n"
-                f'        condition = condition & (calls.c.status != "{status}")\n',
+                "_AS_DOCTOR = _as_one(_of_doctor)\n"
+                "_AS_PATIENT = _as_one(_of_patient)\n"
+                "_AS_EITHER = _as_either(_of_doctor, _of_patient)\n",
+                f'_seen = calls.c.status != "{status}"\n'
+                "_AS_DOCTOR = _as_one(_of_doctor & _seen)\n"
+                "_AS_PATIENT = _as_one(_of_patient & _seen)\n"
+                "_AS_EITHER = _as_either(_of_doctor & _seen, _of_patient & _seen)\n",
             ),
         )
         for status in ("cancelled", "completed", "ongoing")
@@ -526,8 +536,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "list: `count` is of everybody's calls",
         "list.envelope",
         _queries(
-            "self.count = Statement(select(func.count()).select_from(calls).where(condition))",
-            "self.count = Statement(select(func.count()).select_from(calls))",
+            "Statement(select(func.count()).select_from(calls).where(own)), _whole(page)",
+            "Statement(select(func.count()).select_from(calls)), _whole(page)",
         ),
     ),
     _mutant(
@@ -586,7 +596,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "list: every page has another order",
         "list.pages",
-        _queries(_ORDER, "            .order_by(func.random())"),
+        *_ordered("func.random()"),
     ),
     _mutant(
         "list: links are relative",
@@ -654,12 +664,12 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "list: oldest first",
         "list.newest-first",
-        _queries(_ORDER, "            .order_by(calls.c.scheduled_time, calls.c.id)"),
+        *_ordered("{}.scheduled_time", "{}.id"),
     ),
     _mutant(
         "list: in the order of creation",
         "list.newest-first",
-        _queries(_ORDER, "            .order_by(calls.c.id.desc())"),
+        *_ordered("{}.id.desc()"),
     ),
     _mutant(
         "list: a page past the last is empty",
@@ -693,22 +703,22 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "create: overlap for the doctor alone",
         "create.no-overlap",
-        _queries(_NEAR_EITHER, "        _of_doctor,\n        or_(*"),
+        _queries(_NEAR_EITHER, "for of_one in (_of_doctor,)"),
     ),
     _mutant(
         "create: overlap for the patient alone",
         "create.no-overlap",
-        _queries(_NEAR_EITHER, "        _of_patient,\n        or_(*"),
+        _queries(_NEAR_EITHER, "for of_one in (_of_patient,)"),
     ),
     _mutant(
         "create: overlap for the same pair alone",
         "create.no-overlap",
-        _queries(_NEAR_EITHER, "        _of_doctor,\n        _of_patient,\n        or_(*"),
+        _queries(_NEAR_EITHER, "for of_one in (_of_doctor & _of_patient,)"),
     ),
     _mutant(
         "create: overlap with everybody's calls",
         "create.adjacent create.schedules",
-        _queries(_NEAR_EITHER, "        calls.c.id > 0,\n        or_(*"),
+        _queries(_NEAR_EITHER, "for of_one in (calls.c.id > 0,)"),
     ),
     _mutant(
         "create: overlap with earlier calls alone",

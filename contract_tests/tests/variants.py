@@ -175,7 +175,7 @@ def _clock(seconds: int) -> tuple[Change, ...]:
 def _dated(seconds: int) -> tuple[Change, ...]:
     """Responses are dated by a clock that is ahead by so many seconds."""
     return (
-        Change("__main__.py", "server_header=False,", "server_header=False, date_header=False,"),
+        Change("serving.py", "server_header=False,", "server_header=False, date_header=False,"),
         _headers(
             "[*headers, (b'date', __import__('email.utils').utils.formatdate("
             f"__import__('time').time() + {seconds}, usegmt=True).encode())]"
@@ -250,8 +250,13 @@ SINGLE = (
         "lists: oldest first",
         Change(
             "store/queries.py",
-            "            .order_by(calls.c.scheduled_time.desc(), calls.c.id.desc())",
-            "            .order_by(calls.c.scheduled_time, calls.c.id)",
+            "_NEWEST_FIRST = calls.c.scheduled_time.desc(), calls.c.id.desc()",
+            "_NEWEST_FIRST = calls.c.scheduled_time, calls.c.id",
+        ),
+        Change(
+            "store/queries.py",
+            ".order_by(both.c.scheduled_time.desc(), both.c.id.desc())",
+            ".order_by(both.c.scheduled_time, both.c.id)",
         ),
         warnings="list.newest-first",
     ),
@@ -316,7 +321,7 @@ SINGLE = (
     _variant("clock: answers are dated 50 s ahead", *_dated(50)),
     _variant(
         "clock: answers have no date",
-        Change("__main__.py", "server_header=False,", "server_header=False, date_header=False,"),
+        Change("serving.py", "server_header=False,", "server_header=False, date_header=False,"),
     ),
     _variant(
         "create: 30 minutes sharp is a conflict",
