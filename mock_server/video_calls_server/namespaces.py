@@ -218,6 +218,7 @@ class Namespaces:
         """
         if name is None:
             await self.default.open()
+            self.default.use()
             return self.default
         async with self._making:
             self._drop_idle()
