@@ -583,3 +583,13 @@ def test_the_description_says_what_a_state_is(api: Api) -> None:
     schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     assert schema == "#/components/schemas/State"
     assert "calls" in json.dumps(answer.json()["components"]["schemas"]["State"])
+
+
+def test_the_description_says_what_an_error_is(api: Api) -> None:
+    described = control(api, "GET", "/openapi.json").json()
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            assert "400" not in operation["responses"]
+            schema = operation["responses"]["default"]["content"]["application/json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/Error"}
+    assert described["components"]["schemas"]["Error"]["required"] == ["error"]

@@ -217,6 +217,7 @@ class Namespaces:
         """
         if name is None:
             await self.default.open()
+            self.default.use()
             return self.default
         async with self._making:
             await self._drop_idle()

@@ -13,6 +13,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from video_calls_server._structs import Error
 from video_calls_server.api.errors import on_exception
 from video_calls_server.application import Application
 from video_calls_server.control.access import KEY_HEADER, guarded
@@ -63,8 +64,20 @@ class _DocsPage(OpenAPIRenderPlugin):
 def _description(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The description of the control API, which the docs page shows before any key is given."""
     root: str = request.scope.get("root_path", "")  # what is tried from the docs page stays in its namespace
-    described = request.app.openapi_schema.to_schema() | {"servers": [{"url": root or "/"}]}
+    described = _with_errors(request.app.openapi_schema.to_schema()) | {"servers": [{"url": root or "/"}]}
     return Response(msgspec.json.encode(described), media_type=MediaType.JSON)
+
+
+def _with_errors(described: dict[str, Any]) -> dict[str, Any]:
+    """A description with the errors that are answered here, in place of those that Litestar would answer."""
+    (error,), schemas = msgspec.json.schema_components([Error], ref_template="#/components/schemas/{name}")
+    described["components"]["schemas"] |= schemas
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("400", None)
+            content = {MediaType.JSON.value: {"schema": error}}
+            operation["responses"]["default"] = {"description": "It is not done.", "content": content}
+    return described
 
 
 def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) -> Litestar:

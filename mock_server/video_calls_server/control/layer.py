@@ -60,6 +60,7 @@ class ControlLayer:
         if name or has_fault or namespace.faults or is_mounted or not scope["path"].startswith(_API):
             return self._serve(name or None, scope, receive, send)
         # By far the most requests come here: they get no coroutine and no look-up that they do not need.
+        namespace.use()
         state["namespace"] = namespace
         if scope["type"] == ScopeType.HTTP:
             state["record"] = namespace.log.record

@@ -66,7 +66,9 @@ async def advance_clock(namespace: NamedDependency[Namespace], data: JSONBody[St
     try:
         step = timedelta(days=data.days, hours=data.hours, minutes=data.minutes, seconds=data.seconds)
         namespace.clock.advance(step)
-    except (ValueError, OverflowError) as error:
+    except OverflowError as error:  # whose text is about C
+        raise ControlError("the clock cannot be put there: that leads out of the calendar") from error
+    except ValueError as error:
         raise ControlError(f"the clock cannot be put there: {error}") from error
     await namespace.moved()
     return _state(namespace.clock)
