@@ -214,7 +214,7 @@ def some(shared_by_all: Api) -> Api:
     ("query", "found"),
     [
         ("", [7, 6, 5, 4, 3, 2, 1]),
-        ("?identity=doctor@example.com", [7, 6, 1]),
+        ("?identity=doctor@example.com", [7, 6, 4, 1]),
         ("?identity=outsider@example.com", [3]),
         ("?operation=listVideoCalls", [7, 5, 4]),
         ("?operation=nothing", []),
@@ -556,3 +556,10 @@ def test_nothing_is_left_of_a_stream_that_nobody_follows_any_longer(api: Api) ->
         assert not kept.is_followed
 
     anyio.run(follow_and_go)
+
+
+def test_a_request_that_a_fault_refused_is_of_whose_token_it_has(shared: Api) -> None:
+    shared.done("POST", "/faults", {"status": 503, "times": 1})
+    assert shared.get("patient").status_code == 503
+    [refused] = shared.done("GET", "/requests?identity=patient@example.com")
+    assert (refused["status"], refused["fault"]) == (503, "status=503")

@@ -24,7 +24,8 @@ const add = (fault) => change('The fault is on', ['faults'], 'POST', 'faults', f
 
 export function Faults() {
   const faults = state.faults.data;
-  const note = faults?.length ? html`<span class="bad">${faults.length} on</span>` : 'none on';
+  const able = faults?.filter(({left}) => left !== 0).length;
+  const note = able ? html`<span class="bad">${able} on</span>` : 'none on';
   return html`
     <${Panel} id="faults" title="Faults" note=${faults && note} open=${false}>
       <${Loaded} of="faults">

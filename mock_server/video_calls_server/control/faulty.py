@@ -30,6 +30,7 @@ from video_calls_server.control.faults import (
     parse_fault,
     spoiled,
 )
+from video_calls_server.domain.people import Actor
 from video_calls_server.namespaces import namespace_of
 from video_calls_server.unavailable import UnavailableError
 
@@ -127,16 +128,24 @@ def _operation_id(scope: Scope) -> str | None:
 
 async def _identities(wanted: frozenset[str], scope: Scope) -> frozenset[str]:
     """Those of these e-mail addresses that are of the active user who is asking."""
-    verifier: TokenVerifier = scope["litestar_app"].state.verifier
+    actor = await _actor(scope)
+    if actor is None:
+        return frozenset()
     service = namespace_of(scope).service
     try:
-        verified = await verifier.verify(_authorization(scope))
-        actor = await service.authenticate(verified.user)
-        if actor is None:
-            return frozenset()
         return frozenset([email for email in wanted if await service.authenticate(email) == actor])
-    except (Refused, UnavailableError):  # which the API will find out as well, and answer
+    except UnavailableError:  # which the API will find out as well, and answer
         return frozenset()
+
+
+async def _actor(scope: Scope) -> Actor | None:
+    """The active user who is asking, None where it is nobody; the API will say so."""
+    verifier: TokenVerifier = scope["litestar_app"].state.verifier
+    try:
+        verified = await verifier.verify(_authorization(scope))
+        return await namespace_of(scope).service.authenticate(verified.user)
+    except (Refused, UnavailableError):
+        return None
 
 
 def _authorization(scope: Scope) -> str | None:
@@ -178,6 +187,8 @@ async def _serve(app: ASGIApp, acting: Acting, scope: Scope, receive: Receive, s
     served: _Served | None = None
     if fault is None or fault.after or fault.body:
         served = await _served(app, scope, receive)
+    else:
+        scope["user"] = await _actor(scope)  # for the log, for the API never finds it out
     await namespace_of(scope).delay(acting.seconds_after)
     if fault is not None and fault.drop:
         await _drop("abort", scope, receive)
