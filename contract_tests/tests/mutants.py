@@ -2581,8 +2581,8 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             (
                 "a token in the URL lets in",
-                "        self._authorization, self._subprotocol = _credentials(socket)\n",
-                "        self._authorization, self._subprotocol = _credentials(socket)\n"
+                "        self._authorization, self._subprotocol = credentials(socket.scope)\n",
+                "        self._authorization, self._subprotocol = credentials(socket.scope)\n"
                 '        if self._authorization is None and "token" in socket.query_params:\n'
                 "            self._authorization = f\"Bearer {socket.query_params['token']}\"\n",
             ),
@@ -2594,7 +2594,7 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
             (
                 "a token in the header is not seen",
-                'return header(socket.scope, b"authorization"), None',
+                'return header(scope, b"authorization"), None',
                 "return None, None",
             ),
         )

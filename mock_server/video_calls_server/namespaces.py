@@ -5,7 +5,6 @@ its own, made when it is first named and dropped on request or when nobody has u
 """
 
 import logging
-import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -19,7 +18,7 @@ from video_calls_server.clock import Clock, SettableClock
 from video_calls_server.control.beginning import Beginning, beginning_of
 from video_calls_server.control.faults import Faults
 from video_calls_server.control.requests import RequestLog
-from video_calls_server.control.snapshots import Moment, Snapshots
+from video_calls_server.control.snapshots import NAME, Moment, Snapshots
 from video_calls_server.empty_calls import EmptyCalls
 from video_calls_server.events.hub import Hub
 from video_calls_server.service import CallService
@@ -34,8 +33,6 @@ MOST = 100
 
 REPLACED = 4410, "The state was replaced; fetch the calls anew"
 """With what event connections are closed when there is no going on from where they were."""
-
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 class NamespaceError(Exception):
@@ -262,7 +259,7 @@ class Namespaces:
             await self.default.close()
 
     def _made(self, name: str) -> Namespace:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise NamespaceError(
                 f"{name[:80]!r} cannot be a namespace's name; give 1 to 64 letters, digits, '.', '_', '-'"
             )

@@ -36,7 +36,8 @@ RTC = 1
 TokenVersion = Literal["006", "007"]
 
 _HEX_32 = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
-_CHANNEL = re.compile(r"[A-Za-z0-9 !#$%&()+:;<=.>?@^_{}|~,\[\]-]{1,63}", re.ASCII)
+CHANNEL_NAME = re.compile(r"[A-Za-z0-9 !#$%&()+:;<=.>?@^_{}|~,\[\]-]{1,63}", re.ASCII)
+"""The names that Agora allows a channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def mint(project: AgoraProject, version: TokenVersion, *, channel: str, uid: int
     Raises:
         ValueError: Agora would not take the channel name or the uid.
     """
-    if not _CHANNEL.fullmatch(channel):
+    if not CHANNEL_NAME.fullmatch(channel):
         raise ValueError(f"not a channel name that Agora takes: {channel!r}")
     if not 1 <= uid <= MAX_UID:
         raise ValueError(f"not an Agora uid: {uid}")

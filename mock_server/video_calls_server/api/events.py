@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 from litestar import Router, WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
-from litestar.types import Middleware
+from litestar.types import Middleware, Scope
 
 from video_calls_server.api.errors import Refused
 from video_calls_server.api.middleware import header
@@ -57,19 +57,19 @@ async def events(socket: Socket) -> None:
         await connection.close(close)
 
 
-def _credentials(socket: Socket) -> tuple[str | None, str | None]:
-    """The `Authorization` that was sent, and the subprotocol to choose."""
-    offered: list[str] = socket.scope.get("subprotocols", [])
+def credentials(scope: Scope) -> tuple[str | None, str | None]:
+    """The `Authorization` that was sent, and the subprotocol to choose; a request has no subprotocols."""
+    offered: Any = scope.get("subprotocols", [])
     if len(offered) == 2 and offered[0] == "bearer":  # noqa: PLR2004 (the word, and the token)
         return f"Bearer {offered[1]}", "bearer"
-    return header(socket.scope, b"authorization"), None
+    return header(scope, b"authorization"), None
 
 
 class _Connection:
     def __init__(self, socket: Socket) -> None:
         namespace = namespace_of(socket.scope)
         self._socket = socket
-        self._authorization, self._subprotocol = _credentials(socket)
+        self._authorization, self._subprotocol = credentials(socket.scope)
         self._accepted = False
         self._service: CallService = namespace.service
         self._hub: Hub = namespace.hub

@@ -16,7 +16,7 @@ from video_calls_spec import RULES, RuleId
 from video_calls_server._structs import Error
 from video_calls_server.api.answer import Answer, Header
 from video_calls_server.api.errors import RETRY_AFTER_UNAVAILABLE, Refused, on_exception
-from video_calls_server.api.middleware import header
+from video_calls_server.api.events import credentials
 from video_calls_server.api.protocol import DROP
 from video_calls_server.api.reading import whole_number
 from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
@@ -142,17 +142,11 @@ async def _actor(scope: Scope) -> Actor | None:
     """The active user who is asking, None where it is nobody; the API will say so."""
     verifier: TokenVerifier = scope["litestar_app"].state.verifier
     try:
-        verified = await verifier.verify(_authorization(scope))
+        authorization, _ = credentials(scope)
+        verified = await verifier.verify(authorization)
         return await namespace_of(scope).service.authenticate(verified.user)
     except (Refused, UnavailableError):
         return None
-
-
-def _authorization(scope: Scope) -> str | None:
-    offered: Any = scope.get("subprotocols", [])  # which a scope of HTTP has not
-    if len(offered) == 2 and offered[0] == "bearer":  # noqa: PLR2004 (the word, and the token)
-        return f"Bearer {offered[1]}"
-    return header(scope, b"authorization")
 
 
 # -- Requests -----------------------------------------------------------------------------------------

@@ -62,10 +62,7 @@ class ControlLayer:
         # By far the most requests come here: they get no coroutine and no look-up that they do not need.
         namespace.use()
         state["namespace"] = namespace
-        if scope["type"] == ScopeType.HTTP:
-            state["record"] = namespace.log.record
-            return self._app(scope, receive if scope["method"] == "GET" else _kept(receive, state), send)
-        return self._shake_hands(namespace, scope, receive, send)
+        return self._recorded(namespace, scope, receive, send)
 
     async def _serve(self, name: str | None, scope: Scope, receive: Receive, send: Send) -> None:
         root: str = scope.get("root_path", "")
@@ -90,15 +87,17 @@ class ControlLayer:
             await self._control()(scope, receive, send)
         elif not path.startswith(_API):
             await self._app(scope, receive, send)
-        elif scope["type"] == ScopeType.HTTP:
-            state[MAY_FAIL] = True
-            state["record"] = namespace.log.record
-            await self._app(scope, receive if scope["method"] == "GET" else _kept(receive, state), send)
-            raise_if_dropped(scope)
         else:
             state[MAY_FAIL] = True
-            await self._shake_hands(namespace, scope, receive, send)
+            await self._recorded(namespace, scope, receive, send)
             raise_if_dropped(scope)
+
+    def _recorded(self, namespace: Namespace, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] != ScopeType.HTTP:
+            return self._shake_hands(namespace, scope, receive, send)
+        state = scope["state"]
+        state["record"] = namespace.log.record
+        return self._app(scope, receive if scope["method"] == "GET" else _kept(receive, state), send)
 
     async def _shake_hands(self, namespace: Namespace, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a WebSocket, which is recorded when it is accepted or refused, and when it is closed."""

@@ -12,7 +12,8 @@ from video_calls_server.store.dump import Dump
 MOST = 100
 """How many snapshots a namespace has at most."""
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+"""The names that snapshots, and namespaces, can have."""
 
 
 class SnapshotError(Exception):
@@ -59,7 +60,7 @@ class Snapshots:
         Raises:
             SnapshotError: it cannot be a name, or there are too many already.
         """
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise SnapshotError(
                 f"{name[:80]!r} cannot be the name of a snapshot; "
                 "give 1 to 64 letters, digits, '.', '_' or '-'"

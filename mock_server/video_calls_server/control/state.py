@@ -5,7 +5,6 @@ enough, and what a call does not say is chosen so that it fits. A wrong one is r
 and the reason, as in `calls[3].doctor: there is no doctor 9`.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -16,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from video_calls_server._structs import EventData
 from video_calls_server.agora.notifications import LARGEST_SEQUENCE
+from video_calls_server.agora.tokens import CHANNEL_NAME
 from video_calls_server.channels import channel_name
 from video_calls_server.clock import EARLIEST, LATEST
 from video_calls_server.control.faults import Fault
@@ -26,6 +26,7 @@ from video_calls_server.domain.people import Role
 from video_calls_server.seed import DoctorEntry, Id, PatientEntry, UserEntry, UserId, given_twice
 from video_calls_server.store import schema
 from video_calls_server.store.dump import Dump
+from video_calls_server.store.presence import ordered_text
 from video_calls_server.store.queries import time_of, to_microseconds
 
 _ROLES: tuple[Role, ...] = get_args(Role)
@@ -40,8 +41,6 @@ _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 _Values = dict[str, Any]  # a row by the names of its columns, whose types are the table's
 
 _LARGEST_NUMBER = 2**53 - 1  # every reader of JSON has it exactly, and ids are left to go on with
-_CHANNEL = re.compile(r"[A-Za-z0-9 !#$%&()+:;<=.>?@^_{}|~,\[\]-]{1,63}", re.ASCII)
-_SEQUENCE_DIGITS = len(str(LARGEST_SEQUENCE))
 _USUAL_DURATION = timedelta(minutes=30)
 _MADE_BEFORE = timedelta(days=1)
 """How long before its time a past call was made, where the document does not say."""
@@ -335,7 +334,7 @@ def _call_rows(entries: list[CallEntry], known: _Known, now: datetime) -> list[_
         given_ids.take(call_id, f"{where}.id")
         times = _call_times(entry, where, now)
         channel = channel_name(times.created_at) if entry.channel_name is UNSET else entry.channel_name
-        if not _CHANNEL.fullmatch(channel):
+        if not CHANNEL_NAME.fullmatch(channel):
             raise _wrong(f"{where}.channel_name", "must be 1 to 63 of the characters that Agora allows")
         given_channels.take(channel, f"{where}.channel_name")
         absent = _absence(entry, where)
@@ -478,7 +477,7 @@ def _notice_rows(entries: list[NoticeEntry], known: _Known) -> list[_Values]:
                 "notice_id": entry.id,
                 "call_id": entry.call,
                 "uid": entry.uid,
-                "client_seq": None if sequence is None else f"{sequence:0{_SEQUENCE_DIGITS}d}",
+                "client_seq": ordered_text(sequence),
                 "received_at": to_microseconds(_utc(entry.received_at, f"{where}.received_at")),
             }
         )

@@ -18,6 +18,11 @@ _KNOWN = Statement(
 )
 
 
+def ordered_text(sequence: int | None) -> str | None:
+    """A sequence number as the table holds it: texts of one length are ordered as numbers are."""
+    return None if sequence is None else f"{sequence:0{_SEQUENCE_DIGITS}d}"
+
+
 def knows_notice(connection: Connection, notice_id: str) -> bool:
     """Whether the notice was taken in before."""
     return _KNOWN.row(connection, notice_id=notice_id) is not None
@@ -65,6 +70,6 @@ def add_notice(
         notice_id=notice_id,
         call_id=call_id,
         uid=uid,
-        client_seq=None if client_seq is None else f"{client_seq:0{_SEQUENCE_DIGITS}d}",
+        client_seq=ordered_text(client_seq),
         received_at=to_microseconds(now),
     )

@@ -17,19 +17,12 @@ from video_calls_server.api.representation import video_call
 from video_calls_server.api.tokens import LARGEST_ID
 from video_calls_server.control.errors import unknown
 from video_calls_server.control.verdicts import Verdict, verdicts
-from video_calls_server.domain.calls import Action, Call
+from video_calls_server.domain.calls import NOT_FOUND, Action, Call
 from video_calls_server.domain.people import Actor, Role
 from video_calls_server.namespaces import Namespace
 from video_calls_server.store import queries
 
 MOST = 500
-
-_OPERATIONS: dict[Action, str] = {
-    "get": "getVideoCall",
-    "join": "joinVideoCall",
-    "end": "endVideoCall",
-    "cancel": "cancelVideoCall",
-}
 
 
 class KnownCall(VideoCall, kw_only=True):
@@ -171,7 +164,7 @@ def _known(call: Call) -> KnownCall:
 
 def _said(verdict: Verdict) -> ActionVerdict:
     rules = [RuleVerdict(rule, refuses, RULES[rule].statement) for rule, refuses in verdict.rules.items()]
-    operation, allowed = _OPERATIONS[verdict.action], verdict.refused_by is None
+    operation, allowed = RULES[NOT_FOUND[verdict.action]].operation, verdict.refused_by is None
     return ActionVerdict(verdict.action, operation, allowed, verdict.refused_by, verdict.error, rules)
 
 
