@@ -105,10 +105,9 @@ class CallService:
         skip = (page - 1) * size
 
         def work(connection: Connection) -> Page:
-            count = queries.count_calls(connection, actor)
-            if page > 1 and skip >= count:
+            count, found = queries.page_of_calls(connection, actor, size=size, skip=skip)
+            if page > 1 and not found:
                 raise RuleViolation("list.page-out-of-range")
-            found = queries.page_of_calls(connection, actor, size=size, skip=skip) if count else []
             return Page(count, found)
 
         return await self._store.read(work)

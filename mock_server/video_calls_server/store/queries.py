@@ -5,7 +5,6 @@ made within `Store.write`, so that what was read before it still holds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    ScalarSelect,
     Text,
     bindparam,
     case,
@@ -316,10 +316,11 @@ _NEWEST_FIRST = calls.c.scheduled_time.desc(), calls.c.id.desc()
 _keys = select(calls.c.id, calls.c.scheduled_time)  # an index holds both, and so tells which calls a page has
 
 
-def _whole(keys: Any) -> Statement:  # noqa: ANN401 (the checkers disagree on a Select's parameters)
+def _whole(keys: Any, *more: Any) -> Statement:  # noqa: ANN401 (the checkers disagree on a Select's parameters)
     """The calls of these keys, newest first. Only they are read, and none of those that a page leaves out."""
     page = keys.subquery("page")
-    return Statement(_calls.join(page, page.c.id == calls.c.id).order_by(*_NEWEST_FIRST))
+    whole = _calls.add_columns(*more)
+    return Statement(whole.join(page, page.c.id == calls.c.id).order_by(*_NEWEST_FIRST))
 
 
 _NEWEST_CALLS = _whole(_keys.order_by(*_NEWEST_FIRST).limit(bindparam("most")))
@@ -339,21 +340,16 @@ def count_all_calls(connection: Connection) -> int:
     return 0 if row is None else int(row[0])
 
 
-@dataclass(frozen=True, slots=True)
-class _OwnCalls:
-    """How many calls somebody has, and a page of them: the first `through` without the first `skip`."""
-
-    count: Statement
-    page: Statement
+# A page of somebody's calls, each with how many they have in all: what is counted is what was paged.
 
 
-def _as_one(own: ColumnElement[bool]) -> _OwnCalls:
+def _as_one(own: ColumnElement[bool]) -> Statement:
     """The calls that a condition on one column selects, in whose index they stand in their order."""
     page = _keys.where(own).order_by(*_NEWEST_FIRST).limit(bindparam("size")).offset(bindparam("skip"))
-    return _OwnCalls(Statement(select(func.count()).select_from(calls).where(own)), _whole(page))
+    return _whole(page, _count(own))
 
 
-def _as_either(own: ColumnElement[bool], too: ColumnElement[bool]) -> _OwnCalls:
+def _as_either(own: ColumnElement[bool], too: ColumnElement[bool]) -> Statement:
     """The calls of two conditions: each with its index, for no index serves one condition or the other."""
     first = [
         _keys.where(each).order_by(*_NEWEST_FIRST).limit(bindparam("through")).subquery()
@@ -366,10 +362,11 @@ def _as_either(own: ColumnElement[bool], too: ColumnElement[bool]) -> _OwnCalls:
         .limit(bindparam("size"))
         .offset(bindparam("skip"))
     )
-    counts = [
-        select(func.count()).select_from(calls).where(each).scalar_subquery() for each in (own, too & ~own)
-    ]
-    return _OwnCalls(Statement(select(counts[0] + counts[1])), _whole(page))
+    return _whole(page, _count(own) + _count(too & ~own))
+
+
+def _count(own: ColumnElement[bool]) -> ScalarSelect[int]:
+    return select(func.count()).select_from(calls).where(own).correlate(None).scalar_subquery()
 
 
 _of_doctor = calls.c.doctor_id == bindparam("doctor_id")
@@ -379,7 +376,7 @@ _AS_PATIENT = _as_one(_of_patient)
 _AS_EITHER = _as_either(_of_doctor, _of_patient)
 
 
-def _own(actor: Actor) -> tuple[_OwnCalls, dict[str, object]] | None:
+def _own(actor: Actor) -> tuple[Statement, dict[str, object]] | None:
     if actor.doctor_id is not None and actor.patient_id is not None:
         return _AS_EITHER, {"doctor_id": actor.doctor_id, "patient_id": actor.patient_id}
     if actor.doctor_id is not None:
@@ -389,24 +386,21 @@ def _own(actor: Actor) -> tuple[_OwnCalls, dict[str, object]] | None:
     return None
 
 
-def count_calls(connection: Connection, actor: Actor) -> int:
-    """How many calls the actor takes part in."""
-    own = _own(actor)
-    if own is None:
-        return 0
-    statements, of_actor = own
-    row = statements.count.row(connection, **of_actor)
-    return 0 if row is None else int(row[0])
+_MOST_CALLS = 2**53
 
 
-def page_of_calls(connection: Connection, actor: Actor, *, size: int, skip: int) -> list[Call]:
-    """The actor's calls, newest `scheduled_time` first, without the first `skip`, at most `size`."""
+def page_of_calls(connection: Connection, actor: Actor, *, size: int, skip: int) -> tuple[int, list[Call]]:
+    """How many calls the actor has, and those without the first `skip`, newest first, at most `size`.
+
+    Behind the last page there are none, and then none are counted either.
+    """
     own = _own(actor)
     if own is None:
-        return []
-    statements, of_actor = own
-    rows = statements.page.rows(connection, size=size, skip=skip, through=skip + size, **of_actor)
-    return [_call(row) for row in rows]
+        return 0, []
+    statement, of_actor = own
+    skip = min(skip, _MOST_CALLS)  # a page may be asked for that no integer of a database can count to
+    rows = statement.rows(connection, size=size, skip=skip, through=skip + size, **of_actor)
+    return (rows[0][-1] if rows else 0), [_call(row) for row in rows]
 
 
 # Of a call of both it is told twice; what the two find is near enough to nothing that this is no cost.

@@ -94,7 +94,8 @@ async def list_calls(
     def work(connection: Connection) -> list[Call]:
         if identity is None:
             return queries.newest_calls(connection, most=MOST)
-        return queries.page_of_calls(connection, _actor(connection, identity), size=MOST, skip=0)
+        _, found = queries.page_of_calls(connection, _actor(connection, identity), size=MOST, skip=0)
+        return found
 
     return [_known(call) for call in await namespace.store.read(work)]
 
