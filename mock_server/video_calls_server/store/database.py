@@ -133,11 +133,7 @@ def check_tables(connection: Connection, name: str) -> None:
         raise StoreError(f"the database {name} is empty; make its tables with: video-calls-server migrate")
     check_own(name, found)
     revision = connection.scalar(revisions.select())
-    if revision is not None and revision > REVISION:
-        raise StoreError(
-            f"the database {name} has tables of revision {revision}, and this server knows {REVISION}; "
-            "use the newer server that made them"
-        )
+    check_not_newer(name, revision)
     if revision != REVISION:
         raise StoreError(
             f"the database {name} has tables of revision {revision or 'none'}, "
@@ -145,6 +141,19 @@ def check_tables(connection: Connection, name: str) -> None:
         )
     if missing := set(metadata.tables) - found:
         raise StoreError(f"the database {name} lacks the tables {', '.join(sorted(missing))}")
+
+
+def check_not_newer(name: str, revision: str | None) -> None:
+    """Let a database pass that no newer server has made or changed.
+
+    Raises:
+        StoreError: one has.
+    """
+    if revision is not None and revision > REVISION:
+        raise StoreError(
+            f"the database {name} has tables of revision {revision}, and this server knows {REVISION}; "
+            "use the newer server that made them"
+        )
 
 
 def names_of_tables(connection: Connection) -> set[str]:

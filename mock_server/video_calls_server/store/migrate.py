@@ -10,7 +10,13 @@ from sqlalchemy.exc import DBAPIError
 
 from video_calls_server.pool import Pool
 from video_calls_server.store.choice import not_installed
-from video_calls_server.store.database import REVISION, StoreError, check_own, names_of_tables
+from video_calls_server.store.database import (
+    REVISION,
+    StoreError,
+    check_not_newer,
+    check_own,
+    names_of_tables,
+)
 
 Change = tuple[str | None, str]
 """The revisions before and after."""
@@ -69,11 +75,7 @@ def _upgrade(connection: Connection, name: str) -> Change:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
     check_own(name, names_of_tables(connection))
     before = MigrationContext.configure(connection).get_current_revision()
-    if before is not None and before > REVISION:
-        raise StoreError(
-            f"the database {name} is of revision {before}, and this server knows {REVISION}; "
-            "use the newer server that made it"
-        )
+    check_not_newer(name, before)
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
     config.attributes["connection"] = connection
