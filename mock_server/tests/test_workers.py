@@ -263,6 +263,50 @@ def test_readyz_says_whether_the_database_answers_and_healthz_whether_the_server
     assert httpx.get(f"{server.url}/readyz", timeout=PATIENCE).json() == {"status": "ready"}
 
 
+def test_the_metrics_of_all_workers_are_told_and_none_of_what_a_killed_one_had_open(
+    start: Callable[..., Server],
+) -> None:
+    server = start("--metrics")
+    assert len(rounds_of_lists(server)) == 2
+
+    async def open_until_killed() -> None:
+        events = server.url.replace("http", "ws", 1) + "/api/v1/video/events/"
+        async with contextlib.AsyncExitStack() as stack:
+            sockets = [
+                await stack.enter_async_context(connect(events, additional_headers=DOCTOR)) for _ in range(20)
+            ]
+            assert metric(server, "video_calls_event_connections") == 20
+            os.kill(server.workers()[0], signal.SIGKILL)
+            await asyncio.to_thread(server.workers, 3)
+            left = 0
+            for each in sockets:
+                with contextlib.suppress(ConnectionClosed):
+                    await (await each.ping())
+                    left += 1
+            assert 0 < left < 20
+            assert metric(server, "video_calls_event_connections") == left
+
+    asyncio.run(open_until_killed())
+    assert metric(server, "video_calls_requests_total") == 40
+    assert server.stop()[0] == 0
+
+
+def rounds_of_lists(server: Server) -> Counter[int]:
+    """Forty lists, and how many connections for them each worker has accepted."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client()) for _ in range(40)]
+        for client in clients:
+            client.get(server.url + CALLS, headers=DOCTOR).raise_for_status()
+        return +Counter({worker: connections(worker, server.port) for worker in server.workers()})
+
+
+def metric(server: Server, name: str) -> float:
+    """What the metrics say of the API, summed over its labels."""
+    lines = httpx.get(f"{server.url}/metrics").raise_for_status().text.splitlines()
+    of_name = [line for line in lines if re.match(rf"{name}[{{ ]", line) and "/metrics" not in line]
+    return sum(float(line.rpartition(" ")[2]) for line in of_name)
+
+
 # -- at once ----------------------------------------------------------------------------------------
 
 Request = tuple[str, dict[str, str], dict[str, Any] | None]

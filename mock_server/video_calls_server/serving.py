@@ -28,6 +28,7 @@ from video_calls_server.api.protocol import http_protocol
 from video_calls_server.app import create_app
 from video_calls_server.banner import banner
 from video_calls_server.namespaces import Namespace, Namespaces
+from video_calls_server.observability import shared_metrics
 from video_calls_server.observability.logs import configure_logging
 from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
 from video_calls_server.settings import Settings, SettingsError
@@ -62,6 +63,11 @@ def serve(settings: Settings, *, reload_seed: bool, options: str) -> None:
         StoreError: the database is none that this server can use.
     """
     configure_logging(settings)
+    with shared_metrics(settings) as has_ended:
+        _serve(settings, has_ended, reload_seed=reload_seed, options=options)
+
+
+def _serve(settings: Settings, has_ended: Callable[[int], None], *, reload_seed: bool, options: str) -> None:
     app = create_app(settings)
     namespaces: Namespaces = app.state.namespaces
     store = namespaces.default.store
@@ -76,7 +82,7 @@ def serve(settings: Settings, *, reload_seed: bool, options: str) -> None:
     if settings.workers == 1:
         _run(_Server(settings, app, ready), listener)
     else:
-        _supervise(settings, listener, ready)
+        _supervise(settings, listener, ready, has_ended)
 
 
 async def _open(namespace: Namespace, settings: Settings, *, reload_seed: bool) -> Seed:
@@ -163,8 +169,9 @@ class _Worker:
         its_end.close()
 
     @property
-    def pid(self) -> int | None:
-        """Its number, for the log."""
+    def pid(self) -> int:
+        """Its number."""
+        assert self._process.pid is not None  # noqa: S101 (for the type checkers: it was started)
         return self._process.pid
 
     @property
@@ -222,7 +229,9 @@ def _work(settings: Settings, listener: socket.socket, supervisor: Connection) -
         raise SystemExit(_FAILED) from None
 
 
-def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+def _supervise(
+    settings: Settings, listener: socket.socket, ready: Callable[[], None], has_ended: Callable[[int], None]
+) -> None:
     """Keep the workers running until the process is told to stop."""
     told = _told_to_stop()
     workers: list[_Worker] = []
@@ -243,6 +252,7 @@ def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], 
                         {"pid": worker.pid, "status": worker.status},
                     )
                     worker.stop()
+                    has_ended(worker.pid)
                     if not worker.listens:
                         wait([told], _PAUSE)
                     workers[index] = _Worker(settings, listener)

@@ -6,9 +6,11 @@ settings ask for them, and else cost nothing: no layer, no import.
 
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from litestar.types import ASGIApp, ControllerRouterHandler
 
@@ -50,6 +52,33 @@ def observation(settings: Settings) -> Observation:
             from video_calls_server.observability.spans import traced
         observed.layers.append(traced)
     return observed
+
+
+@contextmanager
+def shared_metrics(settings: Settings) -> Generator[Callable[[int], None]]:
+    """Have the workers that are started meanwhile share their metrics; what it gives is told who has ended.
+
+    They share them in the directory that the environment names, or in one that is gone in the end.
+    """
+    if not settings.metrics or settings.workers == 1:
+        yield lambda _: None
+        return
+    made = nullcontext() if SHARED in os.environ else TemporaryDirectory(prefix="video-calls-metrics-")
+    with made as directory:
+        if directory is not None:
+            os.environ[SHARED] = directory
+        try:
+            yield _forget_ended
+        finally:
+            if directory is not None:
+                del os.environ[SHARED]
+
+
+def _forget_ended(pid: int) -> None:
+    from prometheus_client import multiprocess
+
+    forget: Any = multiprocess.mark_process_dead  # pyright: ignore[reportUnknownVariableType]
+    forget(pid)  # what it had open is no longer; what it had counted still counts
 
 
 @contextmanager
