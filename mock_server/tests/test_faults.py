@@ -23,17 +23,8 @@ from video_calls_server import Settings, create_app
 from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_server.api.protocol import http_protocol
 from video_calls_server.api.tokens import make_token
-from video_calls_server.control.faults import (
-    EVENTS,
-    Asked,
-    Fault,
-    FaultError,
-    Faults,
-    Operation,
-    parse_fault,
-    read_fault,
-    spoiled,
-)
+from video_calls_server.control.fault import EVENTS, Fault, FaultError, Operation, parse_fault, read_fault
+from video_calls_server.control.faults import Asked, Faults, spoiled
 from video_calls_server.control.faulty import TRY_AGAIN, ConnectionDropped
 from video_calls_server.service import CallService
 from video_calls_spec import RULES, RuleId, openapi_path

@@ -140,7 +140,7 @@ class Namespace:
         """What a new database holds."""
         beginning, now = self._beginning, self._beginning.time or self.clock.now() - self.clock.offset
         if beginning.state is not None:
-            from video_calls_server.control.state import moment_of
+            from video_calls_server.control.moments import moment_of
 
             return moment_of(beginning.state, now=now, running=True).dump
         from video_calls_server.control.population import PopulationError, populate

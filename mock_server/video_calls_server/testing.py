@@ -27,7 +27,7 @@ import msgspec
 
 from video_calls_server.api.routes import API_ROOT
 from video_calls_server.control.access import KEY_HEADER
-from video_calls_server.control.faults import KeptFault
+from video_calls_server.control.fault import KeptFault
 from video_calls_server.control.layer import CONTROL, PREFIX
 from video_calls_server.control.requests import Exchange
 from video_calls_server.control.routes.calls import CallVerdicts, Disconnected, KnownCall, PresenceKept

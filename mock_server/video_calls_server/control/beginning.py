@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from video_calls_server.clock import EARLIEST, LATEST
-from video_calls_server.control.faults import Fault, FaultError, parse_fault
+from video_calls_server.control.fault import Fault, FaultError, parse_fault
 from video_calls_server.seed import DEFAULT_SEED, Seed, load_seed
 from video_calls_server.settings import Settings, SettingsError
 
@@ -74,7 +74,8 @@ def _state(settings: Settings) -> "State | None":
     path = settings.snapshot
     if path is None:
         return None
-    from video_calls_server.control.state import StateError, moment_of, read_state
+    from video_calls_server.control.moments import moment_of
+    from video_calls_server.control.state import StateError, read_state
 
     if settings.seed is not None or settings.seed_calls:
         raise SettingsError(

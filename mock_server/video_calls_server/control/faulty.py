@@ -20,16 +20,8 @@ from video_calls_server.api.events import credentials
 from video_calls_server.api.protocol import DROP
 from video_calls_server.api.reading import whole_number
 from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
-from video_calls_server.control.faults import (
-    EVENTS,
-    Acting,
-    Asked,
-    Fault,
-    FaultError,
-    Faults,
-    parse_fault,
-    spoiled,
-)
+from video_calls_server.control.fault import EVENTS, Fault, FaultError, parse_fault
+from video_calls_server.control.faults import Acting, Asked, Faults, spoiled
 from video_calls_server.domain.people import Actor
 from video_calls_server.namespaces import namespace_of
 from video_calls_server.unavailable import UnavailableError

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from video_calls_server.control.faults import Fault
+from video_calls_server.control.fault import Fault
 from video_calls_server.store import schema
 from video_calls_server.store.dump import Dump
 

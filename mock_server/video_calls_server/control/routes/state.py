@@ -15,9 +15,10 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct
 
 from video_calls_server.control.errors import ControlError, unknown
+from video_calls_server.control.moments import moment_of
 from video_calls_server.control.population import MOST, PopulationError, populate
 from video_calls_server.control.snapshots import Snapshot, SnapshotError
-from video_calls_server.control.state import State, StateError, moment_of, read_state, state_of
+from video_calls_server.control.state import State, StateError, read_state, state_of
 from video_calls_server.namespaces import Namespace
 
 _LARGEST = 256 * 1024 * 1024  # bytes; ten thousand calls with their events are a quarter of it
