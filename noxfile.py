@@ -19,7 +19,7 @@ def install(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests, generated files held against the contract among them (about three minutes)."""
+    """The tests, generated files held against the contract among them (about seven minutes)."""
     install(session)
     session.run("pytest", "-n", "2", *session.posargs)
 
@@ -62,6 +62,14 @@ def browser(session: nox.Session) -> None:
     """The pages in real headless Chromium (needs /usr/bin/chromium)."""
     install(session)
     session.run("pytest", "-m", "browser", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Every example, and the README's sessions, as they stand, by name (JavaScript where there is Node.js)."""
+    install(session)
+    tests = ("spec/tests/test_examples.py", "spec/tests/test_readme.py")
+    session.run("pytest", "-v", "-m", "long or not long", *tests, *session.posargs)
 
 
 @nox.session

@@ -7,6 +7,7 @@ curl -H "Authorization: Bearer $(video-calls-server token doctor@example.com)" h
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 from litestar import Litestar, Request, Response, get
@@ -23,7 +24,7 @@ async def connections(app: Litestar) -> AsyncIterator[None]:
 
 
 @get("/next-call")
-async def next_call(request: Request, state: State) -> dict[str, str | int] | None:
+async def next_call(request: Request[Any, Any, Any], state: State) -> dict[str, str | int] | None:
     """The user's next call, with the user's own token passed on."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme != "Bearer":
@@ -37,10 +38,15 @@ async def next_call(request: Request, state: State) -> dict[str, str | int] | No
     if not coming:
         return None
     call = min(coming, key=lambda call: call.scheduled_time)
-    return {"id": call.id, "at": call.scheduled_time.isoformat(), "with": call.patient_details.user.full_name}
+    return {
+        "id": call.id,
+        "at": call.scheduled_time.isoformat(),
+        "doctor": call.doctor_details.user.full_name,
+        "patient": call.patient_details.user.full_name,
+    }
 
 
-def failed(_: Request, error: VideoCallsError) -> Response[dict[str, str]]:
+def failed(_: Request[Any, Any, Any], error: VideoCallsError) -> Response[dict[str, str]]:
     if isinstance(error, StatusError) and error.status < 500:
         return Response({"error": error.error}, status_code=error.status)
     if isinstance(error, ConfigurationError):  # a token that is none

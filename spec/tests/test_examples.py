@@ -1,19 +1,27 @@
-"""Every script of `examples/`, run as it stands against a fresh server."""
+"""Every example of `examples/`, run as it stands against a fresh server; a browser's tests drive the page."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from click import Option
 from conftest import Process
-from video_calls import VideoCallsClient
+from video_calls import Event, VideoCallsClient
+from video_calls_contract.__main__ import run_command
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
 COMMANDS = Path(sys.executable).parent
 
 PRINTED = {
@@ -22,6 +30,12 @@ PRINTED = {
         "uid 101 may join call_",
         "for 60 minutes",
         "call 1 is completed",
+    ],
+    "schedule_and_join_async.py": [
+        "3 calls are booked",
+        "uid 101 may join call_",
+        "the first is completed",
+        "UTC is cancelled",
     ],
     "list_everything.py": ["1 calls", "scheduled Jane Smith"],
     "handle_errors.py": [
@@ -36,6 +50,8 @@ PRINTED = {
     ],
     "refresh_token.py": ["asked for a token", "0 calls"],
 }
+ELSEWHERE = {"web_handler.py", "worker.py"}
+"""Those that do not end by themselves."""
 
 
 def token(process: Process) -> str:
@@ -50,9 +66,18 @@ def environment(process: Process) -> dict[str, str]:
     }
 
 
-def book(process: Process, **later: float) -> None:
+def book(process: Process, **later: float) -> int:
     with VideoCallsClient(f"{process.url}/api/v1/video", token(process)) as client:
-        client.calls.create(doctor=1, patient=1, scheduled_time=datetime.now(UTC) + timedelta(**later))
+        time = datetime.now(UTC) + timedelta(**later)
+        return client.calls.create(doctor=1, patient=1, scheduled_time=time).id
+
+
+def test_every_example_is_run_and_in_the_table() -> None:
+    scripts = {path.name for path in EXAMPLES.glob("*.py")}
+    assert scripts == {*PRINTED, *ELSEWHERE}
+    listed = set(re.findall(r"^\| \[(.*?)\]", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE))
+    tests = {f"testing/{path.name}" for path in EXAMPLES.glob("testing/test_*.py")}
+    assert listed == {*scripts, *tests, "github-actions/contract.yml", "frontend/", "browser/"}
 
 
 @pytest.mark.parametrize("script", PRINTED)
@@ -73,6 +98,109 @@ def test_a_script_runs_as_it_stands(serve: Callable[..., Process], tmp_path: Pat
         assert text in result.stdout
 
 
+# -- The worker ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def at_work(process: Process, directory: Path) -> "Iterator[subprocess.Popen[str]]":
+    """The worker, from when it follows events; it is killed in the end where it still runs."""
+    worker = subprocess.Popen(
+        [sys.executable, EXAMPLES / "worker.py", "worker.db"],
+        cwd=directory,
+        env=environment(process),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert worker.stdout
+        assert next(worker.stdout).startswith("at work after event ")
+        yield worker
+    finally:
+        worker.kill()
+        worker.communicate()
+
+
+def has_a_call(process: Process) -> None:
+    """A call is booked, joined and ended."""
+    call_id = book(process, minutes=5)
+    with VideoCallsClient(f"{process.url}/api/v1/video", token(process)) as client:
+        client.calls.join(call_id)
+        client.calls.end(call_id)
+
+
+def handled(worker: "subprocess.Popen[str]", last: str) -> list[str]:
+    """What it did, up to this."""
+    done: list[str] = []
+    assert worker.stdout
+    while last not in done:
+        done.append(re.sub(r"^event \d+: | from .*", "", next(worker.stdout)).strip())
+    return done
+
+
+def test_the_worker_misses_nothing_while_it_is_away(serve: Callable[..., Process], tmp_path: Path) -> None:
+    process = serve()
+    with at_work(process, tmp_path) as worker:
+        has_a_call(process)
+        assert handled(worker, "call 1 lasted") == ["Dr. John Doe is in call 1", "call 1 lasted"]
+    has_a_call(process)
+    with at_work(process, tmp_path) as worker:
+        missed = handled(worker, "call 2 lasted")
+        assert missed[missed[0] == "call 1 lasted" :] == ["Dr. John Doe is in call 2", "call 2 lasted"]
+        has_a_call(process)
+        assert handled(worker, "call 3 lasted") == ["Dr. John Doe is in call 3", "call 3 lasted"]
+        worker.send_signal(signal.SIGTERM)
+        assert worker.stdout
+        assert (worker.stdout.read(), worker.wait()) == ("stopped\n", 0)
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The worker's module, in this process, whose signals it takes."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    yield import_module("worker")
+    del sys.modules["worker"]  # whose handlers a test replaces
+    for number, before in kept.items():
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize(
+    ("failure", "seen", "put_aside"),
+    [(KeyError("no printer"), ["call.started", "call.ended"], 1), (SystemExit(1), ["call.started"] * 2, 0)],
+    ids=["a handler fails", "the process ends in a handler"],
+)
+def test_an_event_is_done_once_its_handler_has_ended(
+    serve: Callable[..., Process],
+    worker: Any,
+    *,
+    failure: BaseException,
+    seen: list[str],
+    put_aside: int,
+) -> None:
+    process = serve()
+    progress = worker.Progress(":memory:")
+    progress.save("0")
+    has_a_call(process)
+    types: list[str] = []
+
+    def handler(event: Event) -> None:
+        types.append(event.type)
+        raise failure if len(types) == 1 else SystemExit
+
+    worker.HANDLERS |= {"call.started": handler, "call.ended": handler}
+    while len(types) < len(seen):
+        with (
+            VideoCallsClient(f"{process.url}/api/v1/video", token(process)) as client,
+            pytest.raises(SystemExit),
+        ):
+            worker.work(client, progress)
+    assert types == seen
+    assert progress.database.execute("SELECT count(*) FROM failed").fetchone() == (put_aside,)
+
+
+# -- In a web framework, and in tests -----------------------------------------------------------------
+
+
 def test_the_web_handler_passes_the_users_token_on(
     serve: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,10 +214,21 @@ def test_the_web_handler_passes_the_users_token_on(
         assert client.get("/next-call", headers=process.headers()).json() is None
         book(process, days=3)
         book(process, days=2)
-        found: dict[str, Any] = client.get("/next-call", headers=process.headers()).json()
-        assert (found["id"], found["with"]) == (2, "Jane Smith")
+        found: dict[str, Any] = client.get("/next-call", headers=process.headers("patient")).json()
+        assert (found["id"], found["doctor"], found["patient"]) == (2, "Dr. John Doe", "Jane Smith")
         refused = client.get("/next-call", headers={"Authorization": "Bearer x"})
         assert (refused.status_code, refused.json()) == (401, {"error": "The token is invalid"})
+
+
+def test_the_tests_pass_as_they_stand() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", EXAMPLES / "testing"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, "= 8 passed in" in result.stdout) == (0, True), result.stdout
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
@@ -105,5 +244,87 @@ def test_the_frontends_test_passes_as_it_stands(serve: Callable[..., Process]) -
     assert (result.returncode, "# pass 1\n" in result.stdout) == (0, True), result.stdout
 
 
-def test_every_script_is_run() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTED, "web_handler.py"}
+# -- In GitHub Actions --------------------------------------------------------------------------------
+
+ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+WORKFLOW: dict[str, Any] = yaml.safe_load((EXAMPLES / "github-actions/contract.yml").read_text("utf-8"))
+[OUR_STEP] = [step for step in WORKFLOW["jobs"]["contract"]["steps"] if "video-calls@" in step["uses"]]
+
+
+def filled(values: dict[str, str], contexts: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Values with their expressions, such as `${{ inputs.config }}`, as GitHub fills them in."""
+
+    def value(expression: re.Match[str]) -> str:
+        context, name = expression[1].split(".", 1)
+        return contexts[context][name]
+
+    return {name: re.sub(r"\$\{\{ (.*?) \}\}", value, text) for name, text in values.items()}
+
+
+def run_step(directory: Path, url: str, secrets: dict[str, str]) -> tuple[int, Path]:
+    """Do what GitHub does with the workflow's step, but for installing the suite: the action's own script."""
+    shutil.copy(EXAMPLES / "github-actions/contract.toml", directory)
+    installed = directory / "runner/video-calls-contract"
+    installed.mkdir(parents=True)
+    (installed / "bin").symlink_to(COMMANDS)
+    contexts = {"vars": {"VIDEO_CALLS_URL": url}, "secrets": secrets}
+    defaults = {name: each["default"] for name, each in ACTION["inputs"].items()}
+    contexts["inputs"] = defaults | filled(OUR_STEP["with"], contexts)
+    [step] = [step for step in ACTION["runs"]["steps"] if step.get("id") == "run"]
+    files = {
+        "RUNNER_TEMP": directory / "runner",
+        "GITHUB_STEP_SUMMARY": directory / "summary.md",
+        "GITHUB_OUTPUT": directory / "output",
+    }
+    result = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", step["run"]],  # what `shell: bash` is
+        cwd=directory,
+        env=os.environ
+        | {name: str(path) for name, path in files.items()}
+        | filled(OUR_STEP["env"], contexts)
+        | filled(step["env"], contexts),
+        check=False,
+    )
+    return result.returncode, directory
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_the_workflow_tests_a_backend(serve: Callable[..., Process], tmp_path: Path) -> None:
+    process = serve("--database", ":memory:")
+    patient = process.headers("patient")["Authorization"].removeprefix("Bearer ")
+    tokens = {"DOCTOR_TOKEN": token(process), "PATIENT_TOKEN": patient}
+    status, directory = run_step(tmp_path, f"{process.url}/api/v1/video", tokens)
+    assert status == 0
+    assert (directory / "output").read_text(encoding="utf-8") == "status=0\n"
+    assert "conforms" in (directory / "summary.md").read_text(encoding="utf-8")
+    [upload] = [step for step in WORKFLOW["jobs"]["contract"]["steps"] if "upload-artifact@" in step["uses"]]
+    reports = {path.name for path in (directory / upload["with"]["path"]).iterdir()}
+    assert reports == {"report.html", "report.json", "report.xml"}
+
+
+def test_the_workflow_fails_where_there_is_no_backend(tmp_path: Path) -> None:
+    tokens = {"DOCTOR_TOKEN": "any", "PATIENT_TOKEN": "any"}
+    status, directory = run_step(tmp_path, "http://127.0.0.1:9/api/v1/video", tokens)
+    assert status == 2
+    assert (directory / "output").read_text(encoding="utf-8") == "status=2\n"
+
+
+def test_the_action_takes_what_the_workflow_and_the_page_give_it() -> None:
+    assert WORKFLOW[True].keys() == {"push", "schedule", "workflow_dispatch"}  # YAML's `on` is true
+    assert OUR_STEP["with"].keys() <= ACTION["inputs"].keys()
+    page = (ROOT / "docs/contract-suite.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    [step] = [step for step in yaml.safe_load(shown)["jobs"]["contract"]["steps"] if "with" in step]
+    assert step["with"].keys() <= ACTION["inputs"].keys()
+    assert step["uses"] == OUR_STEP["uses"]
+    inputs = page[page.index("| input | default |") :].split("\n\n")[0]
+    assert re.findall(r"^\| `(.*?)` \|", inputs, re.MULTILINE) == list(ACTION["inputs"])
+
+
+def test_the_command_has_the_options_that_the_action_and_the_page_give_it() -> None:
+    options = {name for option in run_command.params if isinstance(option, Option) for name in option.opts}
+    given = [step["run"] for step in ACTION["runs"]["steps"] if step.get("id") == "run"]
+    page = (ROOT / "docs/contract-suite.md").read_text(encoding="utf-8")
+    given += re.findall(r"video-calls-contract run .*", page)
+    assert set(re.findall(r"(?<=[ (])--[a-z-]+", " ".join(given))) <= options

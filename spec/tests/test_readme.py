@@ -1,41 +1,159 @@
-"""The README's first session, run as written against a fresh server."""
+"""The README's sessions, run as written against a fresh server: all of each section, in order, without pip.
+And the blocks of the pages on the SDK and the server, to which it leads.
+
+Files that a section names in their first line are written as they stand there, and its shell blocks are one
+script. Only the server's address is another, for the port is a free one.
+"""
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from video_calls import VideoCallsClient
+import yaml
+from conftest import Process
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PATIENCE = 30  # seconds, for a busy machine
+ADDRESS = "http://127.0.0.1:8000"
+INTEGRATOR = "### You write a program that calls the API"
+FRONTEND = "### You build a frontend"
+BACKEND = "### You run a backend"
 
 
-def block(language: str, containing: str) -> str:
-    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return next(text for text in blocks if containing in text)
+def blocks(title: str, page: str = README) -> list[tuple[str, str]]:
+    """The language and the text of each block of a section, up to the next."""
+    [section] = re.findall(rf"^{title}\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE)
+    found: list[tuple[str, str]] = re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)
+    assert found
+    return found
 
 
-def test_the_first_session_runs_as_written(serve: Callable[..., Any], tmp_path: Path) -> None:
-    url = serve().url
-    script = (
-        block("bash", "DOCTOR=")
-        .replace("http://127.0.0.1:8000", url)
-        .replace("\ncurl -sS", "\necho; curl -sS")
-    )
-    commands = Path(sys.executable).parent
-    environment = os.environ | {"PATH": f"{commands}:{os.environ['PATH']}"}
-    printed = subprocess.run(
-        ["bash", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    ).stdout
+@dataclass
+class Reader:
+    """Somebody who pastes the blocks of a section, in a directory of their own."""
+
+    title: str
+    server: Process
+    directory: Path
+
+    def __post_init__(self) -> None:
+        self.scripts = []
+        for language, written in blocks(self.title):
+            text = written.replace(ADDRESS, self.server.url)
+            if named := re.match(r"(?:#|//) (\S+\.\w+)\n", text):
+                (self.directory / named[1]).write_text(text, encoding="utf-8")
+            elif language == "bash" and "pip install" not in text:
+                self.scripts.append(text)
+        paths = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment = os.environ | {"PATH": paths, "PYTHONUNBUFFERED": "1"}
+
+    def script(self, *leaving_out: str) -> str:
+        """All that the section has for the shell, but for the blocks with one of these commands."""
+        kept = [text for text in self.scripts if not any(command in text for command in leaving_out)]
+        assert len(self.scripts) == len(kept) + len(leaving_out)
+        return "\n".join(kept)
+
+    def paste(self, script: str) -> str:
+        """What the shell prints; where a command fails, so does the test."""
+        done = subprocess.run(
+            ["bash", "-euc", script],
+            cwd=self.directory,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+
+WHAT_HAPPENS_TO_A_CALL = [
+    ["call.started", "1", "ongoing"],
+    ["participant.joined", "1", "ongoing"],
+    ["participant.left", "1", "completed"],
+    ["call.ended", "1", "completed"],
+]
+
+
+@contextmanager
+def following(reader: Reader, script: str) -> Iterator[Iterator[str]]:
+    """What a script prints that follows events, from when it is connected."""
+    handshakes = f"{reader.server.url}/_control/requests/stream?after=0&status=101"
+    with (
+        httpx.stream("GET", handshakes, timeout=PATIENCE) as opened,
+        subprocess.Popen(
+            ["bash", "-euc", script],
+            cwd=reader.directory,
+            env=reader.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as follower,
+    ):
+        try:
+            next(line for line in opened.iter_lines() if line.startswith("data"))
+            assert follower.stdout
+            yield follower.stdout
+        finally:
+            follower.kill()
+
+
+@pytest.fixture
+def reader(serve: Callable[..., Process], tmp_path: Path) -> Callable[[str], Reader]:
+    return lambda title: Reader(title, serve("--database", ":memory:"), tmp_path)
+
+
+# -- Two commands -------------------------------------------------------------------------------------
+
+
+def test_it_begins_with_three_sentences_a_picture_and_two_commands() -> None:
+    opening, two_commands = README.split("\n## ")[:2]
+    prose, picture = opening.removeprefix("# video-calls\n").rsplit("\n![", 1)
+    assert len(re.findall(r"\.(?=\s)", prose)) == 3
+    assert (ROOT / picture[picture.index("](") + 2 : picture.rindex(")")]).is_file()
+    commands = re.findall(r"```bash\n(.*?)```", two_commands, re.DOTALL)
+    assert [text.count("\n") for text in commands] == [1, 1]
+
+
+def test_the_first_command_starts_a_server(serve: Callable[..., Process]) -> None:
+    assert 'python -m pip install -e ".[server]" && video-calls-server serve\n' in README
+    process = serve()
+    assert f"Console           {process.url}/" in process.banner
+    assert httpx.get(process.url).is_success
+
+
+# -- A program ----------------------------------------------------------------------------------------
+
+
+def test_the_integrators_session_runs_as_written(reader: Callable[[str], Reader]) -> None:
+    section = reader(INTEGRATOR)
+    variables, first_call = section.scripts
+    with following(section, f"{variables}\nexec python follow.py") as lines:
+        refused, joined, ended = section.paste(variables + first_call).splitlines()
+        assert [next(lines).split() for _ in WHAT_HAPPENS_TO_A_CALL] == WHAT_HAPPENS_TO_A_CALL
+    assert refused == "refused: There is already a scheduled call within 30 minutes of this time"
+    assert re.fullmatch(r"to be joined: call_\w+ as 101", joined)
+    assert ended == "now completed"
+
+
+# -- A frontend ---------------------------------------------------------------------------------------
+
+
+def test_the_frontends_session_runs_as_written(reader: Callable[[str], Reader]) -> None:
+    section = reader(FRONTEND)
+    script = section.script("node --test").replace("\ncurl", "\necho; curl")  # an answer has no line's end
     created, listed, doctor, patient, ended, refused = (
-        json.loads(line) for line in printed.split("\n") if line
+        json.loads(line) for line in section.paste(script).split("\n") if line
     )
     assert created["status"] == "scheduled"
     assert listed["results"] == [created]
@@ -44,54 +162,82 @@ def test_the_first_session_runs_as_written(serve: Callable[..., Any], tmp_path: 
     assert json.dumps(refused, separators=(",", ":")) in README
 
 
-def test_the_python_example_runs_as_written() -> None:
-    exec(block("python", "create_app"), {})  # noqa: S102 (our own README)
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_the_frontends_test_passes_as_written(reader: Callable[[str], Reader]) -> None:
+    section = reader(FRONTEND)
+    assert "# pass 1\n" in section.paste(section.script("curl"))
 
 
-@pytest.mark.parametrize("containing", ["SchedulingConflictError", "asyncio.run"])
-def test_the_sdk_examples_run_as_written(
-    serve: Callable[..., Any], capsys: pytest.CaptureFixture[str], containing: str
+# -- A backend ----------------------------------------------------------------------------------------
+
+
+def test_the_backends_session_runs_as_written(reader: Callable[[str], Reader]) -> None:
+    section = reader(BACKEND)
+    printed = section.paste(section.script("--html"))
+    conforms, breaks = printed.split("Testing ")[1:]
+    assert f"{section.server.url}/api/v1/video conforms\n" in conforms
+    assert "VIOLATION  cancel.cancels" in breaks
+    assert "exit status 1\n" in breaks
+    assert httpx.get(f"{section.server.url}/_control/faults").json() == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_the_whole_suite_passes_as_written(reader: Callable[[str], Reader]) -> None:
+    section = reader(BACKEND)
+    variables, whole = section.scripts[0], section.scripts[-1]
+    assert "conforms\n" in section.paste(variables + whole)
+    assert (section.directory / "report.html").stat().st_size > 100_000
+
+
+def test_the_workflows_step_is_that_of_the_example() -> None:
+    [shown] = [text for language, text in blocks(BACKEND) if language == "yaml"]
+    workflow = yaml.safe_load((ROOT / "examples/github-actions/contract.yml").read_text(encoding="utf-8"))
+    assert yaml.safe_load(shown)[0] in workflow["jobs"]["contract"]["steps"]
+
+
+# -- The pages behind it ------------------------------------------------------------------------------
+
+
+def test_the_page_of_the_sdk_runs_as_written(
+    serve: Callable[..., Process], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    server = serve()
-    token = server.headers()["Authorization"].removeprefix("Bearer ")
-    base_url = f"{server.url}/api/v1/video"
-    with VideoCallsClient(base_url, token) as client:
-        client.calls.create(doctor=1, patient=2, scheduled_time=datetime.now(UTC) + timedelta(days=1))
-    code = block("python", containing).replace("http://127.0.0.1:8000/api/v1/video", base_url)
-    exec(code, {"doctors_token": token})  # noqa: S102 (our own README)
-    printed = capsys.readouterr().out
-    assert ("call_" if containing == "SchedulingConflictError" else "scheduled Other Patient") in printed
-
-
-def test_the_events_example_tells_what_happens(serve: Callable[..., Any]) -> None:
     server = serve("--database", ":memory:")
-    token = server.headers()["Authorization"].removeprefix("Bearer ")
-    base_url = f"{server.url}/api/v1/video"
-    code = block("python", "client.events()").replace("http://127.0.0.1:8000/api/v1/video", base_url)
-    code = f"from video_calls import VideoCallsClient\ndoctors_token = {token!r}\n{code}"
-    with (
-        subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True) as follower,
-        VideoCallsClient(base_url, token) as client,
-        httpx.stream("GET", f"{server.url}/_control/requests/stream?after=0&status=101") as handshakes,
-    ):
-        next(line for line in handshakes.iter_lines() if line.startswith("data"))
-        call = client.calls.create(
-            doctor=1, patient=1, scheduled_time=datetime.now(UTC) + timedelta(minutes=5)
-        )
-        client.calls.join(call.id)
-        client.calls.end(call.id)
-        assert follower.stdout
-        told = [next(follower.stdout).split() for _ in range(4)]
-        follower.kill()
-    assert told == [
-        ["call.started", "1", "ongoing"],
-        ["participant.joined", "1", "ongoing"],
-        ["participant.left", "1", "completed"],
-        ["call.ended", "1", "completed"],
-    ]
+    names = {"doctors_token": server.headers()["Authorization"].removeprefix("Bearer ")}
+    page = (ROOT / "docs/sdk.md").read_text(encoding="utf-8")
+    blocking, asynchronous, events = (
+        text.replace(ADDRESS, server.url) for _, text in blocks("# The Python SDK", page)
+    )
+    follow = f"from video_calls import VideoCallsClient\ndoctors_token = {names['doctors_token']!r}\n{events}"
+    (tmp_path / "page.py").write_text(follow, encoding="utf-8")
+    with following(Reader(INTEGRATOR, server, tmp_path), "exec python page.py") as lines:
+        exec(blocking, names)  # noqa: S102 (our own page)
+        assert capsys.readouterr().out.startswith("call_")
+        assert [next(lines).split() for _ in WHAT_HAPPENS_TO_A_CALL] == WHAT_HAPPENS_TO_A_CALL
+    exec(asynchronous, names)  # noqa: S102 (our own page)
+    assert capsys.readouterr().out.endswith("completed Jane Smith\n")
 
 
-def test_every_path_that_it_names_exists() -> None:
-    root = Path(__file__).resolve().parents[2]
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
-        assert (root / target).exists(), target
+def test_the_page_of_the_server_runs_as_written() -> None:
+    page = (ROOT / "docs/server.md").read_text(encoding="utf-8")
+    [code] = [text for language, text in blocks("# The reference server", page) if language == "python"]
+    exec(code, {})  # noqa: S102 (our own page)
+
+
+PAGES = [
+    path
+    for places in ("*", "docs/*", "examples/*", "examples/*/*", "benchmarks/*")
+    for path in ROOT.glob(f"{places}.md")
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_page_is_led_to_from_the_readme() -> None:
+    assert {f"docs/{page.name}" for page in ROOT.glob("docs/*.md")} <= set(
+        re.findall(r"\]\(([^)#]+)", README)
+    )

@@ -1,0 +1,51 @@
+"""respx: unit tests without any server, with answers that are the contract's own examples.
+
+pip install 'video-calls[testing]'   (from a clone: python -m pip install -e ".[testing]")
+pytest examples/testing/test_booking_answers.py
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import respx
+from booking import book_first_free, door
+from video_calls import VideoCallsClient
+from video_calls.testing import example_response
+
+
+@pytest.fixture
+def client() -> Iterator[VideoCallsClient]:
+    with VideoCallsClient("https://api.example.com/api/v1/video", token="any", retries=0) as client:
+        yield client
+
+
+def test_the_next_time_is_tried_where_one_is_taken(
+    client: VideoCallsClient, video_calls_router: respx.MockRouter
+) -> None:
+    create = video_calls_router["createVideoCall"]
+    create.side_effect = [
+        example_response("createVideoCall", 400, "overlap"),
+        example_response("createVideoCall"),
+    ]
+    times = [datetime(2030, 1, 5, 10, 0, tzinfo=UTC) + timedelta(minutes=30 * number) for number in range(3)]
+
+    assert book_first_free(client, doctor=1, patient=1, times=times).status == "scheduled"
+    asked = [json.loads(call.request.content)["scheduled_time"] for call in create.calls]
+    assert asked == ["2030-01-05T10:00:00Z", "2030-01-05T10:30:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("status", "example", "shown"),
+    [(200, None, "Welcome to call_"), (400, "early", "You are early"), (503, None, "being repaired")],
+)
+def test_the_door_says_how_it_is(
+    client: VideoCallsClient,
+    video_calls_router: respx.MockRouter,
+    status: int,
+    example: str | None,
+    shown: str,
+) -> None:
+    video_calls_router["joinVideoCall"].return_value = example_response("joinVideoCall", status, example)
+    assert shown in door(client, 1)
