@@ -66,7 +66,7 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Every example, and the README's sessions, as they stand, by name (JavaScript where there is Node.js)."""
+    """Every example and the README's sessions as they stand, by name (JavaScript where there is Node.js)."""
     install(session)
     tests = ("spec/tests/test_examples.py", "spec/tests/test_readme.py")
     session.run("pytest", "-v", "-m", "long or not long", *tests, *session.posargs)
