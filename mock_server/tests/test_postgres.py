@@ -24,7 +24,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from conftest import CALLS, Api, on_postgres, postgres_server
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from test_command import assert_told, run
 from video_calls_server.pool import Pool
@@ -36,6 +36,7 @@ from video_calls_server.store import postgres as postgres_store
 from video_calls_server.store.database import REVISION, database_url
 from video_calls_server.store.dump import Dump, dump, restore
 from video_calls_server.store.migrate import migrate
+from video_calls_server.store.statement import Statement
 
 EVENTS = "/api/v1/video/events/"
 ROUNDS = 20
@@ -417,10 +418,9 @@ class _Then:
         self._after()
         return found
 
-    def run(self, connection: Connection) -> int:
+    def run(self, connection: Connection) -> None:
         self._before()
-        changed: int = self._statement.run(connection)
-        return changed
+        self._statement.run(connection)
 
 
 def test_a_dump_is_of_one_moment(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -725,6 +725,46 @@ def test_what_takes_too_long_is_unavailable_and_changes_nothing(
         assert api.get("doctor", f"{CALLS}{call_id}/").json()["status"] == "scheduled"
     assert api.act("doctor", call_id, "join").status_code == 200
     assert told(api, call_id) == ["call.started", "participant.joined"]
+
+
+def test_work_that_is_cancelled_is_undone_and_leaves_its_connection_as_it_was(postgres_url: str) -> None:
+    store = store_for(postgres_url, load_seed(), Pool(size=1))
+    backend = Statement(text("SELECT pg_backend_pid()"))
+
+    def work(connection: Connection) -> None:
+        Statement(text("UPDATE users SET full_name = 'changed'")).run(connection)
+        Statement(text("SELECT pg_sleep(60)")).run(connection)
+
+    def sleeps() -> int:
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        return int(execute(postgres_url, sql)[0][0])
+
+    async def cancelled() -> None:
+        before = await store.read(backend.row)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.write, work)
+            await anyio.to_thread.run_sync(until, sleeps, "the work sleeps")
+            tasks.cancel_scope.cancel()
+        assert await store.read(backend.row) == before
+        assert not await store.read(
+            lambda connection: connection.connection.driver_connection.is_in_transaction()
+        )
+        assert await store.people() == load_seed()
+        await store.close()
+
+    asyncio.run(cancelled())
+
+
+def test_tables_that_change_under_a_server_are_served_on(
+    postgres_url: str, make_api: Callable[..., Api]
+) -> None:
+    api = make_api(database=postgres_url)
+    for length in (300, 400):
+        call_id = api.create(minutes=10).json()["id"]
+        assert api.get("doctor", f"{CALLS}{call_id}/").status_code == 200
+        execute(postgres_url, f"ALTER TABLE users ALTER COLUMN full_name TYPE varchar({length})")
+        assert api.get("doctor", f"{CALLS}{call_id}/").status_code == 200
+        assert api.act("doctor", call_id, "cancel").status_code == 200
 
 
 def test_connections_that_are_all_in_use_are_waited_for_and_then_unavailable(

@@ -1,27 +1,31 @@
 """The database of a larger deployment: PostgreSQL, for several processes on several machines.
 
 The work of a store is written against a synchronous connection and runs here in a greenlet, which waits for
-the driver (asyncpg) without holding up the event loop. What SQLite keeps by having one writer at a time is
-kept here by the database itself: calls are locked before they change, two exclusion constraints keep calls
-apart, and events are numbered in the order in which they are committed (`outbox`).
+the driver (asyncpg) without holding up the event loop. It is one greenlet for all of it, from the connection
+taken to the connection returned, for each greenlet costs as much as a statement. What SQLite keeps by having
+one writer at a time is kept here by the database itself: calls are locked before they change, two exclusion
+constraints keep calls apart, and events are numbered in the order in which they are committed (`outbox`).
 """
 
 import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
 import anyio
 import asyncpg
 from anyio.abc import TaskStatus
-from sqlalchemy import Connection, event
+from sqlalchemy import AdaptedConnection, Connection, Engine, event, text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolResetState
+from sqlalchemy.util import greenlet_spawn
 
 from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.pool import Pool
@@ -29,6 +33,7 @@ from video_calls_server.seed import Seed
 from video_calls_server.store import queries
 from video_calls_server.store.database import News, Store, StoreError, add_seed, check_tables
 from video_calls_server.store.outbox import CHANNEL
+from video_calls_server.store.statement import Statement
 from video_calls_server.unavailable import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
@@ -63,7 +68,6 @@ class PostgresStore(Store):
         super().__init__(url, seed)
         self._pool = pool
         self._engine: AsyncEngine | None = None
-        self._reading: AsyncEngine | None = None
         self._opening = anyio.Lock()
 
     @property
@@ -93,18 +97,18 @@ class PostgresStore(Store):
             pool_size=pool.size,
             max_overflow=0,
             pool_timeout=pool.wait,
+            isolation_level="AUTOCOMMIT",  # transactions begin where `_run` begins them
         )
+        event.listen(engine.sync_engine, "reset", _roll_back)
         try:
-            async with engine.begin() as connection:
-                await connection.run_sync(self._prepare)
-        except FAILURES as error:
+            await _on(engine, self._prepare, in_transaction=True)
+        except (*FAILURES, UnavailableError, _Lost, _Undone) as error:
             await engine.dispose()
             raise StoreError(f"cannot open the database {self.name}: {reason_of(error)}") from error
         except StoreError:
             await engine.dispose()
             raise
         self._engine = engine
-        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def _prepare(self, connection: Connection) -> None:
         check_tables(connection, self.name)
@@ -121,27 +125,29 @@ class PostgresStore(Store):
         if self._engine is not None:
             with anyio.CancelScope(shield=True):  # whoever stops may be cancelled already
                 await self._engine.dispose()
-        self._engine = self._reading = None
+        self._engine = None
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """As `Store.read`. A connection that was lost while nobody used it is replaced at once."""
-        engine = self._reading or await self._opened(reading=True)
+        engine = self._engine or await self._opened()
+        unit = partial(_on, engine, work, in_transaction=False)
         try:
-            return await _on(engine, work)
+            return await unit()
         except _Lost:
-            return await self._again(engine, work)
+            return await _again(unit)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """As `Store.write`."""
-        engine = self._engine or await self._opened(reading=False)
+        engine = self._engine or await self._opened()
+        unit = partial(_on, engine, work, in_transaction=True)
         for attempt in count(1):
             try:
-                return await _on(engine, work)
+                return await unit()
             except _Undone as undone:
                 if attempt == ATTEMPTS:
                     raise undone.final from undone
             except _Lost:
-                return await self._again(engine, work)
+                return await _again(unit)
             # Not all at once: rivals that begin again together undo each other again.
             await anyio.sleep(random.uniform(0, _LONGEST_RIVALRY * 2 ** (attempt - 1)))  # noqa: S311 (no secret)
         raise AssertionError  # for the type checkers: counting has no end
@@ -198,25 +204,14 @@ class PostgresStore(Store):
         finally:
             connection.terminate()
 
-    async def _opened(self, *, reading: bool) -> AsyncEngine:
+    async def _opened(self) -> AsyncEngine:
         """The engine of an application that nobody told of its start."""
         try:
             await self.open()
         except StoreError as error:
             raise UnavailableError(str(error)) from error
-        engine = self._reading if reading else self._engine
-        assert engine is not None  # noqa: S101 (for the type checkers: open() has set it)
-        return engine
-
-    async def _again(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
-        """Once more, after a connection was lost before anything was committed."""
-        await anyio.sleep(_FIRST_PAUSE)  # until it is known which of the others ended too
-        try:
-            return await _on(engine, work)
-        except _Undone as undone:
-            raise undone.final from undone
-        except _Lost as lost:
-            raise UnavailableError(str(lost)) from lost
+        assert self._engine is not None  # noqa: S101 (for the type checkers: open() has set it)
+        return self._engine
 
 
 class _Lost(Exception):
@@ -235,27 +230,58 @@ class _Undone(Exception):
         self.final = final
 
 
-async def _on(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
-    """Run work on a connection of the pool, and commit."""
-    async with AsyncExitStack() as stack:
-        try:
-            connection = await stack.enter_async_context(engine.connect())
-        except FAILURES as error:
-            raise UnavailableError(reason_of(error)) from error
+async def _on(engine: AsyncEngine, work: Callable[[Connection], T], *, in_transaction: bool) -> T:
+    """What work returns on a connection of the pool, and what its failure means."""
+    return await greenlet_spawn(_run, engine.sync_engine, work, in_transaction=in_transaction)
+
+
+async def _again(unit: Callable[[], Awaitable[T]]) -> T:
+    """Once more, after a connection was lost before anything was committed."""
+    await anyio.sleep(_FIRST_PAUSE)  # until it is known which of the others ended too
+    try:
+        return await unit()
+    except _Undone as undone:
+        raise undone.final from undone
+    except _Lost as lost:
+        raise UnavailableError(str(lost)) from lost
+
+
+_BEGIN, _COMMIT = Statement(text("BEGIN")), Statement(text("COMMIT"))
+
+
+def _run(engine: Engine, work: Callable[[Connection], T], *, in_transaction: bool) -> T:
+    try:
+        connection = engine.connect()
+    except FAILURES as error:
+        raise UnavailableError(reason_of(error)) from error
+    with connection:
         committing = False
         try:
-            await connection.begin()  # by itself it would not see what goes past it to the driver
-            result = await connection.run_sync(work)
-            committing = True
-            await connection.commit()
+            if in_transaction:
+                _BEGIN.run(connection)
+            result = work(connection)
+            if in_transaction:
+                committing = True
+                _COMMIT.run(connection)
         except FAILURES as error:
             told = _told(error, committing=committing)
             if told is None:
                 raise
             if not isinstance(told, _Undone):
-                await connection.invalidate()
+                connection.invalidate()
             raise told from error
         return result
+
+
+def _roll_back(connection: AdaptedConnection, _record: object, state: PoolResetState) -> None:
+    """Whatever ended the work, its transaction ends before the connection is another's."""
+    if state.asyncio_safe and connection.driver_connection.is_in_transaction():
+        connection.run_async(_rolled_back)
+
+
+async def _rolled_back(driver: Any) -> None:  # noqa: ANN401 (asyncpg's connection, which has no types)
+    with anyio.CancelScope(shield=True):  # whoever gave up may be cancelled already
+        await driver.execute("ROLLBACK")
 
 
 FAILURES = (
