@@ -2,8 +2,8 @@
 
 SQLAlchemy writes the SQL, for each dialect, once; sqlite3 or asyncpg itself runs it, and keeps it prepared.
 Reading a call by id that way took 11 µs on SQLite where `Connection.execute` took 56. The price: values come
-back as the driver gives them, so the schema keeps to integers and text, and booleans are read with `bool`; and
-errors are the driver's own.
+back as the driver gives them, so the schema keeps to integers and text, and booleans are read with `bool`;
+and errors are the driver's own.
 """
 
 from typing import Any
