@@ -134,8 +134,8 @@ class CallService:
                     return Created(_first_answer(earlier, draft), replayed=True)
             new = calls.schedule(
                 draft,
-                doctor=queries.doctor(connection, draft.doctor_id),
-                patient=queries.patient(connection, draft.patient_id),
+                doctor=queries.doctor_to_book(connection, draft.doctor_id),
+                patient=queries.patient_to_book(connection, draft.patient_id),
                 neighbours=queries.neighbours(
                     connection, draft.doctor_id, draft.patient_id, draft.scheduled_time
                 ),

@@ -101,27 +101,31 @@ def email_of(connection: Connection, user_id: int) -> str | None:
 
 
 _user_columns = (users.c.id, users.c.email, users.c.full_name, users.c.is_active)
-_DOCTOR = Statement(
+# Whoever books a doctor or a patient is the only one until then: the exclusion constraints hold too, but
+# rivals in them end in deadlocks. (SQLite has one writer at a time.)
+_DOCTOR_TO_BOOK = Statement(
     select(doctors.c.id, doctors.c.specialization, *_user_columns)
     .join_from(doctors, users, users.c.id == doctors.c.user_id)
     .where(doctors.c.id == bindparam("doctor_id"))
+    .with_for_update(of=doctors, key_share=True)
 )
-_PATIENT = Statement(
+_PATIENT_TO_BOOK = Statement(
     select(patients.c.id, *_user_columns)
     .join_from(patients, users, users.c.id == patients.c.user_id)
     .where(patients.c.id == bindparam("patient_id"))
+    .with_for_update(of=patients, key_share=True)
 )
 
 
-def doctor(connection: Connection, doctor_id: int) -> Doctor | None:
-    """The doctor of this id."""
-    row = _DOCTOR.row(connection, doctor_id=doctor_id)
+def doctor_to_book(connection: Connection, doctor_id: int) -> Doctor | None:
+    """The doctor of this id, within `Store.write` and before their patient."""
+    row = _DOCTOR_TO_BOOK.row(connection, doctor_id=doctor_id)
     return None if row is None else Doctor(row[0], User(row[2], row[3], row[4], bool(row[5])), row[1])
 
 
-def patient(connection: Connection, patient_id: int) -> Patient | None:
-    """The patient of this id."""
-    row = _PATIENT.row(connection, patient_id=patient_id)
+def patient_to_book(connection: Connection, patient_id: int) -> Patient | None:
+    """The patient of this id, within `Store.write`."""
+    row = _PATIENT_TO_BOOK.row(connection, patient_id=patient_id)
     return None if row is None else Patient(row[0], User(row[1], row[2], row[3], bool(row[4])))
 
 
@@ -419,21 +423,8 @@ _NEIGHBOURS = Statement(
 )
 
 
-# Whoever books a doctor or a patient is the only one until then: the exclusion constraints hold too, but
-# rivals in them end in deadlocks. (SQLite has one writer at a time.)
-_DOCTOR_TO_BOOK = Statement(
-    select(doctors.c.id).where(doctors.c.id == bindparam("doctor_id")).with_for_update(key_share=True)
-)
-_PATIENT_TO_BOOK = Statement(
-    select(patients.c.id).where(patients.c.id == bindparam("patient_id")).with_for_update(key_share=True)
-)
-
-
 def neighbours(connection: Connection, doctor_id: int, patient_id: int, time: datetime) -> list[datetime]:
-    """When the open calls of the doctor or the patient are that start near `time`, within `Store.write`."""
-    if connection.dialect.name == "postgresql":
-        _DOCTOR_TO_BOOK.row(connection, doctor_id=doctor_id)
-        _PATIENT_TO_BOOK.row(connection, patient_id=patient_id)
+    """When the open calls of the doctor or the patient are that start near `time`; both are to be booked."""
     near, distance = to_microseconds(time), MIN_DISTANCE // _MICROSECOND
     rows = _NEIGHBOURS.rows(
         connection,
