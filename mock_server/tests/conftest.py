@@ -207,6 +207,15 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         yield start
 
 
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """As `serve`; what it gives reads on what the server says, and knows its workers."""
+    from deployments import launching
+
+    with launching(tmp_path) as launch:
+        yield launch
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """One process for all tests to which a namespace of their own is enough."""

@@ -127,7 +127,7 @@ class Subscriber:
                         self.more.set()
             except (OSError, ConnectionClosed, InvalidHandshake, InvalidMessage):
                 pass
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.02)  # else whatever starts again has to start beside a storm of connections
 
     async def has(self, count: int) -> None:
         while len(self.events) < count:

@@ -32,6 +32,7 @@ from video_calls_server.settings import (
 )
 from video_calls_server.store import StoreError
 from video_calls_server.store.choice import existing_people
+from video_calls_server.unavailable import UnavailableError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -95,7 +96,7 @@ def told() -> Generator[None]:
     """What is wrong with the configuration is said in a line, not shown as a traceback."""
     try:
         yield
-    except (SettingsError, SeedError, StoreError) as error:
+    except (SettingsError, SeedError, StoreError, UnavailableError) as error:
         click.echo(f"video-calls-server: {error}", err=True)
         raise SystemExit(UNUSABLE) from error
 

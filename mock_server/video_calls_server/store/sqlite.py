@@ -1,7 +1,8 @@
 """The embedded database: SQLite, in a file or in memory, for one process.
 
 Its connection lives on the event loop's thread and the work runs there at once, for a statement takes
-microseconds and a thread would cost more than it saves.
+microseconds and a thread would cost more than it saves. An acknowledged change outlives the process, however
+that ends; with `synchronous = NORMAL` a power cut may undo the last ones, each as a whole.
 """
 
 import sqlite3
@@ -12,7 +13,7 @@ from typing import TypeVar
 import anyio
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from video_calls_server.seed import Seed
@@ -30,7 +31,7 @@ from video_calls_server.unavailable import UnavailableError
 T = TypeVar("T")
 
 BUSY_SECONDS = 2.0
-"""How long a change waits while another process holds the file."""
+"""How long a change, a reader or a start waits while another process holds the file."""
 
 BUSY_PAUSE = 0.02
 """Seconds between its attempts."""
@@ -62,12 +63,15 @@ class SqliteStore(Store):
         try:
             connection = engine.connect()
             _prepare(connection, self.name, self.seed)
+            cursor = connection.connection.cursor()
             # Only now is it known to be a file of ours: this setting is written into it.
-            connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
-        except (DBAPIError, sqlite3.Error, ValueError, TypeError) as error:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute(
+                "PRAGMA busy_timeout = 0"
+            )  # from here on the store waits, and serves others meanwhile
+        except (*_FAILURES, ValueError, TypeError) as error:
             engine.dispose()
-            reason = error.orig if isinstance(error, DBAPIError) else error
-            raise StoreError(f"cannot open the database {self.name}: {reason}") from error
+            raise StoreError(f"cannot open the database {self.name}: {_cause(error)}") from error
         except StoreError:
             engine.dispose()
             raise
@@ -76,10 +80,14 @@ class SqliteStore(Store):
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """As `Store.read`."""
-        try:
-            return work(self._connection or self._opened())
-        except (sqlite3.OperationalError, OperationalError) as error:
-            raise UnavailableError(str(error)) from error
+        connection = self._connection or self._opened()
+        gives_up = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return work(connection)
+            except _FAILURES as error:
+                self._let_pass(error, gives_up)
+            await anyio.sleep(BUSY_PAUSE)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """As `Store.write`."""
@@ -89,10 +97,25 @@ class SqliteStore(Store):
             try:
                 with connection.begin():
                     return work(connection)
-            except (sqlite3.OperationalError, OperationalError) as error:
-                if "locked" not in str(error) or time.monotonic() > gives_up:
-                    raise UnavailableError(str(error)) from error
+            except _FAILURES as error:
+                self._let_pass(error, gives_up)
             await anyio.sleep(BUSY_PAUSE)  # another process is writing; other requests go on meanwhile
+
+    def _let_pass(self, error: Exception, gives_up: float) -> None:
+        """Return where another process holds the file, and there is time to wait for it.
+
+        Raises:
+            UnavailableError: the file, or the disk under it, is of no use for now.
+        """
+        cause = _cause(error)
+        # The base class alone stands for a file that is damaged or is none of SQLite's; a mistake of ours has
+        # one of its others.
+        if not isinstance(cause, sqlite3.OperationalError) and type(cause) is not sqlite3.DatabaseError:
+            raise error
+        # The lowest byte is the kind of the failure, those above it say more of it.
+        busy = getattr(cause, "sqlite_errorcode", 0) & 0xFF in _BUSY
+        if not busy or time.monotonic() > gives_up:
+            raise UnavailableError(f"the database {self.name}: {cause}") from error
 
     async def close(self) -> None:
         """As `Store.close`; it opens again when it is next used."""
@@ -112,10 +135,21 @@ class SqliteStore(Store):
         return self._connection
 
 
+_FAILURES = (sqlite3.Error, DBAPIError)
+"""What SQLite raises: past SQLAlchemy, and through it."""
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _cause(error: Exception) -> BaseException:
+    """What SQLite itself said, without the statement."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy begins them, below
     for pragma in (
-        "busy_timeout = 0",  # `Store.write` waits, and lets others be served meanwhile
+        f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",  # while it opens, when there is nobody else to serve
         "synchronous = NORMAL",
         "foreign_keys = ON",
     ):
