@@ -98,6 +98,11 @@ def test_an_unavailable_database_is_answered_503_with_retry_after(api: Api) -> N
     assert api.get("doctor", f"{CALLS}1/").status_code == 404
 
 
+def test_a_readiness_check_leaves_nothing_behind_that_changes_would_meet(api: Api) -> None:
+    assert api.get("doctor", "/readyz").json() == {"status": "ready"}
+    assert api.create().status_code == 201
+
+
 def test_an_existing_database_keeps_its_people_whatever_the_seed_says(store: Store, tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("users: [{id: 7, email: a@example.com, full_name: A}]")
     asyncio.run(store.close())

@@ -17,10 +17,11 @@ from litestar.response import Redirect
 from litestar.router import Router
 from litestar.static_files import create_static_files_router  # pyright: ignore[reportUnknownVariableType]
 from litestar.types import ControllerRouterHandler
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from video_calls_spec import openapi_path
 
 from video_calls_server.namespaces import namespace_of
+from video_calls_server.store.statement import Statement
 from video_calls_server.unavailable import UnavailableError
 
 CONSOLE = "/_console"
@@ -59,12 +60,15 @@ def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
+_ANSWERS = Statement(select(literal_column("1")))
+
+
 @get("/readyz")
 async def readyz(request: Request[Any, Any, Any]) -> dict[str, str]:
     """Whether the server can serve: its database answers, and soon enough."""
     try:
         with anyio.fail_after(LONGEST_ANSWER):
-            await namespace_of(request.scope).store.read(lambda connection: connection.scalar(select(1)))
+            await namespace_of(request.scope).store.read(_ANSWERS.row)
     except TimeoutError as error:
         raise UnavailableError(f"the database did not answer within {LONGEST_ANSWER:g} seconds") from error
     return {"status": "ready"}

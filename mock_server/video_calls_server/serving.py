@@ -33,6 +33,7 @@ from video_calls_server.observability.logs import configure_logging
 from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import StoreError
+from video_calls_server.store.database import check_writable
 
 logger = logging.getLogger("video_calls_server")
 
@@ -61,6 +62,7 @@ def serve(settings: Settings, *, reload_seed: bool, options: str) -> None:
         SeedError: the seed file cannot be used.
         SettingsError: the address cannot be listened on, or a key cannot be read.
         StoreError: the database is none that this server can use.
+        UnavailableError: it can be opened, but not read or changed.
     """
     configure_logging(settings)
     with shared_metrics(settings) as has_ended:
@@ -89,6 +91,7 @@ async def _open(namespace: Namespace, settings: Settings, *, reload_seed: bool) 
     """Open the database and see to its seed; everybody who is in it."""
     store = namespace.store
     await namespace.open()
+    await store.write(check_writable)
     if reload_seed:
         from video_calls_server.store.reseed import apply_seed
 

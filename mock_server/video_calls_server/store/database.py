@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, false, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -154,6 +154,11 @@ def check_not_newer(name: str, revision: str | None) -> None:
             f"the database {name} has tables of revision {revision}, and this server knows {REVISION}; "
             "use the newer server that made them"
         )
+
+
+def check_writable(connection: Connection) -> None:
+    """Fail as a change would, and change nothing: a database that may only be read opens all the same."""
+    connection.execute(revisions.update().where(false()).values(version_num=REVISION))
 
 
 def names_of_tables(connection: Connection) -> set[str]:

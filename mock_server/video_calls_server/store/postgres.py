@@ -48,6 +48,7 @@ _OVERLAP = "23P01"  # exclusion_violation: only calls that are too near to each 
 _UNDONE = {"40001", "40P01", "23505", "0A000", _OVERLAP}
 _GONE = ("08", "57P", "53", "58")  # no connection, shutting down, out of resources, system errors
 _TOO_LONG = {"57014", "55P03", "25P03"}  # statement, lock and idle timeouts
+_READ_ONLY = "25006"  # a standby, or what has become one
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 """Seconds before the listener connects again."""
@@ -304,7 +305,7 @@ def _told(error: Exception, *, committing: bool) -> Exception | None:
         return _Undone(RuleViolation("create.no-overlap"))
     if state in _UNDONE:
         return _Undone(UnavailableError(f"other changes came first, {ATTEMPTS} times: {reason_of(error)}"))
-    if state in _TOO_LONG:
+    if state in _TOO_LONG or state == _READ_ONLY:
         return UnavailableError(reason_of(error))
     if state is None or state.startswith(_GONE):
         return UnavailableError(reason_of(error)) if committing else _Lost(reason_of(error))
