@@ -1,0 +1,251 @@
+"""What an installation has to do away from the checkout, by the extras that were asked for.
+
+    python -I spec/tests/installed.py server contract
+
+`nox -s package` runs it with the Python of environments into which nothing but the package was installed, so it
+needs nothing but that and the standard library.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import files, version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urljoin
+
+import httpx
+import video_calls
+import video_calls_spec
+from video_calls import ConfigurationError, ConnectionFailedError, VideoCallsClient
+
+SERVER = {"agora_token_builder", "alembic", "click", "litestar", "msgspec", "sqlalchemy", "uvicorn", "websockets"}
+BROUGHT = {
+    "server": SERVER,
+    "postgres": SERVER | {"asyncpg"},
+    "metrics": SERVER | {"prometheus_client"},
+    "tracing": SERVER | {"opentelemetry"},
+    "testing": SERVER | {"pytest", "respx"},
+    "events": {"websockets"},
+    "contract": {"click", "jsonschema_rs", "pytest", "schemathesis", "websockets"},
+}
+"""What each extra brings, and whoever asks for no other goes without."""
+
+COMMANDS = Path(sys.executable).parent
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("PYTHON", "VIDEO_CALLS_", "AGORA_"))
+} | {"PYTHONUNBUFFERED": "1"}
+NOWHERE = "postgresql://user@127.0.0.1:1/calls"
+TEST = """
+from datetime import timedelta
+
+from video_calls import VideoCallsClient
+
+
+def test_the_servers_clock_is_set(video_calls_server):
+    later = video_calls_server.clock.now() + timedelta(hours=1)
+    call = video_calls_server.doctor.calls.create(doctor=1, patient=1, scheduled_time=later)
+    video_calls_server.clock.advance(minutes=50)
+    assert video_calls_server.patient.calls.join(call.id).channel_name == call.channel_name
+
+
+def test_answers_are_mocked(video_calls_router):
+    with VideoCallsClient("https://api.example.com/api/v1/video", "token") as client:
+        assert client.calls.get(1).id == 1
+"""
+
+
+def run(command: str, *arguments: str, status: int = 0) -> str:
+    """What a command of the environment prints, on either stream."""
+    words = [COMMANDS / command, *arguments]
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == status, (command, arguments, done.returncode, done.stdout, done.stderr)
+    return done.stdout + done.stderr
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[str]:
+    """The root of the API of a server that runs meanwhile, and has to stop in order."""
+    words = [COMMANDS / "video-calls-server", "serve", "--port", "0", "--database", "calls.db"]
+    words += ["--log-level", "warning", *options]
+    with subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            yield next(line for line in server.stdout if "Video Calls API" in line).split()[-1]
+        finally:
+            server.terminate()
+    assert server.returncode == 0
+
+
+# -- What all have in common --------------------------------------------------------------------------
+
+
+def packaged() -> None:
+    """The installed package is what runs, with its types, its licences and the contract."""
+    assert Path(video_calls.__file__).is_relative_to(sys.prefix)
+    assert video_calls_spec.openapi_path().is_relative_to(sys.prefix)
+    assert video_calls_spec.openapi_path().is_file()
+    names = {str(path) for path in files("video-calls") or ()}
+    for package in ("video_calls", "video_calls_spec", "video_calls_server", "video_calls_contract"):
+        assert f"{package}/py.typed" in names, package
+    licences = {name.rpartition("/")[2] for name in names if "/licenses/" in name}
+    assert licences == {"LICENSE", "htm.LICENSE", "preact.LICENSE"}, licences
+
+
+def nothing_more(extras: list[str]) -> None:
+    """What the extras promise is there, and nothing of the others."""
+    wanted = {module for extra in extras for module in BROUGHT[extra]}
+    for module in {module for modules in BROUGHT.values() for module in modules}:
+        assert (find_spec(module) is not None) == (module in wanted), module
+
+
+def sdk() -> None:
+    """A client of this environment reads an answer."""
+    page = {"count": 0, "next": None, "previous": None, "results": []}
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=page))
+    with VideoCallsClient("https://api.example.com/api/v1/video", "token", transport=transport) as client:
+        assert list(client.calls.list()) == []
+
+
+def following_events() -> None:
+    """Nobody listens there; without the extra that is not even tried."""
+    closed = VideoCallsClient("http://127.0.0.1:1/api/v1/video", "token", retries=0)
+    with closed as client, client.events() as events:
+        next(iter(events))
+
+
+# -- What an extra promises ---------------------------------------------------------------------------
+
+
+def events() -> None:
+    """A connection is tried."""
+    try:
+        following_events()
+    except ConnectionFailedError:
+        return
+    raise AssertionError("no connection was tried")
+
+
+def server() -> None:
+    """The server makes its tables, and a call goes through its life; the pages are there, and the version."""
+    assert version("video-calls") in run("video-calls-server", "--version")
+    assert run("video-calls-server", "migrate", "--database", "new.db").startswith("revision none to ")
+    with serving() as api:
+        token = run("video-calls-server", "token", "doctor@example.com", "--database", "calls.db").strip()
+        with VideoCallsClient(api, token) as client:
+            soon = datetime.now(UTC) + timedelta(minutes=5)
+            call = client.calls.create(doctor=1, patient=1, scheduled_time=soon)
+            assert client.calls.join(call.id).channel_name == call.channel_name
+            assert client.calls.end(call.id).status == "completed"
+        for path in ("/", "/docs/", "/openapi.yaml", "/_console/vendor/htm-preact.module.js"):
+            assert httpx.get(urljoin(api, path)).status_code == 200, path
+
+
+def postgres() -> None:
+    """PostgreSQL is looked for."""
+    refused = run("video-calls-server", "migrate", "--database", NOWHERE, status=2)
+    assert "127.0.0.1:1" in refused, refused
+    assert "install" not in refused, refused
+
+
+def metrics() -> None:
+    """They are told."""
+    with serving("--metrics") as api:
+        assert "# TYPE" in httpx.get(urljoin(api, "/metrics")).text
+
+
+def tracing() -> None:
+    """Spans are made, though none is sent."""
+    ENVIRONMENT["OTEL_TRACES_EXPORTER"] = "none"
+    with serving("--otel") as api:
+        assert httpx.get(urljoin(api, "/healthz")).status_code == 200
+
+
+def testing() -> None:
+    """The plugin's fixtures are found by pytest."""
+    Path("test_calls.py").write_text(TEST, encoding="utf-8")
+    assert "2 passed" in run("pytest", "-q", "test_calls.py")
+
+
+def contract() -> None:
+    """The suite lists its rules, tells its version, and runs against the reference server where that is."""
+    assert version("video-calls") in run("video-calls-contract", "--version")
+    assert "join.window" in run("video-calls-contract", "rules")
+    reference = ("video-calls-contract", "run", "--reference", "--html", "report.html")
+    if find_spec("litestar"):
+        run(*reference)
+        assert "</html>" in Path("report.html").read_text(encoding="utf-8")
+    else:
+        assert 'pip install "video-calls[server]"' in run(*reference, status=2)
+
+
+# -- What is said where an extra is missing ------------------------------------------------------------
+
+
+def without_events() -> None:
+    """The SDK says what to install."""
+    try:
+        following_events()
+    except ConfigurationError as error:
+        assert "video-calls[events]" in str(error)
+    else:
+        raise AssertionError("events without the extra")
+
+
+def without_server() -> None:
+    """So does the server's command."""
+    assert 'pip install "video-calls[server]"' in run("video-calls-server", "--version", status=2)
+
+
+def without_contract() -> None:
+    """So does the suite's."""
+    assert 'pip install "video-calls[contract]"' in run("video-calls-contract", "rules", status=2)
+
+
+def without_postgres() -> None:
+    """So does the server, of what it is asked for."""
+    assert "video-calls[server,postgres]" in run("video-calls-server", "serve", "--database", NOWHERE, status=2)
+
+
+def without_metrics() -> None:
+    """And of metrics."""
+    assert "video-calls[metrics]" in run("video-calls-server", "serve", "--metrics", status=2)
+
+
+def without_tracing() -> None:
+    """And of spans."""
+    assert "video-calls[tracing]" in run("video-calls-server", "serve", "--otel", status=2)
+
+
+PROMISED = (server, postgres, metrics, tracing, testing, events, contract)
+
+
+def checks(extras: list[str]) -> Iterator[Callable[[], None]]:
+    """What an environment with these extras is held to."""
+    brought = {module for extra in extras for module in BROUGHT[extra]}
+    yield from (packaged, sdk)
+    yield from (promised for promised in PROMISED if promised.__name__ in extras)
+    if "websockets" not in brought:
+        yield without_events
+    if "litestar" not in brought:
+        yield without_server
+    if "schemathesis" not in brought:
+        yield without_contract
+    if "server" in extras:
+        yield from (without_postgres, without_metrics, without_tracing)
+
+
+if __name__ == "__main__":
+    asked = sys.argv[1:]
+    with TemporaryDirectory() as directory:
+        os.chdir(directory)
+        nothing_more(asked)
+        for check in checks(asked):
+            check()
+    print(f"video-calls {version('video-calls')} with {', '.join(asked) or 'nothing more'}: all holds")
