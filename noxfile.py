@@ -1,6 +1,6 @@
 """Every check of the project by name; `nox` alone runs the tests, `nox -l` lists the rest."""
 
-import shutil
+import tempfile
 from pathlib import Path
 
 import nox
@@ -159,23 +159,30 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def clients(session: nox.Session) -> None:
+    """Clients of openapi-typescript and openapi-python-client, through the life of a call (needs npm)."""
+    session.install("-e", ".[server,contract]", "mypy", "openapi-python-client==0.29.*", "ruff")
+    session.run("python", "spec/tests/clients/run.py")
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Sdist and wheel: what they hold, and each extra alone, away from the checkout (two to four minutes)."""
     session.install("build", "check-wheel-contents", "twine", "uv")
-    out = Path(session.create_tmp()).resolve()
-    shutil.rmtree(out)
-    session.run("python", "-m", "build", "--outdir", str(out), ".")  # the wheel from the sdist
-    [sdist], [wheel] = out.glob("*.tar.gz"), out.glob("*.whl")
-    session.run("twine", "check", "--strict", str(sdist), str(wheel))
-    session.run("check-wheel-contents", "--config", "pyproject.toml", str(wheel))
-    session.run("python", "spec/tests/distributed.py", str(sdist), str(wheel))
-    installed = str(Path("spec/tests/installed.py").resolve())
-    for archive, extras in [*((wheel, extras) for extras in EXTRAS), (sdist, []), (sdist, ["server"])]:
-        directory = out / f"{archive.name}-with-{'-'.join(extras) or 'nothing'}"
-        python = environment(session, directory, f"video-calls[{','.join(extras)}] @ {archive.as_uri()}")
-        session.run(python, "-I", installed, *extras, external=True)
-    session.run("python", "-m", "tarfile", "--extract", str(sdist), str(out))
-    with session.chdir(out / sdist.name.removesuffix(".tar.gz")):
-        python = environment(session, out / "sources", "--editable", ".[dev]")
-        tests = ("spec/tests/test_contract.py", "sdk/tests/test_surface.py")
-        session.run(python, "-m", "pytest", "-q", *tests, external=True)
+    with tempfile.TemporaryDirectory(prefix="video-calls-") as away:
+        out = Path(away)
+        session.run("python", "-m", "build", "--outdir", away, ".")  # the wheel from the sdist
+        [sdist], [wheel] = out.glob("*.tar.gz"), out.glob("*.whl")
+        session.run("twine", "check", "--strict", str(sdist), str(wheel))
+        session.run("check-wheel-contents", "--config", "pyproject.toml", str(wheel))
+        session.run("python", "spec/tests/distributed.py", str(sdist), str(wheel))
+        installed = str(Path("spec/tests/installed.py").resolve())
+        for archive, extras in [*((wheel, extras) for extras in EXTRAS), (sdist, []), (sdist, ["server"])]:
+            directory = out / f"{archive.suffix[1:]}-with-{'-'.join(extras) or 'nothing'}"
+            python = environment(session, directory, f"video-calls[{','.join(extras)}] @ {archive.as_uri()}")
+            session.run(python, "-I", installed, *extras, external=True)
+        session.run("python", "-m", "tarfile", "--extract", str(sdist), away)
+        with session.chdir(out / sdist.name.removesuffix(".tar.gz")):
+            python = environment(session, out / "sources", "--editable", ".[dev]")
+            tests = ("spec/tests/test_contract.py", "sdk/tests/test_surface.py")
+            session.run(python, "-m", "pytest", "-q", *tests, external=True)

@@ -20,7 +20,9 @@ def kept() -> set[str]:
     """The files of the repository."""
     # The owner of a checkout may be another, as in containers.
     listing = ["git", "-c", "safe.directory=*", "ls-files"]
-    return set(subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n"))
+    return set(
+        subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    )
 
 
 def in_sdist(files: set[str]) -> set[str]:

@@ -1,0 +1,70 @@
+"""A call through its life with the client that openapi-python-client makes of the contract."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import TypeVar
+
+from video_calls_api_client import AuthenticatedClient
+from video_calls_api_client.api.video_calls import (
+    cancel_video_call,
+    create_video_call,
+    end_video_call,
+    get_video_call,
+    join_video_call,
+    list_video_calls,
+)
+from video_calls_api_client.models import CallStatus, Error, VideoCall, VideoCallCreate
+from video_calls_api_client.types import Response
+
+T = TypeVar("T")
+
+
+def client_of(token: str) -> AuthenticatedClient:
+    return AuthenticatedClient(os.environ["BASE_URL"], token, raise_on_unexpected_status=True)
+
+
+def done(answer: T | Error | None) -> T:
+    assert answer is not None
+    assert not isinstance(answer, Error), answer
+    return answer
+
+
+def refused(answer: Response[Error | T]) -> tuple[HTTPStatus, str, object]:
+    assert isinstance(answer.parsed, Error), answer
+    return answer.status_code, answer.parsed.error, answer.parsed.code
+
+
+def book(minutes: int) -> Response[Error | VideoCall]:
+    soon = datetime.now(UTC) + timedelta(minutes=minutes)
+    return create_video_call.sync_detailed(client=doctor, body=VideoCallCreate(1, 1, soon))
+
+
+doctor, patient = client_of(os.environ["DOCTOR_TOKEN"]), client_of(os.environ["PATIENT_TOKEN"])
+
+call = done(book(10).parsed)
+assert call.status is CallStatus.SCHEDULED
+assert call.doctor_details.user.email == "doctor@example.com"
+assert call.started_at is None
+assert call.scheduled_time.utcoffset() == timedelta()
+
+assert done(get_video_call.sync(call.id, client=patient)) == call
+page = done(list_video_calls.sync(client=patient, page=1, page_size=5))
+assert page.results == [call]
+assert page.next_ is None
+
+overlap = "There is already a scheduled call within 30 minutes of this time"
+assert refused(book(20)) == (HTTPStatus.BAD_REQUEST, overlap, "create.no-overlap")
+
+credentials = done(join_video_call.sync(call.id, client=doctor))
+assert credentials.channel_name == call.channel_name
+assert done(join_video_call.sync(call.id, client=patient)).uid != credentials.uid
+assert done(end_video_call.sync(call.id, client=doctor)).status is CallStatus.COMPLETED
+
+later = done(book(60).parsed)
+assert done(cancel_video_call.sync(later.id, client=patient)).status is CallStatus.CANCELLED
+gone = refused(join_video_call.sync_detailed(later.id, client=patient))
+assert gone == (HTTPStatus.BAD_REQUEST, "This call has been cancelled", "join.not-cancelled")
+
+stranger = list_video_calls.sync_detailed(client=client_of("no-token"))
+assert stranger.status_code is HTTPStatus.UNAUTHORIZED

@@ -1,0 +1,82 @@
+"""Clients that others' generators make of `openapi.yaml`, each through the life of a call against the server.
+
+openapi-typescript with openapi-fetch under `tsc --strict`, and openapi-python-client under `mypy --strict`. A
+generator that warns fails: what it warns of, its client lacks. `nox -s clients` runs this; it needs npm.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from video_calls_contract.reference import reference_server
+from video_calls_spec import openapi_path
+
+HERE = Path(__file__).resolve().parent
+
+
+def run(*words: str | Path, env: dict[str, str] | None = None) -> str:
+    """What a command prints; where it fails, that is shown and the session ends."""
+    done = subprocess.run(
+        words,
+        env=os.environ | (env or {}),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{done.stdout}\n{words[0]} ended with {done.returncode}")
+    return done.stdout
+
+
+def generated(*words: str | Path) -> None:
+    """Run a generator, which may not warn."""
+    printed = run(*words, env={"NO_COLOR": "1"})
+    if any(sign in printed.lower() for sign in ("warn", "⚠", "skipp", "unsupported")):
+        raise SystemExit(f"{printed}\n{words[0]} warns")
+
+
+def typescript(environment: dict[str, str]) -> None:
+    """openapi-typescript and openapi-fetch."""
+    for name in ("package.json", "tsconfig.json", "life.ts"):
+        shutil.copy(HERE / name, name)
+    run("npm", "install", "--no-package-lock", "--no-audit", "--no-fund")
+    tools = Path("node_modules/.bin")
+    generated(tools / "openapi-typescript", openapi_path(), "--output", "schema.d.ts")
+    run(tools / "tsc")
+    run("node", "life.js", env=environment)
+
+
+def python(environment: dict[str, str]) -> None:
+    """openapi-python-client."""
+    shutil.copy(HERE / "life.py", "life.py")
+    command = ("openapi-python-client", "generate", "--fail-on-warning", "--meta", "none")
+    generated(*command, "--path", openapi_path(), "--output-path", "video_calls_api_client")
+    run(sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "life.py")
+    run(sys.executable, "life.py", env=environment)
+
+
+def main() -> None:
+    """Each client against a server of its own."""
+    clients: tuple[Callable[[dict[str, str]], None], ...] = (typescript, python)
+    for client in clients:
+        with tempfile.TemporaryDirectory() as directory, reference_server() as config:
+            os.chdir(directory)
+            tokens = {name: str(config.identities[name].token) for name in ("doctor", "patient")}
+            client(
+                {
+                    "BASE_URL": config.base_url,
+                    "DOCTOR_TOKEN": tokens["doctor"],
+                    "PATIENT_TOKEN": tokens["patient"],
+                }
+            )
+            print(f"{client.__doc__} a call went through its life")
+            os.chdir(HERE)
+
+
+if __name__ == "__main__":
+    main()
