@@ -70,6 +70,13 @@ def generate(session: nox.Session) -> None:
 
 
 @nox.session
+def release_record(session: nox.Session) -> None:
+    """Record what others build upon as that of the version in pyproject.toml, when it is released."""
+    install(session)
+    session.run("python", "spec/surface.py")
+
+
+@nox.session
 def contract_lint(session: nox.Session) -> None:
     """openapi.yaml under the validators: openapi-spec-validator, Redocly, Spectral (needs npx)."""
     install(session)
