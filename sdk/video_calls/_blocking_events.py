@@ -59,7 +59,10 @@ class EventStream:
         return event
 
     def close(self) -> None:
-        """End it, from any thread: the connection is closed, and the loop over it ends."""
+        """End it, from any thread: the connection is closed, and the loop over it ends.
+
+        A handler of signals starts a thread for it, for it waits for locks that the loop may hold.
+        """
         self._socket.close()
 
     def __enter__(self) -> EventStream:
