@@ -136,9 +136,24 @@ def variants(session: nox.Session) -> None:
 
 @nox.session
 def workers(session: nox.Session) -> None:
-    """Two workers on PostgreSQL under load: races, kill -9, stops, the contract suite (eight minutes)."""
+    """Two processes on each database under load: races, kill -9, stops, restarts, damage (MIN)."""
     install(session)
-    session.run("pytest", "-m", "long", "mock_server/tests/test_workers.py", *session.posargs)
+    tests = [f"mock_server/tests/test_{name}.py" for name in ("races", "under_load", "disk")]
+    session.run("pytest", "-m", "long", "-rP", *tests, *session.posargs)
+
+
+@nox.session
+def stores(session: nox.Session) -> None:
+    """The contract suite on SQLite, on PostgreSQL and with two workers on it, and its figures (LENGTH)."""
+    install(session)
+    session.run("pytest", "-m", "long", "-rP", "mock_server/tests/test_stores.py", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Mixed load on both databases: memory, descriptors and connections stay flat (`--minutes`, twenty)."""
+    install(session)
+    session.run("python", "benchmarks/soak.py", *session.posargs)
 
 
 @nox.session

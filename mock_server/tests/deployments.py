@@ -115,6 +115,7 @@ def launching(directory: Path) -> Iterator[Callable[..., Server]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            process_group=0,  # so that a test can interrupt all of it, as a terminal does
         )
         server = Server(popen)
         started.append(server)

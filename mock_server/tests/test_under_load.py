@@ -226,6 +226,7 @@ def test_nothing_is_lost_with_a_process_that_is_killed_under_load(deployment: De
     asyncio.run(killed_under_load(deployment, kills))
     assert deployment.server.stop()[0] == 0
     deployment.server.assert_no_traceback()
+    assert "".join(deployment.server.lines).count("A first request") == 1
 
 
 async def killed_under_load(deployment: Deployment, kills: int) -> None:

@@ -194,6 +194,18 @@ def metric(server: Server, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in of_name)
 
 
+def test_an_interrupt_from_a_terminal_which_all_processes_get_stops_them_in_order(
+    start: Callable[..., Server],
+) -> None:
+    server = start()
+    server.workers()
+    os.killpg(server.popen.pid, signal.SIGINT)
+    assert server.popen.wait(PATIENCE) == 0
+    server.reader.join(PATIENCE)
+    server.assert_no_traceback()
+    assert "another one starts" not in "".join(server.lines)
+
+
 def test_a_request_in_flight_finishes_when_the_server_stops(
     start: Callable[..., Server], postgres_url: str
 ) -> None:

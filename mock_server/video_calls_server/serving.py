@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 
 import anyio
 import click
@@ -210,6 +211,18 @@ class _Worker:
             self._process.join()
 
 
+class _WorkersServer(_Server):
+    """The server of a worker, which its supervisor stops.
+
+    From a terminal both get the interrupt, and uvicorn takes one that comes after it was asked to stop for
+    impatience: it would leave without closing the database.
+    """
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's names)
+        """Stop in order, however often it is asked."""
+        self.should_exit = True
+
+
 def _work(settings: Settings, listener: socket.socket, supervisor: Connection) -> None:
     """What a worker does."""
 
@@ -224,7 +237,7 @@ def _work(settings: Settings, listener: socket.socket, supervisor: Connection) -
 
     configure_logging(settings)
     try:
-        server = _Server(settings, create_app(settings), ready)
+        server = _WorkersServer(settings, create_app(settings), ready)
         threading.Thread(target=until_closed, daemon=True).start()
         _run(server, listener)
     except (SettingsError, SeedError, StoreError) as error:
