@@ -136,7 +136,7 @@ def variants(session: nox.Session) -> None:
 
 @nox.session
 def workers(session: nox.Session) -> None:
-    """Two processes on each database under load: races, kill -9, stops, restarts, damage (MIN)."""
+    """Two processes on each database under load: races, kill -9, stops, restarts, damage (half an hour)."""
     install(session)
     tests = [f"mock_server/tests/test_{name}.py" for name in ("races", "under_load", "disk")]
     session.run("pytest", "-m", "long", "-rP", *tests, *session.posargs)
@@ -144,7 +144,7 @@ def workers(session: nox.Session) -> None:
 
 @nox.session
 def stores(session: nox.Session) -> None:
-    """The contract suite on SQLite, on PostgreSQL and with two workers on it, and its figures (LENGTH)."""
+    """The contract suite on SQLite, on PostgreSQL and with two workers on it, and its figures (ten minutes)."""
     install(session)
     session.run("pytest", "-m", "long", "-rP", "mock_server/tests/test_stores.py", *session.posargs)
 

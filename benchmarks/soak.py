@@ -37,8 +37,8 @@ PAIRS = 6
 POOL = 4  # connections of each worker, beside the one that listens
 OTHERS = 1  # connections to PostgreSQL: ours, which counts them
 
-GROWTH_PER_HOUR = 24.0  # MiB that a process may grow by, after the first quarter
-NOISE = 4.0  # MiB that it may grow by in any case: allocators do not give back all at once
+GROWTH_PER_HOUR = 6.0  # MiB that a process may grow by, after the first quarter
+NOISE = 2.0  # MiB that it may grow by in any case: allocators do not give back all at once
 MORE_DESCRIPTORS = 8  # by the medians of the second quarter and of the last
 
 

@@ -17,7 +17,7 @@ from litestar.response import Redirect
 from litestar.router import Router
 from litestar.static_files import create_static_files_router  # pyright: ignore[reportUnknownVariableType]
 from litestar.types import ControllerRouterHandler
-from sqlalchemy import literal_column, select
+from sqlalchemy import text
 from video_calls_spec import openapi_path
 
 from video_calls_server.namespaces import namespace_of
@@ -60,7 +60,7 @@ def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-_ANSWERS = Statement(select(literal_column("1")))
+_ANSWERS = Statement(text("SELECT 1"))
 
 
 @get("/readyz")

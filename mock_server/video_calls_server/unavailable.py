@@ -2,4 +2,7 @@
 
 
 class UnavailableError(Exception):
-    """Something that the server needs did not answer, and nothing was changed; a later try may succeed."""
+    """Something that the server needs did not answer; a later try may succeed.
+
+    Nothing was changed, unless a database ended while it committed: then nobody knows.
+    """
