@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -296,10 +297,11 @@ STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
     "stops", [["immediate"], pytest.param(["fast", "immediate"] * 5, marks=pytest.mark.long)], ids=len
 )
 def test_postgres_that_restarts_under_load_costs_nothing_but_the_time(
-    launch: Callable[..., Server], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, stops: list[str]
+    launch: Callable[..., Server], tmp_path: Path, stops: list[str]
 ) -> None:
     (tmp_path / "people.yaml").write_text(seed(PAIRS))
-    with postgres_server(tmp_path_factory.mktemp("restarted") / "data") as postgres:
+    # Not among pytest's own directories, which other runs clear away.
+    with TemporaryDirectory() as directory, postgres_server(Path(directory) / "data") as postgres:
         migrated_by(postgres.get_uri())
         deployment = Deployment(launch, postgres.get_uri(), workers=2)
         asyncio.run(restarted_under_load(deployment, postgres, stops))
