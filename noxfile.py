@@ -172,10 +172,11 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The server beside bare Litestar, the SDK beside raw httpx (`--rounds` is for both), events, control."""
+    """The server beside bare Litestar, the SDK beside raw httpx (`--rounds` is for both), and the others."""
     install(session)
     session.run("python", "benchmarks/server.py", *session.posargs)
     session.run("python", "benchmarks/sdk.py", *session.posargs)
+    session.run("python", "benchmarks/throughput.py")
     session.run("python", "benchmarks/events.py")
     session.run("python", "benchmarks/control.py")
 

@@ -32,6 +32,7 @@ CONNECTIONS = 8
 MOST_REQUESTS = 50_000  # in one round
 START_UP_LIMIT = 30.0  # seconds
 ANSWER_LIMIT = 10.0  # seconds
+STOP_LIMIT = 10.0  # seconds
 
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 
@@ -44,16 +45,22 @@ class BenchmarkError(Exception):
 
 
 @dataclass
-class Server:
-    """A running server, and the times at which doctor 1 and patient 1 are still free there."""
+class Target:
+    """Where a server listens, and the times at which doctor 1 and patient 1 are still free there."""
 
     port: int
-    process: "subprocess.Popen[bytes]"
     free_times: Iterator[datetime] = field(
         default_factory=lambda: (
             datetime.now(UTC).replace(microsecond=0) + timedelta(days=1, minutes=31 * n) for n in count()
         )
     )
+
+
+@dataclass(kw_only=True)
+class Server(Target):
+    """A server in a process of its own."""
+
+    process: "subprocess.Popen[bytes]"
 
 
 # -- Processes --------------------------------------------------------------------------------------
@@ -82,12 +89,16 @@ def running(module: list[str], *, core: set[int] | None, answers: Path) -> Itera
     try:
         if core is not None:
             os.sched_setaffinity(process.pid, core)
-        server = Server(port, process)
+        server = Server(port=port, process=process)
         await_answer(server)
         yield server
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()  # which its workers are told of, where it has some
+        try:
+            process.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def await_answer(server: Server) -> None:
@@ -107,7 +118,7 @@ def await_answer(server: Server) -> None:
 # -- HTTP -------------------------------------------------------------------------------------------
 
 
-def connected(server: Server) -> socket.socket:
+def connected(server: Target) -> socket.socket:
     """A connection to a server, on which nothing is awaited for ever."""
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=ANSWER_LIMIT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -122,7 +133,7 @@ def request(method: str, path: str, *, token: str = "", body: bytes = b"") -> by
     return f"{head}\r\n".encode() + body
 
 
-def creation(server: Server, token: str) -> bytes:
+def creation(server: Target, token: str) -> bytes:
     """A POST for the next free time of this server."""
     body = {"doctor": 1, "patient": 1, "scheduled_time": next(server.free_times).isoformat()}
     return request("POST", CALLS, token=token, body=json.dumps(body).encode())
@@ -234,7 +245,7 @@ def print_table(heads: list[str], rows: list[list[str]]) -> None:
     print()
 
 
-def store_calls(server: Server, token: str) -> tuple[dict[str, object], dict[str, object]]:
+def store_calls(server: Target, token: str) -> tuple[dict[str, object], dict[str, object]]:
     """Create the calls that are read later; the last of them, and the first page."""
     with connected(server) as connection:
         for _ in range(STORED_CALLS):
