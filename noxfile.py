@@ -25,6 +25,23 @@ EXTRAS = [
 ]
 """What is installed from the wheel, each time by itself."""
 
+QUICK = (
+    "sdk/tests",
+    "mock_server/tests/test_auth.py",
+    "mock_server/tests/test_command.py",
+    "mock_server/tests/test_create.py",
+    "mock_server/tests/test_events.py",
+    "mock_server/tests/test_http.py",
+    "mock_server/tests/test_life.py",
+    "mock_server/tests/test_observability.py",
+    "mock_server/tests/test_postgres.py",
+    "contract_tests/tests/test_baseline.py",
+    "contract_tests/tests/test_command.py",
+    "spec/tests/test_compatibility.py",
+    "spec/tests/test_contract.py",
+)
+"""Tests that reach into every dependency, for environments that are many."""
+
 
 def install(session: nox.Session) -> None:
     """The project as it stands, with what its development needs."""
@@ -209,3 +226,20 @@ def package(session: nox.Session) -> None:
             python = environment(session, out / "sources", "--editable", ".[dev]")
             tests = ("spec/tests/test_contract.py", "sdk/tests/test_surface.py")
             session.run(python, "-m", "pytest", "-q", *tests, external=True)
+
+
+@nox.session
+@nox.parametrize(
+    ("resolution", "python"),
+    [("lowest-direct", "3.11"), ("highest", "3.11"), ("highest", "3.12"), ("highest", "3.13")],
+    ids=["lowest", "newest", "newest-3.12", "newest-3.13"],
+)
+def versions(session: nox.Session, resolution: str, python: str) -> None:
+    """The lowest and the newest versions of every dependency, on each Python (some minutes for each)."""
+    session.install("uv")
+    with tempfile.TemporaryDirectory(prefix="video-calls-") as away:
+        session.run("uv", "venv", "--quiet", "--python", python, away)
+        wanted = ("--resolution", resolution, "--editable", ".[dev]")
+        session.run("uv", "pip", "install", "--quiet", "--python", f"{away}/bin/python", *wanted)
+        command = (f"{away}/bin/python", "-m", "pytest", "-q", "-n", "2")
+        session.run(*command, *(session.posargs or QUICK), external=True)
