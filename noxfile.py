@@ -104,6 +104,13 @@ def contract_lint(session: nox.Session) -> None:
 
 
 @nox.session
+def contract(session: nox.Session) -> None:
+    """The contract suite against the reference server, as a backend team runs it."""
+    install(session)
+    session.run("video-calls-contract", "run", "--reference", "--level", "should", *session.posargs)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """The pages in real headless Chromium (needs /usr/bin/chromium)."""
     install(session)
