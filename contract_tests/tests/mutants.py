@@ -420,7 +420,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "auth: inactive people are served",
         "auth.active-user",
-        _queries("if row is None or not row[1]:", "if row is None:"),
+        Change("store/people.py", "if row is None or not row[1]:", "if row is None:"),
     ),
     _mutant(
         "auth: 403 in place of 401",
@@ -779,8 +779,8 @@ MUTANTS: tuple[Mutant, ...] = (
             "        except RuleViolation as violation:\n"
             '            if violation.rule.id == "create.no-overlap":\n'
             "                await self._store.write(lambda connection: queries.add_call(connection, calls.schedule(\n"
-            "                    draft, doctor=queries.doctor(connection, draft.doctor_id),\n"
-            "                    patient=queries.patient(connection, draft.patient_id), neighbours=(),\n"
+            "                    draft, doctor=people.doctor_to_book(connection, draft.doctor_id),\n"
+            "                    patient=people.patient_to_book(connection, draft.patient_id), neighbours=(),\n"
             "                    channel_name=channel_name(self._clock.now()), now=self._clock.now())))\n"
             "            raise\n\n    async def join",
         ),

@@ -143,8 +143,8 @@ def already(*booked: tuple[str, int, int, int]) -> Change:
     """Calls exist: status, minutes from now, doctor, patient."""
     return Change(
         "store/database.py",
-        "            queries.add_person(connection, user, doctor, patient)\n",
-        "            queries.add_person(connection, user, doctor, patient)\n"
+        "            people.add_person(connection, user, doctor, patient)\n",
+        "            people.add_person(connection, user, doctor, patient)\n"
         "        now = int(__import__('time').time() * 1e6)\n"
         f"        for number, (status, minutes, doctor, patient) in enumerate({booked!r}):\n"
         "            start = now + minutes * 60_000_000\n"
@@ -391,9 +391,9 @@ SINGLE = (
     _variant(
         "create: idempotency keys are everybody's",
         Change(
-            "store/queries.py",
+            "store/remembered.py",
             'idempotency_keys.c.user_id == bindparam("user_id"),\n        idempotency_keys.c.key ==',
-            'or_(idempotency_keys.c.user_id == bindparam("user_id"), idempotency_keys.c.user_id > 0),\n        idempotency_keys.c.key ==',
+            "idempotency_keys.c.user_id > 0,\n        idempotency_keys.c.key ==",
         ),
     ),
     _variant("create: no `Location`", _headers("[(n, v) for n, v in headers if n != b'location']")),
@@ -608,7 +608,7 @@ SINGLE = (
     _variant("auth: the inactive are forbidden", _refusals(403, "auth.active-user")),
     _variant(
         "auth: the inactive may look",
-        Change("store/queries.py", "    if row is None or not row[1]:\n", "    if row is None:\n"),
+        Change("store/people.py", "    if row is None or not row[1]:\n", "    if row is None:\n"),
         warnings="auth.active-user",
     ),
     # -- Events -------------------------------------------------------------------------------------

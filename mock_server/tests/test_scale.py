@@ -14,7 +14,7 @@ import pytest
 from conftest import new_database
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg as postgresql_asyncpg
-from video_calls_server.store import outbox, presence, queries
+from video_calls_server.store import outbox, people, presence, queries, remembered
 from video_calls_server.store.database import database_url
 from video_calls_server.store.migrate import migrate
 from video_calls_server.store.statement import Statement
@@ -31,7 +31,7 @@ LARGE = (
 )
 
 NOT_OF_THE_API = {
-    "queries._PEOPLE",  # everybody, for the control layer
+    "people._PEOPLE",  # everybody, for the control layer
     "queries._COUNT_ALL",  # for its list of namespaces
 }
 
@@ -107,7 +107,7 @@ VALUES: dict[str, object] = {
 
 def statements() -> Iterator[tuple[str, Statement]]:
     """Every statement of the store's functions, by its name."""
-    for module in (queries, outbox, presence):
+    for module in (people, queries, remembered, outbox, presence):
         for name, value in _found(module):
             if name not in NOT_OF_THE_API:
                 yield name, value
@@ -135,7 +135,7 @@ def test_every_statement_of_a_request_is_looked_at() -> None:
     assert {"queries._CALL", "queries._AS_EITHER", "queries._NEIGHBOURS", "outbox._NEWEST_OLD"} <= set(
         STATEMENTS
     )
-    found = {name for module in (queries, outbox, presence) for name, _ in _found(module)}
+    found = {name for module in (people, queries, remembered, outbox, presence) for name, _ in _found(module)}
     assert found >= NOT_OF_THE_API
 
 

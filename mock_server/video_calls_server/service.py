@@ -23,7 +23,7 @@ from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.events.hub import Hub
 from video_calls_server.events.payload import event_data
 from video_calls_server.settings import Settings
-from video_calls_server.store import Store, outbox, presence, queries
+from video_calls_server.store import Store, outbox, people, presence, queries, remembered
 from video_calls_server.store.outbox import StoredEvent
 
 logger = logging.getLogger("video_calls_server.events")
@@ -87,7 +87,7 @@ class CallService:
 
     async def authenticate(self, user: int | str) -> Actor | None:
         """The active user of this id or e-mail address, None where there is none."""
-        return await self._store.read(lambda connection: queries.active_actor(connection, user))
+        return await self._store.read(lambda connection: people.active_actor(connection, user))
 
     async def retry_after(self, actor: Actor) -> int | None:
         """Count a request of the actor; the seconds to wait where it is one too many ("Rate Limiting")."""
@@ -96,7 +96,7 @@ class CallService:
         now, length = int(time.time()), self._rate.seconds
         window = now - now % length
         made = await self._store.write(
-            lambda connection: queries.count_request(connection, actor, window=window)
+            lambda connection: remembered.count_request(connection, actor, window=window)
         )
         return window + length - now if made > self._rate.requests else None
 
@@ -129,13 +129,13 @@ class CallService:
             now = self._clock.now()  # within the transaction: what it waited for may have taken time
             oldest_key = now - IDEMPOTENCY_LIFETIME
             if key is not None:
-                earlier = queries.call_of_key(connection, actor, key, oldest=oldest_key)
+                earlier = remembered.call_of_key(connection, actor, key, oldest=oldest_key)
                 if earlier is not None:
                     return Created(_first_answer(earlier, draft), replayed=True)
             new = calls.schedule(
                 draft,
-                doctor=queries.doctor_to_book(connection, draft.doctor_id),
-                patient=queries.patient_to_book(connection, draft.patient_id),
+                doctor=people.doctor_to_book(connection, draft.doctor_id),
+                patient=people.patient_to_book(connection, draft.patient_id),
                 neighbours=queries.neighbours(
                     connection, draft.doctor_id, draft.patient_id, draft.scheduled_time
                 ),
@@ -144,7 +144,7 @@ class CallService:
             )
             call = queries.add_call(connection, new)
             if key is not None:
-                queries.add_key(connection, actor, key, call, now=now, oldest=oldest_key)
+                remembered.add_key(connection, actor, key, call, now=now, oldest=oldest_key)
             return Created(call, replayed=False)
 
         return await self._store.write(work)

@@ -22,7 +22,7 @@ from video_calls_server.domain import calls
 from video_calls_server.domain.calls import MIN_DISTANCE, Call, Draft, NewCall, Status, Transition
 from video_calls_server.domain.people import Actor, Doctor, Patient
 from video_calls_server.events.payload import event_data
-from video_calls_server.store import outbox, queries, schema
+from video_calls_server.store import outbox, people, queries, schema
 from video_calls_server.store.statement import Statement
 
 MOST = 10_000
@@ -126,9 +126,9 @@ class _Planner:
     """Chooses who, when and how it goes."""
 
     def __init__(self, connection: Connection, random: Random, now: datetime) -> None:
-        people = queries.people(connection)
-        self._doctors = [doctor for user, doctor, _ in people if doctor is not None and user.active]
-        self._patients = [patient for user, _, patient in people if patient is not None and user.active]
+        everybody = people.everybody(connection)
+        self._doctors = [doctor for user, doctor, _ in everybody if doctor is not None and user.active]
+        self._patients = [patient for user, _, patient in everybody if patient is not None and user.active]
         self._diary = _Diary(connection)
         self._channels = {row[0] for row in _CHANNELS.rows(connection)}
         self._random = random

@@ -1,8 +1,8 @@
 """Where people and calls are kept. Written once, in SQLAlchemy Core, for every database.
 
-`schema` holds the tables, `queries`, `outbox` and `presence` what is asked of them (plain functions on a
-connection), `database` what a store is, `sqlite` and `postgres` the two that there are. No rule is decided
-here.
+`schema` holds the tables; `people`, `queries` (calls), `remembered`, `outbox` and `presence` what is asked of
+them (plain functions on a connection); `database` what a store is, `sqlite` and `postgres` the two that there
+are. No rule is decided here.
 """
 
 from video_calls_server.store.choice import store_for

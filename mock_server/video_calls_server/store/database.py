@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from video_calls_server.seed import Seed
-from video_calls_server.store import queries
+from video_calls_server.store import people
 from video_calls_server.store.schema import calls, metadata, revisions
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class Store(ABC):
 
     async def people(self) -> Seed:
         """Everybody whom the database knows."""
-        return Seed(tuple(await self.read(queries.people)))
+        return Seed(tuple(await self.read(people.everybody)))
 
 
 def database_url(database: str) -> URL:
@@ -182,6 +182,6 @@ def check_own(name: str, found: set[str]) -> None:
 
 def add_seed(connection: Connection, seed: Seed) -> None:
     """Add the people of a seed, where there is nobody yet."""
-    if not queries.people(connection):
+    if not people.everybody(connection):
         for user, doctor, patient in seed.people:
-            queries.add_person(connection, user, doctor, patient)
+            people.add_person(connection, user, doctor, patient)

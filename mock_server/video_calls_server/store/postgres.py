@@ -30,7 +30,7 @@ from sqlalchemy.util import greenlet_spawn
 from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.pool import Pool
 from video_calls_server.seed import Seed
-from video_calls_server.store import queries
+from video_calls_server.store import people
 from video_calls_server.store.database import News, Store, StoreError, add_seed, check_tables
 from video_calls_server.store.outbox import CHANNEL
 from video_calls_server.store.statement import Statement
@@ -113,7 +113,7 @@ class PostgresStore(Store):
 
     def _prepare(self, connection: Connection) -> None:
         check_tables(connection, self.name)
-        if not queries.people(connection):
+        if not people.everybody(connection):
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SEEDING})")
             add_seed(connection, self.seed)  # unless another process was first
 

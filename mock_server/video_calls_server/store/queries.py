@@ -1,7 +1,8 @@
-"""Everything that is asked of the database: one statement and one function each, for every database.
+"""What is asked of the database about calls: one statement and one function each, for every database.
 
-The functions take a connection and plain values and return values of the domain. A change is only ever
-made within `Store.write`, so that what was read before it still holds.
+These functions, and those of `people`, `remembered`, `outbox` and `presence`, take a connection and plain
+values and return values of the domain. A change is only ever made within `Store.write`, so that what was read
+before it still holds.
 """
 
 from collections.abc import Mapping
@@ -9,14 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Connection,
     ScalarSelect,
-    Text,
     bindparam,
-    case,
-    delete,
     func,
     insert,
     or_,
@@ -31,9 +28,7 @@ from video_calls_server.domain.people import Actor, Doctor, Patient, Role, User
 from video_calls_server.store.schema import (
     calls,
     doctors,
-    idempotency_keys,
     patients,
-    request_windows,
     users,
 )
 from video_calls_server.store.statement import Row, Statement
@@ -59,145 +54,6 @@ def _microseconds_or_none(time: datetime | None) -> int | None:
 def _time_or_none(microseconds: int | None) -> datetime | None:
     return None if microseconds is None else time_of(microseconds)
 
-
-# -- People -----------------------------------------------------------------------------------------
-
-_actors = (
-    select(users.c.id, users.c.is_active, doctors.c.id, patients.c.id)
-    .select_from(users)
-    .outerjoin(doctors, doctors.c.user_id == users.c.id)
-    .outerjoin(patients, patients.c.user_id == users.c.id)
-)
-_ACTOR_BY_ID = Statement(_actors.where(users.c.id == bindparam("user_id")))
-_ACTOR_BY_EMAIL = Statement(_actors.where(users.c.email == bindparam("email")))
-
-
-def active_actor(connection: Connection, user: int | str) -> Actor | None:
-    """The active user of this id, or e-mail address; None where there is none."""
-    if isinstance(user, int):
-        row = _ACTOR_BY_ID.row(connection, user_id=user)
-    elif "\0" in user:  # which PostgreSQL takes in no text
-        return None
-    else:
-        row = _ACTOR_BY_EMAIL.row(connection, email=user)
-    if row is None or not row[1]:
-        return None
-    return Actor(row[0], row[2], row[3])
-
-
-def actor(connection: Connection, email: str) -> Actor | None:
-    """The user of this e-mail address, active or not; None where there is none."""
-    row = _ACTOR_BY_EMAIL.row(connection, email=email)
-    return None if row is None else Actor(row[0], row[2], row[3])
-
-
-_EMAIL = Statement(select(users.c.email).where(users.c.id == bindparam("user_id")))
-
-
-def email_of(connection: Connection, user_id: int) -> str | None:
-    """The e-mail address of the user of this id."""
-    row = _EMAIL.row(connection, user_id=user_id)
-    return None if row is None else str(row[0])
-
-
-_user_columns = (users.c.id, users.c.email, users.c.full_name, users.c.is_active)
-# Whoever books a doctor or a patient is the only one until then: the exclusion constraints hold too, but
-# rivals in them end in deadlocks. (SQLite has one writer at a time.)
-_DOCTOR_TO_BOOK = Statement(
-    select(doctors.c.id, doctors.c.specialization, *_user_columns)
-    .join_from(doctors, users, users.c.id == doctors.c.user_id)
-    .where(doctors.c.id == bindparam("doctor_id"))
-    .with_for_update(of=doctors, key_share=True)
-)
-_PATIENT_TO_BOOK = Statement(
-    select(patients.c.id, *_user_columns)
-    .join_from(patients, users, users.c.id == patients.c.user_id)
-    .where(patients.c.id == bindparam("patient_id"))
-    .with_for_update(of=patients, key_share=True)
-)
-
-
-def doctor_to_book(connection: Connection, doctor_id: int) -> Doctor | None:
-    """The doctor of this id, within `Store.write` and before their patient."""
-    row = _DOCTOR_TO_BOOK.row(connection, doctor_id=doctor_id)
-    return None if row is None else Doctor(row[0], User(row[2], row[3], row[4], bool(row[5])), row[1])
-
-
-def patient_to_book(connection: Connection, patient_id: int) -> Patient | None:
-    """The patient of this id, within `Store.write`."""
-    row = _PATIENT_TO_BOOK.row(connection, patient_id=patient_id)
-    return None if row is None else Patient(row[0], User(row[1], row[2], row[3], bool(row[4])))
-
-
-_PEOPLE = Statement(
-    select(
-        *_user_columns,
-        doctors.c.id,
-        doctors.c.specialization,
-        patients.c.id,
-    )
-    .select_from(users)
-    .outerjoin(doctors, doctors.c.user_id == users.c.id)
-    .outerjoin(patients, patients.c.user_id == users.c.id)
-    .order_by(users.c.id)
-)
-
-
-def people(connection: Connection) -> list[tuple[User, Doctor | None, Patient | None]]:
-    """Every user with the doctor and the patient that they are, by user id."""
-    found: list[tuple[User, Doctor | None, Patient | None]] = []
-    for row in _PEOPLE.rows(connection):
-        user = User(row[0], row[1], row[2], bool(row[3]))
-        found.append(
-            (
-                user,
-                None if row[4] is None else Doctor(row[4], user, row[5]),
-                None if row[6] is None else Patient(row[6], user),
-            )
-        )
-    return found
-
-
-_ADD_USER = Statement(
-    insert(users).values(
-        id=bindparam("id"),
-        email=bindparam("email"),
-        full_name=bindparam("full_name"),
-        is_active=bindparam("is_active"),
-    )
-)
-_ADD_DOCTOR = Statement(
-    insert(doctors).values(
-        id=bindparam("id"), user_id=bindparam("user_id"), specialization=bindparam("specialization")
-    )
-)
-_ADD_PATIENT = Statement(insert(patients).values(id=bindparam("id"), user_id=bindparam("user_id")))
-
-
-def add_person(connection: Connection, user: User, doctor: Doctor | None, patient: Patient | None) -> None:
-    """Register a user, and the doctor and the patient that they are."""
-    _ADD_USER.run(connection, id=user.id, email=user.email, full_name=user.full_name, is_active=user.active)
-    if doctor is not None:
-        _ADD_DOCTOR.run(connection, id=doctor.id, user_id=user.id, specialization=doctor.specialization)
-    if patient is not None:
-        _ADD_PATIENT.run(connection, id=patient.id, user_id=user.id)
-
-
-_UPDATE_USER = Statement(
-    update(users)
-    .where(users.c.id == bindparam("user_id"))
-    .values(email=bindparam("email"), full_name=bindparam("full_name"), is_active=bindparam("is_active"))
-)
-
-
-def update_user(connection: Connection, user: User) -> None:
-    """Keep what was changed of a user."""
-    _UPDATE_USER.run(
-        connection, user_id=user.id, email=user.email, full_name=user.full_name, is_active=user.active
-    )
-
-
-# -- Calls ------------------------------------------------------------------------------------------
 
 _doctor_user = users.alias("doctor_user")
 _patient_user = users.alias("patient_user")
@@ -496,75 +352,3 @@ def update_call(connection: Connection, call: Call) -> None:
         doctor_absent_since=_microseconds_or_none(call.absent_since.get("doctor")),
         patient_absent_since=_microseconds_or_none(call.absent_since.get("patient")),
     )
-
-
-# -- Idempotency keys -------------------------------------------------------------------------------
-
-_CALL_OF_KEY = Statement(
-    select(idempotency_keys.c.call_id).where(
-        idempotency_keys.c.user_id == bindparam("user_id"),
-        idempotency_keys.c.key == bindparam("key"),
-        idempotency_keys.c.created_at > bindparam("oldest"),
-    )
-)
-_FORGET_KEYS = Statement(delete(idempotency_keys).where(idempotency_keys.c.created_at <= bindparam("oldest")))
-_ADD_KEY = Statement(
-    insert(idempotency_keys).values(
-        user_id=bindparam("user_id"),
-        key=bindparam("key"),
-        call_id=bindparam("call_id"),
-        created_at=bindparam("created_at"),
-    )
-)
-
-
-_KEY_TURN = Statement(
-    select(
-        func.pg_advisory_xact_lock(
-            func.hashtextextended(bindparam("key", type_=Text), bindparam("user_id", type_=BigInteger))
-        )
-    )
-)
-
-
-def call_of_key(connection: Connection, actor: Actor, key: str, *, oldest: datetime) -> Call | None:
-    """The call that the actor made under this key since `oldest`, within `Store.write`."""
-    if connection.dialect.name == "postgresql":  # the same request, sent twice at once, waits for its answer
-        _KEY_TURN.row(connection, key=key, user_id=actor.user_id)
-    row = _CALL_OF_KEY.row(connection, user_id=actor.user_id, key=key, oldest=to_microseconds(oldest))
-    return None if row is None else call(connection, row[0])
-
-
-def add_key(
-    connection: Connection, actor: Actor, key: str, call: Call, *, now: datetime, oldest: datetime
-) -> None:
-    """Remember under which key a call was made, and forget keys as old as `oldest`."""
-    _FORGET_KEYS.run(connection, oldest=to_microseconds(oldest))
-    _ADD_KEY.run(connection, user_id=actor.user_id, key=key, call_id=call.id, created_at=to_microseconds(now))
-
-
-# -- Rate limit -------------------------------------------------------------------------------------
-
-_COUNT_REQUEST = Statement(
-    update(request_windows)
-    .where(request_windows.c.user_id == bindparam("of_user"))
-    .values(
-        requests=case(
-            (request_windows.c.window_start == bindparam("window"), request_windows.c.requests + 1), else_=1
-        ),
-        window_start=bindparam("window"),
-    )
-    .returning(request_windows.c.requests)
-)
-_FIRST_REQUEST = Statement(
-    insert(request_windows).values(user_id=bindparam("of_user"), window_start=bindparam("window"), requests=1)
-)
-
-
-def count_request(connection: Connection, actor: Actor, *, window: int) -> int:
-    """How many requests the actor has made in this window, the present one included."""
-    counted = _COUNT_REQUEST.rows(connection, of_user=actor.user_id, window=window)
-    if counted:
-        return int(counted[0][0])
-    _FIRST_REQUEST.run(connection, of_user=actor.user_id, window=window)
-    return 1

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, Table, delete, insert, select, update
 
 from video_calls_server.domain.people import User
 from video_calls_server.seed import Person, Seed
-from video_calls_server.store import queries
+from video_calls_server.store import people
 from video_calls_server.store.database import StoreError
 from video_calls_server.store.schema import calls, doctors, patients
 
@@ -33,7 +33,7 @@ def apply_seed(connection: Connection, seed: Seed) -> SeedChanges:
     Raises:
         StoreError: it cannot be, for the calls that there are or for somebody whom the seed does not have.
     """
-    before = {person[0].id: person for person in queries.people(connection)}
+    before = {person[0].id: person for person in people.everybody(connection)}
     after = {person[0].id: person for person in seed.people}
     gone = [
         (user._replace(active=False), doctor, patient)
@@ -42,9 +42,9 @@ def apply_seed(connection: Connection, seed: Seed) -> SeedChanges:
     ]
     _apply_users(connection, {user.id: user for user, _, _ in before.values()}, seed.people, gone)
     # Whoever is gone keeps the ids that the seed has not given to somebody else.
-    people = [*gone, *seed.people]
-    _apply_roles(connection, doctors, calls.c.doctor_id, _doctors(before.values()), _doctors(people))
-    _apply_roles(connection, patients, calls.c.patient_id, _patients(before.values()), _patients(people))
+    everybody = [*gone, *seed.people]
+    _apply_roles(connection, doctors, calls.c.doctor_id, _doctors(before.values()), _doctors(everybody))
+    _apply_roles(connection, patients, calls.c.patient_id, _patients(before.values()), _patients(everybody))
     known = [person for user_id, person in after.items() if user_id in before]
     return SeedChanges(
         added=len(after) - len(known),
@@ -54,10 +54,10 @@ def apply_seed(connection: Connection, seed: Seed) -> SeedChanges:
 
 
 def _apply_users(
-    connection: Connection, before: Mapping[int, User], people: Iterable[Person], gone: Iterable[Person]
+    connection: Connection, before: Mapping[int, User], seeded: Iterable[Person], gone: Iterable[Person]
 ) -> None:
     of_address = {user.email: user.id for user, _, _ in gone}
-    wanted = [user for user, _, _ in people]
+    wanted = [user for user, _, _ in seeded]
     for user in wanted:
         if (other := of_address.get(user.email)) is not None:
             raise StoreError(
@@ -66,12 +66,12 @@ def _apply_users(
             )
     for user in wanted:  # an address can go from one to the other: whoever changes theirs first gives it up
         if user.id in before and user.email != before[user.id].email:
-            queries.update_user(connection, user._replace(email=f"user {user.id}"))
+            people.update_user(connection, user._replace(email=f"user {user.id}"))
     for user in (*wanted, *(user for user, _, _ in gone)):
         if user.id not in before:
-            queries.add_person(connection, user, None, None)
+            people.add_person(connection, user, None, None)
         elif user != before[user.id]:
-            queries.update_user(connection, user)
+            people.update_user(connection, user)
 
 
 def _apply_roles(

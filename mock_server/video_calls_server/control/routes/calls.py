@@ -20,7 +20,7 @@ from video_calls_server.control.verdicts import Verdict, verdicts
 from video_calls_server.domain.calls import NOT_FOUND, Action, Call
 from video_calls_server.domain.people import Actor, Role
 from video_calls_server.namespaces import Namespace
-from video_calls_server.store import queries
+from video_calls_server.store import people, queries
 
 MOST = 500
 
@@ -107,7 +107,7 @@ async def read_verdicts(
     """For get, join, end and cancel by this person (an e-mail address); nothing is done."""
 
     def work(connection: Connection) -> tuple[Call, Actor, bool]:
-        is_active = queries.active_actor(connection, identity) is not None
+        is_active = people.active_actor(connection, identity) is not None
         return known_call(connection, call_id), _actor(connection, identity), is_active
 
     call, actor, is_active = await namespace.store.read(work)
@@ -151,7 +151,7 @@ def known_call(connection: Connection, call_id: int) -> Call:
 
 
 def _actor(connection: Connection, identity: str) -> Actor:
-    actor = queries.actor(connection, identity)
+    actor = people.actor(connection, identity)
     if actor is None:
         raise unknown(f"user {identity!r}")
     return actor

@@ -20,7 +20,7 @@ from video_calls_server.domain.people import Doctor, Patient, User
 from video_calls_server.namespaces import Namespace
 from video_calls_server.seed import Email, Id, Person, UserId
 from video_calls_server.settings import Settings, SettingsError
-from video_calls_server.store import queries
+from video_calls_server.store import people
 
 LIFETIME = 3600  # seconds
 _LONGEST_LIFETIME = 365 * 24 * 3600
@@ -110,14 +110,14 @@ def identities_router(settings: Settings) -> Router:
 
     @get("/", summary="List the people, with fresh tokens")
     async def list_identities(namespace: NamedDependency[Namespace]) -> list[Identity]:
-        people = await namespace.store.read(queries.people)
-        return [_identity(settings, person) for person in people]
+        everybody = await namespace.store.read(people.everybody)
+        return [_identity(settings, person) for person in everybody]
 
     @post("/", summary="Add a doctor, a patient, somebody who is both, or neither")
     async def add_identity(namespace: NamedDependency[Namespace], data: JSONBody[NewIdentity]) -> Identity:
         def work(connection: Connection) -> Person:
-            person = _new_person(data, queries.people(connection))
-            queries.add_person(connection, *person)
+            person = _new_person(data, people.everybody(connection))
+            people.add_person(connection, *person)
             return person
 
         return _identity(settings, await namespace.store.write(work))
@@ -127,12 +127,12 @@ def identities_router(settings: Settings) -> Router:
         namespace: NamedDependency[Namespace], user: FromPath[str], data: JSONBody[IdentityChange]
     ) -> Identity:
         def work(connection: Connection) -> Person:
-            found, doctor, patient = _person(queries.people(connection), user)
+            found, doctor, patient = _person(people.everybody(connection), user)
             if data.active is not UNSET:
                 found = found._replace(active=data.active)
             if data.full_name is not UNSET:
                 found = found._replace(full_name=data.full_name)
-            queries.update_user(connection, found)
+            people.update_user(connection, found)
             return found, doctor, patient
 
         person = await namespace.store.write(work)
@@ -143,7 +143,7 @@ def identities_router(settings: Settings) -> Router:
     async def make_identity_token(
         namespace: NamedDependency[Namespace], user: FromPath[str], data: JSONBody[TokenWanted]
     ) -> Token:
-        found, _, _ = _person(await namespace.store.read(queries.people), user)
+        found, _, _ = _person(await namespace.store.read(people.everybody), user)
         try:
             return _token(settings, found.id, data)
         except SettingsError as error:

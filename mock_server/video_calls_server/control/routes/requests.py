@@ -13,7 +13,7 @@ from litestar.response import Stream
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.control.requests import KEPT, STATUS, Exchange, Filter, Recorded, readable
 from video_calls_server.namespaces import Namespace
-from video_calls_server.store import queries
+from video_calls_server.store import people
 
 _DEFAULT = 100
 _SILENCE = 15.0
@@ -44,7 +44,7 @@ async def _wanted(  # noqa: PLR0917 (Litestar passes them by name)
         raise ControlError(f"{status!r} is no status; give one as 404, 4xx or none", field="status")
     user_id = None
     if identity is not None:
-        actor = await namespace.store.read(lambda connection: queries.actor(connection, identity))
+        actor = await namespace.store.read(lambda connection: people.actor(connection, identity))
         if actor is None:
             raise unknown(f"user {identity!r}")
         user_id = actor.user_id
@@ -55,7 +55,7 @@ async def _readable(namespace: Namespace, recorded: Recorded) -> Exchange:
     user_id = recorded.user_id
     email = None
     if user_id is not None:
-        email = await namespace.store.read(lambda connection: queries.email_of(connection, user_id))
+        email = await namespace.store.read(lambda connection: people.email_of(connection, user_id))
     return readable(recorded, email)
 
 

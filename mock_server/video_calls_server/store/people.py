@@ -1,0 +1,141 @@
+"""What is asked of the database about people: users, and the doctors and patients that they are."""
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from video_calls_server.domain.people import Actor, Doctor, Patient, User
+from video_calls_server.store.schema import doctors, patients, users
+from video_calls_server.store.statement import Statement
+
+_actors = (
+    select(users.c.id, users.c.is_active, doctors.c.id, patients.c.id)
+    .select_from(users)
+    .outerjoin(doctors, doctors.c.user_id == users.c.id)
+    .outerjoin(patients, patients.c.user_id == users.c.id)
+)
+_ACTOR_BY_ID = Statement(_actors.where(users.c.id == bindparam("user_id")))
+_ACTOR_BY_EMAIL = Statement(_actors.where(users.c.email == bindparam("email")))
+
+
+def active_actor(connection: Connection, user: int | str) -> Actor | None:
+    """The active user of this id, or e-mail address; None where there is none."""
+    if isinstance(user, int):
+        row = _ACTOR_BY_ID.row(connection, user_id=user)
+    elif "\0" in user:  # which PostgreSQL takes in no text
+        return None
+    else:
+        row = _ACTOR_BY_EMAIL.row(connection, email=user)
+    if row is None or not row[1]:
+        return None
+    return Actor(row[0], row[2], row[3])
+
+
+def actor(connection: Connection, email: str) -> Actor | None:
+    """The user of this e-mail address, active or not; None where there is none."""
+    row = _ACTOR_BY_EMAIL.row(connection, email=email)
+    return None if row is None else Actor(row[0], row[2], row[3])
+
+
+_EMAIL = Statement(select(users.c.email).where(users.c.id == bindparam("user_id")))
+
+
+def email_of(connection: Connection, user_id: int) -> str | None:
+    """The e-mail address of the user of this id."""
+    row = _EMAIL.row(connection, user_id=user_id)
+    return None if row is None else str(row[0])
+
+
+_user_columns = (users.c.id, users.c.email, users.c.full_name, users.c.is_active)
+# Whoever books a doctor or a patient is the only one until then: the exclusion constraints hold too, but
+# rivals in them end in deadlocks. (SQLite has one writer at a time.)
+_DOCTOR_TO_BOOK = Statement(
+    select(doctors.c.id, doctors.c.specialization, *_user_columns)
+    .join_from(doctors, users, users.c.id == doctors.c.user_id)
+    .where(doctors.c.id == bindparam("doctor_id"))
+    .with_for_update(of=doctors, key_share=True)
+)
+_PATIENT_TO_BOOK = Statement(
+    select(patients.c.id, *_user_columns)
+    .join_from(patients, users, users.c.id == patients.c.user_id)
+    .where(patients.c.id == bindparam("patient_id"))
+    .with_for_update(of=patients, key_share=True)
+)
+
+
+def doctor_to_book(connection: Connection, doctor_id: int) -> Doctor | None:
+    """The doctor of this id, within `Store.write` and before their patient."""
+    row = _DOCTOR_TO_BOOK.row(connection, doctor_id=doctor_id)
+    return None if row is None else Doctor(row[0], User(row[2], row[3], row[4], bool(row[5])), row[1])
+
+
+def patient_to_book(connection: Connection, patient_id: int) -> Patient | None:
+    """The patient of this id, within `Store.write`."""
+    row = _PATIENT_TO_BOOK.row(connection, patient_id=patient_id)
+    return None if row is None else Patient(row[0], User(row[1], row[2], row[3], bool(row[4])))
+
+
+_PEOPLE = Statement(
+    select(
+        *_user_columns,
+        doctors.c.id,
+        doctors.c.specialization,
+        patients.c.id,
+    )
+    .select_from(users)
+    .outerjoin(doctors, doctors.c.user_id == users.c.id)
+    .outerjoin(patients, patients.c.user_id == users.c.id)
+    .order_by(users.c.id)
+)
+
+
+def everybody(connection: Connection) -> list[tuple[User, Doctor | None, Patient | None]]:
+    """Every user with the doctor and the patient that they are, by user id."""
+    found: list[tuple[User, Doctor | None, Patient | None]] = []
+    for row in _PEOPLE.rows(connection):
+        user = User(row[0], row[1], row[2], bool(row[3]))
+        found.append(
+            (
+                user,
+                None if row[4] is None else Doctor(row[4], user, row[5]),
+                None if row[6] is None else Patient(row[6], user),
+            )
+        )
+    return found
+
+
+_ADD_USER = Statement(
+    insert(users).values(
+        id=bindparam("id"),
+        email=bindparam("email"),
+        full_name=bindparam("full_name"),
+        is_active=bindparam("is_active"),
+    )
+)
+_ADD_DOCTOR = Statement(
+    insert(doctors).values(
+        id=bindparam("id"), user_id=bindparam("user_id"), specialization=bindparam("specialization")
+    )
+)
+_ADD_PATIENT = Statement(insert(patients).values(id=bindparam("id"), user_id=bindparam("user_id")))
+
+
+def add_person(connection: Connection, user: User, doctor: Doctor | None, patient: Patient | None) -> None:
+    """Register a user, and the doctor and the patient that they are."""
+    _ADD_USER.run(connection, id=user.id, email=user.email, full_name=user.full_name, is_active=user.active)
+    if doctor is not None:
+        _ADD_DOCTOR.run(connection, id=doctor.id, user_id=user.id, specialization=doctor.specialization)
+    if patient is not None:
+        _ADD_PATIENT.run(connection, id=patient.id, user_id=user.id)
+
+
+_UPDATE_USER = Statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(email=bindparam("email"), full_name=bindparam("full_name"), is_active=bindparam("is_active"))
+)
+
+
+def update_user(connection: Connection, user: User) -> None:
+    """Keep what was changed of a user."""
+    _UPDATE_USER.run(
+        connection, user_id=user.id, email=user.email, full_name=user.full_name, is_active=user.active
+    )
