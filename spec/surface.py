@@ -47,7 +47,7 @@ OWN = {"video_calls", "video_calls_server", "video_calls_contract", "video_calls
 COMMANDS = ("video_calls_server", "video_calls_contract")
 REQUIRED = "to be given"
 OPTIONAL = "may be given"
-OF_PYDANTIC = {"model_config"}
+OF_PYDANTIC = {"model_computed_fields", "model_config", "model_fields"}
 PLAIN: dict[Any, str] = {NoneType: "None", None: "None", ...: "...", inspect.Parameter.empty: "anything"}
 pytest_fixture = type(video_calls.testing.video_calls_server)
 
