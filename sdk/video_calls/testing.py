@@ -155,7 +155,7 @@ class VideoCallsServer:
 
     @cached_property
     def control(self) -> Control:
-        """The server's control API: its clock, faults, people, state and request log.
+        """The server's control API, with its clock, faults, people, state and request log.
 
         ```python
         video_calls_server.control.faults.add(status=503, times=1, operation="joinVideoCall")

@@ -1,0 +1,87 @@
+"""Docstrings for the site: they are Markdown with Google's sections, and Sphinx reads reStructuredText.
+
+Also leads names of private modules to where they are public.
+"""
+
+import importlib
+import re
+from dataclasses import is_dataclass
+from typing import Any, get_type_hints
+
+import video_calls
+from _pytest.fixtures import FixtureFunctionDefinition
+from docutils import nodes
+from pydantic import BaseModel
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+PUBLIC = ("video_calls", "video_calls.agora", "video_calls.testing", "video_calls_server.testing")
+
+_FENCE = re.compile(r"(\s*)```(\w*)")
+_CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+_TWO_NAMES = re.compile(r"( +)(\w+), (\w+): (.*)")
+_LINK = re.compile(r"\[([^\]]+)\]\((https?://[^)\s]+)\)")
+
+
+def as_restructured_text(lines: list[str]) -> list[str]:
+    """The same docstring: fenced code, code in a sentence, and links, as reStructuredText has them."""
+    found: list[str] = []
+    indent: str | None = None
+    for line in lines:
+        fence = _FENCE.match(line)
+        if fence and indent is None:
+            indent = fence[1]
+            found += ["", f"{indent}.. code-block:: {fence[2] or 'text'}", ""]
+        elif fence:
+            indent = None
+            found.append("")
+        elif indent is not None:
+            found.append(f"   {line}" if line.strip() else "")
+        elif line.lstrip().startswith((">>> ", "... ")):
+            found.append(line)
+        elif two := _TWO_NAMES.fullmatch(line):
+            found += [f"{two[1]}{two[2]}: {two[4]}", f"{two[1]}{two[3]}: {two[4]}"]
+        else:
+            found.append(_LINK.sub(r"`\1 <\2>`__", _CODE.sub(r"``\1``", line)))
+    return found
+
+
+def _docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    lines[:] = as_restructured_text(lines)
+
+
+def _signature(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str, str] | None:
+    """What is made by the package, and not by its users, is shown without what it is made of."""
+    made_here = isinstance(obj, type) and "Args:" not in (obj.__doc__ or "") and not is_dataclass(obj)
+    return ("", "") if signature and (made_here or isinstance(obj, FixtureFunctionDefinition)) else None
+
+
+def _public(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+) -> nodes.reference | None:
+    """Where a name of a private module, or one without its module, is documented."""
+    name = str(node.get("reftarget", "")).rpartition(".")[2]
+    if node.get("refdomain") != "py":
+        return None
+    for module in PUBLIC:
+        if hasattr(importlib.import_module(module), name):
+            found: Any = env.domains.python_domain.resolve_xref(
+                env, node["refdoc"], app.builder, "obj", f"{module}.{name}", node, content
+            )
+            if found is not None:
+                return found
+    return None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Take part in a build."""
+    for model in vars(video_calls).values():
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model.__annotations__ = get_type_hints(model)  # the types, without what pydantic is told beside them
+    app.connect("autodoc-process-docstring", _docstring, priority=400)  # before Google's sections are read
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("missing-reference", _public)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
