@@ -111,6 +111,16 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The site of docs/ into docs/_build, strictly, and each of its links and anchors (a minute)."""
+    session.install("-e", ".[docs]")
+    built = "docs/_build"
+    session.run("sphinx-build", "-E", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", built)
+    session.run("python", "docs/check_site.py", built)
+    session.log(f"{Path(built).resolve()}/index.html")
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """The pages in real headless Chromium (needs /usr/bin/chromium)."""
     install(session)

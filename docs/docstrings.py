@@ -51,8 +51,14 @@ def _docstring(app: Sphinx, what: str, name: str, obj: object, options: object, 
     lines[:] = as_restructured_text(lines)
 
 
-def _signature(
-    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
+def _signature(  # Sphinx calls it with all of these
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: object,
+    options: object,
+    signature: str | None,
+    returned: str | None,
 ) -> tuple[str, str] | None:
     """What is made by the package, and not by its users, is shown without what it is made of."""
     made_here = isinstance(obj, type) and "Args:" not in (obj.__doc__ or "") and not is_dataclass(obj)
@@ -80,7 +86,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Take part in a build."""
     for model in vars(video_calls).values():
         if isinstance(model, type) and issubclass(model, BaseModel):
-            model.__annotations__ = get_type_hints(model)  # the types, without what pydantic is told beside them
+            model.__annotations__ = get_type_hints(
+                model
+            )  # the types, without what pydantic is told beside them
     app.connect("autodoc-process-docstring", _docstring, priority=400)  # before Google's sections are read
     app.connect("autodoc-process-signature", _signature)
     app.connect("missing-reference", _public)

@@ -1,4 +1,4 @@
-"""What pages show of the contract, the settings and the commands, made from themselves while the site is built.
+"""What pages show of the contract, the settings and the commands, made from themselves at every build.
 
 A line `{{ name }}` of a page becomes what the function `name` of `GENERATED` returns, as Markdown.
 """
@@ -80,14 +80,17 @@ def rule_catalogue() -> str:
 
 
 def _rule(rule: Rule) -> str:
-    operation = "every operation" if rule.operation == "*" else f"[`{rule.operation}`](#operation-{rule.operation})"
+    operation = (
+        "every operation" if rule.operation == "*" else f"[`{rule.operation}`](#operation-{rule.operation})"
+    )
     facts = [f"**{rule.level}**", operation, f"{rule.status}"]
     if rule.error:
         facts.append(f"“{rule.error}”")
     if rule.section == "Extensions":
         source = f"> {rule.statement}\n>\n> — beyond the document"
     else:
-        source = f"> {_quoted(rule.statement)}\n>\n> — [{rule.section}](video-calls-api.md#{_anchor(rule.section)})"
+        place = f"video-calls-api.md#{_anchor(rule.section)}"
+        source = f"> {_quoted(rule.statement)}\n>\n> — [{rule.section}]({place})"
     return f"({slug_target(rule.id)})=\n### {rule.id}\n\n{' · '.join(facts)}\n\n{rule.summary}\n\n{source}"
 
 
@@ -120,13 +123,12 @@ def error_statuses() -> str:
     for status in sorted(kinds):
         rows = [
             (
-                linked_rule(code) if code in RULES else f"`{code}`",
-                error,
+                f"{linked_rule(code) if code in RULES else f'`{code}`'}<br>{error}",
                 linked_error(_errors.class_for(status, code if code in RULES else None)),  # type: ignore[arg-type]
             )
             for code, error in sorted(kinds[status].items(), key=lambda kind: _position(kind[0]))
         ]
-        text += [f"## {status}", table(("`code`", "`error`", "the SDK raises"), rows)]
+        text += [f"## {status}", table(("`code` and `error`", "the SDK raises"), rows)]
     return "\n\n".join(text)
 
 
@@ -166,8 +168,8 @@ def _operation(method: str, path: str, operation: dict[str, Any], shared: list[A
         text.append(f"The body is {_linked_schema(content['schema'])}:")
         text.append(block("json", json.dumps(next(iter(content["examples"].values()))["value"], indent=2)))
     rows = []
-    for status, answer in operation["responses"].items():
-        answer = resolved(answer)
+    for status, named in operation["responses"].items():
+        answer = resolved(named)
         schema = answer["content"]["application/json"]["schema"]
         rows.append((status, answer["description"], _linked_schema(schema)))
     text.append(table(("status", "when", "body"), rows))
@@ -224,7 +226,11 @@ def event_types() -> str:
         operation = item["post"]
         [content] = operation["requestBody"]["content"].values()
         [example] = content["examples"].values()
-        text += [f"### {name}", operation["description"], block("json", json.dumps(example["value"], indent=2))]
+        text += [
+            f"### {name}",
+            operation["description"],
+            block("json", json.dumps(example["value"], indent=2)),
+        ]
     return "\n\n".join(text)
 
 
@@ -235,14 +241,13 @@ def server_settings() -> str:
     """Every setting of the server."""
     rows = [
         (
-            f"`--{field.name.replace('_', '-')}`",
-            f"`{environment_variable(field)}`",
+            f"`--{field.name.replace('_', '-')}`<br>`{environment_variable(field)}`",
             _default(field.default),
             field.metadata["help"],
         )
         for field in setting_fields()
     ]
-    return table(("option", "environment variable", "default", "meaning"), rows)
+    return table(("option and environment variable", "default", "meaning"), rows)
 
 
 def _default(value: object) -> str:
@@ -264,7 +269,8 @@ def sdk_retries() -> str:
 def _arguments(documented: type, section: str) -> Iterator[tuple[str, str, str]]:
     text = inspect.getdoc(documented) or ""
     part = re.search(rf"^{section}:\n((?:(?: .*)?\n?)+)", text, re.MULTILINE)
-    assert part is not None, documented
+    if part is None:
+        raise LookupError(f"{documented} documents no {section}")
     meanings = dict(re.findall(r"^    (\w+): ((?:.+\n?)(?:     .*\n?)*)", part[1], re.MULTILINE))
     for name, parameter in inspect.signature(documented).parameters.items():
         shown = "" if parameter.default is None else f"`{parameter.default!r}`"
@@ -295,7 +301,9 @@ def _commands(program: str, group: click.Group, left_out: set[str]) -> str:
     for name, command in group.commands.items():
         shown = copy(command)
         shown.params = [each for each in command.params if each.name not in left_out]
-        context = click.Context(shown, info_name=f"{program} {name}", max_content_width=WIDTH, terminal_width=WIDTH)
+        context = click.Context(
+            shown, info_name=f"{program} {name}", max_content_width=WIDTH, terminal_width=WIDTH
+        )
         text += [f"### {program} {name}", block("text", shown.get_help(context))]
     return "\n\n".join(text)
 
@@ -305,7 +313,14 @@ def _commands(program: str, group: click.Group, left_out: set[str]) -> str:
 
 def sdk_clients() -> str:
     """What is public and neither a model nor an error."""
-    return _classes(each for each in _public() if not issubclass(each, (BaseModel, Enum, VideoCallsError)))
+    rest = [each for each in _public() if not issubclass(each, (BaseModel, Enum, VideoCallsError))]
+    return _classes(sorted(rest, key=_clients_first))
+
+
+def _clients_first(client: type) -> tuple[bool, str, bool]:
+    """The two clients, then the rest, each beside its twin."""
+    name = client.__name__
+    return not name.endswith("Client"), name.removeprefix("Async"), name.startswith("Async")
 
 
 def sdk_models() -> str:
@@ -333,7 +348,8 @@ def sdk_errors() -> str:
 def error_tree() -> str:
     """The tree of errors, as it is drawn above them."""
     drawn = re.search(r"^    VideoCallsError\n(?:    .*\n)+", _errors.__doc__ or "", re.MULTILINE)
-    assert drawn is not None
+    if drawn is None:
+        raise LookupError("the docstring of video_calls._errors draws no tree")
     return block("text", inspect.cleandoc(drawn[0]))
 
 

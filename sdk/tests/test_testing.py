@@ -298,6 +298,10 @@ CALLS: dict[str, Callable[[VideoCallsClient], object]] = {
 }
 
 
+def test_every_operation_is_called_below() -> None:
+    assert set(CALLS) == {operation_id for operation_id, _ in examples()}
+
+
 @pytest.mark.parametrize(("operation_id", "status"), examples())
 def test_the_router_gives_the_client_every_answer_of_the_contract(
     video_calls_router: respx.MockRouter, operation_id: str, status: int
