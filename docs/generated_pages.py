@@ -242,18 +242,17 @@ def server_settings() -> str:
     rows = [
         (
             f"`--{field.name.replace('_', '-')}`<br>`{environment_variable(field)}`",
-            _default(field.default),
-            field.metadata["help"],
+            f"{field.metadata['help']}{_default(field.default)}",
         )
         for field in setting_fields()
     ]
-    return table(("option and environment variable", "default", "meaning"), rows)
+    return table(("option and environment variable", "meaning"), rows)
 
 
 def _default(value: object) -> str:
     if isinstance(value, bool):
-        return "on" if value else "off"
-    return "" if value in (None, (), "") else f"`{value}`"
+        return f"<br>Default: {'on' if value else 'off'}"
+    return "" if value in (None, (), "") else f"<br>Default: `{value}`"
 
 
 def sdk_settings() -> str:
@@ -298,13 +297,12 @@ def contract_commands() -> str:
 
 def _commands(program: str, group: click.Group, left_out: set[str]) -> str:
     text: list[str] = []
+    whole = click.Context(group, info_name=program, **group.context_settings | {"terminal_width": WIDTH})
     for name, command in group.commands.items():
         shown = copy(command)
         shown.params = [each for each in command.params if each.name not in left_out]
-        context = click.Context(
-            shown, info_name=f"{program} {name}", max_content_width=WIDTH, terminal_width=WIDTH
-        )
-        text += [f"### {program} {name}", block("text", shown.get_help(context))]
+        help_text = shown.get_help(click.Context(shown, info_name=name, parent=whole))
+        text += [f"### {program} {name}", block("text", help_text)]
     return "\n\n".join(text)
 
 
