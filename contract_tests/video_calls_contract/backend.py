@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -18,6 +19,7 @@ import httpx
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.config import Config, Identity
 from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor, instant
+from video_calls_contract.interrupts import held_back
 
 __all__ = ["Backend", "Missing", "People", "Person", "Unreachable"]
 
@@ -114,18 +116,18 @@ class Backend:
         again = method == "GET"
         while True:
             self._hold_back()
-            exchange = self._exchange(
-                method, self.url(path), sent_headers, body, operation=operation, person=person
-            )
-            if exchange.status == NO_ANSWER:
+            with nullcontext() if method == "GET" else held_back():
+                exchange = self._exchange(
+                    method, self.url(path), sent_headers, body, operation=operation, person=person
+                )
                 self._record(exchange)
+            if exchange.status == NO_ANSWER:
                 if not self._alive():
                     raise Unreachable(f"{self.base_url} does not answer: {exchange.text}")
                 if not again:
                     return exchange
                 again = False
                 continue
-            self._record(exchange)
             if exchange.status != _TOO_MANY_REQUESTS:
                 return exchange
             wait = _retry_after(exchange)

@@ -313,8 +313,8 @@ def test_the_workflow_fails_where_there_is_no_backend(tmp_path: Path) -> None:
 def test_the_action_takes_what_the_workflow_and_the_page_give_it() -> None:
     assert WORKFLOW[True].keys() == {"push", "schedule", "workflow_dispatch"}  # YAML's `on` is true
     assert OUR_STEP["with"].keys() <= ACTION["inputs"].keys()
-    page = (ROOT / "docs/contract-suite.md").read_text(encoding="utf-8")
-    [shown] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    page = (ROOT / "docs/ci.md").read_text(encoding="utf-8")
+    shown = re.findall(r"```yaml\n(jobs:.*?)```", page, re.DOTALL)[0]
     [step] = [step for step in yaml.safe_load(shown)["jobs"]["contract"]["steps"] if "with" in step]
     assert step["with"].keys() <= ACTION["inputs"].keys()
     assert step["uses"] == OUR_STEP["uses"]
@@ -325,6 +325,6 @@ def test_the_action_takes_what_the_workflow_and_the_page_give_it() -> None:
 def test_the_command_has_the_options_that_the_action_and_the_page_give_it() -> None:
     options = {name for option in run_command.params if isinstance(option, Option) for name in option.opts}
     given = [step["run"] for step in ACTION["runs"]["steps"] if step.get("id") == "run"]
-    page = (ROOT / "docs/contract-suite.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/ci.md").read_text(encoding="utf-8")
     given += re.findall(r"video-calls-contract run .*", page)
     assert set(re.findall(r"(?<=[ (])--[a-z-]+", " ".join(given))) <= options

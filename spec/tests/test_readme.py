@@ -235,7 +235,8 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-def test_every_page_is_led_to_from_the_readme() -> None:
-    assert {f"docs/{page.name}" for page in ROOT.glob("docs/*.md")} <= set(
-        re.findall(r"\]\(([^)#]+)", README)
-    )
+def test_every_page_is_led_to_from_the_index_and_that_from_the_readme() -> None:
+    index = ROOT / "docs/index.md"
+    assert index.relative_to(ROOT).as_posix() in re.findall(r"\]\(([^)#]+)", README)
+    listed = re.findall(r"^[a-z-]+$", index.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {page.stem for page in ROOT.glob("docs/*.md")} - {"index"} == set(listed)
