@@ -30,9 +30,9 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 
 PAGE = """# Results
 
-{seconds:.0f} seconds of `python benchmarks --write`, which makes this page; [README.md](README.md) says what each
-row is and how it is measured. Each ratio is ours to what is beside it, in the same run: the median of all turns
-and, in parentheses, the range of the middle half.
+{seconds:.0f} seconds of `python benchmarks --write`, which makes this page. [README.md](README.md) says what
+each row is and how it is measured. Each ratio is ours to what is beside it, in the same run: the median of
+all turns and, in parentheses, the range of the middle half.
 
 Measured on:
 
