@@ -1,7 +1,7 @@
 """The time of the contract suite beside that of as many raw httpx requests, against the reference server.
 
 `python benchmarks/suite.py` prints its row of the table. What is above 1 is what the suite does beside
-asking: it starts, checks each answer against the schemas and the rules, and draws the requests of its fuzzing.
+asking: it starts, checks each answer against the schemas and rules, and makes the requests of its fuzzing.
 """
 
 import argparse

