@@ -206,13 +206,9 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The server beside bare Litestar, the SDK beside raw httpx (`--rounds` is for both), and the others."""
+    """Everything that is measured, in one table (ten minutes; `--quick` a minute or two)."""
     install(session)
-    session.run("python", "benchmarks/server.py", *session.posargs)
-    session.run("python", "benchmarks/sdk.py", *session.posargs)
-    session.run("python", "benchmarks/throughput.py")
-    session.run("python", "benchmarks/events.py")
-    session.run("python", "benchmarks/control.py")
+    session.run("python", "benchmarks", *session.posargs)
 
 
 @nox.session
