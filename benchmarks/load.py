@@ -191,7 +191,7 @@ def received(connection: socket.socket) -> bytes:
             f"the server on port {port} gave no answer within {ANSWER_LIMIT:.0f} s"
         ) from error
     if not data:
-        raise ConnectionResetError
+        raise ConnectionResetError("a server closed the connection")
     return data
 
 
