@@ -12,9 +12,22 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
-from load import BARE, DOCTOR_USER, SERVE, Program, pinned, requests_per_second, running, store_calls
+from load import (
+    BARE,
+    DOCTOR_USER,
+    SERVE,
+    Program,
+    Server,
+    connected,
+    pinned,
+    request,
+    requests_per_second,
+    response,
+    running,
+    store_calls,
+)
 from peers import BESIDE_PRISM, find_prism, prism_document
-from table import Row, absent, clear_end, compared, markdown
+from table import BenchmarkError, Row, absent, clear_end, compared, markdown
 from video_calls_server import Settings
 from video_calls_server.api.tokens import make_token
 
@@ -37,6 +50,8 @@ def rows(directory: Path, rounds: int, seconds: float, prism: Program | None) ->
             prism = prism(prism_document(directory, page))
         others = [BARE] if prism is None else [BARE, prism]
         servers += [stack.enter_context(running(other, core=core, answers=answers)) for other in others]
+        for server in servers[2:]:
+            check_page(server, page, token)
         found: list[Row] = []
         for name, measured in requests_per_second(servers, token, int(str(call["id"])), rounds, seconds):
             aim = LEAST_GET if name.startswith("GET one") else None
@@ -57,6 +72,14 @@ def rows(directory: Path, rounds: int, seconds: float, prism: Program | None) ->
                 ),
             ]
     return found + starts(directory, answers, stored, prism, rounds)
+
+
+def check_page(server: Server, page: dict[str, object], token: str) -> None:
+    """See that a list is the same page of 20 calls there: only then is it as much to send."""
+    with connected(server) as connection:
+        connection.sendall(request("GET", server.calls, token=token))
+        if json.loads(response(connection, 200)) != page:
+            raise BenchmarkError(f"{server.process.args!r} answers with another page")
 
 
 def starts(directory: Path, answers: Path, stored: Program, prism: Program | None, rounds: int) -> list[Row]:
