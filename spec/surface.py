@@ -186,7 +186,7 @@ def of_class(identifier: str, value: type) -> Iterator[tuple[str, str]]:
         yield from ((f"{identifier}.{member.name}", repr(member.value)) for member in value)
         return
     if "Args:" in (value.__doc__ or ""):
-        yield from of_parameters(identifier, vars(value)["__init__"])
+        yield from of_parameters(identifier, value.__init__)
     members: dict[str, Any] = {}
     attributes: dict[str, Any] = {}
     for each in value.__mro__:

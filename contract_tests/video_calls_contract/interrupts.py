@@ -22,13 +22,13 @@ def held_back() -> Generator[None]:
     before = {number: handler for number in _INTERRUPTS if callable(handler := signal.getsignal(number))}
 
     def hold(number: int, frame: FrameType | None) -> None:
-        if held:
-            before[signal.Signals(number)](number, frame)
         held.append(signal.Signals(number))
+        if len(held) > 1:
+            before[held[-1]](number, frame)
 
-    for number in before:
-        signal.signal(number, hold)
     try:
+        for number in before:
+            signal.signal(number, hold)
         yield
     finally:
         for number, handler in before.items():

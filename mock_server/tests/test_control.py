@@ -194,6 +194,8 @@ def test_the_next_free_id_is_one_that_an_id_can_be(api: Api) -> None:
         ({"email": "nobody"}, "email"),
         ({"email": "two@lines@example.com"}, "email"),
         ({"full_name": ""}, "full_name"),
+        ({"full_name": "Jane\0Smith"}, "full_name"),
+        ({"email": "jane\0@example.com"}, "email"),
         ({"doctor": {"id": HUGE}}, "id"),
         ({"active": "yes"}, "active"),
         ({"nickname": "Jo"}, "data"),

@@ -184,6 +184,7 @@ def test_a_body_has_a_limit(noticing: Api) -> None:
         {"payload": {"channelName": "call", "uid": "101"}},
         {"payload": {"channelName": "call", "uid": True}},
         {"payload": {"channelName": "call", "uid": 101, "clientSeq": -1}},
+        {"payload": {"channelName": "call\0", "uid": 101, "clientSeq": 1}},
         {"payload": {"channelName": "call", "uid": 101, "clientSeq": 2**64}},
     ],
 )

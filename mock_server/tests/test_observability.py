@@ -25,6 +25,7 @@ from video_calls_server.service import CallService
 from video_calls_server.settings import SettingsError
 from video_calls_server.store.database import database_url
 from video_calls_server.store.postgres import PostgresStore
+from video_calls_server.unavailable import UnavailableError
 
 EVENTS = "/api/v1/video/events/"
 LIST, DETAIL = "/api/v1/video/video-calls", "/api/v1/video/video-calls/{id}"
@@ -244,6 +245,8 @@ def test_events_and_their_connections_are_counted(measured: Api) -> None:
 def test_connections_of_the_pool_that_are_in_use_are_counted(measured: Api, postgres_url: str) -> None:
     counted, in_use = Counted(measured), "video_calls_database_connections_in_use"
 
+    cut = "SELECT pg_terminate_backend(pg_backend_pid())"
+
     async def use() -> None:
         store = PostgresStore(database_url(postgres_url), load_seed(DEFAULT_SEED), Pool())
         await store.open()
@@ -251,6 +254,10 @@ def test_connections_of_the_pool_that_are_in_use_are_counted(measured: Api, post
         assert await store.read(lambda _: counted.by(in_use)) == 1
         with pytest.raises(ZeroDivisionError):
             await store.write(lambda _: 1 / 0)
+        assert counted.by(in_use) == 0
+        with pytest.raises(UnavailableError):  # and of those that are lost and made anew
+            await store.read(lambda connection: connection.exec_driver_sql(cut))
+        assert len((await store.people()).people) == 8
         assert counted.by(in_use) == 0
         await store.close()
 

@@ -4,13 +4,14 @@ import asyncio
 import json
 import logging
 import re
+import sqlite3
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ import httpx
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from conftest import CALLS, Api, on_postgres, postgres_server
@@ -148,10 +150,12 @@ def test_a_lost_table_is_named(postgres_url: str) -> None:
     [
         ({"host": "127.0.0.1", "port": 9, "query": {}}, "cannot open"),
         ({"host": "nowhere.invalid", "query": {}}, "cannot open"),
+        ({"host": "127.0.0.1", "port": 99999, "query": {}}, "cannot open"),
+        ({"host": "no..where", "query": {}}, "cannot open"),
         ({"database": "nothing_of_this_name"}, 'database "nothing_of_this_name" does not exist'),
         ({"username": "nobody_of_this_name"}, 'role "nobody_of_this_name" does not exist'),
     ],
-    ids=["port", "host", "database", "user"],
+    ids=["port", "host", "no port", "no host", "database", "user"],
 )
 def test_a_database_that_cannot_be_reached_is_told_in_a_line_without_its_password(
     postgres_url: str, change: dict[str, Any], words: str
@@ -291,6 +295,19 @@ def test_the_migration_of_a_file_of_another_program_is_refused(tmp_path: Path) -
     (tmp_path / "notes.txt").write_text("not a database, but somebody's notes\n" * 100)
     with pytest.raises(StoreError, match="not a database"):
         migrated_by(str(tmp_path / "notes.txt"))
+
+
+def test_a_migration_of_a_file_that_fails_leaves_it_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "calls.db")
+    with monkeypatch.context() as broken:
+        broken.setattr(Operations, "create_index", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            migrated_by(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    assert migrated_by(path) == (None, REVISION)
 
 
 def test_migrations_at_once_are_one(empty_postgres_url: str) -> None:
@@ -689,6 +706,23 @@ def test_what_others_undid_is_tried_again(postgres_url: str, state: str) -> None
     assert len(attempts) == 3
 
 
+def test_a_read_that_others_undid_is_tried_again_too(postgres_url: str) -> None:
+    store, attempts = store_for(postgres_url, load_seed()), []
+
+    def work(connection: Connection) -> str:
+        attempts.append(1)
+        if len(attempts) == 1:  # as a standby says it whose recovery is in the way
+            connection.exec_driver_sql("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$")
+        return "done"
+
+    async def read() -> None:
+        assert await store.read(work) == "done"
+        await store.close()
+
+    asyncio.run(read())
+    assert len(attempts) == 2
+
+
 def test_a_real_deadlock_is_solved(postgres_url: str) -> None:
     store = store_for(postgres_url, load_seed(), Pool(lock=10))
 
@@ -750,6 +784,24 @@ def test_work_that_is_cancelled_is_undone_and_leaves_its_connection_as_it_was(po
             lambda connection: connection.connection.driver_connection.is_in_transaction()
         )
         assert await store.people() == load_seed()
+        await store.close()
+
+    asyncio.run(cancelled())
+
+
+def test_a_change_that_is_cancelled_as_it_begins_leaves_its_connection_as_it_was(postgres_url: str) -> None:
+    store = store_for(postgres_url, load_seed(), Pool(size=1))
+    left = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
+
+    async def cancelled() -> None:
+        await store.open()
+        for turns in range(1, 9):  # of the event loop; after some of them BEGIN is under way
+            change = asyncio.create_task(store.write(queries.count_all_calls))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            change.cancel()
+            await asyncio.wait([change])
+            assert await on_postgres(postgres_url, left) == [], turns
         await store.close()
 
     asyncio.run(cancelled())

@@ -145,12 +145,12 @@ def console(*, print_only: bool, **options: Any) -> None:  # noqa: ANN401
 def migrate(**options: Any) -> None:  # noqa: ANN401
     """Make the tables of a database, or change them to those of this version."""
     with told():
-        from video_calls_server.store.database import database_url
+        from video_calls_server.store.database import database_url, name_of
         from video_calls_server.store.migrate import migrate
 
         settings = Settings(**options)
         url = database_url(settings.database)
-        before, after = anyio.run(migrate, url, url.render_as_string(hide_password=True))
+        before, after = anyio.run(migrate, url, name_of(url))
         click.echo(f"revision {after}" if before == after else f"revision {before or 'none'} to {after}")
 
 

@@ -59,6 +59,9 @@ class EmptyCalls:
         except UnavailableError as error:
             logger.warning("empty calls cannot be ended for the moment: %s", error)
             return RETRY_SECONDS
+        except Exception:  # the server is not to stop for it, and the next look may do better
+            logger.exception("empty calls cannot be ended for the moment")
+            return RETRY_SECONDS
         latest = looked + self._after
         wait = (latest if due is None else min(due, latest)) - self._clock.now()
         return max(0.0, wait.total_seconds())

@@ -25,7 +25,9 @@ Person = tuple[User, Doctor | None, Patient | None]
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 UserId = Annotated[int, Meta(ge=1, le=2**32 - 1)]  # it is the Agora uid, too
-Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+(?![\s\S])", max_length=254)]
+Email = Annotated[str, Meta(pattern=r"^[^@\s\0]+@[^@\s\0]+(?![\s\S])", max_length=254)]
+FullName = Annotated[str, Meta(pattern=r"^[^\0]+(?![\s\S])", max_length=300)]  # PostgreSQL takes no NUL
+Specialization = Annotated[str, Meta(pattern=r"^[^\0]*(?![\s\S])", max_length=200)]
 
 
 class SeedError(Exception):
@@ -43,7 +45,7 @@ class DoctorEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The doctor that a user is, as a file writes them."""
 
     id: Id
-    specialization: Annotated[str, Meta(max_length=200)] | None = None
+    specialization: Specialization | None = None
 
 
 class PatientEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -57,7 +59,7 @@ class UserEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     id: UserId
     email: Email
-    full_name: Annotated[str, Meta(min_length=1, max_length=300)]
+    full_name: FullName
     active: bool = True
     doctor: DoctorEntry | None = None
     patient: PatientEntry | None = None

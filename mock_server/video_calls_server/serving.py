@@ -35,6 +35,7 @@ from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import StoreError
 from video_calls_server.store.database import check_writable
+from video_calls_server.unavailable import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
 
@@ -240,7 +241,7 @@ def _work(settings: Settings, listener: socket.socket, supervisor: Connection) -
         server = _WorkersServer(settings, create_app(settings), ready)
         threading.Thread(target=until_closed, daemon=True).start()
         _run(server, listener)
-    except (SettingsError, SeedError, StoreError) as error:
+    except (SettingsError, SeedError, StoreError, UnavailableError) as error:
         logger.error("a worker cannot start: %s", error)  # noqa: TRY400 (the message says it all)
         raise SystemExit(_FAILED) from None
 
@@ -286,7 +287,8 @@ def _told_to_stop() -> Connection:
     told, teller = _SPAWN.Pipe(duplex=False)
 
     def stop(_signal: int, _frame: object) -> None:
-        teller.send_bytes(b"stop")
+        with contextlib.suppress(OSError):  # who was told has stopped already
+            teller.send_bytes(b"stop")
 
     for each in _STOPS:
         signal.signal(each, stop)

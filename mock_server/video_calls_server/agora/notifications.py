@@ -84,6 +84,8 @@ def read_notice(body: bytes) -> Notice | None:
         return None
     if payload.client_seq is not None and not 0 <= payload.client_seq <= LARGEST_SEQUENCE:
         raise UnknownShapeError("clientSeq is not in 64 bits")
+    if "\0" in notification.notice_id + payload.channel_name:  # which PostgreSQL takes in no text
+        raise UnknownShapeError("a text has a NUL in it")
     return Notice(
         notification.notice_id,
         payload.channel_name,

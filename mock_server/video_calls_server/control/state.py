@@ -26,7 +26,7 @@ _LARGEST_NUMBER = 2**53 - 1  # every reader of JSON has it exactly, and ids are 
 _Number = Annotated[int, Meta(ge=1, le=_LARGEST_NUMBER)]
 _Time = Annotated[datetime, Meta(tz=True, description="RFC 3339 with any offset.")]
 _MaybeTime = _Time | UnsetType | None
-_Text = Annotated[str, Meta(min_length=1, max_length=255)]
+_Text = Annotated[str, Meta(pattern=r"^[^\0]+(?![\s\S])", max_length=255)]
 
 
 class StateError(ValueError):

@@ -63,6 +63,8 @@ def shared_metrics(settings: Settings) -> Generator[Callable[[int], None]]:
     if not settings.metrics or settings.workers == 1:
         yield lambda _: None
         return
+    if not os.environ.get(SHARED):
+        os.environ.pop(SHARED, None)  # prometheus_client takes an empty one for the working directory
     made = nullcontext() if SHARED in os.environ else TemporaryDirectory(prefix="video-calls-metrics-")
     with made as directory:
         if directory is not None:
@@ -92,7 +94,7 @@ def _extra(setting: str, extra: str) -> Generator[None]:
 
 
 def _check_shared(workers: int) -> None:
-    directory = os.environ.get(SHARED)
+    directory = os.environ.get(SHARED) or None
     if workers > 1 and directory is None:
         raise SettingsError(
             f"metrics: each of {workers} workers would tell of its own requests alone; set {SHARED} to an "

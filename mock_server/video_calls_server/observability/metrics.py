@@ -5,13 +5,14 @@ This one stands around the application, and labels a request once its answer is 
 """
 
 import time
+from weakref import WeakSet
 
 from litestar.enums import HttpMethod, ScopeType
 from litestar.plugins.prometheus import PrometheusConfig, PrometheusController, PrometheusMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import event
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 UNMATCHED = "unmatched"
 """The path of requests that no route takes."""
@@ -110,12 +111,20 @@ def measured(app: ASGIApp) -> ASGIApp:
     return config.middleware(app=app)
 
 
-# The class of which the pools of asynchronous engines are; SQLite has no pool of the kind.
+_in_use: WeakSet[ConnectionPoolEntry] = WeakSet()
+
+
+# The class of which the pools of asynchronous engines are; SQLite has no pool of the kind. A connection that
+# was lost and is made anew is told of twice when taken, and one that could not be had when returned.
 @event.listens_for(QueuePool, "checkout")
-def _taken(*_: object) -> None:
-    _POOL.inc()
+def _taken(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+    if record not in _in_use:
+        _in_use.add(record)
+        _POOL.inc()
 
 
 @event.listens_for(QueuePool, "checkin")
-def _returned(*_: object) -> None:
-    _POOL.dec()
+def _returned(_connection: object, record: ConnectionPoolEntry) -> None:
+    if record in _in_use:
+        _in_use.discard(record)
+        _POOL.dec()

@@ -1,7 +1,7 @@
 """What a store is, whichever database it stands on: work is run on it, all of it or nothing.
 
-The functions of `queries`, `outbox` and `presence` are that work: they take a connection and need not know
-more. Which store a configured database has is decided in `store_for`.
+The functions of `people`, `queries`, `remembered`, `outbox` and `presence` are that work: they take a
+connection and need not know more. Which store a configured database has is decided in `store_for`.
 """
 
 from abc import ABC, abstractmethod
@@ -51,9 +51,9 @@ class Store(ABC):
         self.seed = seed
 
     @property
-    @abstractmethod
     def name(self) -> str:
         """The database as a person would name it, without a secret."""
+        return name_of(self.url)
 
     @abstractmethod
     async def open(self) -> None:
@@ -117,6 +117,13 @@ def database_url(database: str) -> URL:
     if backend in {"postgresql", "postgres"}:
         return url.set(drivername="postgresql+asyncpg")
     raise StoreError(f"cannot use a {backend} database; give {_FORMS}")
+
+
+def name_of(url: URL) -> str:
+    """A database as a person would name it: the path of a file, or a URL without its password."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or ":memory:"
+    return url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
 _FORMS = "a path, `:memory:`, sqlite:///PATH or postgresql://USER@HOST/NAME"

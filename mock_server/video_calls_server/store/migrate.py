@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from alembic.util import CommandError
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -17,6 +17,7 @@ from video_calls_server.store.database import (
     check_own,
     names_of_tables,
 )
+from video_calls_server.store.sqlite import begin_immediate, begin_where_told
 
 Change = tuple[str | None, str]
 """The revisions before and after."""
@@ -43,6 +44,8 @@ async def migrate(url: URL, name: str) -> Change:
 
 def _in_file(url: URL, name: str) -> Change:
     engine = create_engine(url)
+    event.listen(engine, "connect", begin_where_told)
+    event.listen(engine, "begin", begin_immediate)
     try:
         with engine.begin() as connection:
             return _upgrade(connection, name)

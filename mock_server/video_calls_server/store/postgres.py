@@ -24,7 +24,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import PoolResetState
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 from sqlalchemy.util import greenlet_spawn
 
 from video_calls_server.domain.violation import RuleViolation
@@ -70,11 +70,6 @@ class PostgresStore(Store):
         self._pool = pool
         self._engine: AsyncEngine | None = None
         self._opening = anyio.Lock()
-
-    @property
-    def name(self) -> str:
-        """The URL without its password."""
-        return self.url.set(drivername="postgresql").render_as_string(hide_password=True)
 
     async def open(self) -> None:
         """As `Store.open`."""
@@ -134,7 +129,7 @@ class PostgresStore(Store):
         unit = partial(_on, engine, work, in_transaction=False)
         try:
             return await unit()
-        except _Lost:
+        except (_Lost, _Undone):  # a standby undoes what its recovery is in conflict with
             return await _again(unit)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
@@ -247,6 +242,9 @@ async def _again(unit: Callable[[], Awaitable[T]]) -> T:
         raise UnavailableError(str(lost)) from lost
 
 
+_BEGINNING = "video_calls_beginning"
+"""In the info of a connection while it is sent a BEGIN, of which the driver learns with the answer."""
+
 _BEGIN, _COMMIT = Statement(text("BEGIN")), Statement(text("COMMIT"))
 
 
@@ -259,7 +257,9 @@ def _run(engine: Engine, work: Callable[[Connection], T], *, in_transaction: boo
         committing = False
         try:
             if in_transaction:
+                connection.info[_BEGINNING] = True
                 _BEGIN.run(connection)
+                del connection.info[_BEGINNING]
             result = work(connection)
             if in_transaction:
                 committing = True
@@ -274,9 +274,10 @@ def _run(engine: Engine, work: Callable[[Connection], T], *, in_transaction: boo
         return result
 
 
-def _roll_back(connection: AdaptedConnection, _record: object, state: PoolResetState) -> None:
+def _roll_back(connection: AdaptedConnection, record: ConnectionPoolEntry, state: PoolResetState) -> None:
     """Whatever ended the work, its transaction ends before the connection is another's."""
-    if state.asyncio_safe and connection.driver_connection.is_in_transaction():
+    was_beginning = record.info.pop(_BEGINNING, False)
+    if state.asyncio_safe and (was_beginning or connection.driver_connection.is_in_transaction()):
         connection.run_async(_rolled_back)
 
 
@@ -304,7 +305,7 @@ def _told(error: Exception, *, committing: bool) -> Exception | None:
     if state == _OVERLAP:
         return _Undone(RuleViolation("create.no-overlap"))
     if state in _UNDONE:
-        return _Undone(UnavailableError(f"other changes came first, {ATTEMPTS} times: {reason_of(error)}"))
+        return _Undone(UnavailableError(f"other changes came first: {reason_of(error)}"))
     if state in _TOO_LONG or state == _READ_ONLY:
         return UnavailableError(reason_of(error))
     if state is None or state.startswith(_GONE):
@@ -313,14 +314,19 @@ def _told(error: Exception, *, committing: bool) -> Exception | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what went wrong; the rest is SQL."""
+    """The first line of what went wrong, as the driver says it; the rest is SQL."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
     return (str(error) or type(error).__name__).partition("\n")[0]
 
 
 async def _connect(url: URL, within: float, settings: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
     """A connection of asyncpg's, which has no types."""
     connect: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return await connect(_dsn(url), timeout=within, server_settings=dict(settings or {}))
+    try:
+        return await connect(_dsn(url), timeout=within, server_settings=dict(settings or {}))
+    except (UnicodeError, OverflowError) as error:  # a host or a port that none can be
+        raise OSError(str(error)) from error
 
 
 def engine_of(

@@ -66,16 +66,15 @@ class SqliteStore(Store):
             raise StoreError(f"cannot use a database URL with options: {', '.join(self.url.query)}")
         engine = create_engine(self.url, poolclass=StaticPool, connect_args={"check_same_thread": False})
         event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_immediate)
+        event.listen(engine, "begin", begin_immediate)
         try:
             connection = engine.connect()
             _prepare(connection, self.name, self.seed)
             cursor = connection.connection.cursor()
             # Only now is it known to be a file of ours: this setting is written into it.
             cursor.execute("PRAGMA journal_mode = WAL")
-            cursor.execute(
-                "PRAGMA busy_timeout = 0"
-            )  # from here on the store waits, and serves others meanwhile
+            # From here on the store waits, and serves others meanwhile.
+            cursor.execute("PRAGMA busy_timeout = 0")
         except (*_FAILURES, ValueError, TypeError) as error:
             engine.dispose()
             raise StoreError(f"cannot open the database {self.name}: {_cause(error)}") from error
@@ -116,7 +115,7 @@ class SqliteStore(Store):
         """
         cause = _cause(error)
         # The base class alone stands for a file that is damaged or is none of SQLite's; a mistake of ours has
-        # one of its others.
+        # one of its others. (Wrong SQL has not, and nor has a file whose tables somebody took away.)
         if not isinstance(cause, sqlite3.OperationalError) and type(cause) is not sqlite3.DatabaseError:
             raise error
         # The lowest byte is the kind of the failure, those above it say more of it.
@@ -130,11 +129,6 @@ class SqliteStore(Store):
             self._connection.close()
             self._engine.dispose()
         self._connection = self._engine = None
-
-    @property
-    def name(self) -> str:
-        """The path of the file, or `:memory:`."""
-        return self.url.database or ":memory:"
 
     def _opened(self) -> Connection:
         if self._connection is None:
@@ -153,8 +147,13 @@ def _cause(error: Exception) -> BaseException:
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
+def begin_where_told(connection: sqlite3.Connection, _record: object) -> None:
+    """Transactions, of tables too, begin where SQLAlchemy begins them, below."""
+    connection.isolation_level = None
+
+
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where SQLAlchemy begins them, below
+    begin_where_told(connection, _record)
     for pragma in (
         f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",  # while it opens, when there is nobody else to serve
         "synchronous = NORMAL",
@@ -164,7 +163,8 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_immediate(connection: Connection) -> None:
+def begin_immediate(connection: Connection) -> None:
+    """Begin as the one writer."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

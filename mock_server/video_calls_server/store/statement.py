@@ -28,10 +28,10 @@ class Statement:
         sql, names, constants = self._compiled.get(connection.dialect.name) or self._compile(connection)
         given = constants | parameters if constants else parameters
         values = [given[name] for name in names]
-        driver: Any = connection.connection.dbapi_connection
+        opened: Any = connection.connection.dbapi_connection
         if connection.dialect.is_async:  # past the adapter's cursor, to asyncpg
-            return driver.run_async(lambda asyncpg: asyncpg.fetch(sql, *values))  # type: ignore[no-any-return]
-        return driver.execute(sql, values).fetchall()  # type: ignore[no-any-return]
+            return opened.run_async(lambda driver: driver.fetch(sql, *values))  # type: ignore[no-any-return]
+        return opened.execute(sql, values).fetchall()  # type: ignore[no-any-return]
 
     def row(self, connection: Connection, **parameters: object) -> Row | None:
         """The first row of the result, None where there is none."""

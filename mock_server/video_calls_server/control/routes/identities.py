@@ -18,7 +18,7 @@ from video_calls_server.api.tokens import LARGEST_ID, make_token
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.domain.people import Doctor, Patient, User
 from video_calls_server.namespaces import Namespace
-from video_calls_server.seed import Email, Id, Person, UserId
+from video_calls_server.seed import Email, FullName, Id, Person, Specialization, UserId
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import people
 
@@ -29,8 +29,6 @@ _NOBODY = _LARGEST_USER_ID + 1
 
 TokenKind = Literal["valid", "expired", "forged", "malformed", "premature", "refresh", "unknown_user"]
 
-_Name = Annotated[str, Meta(min_length=1, max_length=300)]
-_Specialization = Annotated[str, Meta(max_length=200)]
 _Seconds = Annotated[int, Meta(ge=1, le=_LONGEST_LIFETIME, description="Seconds.")]
 
 
@@ -63,7 +61,7 @@ class NewDoctor(Struct, forbid_unknown_fields=True):
     """A doctor to add; the next free id where none is given."""
 
     id: Id | None = None
-    specialization: _Specialization | None = None
+    specialization: Specialization | None = None
 
 
 class NewPatient(Struct, forbid_unknown_fields=True):
@@ -77,7 +75,7 @@ class NewIdentity(Struct, forbid_unknown_fields=True):
 
     user: UserId | None = None
     email: Email | None = None
-    full_name: _Name | None = None
+    full_name: FullName | None = None
     active: bool = True
     doctor: NewDoctor | bool = False
     patient: NewPatient | bool = False
@@ -87,7 +85,7 @@ class IdentityChange(Struct, forbid_unknown_fields=True):
     """What to change of a person."""
 
     active: bool | UnsetType = UNSET
-    full_name: _Name | UnsetType = UNSET
+    full_name: FullName | UnsetType = UNSET
 
 
 class TokenWanted(Struct, forbid_unknown_fields=True):
