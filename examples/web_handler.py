@@ -1,4 +1,5 @@
-"""Use the client in a web framework's handler: one client for the application, one token for each request.
+"""Use the client in a web framework's handler: shared connections for the application, a client with the
+user's own token for each request.
 
 VIDEO_CALLS_BASE_URL=http://127.0.0.1:8000/api/v1/video uvicorn --app-dir examples web_handler:app --port 8001
 curl -H "Authorization: Bearer $(video-calls-server token doctor@example.com)" http://127.0.0.1:8001/next-call

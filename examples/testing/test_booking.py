@@ -1,6 +1,6 @@
 """pytest with a server for each test, in the test's own process: its rules, its clock, its faults.
 
-pip install 'video-calls[testing]'   (from a clone: python -m pip install -e ".[testing]")
+python -m pip install -e ".[testing]"   (in a clone of the repository)
 pytest examples/testing/test_booking.py
 """
 

@@ -1,6 +1,6 @@
 """respx: unit tests without any server, with answers that are the contract's own examples.
 
-pip install 'video-calls[testing]'   (from a clone: python -m pip install -e ".[testing]")
+python -m pip install -e ".[testing]"   (in a clone of the repository)
 pytest examples/testing/test_booking_answers.py
 """
 

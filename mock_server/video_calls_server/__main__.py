@@ -1,4 +1,4 @@
-"""The command `video-calls-server`: serve, console, token, identities.
+"""The command `video-calls-server`: serve, migrate, console, token, identities.
 
 What a person can get wrong ends in one line that says what and how to mend it, and exit status 2.
 """

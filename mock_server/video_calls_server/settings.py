@@ -60,7 +60,7 @@ class Settings:
     database: str = setting(
         "video-calls.db", "A path, sqlite:///PATH, :memory:, or postgresql://USER:PASSWORD@HOST/NAME."
     )
-    workers: int = setting(1, "Processes that serve; several need PostgreSQL, and have no control layer.")
+    workers: int = setting(1, "Processes that serve; several need PostgreSQL, and have no control API and no console.")
     pool_size: int = setting(10, "Connections of each process to PostgreSQL at most.")
     pool_wait: float = setting(5.0, "Seconds that a request waits for a connection to PostgreSQL.")
     statement_timeout: float = setting(5.0, "Seconds that one statement may take on PostgreSQL.")
@@ -224,7 +224,7 @@ class Settings:
             raise SettingsError(f"seed_calls: {self.seed_calls} is not in 0 to {_MOST_CALLS}")
         for name in ("seed_calls", "snapshot", "clock", "fault"):
             if getattr(self, name) and self.workers > 1:
-                raise SettingsError(f"{name}: several workers have no control layer; give one worker")
+                raise SettingsError(f"{name}: several workers have no control API; give one worker")
             if getattr(self, name) and not self.has_control:
                 raise SettingsError(f"{name}: control is off; see --control and --control-key")
         if self.namespace_idle_minutes < 1:
