@@ -27,6 +27,8 @@ from video_calls_spec import RULES, Rule, openapi_path
 CONTRACT: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
 WIDTH = 100  # characters of a command's help
 MARKER = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
+ELSEWHERE = "The tables of this page are on the built site (`nox -s docs`).\n\n"
+"""What a page says to those who read it where it is not built."""
 
 
 def resolved(node: dict[str, Any]) -> dict[str, Any]:
@@ -388,7 +390,7 @@ GENERATED: dict[str, Callable[[], str]] = {
 
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     """Put into a page what its lines ask for."""
-    source[0] = MARKER.sub(lambda marker: GENERATED[marker[1]](), source[0])
+    source[0] = MARKER.sub(lambda marker: GENERATED[marker[1]](), source[0].replace(ELSEWHERE, ""))
     if docname == "video-calls-api":  # its JSON leaves parts out, as `{ ... }`, which JavaScript can be
         source[0] = source[0].replace("```json", "```javascript").replace("```http", "```text")
 

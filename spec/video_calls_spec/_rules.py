@@ -635,7 +635,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary="The token as a whole lapses in that hour too. (Agora's own packages give a 006 token a day, in which it grants nothing more.)",
+        summary="The token as a whole lapses one hour after it was made, too. (Agora's own packages give a 006 token a day, in which it grants nothing more.)",
     ),
     'join.expiration-time': Rule(
         id='join.expiration-time',
@@ -855,7 +855,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=405,
         error=None,
-        summary='So is every other refusal, which a framework makes before an operation is reached: of a path, a method, a media type, a size, a rate.',
+        summary='A refusal that a framework makes before an operation is reached (of a path, a method, a media type, a size, a rate) is a JSON object with a text in `error`, too.',
     ),
     'errors.order': Rule(
         id='errors.order',
@@ -925,7 +925,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=405,
         error=None,
-        summary="That refusal is a 405 with the path's methods in `Allow`.",
+        summary="A method that the document does not name for a path is answered 405, with the path's methods in `Allow`.",
     ),
     'errors.media-type': Rule(
         id='errors.media-type',
@@ -1025,7 +1025,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='A participant who joins is told of to both, with uid and role, once until they have left.',
+        summary='When a participant joins, both are told, with uid and role, once until that participant has left.',
     ),
     'events.participant-left': Rule(
         id='events.participant-left',
@@ -1035,7 +1035,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='A participant who leaves is told of to both, with uid and role; the end of a call makes everybody leave.',
+        summary='When a participant leaves, both are told, with uid and role; the end of a call makes everybody leave.',
     ),
     'events.own-calls': Rule(
         id='events.own-calls',
