@@ -81,7 +81,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def generate(session: nox.Session) -> None:
-    """Write models, structs, the rule table from openapi.yaml, and the synchronous client from the asynchronous."""
+    """Write models, structs and the rule table from openapi.yaml, and the sync client from the async one."""
     install(session)
     session.run("python", "spec/generate.py", *session.posargs)
 

@@ -1,5 +1,4 @@
-"""Use the client in a web framework's handler: shared connections for the application, a client with the
-user's own token for each request.
+"""In a web framework's handler: shared connections; for each request a client with the user's own token.
 
 VIDEO_CALLS_BASE_URL=http://127.0.0.1:8000/api/v1/video uvicorn --app-dir examples web_handler:app --port 8001
 curl -H "Authorization: Bearer $(video-calls-server token doctor@example.com)" http://127.0.0.1:8001/next-call

@@ -60,7 +60,11 @@ class Settings:
     database: str = setting(
         "video-calls.db", "A path, sqlite:///PATH, :memory:, or postgresql://USER:PASSWORD@HOST/NAME."
     )
-    workers: int = setting(1, "Processes that serve; several need PostgreSQL, and have no control API and no console.")
+    workers: int = setting(
+        1,
+        "Processes that serve; several need PostgreSQL, and have no control API, so no clock, faults or "
+        "namespaces, and no console.",
+    )
     pool_size: int = setting(10, "Connections of each process to PostgreSQL at most.")
     pool_wait: float = setting(5.0, "Seconds that a request waits for a connection to PostgreSQL.")
     statement_timeout: float = setting(5.0, "Seconds that one statement may take on PostgreSQL.")
