@@ -171,7 +171,7 @@ class PostgresStore(Store):
                     news.wake_all()  # what happened while nobody listened stands in the outbox
                     await lost()
                 logger.warning("the database no longer tells of changes; connecting again")
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except FAILURES as error:
                 logger.warning("cannot listen to the database: %s", reason_of(error))
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -276,8 +276,10 @@ def _run(engine: Engine, work: Callable[[Connection], T], *, in_transaction: boo
 
 def _roll_back(connection: AdaptedConnection, record: ConnectionPoolEntry, state: PoolResetState) -> None:
     """Whatever ended the work, its transaction ends before the connection is another's."""
-    was_beginning = record.info.pop(_BEGINNING, False)
-    if state.asyncio_safe and (was_beginning or connection.driver_connection.is_in_transaction()):
+    was_beginning, driver = record.info.pop(_BEGINNING, False), connection.driver_connection
+    if not state.asyncio_safe or driver.is_closed():  # which is made anew when it is next taken
+        return
+    if was_beginning or driver.is_in_transaction():
         connection.run_async(_rolled_back)
 
 
@@ -292,6 +294,7 @@ FAILURES = (
     PoolTimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # of a connection that ends in the middle of a statement
     OSError,
     TimeoutError,
 )
