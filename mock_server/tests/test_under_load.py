@@ -294,7 +294,7 @@ STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    "stops", [["immediate"], pytest.param(["fast", "immediate"] * 5, marks=pytest.mark.long)], ids=len
+    "stops", [["fast", "immediate"], pytest.param(["fast", "immediate"] * 5, marks=pytest.mark.long)], ids=len
 )
 def test_postgres_that_restarts_under_load_costs_nothing_but_the_time(
     launch: Callable[..., Server], tmp_path: Path, stops: list[str]
