@@ -63,9 +63,8 @@ def shared_metrics(settings: Settings) -> Generator[Callable[[int], None]]:
     if not settings.metrics or settings.workers == 1:
         yield lambda _: None
         return
-    if not os.environ.get(SHARED):
-        os.environ.pop(SHARED, None)  # prometheus_client takes an empty one for the working directory
-    made = nullcontext() if SHARED in os.environ else TemporaryDirectory(prefix="video-calls-metrics-")
+    # An empty name, which prometheus_client would take for the working directory, names none.
+    made = nullcontext() if os.environ.get(SHARED) else TemporaryDirectory(prefix="video-calls-metrics-")
     with made as directory:
         if directory is not None:
             os.environ[SHARED] = directory

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, false, inspect
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from video_calls_server.seed import Seed
 from video_calls_server.store import people
@@ -124,6 +124,11 @@ def name_of(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
         return url.database or ":memory:"
     return url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """What the driver said, without SQLAlchemy's words around it and without the statement."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
 _FORMS = "a path, `:memory:`, sqlite:///PATH or postgresql://USER@HOST/NAME"

@@ -1,12 +1,10 @@
 """Bringing a database up to date: its tables made, or changed to those of this server."""
 
-import sqlite3
 from pathlib import Path
 
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
 
 from video_calls_server.pool import Pool
 from video_calls_server.store.choice import not_installed
@@ -15,9 +13,10 @@ from video_calls_server.store.database import (
     StoreError,
     check_not_newer,
     check_own,
+    driver_error,
     names_of_tables,
 )
-from video_calls_server.store.sqlite import begin_immediate, begin_where_told
+from video_calls_server.store.sqlite import FAILURES, begin_immediate, begin_where_told
 
 Change = tuple[str | None, str]
 """The revisions before and after."""
@@ -49,22 +48,21 @@ def _in_file(url: URL, name: str) -> Change:
     try:
         with engine.begin() as connection:
             return _upgrade(connection, name)
-    except (DBAPIError, sqlite3.Error) as error:
-        reason = error.orig if isinstance(error, DBAPIError) else error
-        raise StoreError(f"cannot change the database {name}: {reason}") from error
+    except FAILURES as error:
+        raise StoreError(f"cannot change the database {name}: {driver_error(error)}") from error
     finally:
         engine.dispose()
 
 
 async def _in_postgres(url: URL, name: str) -> Change:
-    from video_calls_server.store.postgres import FAILURES, engine_of, reason_of
+    from video_calls_server.store import postgres
 
-    engine = engine_of(url, timeout=Pool().wait)
+    engine = postgres.engine_of(url, timeout=Pool().wait)
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(_upgrade, name)
-    except FAILURES as error:
-        raise StoreError(f"cannot change the database {name}: {reason_of(error)}") from error
+    except postgres.FAILURES as error:
+        raise StoreError(f"cannot change the database {name}: {postgres.reason_of(error)}") from error
     finally:
         await engine.dispose()
 

@@ -31,7 +31,7 @@ from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.pool import Pool
 from video_calls_server.seed import Seed
 from video_calls_server.store import people
-from video_calls_server.store.database import News, Store, StoreError, add_seed, check_tables
+from video_calls_server.store.database import News, Store, StoreError, add_seed, check_tables, driver_error
 from video_calls_server.store.outbox import CHANNEL
 from video_calls_server.store.statement import Statement
 from video_calls_server.unavailable import UnavailableError
@@ -303,8 +303,7 @@ FAILURES = (
 
 def _told(error: Exception, *, committing: bool) -> Exception | None:
     """What a failure of the database means for the work; nothing, where it is a mistake of ours."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    state: str | None = getattr(cause, "sqlstate", None)
+    state: str | None = getattr(driver_error(error), "sqlstate", None)
     if state == _OVERLAP:
         return _Undone(RuleViolation("create.no-overlap"))
     if state in _UNDONE:
@@ -318,8 +317,9 @@ def _told(error: Exception, *, committing: bool) -> Exception | None:
 
 def reason_of(error: BaseException) -> str:
     """The first line of what went wrong, as the driver says it; the rest is SQL."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig.__cause__ or error.orig
+    if isinstance(error, DBAPIError):
+        adapted = driver_error(error)
+        error = adapted.__cause__ or adapted
     return (str(error) or type(error).__name__).partition("\n")[0]
 
 

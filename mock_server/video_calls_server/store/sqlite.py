@@ -23,6 +23,7 @@ from video_calls_server.store.database import (
     StoreError,
     add_seed,
     check_tables,
+    driver_error,
     names_of_tables,
 )
 from video_calls_server.store.schema import metadata, revisions
@@ -75,9 +76,9 @@ class SqliteStore(Store):
             cursor.execute("PRAGMA journal_mode = WAL")
             # From here on the store waits, and serves others meanwhile.
             cursor.execute("PRAGMA busy_timeout = 0")
-        except (*_FAILURES, ValueError, TypeError) as error:
+        except (*FAILURES, ValueError, TypeError) as error:
             engine.dispose()
-            raise StoreError(f"cannot open the database {self.name}: {_cause(error)}") from error
+            raise StoreError(f"cannot open the database {self.name}: {driver_error(error)}") from error
         except StoreError:
             engine.dispose()
             raise
@@ -86,26 +87,27 @@ class SqliteStore(Store):
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """As `Store.read`."""
-        connection = self._connection or self._opened()
-        gives_up = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                return work(connection)
-            except _FAILURES as error:
-                self._let_pass(error, gives_up)
-            await anyio.sleep(BUSY_PAUSE)
+        return await self._patiently(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """As `Store.write`."""
+
+        def unit(connection: Connection) -> T:
+            with connection.begin():
+                return work(connection)
+
+        return await self._patiently(unit)
+
+    async def _patiently(self, unit: Callable[[Connection], T]) -> T:
+        """What a unit of work returns, which waits for as long as another process holds the file."""
         connection = self._connection or self._opened()
         gives_up = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                with connection.begin():
-                    return work(connection)
-            except _FAILURES as error:
+                return unit(connection)
+            except FAILURES as error:
                 self._let_pass(error, gives_up)
-            await anyio.sleep(BUSY_PAUSE)  # another process is writing; other requests go on meanwhile
+            await anyio.sleep(BUSY_PAUSE)  # other requests go on meanwhile
 
     def _let_pass(self, error: Exception, gives_up: float) -> None:
         """Return where another process holds the file, and there is time to wait for it.
@@ -113,7 +115,7 @@ class SqliteStore(Store):
         Raises:
             UnavailableError: the file, or the disk under it, is of no use for now.
         """
-        cause = _cause(error)
+        cause = driver_error(error)
         # The base class alone stands for a file that is damaged or is none of SQLite's; a mistake of ours has
         # one of its others. (Wrong SQL has not, and nor has a file whose tables somebody took away.)
         if not isinstance(cause, sqlite3.OperationalError) and type(cause) is not sqlite3.DatabaseError:
@@ -136,15 +138,10 @@ class SqliteStore(Store):
         return self._connection
 
 
-_FAILURES = (sqlite3.Error, DBAPIError)
+FAILURES = (sqlite3.Error, DBAPIError)
 """What SQLite raises: past SQLAlchemy, and through it."""
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-
-def _cause(error: Exception) -> BaseException:
-    """What SQLite itself said, without the statement."""
-    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
 def begin_where_told(connection: sqlite3.Connection, _record: object) -> None:
