@@ -22,23 +22,13 @@ from video_calls_contract.catalogue import AREAS
 from video_calls_contract.config import TEMPLATE
 from video_calls_server import __main__ as server_command
 from video_calls_server.settings import environment_variable, setting_fields
-from video_calls_spec import RULES, Rule, openapi_path
+from video_calls_spec import RULES, Rule, openapi_path, resolved
 
 CONTRACT: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
 WIDTH = 100  # characters of a command's help
 MARKER = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
 ELSEWHERE = "The tables of this page are on the built site (`nox -s docs`).\n\n"
 """What a page says to those who read it where it is not built."""
-
-
-def resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """A part of the contract, or what it refers to."""
-    while "$ref" in node:
-        target: Any = CONTRACT
-        for step in node["$ref"].removeprefix("#/").split("/"):
-            target = target[step]
-        node = target
-    return node
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -139,9 +129,9 @@ def _position(code: str) -> int:
 
 
 def _examples(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for content in resolved(answer).get("content", {}).values():
+    for content in resolved(CONTRACT, answer).get("content", {}).values():
         for example in content["examples"].values():
-            yield resolved(example)["value"]
+            yield resolved(CONTRACT, example)["value"]
 
 
 def operations() -> str:
@@ -161,7 +151,7 @@ def _operation(method: str, path: str, operation: dict[str, Any], shared: list[A
         f"`{method} {path}` · `{name}`",
         operation["description"],
     ]
-    taken = [resolved(each) for each in [*shared, *operation.get("parameters", [])]]
+    taken = [resolved(CONTRACT, each) for each in [*shared, *operation.get("parameters", [])]]
     if taken:
         rows = [(f"`{each['name']}`", each["in"], each["description"].replace("\n", " ")) for each in taken]
         text.append(table(("parameter", "in", "meaning"), rows))
@@ -171,7 +161,7 @@ def _operation(method: str, path: str, operation: dict[str, Any], shared: list[A
         text.append(block("json", json.dumps(next(iter(content["examples"].values()))["value"], indent=2)))
     rows = []
     for status, named in operation["responses"].items():
-        answer = resolved(named)
+        answer = resolved(CONTRACT, named)
         schema = answer["content"]["application/json"]["schema"]
         rows.append((status, answer["description"], _linked_schema(schema)))
     text.append(table(("status", "when", "body"), rows))
@@ -213,7 +203,7 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _description(schema: dict[str, Any]) -> str:
-    return str(resolved(schema).get("description", "")).strip().replace("\n", " ")
+    return str(resolved(CONTRACT, schema).get("description", "")).strip().replace("\n", " ")
 
 
 def event_protocol() -> str:

@@ -16,9 +16,8 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import cache, reduce
+from functools import cache
 from importlib import import_module
-from operator import getitem
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -30,7 +29,7 @@ import yaml
 from video_calls_contract import plugin
 from video_calls_server import Settings
 from video_calls_server.settings import environment_variable, setting_fields
-from video_calls_spec import RuleId
+from video_calls_spec import RuleId, resolved
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "spec/released.json"
@@ -125,13 +124,6 @@ def bodies(contract: dict[str, Any]) -> set[str]:
         each for item in contract["paths"].values() for each in item.values() if "requestBody" in each
     ]
     return {described(json_in(operation["requestBody"])) for operation in operations}
-
-
-def resolved(contract: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """The node, or what it refers to."""
-    while "$ref" in node:
-        node = reduce(getitem, node["$ref"].removeprefix("#/").split("/"), contract)
-    return node
 
 
 def json_in(node: dict[str, Any]) -> dict[str, Any]:

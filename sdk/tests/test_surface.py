@@ -10,20 +10,11 @@ import pytest
 import video_calls
 import yaml
 from video_calls import _errors
-from video_calls_spec import RULES, openapi_path
+from video_calls_spec import RULES, openapi_path, resolved
 
 CONTRACT: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
 TYPES = {"integer": int, "string": str, "date-time": datetime}
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def resolved(node: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in node:
-        target: Any = CONTRACT
-        for step in node["$ref"].removeprefix("#/").split("/"):
-            target = target[step]
-        node = target
-    return node
 
 
 def operations() -> dict[str, tuple[dict[str, tuple[Any, bool]], str]]:
@@ -35,11 +26,11 @@ def operations() -> dict[str, tuple[dict[str, tuple[Any, bool]], str]]:
                 continue
             parameters = {}
             for reference in [*item.get("parameters", []), *operation.get("parameters", [])]:
-                parameter = resolved(reference)
+                parameter = resolved(CONTRACT, reference)
                 name = parameter["name"].lower().replace("-", "_")
                 parameters[name] = (TYPES[parameter["schema"]["type"]], parameter.get("required", False))
             if "requestBody" in operation:
-                schema = resolved(operation["requestBody"]["content"]["application/json"]["schema"])
+                schema = resolved(CONTRACT, operation["requestBody"]["content"]["application/json"]["schema"])
                 for name, field in schema["properties"].items():
                     kind = (
                         TYPES[field.get("format", "")]

@@ -24,8 +24,7 @@ import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property, reduce
-from operator import getitem
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -363,29 +362,22 @@ def _operations() -> dict[str, _Operation]:
     """The operations of the contract by their ids."""
     with _of_the_extra():
         import yaml
-    from video_calls_spec import openapi_path
+    from video_calls_spec import openapi_path, resolved
 
     # `Any` is what YAML holds; that the contract is what it should be is tested where it is kept.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     contract: dict[str, Any] = yaml.load(openapi_path().read_text(encoding="utf-8"), loader)  # noqa: S506 (safe)
 
-    def at(node: dict[str, Any]) -> dict[str, Any]:
-        """The node, or what it refers to."""
-        if "$ref" not in node:
-            return node
-        return reduce(getitem, node["$ref"].removeprefix("#/").split("/"), contract)
+    def examples(answer: dict[str, Any]) -> dict[str, Any]:
+        """The bodies of an answer, by the names of its examples."""
+        named = resolved(contract, answer)["content"]["application/json"]["examples"]
+        return {name: resolved(contract, example)["value"] for name, example in named.items()}
 
     return {
         operation["operationId"]: _Operation(
             method.upper(),
             re.sub(r"\{\w+\}", "[^/]+", path),
-            {
-                int(status): {
-                    name: at(example)["value"]
-                    for name, example in at(answer)["content"]["application/json"]["examples"].items()
-                }
-                for status, answer in operation["responses"].items()
-            },
+            {int(status): examples(answer) for status, answer in operation["responses"].items()},
         )
         for path, methods in contract["paths"].items()
         for method, operation in methods.items()

@@ -14,7 +14,7 @@ import yaml
 from openapi_spec_validator import validate
 from video_calls_server import Settings, create_app
 from video_calls_server.api.routes import API_ROOT
-from video_calls_spec import RULES, openapi_path
+from video_calls_spec import RULES, openapi_path, resolved
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACT: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
@@ -56,15 +56,6 @@ def test_the_server_answers_its_operations_and_no_others() -> None:
 # -- Examples ---------------------------------------------------------------------------------------
 
 
-def resolved(node: Any) -> Any:
-    while isinstance(node, dict) and "$ref" in node:
-        target: Any = CONTRACT
-        for step in node["$ref"].removeprefix("#/").split("/"):
-            target = target[step]
-        node = target
-    return node
-
-
 def bodies() -> Iterator[tuple[str, dict[str, Any]]]:
     for path, item in CONTRACT["paths"].items():
         for method, operation in item.items():
@@ -73,7 +64,7 @@ def bodies() -> Iterator[tuple[str, dict[str, Any]]]:
             if "requestBody" in operation:
                 yield f"{method} {path}", operation["requestBody"]["content"]["application/json"]
             for status, response in operation["responses"].items():
-                yield f"{method} {path} {status}", resolved(response)["content"]["application/json"]
+                yield f"{method} {path} {status}", resolved(CONTRACT, response)["content"]["application/json"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +74,7 @@ def test_every_body_has_examples_and_they_are_valid(where: str, body: dict[str, 
     validator = jsonschema.Draft202012Validator({**body["schema"], "components": CONTRACT["components"]})
     assert body["examples"], where
     for example in body["examples"].values():
-        validator.validate(resolved(example)["value"])
+        validator.validate(resolved(CONTRACT, example)["value"])
 
 
 @pytest.mark.parametrize("name", CONTRACT["components"]["schemas"])
@@ -94,13 +85,13 @@ def test_every_schema_has_a_description_and_a_valid_example(name: str) -> None:
         schema["example"]
     )
     for field, described in schema.get("properties", {}).items():
-        assert resolved(described).get("description"), f"{name}.{field}"
+        assert resolved(CONTRACT, described).get("description"), f"{name}.{field}"
 
 
 def test_error_examples_name_the_rule_with_its_status_and_text() -> None:
     for where, body in bodies():
         for example in body["examples"].values():
-            value = resolved(example)["value"]
+            value = resolved(CONTRACT, example)["value"]
             if value.get("code") in RULES:
                 rule = RULES[value["code"]]
                 assert where.endswith(f" {rule.status}"), (where, rule.id)
