@@ -1,5 +1,6 @@
 """What HTTP itself asks: error bodies on every path, request ids, CORS, rate limit, the pages."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -327,7 +328,8 @@ def test_a_frontend_of_ones_own_is_served(make_api: Callable[..., Api], tmp_path
 
 def test_the_application_works_mounted_in_another() -> None:
     settings = Settings(database=":memory:")
-    outer = Starlette(routes=[Mount("/backend", create_app(settings))])
+    app = create_app(settings)
+    outer = Starlette(routes=[Mount("/backend", app)])
     headers = {"Authorization": f"Bearer {make_token(settings, USERS['doctor'], expires_in=60)}"}
     with TestClient(outer) as client:  # type: ignore[arg-type]  # any ASGI application
         for year in (2998, 2999):
@@ -338,3 +340,5 @@ def test_the_application_works_mounted_in_another() -> None:
         page = client.get(f"/backend{CALLS}?page_size=1", headers=headers).json()
         assert page["next"] == f"http://testserver.local/backend{CALLS}?page_size=1&page=2"
         assert client.get(page["next"], headers=headers).json()["results"][0]["id"] == 1
+    # Starlette does not tell what it mounts that it ends.
+    asyncio.run(app.state.namespaces.default.store.close())

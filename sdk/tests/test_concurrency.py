@@ -35,9 +35,13 @@ def token(process: Any) -> str:
 # -- Cancellation -----------------------------------------------------------------------------------
 
 
-@coroutine
-def cancelled_at(step: int, work: Any) -> Generator[Any, Any, Any]:
+async def cancelled_at(step: int, work: Any) -> Any:
     """Do the work; its task is cancelled as it comes to wait for the nth time."""
+    return await _stepwise(step, work)
+
+
+@coroutine
+def _stepwise(step: int, work: Any) -> Generator[Any, Any, Any]:
     go, steps = partial(work.send, None), 0
     while True:
         try:
