@@ -138,10 +138,19 @@ def described(schema: dict[str, Any]) -> str:
         return str(schema["$ref"].rpartition("/")[2])
     for_people = {"description", "example", "examples"}
     return ", ".join(
-        f"{name} {json.dumps(described(value) if isinstance(value, dict) else value)}"
+        f"{name} {json.dumps(asked(name, value))}"
         for name, value in sorted(schema.items())
         if name not in for_people
     )
+
+
+def asked(keyword: str, value: Any) -> Any:  # noqa: ANN401 (what JSON can hold)
+    """What a keyword of a schema asks, with each schema in it described."""
+    if keyword == "properties":
+        return {name: described(schema) for name, schema in value.items()}
+    if keyword in {"allOf", "anyOf", "oneOf", "prefixItems"}:
+        return [described(schema) for schema in value]
+    return described(value) if isinstance(value, dict) else value
 
 
 def of_rules(rules: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:

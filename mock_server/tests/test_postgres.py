@@ -152,10 +152,12 @@ def test_a_lost_table_is_named(postgres_url: str) -> None:
         ({"host": "nowhere.invalid", "query": {}}, "cannot open"),
         ({"host": "127.0.0.1", "port": 99999, "query": {}}, "cannot open"),
         ({"host": "no..where", "query": {}}, "cannot open"),
+        ({"host": None, "query": {"host": "a", "port": "one"}}, "cannot open"),
+        ({"host": None, "query": {"host": "a,b", "port": "1,2,3"}}, "3 port numbers to 2 hosts"),
         ({"database": "nothing_of_this_name"}, 'database "nothing_of_this_name" does not exist'),
         ({"username": "nobody_of_this_name"}, 'role "nobody_of_this_name" does not exist'),
     ],
-    ids=["port", "host", "no port", "no host", "database", "user"],
+    ids=["port", "host", "no port", "no host", "no number", "too many ports", "database", "user"],
 )
 def test_a_database_that_cannot_be_reached_is_told_in_a_line_without_its_password(
     postgres_url: str, change: dict[str, Any], words: str

@@ -57,6 +57,14 @@ def test_the_record_reads_like_what_it_is_of() -> None:
     assert " at 0x" not in json.dumps(record)
 
 
+def test_words_for_people_are_no_part_of_what_a_schema_asks() -> None:
+    """A property may well be called as one of the keywords that hold them."""
+    words = {"description": "How it ended.", "example": "busy"}
+    member = {"type": "object", "properties": {"description": {"type": "string", **words}}, **words}
+    assert surface.described(member) == r'properties {"description": "type \"string\""}, type "object"'
+    assert surface.described({"anyOf": [{"type": "null", **words}]}) == r'anyOf ["type \"null\""]'
+
+
 def test_nothing_is_different_where_nothing_was_changed() -> None:
     assert differences(PARTS, PARTS) == []
 

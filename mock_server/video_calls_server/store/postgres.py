@@ -328,7 +328,7 @@ async def _connect(url: URL, within: float, settings: Mapping[str, str] | None =
     connect: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     try:
         return await connect(_dsn(url), timeout=within, server_settings=dict(settings or {}))
-    except (UnicodeError, OverflowError) as error:  # a host or a port that none can be
+    except (ValueError, OverflowError) as error:  # a host or a port that none can be
         raise OSError(str(error)) from error
 
 
@@ -339,12 +339,12 @@ def engine_of(
     server_settings: Mapping[str, str] | None = None,
     **pool: Any,  # noqa: ANN401
 ) -> AsyncEngine:
-    """An engine whose connections asyncpg makes, so that the options of a URL are those that it knows."""
+    """An engine whose connections asyncpg makes, so that what a URL may hold is what asyncpg knows."""
 
     async def connect() -> Any:  # noqa: ANN401 (asyncpg's connection, which has no types)
         return await _connect(url, timeout, server_settings or {})
 
-    engine = create_async_engine(url, async_creator=connect, **pool)
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, **pool)
     event.listen(engine.sync_engine, "checkout", _replace_closed)
     return engine
 
