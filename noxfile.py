@@ -178,7 +178,7 @@ def workers(session: nox.Session) -> None:
 
 @nox.session
 def stores(session: nox.Session) -> None:
-    """The contract suite on SQLite, on PostgreSQL and with two workers on it (ten minutes)."""
+    """The contract suite on each database, on two workers, and behind nginx where it is (five minutes)."""
     install(session)
     session.run("pytest", "-m", "long", "-rP", "mock_server/tests/test_stores.py", *session.posargs)
 

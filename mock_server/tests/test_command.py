@@ -266,6 +266,7 @@ def test_a_taken_port_is_told_in_a_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert_told(run("serve", "--port", str(port), cwd=tmp_path), str(port), "in use", "--port")
+    assert list(tmp_path.iterdir()) == []  # where nothing is served, no database was made
 
 
 def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:

@@ -1,18 +1,23 @@
-"""The whole contract suite against the server on each database: SQLite, PostgreSQL, two workers on it."""
+"""The whole contract suite against the server on each database, on two workers, and behind nginx."""
 
 import re
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
-from deployments import Server
+from deployments import PATIENCE, Server
 from test_command import run
 
+PAGE = Path(__file__).resolve().parents[2] / "docs/deploying.md"
 
-@pytest.mark.long
-@pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("sqlite", []), ("postgresql", []), ("postgresql", ["--workers", "2"])],
@@ -27,11 +32,60 @@ def test_the_contract_is_kept(
 ) -> None:
     database = "calls.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
     server = launch("--database", database, *options)
-    words = ["--contract-config", f"{server.url}/api/v1/video", "--database", database]
-    (tmp_path / "contract.toml").write_text(run("identities", *words, cwd=tmp_path).stdout)
+    print(f"{request.node.callspec.id}: {passed(server.url, database, tmp_path)}")
+    server.assert_no_traceback()
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="needs nginx")
+def test_the_contract_is_kept_behind_the_proxy_of_the_page(
+    launch: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = launch("--database", "calls.db")
+    [location] = re.findall(r"^```nginx\n(.+?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    location, count = re.subn(r"http://127.0.0.1:8000\b", server.url, location)
+    assert count == 1
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "nginx.conf").write_text(NGINX % (port, location))
+    proxy = subprocess.Popen(["nginx", "-p", tmp_path, "-c", "nginx.conf", "-e", "error.log"])
+    try:
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as client:
+            assert client.get(f"{url}/readyz").status_code == 200
+        print(f"nginx: {passed(url, 'calls.db', tmp_path)}")
+        server.assert_no_traceback()
+    finally:
+        proxy.terminate()
+        proxy.wait(PATIENCE)
+
+
+NGINX = """
+daemon off;
+master_process off;
+pid nginx.pid;
+events {}
+http {
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {
+        listen 127.0.0.1:%d;
+        %s
+    }
+}
+"""
+
+
+def passed(url: str, database: str, directory: Path) -> str:
+    """What a run of the suite against the server says at its end, which has passed."""
+    words = ["--contract-config", f"{url}/api/v1/video", "--database", database]
+    (directory / "contract.toml").write_text(run("identities", *words, cwd=directory).stdout)
     done = subprocess.run(
         [sys.executable, "-m", "video_calls_contract", "run", "--config", "contract.toml"],
-        cwd=tmp_path,
+        cwd=directory,
         capture_output=True,
         text=True,
         timeout=1700,
@@ -39,5 +93,4 @@ def test_the_contract_is_kept(
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     [figures] = re.findall(r"^\d+ passed.*", done.stdout, re.MULTILINE)
-    print(f"{request.node.callspec.id}: {figures}")
-    server.assert_no_traceback()
+    return str(figures)

@@ -75,30 +75,34 @@ def _serve(settings: Settings, has_ended: Callable[[int], None], *, reload_seed:
     app = create_app(settings)
     namespaces: Namespaces = app.state.namespaces
     store = namespaces.default.store
-    # Now, so that a database that cannot be opened is told in a line.
-    people = anyio.run(partial(_open, namespaces.default, settings, reload_seed=reload_seed))
-    listener = _listen(settings)
-    url = _url(listener)
+    with contextlib.closing(_listen(settings)) as listener:
+        url = _url(listener)
+        # Now, so that a database that cannot be opened is told in a line.
+        people = anyio.run(partial(_open, namespaces.default, settings, reload_seed=reload_seed))
 
-    def ready() -> None:
-        click.echo(banner(settings, url, store.name, people, options=options))
+        def ready() -> None:
+            click.echo(banner(settings, url, store.name, people, options=options))
 
-    if settings.workers == 1:
-        _run(_Server(settings, app, ready), listener)
-    else:
-        _supervise(settings, listener, ready, has_ended)
+        if settings.workers == 1:
+            _run(_Server(settings, app, ready), listener)
+        else:
+            _supervise(settings, listener, ready, has_ended)
 
 
 async def _open(namespace: Namespace, settings: Settings, *, reload_seed: bool) -> Seed:
     """Open the database and see to its seed; everybody who is in it."""
     store = namespace.store
-    await namespace.open()
-    await store.write(check_writable)
-    if reload_seed:
-        from video_calls_server.store.reseed import apply_seed
+    try:
+        await namespace.open()
+        await store.write(check_writable)
+        if reload_seed:
+            from video_calls_server.store.reseed import apply_seed
 
-        await store.write(partial(apply_seed, seed=load_seed(settings.seed or DEFAULT_SEED)))
-    people = await store.people()
+            await store.write(partial(apply_seed, seed=load_seed(settings.seed or DEFAULT_SEED)))
+        people = await store.people()
+    except BaseException:
+        await namespace.close()
+        raise
     if settings.seed is not None and people != load_seed(settings.seed):
         logger.warning(
             "%s already has people, other than those of %s: a seed is for a new database; "
