@@ -224,7 +224,7 @@ def test_a_public_key_is_no_hmac_secret(make_api: Callable[..., Api], tmp_path: 
 
 @pytest.fixture
 def key_set() -> Iterator[dict[str, Any]]:
-    """A key set served over HTTP; `keys` may be changed, `requests` counts, None answers 500."""
+    """A key set served over HTTP; `keys` and the whole `answer` may be changed, None answers 500."""
     state: dict[str, Any] = {"keys": [], "requests": 0}
 
     class Handler(BaseHTTPRequestHandler):
@@ -232,7 +232,7 @@ def key_set() -> Iterator[dict[str, Any]]:
             state["requests"] += 1
             self.send_response(200 if state["keys"] is not None else 500)
             self.end_headers()
-            self.wfile.write(json.dumps({"keys": state["keys"]}).encode())
+            self.wfile.write(json.dumps(state.get("answer", {"keys": state["keys"]})).encode())
 
         def log_message(self, *_: Any) -> None:
             """Keep the tests' output clean."""
@@ -290,6 +290,30 @@ def test_a_key_set_that_is_away_is_no_fault_of_the_client(
     monkeypatch.setattr("video_calls_server.api.jwks.COOLDOWN", 0.0)
     key_set["keys"] = [jwk(RSA, "a")]
     assert ask(api, by(RSA, "RS256", "a")).status_code == 200
+
+
+def test_the_only_key_is_that_of_tokens_that_name_none(
+    make_api: Callable[..., Api], key_set: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("video_calls_server.api.jwks.COOLDOWN", 0.0)
+    key_set["keys"] = [jwk(RSA, "a")]
+    api = make_api(jwt_algorithm="RS256", jwt_jwks_url=key_set["url"])
+    for number in range(3):
+        assert ask(api, by(RSA, "RS256", None, jti=str(number))).status_code == 200
+    assert key_set["requests"] == 1
+    key_set["keys"] = [jwk(RSA, "a"), jwk(RSA, "b")]
+    assert ask(api, by(RSA, "RS256", "b")).status_code == 200
+    assert_refused(ask(api, by(RSA, "RS256", None, jti="of two")), "auth.valid-token")
+
+
+@pytest.mark.parametrize("answer", [[], "keys", None, {"keys": 1}, {"keys": [1]}, {}])
+def test_a_key_set_that_is_none_is_no_fault_of_the_client(
+    make_api: Callable[..., Api], key_set: dict[str, Any], answer: object
+) -> None:
+    key_set["answer"] = answer
+    api = make_api(jwt_algorithm="RS256", jwt_jwks_url=key_set["url"])
+    refused = ask(api, by(RSA, "RS256", "a"))
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
 
 
 def test_a_token_made_here_is_laid_out_as_simplejwt_does() -> None:

@@ -1,4 +1,4 @@
-"""Public keys from an identity provider's key set (JWKS), fetched when a token names one not yet known."""
+"""Public keys from an identity provider's key set (JWKS), fetched when a token needs one not yet known."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ class JwksKeys:
         self._lock = asyncio.Lock()
 
     async def key_of(self, token: str) -> jwt.PyJWK:
-        """The key that the token's header names.
+        """The key that the token's header names or, where it names none, the only one.
 
         Raises:
             jwt.PyJWTError: the key set has no such key.
@@ -35,7 +35,8 @@ class JwksKeys:
         async with self._lock:
             now = time.monotonic()
             stale = now - self._fetched > LIFETIME
-            if (stale or name not in self._keys) and now - self._tried > COOLDOWN:
+            unknown = len(self._keys) != 1 if name is None else name not in self._keys
+            if (stale or unknown) and now - self._tried > COOLDOWN:
                 self._tried = now
                 await self._fetch()
             elif stale:
@@ -52,7 +53,7 @@ class JwksKeys:
                 response = await client.get(self._url)
                 response.raise_for_status()
             keys = jwt.PyJWKSet.from_dict(response.json()).keys
-        except (httpx.HTTPError, ValueError, jwt.PyJWTError) as error:
+        except (httpx.HTTPError, ValueError, AttributeError, TypeError, jwt.PyJWTError) as error:
             raise UnavailableError(f"the key set at {self._url} could not be fetched: {error}") from error
         self._keys = {key.key_id or "": key for key in keys}
         self._fetched = time.monotonic()
