@@ -81,6 +81,21 @@ def test_it_reads_a_dotenv_file_which_the_environment_overrides(
     assert joined(overridden)["token"].startswith(f"006{APP_ID}")
 
 
+def test_what_may_be_repeated_stands_in_one_variable(serve: Callable[..., Process]) -> None:
+    origins = ("https://one.example.com", "https://two.example.com")
+    faults = ("status=503; times=1; operation=listVideoCalls", "delay=0.001; operation=joinVideoCall")
+    environment = {
+        "VIDEO_CALLS_SERVER_CORS_ORIGIN": " ".join(origins),
+        "VIDEO_CALLS_SERVER_FAULT": "\n".join(faults),
+    }
+    process = serve("--database", ":memory:", env=environment)
+    for origin in origins:
+        answer = httpx.get(f"{process.url}{CALLS}", headers={"Origin": origin})
+        assert answer.headers["access-control-allow-origin"] == origin
+    with Control(process.url) as control:
+        assert [fault.operation for fault in control.faults.list()] == ["listVideoCalls", "joinVideoCall"]
+
+
 def joined(process: Process) -> dict[str, Any]:
     with httpx.Client(base_url=process.url, headers=process.headers()) as client:
         soon = datetime.now(UTC) + timedelta(minutes=5)

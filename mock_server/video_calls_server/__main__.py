@@ -22,7 +22,7 @@ from dotenv import dotenv_values
 
 from video_calls_server import serving
 from video_calls_server.api.tokens import make_token
-from video_calls_server.contract_config import TOKEN_LIFETIME, contract_toml
+from video_calls_server.contract_config import contract_toml
 from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
 from video_calls_server.settings import (
     Settings,
@@ -57,6 +57,14 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[r
         return int(match[1]) * _SECONDS[match[2]]
 
 
+class _Lines(click.types.StringParamType):
+    """A text whose variable holds one in each line."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Those of a variable, without empty ones."""
+        return [line for line in map(str.strip, rv.splitlines()) if line]
+
+
 def _type_of(annotation: Any) -> Any:  # noqa: ANN401 (annotations and click's types have no common type)
     """How click reads a value of this annotation."""
     options = [option for option in get_args(annotation) if option is not type(None)]
@@ -80,7 +88,7 @@ def settings_options(command: Command) -> Command:
         command = click.option(
             f"{option}/--no-{option[2:]}" if setting.type is bool else option,
             setting.name,
-            type=_type_of(setting.type),
+            type=_Lines() if setting.metadata["in_lines"] else _type_of(setting.type),
             default=default,
             show_default=not multiple and default is not None,
             multiple=multiple,
@@ -187,7 +195,7 @@ def identities(*, as_json: bool, contract_config: str | None, **options: Any) ->
         settings = Settings(**options)
         people = _people(settings)
         if contract_config is not None:
-            click.echo(contract_toml(settings, people, contract_config, lifetime=TOKEN_LIFETIME), nl=False)
+            click.echo(contract_toml(settings, people, contract_config), nl=False)
             return
         rows = [
             {

@@ -4,7 +4,7 @@ import shlex
 
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
 from video_calls_server.api.tokens import make_token
-from video_calls_server.contract_config import TOKEN_LIFETIME
+from video_calls_server.contract_config import JWT_LIFETIME
 from video_calls_server.seed import Person, Seed
 from video_calls_server.settings import Settings, is_loopback
 
@@ -59,7 +59,7 @@ def _first_request(settings: Settings, url: str, people: tuple[Person, ...], opt
     if settings.signing_secret is None or not active:
         return []
     if is_loopback(settings.host):
-        bearer = make_token(settings, active[0].id, expires_in=TOKEN_LIFETIME)
+        bearer = make_token(settings, active[0].id, expires_in=JWT_LIFETIME)
     else:  # what a shared server prints lands in logs, and a token does not belong there
         bearer = f"$(video-calls-server token {shlex.quote(active[0].email)}{options})"
     return [

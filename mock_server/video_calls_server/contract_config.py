@@ -9,13 +9,13 @@ from video_calls_server.domain.people import User
 from video_calls_server.seed import Seed, cast
 from video_calls_server.settings import Settings, SettingsError
 
-TOKEN_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
+JWT_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
 EXPIRED_SINCE = 3600  # seconds
 EXPIRING_IN = "8s"
 
 
-def contract_toml(settings: Settings, people: Seed, base_url: str, *, lifetime: int) -> str:
-    """The configuration for a run against `base_url`, with tokens that live so many seconds.
+def contract_toml(settings: Settings, people: Seed, base_url: str) -> str:
+    """The configuration for a run against `base_url`, with tokens that outlive it.
 
     Raises:
         SettingsError: JWTs are signed elsewhere, or the people do not fill the parts that the suite needs.
@@ -36,7 +36,7 @@ def contract_toml(settings: Settings, people: Seed, base_url: str, *, lifetime: 
         f"app_certificate = {_text(project.app_certificate)}",
     ]
 
-    def identity(part: str, user: User, *, expires_in: int = lifetime, **ids: int) -> None:
+    def identity(part: str, user: User, *, expires_in: int = JWT_LIFETIME, **ids: int) -> None:
         lines.extend(["", f"[identities.{part}]", *(f"{name} = {number}" for name, number in ids.items())])
         lines.append(f"token = {_text(make_token(settings, user.id, expires_in=expires_in))}")
 

@@ -13,12 +13,14 @@ from video_calls_server.pool import Pool
 DEVELOPMENT_JWT_SECRET = "development-only-secret-of-video-calls-server-which-everybody-knows"  # noqa: S105 (public by intent)
 """Signs JWTs where no secret is configured. Public: good on loopback only."""
 
+MOST_CALLS = 10_000
+"""That are made up at once."""
+
 JwtAlgorithm = Literal["HS256", "RS256", "ES256"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
 _LONGEST_EMPTY = 1440  # minutes
-_MOST_CALLS = 10_000
 _MOST_WORKERS = 64
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 3600.0  # seconds; PostgreSQL counts milliseconds, and 0 is for ever
 _POSTGRESQL = re.compile(r"postgres(ql)?(\+\w+)?://", re.ASCII)
@@ -42,9 +44,16 @@ class RateLimit:
     seconds: int
 
 
-def setting(default: object, help_text: str, *, env: str | None = None, secret: bool = False) -> Any:  # noqa: ANN401
-    """A field of `Settings`; `env` is its variable where that is not VIDEO_CALLS_SERVER_<NAME>."""
-    return field(default=default, repr=not secret, metadata={"help": help_text, "env": env, "secret": secret})
+def setting(
+    default: object, help_text: str, *, env: str | None = None, in_lines: bool = False, secret: bool = False
+) -> Any:  # noqa: ANN401 (the field of a dataclass stands for what it holds)
+    """A field of `Settings`.
+
+    `env` is its variable where that is not VIDEO_CALLS_SERVER_<NAME>. What may be repeated is parted there by
+    white space or, where it stands `in_lines`, by the ends of these.
+    """
+    metadata = {"help": help_text, "env": env, "in_lines": in_lines}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +85,10 @@ class Settings:
         None, "Time at which the server's clock starts, such as 2030-01-05T10:00:00Z; tokens are real."
     )
     fault: tuple[str, ...] = setting(
-        (), "What goes wrong, such as 'status=503; times=1; operation=joinVideoCall'; repeatable."
+        (),
+        "What goes wrong, such as 'status=503; times=1; operation=joinVideoCall'; repeatable, in the "
+        "environment one a line.",
+        in_lines=True,
     )
     agora_app_id: str | None = setting(
         None, "App id of the Agora project, 32 hex digits.", env="AGORA_APP_ID"
@@ -112,7 +124,9 @@ class Settings:
         0, "Minutes after which a call that both have left ends by itself; 0 is never. Needs notifications."
     )
     cors_origin: tuple[str, ...] = setting(
-        (), "Origin of a frontend, such as https://app.example.com; repeatable. Loopback origins are allowed."
+        (),
+        "Origin of a frontend, such as https://app.example.com; repeatable, in the environment parted by "
+        "spaces. Loopback origins are allowed.",
     )
     static: Path | None = setting(None, "Directory with a frontend of your own, served at /app/.")
     control: bool = setting(
@@ -224,8 +238,8 @@ class Settings:
         key = self.control_key
         if key is not None and (len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable()):
             raise SettingsError(f"control_key: give {_SHORTEST_KEY} or more printable ASCII characters")
-        if not 0 <= self.seed_calls <= _MOST_CALLS:
-            raise SettingsError(f"seed_calls: {self.seed_calls} is not in 0 to {_MOST_CALLS}")
+        if not 0 <= self.seed_calls <= MOST_CALLS:
+            raise SettingsError(f"seed_calls: {self.seed_calls} is not in 0 to {MOST_CALLS}")
         for name in ("seed_calls", "snapshot", "clock", "fault"):
             if getattr(self, name) and self.workers > 1:
                 raise SettingsError(f"{name}: several workers have no control API; give one worker")
