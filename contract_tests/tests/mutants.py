@@ -102,7 +102,7 @@ def _reading(old: str, new: str) -> Change:
 
 
 def _shown(old: str, new: str) -> Change:
-    return Change("api/representation.py", old, new)
+    return Change("representation.py", old, new)
 
 
 def _errors(old: str, new: str) -> Change:
@@ -420,7 +420,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "auth: inactive people are served",
         "auth.active-user",
-        Change("store/people.py", "if row is None or not row[1]:", "if row is None:"),
+        Change("store/people.py", "None if row is None or not row[1] else", "None if row is None else"),
     ),
     _mutant(
         "auth: 403 in place of 401",

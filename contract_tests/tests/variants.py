@@ -486,7 +486,7 @@ SINGLE = (
     _variant(
         "times: created and updated differ by microseconds",
         Change(
-            "api/representation.py",
+            "representation.py",
             "updated_at=call.updated_at",
             "updated_at=call.updated_at + __import__('datetime').timedelta(microseconds=17)",
         ),

@@ -67,6 +67,8 @@ def test_people_and_tokens(control: Control) -> None:
     assert status(control, own) == 401
     control.identities.reactivate(101)
     assert status(control, own) == 200
+    control.identities.rename(101, "Dr. Jane Doe")
+    assert control.identities.list()[0].full_name == "Dr. Jane Doe"
     with pytest.raises(ControlError, match="there is no user") as unknown:
         control.token("nobody@example.com")
     assert unknown.value.status == 404
@@ -117,13 +119,15 @@ def test_state_and_snapshots(control: Control) -> None:
 def test_calls(control: Control) -> None:
     call = schedule(control)
     httpx.post(f"{control.base_url}/video-calls/{call}/join/", headers=bearer(control))
-    assert [each.id for each in control.calls.list("patient@example.com")] == [call]
+    for person in ("patient@example.com", 102):
+        assert [each.id for each in control.calls.list(person)] == [call]
     assert control.calls.list("outsider@example.com") == []
     assert control.calls.arrive(call, "patient")
     assert not control.calls.arrive(call, "patient")
     assert control.calls.list()[0].present == ["patient"]
     assert control.calls.leave(call, "patient")
-    said = control.calls.verdicts(call, "doctor@example.com")
+    said = control.calls.verdicts(call, 101)
+    assert said.actions == control.calls.verdicts(call, "doctor@example.com").actions
     assert {each.action: each.allowed for each in said.actions} == {
         "get": True,
         "join": True,
@@ -135,18 +139,22 @@ def test_calls(control: Control) -> None:
 
 def test_requests(control: Control) -> None:
     status(control)
+    with control.faults.active(name="busy", status=503):
+        status(control)
     status(control, {"Authorization": "Bearer x"})
     found = control.requests.list()
-    assert [(each.id, each.status) for each in found] == [(2, 401), (1, 200)]
+    assert [(each.id, each.status) for each in found] == [(3, 401), (2, 503), (1, 200)]
     for narrow, ids in (
-        ({"identity": "doctor@example.com"}, [1]),
-        ({"operation": "listVideoCalls"}, [2, 1]),
-        ({"status": 401}, [2]),
+        ({"identity": "doctor@example.com"}, [2, 1]),
+        ({"identity": 101}, [2, 1]),
+        ({"operation": "listVideoCalls"}, [3, 2, 1]),
+        ({"status": 401}, [3]),
         ({"status": "2xx"}, [1]),
-        ({"rule": "auth.valid-token"}, [2]),
+        ({"rule": "auth.valid-token"}, [3]),
         ({"call": 7}, []),
-        ({"after": 1}, [2]),
-        ({"limit": 1}, [2]),
+        ({"fault": "busy"}, [2]),
+        ({"after": 1}, [3, 2]),
+        ({"limit": 1}, [3]),
     ):
         assert [each.id for each in control.requests.list(**narrow)] == ids  # type: ignore[arg-type]
     control.requests.clear()

@@ -395,8 +395,8 @@ def python(
     ("setting", "package", "extra"),
     [
         ("metrics", "prometheus_client", "metrics"),
-        ("otel", "opentelemetry", "tracing"),
-        ("otel", "opentelemetry.sdk", "tracing"),
+        ("otel", "opentelemetry", "otel"),
+        ("otel", "opentelemetry.sdk", "otel"),
     ],
 )
 def test_an_extra_that_is_not_installed_is_named(setting: str, package: str, extra: str) -> None:

@@ -357,6 +357,12 @@ def test_users_whom_no_database_can_hold_are_unknown(on_pg: Api, user: int | str
     assert answer.status_code == 401
 
 
+@pytest.mark.parametrize("identity", [f"{'9' * 18}", "9" * 19, "a%00b@example.com"])
+def test_identities_that_no_database_can_hold_are_unknown(on_pg: Api, identity: str) -> None:
+    for path in ("calls", "requests"):
+        assert on_pg.control("GET", f"/{path}?identity={identity}").status_code == 404
+
+
 def test_people_whom_no_database_can_hold_are_unknown(on_pg: Api) -> None:
     body = {"doctor": 2**63, "patient": 2**70, "scheduled_time": "2024-01-06T08:00:00Z"}
     assert on_pg.post("doctor", CALLS, json=body).status_code == 400

@@ -13,6 +13,7 @@ import msgspec
 import yaml
 from msgspec import Meta, Struct
 
+from video_calls_server.agora.tokens import MAX_UID
 from video_calls_server.domain.people import Doctor, Patient, User
 
 DEFAULT_SEED = Path(__file__).with_name("seed.yaml")
@@ -24,7 +25,7 @@ _DEEPEST = 10
 Person = tuple[User, Doctor | None, Patient | None]
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-UserId = Annotated[int, Meta(ge=1, le=2**32 - 1)]  # it is the Agora uid, too
+UserId = Annotated[int, Meta(ge=1, le=MAX_UID)]  # it is the Agora uid, too
 Email = Annotated[str, Meta(pattern=r"^[^@\s\0]+@[^@\s\0]+(?![\s\S])", max_length=254)]
 FullName = Annotated[str, Meta(pattern=r"^[^\0]+(?![\s\S])", max_length=300)]  # PostgreSQL takes no NUL
 Specialization = Annotated[str, Meta(pattern=r"^[^\0]*(?![\s\S])", max_length=200)]

@@ -163,7 +163,7 @@ class ClockControl:
 
 
 class IdentityControl:
-    """The people, and tokens of all kinds for them. A person is named by e-mail address or user id."""
+    """The people, and tokens of all kinds for them. `identity` is a person's e-mail address or user id."""
 
     def __init__(self, api: _Api) -> None:
         self._api = api
@@ -185,19 +185,19 @@ class IdentityControl:
         wanted = _given(email=email, full_name=full_name, doctor=doctor, patient=patient, active=active)
         return self._api.read(Identity, "POST", "/identities", json=wanted)
 
-    def deactivate(self, person: str | int) -> None:
+    def deactivate(self, identity: str | int) -> None:
         """From now on this person is refused."""
-        self._change(person, active=False)
+        self._change(identity, active=False)
 
-    def reactivate(self, person: str | int) -> None:
+    def reactivate(self, identity: str | int) -> None:
         """From now on this person is let in again."""
-        self._change(person, active=True)
+        self._change(identity, active=True)
 
-    def token(self, person: str | int, *, kind: TokenKind = "valid", expires_in: int = 3600) -> str:
+    def token(self, identity: str | int, *, kind: TokenKind = "valid", expires_in: int = 3600) -> str:
         """A JWT of the person's; of another kind than `valid`, one that has to be refused.
 
         Args:
-            person: whose token it is to be.
+            identity: whose token it is to be.
             kind: `expired`, `forged` (signed with another secret), `malformed`, `premature` (good later),
                 `refresh` (no access token) or `unknown_user`.
             expires_in: seconds of real time; of an expired one, those since it has expired.
@@ -206,10 +206,14 @@ class IdentityControl:
             ControlError: there is no such person, or JWTs are signed elsewhere.
         """
         wanted = {"kind": kind, "expires_in": expires_in}
-        return self._api.read(Token, "POST", f"/identities/{_segment(person)}/tokens", json=wanted).token
+        return self._api.read(Token, "POST", f"/identities/{_segment(identity)}/tokens", json=wanted).token
 
-    def _change(self, person: str | int, *, active: bool) -> None:
-        self._api.send("PATCH", f"/identities/{_segment(person)}", json={"active": active})
+    def rename(self, identity: str | int, full_name: str) -> None:
+        """From now on calls show this person's new name."""
+        self._change(identity, full_name=full_name)
+
+    def _change(self, identity: str | int, **change: object) -> None:
+        self._api.send("PATCH", f"/identities/{_segment(identity)}", json=change)
 
 
 class FaultControl:
@@ -321,11 +325,11 @@ class CallControl:
     def __init__(self, api: _Api) -> None:
         self._api = api
 
-    def list(self, identity: str | None = None) -> "list[KnownCall]":
-        """All calls, or those of the person with this e-mail address; newest `scheduled_time` first."""
+    def list(self, identity: str | int | None = None) -> "list[KnownCall]":
+        """All calls, or those of the person with this e-mail address or user id; newest first."""
         return self._api.read(list[KnownCall], "GET", "/calls", params=_given(identity=identity))
 
-    def verdicts(self, call_id: int, identity: str) -> CallVerdicts:
+    def verdicts(self, call_id: int, identity: str | int) -> CallVerdicts:
         """What each rule would say now if this person read, joined, ended or cancelled the call."""
         return self._api.read(
             CallVerdicts, "GET", f"/calls/{call_id}/verdicts", params={"identity": identity}
@@ -357,22 +361,24 @@ class RequestControl:
     def list(
         self,
         *,
-        identity: str | None = None,
+        identity: str | int | None = None,
         operation: str | None = None,
         status: str | int | None = None,
         rule: str | None = None,
         call: int | None = None,
+        fault: str | None = None,
         after: int | None = None,
         limit: int | None = None,
     ) -> "list[Exchange]":
         """Those that fit, newest first.
 
         Args:
-            identity: the e-mail address of whose they are.
+            identity: the e-mail address, or user id, of whose they are.
             operation: such as `joinVideoCall`.
             status: such as 404, `4xx`, or `none` where the client was told nothing.
             rule: the slug of the rule that refused them.
             call: the id of the call that they are about.
+            fault: the label of the fault that acted on them.
             after: the id of a request; later ones only.
             limit: at most so many, 1 to 500; by default 100.
         """
@@ -382,6 +388,7 @@ class RequestControl:
             status=status,
             rule=rule,
             call=call,
+            fault=fault,
             after=after,
             limit=limit,
         )
@@ -443,9 +450,9 @@ class Control:
         self.calls = CallControl(self._api)
         self.requests = RequestControl(self._api)
 
-    def token(self, email: str) -> str:
+    def token(self, identity: str | int) -> str:
         """A JWT of a person that is good for an hour; `identities.token` makes others."""
-        return self.identities.token(email)
+        return self.identities.token(identity)
 
     def namespaces(self) -> list[str]:
         """The names of all namespaces of the server; that of its own is empty."""

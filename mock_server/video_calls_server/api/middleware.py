@@ -23,7 +23,9 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Tracing:
-    """Gives every response an `X-Request-ID` and the log a line. The outermost layer: no path escapes it.
+    """Gives every answer of the API, and of the pages beside it, an `X-Request-ID`, and the log a line.
+
+    No path of theirs escapes it: only the control layer, metrics and spans stand around it.
 
     `cross_origin` is the application behind its CORS middleware, which only requests that browsers send
     from an allowed origin need to pass; `same_origin` is the one behind it. `default` is the namespace of

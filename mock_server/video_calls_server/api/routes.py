@@ -11,10 +11,10 @@ from video_calls_server._structs import JoinCredentials, VideoCallPage
 from video_calls_server.api.answer import Answer
 from video_calls_server.api.middleware import admit
 from video_calls_server.api.reading import idempotency_key, json_object, new_call, paging, whole_number
-from video_calls_server.api.representation import video_call
 from video_calls_server.domain.calls import authorize_creation
 from video_calls_server.domain.people import Actor
 from video_calls_server.namespaces import namespace_of
+from video_calls_server.representation import video_call
 from video_calls_server.service import CallService
 
 API_ROOT = "/api/v1/video"

@@ -14,7 +14,7 @@ from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from video_calls_server._structs import Error
-from video_calls_server.api.errors import on_exception
+from video_calls_server.api.errors import BODY_LIMIT, on_exception
 from video_calls_server.application import Application
 from video_calls_server.control.access import KEY_HEADER, guarded
 from video_calls_server.control.errors import (
@@ -42,9 +42,6 @@ Every operation is about one namespace: that of the header `Video-Calls-Namespac
 `/_ns/NAME`, or the server's own."""
 
 _KEY = SecurityScheme(type="apiKey", name=KEY_HEADER, security_scheme_in="header")
-
-_BODY_LIMIT = 64 * 1024 * 1024  # bytes; a whole state comes in one body
-
 
 _CONTROL_DOCS = f"{CONTROL}{DOCS}"
 _DESCRIBED = f"{CONTROL}/openapi.json"
@@ -115,7 +112,7 @@ def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) ->
             path=_CONTROL_DOCS,
             render_plugins=[_DocsPage(path="/")],
         ),
-        request_max_body_size=_BODY_LIMIT,
+        request_max_body_size=BODY_LIMIT,
         logging_config=None,
     )
 

@@ -48,7 +48,7 @@ def on_validation(_request: AnyRequest, error: ValidationException) -> Response[
 
 
 def on_too_large(_request: AnyRequest, _error: Exception) -> Response[bytes]:
-    """The answer to a body that is larger than any state is."""
+    """The answer to a body that is larger than its operation takes."""
     body = Error(error="The request body is larger than this operation takes", code="errors.body-size")
     return error_response(413, body, {})
 

@@ -25,9 +25,6 @@ from video_calls_server.events.payload import event_data
 from video_calls_server.store import outbox, people, queries, schema
 from video_calls_server.store.statement import Statement
 
-MOST = 10_000
-"""How many calls can be made at once."""
-
 SLOT = MIN_DISTANCE
 OPENING, CLOSING = 8, 18  # o'clock, UTC
 _SLOTS_A_DAY = (CLOSING - OPENING) * timedelta(hours=1) // SLOT

@@ -1,1 +1,1 @@
-"""Real-time events: who is told, how a connection follows, and how an event is written."""
+"""Real-time events: who is woken to be told of them, and how one is written."""

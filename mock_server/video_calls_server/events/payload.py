@@ -8,9 +8,9 @@ from datetime import datetime
 import msgspec
 
 from video_calls_server._structs import EventData, Participant
-from video_calls_server.api.representation import video_call
 from video_calls_server.domain.calls import Call
 from video_calls_server.domain.events import Event
+from video_calls_server.representation import video_call
 from video_calls_server.store.outbox import StoredEvent
 
 _ENCODER = msgspec.json.Encoder()

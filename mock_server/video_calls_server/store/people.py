@@ -4,7 +4,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from video_calls_server.domain.people import Actor, Doctor, Patient, User
 from video_calls_server.store.schema import doctors, patients, users
-from video_calls_server.store.statement import Statement
+from video_calls_server.store.statement import Row, Statement
 
 _actors = (
     select(users.c.id, users.c.is_active, doctors.c.id, patients.c.id)
@@ -18,21 +18,22 @@ _ACTOR_BY_EMAIL = Statement(_actors.where(users.c.email == bindparam("email")))
 
 def active_actor(connection: Connection, user: int | str) -> Actor | None:
     """The active user of this id, or e-mail address; None where there is none."""
-    if isinstance(user, int):
-        row = _ACTOR_BY_ID.row(connection, user_id=user)
-    elif "\0" in user:  # which PostgreSQL takes in no text
-        return None
-    else:
-        row = _ACTOR_BY_EMAIL.row(connection, email=user)
-    if row is None or not row[1]:
-        return None
-    return Actor(row[0], row[2], row[3])
+    row = _row_of(connection, user)
+    return None if row is None or not row[1] else Actor(row[0], row[2], row[3])
 
 
-def actor(connection: Connection, email: str) -> Actor | None:
-    """The user of this e-mail address, active or not; None where there is none."""
-    row = _ACTOR_BY_EMAIL.row(connection, email=email)
+def actor(connection: Connection, user: int | str) -> Actor | None:
+    """The user of this id, or e-mail address, active or not; None where there is none."""
+    row = _row_of(connection, user)
     return None if row is None else Actor(row[0], row[2], row[3])
+
+
+def _row_of(connection: Connection, user: int | str) -> Row | None:
+    if isinstance(user, int):
+        return _ACTOR_BY_ID.row(connection, user_id=user)
+    if "\0" in user:  # which PostgreSQL takes in no text
+        return None
+    return _ACTOR_BY_EMAIL.row(connection, email=user)
 
 
 _EMAIL = Statement(select(users.c.email).where(users.c.id == bindparam("user_id")))

@@ -13,13 +13,14 @@ from video_calls_spec import RULES
 
 from video_calls_server._structs import VideoCall
 from video_calls_server.agora.notifications import Notice
-from video_calls_server.api.representation import video_call
 from video_calls_server.api.tokens import LARGEST_ID
 from video_calls_server.control.errors import unknown
+from video_calls_server.control.routes.identities import known_actor
 from video_calls_server.control.verdicts import Verdict, verdicts
 from video_calls_server.domain.calls import NOT_FOUND, Action, Call
 from video_calls_server.domain.people import Actor, Role
 from video_calls_server.namespaces import Namespace
+from video_calls_server.representation import video_call
 from video_calls_server.store import people, queries
 
 MOST = 500
@@ -94,7 +95,7 @@ async def list_calls(
     def work(connection: Connection) -> list[Call]:
         if identity is None:
             return queries.newest_calls(connection, most=MOST)
-        _, found = queries.page_of_calls(connection, _actor(connection, identity), size=MOST, skip=0)
+        _, found = queries.page_of_calls(connection, known_actor(connection, identity), size=MOST, skip=0)
         return found
 
     return [_known(call) for call in await namespace.store.read(work)]
@@ -104,11 +105,12 @@ async def list_calls(
 async def read_verdicts(
     namespace: NamedDependency[Namespace], call_id: FromPath[int], identity: FromQuery[str]
 ) -> CallVerdicts:
-    """For get, join, end and cancel by this person (an e-mail address); nothing is done."""
+    """For get, join, end and cancel by this person (a user id or an e-mail address); nothing is done."""
 
     def work(connection: Connection) -> tuple[Call, Actor, bool]:
-        is_active = people.active_actor(connection, identity) is not None
-        return known_call(connection, call_id), _actor(connection, identity), is_active
+        actor = known_actor(connection, identity)
+        is_active = people.active_actor(connection, actor.user_id) is not None
+        return known_call(connection, call_id), actor, is_active
 
     call, actor, is_active = await namespace.store.read(work)
     now = namespace.clock.now()
@@ -148,13 +150,6 @@ def known_call(connection: Connection, call_id: int) -> Call:
     if call is None:
         raise unknown(f"call {call_id}")
     return call
-
-
-def _actor(connection: Connection, identity: str) -> Actor:
-    actor = people.actor(connection, identity)
-    if actor is None:
-        raise unknown(f"user {identity!r}")
-    return actor
 
 
 def _known(call: Call) -> KnownCall:

@@ -1,5 +1,6 @@
 """The people of a namespace as the control API shows and changes them, and tokens of all kinds for them."""
 
+import re
 import secrets
 import time
 from collections.abc import Iterable
@@ -14,9 +15,11 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import Connection
 
+from video_calls_server.agora.tokens import MAX_UID
 from video_calls_server.api.tokens import LARGEST_ID, make_token
 from video_calls_server.control.errors import ControlError, unknown
-from video_calls_server.domain.people import Doctor, Patient, User
+from video_calls_server.control.layer import CONTROL
+from video_calls_server.domain.people import Actor, Doctor, Patient, User
 from video_calls_server.namespaces import Namespace
 from video_calls_server.seed import Email, FullName, Id, Person, Specialization, UserId
 from video_calls_server.settings import Settings, SettingsError
@@ -24,8 +27,9 @@ from video_calls_server.store import people
 
 LIFETIME = 3600  # seconds
 _LONGEST_LIFETIME = 365 * 24 * 3600
-_LARGEST_USER_ID = 2**32 - 1  # it is the Agora uid, too
-_NOBODY = _LARGEST_USER_ID + 1
+_NOBODY = MAX_UID + 1  # for a user's id is the Agora uid, too
+
+_ID = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 
 TokenKind = Literal["valid", "expired", "forged", "malformed", "premature", "refresh", "unknown_user"]
 
@@ -154,6 +158,19 @@ def identities_router(settings: Settings) -> Router:
     )
 
 
+def known_actor(connection: Connection, identity: str) -> Actor:
+    """The user of this id or e-mail address, active or not.
+
+    Raises:
+        ControlError: there is none.
+    """
+    named = int(identity) if _ID.fullmatch(identity) else identity
+    actor = people.actor(connection, named)
+    if actor is None:
+        raise _unknown_user(identity)
+    return actor
+
+
 def _identity(settings: Settings, person: Person) -> Identity:
     user, doctor, patient = person
     signs = settings.signing_secret is not None
@@ -173,11 +190,15 @@ def _person(people: list[Person], named: str) -> Person:
     for person in people:
         if named in (str(person[0].id), person[0].email):
             return person
-    raise unknown(f"user {named!r}; {len(people)} people are listed under /identities")
+    raise _unknown_user(named)
+
+
+def _unknown_user(named: str) -> ControlError:
+    return unknown(f"user {named!r}; those that there are stand under {CONTROL}/identities")
 
 
 def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
-    user_id = wanted.user or _free((person[0].id for person in people), largest=_LARGEST_USER_ID)
+    user_id = wanted.user or _free((person[0].id for person in people), largest=MAX_UID)
     doctors = [doctor for _, doctor, _ in people if doctor is not None]
     patients = [patient for _, _, patient in people if patient is not None]
     as_doctor = NewDoctor() if wanted.doctor is True else wanted.doctor or None

@@ -12,6 +12,7 @@ from litestar.response import Stream
 
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.control.requests import KEPT, STATUS, Exchange, Filter, Recorded, readable
+from video_calls_server.control.routes.identities import known_actor
 from video_calls_server.namespaces import Namespace
 from video_calls_server.store import people
 
@@ -44,10 +45,7 @@ async def _wanted(  # noqa: PLR0917 (Litestar passes them by name)
         raise ControlError(f"{status!r} is no status; give one as 404, 4xx or none", field="status")
     user_id = None
     if identity is not None:
-        actor = await namespace.store.read(lambda connection: people.actor(connection, identity))
-        if actor is None:
-            raise unknown(f"user {identity!r}")
-        user_id = actor.user_id
+        user_id = (await namespace.store.read(lambda connection: known_actor(connection, identity))).user_id
     return Filter(user_id, operation, status, rule, call, fault)
 
 

@@ -16,10 +16,11 @@ from msgspec import UNSET, Meta, Struct
 
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.control.moments import moment_of
-from video_calls_server.control.population import MOST, PopulationError, populate
+from video_calls_server.control.population import PopulationError, populate
 from video_calls_server.control.snapshots import Snapshot, SnapshotError
 from video_calls_server.control.state import State, StateError, read_state, state_of
 from video_calls_server.namespaces import Namespace
+from video_calls_server.settings import MOST_CALLS
 
 _LARGEST = 256 * 1024 * 1024  # bytes; ten thousand calls with their events are a quarter of it
 
@@ -27,7 +28,7 @@ _LARGEST = 256 * 1024 * 1024  # bytes; ten thousand calls with their events are 
 class RealisticCalls(Struct, forbid_unknown_fields=True):
     """How many calls to make."""
 
-    count: Annotated[int, Meta(ge=1, le=MOST)]
+    count: Annotated[int, Meta(ge=1, le=MOST_CALLS)]
 
 
 class SavedSnapshot(Struct):
