@@ -20,7 +20,7 @@ EXTRAS = [
     ["testing"],
     ["postgres"],
     ["metrics"],
-    ["tracing"],
+    ["otel"],
     ["server", "contract"],
 ]
 """What is installed from the wheel, each time by itself."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import httpx
-from load import SERVE, running
+from load import SERVE, running, seed_of_pairs
 from table import BenchmarkError, Row, clear_end, compared, markdown, progress
 from video_calls_server import Settings
 from video_calls_server.api.tokens import make_token
@@ -27,16 +27,6 @@ PAIRS = 500
 TURNS = 5  # in which the calls are divided, each with percentiles of its own
 ANSWER_LIMIT = 30  # seconds
 DESCRIPTORS = 8192
-
-
-def seed(pairs: int) -> str:
-    """A doctor and a patient for each of the pairs."""
-    people: list[str] = ["users:"]
-    for number in range(1, pairs + 1):
-        for role, user in (("doctor", number), ("patient", pairs + number)):
-            who = f"email: {role}{number}@example.com, full_name: {role} {number}"
-            people.append(f"  - {{id: {user}, {who}, {role}: {{id: {number}}}}}")
-    return "\n".join(people)
 
 
 async def opened(url: str, bearer: list[str]) -> list[ClientConnection]:
@@ -111,14 +101,14 @@ def rows(directory: Path, pairs: int, calls: int) -> list[Row]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(DESCRIPTORS, hard)), hard))
     people = directory / "people.yaml"
-    people.write_text(seed(pairs), encoding="utf-8")
+    people.write_text(seed_of_pairs(pairs), encoding="utf-8")
     options = ("--seed", str(people), "--database", str(directory / "events.db"), "--log-level", "error")
     with running(SERVE(*options), core=None) as server:
         turns = asyncio.run(received(server.url, pairs, calls))
         status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="ascii")
     [peak] = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
     progress(f"events: {2 * pairs:,} connections, the server's memory at its most {peak / 1024:.0f} MiB")
-    what = f"event from commit to receipt, {2 * pairs:,} connections"
+    what = f"event from change to receipt, {2 * pairs:,} connections"
     beside = "the answer to its request"
     return [
         compared(f"{what}: p{nth}, ms", beside, (_percentile(turn, nth) for turn in turns))

@@ -51,6 +51,16 @@ BARE = Program((sys.executable, *UVICORN))
 SERVE = Program((sys.executable, "-m", "video_calls_server", "serve"))
 
 
+def seed_of_pairs(pairs: int) -> str:
+    """A doctor and a patient for each of the pairs, as a seed file: users 1 and on, and those after them."""
+    people = ["users:"]
+    for number in range(1, pairs + 1):
+        for role, user in (("doctor", number), ("patient", pairs + number)):
+            who = f"email: {role}{number}@example.com, full_name: {role} {number}"
+            people.append(f"  - {{id: {user}, {who}, {role}: {{id: {number}}}}}")
+    return "\n".join(people)
+
+
 @dataclass
 class Target:
     """Where a server listens, and the times at which doctor 1 and patient 1 are still free there."""

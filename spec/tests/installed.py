@@ -37,7 +37,7 @@ BROUGHT = {
     "server": SERVER,
     "postgres": SERVER | {"asyncpg"},
     "metrics": SERVER | {"prometheus_client"},
-    "tracing": SERVER | {"opentelemetry"},
+    "otel": SERVER | {"opentelemetry"},
     "testing": SERVER | {"pytest", "respx"},
     "events": {"websockets"},
     "contract": {"click", "jsonschema_rs", "pytest", "schemathesis", "websockets"},
@@ -168,7 +168,7 @@ def metrics() -> None:
         assert "# TYPE" in httpx.get(urljoin(api, "/metrics")).text
 
 
-def tracing() -> None:
+def otel() -> None:
     """Spans are made, though none is sent."""
     ENVIRONMENT["OTEL_TRACES_EXPORTER"] = "none"
     with serving("--otel") as api:
@@ -223,12 +223,12 @@ def without_metrics() -> None:
     assert "video-calls[metrics]" in run("video-calls-server", "serve", "--metrics", status=2)
 
 
-def without_tracing() -> None:
+def without_otel() -> None:
     """And of spans."""
-    assert "video-calls[tracing]" in run("video-calls-server", "serve", "--otel", status=2)
+    assert "video-calls[otel]" in run("video-calls-server", "serve", "--otel", status=2)
 
 
-PROMISED = (server, postgres, metrics, tracing, testing, events, contract)
+PROMISED = (server, postgres, metrics, otel, testing, events, contract)
 
 
 def checks(extras: list[str]) -> Iterator[Callable[[], None]]:
@@ -243,7 +243,7 @@ def checks(extras: list[str]) -> Iterator[Callable[[], None]]:
     if "schemathesis" not in brought:
         yield without_contract
     if "server" in extras:
-        yield from (without_postgres, without_metrics, without_tracing)
+        yield from (without_postgres, without_metrics, without_otel)
 
 
 if __name__ == "__main__":

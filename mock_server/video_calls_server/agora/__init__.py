@@ -1,1 +1,1 @@
-"""What touches Agora's platform: the credentials of an Agora project, and minting tokens with them."""
+"""What touches Agora's platform: the credentials of a project, minting tokens, reading notifications."""

@@ -43,12 +43,12 @@ def observation(settings: Settings) -> Observation:
     observed = Observation()
     if settings.metrics:
         _check_shared(settings.workers)  # first, for prometheus_client looks at it when it is imported
-        with _extra("metrics", "metrics"):
+        with _extra("metrics"):
             from video_calls_server.observability.metrics import Metrics, measured
         observed.pages.append(Metrics)
         observed.layers.append(measured)
     if settings.otel:
-        with _extra("otel", "tracing"):
+        with _extra("otel"):
             from video_calls_server.observability.spans import traced
         observed.layers.append(traced)
     return observed
@@ -83,12 +83,12 @@ def _forget_ended(pid: int) -> None:
 
 
 @contextmanager
-def _extra(setting: str, extra: str) -> Generator[None]:
+def _extra(name: str) -> Generator[None]:
     try:
         yield
     except ImportError as error:
         raise SettingsError(
-            f"{setting}: a package for it is not installed; install video-calls[{extra}]"
+            f"{name}: a package for it is not installed; install video-calls[{name}]"
         ) from error
 
 
