@@ -608,7 +608,7 @@ SINGLE = (
     _variant("auth: the inactive are forbidden", _refusals(403, "auth.active-user")),
     _variant(
         "auth: the inactive may look",
-        Change("store/people.py", "    if row is None or not row[1]:\n", "    if row is None:\n"),
+        Change("store/people.py", "None if row is None or not row[1] else", "None if row is None else"),
         warnings="auth.active-user",
     ),
     # -- Events -------------------------------------------------------------------------------------
@@ -667,7 +667,6 @@ SINGLE = (
 COMBINED = (
     _combined(
         "as another team would build it",
-        "lists: three calls a page, whatever is asked for",
         "others' calls: 404",
         "bodies: more fields everywhere",
         "errors: in another language",

@@ -223,7 +223,7 @@ class Followers:
 
 @pytest.mark.timeout(400)
 @pytest.mark.rule("events.resume", "events.order", "events.own-calls")
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
 def test_nothing_is_lost_with_a_process_that_is_killed_under_load(deployment: Deployment, kills: int) -> None:
     asyncio.run(killed_under_load(deployment, kills))
     assert deployment.server.stop()[0] == 0

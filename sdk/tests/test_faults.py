@@ -235,7 +235,7 @@ def prove(serve: Any, path: Path, kind: str, without: bytes | None, rounds: int)
     assert held_by(server) == done.believed | taken
     assert set(proxy.injected) == set(Fault)
     share = proxy.injected.total() / proxy.exchanges
-    assert 0.15 < share < 0.25
+    assert 0.12 < share < 0.28
     yield f"{kind}, {done.done.total()} operations in {seconds:.1f} s: {dict(done.done)}"
     yield f"{proxy.exchanges} exchanges, {share:.1%} of them spoiled: {dict(proxy.injected)}"
 
@@ -246,7 +246,7 @@ def prove(serve: Any, path: Path, kind: str, without: bytes | None, rounds: int)
 def test_the_server_holds_exactly_the_calls_that_the_program_believes_in(
     serve: Any, tmp_path: Path, kind: str, without: bytes | None
 ) -> None:
-    for line in prove(serve, tmp_path, kind, without, rounds=200):
+    for line in prove(serve, tmp_path, kind, without, rounds=100):
         print(line)
 
 
