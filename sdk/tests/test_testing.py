@@ -364,6 +364,42 @@ def test_the_first_example_of_a_status_is_given_where_none_is_named() -> None:
     assert example_response("createVideoCall").status_code == 201
 
 
+OPERATIONS = {
+    operation["operationId"]: (method, path)
+    for path, methods in yaml.safe_load(openapi_path().read_text(encoding="utf-8"))["paths"].items()
+    for method, operation in methods.items()
+    if "operationId" in operation
+}
+
+
+def body_of_answer(server: VideoCallsServer, email: str, method: str, path: str) -> object:
+    with httpx.Client(transport=server.transport) as client:
+        token = {"Authorization": f"Bearer {server.token(email)}"}
+        url = f"{server.base_url}{path}".replace("{id}", "1")
+        return client.request(method, url, headers=token).json()
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_the_example_of_a_refused_method_is_what_the_server_answers(
+    video_calls_server: VideoCallsServer, operation_id: str
+) -> None:
+    _, path = OPERATIONS[operation_id]
+    refused = body_of_answer(video_calls_server, "doctor@example.com", "DELETE", path)
+    assert example_response(operation_id, 405).json() == refused
+
+
+@pytest.mark.parametrize("operation_id", [name for name, (_, path) in OPERATIONS.items() if "{id}" in path])
+def test_the_examples_of_no_call_and_of_a_call_of_others_are_what_the_server_answers(
+    video_calls_server: VideoCallsServer, operation_id: str
+) -> None:
+    server, (method, path) = video_calls_server, OPERATIONS[operation_id]
+    missing = body_of_answer(server, "doctor@example.com", method, path)
+    assert example_response(operation_id, 404).json() == missing
+    assert server.doctor.calls.create(doctor=1, patient=1, scheduled_time=in_an_hour(server)).id == 1
+    of_others = body_of_answer(server, "outsider@example.com", method, path)
+    assert example_response(operation_id, 403).json() == of_others
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [

@@ -88,13 +88,37 @@ def test_every_schema_has_a_description_and_a_valid_example(name: str) -> None:
         assert resolved(CONTRACT, described).get("description"), f"{name}.{field}"
 
 
-def test_error_examples_name_the_rule_with_its_status_and_text() -> None:
-    for where, body in bodies():
-        for example in body["examples"].values():
-            value = resolved(CONTRACT, example)["value"]
-            if value.get("code") in RULES:
-                rule = RULES[value["code"]]
-                assert where.endswith(f" {rule.status}"), (where, rule.id)
+def refusals() -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Every example of an error: the operation that answers it, the status, and the body."""
+    for name, (method, path) in OPERATIONS.items():
+        for status, response in CONTRACT["paths"][path][method.lower()]["responses"].items():
+            if status >= "400":
+                content = resolved(CONTRACT, response)["content"]["application/json"]
+                for example in content["examples"].values():
+                    yield name, int(status), resolved(CONTRACT, example)["value"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_error_examples_name_rules_of_their_operation_with_its_status(operation: str) -> None:
+    rules = [
+        (RULES[body["code"]], status)
+        for name, status, body in refusals()
+        if name == operation and body["code"] in RULES
+    ]
+    assert rules
+    for rule, status in rules:
+        assert rule.operation in {operation, "*"}, rule.id
+        assert rule.status == status, rule.id
+
+
+@pytest.mark.parametrize(("operation", "path"), [(name, path) for name, (_, path) in OPERATIONS.items()])
+def test_a_refused_method_is_shown_with_the_methods_of_its_path(operation: str, path: str) -> None:
+    methods = ", ".join(sorted(method for method, of in OPERATIONS.values() if of == path))
+    (text,) = [body["error"] for name, status, body in refusals() if (name, status) == (operation, 405)]
+    assert text == f"Method not allowed; this path takes {methods}"
+    method, _ = OPERATIONS[operation]
+    answer = resolved(CONTRACT, CONTRACT["paths"][path][method.lower()]["responses"]["405"])
+    assert answer["headers"]["Allow"]["example"] == methods
 
 
 # -- Rules ------------------------------------------------------------------------------------------
