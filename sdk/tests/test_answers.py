@@ -277,6 +277,21 @@ def test_a_closed_http_client_of_the_callers_is_told() -> None:
         VideoCallsClient(BASE, TOKEN, http_client=http).calls.get(1)
 
 
+@pytest.mark.parametrize(
+    "beside", [{"transport": httpx.MockTransport(lambda _: httpx.Response(200))}, {"event_hooks": {}}]
+)
+@pytest.mark.parametrize(
+    ("client", "http_client"),
+    [(VideoCallsClient, httpx.Client), (video_calls.AsyncVideoCallsClient, httpx.AsyncClient)],
+)
+def test_a_transport_or_hooks_beside_a_callers_http_client_are_refused(
+    client: Callable[..., Any], http_client: Callable[[], object], beside: dict[str, Any]
+) -> None:
+    with pytest.raises(video_calls.ConfigurationError) as refused:
+        client(BASE, TOKEN, http_client=http_client(), **beside)
+    assert str(refused.value) == "http_client brings its own transport and event_hooks; leave these out"
+
+
 @respx.mock
 @pytest.mark.parametrize(
     ("call", "rule", "error"),

@@ -57,12 +57,14 @@ class AsyncVideoCallsClient:
         deadline: seconds that an operation may take, all attempts and waits together; None for no limit.
         retries: a policy, or how often to try again.
         headers: sent with every request, beside the client's own.
-        http_client: an `httpx.AsyncClient` to send with; it is never closed here.
+        http_client: an `httpx.AsyncClient` to send with, which brings its own transport and event hooks; it
+            is never closed here.
         transport: an `httpx.AsyncBaseTransport` for the client's own `httpx.AsyncClient`.
         event_hooks: those of the client's own `httpx.AsyncClient`.
 
     Raises:
-        ConfigurationError: something given cannot be used.
+        ConfigurationError: something given cannot be used, or `transport` or `event_hooks` is given beside
+            `http_client`.
     """
 
     def __init__(

@@ -57,12 +57,14 @@ class VideoCallsClient:
             Looked at between the parts of a body; headers that trickle in have `timeout` alone.
         retries: a policy, or how often to try again.
         headers: sent with every request, beside the client's own.
-        http_client: an `httpx.Client` to send with; it is never closed here.
+        http_client: an `httpx.Client` to send with, which brings its own transport and event hooks; it
+            is never closed here.
         transport: an `httpx.BaseTransport` for the client's own `httpx.Client`.
         event_hooks: those of the client's own `httpx.Client`.
 
     Raises:
-        ConfigurationError: something given cannot be used.
+        ConfigurationError: something given cannot be used, or `transport` or `event_hooks` is given beside
+            `http_client`.
     """
 
     def __init__(

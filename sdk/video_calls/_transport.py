@@ -45,6 +45,7 @@ class Transport:
         transport: httpx.BaseTransport | None,
         event_hooks: Hooks | None,
     ) -> None:
+        _check_whose(http_client, transport, event_hooks)
         self._token = token
         self._current: str | None = None
         self._given = http_client
@@ -147,6 +148,7 @@ class AsyncTransport:
         transport: httpx.AsyncBaseTransport | None,
         event_hooks: Hooks | None,
     ) -> None:
+        _check_whose(http_client, transport, event_hooks)
         self._token = token
         self._current: str | None = None
         self._token_lock = anyio.Lock()
@@ -251,6 +253,12 @@ async def _give_back(http: httpx.AsyncClient, request: httpx.Request) -> None:
             if connection not in used and not connection.is_idle() and not connection.is_closed():
                 await connection.aclose()
         await pool._close_connections(pool._assign_requests_to_connections())  # noqa: SLF001
+
+
+def _check_whose(http_client: object, *of_our_own: object) -> None:
+    """Refuses beside a caller's client what only our own is made with: it would have no effect."""
+    if http_client is not None and any(each is not None for each in of_our_own):
+        raise ConfigurationError("http_client brings its own transport and event_hooks; leave these out")
 
 
 def _running_loop() -> object:
