@@ -147,6 +147,8 @@ SYNCHRONOUS = [
         "One client serves many threads at once, and may be used after a fork.",
     ),
     ("for asynchronous code", "for synchronous code"),
+    (", and asyncio: under trio there are no events.", "."),
+    ("this is trio, another task iterates", "another thread iterates"),
     (
         "all attempts and waits together; None for no limit.",
         "all attempts and waits together; None for no limit.\n"

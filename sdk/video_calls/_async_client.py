@@ -103,7 +103,7 @@ class AsyncVideoCallsClient:
     def events(self, *, after: str | None = None) -> AsyncEventStream:
         """Follow what happens to the user's calls ("Websocket Events").
 
-        It needs `pip install 'video-calls[events]'`.
+        It needs `pip install 'video-calls[events]'`, and asyncio: under trio there are no events.
 
         ```python
         async with client.events() as events:
@@ -143,6 +143,8 @@ class AsyncVideoCallsClient:
         * `ConnectionFailedError`, `DeadlineExceededError`, `ServerError`, `RateLimitedError`: there was no
           first connection.
         * `InvalidResponseError`: a message is no event.
+        * `ConfigurationError`: this is trio, another task iterates already, or the URL, the token or the
+          environment's proxy cannot be used.
         """
         return AsyncEventStream(self._transport, self._options, after)
 

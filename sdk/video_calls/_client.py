@@ -143,6 +143,8 @@ class VideoCallsClient:
         * `ConnectionFailedError`, `DeadlineExceededError`, `ServerError`, `RateLimitedError`: there was no
           first connection.
         * `InvalidResponseError`: a message is no event.
+        * `ConfigurationError`: another thread iterates already, or the URL, the token or the
+          environment's proxy cannot be used.
         """
         return EventStream(self._transport, self._options, after)
 
