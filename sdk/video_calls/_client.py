@@ -163,6 +163,9 @@ class VideoCallsClient:
         ```python
         client.with_options(deadline=2.0, retries=0).calls.get(1)
         ```
+
+        Raises:
+            ConfigurationError: something given cannot be used.
         """
         changes: dict[str, Any] = {}
         if not isinstance(timeout, NotGiven):
@@ -268,7 +271,9 @@ class Calls:
     """The operations on video calls, each as the contract has it.
 
     Each raises `AuthenticationError`, `RateLimitedError`, `ServerError`, `ConnectionFailedError`,
-    `DeadlineExceededError` or `InvalidResponseError` beside what it names.
+    `DeadlineExceededError` or `InvalidResponseError` beside what it names, another `StatusError` where a
+    backend refuses in a way of its own, and `ConfigurationError` where the client is closed, the token cannot
+    be sent, or an id is no int.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -299,9 +304,10 @@ class Calls:
 
         Args:
             page: the page to begin with, counted from 1.
-            page_size: calls on a page; the server bounds it.
+            page_size: calls on a page, from 1 to 100; by default as many as the server chooses.
 
         Raises:
+            InvalidFieldsError: `page_size` is out of its bounds; a backend may also bound it without a word.
             PageNotFoundError: there is no such page.
         """
         return CallPage(self._exchange.run, page_query(page, page_size))
@@ -322,6 +328,10 @@ class Calls:
 
         Raises:
             NaiveDatetimeError: `scheduled_time` has no offset; nothing was sent.
+            ConfigurationError: an id is no int, `scheduled_time` no datetime, or beyond what UTC can tell, or
+                `idempotency_key` not of visible ASCII characters; nothing was sent.
+            InvalidFieldsError: an id is not positive or too large, or `idempotency_key` has more than 255
+                characters.
             SchedulingConflictError: either has another call within 30 minutes.
             ScheduledInPastError: `scheduled_time` is not in the future.
             SameUserError: doctor and patient are one user.
