@@ -3,6 +3,7 @@
 import inspect
 import re
 from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -103,27 +104,32 @@ def test_every_public_name_is_documented(name: str) -> None:
             assert inspect.getdoc(value), f"{name}.{member}"
 
 
+ERRORS = {
+    name: value
+    for name, value in vars(_errors).items()
+    if inspect.isclass(value) and issubclass(value, _errors.VideoCallsError)
+}
+DRAWN = re.findall(
+    r"^([ │├└─]*)(\w+Error|VideoCallsError)\b(.*)", inspect.getdoc(_errors) or "", re.MULTILINE
+)
+
+
 def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
-    drawn = re.findall(
-        r"^([ │├└─]*)(\w+Error|VideoCallsError)\b", inspect.getdoc(_errors) or "", re.MULTILINE
-    )
     parents: list[str] = []
     tree = {}
-    for indent, name in drawn:
+    for indent, name, _ in DRAWN:
         depth = len(indent) // 4 - 1
         parents[depth:] = [name]
         tree[name] = parents[depth - 1] if depth else "Exception"
-    actual = {}
-    for cls in vars(_errors).values():
-        if (
-            inspect.isclass(cls)
-            and issubclass(cls, _errors.VideoCallsError)
-            and cls is not _errors.AnsweredError
-        ):
-            (parent, *_) = (base for base in cls.__mro__[1:] if base is not _errors.AnsweredError)
-            actual[cls.__name__] = parent.__name__
-    assert tree == actual
+    assert tree == {name: error.__bases__[0].__name__ for name, error in ERRORS.items()}
     assert set(tree) <= set(video_calls.__all__)
+
+
+def test_each_error_is_drawn_with_the_rules_that_it_is_raised_for() -> None:
+    for _, name, meaning in DRAWN:
+        slugs = re.findall(r"[a-z*]+\.[a-z-]+", meaning)
+        drawn = {rule for rule in RULES for slug in slugs if fnmatchcase(rule, slug)}
+        assert drawn == getattr(ERRORS[name], "rules", set()), name
 
 
 def test_each_rule_that_a_client_can_act_on_has_an_error_of_its_own() -> None:

@@ -1,43 +1,44 @@
 """Everything that the clients raise, in one tree.
 
     VideoCallsError
-    ├── ConfigurationError                what was given to the client cannot be used
-    │   └── NaiveDatetimeError            a time without an offset (also a ValueError)
-    ├── ConnectionFailedError             no answer: refused, reset, broken off, unreadable
-    │   └── TimedOutError                 no answer within the timeout
-    ├── DeadlineExceededError             no answer within the deadline, all attempts together
-    ├── InvalidResponseError              a success that departs from the contract; says where
-    ├── EventsClosedError                 the connection for events is closed for good
-    │   ├── EventsExpiredError            4410
-    │   └── InvalidEventIdError           4400
-    └── StatusError                       an answer that is no success
-        ├── RedirectError                 3xx: never followed
-        ├── BadRequestError               400
-        │   ├── InvalidFieldsError        create.valid-body, create.aware-time, list.page-size
-        │   ├── ScheduledInPastError      create.future
-        │   ├── SameUserError             create.different-users
-        │   ├── SchedulingConflictError   create.no-overlap
-        │   ├── UnknownParticipantError   create.doctor-valid, create.patient-valid
-        │   ├── InactiveParticipantError  create.doctor-active, create.patient-active
-        │   ├── JoinWindowError           join.window
-        │   ├── CallCancelledError        join.not-cancelled
-        │   ├── CallCompletedError        join.not-completed
-        │   ├── CallNotOngoingError       end.ongoing-only
-        │   └── CallNotScheduledError     cancel.scheduled-only
-        ├── AuthenticationError           401
-        │   └── TokenExpiredError         auth.expired-token
-        ├── PermissionDeniedError         403
-        │   └── NotParticipantError       *.participants-only
-        ├── NotFoundError                 404
-        │   ├── CallNotFoundError         *.not-found
-        │   └── PageNotFoundError         list.page-out-of-range
-        ├── ConflictError                 409
-        ├── UnprocessableError            422
-        │   └── IdempotencyKeyReusedError create.idempotency-key
-        ├── RateLimitedError              429
-        ├── EventsNotOfferedError         403, 404, 405, 426, 501 or 2xx in place of a WebSocket
-        └── ServerError                   5xx
-            └── UnavailableError          502, 503, 504
+    ├── ConfigurationError                    what was given to the client cannot be used
+    │   └── NaiveDatetimeError                a time without an offset (also a ValueError)
+    ├── ConnectionFailedError                 no answer: refused, reset, broken off, unreadable
+    │   └── TimedOutError                     no answer within the timeout
+    ├── DeadlineExceededError                 no answer within the deadline, all attempts together
+    ├── EventsClosedError                     the connection for events is closed for good
+    │   ├── EventsExpiredError                4410
+    │   └── InvalidEventIdError               4400
+    └── AnsweredError                         an answer that is a problem
+        ├── InvalidResponseError              a success that departs from the contract; says where
+        └── StatusError                       an answer that is no success
+            ├── RedirectError                 3xx: never followed
+            ├── BadRequestError               400
+            │   ├── InvalidFieldsError        create.valid-body, create.aware-time, list.page-size
+            │   ├── ScheduledInPastError      create.future
+            │   ├── SameUserError             create.different-users
+            │   ├── SchedulingConflictError   create.no-overlap, create.no-race
+            │   ├── UnknownParticipantError   create.doctor-valid, create.patient-valid
+            │   ├── InactiveParticipantError  create.doctor-active, create.patient-active
+            │   ├── JoinWindowError           join.window
+            │   ├── CallCancelledError        join.not-cancelled
+            │   ├── CallCompletedError        join.not-completed
+            │   ├── CallNotOngoingError       end.ongoing-only
+            │   └── CallNotScheduledError     cancel.scheduled-only
+            ├── AuthenticationError           401
+            │   └── TokenExpiredError         auth.expired-token
+            ├── PermissionDeniedError         403
+            │   └── NotParticipantError       *.participants-only
+            ├── NotFoundError                 404
+            │   ├── CallNotFoundError         *.not-found
+            │   └── PageNotFoundError         list.page-out-of-range
+            ├── ConflictError                 409
+            ├── UnprocessableError            422
+            │   └── IdempotencyKeyReusedError create.idempotency-key
+            ├── RateLimitedError              429
+            ├── EventsNotOfferedError         403, 404, 405, 426, 501 or 2xx in place of a WebSocket
+            └── ServerError                   5xx
+                └── UnavailableError          502, 503, 504
 
 `video_calls.agora` adds `InvalidTokenError`, which is a ValueError too.
 
@@ -213,7 +214,7 @@ class StatusError(AnsweredError):
         rule: the rule of the contract that refused, where it could be recognised.
         fields: messages per field of the request.
         retry_after: the seconds that the server asks to wait, None where it does not.
-        doubtful: whether an earlier attempt got no answer, and may have been carried out after all.
+        doubtful: whether an earlier attempt got no answer, or a 5xx, and may have been carried out after all.
     """
 
     rules: ClassVar[frozenset[RuleId]] = frozenset()
