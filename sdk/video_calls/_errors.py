@@ -76,7 +76,10 @@ def _restore(cls: type[VideoCallsError], args: tuple[Any, ...], state: dict[str,
 
 
 class ConfigurationError(VideoCallsError):
-    """What was given to the client, or found in the environment, cannot be used."""
+    """What was given to the client, or found in the environment, cannot be used, or the client cannot.
+
+    A client cannot be used once it is closed, or in another event loop than its own.
+    """
 
 
 class NaiveDatetimeError(ConfigurationError, ValueError):
@@ -84,7 +87,7 @@ class NaiveDatetimeError(ConfigurationError, ValueError):
 
 
 class ConnectionFailedError(VideoCallsError):
-    """No answer came: the connection was refused, reset or broken off.
+    """No answer came: the connection was refused, reset or broken off, or what came could not be read.
 
     Attributes:
         method, url: of the request; the URL is without credentials and query.
@@ -103,7 +106,10 @@ class TimedOutError(ConnectionFailedError):
 
 
 class DeadlineExceededError(VideoCallsError):
-    """No answer came within the deadline, all attempts and waits together; `__cause__` is the last failure.
+    """No answer came within the deadline, all attempts and waits together.
+
+    `__cause__` is the failure after which too little time was left to try again, or to find out what was
+    done; None where an attempt ran out of time.
 
     Attributes:
         method, url: of the request; the URL is without credentials and query.
@@ -209,7 +215,8 @@ class StatusError(AnsweredError):
     ```
 
     Attributes:
-        error: the server's own words, from `{"error"}`, `{"detail"}` or `{"field": ["…"]}`, else the status'.
+        error: the server's own words, from `{"error"}`, `{"detail"}`, `{"field": ["…"]}` or a page's text,
+            else the status'.
         code: the slug of the rule, or the kind, that the server named; None where it named none.
         rule: the rule of the contract that refused, where it could be recognised.
         fields: messages per field of the request.
@@ -248,7 +255,7 @@ class BadRequestError(StatusError):
 
 
 class InvalidFieldsError(BadRequestError):
-    """A field of the request is missing or malformed; `fields` says which."""
+    """A field of the request is missing, malformed or out of its bounds; `fields` says which."""
 
     rules = frozenset({"create.valid-body", "create.aware-time", "list.page-size"})
 
@@ -314,7 +321,7 @@ class CallNotScheduledError(BadRequestError):
 
 
 class AuthenticationError(StatusError):
-    """401: no token, or one that does not hold, also after it was refreshed."""
+    """401: no token, or one that does not hold; a function that gives tokens was asked once more."""
 
 
 class TokenExpiredError(AuthenticationError):
@@ -372,7 +379,7 @@ class IdempotencyKeyReusedError(UnprocessableError):
 
 
 class RateLimitedError(StatusError):
-    """429, still, after all attempts; `retry_after` says in how many seconds to come back."""
+    """429, still, after all attempts that the deadline allows; `retry_after` says when to come back."""
 
 
 class EventsNotOfferedError(StatusError):

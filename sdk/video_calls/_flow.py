@@ -4,8 +4,8 @@
 came of it (or has the failure thrown in), and returns the answer. The two clients are the loops that do what
 it says, one blocking, one not; every decision on retries, tokens, deadlines and doubtful outcomes is here.
 
-What is doubtful: a request that was sent and not answered may have been acted on. It is never repeated
-blindly:
+What is doubtful: a request that was sent and not answered, or answered with a 5xx, may have been acted on. It
+is never repeated blindly:
 
 * `get`, `list` and `join` may be repeated, for they do the same each time.
 * `create` carries one `Idempotency-Key` through all attempts, and where a repeated one is refused, for a

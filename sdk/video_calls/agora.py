@@ -196,7 +196,7 @@ class TokenInfo:
 
         Raises:
             ValueError: `app_certificate` is empty, which anybody could sign with, or the token is 006 and
-                channel or uid is missing.
+                channel or uid is missing (False where the one that is given is not the token's).
             TypeError: `uid` is neither an int nor a str.
         """
         if not app_certificate:
@@ -225,7 +225,8 @@ def inspect_token(token: str) -> TokenInfo:
     video_calls.agora.InvalidTokenError: the app id is not 32 hexadecimal digits
 
     Raises:
-        InvalidTokenError: it is none, was damaged or cut off, or has more behind it.
+        InvalidTokenError: it is none, was cut off or otherwise made unreadable, or has more behind it. Damage
+            that leaves it readable shows in `TokenInfo.verify` alone.
     """
     text = _text(token)
     match text[:3]:
