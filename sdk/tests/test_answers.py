@@ -256,6 +256,8 @@ def test_an_empty_next_is_the_end(client: VideoCallsClient) -> None:
         lambda calls: calls.join(None),
         lambda calls: calls.end(True),
         lambda calls: calls.create(doctor="1", patient=1, scheduled_time=TIME),
+        lambda calls: calls.list(page="two"),
+        lambda calls: calls.list(page_size=2.0),
         lambda calls: calls.create(doctor=1, patient=1, scheduled_time="2999-01-01T00:00:00Z"),
         lambda calls: calls.create(
             doctor=1, patient=1, scheduled_time=datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))

@@ -273,7 +273,7 @@ class Calls:
     Each raises `AuthenticationError`, `RateLimitedError`, `ServerError`, `ConnectionFailedError`,
     `DeadlineExceededError` or `InvalidResponseError` beside what it names, another `StatusError` where a
     backend refuses in a way of its own, and `ConfigurationError` where the client is closed, the token cannot
-    be sent, or an id is no int.
+    be sent, or an id, or a number of a page, is no int.
     """
 
     def __init__(self, exchange: Exchange) -> None:

@@ -13,9 +13,8 @@ from video_calls._models import CallStatus, JoinCredentials, VideoCall
 
 def page_query(page: int | None, page_size: int | None) -> Mapping[str, str]:
     """The query of a page; what is None is left to the server."""
-    return {
-        name: str(value) for name, value in (("page", page), ("page_size", page_size)) if value is not None
-    }
+    given = (("page", page), ("page_size", page_size))
+    return {name: str(whole(name, value)) for name, value in given if value is not None}
 
 
 def create_call(
