@@ -20,6 +20,7 @@ STOP_SECONDS = 15.0
 _URL = re.compile(r"Video Calls API\s+(https?://\S+?)/api/")
 _COMMAND = (sys.executable, "-c", "from video_calls_server.command import run; run()")
 _DATABASE = ("--database", ":memory:")
+_SETTINGS = ("VIDEO_CALLS_SERVER_", "AGORA_")  # what the names of the server's variables begin with
 
 
 class ReferenceServerError(Exception):
@@ -63,7 +64,7 @@ def _environment() -> dict[str, str]:
 @contextmanager
 def _without_own_settings() -> Generator[None]:
     """Hide the settings of a server of the user's own, from commands that make tokens too."""
-    own = [name for name in os.environ if name.startswith("VIDEO_CALLS_SERVER_")]
+    own = [name for name in os.environ if name.startswith(_SETTINGS)]
     hidden = {name: os.environ.pop(name) for name in own}
     try:
         yield
