@@ -42,10 +42,19 @@ def test_a_creation_that_cannot_be_is_not_believed() -> None:
     assert abs(clock(date=0, created=7200).offset) < timedelta(seconds=2)
 
 
-def test_a_date_that_is_none_is_passed_over() -> None:
+@pytest.mark.parametrize(
+    "header", ["yesterday", "Fri, 05 Jan 2024 08:00:00 +9999999999999", "Fri, 31 Dec 9999 23:59:59 GMT"]
+)
+def test_a_date_that_cannot_be_is_passed_over(header: str) -> None:
     found = BackendClock()
-    found.saw_date("yesterday", SENT, RECEIVED)
+    found.saw_date(header, SENT, RECEIVED)
     assert found.offset == timedelta(0)
+
+
+def test_a_date_without_a_zone_is_in_utc() -> None:
+    found = BackendClock()
+    found.saw_date("Fri, 05 Jan 2024 08:00:00 -0000", SENT, RECEIVED)
+    assert abs(found.offset) < timedelta(seconds=2)
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(0, True), (55, True), (30, False), (-20, False)])

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -18,7 +17,7 @@ import httpx
 
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.config import Config, Identity
-from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor, instant
+from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor, instant, retry_after
 from video_calls_contract.interrupts import held_back
 
 __all__ = ["Backend", "Missing", "People", "Person", "Unreachable"]
@@ -130,7 +129,7 @@ class Backend:
                 continue
             if exchange.status != _TOO_MANY_REQUESTS:
                 return exchange
-            wait = _retry_after(exchange)
+            wait = retry_after(exchange.headers)
             if wait > LONGEST_WAIT or time.monotonic() + wait > until:
                 raise Unreachable(
                     f"{self.base_url} allows no more requests to the {exchange.person} for {wait:.0f} s; "
@@ -196,19 +195,6 @@ class Backend:
         except httpx.HTTPError:
             return False
         return True
-
-
-def _retry_after(exchange: Exchange) -> float:
-    value = exchange.headers.get("retry-after", "").strip()
-    if value.isdigit():
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return 1.0
-    server = exchange.headers.get("date")
-    now = parsedate_to_datetime(server) if server else datetime.now(UTC)
-    return max(0.0, (date - now).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)

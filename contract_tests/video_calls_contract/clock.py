@@ -6,7 +6,8 @@ of a call just made, which is the application's. They may differ, and `created_a
 
 import threading
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+
+from video_calls_contract.exchange import http_date
 
 FAR = timedelta(seconds=75)
 """How far from `Date` an application's clock is still believed: a minute, and what a request takes."""
@@ -15,7 +16,7 @@ NEAR = timedelta(seconds=3)
 """How close both sources are when the clock counts as known."""
 
 _SECOND = timedelta(seconds=1)
-_LONGEST = timedelta(days=36500)
+_LONGEST = timedelta(days=36500)  # by which a clock can differ
 
 
 class BackendClock:
@@ -29,12 +30,9 @@ class BackendClock:
 
     def saw_date(self, header: str, sent: datetime, received: datetime) -> None:
         """A response with this `Date`: each narrows down by how much the clock differs."""
-        try:
-            date = parsedate_to_datetime(header)
-        except ValueError:
+        date = http_date(header)
+        if date is None or abs(date - received) > _LONGEST:
             return
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=UTC)
         with self._lock:
             # A cached Date of the second before is allowed for.
             low, high = date - received, date + 2 * _SECOND - sent

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any, cast
 
@@ -68,6 +69,27 @@ def instant(value: object) -> datetime | None:
         return time.astimezone(UTC) if time.tzinfo else None
     except (ValueError, OverflowError):  # in UTC it may be of the year 0, or of 10000
         return None
+
+
+def http_date(text: str) -> datetime | None:
+    """A date of HTTP, which is in UTC also where it does not say so; None where it is none."""
+    try:
+        date = parsedate_to_datetime(text)
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def retry_after(headers: httpx.Headers) -> float:
+    """The seconds that a `Retry-After` asks to wait, by the server's own clock; one where it says nothing."""
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    date = http_date(value)
+    if date is None:
+        return 1.0
+    now = http_date(headers.get("date", "")) or datetime.now(UTC)
+    return max(0.0, (date - now).total_seconds())
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from video_calls_contract.backend import Missing, People, Person, Unreachable
 from video_calls_contract.checks import NotOffered, Violation
 from video_calls_contract.claims import claims
 from video_calls_contract.config import ConfigError
-from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object
+from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object, retry_after
 
 __all__ = [
     "EXPIRED",
@@ -160,8 +160,7 @@ class Listener:
         self._received_at = datetime.now(UTC)
         if self.status != _TOO_MANY_REQUESTS:
             return None
-        asked = self._headers.get("retry-after", "").strip()
-        return min(float(asked), LONGEST_LIFE) if asked.isdigit() else 1.0
+        return min(retry_after(self._headers), LONGEST_LIFE)
 
     def _listen(self, connection: ClientConnection) -> None:
         code = None
