@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from running import CERTIFICATE, TOKENS, FakeBackend, Request, command, echoing, fake_backend, run, scheduling
 from video_calls_contract import command as console_script
 from video_calls_contract.__main__ import main
-from video_calls_contract.catalogue import catalogue
+from video_calls_contract.catalogue import AREAS, catalogue, selected
 from video_calls_contract.config import TEMPLATE
 from video_calls_server.settings import environment_variable, setting_fields
 
@@ -74,6 +74,20 @@ def test_rules_lists_the_catalogue(tmp_path: Path) -> None:
     rules = json.loads(here("rules", "--json", cwd=tmp_path).stdout)
     assert [rule["id"] for rule in rules] == list(catalogue())
     assert rules[0]["section"] == "Authentication"
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_the_name_of_an_area_selects_its_own_rules_alone(area: str) -> None:
+    rules = [slug for slug in catalogue() if slug.startswith(f"{area}.")]
+    assert rules
+    for name in (area, area.upper()):
+        assert list(selected((), (name,), fuzz=True)) == rules
+
+
+def test_a_part_of_a_heading_selects_the_rules_under_it() -> None:
+    under = [slug for slug, rule in catalogue().items() if rule.section == "Endpoints"]
+    assert list(selected((), ("endpoint",), fuzz=True)) == under
+    assert {slug.partition(".")[0] for slug in under} == {"errors"}
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def catalogue() -> dict[str, Rule]:
 def selected(rules: tuple[str, ...], sections: tuple[str, ...], *, fuzz: bool) -> dict[str, Rule]:
     """Those rules that are named, or lie in a section that is; all where nothing is named.
 
-    A section is the first part of a slug, or (a part of) a heading of the document.
+    A section is the first part of a slug, or else (a part of) a heading of the document.
 
     Raises:
         ValueError: a name is of no rule or section.
@@ -59,4 +59,5 @@ def selected(rules: tuple[str, ...], sections: tuple[str, ...], *, fuzz: bool) -
 
 
 def _is_in(rule: Rule, section: str) -> bool:
-    return rule.id.partition(".")[0] == section.lower() or section.lower() in rule.section.lower()
+    name = section.lower()
+    return rule.id.startswith(f"{name}.") if name in AREAS else name in rule.section.lower()
