@@ -70,7 +70,8 @@ def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
 def test_rules_lists_the_catalogue(tmp_path: Path) -> None:
     listed = here("rules", cwd=tmp_path).stdout
     assert [slug for slug in catalogue() if slug not in listed] == []
-    assert "--section join" in listed
+    areas = re.findall(r"^(\S.*)  \(--section (\w+)\)$", listed, re.MULTILINE)
+    assert areas == [(title, area) for area, title in AREAS.items()]
     rules = json.loads(here("rules", "--json", cwd=tmp_path).stdout)
     assert [rule["id"] for rule in rules] == list(catalogue())
     assert rules[0]["section"] == "Authentication"

@@ -11,7 +11,6 @@ from video_calls_contract.exchange import NO_ANSWER, Exchange
 from video_calls_contract.results import Results, RuleResult, TestResult
 
 __all__ = [
-    "AREA_TITLES",
     "OUTCOME_WORDS",
     "Kind",
     "Writer",
@@ -24,24 +23,6 @@ __all__ = [
 
 Writer = Callable[[Results], str]
 Kind = Literal["violation", "warning", "known", "not_checked", "passed"]
-
-AREA_TITLES = {
-    "auth": "Authentication",
-    "list": "1. List Video Calls",
-    "create": "2. Create Video Call",
-    "get": "3. Get Video Call Details",
-    "join": "4. Join Video Call",
-    "end": "5. End Video Call",
-    "cancel": "6. Cancel Video Call",
-    "model": "VideoCall",
-    "errors": "Error Responses",
-    "privacy": "Security Considerations",
-    "limits": "Rate Limiting",
-    "events": "Websocket Events",
-    "tracing": "Extensions",
-    "fuzz": "Schemas (Schemathesis)",
-}
-"""What a person calls the first parts of the slugs: the document's headings."""
 
 OUTCOME_WORDS: dict[Kind, str] = {
     "violation": "violation",

@@ -9,9 +9,8 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from video_calls_contract.catalogue import catalogue
+from video_calls_contract.catalogue import AREAS, catalogue
 from video_calls_contract.reports import (
-    AREA_TITLES,
     bounded,
     count,
     counts,
@@ -27,7 +26,7 @@ __all__ = ["Progress", "console", "report"]
 
 _MOST_ALSO = 6
 _LINES, _CHARACTERS = 40, 1500  # of a request or a response
-_TITLE_WIDTH = max(len(title) for title in AREA_TITLES.values()) + 4
+_TITLE_WIDTH = max(len(title) for title in AREAS.values()) + 4
 _LOOKING_BACK = "Over all exchanges"
 
 _MARKS = {
@@ -76,7 +75,7 @@ class Progress:
 
     def started(self, slug: str | None) -> None:
         """A test of this rule has begun; None for what looks back on all exchanges."""
-        place = _LOOKING_BACK if slug is None else AREA_TITLES.get(slug.partition(".")[0], slug)
+        place = _LOOKING_BACK if slug is None else AREAS.get(slug.partition(".")[0], slug)
         if place != self._place:
             self._end_line()
             self._place = place
@@ -218,7 +217,7 @@ def rules_table(target: Console) -> None:
         if area != section:
             section = area
             target.print()
-            target.print(Text(f"{AREA_TITLES[area]}  (--section {area})", style="bold"))
+            target.print(Text(f"{AREAS[area]}  (--section {area})", style="bold"))
         target.print(
             Padding(Text(f"{rule.id:<26} {rule.level:<7} {rule.section}"), (0, 0, 0, 2), expand=False)
         )
