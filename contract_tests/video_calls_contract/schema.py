@@ -9,20 +9,12 @@ from typing import Any
 
 import jsonschema_rs
 import yaml
-from video_calls_spec import openapi_path
+from video_calls_spec import RULES, openapi_path, resolved
 
 from video_calls_contract.exchange import Exchange, NotJsonError
 
 __all__ = ["complaints", "contract", "operations"]
 
-_SUCCESS = {
-    "listVideoCalls": (200, "VideoCallPage"),
-    "createVideoCall": (201, "VideoCall"),
-    "getVideoCall": (200, "VideoCall"),
-    "joinVideoCall": (200, "JoinCredentials"),
-    "endVideoCall": (200, "VideoCall"),
-    "cancelVideoCall": (200, "VideoCall"),
-}
 _MOST = 3
 
 
@@ -33,13 +25,30 @@ def contract() -> dict[str, Any]:
     return document
 
 
+@cache
+def _successes() -> dict[str, tuple[int, dict[str, Any]]]:
+    """Status and schema of each operation's successful answer, by the operation's id."""
+    found: dict[str, tuple[int, dict[str, Any]]] = {}
+    for path in contract()["paths"].values():
+        for method, operation in path.items():
+            if method != "parameters":
+                answers = operation["responses"]
+                [status] = [status for status in answers if status.startswith("2")]
+                content = resolved(contract(), answers[status])["content"]
+                found[operation["operationId"]] = int(status), content["application/json"]["schema"]
+    return found
+
+
 def operations() -> tuple[str, ...]:
-    """The ids of the contract's operations, in its order."""
-    return tuple(_SUCCESS)
+    """The ids of the contract's operations, in its order.
+
+    Each has rules, and they need no YAML, which would make a shell's completion wait.
+    """
+    return tuple(dict.fromkeys(rule.operation for rule in RULES.values() if rule.operation != "*"))
 
 
 @cache
-def _validator(name: str) -> Any:  # noqa: ANN401 (jsonschema_rs has a class for each draft)
+def _validator(operation: str) -> Any:  # noqa: ANN401 (jsonschema_rs has a class for each draft)
     schemas: dict[str, Any] = copy.deepcopy(contract()["components"]["schemas"])
     # Our own server's extra field, which another backend may spell otherwise.
     del schemas["DoctorDetails"]["properties"]["specialization"]
@@ -52,13 +61,14 @@ def _validator(name: str) -> Any:  # noqa: ANN401 (jsonschema_rs has a class for
     for link in ("next", "previous"):
         schemas["VideoCallPage"]["properties"][link].pop("format", None)
     return jsonschema_rs.Draft202012Validator(
-        {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}, validate_formats=True
+        _successes()[operation][1] | {"components": {"schemas": schemas}}, validate_formats=True
     )
 
 
 def complaints(exchange: Exchange) -> list[str]:
     """What is wrong with the form of a successful answer."""
-    status, name = _SUCCESS[exchange.operation or ""]
+    operation = exchange.operation or ""
+    status, _ = _successes()[operation]
     if exchange.status != status:
         return [f"{status} on success; got {exchange.status}"]
     try:
@@ -67,7 +77,7 @@ def complaints(exchange: Exchange) -> list[str]:
         return ["a JSON body"]
     media_type = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
     found = [] if media_type == "application/json" else [f"Content-Type application/json; got {media_type!r}"]
-    for error in _validator(name).iter_errors(body):
+    for error in _validator(operation).iter_errors(body):
         where = ".".join(str(step) for step in error.instance_path)
         found.append(f"the body to have its documented form: {where or 'body'}: {error.message}")
         if len(found) >= _MOST:
