@@ -55,6 +55,29 @@ def test_a_token_may_come_from_a_command() -> None:
     assert config.identities["doctor"].token == "from-a-command"
 
 
+def commanded(command: str) -> str | None:
+    """The doctor's token, of a command as it is written in TOML."""
+    text = URL + TWO.replace('token = "d"', f"token_command = {command}")
+    return parse_config(text, "c").identities["doctor"].token
+
+
+def test_variables_in_the_words_of_a_command_are_expanded_and_in_a_shells_by_the_shell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TEST_USER", "it's-$HOME")
+    monkeypatch.delenv("NOT_SET_ANYWHERE", raising=False)
+    assert commanded('["printf", "%s", "of-${TEST_USER}"]') == "of-it's-$HOME"
+    assert commanded('"echo of-${TEST_USER}${NOT_SET_ANYWHERE}"') == "of-it's-$HOME"
+    assert commanded("\"printf %s '${TEST_USER}'\"") == "${TEST_USER}"
+
+
+def test_a_variable_that_a_word_of_a_command_lacks_is_named_before_it_is_needed() -> None:
+    with pytest.raises(
+        ConfigError, match=r"identities\.expiring\.token_command: .*NOT_SET_ANYWHERE is not set"
+    ):
+        parse_config(expiring("print('${NOT_SET_ANYWHERE}')"), "c")
+
+
 def expiring(*words: str) -> str:
     return f"{URL}{TWO}[identities.expiring]\ntoken_command = {[sys.executable, '-c', *words]!r}"
 

@@ -2,7 +2,9 @@
 
 It is TOML, in the form that `video-calls-server identities --contract-config URL` prints. A text may hold
 `${VARIABLE}`, and `token_command` in place of `token` names a command that prints one, so that no secret
-need lie in the file. The command of `expiring`, whose token lives for seconds, is run when it is needed.
+need lie in the file. A command is a list of words, which are texts like all others, or one text, whose
+variables are the shell's to expand. That of `expiring`, whose token lives for seconds, is run when it is
+needed.
 """
 
 import os
@@ -210,14 +212,16 @@ class _Reader:
             return None
         if not isinstance(value, str):
             raise self.fail(prefix + key, "must be a text")
+        return self.expanded(value, prefix + key)
 
+    def expanded(self, text: str, key: str) -> str:
         def variable(match: re.Match[str]) -> str:
             found = os.environ.get(match[1])
             if not found:
-                raise self.fail(prefix + key, f"the environment variable {match[1]} is not set")
+                raise self.fail(key, f"the environment variable {match[1]} is not set")
             return found
 
-        return _VARIABLE.sub(variable, value)
+        return _VARIABLE.sub(variable, text)
 
     def hex32(self, data: Mapping[str, Any], key: str, prefix: str) -> str | None:
         value = self.text(data, key, prefix)
@@ -276,11 +280,17 @@ class _Reader:
             return None
         if "token" in data:
             raise self.fail(prefix + "token", "give token or token_command, not both")
+        key = f"{prefix}token_command"
         words: list[object] = cast("list[object]", command) if isinstance(command, list) else [command]
-        if not command or not words or not all(isinstance(word, str) for word in words):
-            raise self.fail(prefix + "token_command", "must be a shell command, or a list of words")
-        given = command if isinstance(command, str) else tuple(cast("list[str]", words))
-        return TokenCommand(given, f"{self._source}: {prefix}token_command")
+        if not command or not all(isinstance(word, str) for word in words):
+            raise self.fail(key, "must be a shell command, or a list of words")
+        # The shell expands what it is given, by its own quotes.
+        given = (
+            command
+            if isinstance(command, str)
+            else tuple(self.expanded(word, key) for word in cast("list[str]", words))
+        )
+        return TokenCommand(given, f"{self._source}: {key}")
 
 
 def _clean(token: str, key: str) -> str:
@@ -294,7 +304,9 @@ TEMPLATE = """\
 # Who and where the contract suite is. Only base_url, doctor and patient are required: without another part,
 # the rules that need it are reported as not checked. The more parts, the more is known.
 #
-# Every text may hold ${VARIABLE}; token_command = "…" in place of token runs a command that prints a token.
+# Every text may hold ${VARIABLE}. In place of token, token_command = "…" has the shell run a command that
+# prints a token; token_command = ["…", "…"] runs these words without a shell.
+#
 # Take people who exist for tests alone: the suite books, joins, ends and cancels calls as them, and it
 # cancels or ends whatever it made.
 
