@@ -145,6 +145,10 @@ def test_the_contract_tutorial_runs_as_written(serve: Callable[..., Process], tm
     assert "not checked" in conforms
     assert violates.endswith("status 1")
     assert "curl" in violates
+    [left_out] = re.findall(
+        r"a join answers without its `(\w+)`", (DOCS / "contract-tutorial.md").read_text("utf-8")
+    )
+    assert f"expected credentials; without {left_out}\n" in violates
     assert re.findall("status .", known) == ["status 1", "status 0"]
     assert mended.endswith("status 1")
     assert (tmp_path / "report.html").exists()
