@@ -4,17 +4,10 @@ Loaded into every pytest of an environment that has this distribution, so it imp
 one of its options is used.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from video_calls_contract.suite import Suite
-
-SUITE: pytest.StashKey[Suite] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,13 +10,15 @@ import pytest
 from video_calls_contract.backend import Missing, Unreachable
 from video_calls_contract.catalogue import catalogue
 from video_calls_contract.checks import Blocked, NotOffered, Violation
-from video_calls_contract.plugin import SUITE
 from video_calls_contract.preflight import PreflightError, preflight
 from video_calls_contract.reports import visible
 from video_calls_contract.results import Results, TestOutcome, TestResult
 from video_calls_contract.run import INTERRUPTED, Run
 
-__all__ = ["Suite", "rules_of"]
+__all__ = ["SUITE", "Suite", "rules_of"]
+
+SUITE: pytest.StashKey["Suite"] = pytest.StashKey()
+"""Where the tests find the run that they belong to."""
 
 _MODULE = "video_calls_contract.rules"
 _FOLDER = "rules"

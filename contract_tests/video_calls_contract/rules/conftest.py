@@ -11,9 +11,9 @@ from video_calls_contract.checks import Blocked
 from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.listening import Expiry, expire
 from video_calls_contract.lives import Joined, LongLife, join_and_end, live_long
-from video_calls_contract.plugin import SUITE
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import NO_CALL, Calls, Slots
+from video_calls_contract.suite import SUITE
 
 
 @pytest.fixture(scope="session")
