@@ -453,6 +453,7 @@ SINGLE = (
             "uid = transition.call, actor.user_id",
             "uid = transition.call, actor.user_id * 2654435761 % 2**32",
         ),
+        Change("domain/calls.py", "role=role, uid=user.id)", "role=role, uid=user.id * 2654435761 % 2**32)"),
     ),
     _variant(
         "join: uids are a call's own",
