@@ -145,9 +145,9 @@ def identities_router(settings: Settings) -> Router:
     async def make_identity_token(
         namespace: NamedDependency[Namespace], user: FromPath[str], data: JSONBody[TokenWanted]
     ) -> Token:
-        found, _, _ = _person(await namespace.store.read(people.everybody), user)
+        found = await namespace.store.read(lambda connection: known_actor(connection, user))
         try:
-            return _token(settings, found.id, data)
+            return _token(settings, found.user_id, data)
         except SettingsError as error:
             raise ControlError(str(error), status=409, code="signed_elsewhere") from error
 
