@@ -37,7 +37,6 @@ QUICK = (
     "mock_server/tests/test_postgres.py",
     "contract_tests/tests/test_baseline.py",
     "contract_tests/tests/test_command.py",
-    "spec/tests/test_compatibility.py",
     "spec/tests/test_contract.py",
 )
 """Tests that reach into every dependency, for environments that are many."""
@@ -84,13 +83,6 @@ def generate(session: nox.Session) -> None:
     """Write models, structs and the rule table from openapi.yaml, and the sync client from the async one."""
     install(session)
     session.run("python", "spec/generate.py", *session.posargs)
-
-
-@nox.session
-def release_record(session: nox.Session) -> None:
-    """Record what others build upon as that of the version in pyproject.toml, when it is released."""
-    install(session)
-    session.run("python", "spec/surface.py")
 
 
 @nox.session

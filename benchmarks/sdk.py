@@ -23,14 +23,14 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 import pydantic_core
-import video_calls
+import video_calls_sdk
 import video_calls_spec
 import yaml
 from constant import running
 from load import pinned
 from peers import BESIDE_CLIENT, PACKAGE, find_client
 from table import BenchmarkError, Row, absent, clear_end, compared, markdown
-from video_calls import AsyncVideoCallsClient, VideoCall, VideoCallsClient
+from video_calls_sdk import AsyncVideoCallsClient, VideoCall, VideoCallsClient
 
 TOKEN = "header.payload.signature"  # noqa: S105 (the server here checks nothing)
 BATCH = 10  # calls of one client before it is the other's turn
@@ -51,7 +51,7 @@ class Call(BaseModel):
     status: str
     scheduled_time: datetime
 """,
-    "import video_calls",
+    "import video_calls_sdk",
     f"from {PACKAGE} import AuthenticatedClient\nfrom {PACKAGE}.api.video_calls import get_video_call",
 )
 
@@ -60,8 +60,8 @@ SYNC_FIRST_CALLS = (
     "import httpx, sys; before = set(sys.modules)\n"
     "with httpx.Client() as client: client.get(sys.argv[1] + '/video-calls/1/').json()\n"
     "print(*set(sys.modules) - before)",
-    "import video_calls, sys; before = set(sys.modules)\n"
-    "with video_calls.VideoCallsClient(sys.argv[1], token='t') as client: client.calls.get(1)\n"
+    "import video_calls_sdk, sys; before = set(sys.modules)\n"
+    "with video_calls_sdk.VideoCallsClient(sys.argv[1], token='t') as client: client.calls.get(1)\n"
     "print(*set(sys.modules) - before)",
 )
 ASYNC_FIRST_CALLS = (
@@ -72,10 +72,10 @@ ASYNC_FIRST_CALLS = (
     "        (await client.get(sys.argv[1] + '/video-calls/1/')).json()\n"
     "asyncio.run(main())\n"
     "print(*set(sys.modules) - before)",
-    "import video_calls, sys; before = set(sys.modules)\n"
+    "import video_calls_sdk, sys; before = set(sys.modules)\n"
     "import asyncio\n"
     "async def main():\n"
-    "    async with video_calls.AsyncVideoCallsClient(sys.argv[1], token='t') as client:\n"
+    "    async with video_calls_sdk.AsyncVideoCallsClient(sys.argv[1], token='t') as client:\n"
     "        await client.calls.get(1)\n"
     "asyncio.run(main())\n"
     "print(*set(sys.modules) - before)",
@@ -106,7 +106,7 @@ def installed(within: Path) -> Path:
     if directory.exists():
         return directory
     directory.mkdir()
-    for package in (video_calls, video_calls_spec):  # where they are in an editable installation, too
+    for package in (video_calls_sdk, video_calls_spec):  # where they are in an editable installation, too
         source = Path(str(package.__file__)).parent
         (directory / source.name).symlink_to(source)
     names, seen = ["video-calls"], set[str]()

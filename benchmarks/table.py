@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 from statistics import median, quantiles
 
 import httpx
-from video_calls import VideoCallsError
+from video_calls_sdk import VideoCallsError
 from websockets.exceptions import WebSocketException
 
 HEADS = ("what", "ours", "beside", "its figure", "ratio", "aim")

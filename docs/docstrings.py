@@ -8,7 +8,7 @@ import re
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
-import video_calls
+import video_calls_sdk
 from _pytest.fixtures import FixtureFunctionDefinition
 from docutils import nodes
 from pydantic import BaseModel
@@ -16,7 +16,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-PUBLIC = ("video_calls", "video_calls.agora", "video_calls.testing", "video_calls_server.testing")
+PUBLIC = ("video_calls_sdk", "video_calls_sdk.agora", "video_calls_sdk.testing", "video_calls_server.testing")
 
 _FENCE = re.compile(r"(\s*)```(\w*)")
 _CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
@@ -84,7 +84,7 @@ def _public(
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Take part in a build."""
-    for model in vars(video_calls).values():
+    for model in vars(video_calls_sdk).values():
         if isinstance(model, type) and issubclass(model, BaseModel):
             model.__annotations__ = get_type_hints(
                 model

@@ -12,14 +12,14 @@ from enum import Enum
 from typing import Any
 
 import click
-import video_calls
+import video_calls_sdk
 import yaml
 from pydantic import BaseModel
 from sphinx.application import Sphinx
-from video_calls import Retries, VideoCallsClient, VideoCallsError, _errors
 from video_calls_contract import __main__ as contract_command
 from video_calls_contract.catalogue import AREAS
 from video_calls_contract.config import TEMPLATE
+from video_calls_sdk import Retries, VideoCallsClient, VideoCallsError, _errors
 from video_calls_server import __main__ as server_command
 from video_calls_server.settings import environment_variable, setting_fields
 from video_calls_spec import RULES, Rule, openapi_path, resolved
@@ -58,7 +58,7 @@ def linked_rule(slug: str) -> str:
 
 def linked_error(error: type[Exception]) -> str:
     """An exception of the SDK as a link to it."""
-    return f"{{py:exc}}`~video_calls.{error.__name__}`"
+    return f"{{py:exc}}`~video_calls_sdk.{error.__name__}`"
 
 
 def rule_catalogue() -> str:
@@ -339,17 +339,19 @@ def error_tree() -> str:
     """The tree of errors, as it is drawn above them."""
     drawn = re.search(r"^    VideoCallsError\n(?:    .*\n)+", _errors.__doc__ or "", re.MULTILINE)
     if drawn is None:
-        raise LookupError("the docstring of video_calls._errors draws no tree")
+        raise LookupError("the docstring of video_calls_sdk._errors draws no tree")
     return block("text", inspect.cleandoc(drawn[0]))
 
 
 def _public() -> list[Any]:
-    return [getattr(video_calls, name) for name in video_calls.__all__]
+    return [getattr(video_calls_sdk, name) for name in video_calls_sdk.__all__]
 
 
 def _classes(classes: Iterable[type], *options: str, directive: str = "autoclass") -> str:
     directives = "\n\n".join(
-        "\n".join([f".. {directive}:: video_calls.{each.__name__}", *(f"   {option}" for option in options)])
+        "\n".join(
+            [f".. {directive}:: video_calls_sdk.{each.__name__}", *(f"   {option}" for option in options)]
+        )
         for each in classes
     )
     return f"```{{eval-rst}}\n{directives}\n```"

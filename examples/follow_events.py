@@ -6,7 +6,7 @@ VIDEO_CALLS_TOKEN=$(video-calls-server token doctor@example.com) python examples
 
 from datetime import UTC, datetime, timedelta
 
-from video_calls import EventType, VideoCallsClient
+from video_calls_sdk import EventType, VideoCallsClient
 
 with VideoCallsClient() as client:
     call = client.calls.create(doctor=1, patient=1, scheduled_time=datetime.now(UTC) + timedelta(minutes=5))

@@ -6,7 +6,7 @@ VIDEO_CALLS_TOKEN=$(video-calls-server token doctor@example.com) python examples
 
 from datetime import UTC, datetime, timedelta
 
-from video_calls import (
+from video_calls_sdk import (
     AuthenticationError,
     CallNotFoundError,
     ConnectionFailedError,

@@ -8,7 +8,7 @@ VIDEO_CALLS_BASE_URL=http://127.0.0.1:8000/api/v1/video python examples/refresh_
 import subprocess
 from collections.abc import Iterator
 
-from video_calls import VideoCallsClient
+from video_calls_sdk import VideoCallsClient
 
 
 def tokens() -> Iterator[str]:

@@ -6,7 +6,7 @@ VIDEO_CALLS_TOKEN=$(video-calls-server token doctor@example.com) python examples
 
 from datetime import UTC, datetime, timedelta
 
-from video_calls import VideoCallsClient
+from video_calls_sdk import VideoCallsClient
 
 with VideoCallsClient() as client:
     soon = datetime.now(UTC) + timedelta(minutes=10)

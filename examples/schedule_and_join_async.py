@@ -7,7 +7,7 @@ VIDEO_CALLS_TOKEN=$(video-calls-server token doctor@example.com) python examples
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from video_calls import AsyncVideoCallsClient
+from video_calls_sdk import AsyncVideoCallsClient
 
 
 async def main() -> None:

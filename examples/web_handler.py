@@ -13,7 +13,13 @@ import httpx
 from litestar import Litestar, Request, Response, get
 from litestar.datastructures import State
 from litestar.exceptions import NotAuthorizedException
-from video_calls import AsyncVideoCallsClient, CallStatus, ConfigurationError, StatusError, VideoCallsError
+from video_calls_sdk import (
+    AsyncVideoCallsClient,
+    CallStatus,
+    ConfigurationError,
+    StatusError,
+    VideoCallsError,
+)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable
 
-from video_calls import Event, EventsExpiredError, EventType, VideoCallsClient
+from video_calls_sdk import Event, EventsExpiredError, EventType, VideoCallsClient
 
 Handler = Callable[[Event], None]
 HANDLERS: dict[str, Handler] = {}

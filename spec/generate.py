@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTRACT = ROOT / "openapi.yaml"
-ASYNC_CLIENT = ROOT / "sdk/video_calls/_async_client.py"
+ASYNC_CLIENT = ROOT / "sdk/video_calls_sdk/_async_client.py"
 HEADER = "# Generated from openapi.yaml by `nox -s generate`. Edit the contract, not this file."
 
 COMMON = [
@@ -40,8 +40,8 @@ MODELS = [
     "--output-model-type=pydantic_v2.BaseModel",
     "--output-datetime-class=AwareDatetime",
     "--use-field-description",
-    "--base-class=video_calls._base.Model",
-    '--base-class-map={"JoinCredentials": "video_calls._base.Credentials"}',
+    "--base-class=video_calls_sdk._base.Model",
+    '--base-class-map={"JoinCredentials": "video_calls_sdk._base.Credentials"}',
     "--use-specialized-enum",
     "--capitalise-enum-members",
     "--union-mode=left_to_right",
@@ -125,7 +125,7 @@ SYNCHRONOUS = [
     ("AsyncCallsWithResponse", "CallsWithResponse"),
     ("AsyncCallList", "CallPage"),
     ("AsyncEventStream", "EventStream"),
-    ("from video_calls._async_events", "from video_calls._blocking_events"),
+    ("from video_calls_sdk._async_events", "from video_calls_sdk._blocking_events"),
     ("AsyncExchange", "Exchange"),
     ("AsyncCalls", "Calls"),
     ("AsyncTransport", "Transport"),
@@ -176,8 +176,8 @@ def generated() -> dict[Path, str]:
     return {
         ROOT / "spec/video_calls_spec/_rules.py": rule_table(contract),
         ROOT / "mock_server/video_calls_server/_structs.py": generated_models(contract, STRUCTS),
-        ROOT / "sdk/video_calls/_client.py": synchronous(ASYNC_CLIENT.read_text(encoding="utf-8")),
-        ROOT / "sdk/video_calls/_models.py": generated_models(as_a_client_reads_it(contract), MODELS),
+        ROOT / "sdk/video_calls_sdk/_client.py": synchronous(ASYNC_CLIENT.read_text(encoding="utf-8")),
+        ROOT / "sdk/video_calls_sdk/_models.py": generated_models(as_a_client_reads_it(contract), MODELS),
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from video_calls import (
+from video_calls_sdk import (
     JoinWindowError,
     SchedulingConflictError,
     UnavailableError,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from booking import NothingFreeError, book_first_free, door
-from video_calls.testing import VideoCallsServer
+from video_calls_sdk.testing import VideoCallsServer
 
 
 def half_hours(server: VideoCallsServer, count: int) -> list[datetime]:

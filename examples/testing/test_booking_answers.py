@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import respx
 from booking import book_first_free, door
-from video_calls import VideoCallsClient
-from video_calls.testing import example_response
+from video_calls_sdk import VideoCallsClient
+from video_calls_sdk.testing import example_response
 
 
 @pytest.fixture

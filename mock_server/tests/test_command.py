@@ -410,7 +410,7 @@ def test_starting_imports_nothing_that_serving_does_not_use(tmp_path: Path) -> N
     code = (
         "import sys; from video_calls_server import Settings, create_app;"
         "create_app(Settings(database=':memory:'));"
-        "print({'pydantic', 'attrs', 'rich', 'httpx', 'video_calls'} & set(sys.modules))"
+        "print({'pydantic', 'attrs', 'rich', 'httpx', 'video_calls_sdk'} & set(sys.modules))"
     )
     printed = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True

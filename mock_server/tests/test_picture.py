@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from chromium import IN_CHROMIUM, PATIENCE, expect
-from video_calls import NotParticipantError, SchedulingConflictError, VideoCallsClient
+from video_calls_sdk import NotParticipantError, SchedulingConflictError, VideoCallsClient
 from video_calls_server.testing import Control
 
 if TYPE_CHECKING:

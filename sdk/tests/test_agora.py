@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from video_calls import NaiveDatetimeError, VideoCallsError, agora
-from video_calls.agora import InvalidTokenError, Privilege, ServiceType, TokenInfo, inspect_token
+from video_calls_sdk import NaiveDatetimeError, VideoCallsError, agora
+from video_calls_sdk.agora import InvalidTokenError, Privilege, ServiceType, TokenInfo, inspect_token
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "agora_vectors.json").read_text(encoding="utf-8"))
 EDGE = VECTORS["v006_edge_cases"]

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 import respx
-import video_calls
+import video_calls_sdk
 from pydantic import ValidationError
-from video_calls import CallStatus, Retries, VideoCall, VideoCallsClient
+from video_calls_sdk import CallStatus, Retries, VideoCall, VideoCallsClient
 
 BASE = "https://api.example.com/api/v1/video"
 CALLS = f"{BASE}/video-calls/"
@@ -109,7 +109,7 @@ def test_a_success_that_departs_from_the_contract_says_where(
     client: VideoCallsClient, content: bytes, problem: str
 ) -> None:
     respx.get(f"{CALLS}1/").respond(content=content, headers={"X-Request-ID": "r-1"})
-    with pytest.raises(video_calls.InvalidResponseError) as caught:
+    with pytest.raises(video_calls_sdk.InvalidResponseError) as caught:
         client.calls.get(1)
     assert caught.value.problems[0].startswith(problem)
     assert (caught.value.status, caught.value.request_id) == (200, "r-1")
@@ -118,7 +118,7 @@ def test_a_success_that_departs_from_the_contract_says_where(
 @respx.mock
 def test_an_invalid_answer_to_join_shows_no_token(client: VideoCallsClient) -> None:
     respx.post(f"{CALLS}1/join/").respond(json={"token": "006secret", "uid": "many"})
-    with pytest.raises(video_calls.InvalidResponseError) as caught:
+    with pytest.raises(video_calls_sdk.InvalidResponseError) as caught:
         client.calls.join(1)
     error = caught.value
     assert "006secret" not in f"{error!s} {error!r} {error.body} {error.__context__!r:.0}"
@@ -186,7 +186,7 @@ def test_an_answer_is_read_into_the_most_telling_error(
     client: VideoCallsClient, status: int, body: Any, error: str, text: str | None
 ) -> None:
     respx.post(CALLS).respond(status, json=body) if body is not None else respx.post(CALLS).respond(status)
-    with pytest.raises(video_calls.StatusError) as caught:
+    with pytest.raises(video_calls_sdk.StatusError) as caught:
         client.calls.create(doctor=1, patient=1, scheduled_time=TIME)
     assert type(caught.value).__name__ == error
     assert caught.value.status == status
@@ -199,7 +199,7 @@ def test_an_answer_is_read_into_the_most_telling_error(
 def test_html_is_read_as_its_text(client: VideoCallsClient) -> None:
     html = "<html><head><title>x</title></head><body><h1>502 Bad Gateway</h1><hr>nginx</body></html>"
     respx.get(f"{CALLS}1/").respond(502, html=html)
-    with pytest.raises(video_calls.UnavailableError) as caught:
+    with pytest.raises(video_calls_sdk.UnavailableError) as caught:
         client.calls.get(1)
     assert caught.value.error == "502 Bad Gateway nginx"
 
@@ -210,7 +210,7 @@ def test_html_is_read_as_its_text(client: VideoCallsClient) -> None:
 )
 def test_a_hostile_error_page_costs_little(client: VideoCallsClient, page_: str) -> None:
     respx.get(f"{CALLS}1/").respond(400, text=page_)
-    with pytest.raises(video_calls.BadRequestError):
+    with pytest.raises(video_calls_sdk.BadRequestError):
         client.calls.get(1)
 
 
@@ -227,7 +227,7 @@ def test_no_secret_that_a_server_echoes_is_in_an_error(
     client: VideoCallsClient, answer: dict[str, Any]
 ) -> None:
     respx.get(f"{CALLS}1/").respond(400, **answer)
-    with pytest.raises(video_calls.BadRequestError) as caught:
+    with pytest.raises(video_calls_sdk.BadRequestError) as caught:
         client.calls.get(1)
     assert "SECRET" not in f"{caught.value} {caught.value!r} {caught.value.body}"
 
@@ -238,7 +238,7 @@ def test_a_next_that_is_no_url_loses_no_page_and_raises_nothing_foreign(
     client: VideoCallsClient, following: str
 ) -> None:
     respx.get(CALLS).respond(json=page(CALL, following=following))
-    with pytest.raises(video_calls.InvalidResponseError):
+    with pytest.raises(video_calls_sdk.InvalidResponseError):
         list(client.calls.list())
 
 
@@ -267,7 +267,7 @@ def test_an_empty_next_is_the_end(client: VideoCallsClient) -> None:
 def test_what_is_of_the_wrong_type_is_refused_before_anything_is_sent(
     client: VideoCallsClient, call: Callable[[Any], Any]
 ) -> None:
-    with pytest.raises(video_calls.ConfigurationError):
+    with pytest.raises(video_calls_sdk.ConfigurationError):
         call(client.calls)
     assert not respx.calls
 
@@ -275,7 +275,7 @@ def test_what_is_of_the_wrong_type_is_refused_before_anything_is_sent(
 def test_a_closed_http_client_of_the_callers_is_told() -> None:
     http = httpx.Client()
     http.close()
-    with pytest.raises(video_calls.ConfigurationError, match="http_client is closed"):
+    with pytest.raises(video_calls_sdk.ConfigurationError, match="http_client is closed"):
         VideoCallsClient(BASE, TOKEN, http_client=http).calls.get(1)
 
 
@@ -284,12 +284,12 @@ def test_a_closed_http_client_of_the_callers_is_told() -> None:
 )
 @pytest.mark.parametrize(
     ("client", "http_client"),
-    [(VideoCallsClient, httpx.Client), (video_calls.AsyncVideoCallsClient, httpx.AsyncClient)],
+    [(VideoCallsClient, httpx.Client), (video_calls_sdk.AsyncVideoCallsClient, httpx.AsyncClient)],
 )
 def test_a_transport_or_hooks_beside_a_callers_http_client_are_refused(
     client: Callable[..., Any], http_client: Callable[[], object], beside: dict[str, Any]
 ) -> None:
-    with pytest.raises(video_calls.ConfigurationError) as refused:
+    with pytest.raises(video_calls_sdk.ConfigurationError) as refused:
         client(BASE, TOKEN, http_client=http_client(), **beside)
     assert str(refused.value) == "http_client brings its own transport and event_hooks; leave these out"
 
@@ -315,7 +315,7 @@ def test_a_rule_is_recognised_by_its_text_alone(
 
     refused = RULES[rule]  # type: ignore[index]
     respx.route().respond(refused.status, json={"error": refused.error})
-    with pytest.raises(getattr(video_calls, error)) as caught:
+    with pytest.raises(getattr(video_calls_sdk, error)) as caught:
         call(client.calls)
     assert caught.value.rule == rule
     assert caught.value.code is None
@@ -325,7 +325,7 @@ def test_a_rule_is_recognised_by_its_text_alone(
 def test_errors_carry_what_is_needed_to_find_them_again_pickle_and_copy(client: VideoCallsClient) -> None:
     answer = {"error": "Slow down", "code": "limits.rate", "fields": {"a": ["b"]}}
     respx.get(CALLS).respond(429, json=answer, headers={"X-Request-ID": "r-1", "Retry-After": "7"})
-    with pytest.raises(video_calls.RateLimitedError) as caught:
+    with pytest.raises(video_calls_sdk.RateLimitedError) as caught:
         client.calls.list(page=2)
     error = caught.value
     for seen in (error, pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
@@ -342,19 +342,19 @@ def test_every_error_pickles() -> None:
     answered: dict[str, Any] = {
         "status": 400, "method": "GET", "url": "u", "request_id": None, "headers": {}, "body": None,
     }  # fmt: skip
-    for name in video_calls.__all__:
-        cls = getattr(video_calls, name)
+    for name in video_calls_sdk.__all__:
+        cls = getattr(video_calls_sdk, name)
         if not (isinstance(cls, type) and issubclass(cls, Exception)):
             continue
-        if issubclass(cls, video_calls.InvalidResponseError):
+        if issubclass(cls, video_calls_sdk.InvalidResponseError):
             error = cls("m", problems=["p"], **answered)
-        elif issubclass(cls, video_calls.AnsweredError):
+        elif issubclass(cls, video_calls_sdk.AnsweredError):
             error = cls("m", **answered)
-        elif issubclass(cls, video_calls.ConnectionFailedError):
+        elif issubclass(cls, video_calls_sdk.ConnectionFailedError):
             error = cls("m", method="GET", url="u", request_sent=True)
-        elif issubclass(cls, video_calls.DeadlineExceededError):
+        elif issubclass(cls, video_calls_sdk.DeadlineExceededError):
             error = cls(method="GET", url="u", deadline=1.0, request_sent=True)
-        elif issubclass(cls, video_calls.EventsClosedError):
+        elif issubclass(cls, video_calls_sdk.EventsClosedError):
             error = cls("r", code=4410, url="u", last_event_id="17")
         else:
             error = cls("m")
@@ -390,7 +390,7 @@ def test_retry_after_is_read_in_both_forms(
     client: VideoCallsClient, headers: dict[str, str], expected: float | None
 ) -> None:
     respx.get(CALLS).respond(503, headers=headers)
-    with pytest.raises(video_calls.UnavailableError) as caught:
+    with pytest.raises(video_calls_sdk.UnavailableError) as caught:
         client.calls.list()
     assert caught.value.retry_after == expected
 
@@ -411,7 +411,7 @@ def test_next_contributes_its_query_alone_and_the_token_goes_nowhere_else(client
 @respx.mock
 def test_pages_that_lead_in_a_circle_are_told(client: VideoCallsClient) -> None:
     respx.get(CALLS).respond(json=page(CALL, following=f"{CALLS}?page=2"))
-    with pytest.raises(video_calls.InvalidResponseError, match="leads back"):
+    with pytest.raises(video_calls_sdk.InvalidResponseError, match="leads back"):
         list(client.calls.list())
 
 
@@ -425,7 +425,9 @@ def test_a_redirect_is_not_followed(follow: bool) -> None:
     respx.get(f"{CALLS}1/").respond(302, headers={"Location": "https://evil.example/?secret=1"})
     with httpx.Client(follow_redirects=follow) as http:
         client = VideoCallsClient(BASE, TOKEN, http_client=http)
-        with pytest.raises(video_calls.RedirectError, match=r"evil\.example/; is base_url right") as caught:
+        with pytest.raises(
+            video_calls_sdk.RedirectError, match=r"evil\.example/; is base_url right"
+        ) as caught:
             client.calls.get(1)
     assert not elsewhere.called
     assert "secret" not in str(caught.value)
@@ -433,11 +435,11 @@ def test_a_redirect_is_not_followed(follow: bool) -> None:
 
 @respx.mock
 def test_no_secret_is_logged(client: VideoCallsClient, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "video_calls")
+    caplog.set_level(logging.DEBUG, "video_calls_sdk")
     body = {"channel_name": "c", "token": "006secret", "uid": 7, "expiration_time": "2999-01-05T11:00:00Z"}
     respx.post(f"{CALLS}1/join/").respond(json=body, headers={"X-Request-ID": "r-1"})
     client.with_options(headers={"X-Api-Key": "my-key"}).calls.join(1)
-    logged = "\n".join(record.getMessage() for record in caplog.records if record.name == "video_calls")
+    logged = "\n".join(record.getMessage() for record in caplog.records if record.name == "video_calls_sdk")
     assert "POST https://api.example.com/api/v1/video/video-calls/1/join/: 200" in logged
     assert "'x-api-key': '[redacted]'" in logged
     for secret in (TOKEN, "006secret", "my-key"):
@@ -445,7 +447,7 @@ def test_no_secret_is_logged(client: VideoCallsClient, caplog: pytest.LogCapture
 
 
 def test_nothing_is_logged_unless_asked_for() -> None:
-    handlers = logging.getLogger("video_calls").handlers
+    handlers = logging.getLogger("video_calls_sdk").handlers
     assert [type(handler) for handler in handlers] == [logging.NullHandler]
 
 
@@ -468,7 +470,7 @@ def test_create_sends_the_instant_in_utc_with_a_key_of_its_own(client: VideoCall
 
 @respx.mock
 def test_a_naive_time_is_refused_before_anything_is_sent(client: VideoCallsClient) -> None:
-    with pytest.raises(video_calls.NaiveDatetimeError, match="no time zone"):
+    with pytest.raises(video_calls_sdk.NaiveDatetimeError, match="no time zone"):
         client.calls.create(doctor=1, patient=1, scheduled_time=datetime(2999, 1, 1))  # noqa: DTZ001
     assert not respx.calls
 
@@ -570,7 +572,7 @@ def test_what_cannot_be_used_is_told_at_once(
 ) -> None:
     monkeypatch.delenv("VIDEO_CALLS_BASE_URL", raising=False)
     monkeypatch.delenv("VIDEO_CALLS_TOKEN", raising=False)
-    with pytest.raises(video_calls.ConfigurationError, match=problem) as caught:
+    with pytest.raises(video_calls_sdk.ConfigurationError, match=problem) as caught:
         VideoCallsClient(**given)
     assert "two words" not in str(caught.value)
 
@@ -578,7 +580,7 @@ def test_what_cannot_be_used_is_told_at_once(
 def test_a_closed_client_says_so() -> None:
     client = VideoCallsClient(BASE, TOKEN)
     client.close()
-    with pytest.raises(video_calls.ConfigurationError, match="closed"):
+    with pytest.raises(video_calls_sdk.ConfigurationError, match="closed"):
         client.calls.get(1)
 
 

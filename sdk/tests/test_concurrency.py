@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import pytest
 import trio
-import video_calls
+import video_calls_sdk
 from fault_proxy import Fault, FaultProxy
-from video_calls import AsyncVideoCallsClient, ConfigurationError, Retries, VideoCallsClient
+from video_calls_sdk import AsyncVideoCallsClient, ConfigurationError, Retries, VideoCallsClient
 
 API = "/api/v1/video"
 BASE = f"https://api.example.com{API}"
@@ -244,7 +244,7 @@ def script(body: str, *arguments: str) -> str:
 
 IN_TWO_LOOPS = """
 import asyncio, sys
-from video_calls import AsyncVideoCallsClient, ConfigurationError
+from video_calls_sdk import AsyncVideoCallsClient, ConfigurationError
 
 client = AsyncVideoCallsClient(sys.argv[1], sys.argv[2])
 
@@ -299,7 +299,7 @@ def test_a_client_that_was_closed_says_so() -> None:
 
 FORKED = """
 import os, sys
-from video_calls import VideoCallsClient
+from video_calls_sdk import VideoCallsClient
 
 with VideoCallsClient(sys.argv[1], lambda: sys.argv[2]) as client:
     for number in range(3):
@@ -321,7 +321,7 @@ def test_a_blocking_client_works_in_a_forked_process_and_still_in_its_parent(ser
 
 FORKED_WITH_THE_LOCK_HELD = """
 import os, sys, threading, warnings
-from video_calls import VideoCallsClient
+from video_calls_sdk import VideoCallsClient
 
 warnings.simplefilter("ignore")  # that one forks with threads is the point
 asked, given, parent = threading.Event(), threading.Event(), os.getpid()
@@ -353,7 +353,7 @@ def test_a_fork_while_a_token_is_asked_for_does_not_hold_the_child(serve: Any) -
 
 FORKED_WITH_AN_OWN_CLIENT = """
 import os, sys, httpx
-from video_calls import ConfigurationError, VideoCallsClient
+from video_calls_sdk import ConfigurationError, VideoCallsClient
 
 with httpx.Client() as http:
     client = VideoCallsClient(sys.argv[1], "token", http_client=http)
@@ -374,7 +374,7 @@ def test_a_callers_http_client_that_was_forked_is_refused() -> None:
 
 FORKED_ASYNC = """
 import asyncio, os, sys
-from video_calls import AsyncVideoCallsClient, ConfigurationError
+from video_calls_sdk import AsyncVideoCallsClient, ConfigurationError
 
 used = AsyncVideoCallsClient(sys.argv[1], sys.argv[2])
 unused = AsyncVideoCallsClient(sys.argv[1], sys.argv[2])
@@ -403,8 +403,8 @@ def test_an_async_client_in_a_forked_process_works_or_says_why_not(
 
 
 def test_nothing_is_left_to_a_finalizer() -> None:
-    modules = [module for name, module in sys.modules.items() if name.startswith(video_calls.__name__)]
+    modules = [module for name, module in sys.modules.items() if name.startswith(video_calls_sdk.__name__)]
     classes = {member for module in modules for _, member in inspect.getmembers(module, inspect.isclass)}
-    ours = [member for member in classes if member.__module__.startswith("video_calls.")]
+    ours = [member for member in classes if member.__module__.startswith("video_calls_sdk.")]
     assert ours
     assert not [member for member in ours if hasattr(member, "__del__")]

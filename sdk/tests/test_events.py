@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import trio
 from fault_proxy import Proxy
-from video_calls import (
+from video_calls_sdk import (
     AsyncVideoCallsClient,
     AuthenticationError,
     ConfigurationError,
@@ -280,7 +280,7 @@ def test_the_token_travels_in_a_header_alone_beside_the_clients_own(
     assert (server.tokens, server.places) == ([SECRET], ["a b&c=d"])
     assert server.headers["X-Tenant"] == "clinic"
     assert server.headers["User-Agent"].startswith("video-calls-python/")
-    ours = [record for record in caplog.records if record.name.startswith("video_calls")]
+    ours = [record for record in caplog.records if record.name.startswith("video_calls_sdk")]
     assert all(SECRET not in record.getMessage() for record in ours)
     assert not [record for record in caplog.records if record.name == "websockets.client"]
 
@@ -741,13 +741,13 @@ def test_trio_is_told_that_events_need_asyncio() -> None:
 
 WITHOUT = """
 import sys
-import video_calls
+import video_calls_sdk
 assert "websockets" not in sys.modules and "asyncio" not in sys.modules
 sys.modules["websockets"] = None
-for client in (video_calls.VideoCallsClient, video_calls.AsyncVideoCallsClient):
+for client in (video_calls_sdk.VideoCallsClient, video_calls_sdk.AsyncVideoCallsClient):
     try:
         client("http://localhost", "a.b.c").events()
-    except video_calls.ConfigurationError as error:
+    except video_calls_sdk.ConfigurationError as error:
         print(error)
 """
 

@@ -21,7 +21,7 @@ import httpx
 import pytest
 import yaml
 from fault_proxy import Fault, FaultProxy, seeded_faults
-from video_calls import (
+from video_calls_sdk import (
     AsyncVideoCallsClient,
     CallCancelledError,
     CallCompletedError,

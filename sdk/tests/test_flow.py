@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from video_calls import _flow
-from video_calls._answers import APIResponse
-from video_calls._errors import (
+from video_calls_sdk import _flow
+from video_calls_sdk._answers import APIResponse
+from video_calls_sdk._errors import (
     CallCancelledError,
     CallNotOngoingError,
     ConfigurationError,
@@ -25,7 +25,7 @@ from video_calls._errors import (
     TimedOutError,
     VideoCallsError,
 )
-from video_calls._flow import (
+from video_calls_sdk._flow import (
     Action,
     Authorize,
     Options,
@@ -38,7 +38,7 @@ from video_calls._flow import (
     carry_out,
     get_call,
 )
-from video_calls._requests import cancel_call, create_call, end_call, join_call
+from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call
 
 BASE = "https://api.example.com/api/v1/video"
 TIME = datetime(2999, 1, 5, 10, 0, 0, 123456, tzinfo=UTC)

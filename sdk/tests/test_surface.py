@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-import video_calls
+import video_calls_sdk
 import yaml
-from video_calls import _errors
+from video_calls_sdk import _errors
 from video_calls_spec import RULES, openapi_path, resolved
 
 CONTRACT: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
@@ -46,10 +46,10 @@ def operations() -> dict[str, tuple[dict[str, tuple[Any, bool]], str]]:
 
 
 PLAIN = {
-    video_calls.Calls: {"VideoCallPage": video_calls.CallPage},
-    video_calls.AsyncCalls: {"VideoCallPage": video_calls.AsyncCallList},
+    video_calls_sdk.Calls: {"VideoCallPage": video_calls_sdk.CallPage},
+    video_calls_sdk.AsyncCalls: {"VideoCallPage": video_calls_sdk.AsyncCallList},
 }
-WITH_RESPONSE = [video_calls.CallsWithResponse, video_calls.AsyncCallsWithResponse]
+WITH_RESPONSE = [video_calls_sdk.CallsWithResponse, video_calls_sdk.AsyncCallsWithResponse]
 
 
 def methods(resource: type) -> dict[str, Any]:
@@ -73,8 +73,8 @@ def test_a_method_takes_what_its_operation_takes_and_returns_what_it_answers(
     method = methods(resource)[name]
     parameters, schema = operations()[name]
     hints = get_type_hints(method)
-    answer = getattr(video_calls, schema)
-    wanted = PLAIN[resource].get(schema, answer) if resource in PLAIN else video_calls.APIResponse[answer]
+    answer = getattr(video_calls_sdk, schema)
+    wanted = PLAIN[resource].get(schema, answer) if resource in PLAIN else video_calls_sdk.APIResponse[answer]
     assert hints.pop("return") == wanted
     assert hints == {key: kind if required else kind | None for key, (kind, required) in parameters.items()}
     defaults = {
@@ -88,19 +88,19 @@ def test_a_method_takes_what_its_operation_takes_and_returns_what_it_answers(
 def test_the_public_names_are_those_that_are_exported() -> None:
     public = {
         name
-        for name, value in vars(video_calls).items()
+        for name, value in vars(video_calls_sdk).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     }
-    assert public == set(video_calls.__all__)
-    assert video_calls.__all__ == sorted(video_calls.__all__)
+    assert public == set(video_calls_sdk.__all__)
+    assert video_calls_sdk.__all__ == sorted(video_calls_sdk.__all__)
 
 
-@pytest.mark.parametrize("name", video_calls.__all__)
+@pytest.mark.parametrize("name", video_calls_sdk.__all__)
 def test_every_public_name_is_documented(name: str) -> None:
-    exported = getattr(video_calls, name)
+    exported = getattr(video_calls_sdk, name)
     assert inspect.getdoc(exported)
     for member, value in inspect.getmembers(exported, inspect.isfunction):
-        if not member.startswith("_") and value.__module__.startswith("video_calls"):
+        if not member.startswith("_") and value.__module__.startswith("video_calls_sdk"):
             assert inspect.getdoc(value), f"{name}.{member}"
 
 
@@ -122,7 +122,7 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
         parents[depth:] = [name]
         tree[name] = parents[depth - 1] if depth else "Exception"
     assert tree == {name: error.__bases__[0].__name__ for name, error in ERRORS.items()}
-    assert set(tree) <= set(video_calls.__all__)
+    assert set(tree) <= set(video_calls_sdk.__all__)
 
 
 def test_each_error_is_drawn_with_the_rules_that_it_is_raised_for() -> None:
@@ -147,7 +147,7 @@ def test_each_rule_that_a_client_can_act_on_has_an_error_of_its_own() -> None:
     }
     refusing = {rule.id for rule in RULES.values() if rule.error}
     unknown = refusing - set(_errors.BY_RULE) - not_for_clients
-    assert unknown == set(), "rules without a class in video_calls._errors, and not among those without one"
+    assert unknown == set(), "rules without a class in _errors, and not among those without one"
     assert not_for_clients <= refusing - set(_errors.BY_RULE)
     for slug, error in _errors.BY_RULE.items():
         expected = _errors.BY_STATUS.get(RULES[slug].status)

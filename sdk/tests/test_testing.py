@@ -13,7 +13,7 @@ import pytest
 import respx
 import trio
 import yaml
-from video_calls import (
+from video_calls_sdk import (
     AsyncVideoCallsClient,
     AuthenticationError,
     CallStatus,
@@ -23,7 +23,7 @@ from video_calls import (
     VideoCallsClient,
     VideoCallsError,
 )
-from video_calls.testing import VideoCallsServer, contract_router, example_response
+from video_calls_sdk.testing import VideoCallsServer, contract_router, example_response
 from video_calls_spec import openapi_path
 
 pytest_plugins = ["pytester"]
@@ -41,7 +41,7 @@ def run_pytest(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Ru
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def run(*options: str) -> pytest.RunResult:
-        return pytester.runpytest_subprocess("-W", "error", *options, "-p", "video_calls")
+        return pytester.runpytest_subprocess("-W", "error", *options, "-p", "video_calls_sdk")
 
     return run
 
@@ -72,7 +72,7 @@ def test_loading_the_plugin_loads_nothing_that_only_its_fixtures_need(
         import sys
 
         def test_modules():
-            assert "video_calls.testing" in sys.modules
+            assert "video_calls_sdk.testing" in sys.modules
             heavy = {"video_calls_server", "litestar", "sqlalchemy", "respx.router", "yaml"}
             assert not heavy & sys.modules.keys()
         """
@@ -81,7 +81,7 @@ def test_loading_the_plugin_loads_nothing_that_only_its_fixtures_need(
 
 
 def test_importing_the_client_does_not_import_the_plugin() -> None:
-    loaded = "import sys, video_calls; print({'video_calls.testing', 'pytest'} & sys.modules.keys())"
+    loaded = "import sys, video_calls_sdk; print({'video_calls_sdk.testing', 'pytest'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", loaded], text=True) == "set()\n"
 
 

@@ -8,7 +8,7 @@ from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from video_calls import AsyncVideoCallsClient, ConnectionFailedError, Retries, VideoCallsClient
+from video_calls_sdk import AsyncVideoCallsClient, ConnectionFailedError, Retries, VideoCallsClient
 
 # Nothing listens on port 9 of loopback; a refused connection is traced as well as an answer.
 BASE = "http://127.0.0.1:9/api/v1/video"

@@ -19,9 +19,9 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urljoin
 
 import httpx
-import video_calls
+import video_calls_sdk
 import video_calls_spec
-from video_calls import ConnectionFailedError, VideoCallsClient, VideoCallsError
+from video_calls_sdk import ConnectionFailedError, VideoCallsClient, VideoCallsError
 
 SERVER = {
     "agora_token_builder",
@@ -54,7 +54,7 @@ NOWHERE = "postgresql://user@127.0.0.1:1/calls"
 TEST = """
 from datetime import timedelta
 
-from video_calls import VideoCallsClient
+from video_calls_sdk import VideoCallsClient
 
 
 def test_the_servers_clock_is_set(video_calls_server):
@@ -97,11 +97,11 @@ def serving(*options: str) -> Iterator[str]:
 
 def packaged() -> None:
     """The installed package is what runs, with its types, its licences and the contract."""
-    assert Path(video_calls.__file__).is_relative_to(sys.prefix)
+    assert Path(video_calls_sdk.__file__).is_relative_to(sys.prefix)
     assert video_calls_spec.openapi_path().is_relative_to(sys.prefix)
     assert video_calls_spec.openapi_path().is_file()
     names = {str(path) for path in files("video-calls") or ()}
-    for package in ("video_calls", "video_calls_spec", "video_calls_server", "video_calls_contract"):
+    for package in ("video_calls_sdk", "video_calls_spec", "video_calls_server", "video_calls_contract"):
         assert f"{package}/py.typed" in names, package
     licences = {name.rpartition("/")[2] for name in names if "/licenses/" in name}
     assert licences == {"LICENSE", "htm.LICENSE", "preact.LICENSE"}, licences

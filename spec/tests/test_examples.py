@@ -17,8 +17,8 @@ import pytest
 import yaml
 from click import Option
 from conftest import Process
-from video_calls import Event, VideoCallsClient
 from video_calls_contract.__main__ import run_command
+from video_calls_sdk import Event, VideoCallsClient
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"

@@ -206,7 +206,9 @@ def test_the_page_of_the_sdk_runs_as_written(
     blocking, asynchronous, events = (
         text.replace(ADDRESS, server.url) for _, text in blocks("# The Python SDK", page)
     )
-    follow = f"from video_calls import VideoCallsClient\ndoctors_token = {names['doctors_token']!r}\n{events}"
+    follow = (
+        f"from video_calls_sdk import VideoCallsClient\ndoctors_token = {names['doctors_token']!r}\n{events}"
+    )
     (tmp_path / "page.py").write_text(follow, encoding="utf-8")
     with following(Reader(INTEGRATOR, server, tmp_path), "exec python page.py") as lines:
         exec(blocking, names)  # noqa: S102 (our own page)

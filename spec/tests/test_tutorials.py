@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import Process
-from video_calls import VideoCallsClient
+from video_calls_sdk import VideoCallsClient
 from video_calls_server.testing import Control
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

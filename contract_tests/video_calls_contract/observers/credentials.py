@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from video_calls.agora import InvalidTokenError, Privilege, TokenInfo, inspect_token
+from video_calls_sdk.agora import InvalidTokenError, Privilege, TokenInfo, inspect_token
 
 from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.observers.watching import LENIENCE, Complaint, Observers, observes, of_each_join

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from video_calls.agora import InvalidTokenError, TokenInfo, inspect_token
+from video_calls_sdk.agora import InvalidTokenError, TokenInfo, inspect_token
 from video_calls_spec import RuleId
 
 from video_calls_contract.clock import BackendClock

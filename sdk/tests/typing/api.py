@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import assert_type
 
 import httpx
-from video_calls import (
+from video_calls_sdk import (
     APIResponse,
     AsyncCallPage,
     AsyncEventStream,

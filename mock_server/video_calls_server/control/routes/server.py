@@ -117,7 +117,7 @@ def server_router(settings: Settings, namespaces: Namespaces) -> Router:
 
     @post("/agora/inspect", status_code=200, summary="Read an Agora token")
     async def inspect_agora_token(data: JSONBody[AgoraToken]) -> AgoraTokenContent:
-        from video_calls.agora import InvalidTokenError, Privilege, inspect_token
+        from video_calls_sdk.agora import InvalidTokenError, Privilege, inspect_token
 
         try:
             info = inspect_token(data.token)

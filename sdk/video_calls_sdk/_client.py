@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from video_calls._answers import APIResponse
-from video_calls._blocking_events import EventStream
-from video_calls._configuration import (
+from video_calls_sdk._answers import APIResponse
+from video_calls_sdk._blocking_events import EventStream
+from video_calls_sdk._configuration import (
     DEFAULT_DEADLINE,
     DEFAULT_TIMEOUT,
     NOT_GIVEN,
@@ -27,11 +27,11 @@ from video_calls._configuration import (
     retries_of,
     token_of,
 )
-from video_calls._flow import Authorize, Options, Request, Retries, Send, carry_out, get_call, list_calls
-from video_calls._models import JoinCredentials, VideoCall, VideoCallPage
-from video_calls._paging import CallPage
-from video_calls._requests import cancel_call, create_call, end_call, join_call, page_query
-from video_calls._transport import Transport, sleep
+from video_calls_sdk._flow import Authorize, Options, Request, Retries, Send, carry_out, get_call, list_calls
+from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
+from video_calls_sdk._paging import CallPage
+from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call, page_query
+from video_calls_sdk._transport import Transport, sleep
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from typing import Any
 
-from video_calls._answers import APIResponse
-from video_calls._errors import InvalidResponseError
-from video_calls._flow import Request, list_calls, next_query
-from video_calls._models import VideoCall, VideoCallPage
+from video_calls_sdk._answers import APIResponse
+from video_calls_sdk._errors import InvalidResponseError
+from video_calls_sdk._flow import Request, list_calls, next_query
+from video_calls_sdk._models import VideoCall, VideoCallPage
 
 Answered = APIResponse[VideoCallPage]
 Fetch = Callable[[Request[VideoCallPage]], Answered]

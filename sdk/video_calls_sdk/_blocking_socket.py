@@ -8,7 +8,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from video_calls._events import (
+from video_calls_sdk._events import (
     CLOSE_TIMEOUT,
     LARGEST_MESSAGE,
     LOST,
@@ -19,7 +19,7 @@ from video_calls._events import (
     Opened,
     Refused,
 )
-from video_calls._websocket import HANDSHAKE_ERRORS, RefusedError, closed, not_opened, opened
+from video_calls_sdk._websocket import HANDSHAKE_ERRORS, RefusedError, closed, not_opened, opened
 
 
 class Socket:

@@ -31,7 +31,7 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Literal
 
-from video_calls._errors import NaiveDatetimeError, VideoCallsError
+from video_calls_sdk._errors import NaiveDatetimeError, VideoCallsError
 
 __all__ = ["InvalidTokenError", "Privilege", "Service", "ServiceType", "TokenInfo", "inspect_token"]
 
@@ -46,7 +46,7 @@ class InvalidTokenError(VideoCallsError, ValueError):
 
     >>> inspect_token("eyJhbGciOiJIUzI1NiJ9")
     Traceback (most recent call last):
-    video_calls.agora.InvalidTokenError: an Agora token starts with 006 or 007
+    video_calls_sdk.agora.InvalidTokenError: an Agora token starts with 006 or 007
     """
 
 
@@ -222,7 +222,7 @@ def inspect_token(token: str) -> TokenInfo:
 
     >>> inspect_token("006").app_id
     Traceback (most recent call last):
-    video_calls.agora.InvalidTokenError: the app id is not 32 hexadecimal digits
+    video_calls_sdk.agora.InvalidTokenError: the app id is not 32 hexadecimal digits
 
     Raises:
         InvalidTokenError: it is none, was cut off or otherwise made unreadable, or has more behind it. Damage

@@ -9,8 +9,8 @@ from typing import Final
 
 import httpx
 
-from video_calls._errors import ConfigurationError, NaiveDatetimeError
-from video_calls._flow import Options, Retries
+from video_calls_sdk._errors import ConfigurationError, NaiveDatetimeError
+from video_calls_sdk._flow import Options, Retries
 
 
 class NotGiven:

@@ -18,7 +18,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 from video_calls_spec import RULES, RuleId
 
-from video_calls._errors import InvalidResponseError, StatusError, class_for
+from video_calls_sdk._errors import InvalidResponseError, StatusError, class_for
 
 Model = TypeVar("Model", bound=BaseModel)
 

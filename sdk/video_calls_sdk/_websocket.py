@@ -12,8 +12,8 @@ from websockets.exceptions import (
 )
 from websockets.http11 import Response
 
-from video_calls._errors import ConfigurationError
-from video_calls._events import LOST, Closed, Failed, Opened, Refused
+from video_calls_sdk._errors import ConfigurationError
+from video_calls_sdk._events import LOST, Closed, Failed, Opened, Refused
 
 
 class RefusedError(Exception):

@@ -30,8 +30,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 from pydantic import BaseModel
 
-from video_calls._answers import Answer, APIResponse, failure, server_time, success
-from video_calls._errors import (
+from video_calls_sdk._answers import Answer, APIResponse, failure, server_time, success
+from video_calls_sdk._errors import (
     ConfigurationError,
     ConnectionFailedError,
     DeadlineExceededError,
@@ -39,9 +39,9 @@ from video_calls._errors import (
     TimedOutError,
     VideoCallsError,
 )
-from video_calls._models import CallStatus, VideoCall, VideoCallPage
+from video_calls_sdk._models import CallStatus, VideoCall, VideoCallPage
 
-logger = logging.getLogger("video_calls")
+logger = logging.getLogger("video_calls_sdk")
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -22,9 +22,9 @@ from urllib.parse import quote
 
 import httpx
 
-from video_calls._answers import Answer, failure, success
-from video_calls._configuration import own_headers
-from video_calls._errors import (
+from video_calls_sdk._answers import Answer, failure, success
+from video_calls_sdk._configuration import own_headers
+from video_calls_sdk._errors import (
     AuthenticationError,
     ConfigurationError,
     ConnectionFailedError,
@@ -37,10 +37,10 @@ from video_calls._errors import (
     TimedOutError,
     VideoCallsError,
 )
-from video_calls._flow import Authorize, Options, OutOfTimeError, Sleep
-from video_calls._models import Event
+from video_calls_sdk._flow import Authorize, Options, OutOfTimeError, Sleep
+from video_calls_sdk._models import Event
 
-logger = logging.getLogger("video_calls")
+logger = logging.getLogger("video_calls_sdk")
 
 CLOSE_TIMEOUT = 0.5
 """Seconds that the other end may take to say goodbye; nothing that it could still say is waited for."""
@@ -126,7 +126,7 @@ class Quiet(logging.LoggerAdapter[logging.Logger]):
         return level > logging.DEBUG and super().isEnabledFor(level)
 
 
-QUIET: Final = Quiet(logging.getLogger("video_calls.websocket"), {})
+QUIET: Final = Quiet(logging.getLogger("video_calls_sdk.websocket"), {})
 
 
 class Following:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 import pytest
 
-from video_calls import AsyncVideoCallsClient, VideoCallsClient
+from video_calls_sdk import AsyncVideoCallsClient, VideoCallsClient
 
 if TYPE_CHECKING:
     import respx
@@ -63,7 +63,7 @@ def _of_the_extra() -> Generator[None]:
         yield
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(
-            f"video_calls.testing needs {missing.name}, which is not installed: "
+            f"video_calls_sdk.testing needs {missing.name}, which is not installed: "
             "pip install 'video-calls[testing]'",
             name=missing.name,
         ) from missing
@@ -272,7 +272,7 @@ def _video_calls_application() -> Iterator[_Application]:
 
 @pytest.fixture
 def video_calls_server(_video_calls_application: _Application) -> Iterator[VideoCallsServer]:
-    """A reference server in this process, new for each test: see `video_calls.testing.VideoCallsServer`."""
+    """A reference server in this process, new for each test: see `VideoCallsServer`."""
     application = _video_calls_application
     server = VideoCallsServer(
         base_url=application.base_url,

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from video_calls._answers import APIResponse
-from video_calls._async_events import AsyncEventStream
-from video_calls._configuration import (
+from video_calls_sdk._answers import APIResponse
+from video_calls_sdk._async_events import AsyncEventStream
+from video_calls_sdk._configuration import (
     DEFAULT_DEADLINE,
     DEFAULT_TIMEOUT,
     NOT_GIVEN,
@@ -28,11 +28,11 @@ from video_calls._configuration import (
     retries_of,
     token_of,
 )
-from video_calls._flow import Authorize, Options, Request, Retries, Send, carry_out, get_call, list_calls
-from video_calls._models import JoinCredentials, VideoCall, VideoCallPage
-from video_calls._paging import AsyncCallList
-from video_calls._requests import cancel_call, create_call, end_call, join_call, page_query
-from video_calls._transport import AsyncTransport, async_sleep
+from video_calls_sdk._flow import Authorize, Options, Request, Retries, Send, carry_out, get_call, list_calls
+from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
+from video_calls_sdk._paging import AsyncCallList
+from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call, page_query
+from video_calls_sdk._transport import AsyncTransport, async_sleep
 
 Model = TypeVar("Model", bound=BaseModel)
 

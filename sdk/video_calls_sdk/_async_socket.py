@@ -6,7 +6,7 @@ import anyio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from video_calls._events import (
+from video_calls_sdk._events import (
     CLOSE_TIMEOUT,
     LARGEST_MESSAGE,
     LOST,
@@ -17,7 +17,7 @@ from video_calls._events import (
     Opened,
     Refused,
 )
-from video_calls._websocket import HANDSHAKE_ERRORS, RefusedError, closed, not_opened, opened
+from video_calls_sdk._websocket import HANDSHAKE_ERRORS, RefusedError, closed, not_opened, opened
 
 
 class _Connection(ClientConnection):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from video_calls._errors import ConfigurationError
-from video_calls._events import Action, Connect, Following, Receive, Task, Tell
-from video_calls._flow import Authorize, Options
-from video_calls._models import Event
-from video_calls._transport import AsyncTransport
+from video_calls_sdk._errors import ConfigurationError
+from video_calls_sdk._events import Action, Connect, Following, Receive, Task, Tell
+from video_calls_sdk._flow import Authorize, Options
+from video_calls_sdk._models import Event
+from video_calls_sdk._transport import AsyncTransport
 
 if TYPE_CHECKING:
-    from video_calls._async_socket import AsyncSocket
+    from video_calls_sdk._async_socket import AsyncSocket
 
 
 class AsyncEventStream:
@@ -135,7 +135,7 @@ class AsyncEventStream:
 
 def _socket() -> AsyncSocket:
     try:
-        from video_calls._async_socket import AsyncSocket
+        from video_calls_sdk._async_socket import AsyncSocket
     except ModuleNotFoundError as error:
         raise ConfigurationError("events need websockets: pip install 'video-calls[events]'") from error
     return AsyncSocket()

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import uuid4
 
-from video_calls._configuration import aware
-from video_calls._errors import ConfigurationError
-from video_calls._flow import Request, Wanted, whole
-from video_calls._models import CallStatus, JoinCredentials, VideoCall
+from video_calls_sdk._configuration import aware
+from video_calls_sdk._errors import ConfigurationError
+from video_calls_sdk._flow import Request, Wanted, whole
+from video_calls_sdk._models import CallStatus, JoinCredentials, VideoCall
 
 
 def page_query(page: int | None, page_size: int | None) -> Mapping[str, str]:

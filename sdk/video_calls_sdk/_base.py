@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from video_calls._errors import NaiveDatetimeError
+from video_calls_sdk._errors import NaiveDatetimeError
 
 
 class Model(BaseModel):

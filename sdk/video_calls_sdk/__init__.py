@@ -2,24 +2,24 @@
 
 ```python
 from datetime import datetime, timedelta, timezone
-from video_calls import VideoCallsClient
+from video_calls_sdk import VideoCallsClient
 
 with VideoCallsClient("https://api.example.com/api/v1/video", token=jwt) as client:
     tomorrow = datetime.now(timezone.utc) + timedelta(days=1)
     call = client.calls.create(doctor=1, patient=1, scheduled_time=tomorrow)
 ```
 
-`video_calls.agora` reads Agora tokens; `video_calls.testing` is for tests of what uses this client.
+`video_calls_sdk.agora` reads Agora tokens; `video_calls_sdk.testing` is for tests of what uses this client.
 """
 
 import logging
 
-from video_calls._answers import APIResponse
-from video_calls._async_client import AsyncCalls, AsyncCallsWithResponse, AsyncVideoCallsClient
-from video_calls._async_events import AsyncEventStream
-from video_calls._blocking_events import EventStream
-from video_calls._client import Calls, CallsWithResponse, VideoCallsClient
-from video_calls._errors import (
+from video_calls_sdk._answers import APIResponse
+from video_calls_sdk._async_client import AsyncCalls, AsyncCallsWithResponse, AsyncVideoCallsClient
+from video_calls_sdk._async_events import AsyncEventStream
+from video_calls_sdk._blocking_events import EventStream
+from video_calls_sdk._client import Calls, CallsWithResponse, VideoCallsClient
+from video_calls_sdk._errors import (
     AnsweredError,
     AuthenticationError,
     BadRequestError,
@@ -60,8 +60,8 @@ from video_calls._errors import (
     UnprocessableError,
     VideoCallsError,
 )
-from video_calls._flow import Retries
-from video_calls._models import (
+from video_calls_sdk._flow import Retries
+from video_calls_sdk._models import (
     CallStatus,
     DoctorDetails,
     Event,
@@ -75,7 +75,7 @@ from video_calls._models import (
     VideoCall,
     VideoCallPage,
 )
-from video_calls._paging import AsyncCallList, AsyncCallPage, CallPage
+from video_calls_sdk._paging import AsyncCallList, AsyncCallPage, CallPage
 
 __all__ = [
     "APIResponse",
@@ -144,4 +144,4 @@ __all__ = [
     "VideoCallsError",
 ]
 
-logging.getLogger("video_calls").addHandler(logging.NullHandler())
+logging.getLogger("video_calls_sdk").addHandler(logging.NullHandler())

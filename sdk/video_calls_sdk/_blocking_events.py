@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from video_calls._errors import ConfigurationError
-from video_calls._events import Action, Connect, Following, Receive, Task, Tell
-from video_calls._flow import Authorize, Options
-from video_calls._models import Event
-from video_calls._transport import Transport
+from video_calls_sdk._errors import ConfigurationError
+from video_calls_sdk._events import Action, Connect, Following, Receive, Task, Tell
+from video_calls_sdk._flow import Authorize, Options
+from video_calls_sdk._models import Event
+from video_calls_sdk._transport import Transport
 
 if TYPE_CHECKING:
-    from video_calls._blocking_socket import Socket
+    from video_calls_sdk._blocking_socket import Socket
 
 
 class EventStream:
@@ -124,7 +124,7 @@ class EventStream:
 
 def _socket() -> Socket:
     try:
-        from video_calls._blocking_socket import Socket
+        from video_calls_sdk._blocking_socket import Socket
     except ModuleNotFoundError as error:
         raise ConfigurationError("events need websockets: pip install 'video-calls[events]'") from error
     return Socket()

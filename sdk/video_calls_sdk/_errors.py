@@ -40,7 +40,7 @@
             └── ServerError                   5xx
                 └── UnavailableError          502, 503, 504
 
-`video_calls.agora` adds `InvalidTokenError`, which is a ValueError too.
+`video_calls_sdk.agora` adds `InvalidTokenError`, which is a ValueError too.
 
 A rule's error is raised where the answer names the rule in `code`, or says its text in `error`. All can be
 pickled and copied. None shows a token.

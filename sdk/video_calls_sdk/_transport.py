@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import anyio
 import httpx
 
-from video_calls._configuration import checked_token, own_headers
-from video_calls._errors import ConfigurationError
-from video_calls._flow import Authorize, OutOfTimeError, Received, Send
+from video_calls_sdk._configuration import checked_token, own_headers
+from video_calls_sdk._errors import ConfigurationError
+from video_calls_sdk._flow import Authorize, OutOfTimeError, Received, Send
 
 sleep = time.sleep
 
