@@ -226,6 +226,9 @@ def package(session: nox.Session) -> None:
             directory = out / f"{archive.suffix[1:]}-with-{'-'.join(extras) or 'nothing'}"
             python = environment(session, directory, f"video-calls[{','.join(extras)}] @ {archive.as_uri()}")
             session.run(python, "-I", installed, *extras, external=True)
+        wanted = (f"video-calls[testing,contract] @ {wheel.as_uri()}", "django")
+        python = environment(session, out / "beside-django", *wanted)
+        session.run(python, str(Path("spec/tests/beside_django.py").resolve()), external=True)
         session.run("python", "-m", "tarfile", "--extract", str(sdist), away)
         with session.chdir(out / sdist.name.removesuffix(".tar.gz")):
             python = environment(session, out / "sources", "--editable", ".[dev]")

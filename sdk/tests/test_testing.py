@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import httpx
@@ -41,7 +42,7 @@ def run_pytest(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Ru
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def run(*options: str) -> pytest.RunResult:
-        return pytester.runpytest_subprocess("-W", "error", *options, "-p", "video_calls_sdk")
+        return pytester.runpytest_subprocess("-W", "error", *options, "-p", "video_calls_pytest")
 
     return run
 
@@ -64,20 +65,22 @@ def test_every_example_of_the_page_passes_as_it_is_written(
     assert len(files) == DOCS.read_text(encoding="utf-8").count("```python") == 6
 
 
-def test_loading_the_plugin_loads_nothing_that_only_its_fixtures_need(
-    pytester: pytest.Pytester, run_pytest: RunPytest
-) -> None:
+def test_plugins_load_nothing_beside_a_project_called_video_calls(pytester: pytest.Pytester) -> None:
+    pytester.mkpydir("video_calls")
     pytester.makepyfile(
         """
         import sys
 
         def test_modules():
-            assert "video_calls_sdk.testing" in sys.modules
-            heavy = {"video_calls_server", "litestar", "sqlalchemy", "respx.router", "yaml"}
-            assert not heavy & sys.modules.keys()
+            assert {"video_calls_pytest", "video_calls_contract.plugin"} <= sys.modules.keys()
+            assert not {"httpx", "pydantic", "video_calls_sdk", "litestar", "yaml"} & sys.modules.keys()
+            import video_calls, video_calls_sdk
         """
     )
-    run_pytest().assert_outcomes(passed=1)
+    others = {plugin.name for plugin in entry_points(group="pytest11") if plugin.dist.name != "video-calls"}
+    without = (option for name in sorted(others) for option in ("-p", f"no:{name}"))
+    outcome = subprocess.run([sys.executable, "-m", "pytest", *without], cwd=pytester.path, check=False)
+    assert outcome.returncode == 0
 
 
 def test_importing_the_client_does_not_import_the_plugin() -> None:

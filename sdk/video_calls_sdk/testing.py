@@ -1,6 +1,7 @@
 """For tests of what uses this client: the reference server inside the test process, or mocked answers.
 
-A pytest plugin, found by pytest where `video-calls[testing]` is installed. It has two fixtures:
+`pip install 'video-calls[testing]'` brings what is needed. pytest then has two fixtures, which the plugin
+`video_calls_pytest` defines:
 
 * `video_calls_server`: a `VideoCallsServer`, new for each test, with clients of its doctor and its patient.
 * `video_calls_router`: a respx router that answers each operation with an example of the contract, for tests
@@ -15,20 +16,19 @@ def test_a_call_is_joined_when_its_time_has_come(video_calls_server):
     assert server.patient.calls.join(call.id).channel_name == call.channel_name
 ```
 
-pytest imports this module wherever it is installed, so what the fixtures need is imported when they are used.
+What the server and the router need is imported when they are used.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
-import pytest
 
 from video_calls_sdk import AsyncVideoCallsClient, VideoCallsClient
 
@@ -44,8 +44,6 @@ __all__ = [
     "VideoCallsServer",
     "contract_router",
     "example_response",
-    "video_calls_router",
-    "video_calls_server",
 ]
 
 _Key = TypeVar("_Key", int, str)
@@ -237,7 +235,7 @@ class VideoCallsServer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Application:
+class ServerApplication:
     """The application of all tests: making one takes longer than most tests do."""
 
     app: Litestar
@@ -246,9 +244,20 @@ class _Application:
     base_url: str
     make_token: Callable[[str, float], str]
 
+    @contextmanager
+    def serve(self) -> Generator[VideoCallsServer]:
+        """Serve one test: the database in memory is made at the start and gone at the end."""
+        transport = ServerTransport(self.app, self.portal)
+        server = VideoCallsServer(base_url=self.base_url, transport=transport, make_token=self.make_token)
+        with self.portal.wrap_async_context_manager(self.app.lifespan()):
+            self.portal.call(self.clock.freeze)
+            yield server
+            transport.stop()
 
-@pytest.fixture(scope="session")
-def _video_calls_application() -> Iterator[_Application]:
+
+@contextmanager
+def server_application() -> Generator[ServerApplication]:
+    """Make the application of a test session, and the thread that it runs on."""
     with _of_the_extra():
         from anyio.from_thread import start_blocking_portal
         from video_calls_server import Settings, create_app
@@ -267,23 +276,7 @@ def _video_calls_application() -> Iterator[_Application]:
     app = create_app(settings)
     clock = app.state.namespaces.default.clock
     with start_blocking_portal() as portal:
-        yield _Application(app, portal, clock, f"{_ORIGIN}{API_ROOT}", token)
-
-
-@pytest.fixture
-def video_calls_server(_video_calls_application: _Application) -> Iterator[VideoCallsServer]:
-    """A reference server in this process, new for each test: see `VideoCallsServer`."""
-    application = _video_calls_application
-    server = VideoCallsServer(
-        base_url=application.base_url,
-        transport=ServerTransport(application.app, application.portal),
-        make_token=application.make_token,
-    )
-    # Its database is in memory: it is made when the application starts and gone when it has ended.
-    with application.portal.wrap_async_context_manager(application.app.lifespan()):
-        application.portal.call(application.clock.freeze)
-        yield server
-        server.transport.stop()
+        yield ServerApplication(app, portal, clock, f"{_ORIGIN}{API_ROOT}", token)
 
 
 # -- Mocked answers -----------------------------------------------------------------------------------
@@ -339,13 +332,6 @@ def contract_router(base_url: str | None = None) -> respx.MockRouter:
         route = router.route(method=operation.method, path__regex=f"{path}$", name=operation_id)
         route.return_value = example_response(operation_id)
     return router
-
-
-@pytest.fixture
-def video_calls_router() -> Iterator[respx.MockRouter]:
-    """Mocks the API, at any base URL, with examples of the contract: see `contract_router`."""
-    with contract_router() as router:
-        yield router
 
 
 @dataclass(frozen=True, slots=True)
