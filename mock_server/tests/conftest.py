@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -26,6 +27,9 @@ from video_calls_server.testing import Control
 
 CALLS = "/api/v1/video/video-calls/"
 
+# A job in the background of a shell inherits an ignored SIGINT, and so would each process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 USERS = {
     "doctor": 101,
     "patient": 102,
@@ -36,6 +40,14 @@ USERS = {
     "dual_user": 107,
     "outsider": 108,
 }
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Return the first characters of a long value, so that a test's id can be read."""
+    if not isinstance(val, str | bytes | int):
+        return None
+    text = ascii(val).lstrip("b").strip("'\"")
+    return f"{text[:17]}..." if len(text) > 20 else None
 
 
 @dataclass

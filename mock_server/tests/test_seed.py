@@ -13,6 +13,8 @@ from video_calls_server.seed import Seed, SeedError, cast, load_seed
 from video_calls_server.store import StoreError, queries, store_for
 from video_calls_server.store.reseed import SeedChanges, apply_seed
 
+EMAIL = "email: b@example.com"
+ENTRY = "  - {}\n    full_name: B\n"
 HEAD = "users:\n  - {id: 1, email: a@example.com, full_name: A, doctor: {id: 1}}\n"
 
 
@@ -29,55 +31,40 @@ def test_user_ids_differ_from_doctor_and_patient_ids() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
-        ("", 1, "Expected `object`, got `null`"),
-        ("users: []\n", 1, "users: Expected `array` of length >= 1"),
-        ("people: []\n", 1, "unknown field `people`"),
-        (HEAD + "  - {id: 2, full_name: B}\n", 3, "users[1]: Object missing required field `email`"),
-        (
-            HEAD + "  - id: 2\n    email: nobody\n    full_name: B\n",
-            4,
-            "users[1].email: Expected `str` matching",
+        pytest.param("", 1, "", id="empty"),
+        pytest.param("users: []\n", 1, "users: ", id="nobody"),
+        pytest.param("people: []\n", 1, "people", id="unknown field"),
+        pytest.param(HEAD + "  - {id: 2, full_name: B}\n", 3, "users[1]: ", id="missing field"),
+        pytest.param(HEAD + ENTRY.format("id: 2\n    email: nobody"), 4, "users[1].email: ", id="pattern"),
+        pytest.param(HEAD + ENTRY.format(f"id: two\n    {EMAIL}"), 3, "users[1].id: ", id="type"),
+        pytest.param(HEAD + ENTRY.format(f"id: 4294967296\n    {EMAIL}"), 3, "users[1].id: ", id="range"),
+        pytest.param(
+            HEAD + ENTRY.format(f"id: 2\n    {EMAIL}\n    doctor:\n      id: 0"),
+            6,
+            "users[1].doctor.id: ",
+            id="nested",
         ),
-        (
-            HEAD + "  - id: two\n    email: b@example.com\n    full_name: B\n",
-            3,
-            "users[1].id: Expected `int`",
+        pytest.param(
+            HEAD + ENTRY.format(f"id: 1\n    {EMAIL}"), 3, "users[1].id: 1 is given to another", id="id twice"
         ),
-        (
-            HEAD + "  - id: 4294967296\n    email: b@example.com\n    full_name: B\n",
-            3,
-            "users[1].id: Expected `int` <=",
-        ),
-        (
-            HEAD + "  - id: 2\n    email: b@example.com\n    full_name: B\n    doctr: {id: 2}\n",
-            3,
-            "unknown field `doctr`",
-        ),
-        (
-            HEAD + "  - id: 2\n    email: b@example.com\n    full_name: B\n    doctor:\n      id: 0\n",
-            7,
-            "doctor.id",
-        ),
-        (
-            HEAD + "  - id: 1\n    email: b@example.com\n    full_name: B\n",
-            3,
-            "users[1].id: 1 is given to another",
-        ),
-        (
-            HEAD + "  - id: 2\n    email: a@example.com\n    full_name: B\n",
+        pytest.param(
+            HEAD + ENTRY.format("id: 2\n    email: a@example.com"),
             4,
             "a@example.com is given to another",
+            id="address twice",
         ),
-        (
-            HEAD + "  - id: 2\n    email: b@example.com\n    full_name: B\n    doctor: {id: 1}\n",
-            6,
+        pytest.param(
+            HEAD + ENTRY.format(f"id: 2\n    {EMAIL}\n    doctor: {{id: 1}}"),
+            5,
             "1 is given to another",
+            id="doctor twice",
         ),
-        (HEAD + "  - id: 2\n   email: b@example.com\n", 4, "not YAML"),
-        (HEAD + "  - !!python/object:os.system {}\n", 3, "not YAML"),
-        ("users: [\0]\n", None, "not YAML"),
-        (HEAD + "  - id: 2\n    id: 3\n    email: b@example.com\n    full_name: B\n", 4, "id is given twice"),
-        ("users: " + "[" * 100_000, 1, "nested more deeply"),
+        pytest.param(HEAD + "  - {id: 2, id: 3}\n", 3, "id is given twice", id="key twice"),
+        pytest.param(HEAD + "  - id: 2\n   email: b@example.com\n", 4, "not YAML", id="indent"),
+        pytest.param(HEAD + "  - !!python/object:os.system {}\n", 3, "not YAML", id="unsafe tag"),
+        pytest.param("users: [\0]\n", None, "not YAML", id="control character"),
+        pytest.param("users: " + "[" * 200, 1, "nested more deeply", id="200 deep"),
+        pytest.param("users: " + "[" * 100_000, 1, "nested more deeply", id="100,000 deep"),
     ],
 )
 def test_a_wrong_file_is_refused_with_line_and_reason(

@@ -107,9 +107,16 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
 
 
 def _too_deep(text: str) -> int | None:
-    """The line at which the nesting passes what a seed can need; much deeper, YAML's parser would fail."""
+    """Return the line at which the nesting is deeper than any seed needs; `yaml.compose` recurses into it."""
+    try:
+        return _line_too_deep(text, _LOADER)
+    except yaml.YAMLError:  # the parser in C has a limit of its own, which it can reach while it looks ahead
+        return _line_too_deep(text, yaml.SafeLoader)
+
+
+def _line_too_deep(text: str, loader: type[yaml.SafeLoader]) -> int | None:
     depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
