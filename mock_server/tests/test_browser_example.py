@@ -388,7 +388,7 @@ def test_page_of_another_loopback_origin_calls_the_api(
     url = f"{server.url}{CALLS}"
 
     status, request_id, answer = tab.page.evaluate(
-        fetch, [url, {"method": "POST", "headers": headers, "body": body}]
+        fetch, [url, {"method": "POST", "headers": headers, "body": body, "credentials": "include"}]
     )
     assert (status, request_id) == (400, "from-the-frontend")
     assert answer["error"] == "Scheduled time must be in the future"

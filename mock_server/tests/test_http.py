@@ -247,18 +247,26 @@ def test_local_frontends_may_call_the_api(api: Api, origin: str) -> None:
     "origin",
     ["https://evil.example", "http://localhost.evil.example", "http://localhost:3000.evil.example", "null"],
 )
-def test_other_origins_may_not(api: Api, origin: str) -> None:
-    for method, path in (("GET", "/healthz"), ("OPTIONS", CALLS)):
-        preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-        answer = api.client.request(method, path, headers=preflight)
-        assert "access-control-allow-origin" not in answer.headers
-        assert answer.headers["content-type"] == "application/json"
+def test_other_origin_is_refused(api: Api, caplog: pytest.LogCaptureFixture, origin: str) -> None:
+    page = api.client.get("/healthz", headers={"Origin": origin})
+    asks = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    preflight = api.client.options(CALLS, headers=asks)
+    assert not {"access-control-allow-origin", "access-control-allow-credentials"} & page.headers.keys()
+    assert not {"access-control-allow-origin", "access-control-allow-credentials"} & preflight.headers.keys()
+    assert_error(preflight, 403, "cors")
+    for text in (preflight.json()["error"], caplog.text):
+        assert origin in text
+        assert "--cors-origin" in text
 
 
-def test_an_origin_can_be_configured(make_api: Callable[..., Api]) -> None:
-    api = make_api(cors_origin=("https://app.example.com",))
-    answer = api.client.get("/healthz", headers={"Origin": "https://app.example.com"})
-    assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+@pytest.mark.parametrize(
+    "origin",
+    ["https://app.example.com", "capacitor://localhost", "ionic://localhost", "tauri://localhost", "null"],
+)
+def test_configured_origin_is_allowed_with_credentials(make_api: Callable[..., Api], origin: str) -> None:
+    answer = make_api(cors_origin=(origin,)).client.get("/healthz", headers={"Origin": origin})
+    assert answer.headers["access-control-allow-origin"] == origin
+    assert answer.headers["access-control-allow-credentials"] == "true"
 
 
 # -- Rate limit -------------------------------------------------------------------------------------

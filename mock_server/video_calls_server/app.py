@@ -58,6 +58,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     cors = CORSConfig(
         allow_origins=list(settings.cors_origin),
         allow_origin_regex=_LOOPBACK_ORIGINS,
+        allow_credentials=True,  # browsers need it for `credentials: 'include'`; the API reads no cookies
         allow_headers=["*"],  # frontends bring their own, for tracing and the like
         expose_headers=_EXPOSED,
         max_age=600,

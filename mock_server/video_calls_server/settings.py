@@ -27,7 +27,7 @@ _POSTGRESQL = re.compile(r"postgres(ql)?(\+\w+)?://", re.ASCII)
 _SHORTEST_KEY = 16  # characters
 _SHORTEST_SECRET = 32  # bytes; RFC 7518, 3.2: a key of the hash's size or larger
 _RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)", re.ASCII)
-_ORIGIN = re.compile(r"https?://[^/?#\s]+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+|null")
 _RESERVED_CLAIMS = {"aud", "exp", "iat", "iss", "jti", "nbf", "token_type"}
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
@@ -125,8 +125,8 @@ class Settings:
     )
     cors_origin: tuple[str, ...] = setting(
         (),
-        "Origin of a frontend, such as https://app.example.com; repeatable, in the environment parted by "
-        "spaces. Loopback origins are allowed.",
+        "Origin of a frontend, such as https://app.example.com or capacitor://localhost; repeatable, "
+        "separated by spaces in the environment. Loopback origins are always allowed.",
     )
     static: Path | None = setting(None, "Directory with a frontend of your own, served at /app/.")
     control: bool = setting(
@@ -154,7 +154,9 @@ class Settings:
             raise SettingsError(f"port: {self.port} is not a port; give 0 to 65535")
         for origin in self.cors_origin:
             if not _ORIGIN.fullmatch(origin):
-                raise SettingsError(f"cors_origin: {origin!r} is not like https://app.example.com")
+                raise SettingsError(
+                    f"cors_origin: {origin!r} is not like https://app.example.com or capacitor://localhost"
+                )
         if self.static is not None and not self.static.is_dir():
             raise SettingsError(f"static: {self.static} is not a directory")
         self._check_processes()

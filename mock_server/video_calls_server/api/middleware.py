@@ -12,6 +12,8 @@ from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from video_calls_server import tracing
+from video_calls_server._structs import Error
+from video_calls_server.api.answer import Answer
 from video_calls_server.api.errors import refused
 from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
 from video_calls_server.domain.people import Actor
@@ -55,8 +57,8 @@ class Tracing:
         started = time.perf_counter()
         app, request_id = self._same_origin, b""
         for name, value in scope["headers"]:
-            if name == b"origin" and self._allows_origin(value.decode("latin-1")):
-                app = self._cross_origin
+            if name == b"origin":
+                app = self._app_for(value.decode("latin-1"), scope["method"])
             elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 request_id = value
         request_id = request_id or secrets.token_hex(16).encode()
@@ -95,6 +97,19 @@ class Tracing:
                         "request_id": request_id.decode(),
                     },
                 )
+
+    def _app_for(self, origin: str, method: str) -> ASGIApp:
+        """Return what serves a request of a page of this origin."""
+        if self._allows_origin(origin):
+            return self._cross_origin
+        return _refuse_preflight(origin) if method == "OPTIONS" else self._same_origin
+
+
+def _refuse_preflight(origin: str) -> ASGIApp:
+    """Return what answers the preflight of a page that `--cors-origin` does not allow."""
+    logger.warning("the origin %(origin)r is refused; --cors-origin allows it", {"origin": origin[:200]})
+    text = f"The origin {origin[:200]!r} may not use this server; start it with --cors-origin to allow it"
+    return Answer(Error(error=text, code="cors"), status=403)
 
 
 def admit(app: ASGIApp) -> ASGIApp:
