@@ -42,32 +42,61 @@ QUICK = (
 """Tests that reach into every dependency, for environments that are many."""
 
 
-def install(session: nox.Session) -> None:
-    """The project as it stands, with what its development needs."""
-    session.install("-e", ".[dev]")
+TESTED = dict.fromkeys(
+    ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT"), "constraints.txt"
+)
+"""Variables that let pip and uv install, and build with, the versions of constraints.txt only."""
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    """Install packages, or the project and its development tools, at the versions of constraints.txt."""
+    session.install(*(packages or ("-e", ".[dev]")), env=TESTED)
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Return the packages of a dependency group of pyproject.toml."""
+    return nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), name)
 
 
 def environment(session: nox.Session, directory: Path, *wanted: str) -> str:
     """The Python of a new environment with this in it, and nothing of the checkout."""
     session.run("uv", "venv", "--quiet", "--python", f"{session.bin}/python", str(directory))
     python = str(directory / "bin/python")
-    session.run("uv", "pip", "install", "--quiet", "--python", python, *wanted)
+    session.run("uv", "pip", "install", "--quiet", "--python", python, *wanted, env=TESTED)
     return python
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests, generated files held against the contract among them (about seven minutes)."""
+    """The tests, generated files held against the contract among them (about four minutes)."""
     install(session)
-    session.run("pytest", "-n", "2", *session.posargs)
+    session.run("pytest", "-n", "logical", *session.posargs)
+
+
+@nox.session
+def newest(session: nox.Session) -> None:
+    """The tests with the newest version of every dependency, whatever constraints.txt says."""
+    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[dev]")
+    session.run("pytest", "-n", "logical", *session.posargs)
+
+
+@nox.session
+def constraints(session: nox.Session) -> None:
+    """Write constraints.txt: the newest version of every package that pyproject.toml leads to."""
+    install(session, "uv")
+    groups = [f"--group={name}" for name in nox.project.load_toml("pyproject.toml")["dependency-groups"]]
+    wanted = ("pyproject.toml", "--all-extras", *groups, "--universal", "--python-version", "3.11")
+    plain = ("--quiet", "--no-header", "--no-annotate")
+    session.run("uv", "pip", "compile", "--upgrade", *wanted, *plain, "--output-file", "constraints.txt")
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff: style and common mistakes."""
+    """Ruff: style and common mistakes; zizmor: the workflows and the action."""
     install(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("zizmor", "--offline", "--strict-collection", "--quiet", ".")
 
 
 @nox.session
@@ -105,7 +134,7 @@ def contract(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The site of docs/ into docs/_build, strictly, and each of its links and anchors (a minute)."""
-    session.install("-e", ".[docs]")
+    install(session, "-e", ".[docs]")
     built = "docs/_build"
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", built)
     session.run("python", "docs/check_site.py", built)
@@ -147,7 +176,7 @@ def mutants(session: nox.Session) -> None:
     """The contract suite against servers with one violation each, and what caught them (forty minutes)."""
     install(session)
     report = str(Path(session.create_tmp()).resolve() / "mutants.xml")
-    tests = ("-n", "2", "-m", "long", "contract_tests/tests/test_mutants.py", f"--junit-xml={report}")
+    tests = ("-n", "logical", "-m", "long", "contract_tests/tests/test_mutants.py", f"--junit-xml={report}")
     session.run("pytest", *tests, *session.posargs, success_codes=[0, 1])
     session.run("python", "contract_tests/tests/mutants.py", report)
 
@@ -157,7 +186,7 @@ def variants(session: nox.Session) -> None:
     """The contract suite against conforming servers, a freedom of the document each (twenty minutes)."""
     install(session)
     tests = ("contract_tests/tests/test_variants.py", "contract_tests/tests/test_staging.py")
-    session.run("pytest", "-n", "2", "-m", "long", *tests, *session.posargs)
+    session.run("pytest", "-n", "logical", "-m", "long", *tests, *session.posargs)
 
 
 @nox.session
@@ -206,17 +235,17 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def clients(session: nox.Session) -> None:
     """Clients of openapi-typescript and openapi-python-client, through the life of a call (needs npm)."""
-    session.install("-e", ".[server,contract]", "mypy", "openapi-python-client==0.29.*", "ruff")
+    install(session, "-e", ".[server,contract]", *group("clients"))
     session.run("python", "spec/tests/clients/run.py")
 
 
 @nox.session
 def package(session: nox.Session) -> None:
     """Sdist and wheel: what they hold, and each extra alone, away from the checkout (two to four minutes)."""
-    session.install("build", "check-wheel-contents", "twine", "uv")
+    install(session, *group("package"))
     with tempfile.TemporaryDirectory(prefix="video-calls-") as away:
         out = Path(away)
-        session.run("python", "-m", "build", "--outdir", away, ".")  # the wheel from the sdist
+        session.run("python", "-m", "build", "--outdir", away, ".", env=TESTED)  # the wheel from the sdist
         [sdist], [wheel] = out.glob("*.tar.gz"), out.glob("*.whl")
         session.run("twine", "check", "--strict", str(sdist), str(wheel))
         session.run("check-wheel-contents", "--config", "pyproject.toml", str(wheel))
@@ -238,16 +267,19 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 @nox.parametrize(
-    ("resolution", "python"),
-    [("lowest-direct", "3.11"), ("highest", "3.11"), ("highest", "3.12"), ("highest", "3.13")],
-    ids=["lowest", "newest", "newest-3.12", "newest-3.13"],
+    ("python", "choice"),
+    [
+        ("3.11", ("--resolution", "lowest-direct")),
+        *((python, ("--constraints", "constraints.txt")) for python in ("3.11", "3.12", "3.13")),
+    ],
+    ids=["lowest", "3.11", "3.12", "3.13"],
 )
-def versions(session: nox.Session, resolution: str, python: str) -> None:
-    """The lowest and the newest versions of every dependency, on each Python (some minutes for each)."""
-    session.install("uv")
+def versions(session: nox.Session, python: str, choice: tuple[str, ...]) -> None:
+    """The lowest versions of all dependencies; each Python with constraints.txt (some minutes for each)."""
+    install(session, "uv")
     with tempfile.TemporaryDirectory(prefix="video-calls-") as away:
         session.run("uv", "venv", "--quiet", "--python", python, away)
-        wanted = ("--resolution", resolution, "--editable", ".[dev]")
+        wanted = (*choice, "--editable", ".[dev]")
         session.run("uv", "pip", "install", "--quiet", "--python", f"{away}/bin/python", *wanted)
-        command = (f"{away}/bin/python", "-m", "pytest", "-q", "-n", "2")
+        command = (f"{away}/bin/python", "-m", "pytest", "-q", "-n", "logical")
         session.run(*command, *(session.posargs or QUICK), external=True)

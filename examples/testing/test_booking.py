@@ -1,6 +1,6 @@
 """pytest with a server for each test, in the test's own process: its rules, its clock, its faults.
 
-python -m pip install -e ".[testing]"   (in a clone of the repository)
+python -m pip install -c constraints.txt -e ".[testing]"   (in a clone of the repository)
 pytest examples/testing/test_booking.py
 """
 

@@ -1,6 +1,6 @@
 """respx: unit tests without any server, with answers that are the contract's own examples.
 
-python -m pip install -e ".[testing]"   (in a clone of the repository)
+python -m pip install -c constraints.txt -e ".[testing]"   (in a clone of the repository)
 pytest examples/testing/test_booking_answers.py
 """
 

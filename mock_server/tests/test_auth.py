@@ -169,7 +169,7 @@ def test_claim_issuer_and_audience_are_settings(make_api: Callable[..., Api]) ->
     assert ask(api, signed(**good)).status_code == 200
     for name in good:
         assert_refused(ask(api, signed(**good | {name: ...})), "auth.valid-token")
-    for wrong in ({"iss": "https://elsewhere.example.com"}, {"aud": "other"}):
+    for wrong in ({"iss": "https://elsewhere.example.com"}, {"iss": "https://id"}, {"aud": "other"}):
         assert_refused(ask(api, signed(**good | wrong)), "auth.valid-token")
     assert ask(api, make_token(api.settings, 101, expires_in=60)).status_code == 200
 

@@ -212,6 +212,14 @@ def test_a_private_key_is_not_taken_for_a_public_one(tmp_path: Path) -> None:
     assert_told(run("serve", *options, cwd=tmp_path), "key.pem", "not the PEM public key")
 
 
+def test_dotenv_file_with_byte_order_mark_keeps_first_variable(tmp_path: Path) -> None:
+    secret = "of-a-file-with-a-byte-order-mark-in-it"
+    (tmp_path / ".env").write_text(f"VIDEO_CALLS_SERVER_JWT_SECRET={secret}\n", encoding="utf-8-sig")
+    command = [sys.executable, "-m", "video_calls_server", "token", "doctor@example.com"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+    assert jwt.decode(result.stdout.strip(), secret, algorithms=["HS256"])["user_id"] == 101
+
+
 def test_a_dotenv_file_that_is_no_text_is_told_in_a_line(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfe\xff")
     command = [sys.executable, "-m", "video_calls_server", "identities"]

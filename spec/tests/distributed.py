@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("spec", "sdk", "mock_server", "contract_tests")
-NOT_FOR_BUILDS_OR_TESTS = {".ci/run"}
+NOT_FOR_BUILDS_OR_TESTS = (".ci/", ".github/")
 MADE_BY_THE_BUILD = {"PKG-INFO"}
 
 
@@ -27,7 +27,8 @@ def kept() -> set[str]:
 
 def in_sdist(files: set[str]) -> set[str]:
     """Those of the repository's files that an sdist holds."""
-    return (files - NOT_FOR_BUILDS_OR_TESTS | MADE_BY_THE_BUILD) - {""}
+    wanted = {name for name in files if name and not name.startswith(NOT_FOR_BUILDS_OR_TESTS)}
+    return wanted | MADE_BY_THE_BUILD
 
 
 def in_wheel(files: set[str]) -> set[str]:

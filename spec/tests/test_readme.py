@@ -123,10 +123,11 @@ def test_it_begins_with_three_sentences_a_picture_and_two_commands() -> None:
     assert (ROOT / picture[picture.index("](") + 2 : picture.rindex(")")]).is_file()
     commands = re.findall(r"```bash\n(.*?)```", two_commands, re.DOTALL)
     assert [text.count("\n") for text in commands] == [1, 1]
+    assert all(text.startswith("python -m pip install -c constraints.txt ") for text in commands)
 
 
 def test_the_first_command_starts_a_server(serve: Callable[..., Process]) -> None:
-    assert 'python -m pip install -e ".[server]" && video-calls-server serve\n' in README
+    assert ' -e ".[server]" && video-calls-server serve\n' in README
     process = serve()
     assert f"Console           {process.url}/" in process.banner
     assert httpx.get(process.url).is_success
