@@ -18,7 +18,8 @@ from video_calls_server.agora.tokens import (
     pack_007,
 )
 
-VECTORS = json.loads((Path(__file__).parent / "data" / "agora_vectors.json").read_text(encoding="utf-8"))
+FILE = Path(__file__).parents[2] / "sdk/tests/data/agora_vectors.json"
+VECTORS = json.loads(FILE.read_text(encoding="utf-8"))
 
 
 def account(vector: dict[str, Any]) -> str:

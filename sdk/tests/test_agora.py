@@ -3,6 +3,7 @@
 import base64
 import copy
 import doctest
+import itertools
 import json
 import pickle
 import struct
@@ -23,15 +24,25 @@ VECTORS = json.loads((Path(__file__).parent / "data" / "agora_vectors.json").rea
 EDGE = VECTORS["v006_edge_cases"]
 ALL = VECTORS["v006"] + VECTORS["v007"]
 
-FUZZ = settings(max_examples=400, derandomize=True, deadline=None, database=None)
-
-every = pytest.mark.parametrize("vector", ALL, ids=lambda vector: vector["id"])
-every_006 = pytest.mark.parametrize("vector", VECTORS["v006"], ids=lambda vector: vector["id"])
-every_007 = pytest.mark.parametrize("vector", VECTORS["v007"], ids=lambda vector: vector["id"])
+FUZZ = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 
 
 def vector_of(name: str) -> dict[str, Any]:
     return next(vector for vector in ALL if vector["id"] == name)
+
+
+REPRESENTATIVES = {
+    "006-pub-uid-123": "the usual",
+    "006-pub-uid-0": "any uid",
+    "006-mixed-privileges": "privileges that lapse at different times",
+    "007-pub-uid-123": "the usual",
+    "007-published-rtc-rtm": "two services",
+}
+
+every = pytest.mark.parametrize("vector", ALL, ids=lambda vector: vector["id"])
+some = pytest.mark.parametrize("vector", [*map(vector_of, REPRESENTATIVES)], ids=lambda vector: vector["id"])
+every_006 = pytest.mark.parametrize("vector", VECTORS["v006"], ids=lambda vector: vector["id"])
+every_007 = pytest.mark.parametrize("vector", VECTORS["v007"], ids=lambda vector: vector["id"])
 
 
 def account(vector: dict[str, Any]) -> str:
@@ -118,8 +129,9 @@ def test_007_tokens_are_read_as_they_were_made(vector: dict[str, Any]) -> None:
 
 
 @every
-def test_a_token_is_for_its_channel_and_uid_and_no_other(vector: dict[str, Any]) -> None:
+def test_token_is_verified_for_its_channel_and_uid_alone(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
+    assert verified(info, vector)
     assert info.is_for_channel(vector["channel"])
     assert info.is_for_uid(vector["uid"])
     assert info.is_for_uid(account(vector))
@@ -129,12 +141,7 @@ def test_a_token_is_for_its_channel_and_uid_and_no_other(vector: dict[str, Any])
     assert info.is_for_uid("0") == (vector["uid"] == "0")
 
 
-@every
-def test_the_right_certificate_verifies(vector: dict[str, Any]) -> None:
-    assert verified(inspect_token(vector["token"]), vector)
-
-
-@every
+@some
 def test_no_other_certificate_channel_or_uid_verifies(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
     certificate, channel, uid = vector["app_certificate"], vector["channel"], account(vector)
@@ -146,7 +153,7 @@ def test_no_other_certificate_channel_or_uid_verifies(vector: dict[str, Any]) ->
         assert not info.verify(certificate, channel_name=channel, uid=other.decode("latin-1"))
 
 
-@every
+@some
 def test_no_token_with_a_flipped_bit_verifies(vector: dict[str, Any]) -> None:
     token = vector["token"]
     if vector["version"] == "006":
@@ -165,8 +172,8 @@ def test_no_token_with_a_flipped_bit_verifies(vector: dict[str, Any]) -> None:
         assert not verified(info, vector)
 
 
-@every_007
-def test_a_007_token_verifies_without_channel_and_uid(vector: dict[str, Any]) -> None:
+def test_a_007_token_verifies_without_channel_and_uid() -> None:
+    vector = vector_of("007-pub-uid-123")
     info = inspect_token(vector["token"])
     assert info.verify(vector["app_certificate"])
     assert not info.verify(vector["app_certificate"][::-1])
@@ -312,7 +319,7 @@ def test_services_that_cannot_be_read_are_kept_as_bytes() -> None:
     assert info.unread_services == chat
 
 
-@every
+@some
 def test_a_token_cut_off_anywhere_is_refused(vector: dict[str, Any]) -> None:
     token = vector["token"]
     for length in range(len(token)):
@@ -320,7 +327,7 @@ def test_a_token_cut_off_anywhere_is_refused(vector: dict[str, Any]) -> None:
             inspect_token(token[:length])
 
 
-@every
+@some
 def test_content_cut_off_anywhere_is_refused(vector: dict[str, Any]) -> None:
     if vector["version"] == "006":
         content = base64.b64decode(vector["token"][35:])
@@ -333,11 +340,11 @@ def test_content_cut_off_anywhere_is_refused(vector: dict[str, Any]) -> None:
             inspect_token(token)
 
 
-@every
-@pytest.mark.parametrize("more", [" ", "\n", "=", "A", "AA==", "AAAA"])
-def test_more_behind_a_token_is_refused(vector: dict[str, Any], more: str) -> None:
-    with pytest.raises(InvalidTokenError):
-        inspect_token(vector["token"] + more)
+@some
+def test_more_behind_a_token_is_refused(vector: dict[str, Any]) -> None:
+    for more in (" ", "\n", "=", "A", "AA==", "AAAA"):
+        with pytest.raises(InvalidTokenError):
+            inspect_token(vector["token"] + more)
 
 
 SIGNATURE = string(bytes(32))
@@ -375,6 +382,7 @@ MESSAGE = struct.pack("<IIHHI", 1, 1704523189, 1, 1, 1704440389)
         (token_007(content_007(RTC, app_id=b"0" * 33)), "app id"),
         (token_007(content_007(RTC, app_id=b"\xff" * 32)), "not UTF-8"),
     ],
+    ids=itertools.count(),
 )
 def test_what_is_no_token_is_refused_with_the_reason(token: str, reason: str) -> None:
     with pytest.raises(InvalidTokenError, match=reason) as caught:
@@ -411,7 +419,7 @@ def test_the_largest_content_is_read_and_one_byte_more_is_not() -> None:
         inspect_token(token_007(content_007(struct.pack("<H", 9) + bytes(room + 1))))
 
 
-@every
+@some
 def test_the_repr_shows_neither_token_nor_signature(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
     if vector["version"] == "006":
