@@ -1,21 +1,21 @@
 """The log of the last requests: kept as bytes while they are served, made readable when somebody looks.
 
-No token is ever shown: `Authorization`, the WebSocket's subprotocol, and tokens in bodies are redacted.
+No secret is shown: what `video_calls_spec.redaction` knows by its name or its form is redacted.
 """
 
 import re
 import shlex
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from litestar.types import Scope
 from video_calls_spec import RULES, RuleId
+from video_calls_spec.redaction import REDACTED, is_secret, redact
 
 from video_calls_server.events.hub import Subscription
 
@@ -23,7 +23,7 @@ KEPT = 500
 """How many requests are kept."""
 
 MOST_BYTES = 16 * 1024 * 1024
-"""How much of their bodies is kept, over all of them."""
+"""How many bytes are kept, over all of them: headers, paths, bodies, and the objects that hold these."""
 
 LONGEST_BODY = 64 * 1024
 """How much of one body is shown, in bytes."""
@@ -31,22 +31,11 @@ LONGEST_BODY = 64 * 1024
 BODY = "body"
 """Where, in the state of a request's scope, its body is found."""
 
-REDACTED = "(redacted)"
-
 _LONGEST_ID = 19  # digits
+_PER_REQUEST, _PER_HEADER = 1024, 128
+"""Bytes that Python takes for a recorded request and for each header, beside the text itself."""
 
-_SECRET_HEADERS = {
-    "authorization",
-    "cookie",
-    "set-cookie",
-    "sec-websocket-protocol",
-    "video-calls-control-key",
-}
-_SECRET_MEMBER = re.compile(
-    r'("(?:token|access|refresh|access_token|refresh_token|authorization)"\s*:\s*")(?:[^"\\]|\\.)*(?:"|\\?\Z)',
-    re.IGNORECASE | re.DOTALL,
-)
-_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*|00[67][0-9A-Za-z+/=]{40,}", re.ASCII)
+_SUBPROTOCOL = "sec-websocket-protocol"  # which carries a browser's token
 _OF_THE_CONNECTION = {"accept-encoding", "connection", "content-length", "host", "user-agent"}
 
 _SCHEMES = {"basic", "bearer"}
@@ -56,13 +45,32 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 
 class Recorded:
-    """A request and its answer, kept as they went by; whatever is to be known is found out when it is read.
+    """A request and its answer, kept as they went by and made readable when somebody looks.
 
     `status` is that of the answer, the code with which a WebSocket was closed, or 0 where the client was told
-    nothing.
+    nothing. `server` is the address at which the server itself was reached; `size` is in bytes.
     """
 
-    __slots__ = ("answer", "answer_headers", "body", "duration", "id", "scope", "started", "status")
+    __slots__ = (
+        "answer",
+        "answer_headers",
+        "body",
+        "call_id",
+        "duration",
+        "fault",
+        "headers",
+        "id",
+        "method",
+        "operation",
+        "path",
+        "query",
+        "rule",
+        "server",
+        "size",
+        "started",
+        "status",
+        "user_id",
+    )
 
     def __init__(  # noqa: PLR0917 (called for every request, and by position at less of a price)
         self,
@@ -73,62 +81,38 @@ class Recorded:
         headers: RawHeaders,
         answer: bytes,
     ) -> None:
-        scope.pop("extensions", None)  # type: ignore[misc]  # they hold on to the connection
+        # Nothing of the scope itself is kept: it holds parsed bodies, and the whole namespace.
+        state, handler = scope["state"], scope.get("route_handler")
         self.id = request_id
-        self.scope: Mapping[str, Any] = scope
         self.started = time.time() - seconds
         self.duration = seconds
-        self.body: bytes = scope["state"].get(BODY, b"")
+        self.method = str(scope.get("method", "WEBSOCKET"))
+        self.path: bytes = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
+        self.query: bytes = scope["query_string"]
+        self.server: tuple[str, int | None] | None = scope.get("server")
+        self.headers: RawHeaders = list(scope["headers"])
+        self.body: bytes = state.get(BODY, b"")
         self.status = status
         self.answer_headers = headers
         self.answer = answer
-
-    @property
-    def operation(self) -> str | None:
-        """The operation that was asked for."""
-        handler = self.scope.get("route_handler")
-        return getattr(handler, "operation_id", None) or getattr(handler, "name", None)
-
-    @property
-    def call_id(self) -> int | None:
-        """The id of the call that it is about."""
-        text = self.scope.get("path_params", {}).get("id", "")
-        return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID else None
-
-    @property
-    def user_id(self) -> int | None:
-        """Whose token it was, where it was looked at."""
-        return getattr(self.scope.get("user"), "user_id", None)
-
-    @property
-    def rule(self) -> RuleId | None:
-        """The rule that refused it."""
-        rule: RuleId | None = self.scope["state"].get("rule")
-        return rule
-
-    @property
-    def fault(self) -> str | None:
-        """The faults that acted on it."""
-        fault: str | None = self.scope["state"].get("fault")
-        return fault
-
-    @property
-    def method(self) -> str:
-        """Its method, or WEBSOCKET."""
-        method: str = self.scope.get("method", "WEBSOCKET")
-        return method
+        self.operation: str | None = getattr(handler, "operation_id", None) or getattr(handler, "name", None)
+        self.call_id = _call_id(scope.get("path_params", {}).get("id", ""))
+        self.user_id: int | None = getattr(scope.get("user"), "user_id", None)
+        self.rule: RuleId | None = state.get("rule")
+        self.fault: str | None = state.get("fault")
+        self.size = _PER_REQUEST + sum(map(len, (self.path, self.query, self.body, answer, self.fault or "")))
+        for name, value in (*self.headers, *headers):
+            self.size += _PER_HEADER + len(name) + len(value)
 
     @property
     def target(self) -> str:
         """The path and the query, as they were sent."""
-        raw: bytes = self.scope.get("raw_path") or self.scope["path"].encode()
-        path, query = raw.partition(b"?")[0], self.scope["query_string"]
-        return (path + b"?" + query if query else path).decode("ascii", "backslashreplace")
+        sent = self.path + b"?" + self.query if self.query else self.path
+        return sent.decode("ascii", "backslashreplace")
 
-    @property
-    def size(self) -> int:
-        """How many bytes its bodies are."""
-        return len(self.body) + len(self.answer)
+
+def _call_id(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID else None
 
 
 class RequestLog:
@@ -239,7 +223,7 @@ class Exchange(msgspec.Struct):
 
 def readable(recorded: Recorded, identity: str | None) -> Exchange:
     """A recorded request, for people; `identity` is the e-mail address of whom its token was."""
-    headers = _text_headers(recorded.scope["headers"])
+    headers = _text_headers(recorded.headers)
     answer_headers = _text_headers(recorded.answer_headers)
     body = _body(recorded.body)
     return Exchange(
@@ -247,13 +231,13 @@ def readable(recorded: Recorded, identity: str | None) -> Exchange:
         at=datetime.fromtimestamp(recorded.started, UTC),
         duration_ms=round(recorded.duration * 1000, 2),
         method=recorded.method,
-        path=_redacted_text(recorded.target),
+        path=redact(recorded.target),
         operation=recorded.operation,
         call=recorded.call_id,
         identity=identity,
         status=recorded.status or None,
         rule=_rule(recorded.rule),
-        fault=recorded.fault,
+        fault=redact(recorded.fault) if recorded.fault else None,
         request_id=next((value for name, value in answer_headers if name == "x-request-id"), None),
         request=Side(headers, body),
         response=Side(answer_headers, _body(recorded.answer)),
@@ -272,35 +256,36 @@ def _text_headers(headers: RawHeaders) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        if name in _SECRET_HEADERS:
+        if _holds_secret(name):
             scheme, _, rest = value.replace(",", " ").partition(" ")
             value = f"{scheme} {REDACTED}" if rest and scheme.lower() in _SCHEMES else REDACTED
-        found.append((name, _redacted_text(value)))
+        found.append((name, redact(value)))
     return found
 
 
 def _body(body: bytes) -> str | None:
     if not body:
         return None
-    text = _redacted_text(body[:LONGEST_BODY].decode("utf-8", "replace"))
+    text = redact(body[:LONGEST_BODY].decode("utf-8", "replace"))
     return text if len(body) <= LONGEST_BODY else f"{text}… ({len(body) - LONGEST_BODY} bytes more)"
 
 
-def _redacted_text(text: str) -> str:
-    return _TOKEN.sub(REDACTED, _SECRET_MEMBER.sub(rf'\1{REDACTED}"', text))
+def _holds_secret(header: str) -> bool:
+    return header == _SUBPROTOCOL or is_secret(header)
 
 
 def _curl(recorded: Recorded, headers: list[tuple[str, str]], body: str | None) -> str:
     """A line that sends the request again, with the token from the environment."""
     words = ["curl", "-sSg", *_curl_method(recorded.method)]
-    words.append(shlex.quote(f"{_origin(headers)}{_redacted_text(recorded.target)}"))
+    slash = "" if recorded.target.startswith("/") else "/"  # without one, it would become part of the address
+    words.append(shlex.quote(f"{_origin(recorded.server)}{slash}{redact(recorded.target)}"))
     for name, value in headers:
         if name == "authorization":
             words += ["-H", '"Authorization: Bearer $TOKEN"']
-        elif name == "sec-websocket-protocol":
+        elif name == _SUBPROTOCOL:
             words += ["-H", '"Sec-WebSocket-Protocol: bearer, $TOKEN"']
         elif name in _OF_THE_HANDSHAKE or not (
-            name in _OF_THE_CONNECTION | _SECRET_HEADERS or name.startswith(("sec-", "origin"))
+            name in _OF_THE_CONNECTION or _holds_secret(name) or name.startswith(("sec-", "origin"))
         ):
             words += ["-H", shlex.quote(f"{name}: {value}" if value else f"{name};")]
     if body is not None:
@@ -316,8 +301,12 @@ def _curl_method(method: str) -> list[str]:
     return ["-I"] if method == "HEAD" else ["-X", shlex.quote(method)]
 
 
-def _origin(headers: list[tuple[str, str]]) -> str:
-    return f"http://{next((value for name, value in headers if name == 'host'), 'localhost')}"
+def _origin(server: tuple[str, int | None] | None) -> str:
+    """The server's own address: a sender's `Host` could lead the token elsewhere."""
+    host, port = server or ("localhost", None)
+    if port is None:  # at a Unix socket, `host` is its path
+        return "http://localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 # -- Which of them --------------------------------------------------------------------------------------

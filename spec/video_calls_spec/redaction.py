@@ -1,0 +1,99 @@
+"""What is secret in requests and answers, by its name or by its form, for all that shows them to people.
+
+No I/O, and no import beyond the standard library.
+"""
+
+import json
+import re
+from urllib.parse import unquote
+
+REDACTED = "(redacted)"
+
+_SECRET_NAME = re.compile(
+    r"auth(?!or(?!i)|enticate)|bearer|certificate|cookie|credential|jwt|key(?!word)|pass(code|phrase|wd|word)|\bpwd\b|secret"
+    r"|session|signature|token|\A(access|refresh)\Z",
+    re.IGNORECASE,
+)
+_PUBLIC_NAMES = {"idempotency-key", "sec-websocket-key"}
+_AGORA_TOKEN = re.compile(r"00[67][0-9A-Za-z+/=]{40,}", re.ASCII)
+_DOTTED = re.compile(r"[\w.-]+", re.ASCII)
+_DOTS_OF_JWT = 2
+
+# A JSON string and, if it is a member's name, the colon and a number after it. A text may end within it.
+_JSON_STRING = re.compile(
+    r'"(?P<text>(?:[^"\\]|\\.)*)(?:"|\\?\Z)(?P<colon>\s*:\s*)?(?P<number>-?\d[\w.+-]*)?', re.DOTALL
+)
+_BETWEEN_PAIRS = re.compile(r"""([\s&;,?/"'<>(){}\[\]]+)""")
+_MOST_DECODED = 3  # times
+
+
+def is_secret(name: str) -> bool:
+    """Whether a header, a parameter or a member of this name holds a secret."""
+    return bool(_SECRET_NAME.search(name)) and name.lower() not in _PUBLIC_NAMES
+
+
+def redact(text: str) -> str:
+    """Return a text with `(redacted)` in place of its secrets.
+
+    The text may be JSON, a form, a URL, the value of a header, or the beginning of one of these. A secret is
+    the value of a JSON member or of a `name=value` pair whose name says so, a JWT, or a token of Agora's.
+    Names and values are compared after percent-decoding and without JSON's escapes.
+    """
+    text = _redact_tokens(_redact_json(text))
+    parts = _BETWEEN_PAIRS.split(text)
+    parts[::2] = map(_redact_pair, parts[::2])
+    return "".join(parts)
+
+
+def _redact_json(text: str) -> str:
+    is_under_secret_name = False
+
+    def redact_string(found: re.Match[str]) -> str:
+        nonlocal is_under_secret_name
+        whole, content, colon = found[0], _unescaped(found["text"]), found["colon"]
+        if colon is not None:
+            is_under_secret_name = is_secret(_decoded(content))
+            number = found["number"] or ""
+            return f'{whole.removesuffix(number)}"{REDACTED}"' if number and is_under_secret_name else whole
+        if is_under_secret_name or _has_token(_decoded(content)):
+            return f'"{REDACTED}"'
+        return whole
+
+    return _JSON_STRING.sub(redact_string, text)
+
+
+def _redact_pair(part: str) -> str:
+    name, equals, value = part.partition("=")
+    if (value and is_secret(_decoded(name))) or _has_token(_decoded(value or name)):
+        return f"{name}={REDACTED}" if equals else REDACTED
+    return part
+
+
+def _redact_tokens(text: str) -> str:
+    return _AGORA_TOKEN.sub(REDACTED, _DOTTED.sub(_redact_jwt, text))
+
+
+def _redact_jwt(found: re.Match[str]) -> str:
+    before, start, rest = found[0].partition("eyJ")
+    return f"{before}{REDACTED}" if start and rest.count(".") >= _DOTS_OF_JWT else found[0]
+
+
+def _has_token(text: str) -> bool:
+    return _redact_tokens(text) != text
+
+
+def _unescaped(text: str) -> str:
+    if "\\" not in text:
+        return text
+    try:
+        return str(json.loads(f'"{text}"', strict=False))
+    except ValueError:
+        return text
+
+
+def _decoded(text: str) -> str:
+    for _ in range(_MOST_DECODED):
+        if "%" not in text:
+            break
+        text = unquote(text)
+    return text
