@@ -166,9 +166,10 @@ def picture(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Schemathesis against the server at length (about ten minutes)."""
+    """Schemathesis against the server and the control API at length (about ten minutes)."""
     install(session)
-    session.run("pytest", "-m", "long", "mock_server/tests/test_fuzz.py", *session.posargs)
+    tests = [f"mock_server/tests/test_{name}.py" for name in ("fuzz", "control")]
+    session.run("pytest", "-m", "long", *tests, *session.posargs)
 
 
 @nox.session
@@ -191,9 +192,16 @@ def variants(session: nox.Session) -> None:
 
 @nox.session
 def workers(session: nox.Session) -> None:
+    """Several workers on one PostgreSQL: they start, stop, die and are replaced as one server (a minute)."""
+    install(session)
+    session.run("pytest", "-m", "long", "mock_server/tests/test_workers.py", *session.posargs)
+
+
+@nox.session
+def load(session: nox.Session) -> None:
     """Two processes on each database under load: races, kill -9, stops, restarts, damage (half an hour)."""
     install(session)
-    tests = [f"mock_server/tests/test_{name}.py" for name in ("races", "under_load", "disk")]
+    tests = [f"mock_server/tests/test_{name}.py" for name in ("races", "under_load", "events_cut", "disk")]
     session.run("pytest", "-m", "long", "-rP", *tests, *session.posargs)
 
 

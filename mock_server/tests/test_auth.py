@@ -238,7 +238,7 @@ def key_set() -> Iterator[dict[str, Any]]:
             """Keep the tests' output clean."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # in seconds, how soon it stops
     thread.start()
     state["url"] = f"http://127.0.0.1:{server.server_port}/jwks.json"
     yield state

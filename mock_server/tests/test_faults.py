@@ -719,10 +719,10 @@ def test_a_truncated_body_is_half_of_what_was_declared(listening: Listening) -> 
 
 def test_a_client_may_give_up_before_or_after_its_request_was_acted_on(listening: Listening) -> None:
     with pytest.raises(httpx.ReadTimeout):
-        listening.create("delay=2", timeout=0.3)
+        listening.create("delay=1", timeout=0.3)
     assert listening.calls() == 0
     with pytest.raises(httpx.ReadTimeout):
-        listening.create("delay=2; after", timeout=0.3)
+        listening.create("delay=1; after", timeout=0.3)
     assert listening.calls() == 1
 
 

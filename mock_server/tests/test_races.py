@@ -99,7 +99,7 @@ class Pair:
         assert len(self.shares) == len(+self.shares) == 2
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[list[Server], str]]:
@@ -124,7 +124,7 @@ def pair(deployment: tuple[list[Server], str]) -> Pair:
     return Pair(next(_numbers), *deployment)
 
 
-ROUNDS = pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.long)])
+ROUNDS = pytest.mark.parametrize("rounds", [1, pytest.param(50, marks=pytest.mark.long)])
 
 
 @ROUNDS

@@ -26,6 +26,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 PAIRS = 8
+DATABASES = ("sqlite", "postgresql")
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Deployment:
             self.server = self._start(port=self.server.port)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
 def deployment(request: pytest.FixtureRequest, launch: Callable[..., Server], tmp_path: Path) -> Deployment:
     (tmp_path / "people.yaml").write_text(seed(PAIRS))
     if request.param == "sqlite":
@@ -223,7 +224,11 @@ class Followers:
 
 @pytest.mark.timeout(400)
 @pytest.mark.rule("events.resume", "events.order", "events.own-calls")
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("deployment", "kills"),
+    [("sqlite", 2), *(pytest.param(database, 20, marks=pytest.mark.long) for database in DATABASES)],
+    indirect=["deployment"],
+)
 def test_nothing_is_lost_with_a_process_that_is_killed_under_load(deployment: Deployment, kills: int) -> None:
     asyncio.run(killed_under_load(deployment, kills))
     assert deployment.server.stop()[0] == 0
@@ -253,7 +258,16 @@ async def killed_under_load(deployment: Deployment, kills: int) -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    "after", [100, *(pytest.param(after, marks=pytest.mark.long) for after in range(30, 330, 37))]
+    ("deployment", "after"),
+    [
+        ("sqlite", 100),
+        *(
+            pytest.param(database, after, marks=pytest.mark.long)
+            for database in DATABASES
+            for after in range(30, 330, 37)
+        ),
+    ],
+    indirect=["deployment"],
 )
 def test_nothing_that_was_acknowledged_is_lost_at_a_stop_under_load(
     deployment: Deployment, after: int
@@ -292,19 +306,17 @@ STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 """How PostgreSQL's processes are told to stop; the second way, it recovers at its next start."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    "stops", [["fast", "immediate"], pytest.param(["fast", "immediate"] * 5, marks=pytest.mark.long)], ids=len
-)
 def test_postgres_that_restarts_under_load_costs_nothing_but_the_time(
-    launch: Callable[..., Server], tmp_path: Path, stops: list[str]
+    launch: Callable[..., Server], tmp_path: Path
 ) -> None:
     (tmp_path / "people.yaml").write_text(seed(PAIRS))
     # Not among pytest's own directories, which other runs clear away.
     with TemporaryDirectory() as directory, postgres_server(Path(directory) / "data") as postgres:
         migrated_by(postgres.get_uri())
         deployment = Deployment(launch, postgres.get_uri(), workers=2)
-        asyncio.run(restarted_under_load(deployment, postgres, stops))
+        asyncio.run(restarted_under_load(deployment, postgres, ["fast", "immediate"] * 5))
         assert deployment.server.stop()[0] == 0
         deployment.server.assert_no_traceback()
 

@@ -91,6 +91,7 @@ def test_each_worker_serves_and_the_banner_is_printed_once(start: Callable[..., 
     assert "".join(server.lines).count("A first request") == 1
 
 
+@pytest.mark.long
 def test_a_seed_is_applied_once_and_a_new_one_on_request(
     start: Callable[..., Server], tmp_path: Path, postgres_url: str
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_seed_is_applied_once_and_a_new_one_on_request(
     assert "already has people" not in said
 
 
+@pytest.mark.long
 def test_workers_do_not_outlive_a_server_that_is_killed(start: Callable[..., Server]) -> None:
     server = start()
     url, workers = server.url, server.workers()
@@ -118,6 +120,7 @@ def test_workers_do_not_outlive_a_server_that_is_killed(start: Callable[..., Ser
         httpx.get(f"{url}/healthz")
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_while_the_database_is_away_is_started_until_it_serves(
     start: Callable[..., Server], postgres_url: str, postgres: str
 ) -> None:
@@ -142,6 +145,7 @@ def away(postgres_url: str, postgres: str) -> Iterator[None]:
         asyncio.run(on_postgres(postgres, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
 
 
+@pytest.mark.long
 def test_readyz_says_whether_the_database_answers_and_healthz_whether_the_server_does(
     start: Callable[..., Server], postgres_url: str, postgres: str
 ) -> None:
@@ -156,6 +160,7 @@ def test_readyz_says_whether_the_database_answers_and_healthz_whether_the_server
     assert httpx.get(f"{server.url}/readyz", timeout=PATIENCE).json() == {"status": "ready"}
 
 
+@pytest.mark.long
 def test_the_metrics_of_all_workers_are_told_and_none_of_what_a_killed_one_had_open(
     start: Callable[..., Server],
 ) -> None:
@@ -194,6 +199,7 @@ def metric(server: Server, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in of_name)
 
 
+@pytest.mark.long
 def test_an_interrupt_from_a_terminal_which_all_processes_get_stops_them_in_order(
     start: Callable[..., Server],
 ) -> None:
@@ -207,6 +213,7 @@ def test_an_interrupt_from_a_terminal_which_all_processes_get_stops_them_in_orde
     assert "another one starts" not in "".join(server.lines)
 
 
+@pytest.mark.long
 def test_a_request_in_flight_finishes_when_the_server_stops(
     start: Callable[..., Server], postgres_url: str
 ) -> None:
