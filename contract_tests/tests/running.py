@@ -1,6 +1,7 @@
 """What the tests of the command and its reports stand on: a backend in a few lines, hand-made results."""
 
 import json
+import ssl
 import subprocess
 import sys
 import threading
@@ -74,7 +75,7 @@ def echoing(request: Request) -> tuple[int, Any]:
 
 
 @contextmanager
-def fake_backend(answer: Answer) -> Iterator[FakeBackend]:
+def fake_backend(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[FakeBackend]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -100,7 +101,9 @@ def fake_backend(answer: Answer) -> Iterator[FakeBackend]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    backend = FakeBackend(f"http://127.0.0.1:{server.server_port}/api/v1/video")
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    backend = FakeBackend(f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}/api/v1/video")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

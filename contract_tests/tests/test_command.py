@@ -374,7 +374,8 @@ def test_a_module_of_the_suite_that_cannot_be_loaded_is_told_as_its_own_fault(tm
 
 def test_the_reference_server_is_started_tested_and_stopped(tmp_path: Path) -> None:
     own = {environment_variable(setting): "of another server" for setting in setting_fields()}
-    result = run("run", "--reference", "--section", "auth", cwd=tmp_path, env={**os.environ, **own})
+    proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
+    result = run("run", "--reference", "--section", "auth", cwd=tmp_path, env={**os.environ, **own, **proxy})
     assert result.returncode == 0, result.stdout + result.stderr
     assert "conforms" in result.stdout
     assert "not checked" not in result.stdout.lower()

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import jwt
@@ -62,6 +62,24 @@ def person(url: str, authorization: str | None = None) -> Person:
 def until_it_goes(connection: ServerConnection) -> None:
     for _ in connection:
         pass
+
+
+@pytest.mark.parametrize(
+    ("message", "count", "why"),
+    [("x" * 2 * 2**20, 1, "more than 1 MiB"), ("x" * 2**19, 40, "more than 16 MiB")],
+    ids=["one message", "many messages"],
+)
+def test_messages_beyond_a_bound_end_the_connection(message: str, count: int, why: str) -> None:
+    def flood(connection: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            for _ in range(count):
+                connection.send(message)
+            until_it_goes(connection)
+
+    with telling(flood) as url, Listener(person(url)) as listener:
+        assert listener.closes()
+        assert why in listener.evidence().text
+        assert sum(len(frame) for frame in listener._frames) <= 16 * 2**20
 
 
 def test_events_are_heard_by_call_and_other_kinds_are_passed_over() -> None:

@@ -30,7 +30,7 @@ def seen_of(handler: Callable[[httpx.Request], httpx.Response]) -> tuple[Backend
 def test_what_was_made_is_known_before_the_interrupt(number: signal.Signals) -> None:
     def make(_: httpx.Request) -> httpx.Response:
         signal.raise_signal(number)
-        return httpx.Response(201, json={"id": 7})
+        return httpx.Response(201, content=iter([b'{"id": 7}']))
 
     backend, seen = seen_of(make)
     with pytest.raises(KeyboardInterrupt):
@@ -47,7 +47,7 @@ def test_a_second_interrupt_does_not_wait(number: signal.Signals) -> None:
         reached.append("after the first")
         signal.raise_signal(number)
         reached.append("after the second")
-        return httpx.Response(201, json={"id": 7})
+        return httpx.Response(201, content=iter([b'{"id": 7}']))
 
     backend, seen = seen_of(hang)
     with pytest.raises(KeyboardInterrupt):
@@ -57,7 +57,7 @@ def test_a_second_interrupt_does_not_wait(number: signal.Signals) -> None:
 
 def test_interrupts_act_as_before_once_the_answer_is_there() -> None:
     before = signal.getsignal(signal.SIGINT)
-    backend, _ = seen_of(lambda _: httpx.Response(201, json={"id": 7}))
+    backend, _ = seen_of(lambda _: httpx.Response(201, content=iter([b'{"id": 7}'])))
     backend.send("POST", "/video-calls/", json_body={})
     assert signal.getsignal(signal.SIGINT) is before
 

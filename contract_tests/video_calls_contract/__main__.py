@@ -23,7 +23,7 @@ import video_calls_contract
 from video_calls_contract.backend import Unreachable
 from video_calls_contract.baseline import Known, read_baseline, write_baseline
 from video_calls_contract.catalogue import AREAS, catalogue, selected
-from video_calls_contract.config import TEMPLATE, Config, ConfigError, read_config
+from video_calls_contract.config import TEMPLATE, Config, ConfigError, Tls, read_config
 from video_calls_contract.destination import Destination, DestinationError
 from video_calls_contract.preflight import PreflightError, preflight
 from video_calls_contract.reference import ReferenceServerError, reference_server
@@ -79,6 +79,11 @@ def main() -> None:
     help=f"Where the backend is, and who the suite may be.  [default: {DEFAULT_CONFIG}]",
 )
 @click.option("--base-url", metavar="URL", help="Root of the API, in place of the configuration's.")
+@click.option(
+    "--ca", type=_FILE, metavar="FILE", help="PEM of the authorities that the backend's certificate may have."
+)
+@click.option("--cert", type=_FILE, metavar="FILE", help="PEM of the client's certificate.")
+@click.option("--key", type=_FILE, metavar="FILE", help="PEM of its key, unless --cert holds it.")
 @click.option("--reference", is_flag=True, help="Start the installed reference server, and test that.")
 @click.option("--rule", "rules", metavar="SLUG", multiple=True, shell_complete=_rules,
               help="Only this rule; may be repeated.")  # fmt: skip
@@ -160,6 +165,9 @@ class _Command:
         *,
         config: Path | None,
         base_url: str | None,
+        ca: Path | None,
+        cert: Path | None,
+        key: Path | None,
         reference: bool,
         rules: tuple[str, ...],
         sections: tuple[str, ...],
@@ -171,11 +179,13 @@ class _Command:
         seed: int,
         **reports: Path | None,
     ) -> None:
-        if reference and (config or base_url):
+        if reference and (config or base_url or ca or cert or key):
             raise click.UsageError(
-                "--reference brings its own configuration: leave out --config and --base-url"
+                "--reference brings its own configuration: leave out --config and --base-url, "
+                "--ca, --cert and --key"
             )
         self._config, self._base_url, self._reference = config or DEFAULT_CONFIG, base_url, reference
+        self._tls = Tls(ca, cert, key)
         self._reports = {name: Destination(path) for name, path in reports.items() if path is not None}
         self._write_baseline = write_baseline
         self._begun = False
@@ -240,7 +250,7 @@ class _Command:
     def _backend(self, stack: ExitStack) -> Config:
         if self._reference:
             return stack.enter_context(reference_server())
-        return read_config(self._config, base_url=self._base_url)
+        return read_config(self._config, base_url=self._base_url, tls=self._tls)
 
     def _test(self, config: Config) -> Results:
         self._console = terminal.console()

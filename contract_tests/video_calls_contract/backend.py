@@ -15,8 +15,10 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from video_calls_contract.bodies import ACCEPTED_CODING, UnreadBodyError, read_body
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.config import Config, Identity
+from video_calls_contract.connection import Connection, certificate_problem
 from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor, instant, retry_after
 from video_calls_contract.interrupts import held_back
 
@@ -34,6 +36,10 @@ class Unreachable(Exception):
     """The backend does not answer any more, or not before long: the suite cannot do its work."""
 
 
+class NotTheBackend(Unreachable):
+    """What is reached is not the backend, or does not let the suite in; the message says what helps."""
+
+
 class Missing(Exception):
     """An identity, or something else that a test needs, is not in the configuration."""
 
@@ -44,7 +50,8 @@ class Backend:
     Args:
         base_url: the root of the API, as in `https://staging.example.com/api/v1/video`.
         timeout: seconds that a request may take.
-        transport: in place of a connection, for tests of the suite.
+        connection: how to get there.
+        transport: in place of a connection, for tests of the suite; its responses are streamed.
     """
 
     def __init__(
@@ -53,9 +60,11 @@ class Backend:
         redactor: Redactor,
         *,
         timeout: float = 10.0,
+        connection: Connection = Connection(),  # noqa: B008 (frozen)
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url
+        self.connection = connection
         self.redactor = redactor
         self.clock = BackendClock()
         self.watchers: list[Callable[[Exchange], None]] = []
@@ -66,10 +75,18 @@ class Backend:
         self._client = httpx.Client(
             timeout=timeout,
             transport=transport,
+            # The environment was read by `connection`.
+            trust_env=False,
+            verify=connection.context or False,
+            proxy=connection.httpx_proxy,
             follow_redirects=False,
             # Servers close idle connections after 5 s or more: ours end before.
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=2.0),
-            headers={"User-Agent": "video-calls-contract", "Accept": "application/json"},
+            headers={
+                "User-Agent": "video-calls-contract",
+                "Accept": "application/json",
+                "Accept-Encoding": ACCEPTED_CODING,
+            },
         )
 
     def close(self) -> None:
@@ -122,7 +139,8 @@ class Backend:
                 self._record(exchange)
             if exchange.status == NO_ANSWER:
                 if not self._alive():
-                    raise Unreachable(f"{self.base_url} does not answer: {exchange.text}")
+                    through = f" through {self.connection.through}" if self.connection.through else ""
+                    raise Unreachable(f"{self.base_url} does not answer{through}: {exchange.text}")
                 if not again:
                     return exchange
                 again = False
@@ -153,15 +171,21 @@ class Backend:
         person: str,
     ) -> Exchange:
         sent_at = datetime.now(UTC)
-        status, answer_headers, content = NO_ANSWER, httpx.Headers(), b""
+        status, answer_headers, content, unread = NO_ANSWER, httpx.Headers(), b"", ""
+        until = time.monotonic() + self._timeout
         try:
-            response = self._client.request(method, url, headers=headers, content=body or None)
+            with self._client.stream(method, url, headers=headers, content=body or None) as response:
+                try:
+                    content = read_body(response, until=until)
+                except UnreadBodyError as error:
+                    unread = str(error)
+                status, answer_headers = response.status_code, response.headers
         except httpx.TimeoutException:
-            content = f"nothing came within {self._timeout:g} s".encode()
+            content = f"no whole answer came within {self._timeout:g} s".encode()
         except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError) as error:
+            if problem := certificate_problem(error):
+                raise NotTheBackend(f"{self.base_url} cannot be reached over TLS: {problem}") from None
             content = (str(error) or type(error).__name__).encode()
-        else:
-            status, answer_headers, content = response.status_code, response.headers, response.content
         return Exchange(
             operation=operation,
             person=person,
@@ -175,6 +199,7 @@ class Backend:
             sent_at=sent_at,
             received_at=datetime.now(UTC),
             redactor=self.redactor,
+            unread=unread,
         )
 
     def _record(self, exchange: Exchange) -> None:
@@ -191,10 +216,10 @@ class Backend:
 
     def _alive(self) -> bool:
         try:
-            self._client.get(f"{self.base_url}/video-calls/")
+            with self._client.stream("GET", f"{self.base_url}/video-calls/"):
+                return True
         except httpx.HTTPError:
             return False
-        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,8 @@ def accepted(
     except NotJsonError:
         body = None
     if not isinstance(body, dict):
-        raise Violation(f"{status} with a JSON object", *before, exchange, rule=rule)
+        unread = f"; {exchange.unread}" if exchange.unread else ""
+        raise Violation(f"{status} with a JSON object{unread}", *before, exchange, rule=rule)
     return exchange.object
 
 

@@ -106,20 +106,41 @@ class Agora:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files for TLS.
+
+    Attributes:
+        ca: the authorities that are trusted, in place of the public ones.
+        cert: the client's certificate, and what leads to its authority.
+        key: its private key; None if `cert` holds it.
+    """
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration that can be used."""
+    """A configuration that can be used.
+
+    Attributes:
+        proxied: whether a proxy of the environment is used.
+    """
 
     base_url: str
     identities: Mapping[str, Identity]
     agora: Agora = Agora()
+    tls: Tls = Tls()
+    proxied: bool = True
 
     def at(self, base_url: str) -> "Config":
         """The same, for a backend elsewhere."""
         return replace(self, base_url=_base_url(base_url))
 
 
-def read_config(path: Path, *, base_url: str | None = None) -> Config:
-    """Read a configuration file; `base_url`, where given, is taken in place of the file's.
+def read_config(path: Path, *, base_url: str | None = None, tls: Tls = Tls()) -> Config:
+    """Read a configuration file; `base_url` and each file of `tls` replace the configuration's.
 
     Raises:
         ConfigError: the file cannot be read or used.
@@ -130,11 +151,19 @@ def read_config(path: Path, *, base_url: str | None = None) -> Config:
         raise ConfigError(
             f"{path}: cannot be read ({error}); `video-calls-contract init` writes one"
         ) from None
-    return parse_config(text, str(path), base_url=base_url)
+    return parse_config(text, str(path), base_url=base_url, tls=tls)
 
 
-def parse_config(text: str, source: str, *, base_url: str | None = None) -> Config:
+def parse_config(
+    text: str,
+    source: str,
+    *,
+    base_url: str | None = None,
+    tls: Tls = Tls(),
+) -> Config:
     """Read a configuration from its text; `source` is its name in messages.
+
+    Paths in the text are relative to the folder of `source`.
 
     Raises:
         ConfigError: it cannot be used.
@@ -144,7 +173,7 @@ def parse_config(text: str, source: str, *, base_url: str | None = None) -> Conf
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: not valid TOML: {error}") from None
     reader = _Reader(source)
-    reader.only(data, {"base_url", "agora", "identities"}, "")
+    reader.only(data, {"base_url", "ca", "cert", "key", "agora", "identities"}, "")
     url = base_url or reader.text(data, "base_url", "")
     if url is None:
         raise ConfigError(f'{source}: base_url is missing; add base_url = "https://…" or give --base-url')
@@ -165,6 +194,7 @@ def parse_config(text: str, source: str, *, base_url: str | None = None) -> Conf
         agora=Agora(
             reader.hex32(agora, "app_id", "agora."), reader.hex32(agora, "app_certificate", "agora.")
         ),
+        tls=reader.tls(data, tls),
     )
 
 
@@ -222,6 +252,20 @@ class _Reader:
             return found
 
         return _VARIABLE.sub(variable, text)
+
+    def tls(self, data: Mapping[str, Any], chosen: Tls) -> Tls:
+        ca, cert, key = (self.path(data, name) for name in ("ca", "cert", "key"))
+        if chosen.cert is not None:
+            cert, key = chosen.cert, chosen.key
+        elif chosen.key is not None:
+            key = chosen.key
+        if key is not None and cert is None:
+            raise self.fail("key", "is given without its certificate; add cert, or give --cert")
+        return Tls(chosen.ca or ca, cert, key)
+
+    def path(self, data: Mapping[str, Any], key: str) -> Path | None:
+        text = self.text(data, key, "")
+        return None if text is None else Path(self._source).parent / Path(text).expanduser()
 
     def hex32(self, data: Mapping[str, Any], key: str, prefix: str) -> str | None:
         value = self.text(data, key, prefix)
@@ -311,6 +355,12 @@ TEMPLATE = """\
 # cancels or ends whatever it made.
 
 base_url = "http://127.0.0.1:8000/api/v1/video"
+
+# PEM files, relative to this file's folder: the authority of the backend's certificate if that is private,
+# and the client's certificate if the backend wants one.
+# ca = "staging-ca.pem"
+# cert = "client.pem"
+# key = "client.key"
 
 # With the certificate, the signatures of Agora tokens are verified.
 # [agora]

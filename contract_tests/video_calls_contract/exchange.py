@@ -100,6 +100,7 @@ class Exchange:
         operation: the operation id of the contract, None for what the contract does not name.
         person: who asked: the name of an identity, or what else stood in the header.
         status: of the response, or `NO_ANSWER`.
+        unread: why the body was not read; empty if it was.
         sent_at, received_at: by this machine's clock.
     """
 
@@ -115,6 +116,7 @@ class Exchange:
     sent_at: datetime
     received_at: datetime
     redactor: Redactor = field(repr=False)
+    unread: str = ""
 
     @property
     def succeeded(self) -> bool:
@@ -186,6 +188,8 @@ class Exchange:
         lines += [f"{name}: {self.headers[name]}" for name in telling if name in self.headers]
         if self.content:
             lines += ["", _shown(self.content, self.redactor)]
+        if self.unread:
+            lines += ["", f"({self.unread})"]
         return self.redactor.redact("\n".join(lines))
 
     @property

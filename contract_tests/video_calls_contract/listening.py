@@ -16,6 +16,7 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 import httpx
+from websockets import CloseCode
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -24,6 +25,7 @@ from video_calls_contract.backend import Missing, People, Person, Unreachable
 from video_calls_contract.checks import NotOffered, Violation
 from video_calls_contract.claims import claims
 from video_calls_contract.config import ConfigError
+from video_calls_contract.connection import certificate_problem
 from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object, retry_after
 
 __all__ = [
@@ -66,6 +68,8 @@ _SWITCHING, _TOO_MANY_REQUESTS = 101, 429
 _OWN_CODES = range(4400, 4500)
 _SUBPROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _MOST_IN_FULL = 3  # events of a report
+_MOST_OF_MESSAGE = 2**20  # bytes, decompressed
+_MOST_OF_ALL = 16 * 2**20  # bytes of all messages of a connection
 
 
 class Listener:
@@ -130,6 +134,7 @@ class Listener:
             subprotocols = [Subprotocol("bearer"), Subprotocol(self.person.token)]
         elif self.person.authorization is not None:
             headers["Authorization"] = self.person.authorization
+        reached_by = self.person.backend.connection
         self._sent_at = datetime.now(UTC)
         try:
             connection = self._stack.enter_context(
@@ -139,7 +144,10 @@ class Listener:
                     subprotocols=subprotocols,
                     open_timeout=PATIENCE * 2,
                     close_timeout=1,
-                    max_queue=None,
+                    max_size=_MOST_OF_MESSAGE,
+                    ssl=reached_by.context if self._url.startswith("wss:") else None,
+                    proxy=reached_by.proxy,
+                    proxy_ssl=reached_by.proxy_context,
                 )
             )
         except InvalidStatus as error:
@@ -150,7 +158,7 @@ class Listener:
             )
             self._said = bytes(response.body or b"").decode("utf-8", "replace")
         except (InvalidHandshake, OSError, EOFError) as error:
-            self._said = str(error) or type(error).__name__
+            self._said = certificate_problem(error) or str(error) or type(error).__name__
         else:
             self.status, self.subprotocol = _SWITCHING, connection.subprotocol
             self._thread = threading.Thread(
@@ -163,16 +171,23 @@ class Listener:
         return min(retry_after(self._headers), LONGEST_LIFE)
 
     def _listen(self, connection: ClientConnection) -> None:
-        code = None
+        code, received = None, 0
         try:
             while True:
                 frame = connection.recv()
+                received += len(frame)
+                if received > _MOST_OF_ALL:
+                    self._said = f"it sent more than {_MOST_OF_ALL // 2**20} MiB"
+                    connection.close()
+                    break
                 with self._news:
                     self._frames.append(frame)
                     self._news.notify_all()
         except ConnectionClosed as closed:
             if closed.rcvd is not None:
                 code, self._said = closed.rcvd.code, closed.rcvd.reason
+            elif closed.sent is not None and closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
+                self._said = f"it sent a message of more than {_MOST_OF_MESSAGE // 2**20} MiB"
             else:
                 self._said = "closed without a code"
         except (WebSocketException, OSError, EOFError) as error:

@@ -53,14 +53,13 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         contract_config = read_config(path, base_url=config.getoption("--contract-base-url"))
         known = read_baseline(baseline) if baseline else []
+        options = Options(
+            rules=selected((), (), fuzz=fuzz != "off"),
+            fuzz=fuzz,
+            level=level,
+            baseline=tuple(known),
+        )
+        run = Run(contract_config, options)
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from None
-    options = Options(
-        rules=selected((), (), fuzz=fuzz != "off"),
-        fuzz=fuzz,
-        level=level,
-        baseline=tuple(known),
-    )
-    config.pluginmanager.register(
-        Suite(Run(contract_config, options), lenient=True), "video_calls_contract_suite"
-    )
+    config.pluginmanager.register(Suite(run, lenient=True), "video_calls_contract_suite")

@@ -5,7 +5,7 @@ Everything here is about the configuration. What may be the backend's fault is l
 
 from datetime import UTC, datetime
 
-from video_calls_contract.backend import Person, Unreachable
+from video_calls_contract.backend import NotTheBackend, Person, Unreachable
 from video_calls_contract.claims import claims
 from video_calls_contract.config import API_PATH
 from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
@@ -46,6 +46,8 @@ def _find_api(run: Run) -> None:
     for root in roots:
         try:
             exchange = doctor.send("GET", f"{root}/video-calls/")
+        except NotTheBackend:
+            raise
         except Unreachable as error:
             raise PreflightError(f"{error}; is the backend running there, and base_url right?") from None
         if exchange.status == NO_ANSWER:
@@ -63,8 +65,9 @@ def _find_api(run: Run) -> None:
         try:
             _ = answers[-1].json
         except NotJsonError:
+            what = answers[-1].unread or "it is something else than JSON"
             raise PreflightError(
-                f"{answers[-1].url} was answered with something else than JSON; is base_url right?"
+                f"the answer of {answers[-1].url} cannot be read: {what}; is base_url right?"
             ) from None
 
 

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO
 
 from video_calls_contract.config import API_PATH, Config, ConfigError, parse_config
@@ -119,9 +120,10 @@ def _config(url: str, directory: str) -> Config:
             f"the reference server did not tell who its people are: {_last_line(told.stderr)}"
         )
     try:
-        return parse_config(told.stdout, "the reference server's configuration")
+        config = parse_config(told.stdout, "the reference server's configuration")
     except ConfigError as error:
         raise ReferenceServerError(str(error)) from None
+    return replace(config, proxied=False)  # a proxy would not find this machine's loopback
 
 
 def _last_line(text: str) -> str:

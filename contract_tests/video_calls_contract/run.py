@@ -17,6 +17,7 @@ from video_calls_contract.baseline import Known, apply
 from video_calls_contract.catalogue import catalogue
 from video_calls_contract.checks import Blocked
 from video_calls_contract.config import Config
+from video_calls_contract.connection import connection
 from video_calls_contract.exchange import Redactor
 from video_calls_contract.observers import Observers
 from video_calls_contract.results import Results, TestResult, rule_results
@@ -50,12 +51,18 @@ class Options:
 
 
 class Run:
-    """A run against one backend."""
+    """A run against one backend.
+
+    Raises:
+        ConfigError: if a certificate or a proxy cannot be used.
+    """
 
     def __init__(self, config: Config, options: Options) -> None:
         self.config = config
         self.options = options
-        self.backend = Backend(config.base_url, Redactor(), timeout=options.timeout)
+        self.backend = Backend(
+            config.base_url, Redactor(), timeout=options.timeout, connection=connection(config)
+        )
         self.people = People(config, self.backend)
         self.calls = Calls(self.backend, self.people)
         self.observers = Observers(self.backend.clock, config.agora, self.calls.is_ours)

@@ -74,7 +74,7 @@ def complaints(exchange: Exchange) -> list[str]:
     try:
         body = exchange.json
     except NotJsonError:
-        return ["a JSON body"]
+        return [f"a JSON body; {exchange.unread}" if exchange.unread else "a JSON body"]
     media_type = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
     found = [] if media_type == "application/json" else [f"Content-Type application/json; got {media_type!r}"]
     for error in _validator(operation).iter_errors(body):

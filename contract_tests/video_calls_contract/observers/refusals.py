@@ -13,9 +13,11 @@ _OF_OPERATIONS = (400, 401, 403, 404, 422)
 
 @observes("errors.no-server-error")
 def no_server_error(_: Observers, exchange: Exchange) -> list[Complaint]:
-    """Every request is answered, and none with a 5xx."""
+    """Every request is answered, so that it can be read, and none with a 5xx."""
     if exchange.status == NO_ANSWER:
         return [(f"an answer; {exchange.text}",)]
+    if exchange.unread:
+        return [(f"an answer that can be read; {exchange.unread}",)]
     if exchange.status >= _SERVER_ERRORS:
         return [(f"no server error; got {exchange.status}",)]
     return []

@@ -1,0 +1,67 @@
+"""Bodies of a response: what is decoded, and where the suite stops reading."""
+
+import gzip
+import json
+import time
+import tracemalloc
+from collections.abc import Iterable
+
+import httpx
+import pytest
+from video_calls_contract.backend import Backend
+from video_calls_contract.bodies import MOST_BYTES
+from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor
+
+MIB = 2**20
+
+
+def answered(body: Iterable[bytes], coding: str = "", timeout: float = 10) -> Exchange:
+    """What the suite makes of a 200 with this body."""
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Encoding": coding}, content=iter(body))
+
+    transport = httpx.MockTransport(handler)
+    return Backend("http://backend.invalid", Redactor(), timeout=timeout, transport=transport).send(
+        "GET", "/"
+    )
+
+
+def test_one_gzip_is_decoded_in_pieces() -> None:
+    coded = gzip.compress(b'{"id": 7}')
+    assert answered([coded[:5], coded[5:]], "gzip").object == {"id": 7}
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "why"),
+    [
+        (gzip.compress(bytes(64 * MIB)), "gzip", "longer than 2 MiB"),
+        (gzip.compress(gzip.compress(bytes(64 * MIB))), "gzip, gzip", "gzip, gzip"),
+        (bytes(MOST_BYTES + 1), "", "longer than 2 MiB"),
+        (b"[" + b"0," * 300_000 + b"0]", "", "more than 200,000 values"),
+        (b"\x0b\x02\x80", "br", "'br'"),
+        (b"{}", "gzip", "not the gzip"),
+        (gzip.compress(b"{}")[:-4], "gzip", "cut off"),
+    ],
+    ids=["bomb", "bomb in a bomb", "long", "list", "other coding", "no gzip", "cut off"],
+)
+def test_unreadable_body_is_named_and_takes_little_memory(body: bytes, coding: str, why: str) -> None:
+    tracemalloc.start()
+    exchange = answered([body], coding)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * MIB
+    assert (exchange.status, exchange.content, exchange.object) == (200, b"", {})
+    assert why in exchange.unread
+    assert why in exchange.response_text
+
+
+def test_page_of_a_hundred_long_calls_is_read() -> None:
+    page = {"results": [{"id": number, "note": "x" * 10_000} for number in range(100)]}
+    assert len(answered([json.dumps(page).encode()]).object["results"]) == 100
+
+
+def test_dripping_body_ends_at_the_timeout() -> None:
+    exchange = answered(iter(lambda: time.sleep(0.01) or b"x", None), timeout=0.1)
+    assert exchange.status == NO_ANSWER
+    assert "within 0.1 s" in exchange.text
