@@ -667,7 +667,7 @@ def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) 
     config = uvicorn.Config(
         create_app(settings),
         loop=request.param,
-        http=http_protocol(),
+        http=http_protocol(settings.request_timeout),
         log_config=None,
         access_log=False,
         ws="websockets-sansio",

@@ -125,7 +125,8 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=http_protocol(),
+                http=http_protocol(settings.request_timeout),
+                timeout_keep_alive=settings.keep_alive_timeout,
                 log_config=None,
                 access_log=False,
                 server_header=False,

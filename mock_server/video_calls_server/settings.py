@@ -118,6 +118,10 @@ class Settings:
     rate_limit: str | None = setting(
         None, "Requests per user, such as 100/minute (second, minute, hour, day)."
     )
+    request_timeout: float = setting(
+        60.0, "Seconds in which a request has to arrive, head and body; a slower one is refused with 408."
+    )
+    keep_alive_timeout: int = setting(75, "Seconds after which an idle connection is closed.")
     event_retention_hours: int = setting(168, "Hours for which events are kept, to be resumed from.")
     event_heartbeat: int = setting(20, "Seconds between the pings of an event connection, and to its pong.")
     end_when_empty_minutes: int = setting(
@@ -229,7 +233,13 @@ class Settings:
             )
         if self.pool_size < 1:
             raise SettingsError(f"pool_size: {self.pool_size} is less than 1")
-        for name in ("pool_wait", "statement_timeout", "lock_timeout"):
+        for name in (
+            "pool_wait",
+            "statement_timeout",
+            "lock_timeout",
+            "request_timeout",
+            "keep_alive_timeout",
+        ):
             seconds = getattr(self, name)
             if not _SHORTEST_WAIT <= seconds <= _LONGEST_WAIT:
                 raise SettingsError(

@@ -15,9 +15,9 @@ from video_calls_spec import RULES, RuleId
 
 from video_calls_server._structs import Error
 from video_calls_server.api.answer import Answer, Header
+from video_calls_server.api.drop import DROP
 from video_calls_server.api.errors import RETRY_AFTER_UNAVAILABLE, Refused, on_exception
 from video_calls_server.api.events import credentials
-from video_calls_server.api.protocol import DROP
 from video_calls_server.api.reading import whole_number
 from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
 from video_calls_server.control.fault import EVENTS, Fault, FaultError, parse_fault

@@ -1,0 +1,145 @@
+"""What is beneath HTTP: limits and timeouts of requests, trailers, upgrades. Raw sockets and a JDK client."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import CALLS, Process, serving
+
+BODY = '{"doctor": 1, "patient": 1, "scheduled_time": "2999-01-01T00:00:00Z"}'
+CHUNKED = f"{len(BODY):x}\r\n{BODY}\r\n0\r\n"
+
+JAVA = """
+import java.net.URI;
+import java.net.http.*;
+import java.net.http.HttpRequest.BodyPublishers;
+import java.net.http.HttpResponse.BodyHandlers;
+
+public class Client {
+    public static void main(String[] arguments) throws Exception {
+        var client = HttpClient.newHttpClient();  // asks for h2c
+        var body = BodyPublishers.ofString("{\\"time\\": \\"2024-01-05T10:00:00Z\\"}");
+        var request = HttpRequest.newBuilder(URI.create(arguments[0]))
+            .header("Content-Type", "application/json").method("PUT", body).build();
+        System.out.print(client.send(request, BodyHandlers.ofString()).body());
+    }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A server with short timeouts."""
+    with serving(tmp_path_factory.mktemp("hasty")) as start:
+        yield start("--database", ":memory:", "--request-timeout", "0.5", "--keep-alive-timeout", "1")
+
+
+def connect(process: Process) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(process.url.rpartition(":")[2])), timeout=30)
+
+
+def head_of(process: Process, *fields: str, method: str = "POST", path: str = CALLS) -> str:
+    """A request head with the doctor's token, which ends with these fields."""
+    bearer = f"Authorization: {process.headers()['Authorization']}"
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        bearer,
+        *fields,
+    ]
+    return "\r\n".join([*lines, "", ""])
+
+
+def answer_to(process: Process, request: str, *, closes: bool = True) -> tuple[int, str]:
+    """The status and the body of the answer: up to the end of the connection, or as long as it says."""
+    with connect(process) as connection:
+        connection.sendall(request.encode())
+        stream = connection.makefile("rb")
+        status = int(stream.readline().split()[1])
+        length = 0
+        while (line := stream.readline().strip().lower()) != b"":
+            if line.startswith(b"content-length:"):
+                length = int(line.split()[1])
+        return status, (stream.read() if closes else stream.read(length)).decode()
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        f"GET / HTTP/1.1\r\nX: {'x' * 2**21}\r\n\r\n",
+        "GET / HTTP/1.1\r\n" + f"X: {'x' * 60}\r\n" * 2**11 + "\r\n",
+        f"GET /{'x' * 2**16} HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"GET / HTTP/1.1\r\nX: {'x' * 2**20}",
+    ],
+    ids=["field", "fields", "target", "unfinished"],
+)
+def test_head_over_64_kib_is_431(server: Process, request_head: str) -> None:
+    status, body = answer_to(server, request_head)
+    assert (status, json.loads(body)["code"]) == (431, "headers_too_large")
+
+
+def test_head_of_60_kib_is_served(server: Process) -> None:
+    assert answer_to(server, head_of(server, f"X: {'x' * 60_000}", method="GET"), closes=False)[0] == 200
+
+
+def test_trailer_is_no_header(server: Process) -> None:
+    without_token = head_of(server, "Transfer-Encoding: chunked").replace("Authorization", "Y")
+    token_after = f"{without_token}{CHUNKED}{head_of(server).splitlines()[3]}\r\n\r\n"
+    assert answer_to(server, token_after, closes=False)[0] == 401
+    elsewhere = head_of(server, "Transfer-Encoding: chunked", path="/_control/state/reset")
+    host_after = elsewhere.replace("Host: localhost", "Host: example.com") + "0\r\nHost: localhost\r\n\r\n"
+    assert answer_to(server, host_after, closes=False)[0] == 403
+
+
+def test_endless_trailer_is_refused(server: Process) -> None:
+    request = f"{head_of(server, 'Transfer-Encoding: chunked')}{CHUNKED}X: {'x' * 2**21}"
+    assert answer_to(server, request)[0] == 431
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "TLS/1.2", "websocket"])  # only a GET can ask for a WebSocket
+@pytest.mark.parametrize(
+    "body", [f"Content-Length: {len(BODY)}\r\n\r\n{BODY}", f"Transfer-Encoding: chunked\r\n\r\n{CHUNKED}\r\n"]
+)
+def test_other_upgrade_is_ignored(server: Process, protocol: str, body: str) -> None:
+    head = head_of(server, "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}").removesuffix("\r\n")
+    unknown_doctor = body.replace(": 1", ": 0")
+    last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    _, answers = answer_to(server, head + unknown_doctor + last)
+    assert '"doctor"' in answers
+    assert answers.endswith('{"status":"ok"}')
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="needs a JDK")
+def test_jdk_client_sends_bodies(server: Process, tmp_path: Path) -> None:
+    (tmp_path / "Client.java").write_text(JAVA)
+    command = ["java", "Client.java", f"{server.url}/_ns/jdk/_control/clock"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=True)
+    assert json.loads(answer.stdout)["time"].startswith("2024-01-05T10:00:00")
+
+
+@pytest.mark.parametrize(
+    "part", ["GET / HTTP/1.1\r\nHo", "Content-Length: 9\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{"]
+)
+def test_request_that_stops_arriving_is_408(hasty: Process, part: str) -> None:
+    request = part if part.startswith("GET") else head_of(hasty).removesuffix("\r\n") + part
+    status, body = answer_to(hasty, request)
+    assert (status, json.loads(body)["code"]) == (408, "request_timeout")
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n"])
+def test_silent_connection_is_closed(hasty: Process, sent: bytes) -> None:
+    with connect(hasty) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1) == b""
+
+
+def test_idle_connection_is_closed_after_keep_alive(hasty: Process) -> None:
+    sent = time.monotonic()
+    assert answer_to(hasty, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
+    assert 0.9 < time.monotonic() - sent < 20
