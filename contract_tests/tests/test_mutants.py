@@ -16,10 +16,8 @@ _VIOLATIONS, _CONFORMS = 1, 0
 
 _QUICK = (
     "auth: reading a call needs no token",
-    "list: a call between two pages is missed",
     "create: overlap with later calls alone",
     "join: the token is signed with another certificate",
-    "errors: a cancelled call is told of before who may know",
 )
 """What the default run takes: one of each kind of thing that the suite stands on."""
 
