@@ -244,6 +244,31 @@ def test_a_baseline_of_a_run_lets_the_next_one_pass(failing: Failing) -> None:
     assert "in autumn" in baseline.read_text()
 
 
+def listing(request: Request) -> tuple[int, Any]:
+    """As `scheduling`, with nothing but first pages."""
+    beyond = request.authorization and "?" in request.path and "?page=1&" not in request.path + "&"
+    return (400, {"error": "no"}) if beyond else scheduling(request)
+
+
+def test_other_tools_settings_change_no_generated_request(tmp_path: Path) -> None:
+    hooks = (
+        "import schemathesis\n@schemathesis.hook\ndef filter_query(context, query):\n    return not query\n"
+    )
+    (tmp_path / "hooks.py").write_text(hooks)
+    (tmp_path / "schemathesis.toml").write_text('[generation]\nmode = "positive"\n')
+    own = {name: value for name, value in os.environ.items() if name not in ("CI", "GITHUB_ACTIONS")}
+    others = {"SCHEMATHESIS_HOOKS": str(tmp_path / "hooks.py"), "CI": "true", "HYPOTHESIS_NO_PLUGINS": ""}
+    paths: list[list[str]] = []
+    for env in (own, own | others):
+        with fake_backend(listing) as backend:
+            (tmp_path / "contract.toml").write_text(backend.toml())
+            result = run("run", "--rule", "fuzz.listVideoCalls", cwd=tmp_path, env=env)
+            assert result.returncode == 0, result.stdout + result.stderr
+            paths.append([request.path for request in backend.requests])
+    assert len(paths[0]) > 20
+    assert paths[0] == paths[1]
+
+
 @pytest.mark.usefixtures("echo")
 def test_a_report_that_could_not_be_written_in_the_end_costs_no_other(tmp_path: Path) -> None:
     # A full device is found out no earlier than on writing.

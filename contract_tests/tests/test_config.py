@@ -145,6 +145,18 @@ def test_the_password_of_a_url_is_not_repeated() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_configuration_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "contract.toml").write_text(URL + TWO + "# Zoë", encoding=encoding)
+    assert read_config(tmp_path / "contract.toml").identities["doctor"].token == "d"
+
+
+def test_configuration_in_another_encoding_names_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "contract.toml").write_text(URL + TWO, encoding="utf-16-le")
+    with pytest.raises(ConfigError, match=r"contract\.toml: .*UTF-16.*save it as UTF-8"):
+        read_config(tmp_path / "contract.toml")
+
+
 def test_a_file_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="video-calls-contract init"):
         read_config(tmp_path / "contract.toml")

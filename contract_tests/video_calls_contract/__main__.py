@@ -329,10 +329,11 @@ def _pytest(suite: Suite) -> None:
 
 @contextmanager
 def _own_environment() -> Generator[None]:
+    """Hide the variables of the tools that a run uses, and what is installed for them."""
     before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+    for name in [name for name in os.environ if name.startswith(("PYTEST_", "HYPOTHESIS_"))]:
         del os.environ[name]
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HYPOTHESIS_NO_PLUGINS": "1"}
     try:
         yield
     finally:

@@ -10,6 +10,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from video_calls_spec.encoding import EncodingError, decoded
+
 from video_calls_contract.catalogue import catalogue
 from video_calls_contract.config import ConfigError
 from video_calls_contract.destination import Destination, DestinationError
@@ -38,8 +40,10 @@ def read_baseline(path: Path) -> list[Known]:
         ConfigError: it cannot be read or used.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        data = tomllib.loads(decoded(path.read_bytes()))
+    except EncodingError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     entries = data.pop("known", [])
     if data or not isinstance(entries, list):

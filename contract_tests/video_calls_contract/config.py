@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from video_calls_spec.encoding import EncodingError, decoded
+
 __all__ = ["TEMPLATE", "Agora", "Config", "ConfigError", "Identity", "TokenCommand", "read_config"]
 
 API_PATH = "/api/v1/video"
@@ -146,8 +148,10 @@ def read_config(path: Path, *, base_url: str | None = None, tls: Tls = Tls()) ->
         ConfigError: the file cannot be read or used.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = decoded(path.read_bytes())
+    except EncodingError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read ({error}); `video-calls-contract init` writes one"
         ) from None
@@ -338,7 +342,7 @@ class _Reader:
 
 
 def _clean(token: str, key: str) -> str:
-    token = token.strip().removeprefix("Bearer ")
+    token = token.strip().removeprefix("\ufeff").removeprefix("Bearer ")
     if not token or not token.isascii() or any(character.isspace() for character in token):
         raise ConfigError(f"{key}: is empty, or holds what no token does")
     return token

@@ -952,7 +952,8 @@ def test_the_command_starts_with_a_snapshot(serve: Callable[..., Process], tmp_p
         "calls": [{"doctor": 1, "patient": 1, "scheduled_time": "2030-01-01T00:00:00Z"}],
         "clock": {"time": "2029-12-31T23:50:00Z", "running": False},
     }
-    (tmp_path / "state.json").write_text(json.dumps(document))
+    # What `… > state.json` writes in Windows PowerShell.
+    (tmp_path / "state.json").write_text(json.dumps(document), encoding="utf-16")
     process = serve("--snapshot", "state.json", "--database", ":memory:")
     with Control(process.url) as control:
         assert control.clock.now() == datetime(2029, 12, 31, 23, 50, tzinfo=UTC)

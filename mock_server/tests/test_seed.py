@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection
 from video_calls_server.domain.calls import NewCall
 from video_calls_server.domain.people import Doctor, Patient, User
-from video_calls_server.seed import Seed, SeedError, cast, load_seed
+from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, cast, load_seed
 from video_calls_server.store import StoreError, queries, store_for
 from video_calls_server.store.reseed import SeedChanges, apply_seed
 
@@ -83,6 +83,12 @@ def test_a_file_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "people.yaml").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(SeedError, match="cannot read"):
         load_seed(tmp_path / "people.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_seed_file_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "people.yaml").write_text(DEFAULT_SEED.read_text(encoding="utf-8"), encoding=encoding)
+    assert load_seed(tmp_path / "people.yaml") == load_seed()
 
 
 def test_an_outsider_may_be_a_third_doctor(tmp_path: Path) -> None:

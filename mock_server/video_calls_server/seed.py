@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 import msgspec
 import yaml
 from msgspec import Meta, Struct
+from video_calls_spec.encoding import EncodingError, decoded
 
 from video_calls_server.agora.tokens import MAX_UID
 from video_calls_server.domain.people import Doctor, Patient, User
@@ -77,12 +78,12 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
         SeedError: it cannot be read, is no YAML, or says something that no person can be.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = decoded(path.read_bytes())
         if (line := _too_deep(text)) is not None:
             raise SeedError(f"{path}:{line}: nested more deeply than any seed file is")
         root = yaml.compose(text, Loader=_LOADER)
         content = yaml.load(text, Loader=_LOADER)  # noqa: S506 (a safe loader, in C where there is one)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EncodingError) as error:
         raise SeedError(f"{path}: cannot read the seed file: {error}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1

@@ -1,5 +1,6 @@
 """What Schemathesis generates from the contract: for an operation, and along the links between them."""
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
@@ -7,7 +8,7 @@ from typing import Any, cast
 
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.errors import HypothesisException
@@ -112,9 +113,13 @@ def _told_of(fuzzer: Fuzzer) -> Generator[None]:
 
 
 def _settings(examples: int, **options: Any) -> settings:  # noqa: ANN401 (passed on)
+    """Every setting, so that no profile, such as Hypothesis's own for CI, has a part in a run."""
     return settings(
         max_examples=examples,
         database=None,
+        derandomize=False,
+        verbosity=Verbosity.quiet,
+        backend="hypothesis",
         deadline=None,
         phases=(Phase.generate, Phase.shrink),
         report_multiple_bugs=False,
@@ -124,18 +129,28 @@ def _settings(examples: int, **options: Any) -> settings:  # noqa: ANN401 (passe
     )
 
 
+@contextmanager
+def _without_hooks() -> Generator[None]:
+    """Hide the hooks of the user's own Schemathesis, which it loads with every configuration."""
+    own = os.environ.pop("SCHEMATHESIS_HOOKS", None)
+    try:
+        yield
+    finally:
+        if own is not None:
+            os.environ["SCHEMATHESIS_HOOKS"] = own
+
+
 def _schema(*, long: bool) -> OpenApiSchema:
     valid_only: dict[str, Any] = {"generation": {"mode": "positive"}, "inference": {"algorithms": []}}
-    return schemathesis.openapi.from_dict(
-        contract(),
-        config=SchemathesisConfig.from_dict(
+    with _without_hooks():
+        config = SchemathesisConfig.from_dict(
             {
                 "base-url": "http://backend.invalid",
                 "generation": {"database": "none", "allow-x00": long, "codec": "utf-8"},
                 "phases": {"coverage": {"unexpected-methods": []}, "stateful": valid_only},
             }
-        ),
-    )
+        )
+        return schemathesis.openapi.from_dict(contract(), config=config)
 
 
 def _operation(described: Any, operation: str) -> Any:  # noqa: ANN401 (generic over what it is made from)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+from video_calls_spec.encoding import EncodingError, decoded
 
 from video_calls_server.control.fault import Fault
 from video_calls_server.control.snapshots import Moment
@@ -119,11 +120,11 @@ def read_state(body: bytes) -> State:
         StateError: it is none.
     """
     try:
-        return _DECODER.decode(body)
+        return _DECODER.decode(decoded(body))
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `$")
         raise wrong(where.strip("`.") or "the document", reason) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, EncodingError, UnicodeError, RecursionError) as error:
         raise StateError(f"the document is not JSON: {error}") from error
 
 
