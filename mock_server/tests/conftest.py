@@ -150,11 +150,25 @@ def api(make_api: Callable[..., Api]) -> Api:
     return make_api()
 
 
-@pytest.fixture(scope="module")
-def shared_by_all() -> Iterator[Api]:
+@contextmanager
+def in_memory() -> Iterator[Api]:
+    """An application on an empty database in memory."""
     clock, settings = SettableClock(), Settings(database=":memory:")
     with TestClient(create_app(settings, clock=clock), raise_server_exceptions=False) as client:
         yield Api(client, clock, settings)
+
+
+@pytest.fixture(scope="session")
+def read_only_api() -> Iterator[Api]:
+    """One application for all tests that change nothing, in which there are no calls."""
+    with in_memory() as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def shared_by_all() -> Iterator[Api]:
+    with in_memory() as api:
+        yield api
 
 
 @pytest.fixture
@@ -286,7 +300,8 @@ def postgres() -> Iterator[str]:
         # Not among pytest's own directories, which other runs clear away.
         with TemporaryDirectory() as directory, postgres_server(Path(directory) / "data") as server:
             url = server.get_uri()
-            asyncio.run(on_postgres(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"))
+            quick = ("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET deadlock_timeout = '100ms'")
+            asyncio.run(on_postgres(url, *quick, "SELECT pg_reload_conf()"))
             yield url
 
 

@@ -31,13 +31,21 @@ def served(file: Path, *, calls: int = 0) -> Iterator[Api]:
         yield Api(client, clock, settings)
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A database in use, with calls of all kinds, that nobody has open."""
-    path = tmp_path / "calls.db"
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """That of a database in use, with calls of all kinds."""
+    path = tmp_path_factory.mktemp("content") / "calls.db"
     with served(path, calls=120) as api:
         assert book(api).status_code == 201
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
+    return path.read_bytes()
+
+
+@pytest.fixture
+def file(tmp_path: Path, content: bytes) -> Path:
+    """A database in use that nobody has open."""
+    path = tmp_path / "calls.db"
+    path.write_bytes(content)
     return path
 
 
@@ -80,10 +88,16 @@ def people_overwritten(content: bytes) -> bytes:
     return content[:size] + b"\0" * size * 30 + content[31 * size :]
 
 
-@pytest.mark.parametrize("command", ["serve", "identities"])
 @pytest.mark.parametrize(
-    "damage",
-    [cut_short, cut_within_a_page, header_overwritten, first_page_overwritten, people_overwritten],
+    ("damage", "command"),
+    [
+        (cut_short, "serve"),
+        (cut_within_a_page, "serve"),
+        (header_overwritten, "serve"),
+        (first_page_overwritten, "serve"),
+        (people_overwritten, "serve"),
+        (people_overwritten, "identities"),
+    ],
 )
 def test_a_damaged_file_is_told_in_a_line_and_left_alone(
     file: Path, command: str, damage: Callable[[bytes], bytes]
@@ -92,7 +106,6 @@ def test_a_damaged_file_is_told_in_a_line_and_left_alone(
     file.write_bytes(damaged)
     result = run(command, "--database", str(file), "--port", "1", cwd=file.parent)
     assert_told(result, f"the database {file}: ")
-    assert "malformed" in result.stderr or "not a database" in result.stderr
     assert file.read_bytes() == damaged
     assert list(file.parent.iterdir()) == [file]
 
@@ -136,7 +149,6 @@ def test_a_file_that_may_only_be_read_is_told_in_a_line_and_left_alone(file: Pat
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert f"the database {file}: " in done.stderr
-    assert "readonly" in done.stderr or "unable to open" in done.stderr
     assert file.read_bytes() == content
 
 
@@ -163,7 +175,7 @@ def damaged_pages(content: bytes, every: int) -> Iterator[tuple[int, bytes]]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [12, pytest.param(1, marks=pytest.mark.long)])
 def test_what_touches_a_damaged_page_is_unavailable_and_the_rest_is_served(
     file: Path, caplog: pytest.LogCaptureFixture, every: int
 ) -> None:
@@ -283,4 +295,6 @@ def assert_only_changes_are_refused(
 def test_a_full_disk_at_the_start_is_told_in_a_line(small_disk: Path) -> None:
     database = str(small_disk / "calls.db")
     with filled(small_disk):
-        assert_told(run("serve", "--database", database, cwd=small_disk), "cannot open the database", "full")
+        assert_told(
+            run("serve", "--database", database, cwd=small_disk), f"cannot open the database {database}: "
+        )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, get_args
 
 import httpx
@@ -154,8 +155,14 @@ def test_a_json_object_is_read_strictly(sent: Any, field: str) -> None:
     assert caught.value.field == field
 
 
+@cache
+def loaded_contract() -> dict[str, Any]:
+    contract: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
+    return contract
+
+
 def test_the_operations_are_those_of_the_contract_and_the_events() -> None:
-    contract = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
+    contract = loaded_contract()
     operations = {
         operation["operationId"]
         for methods in contract["paths"].values()
@@ -358,9 +365,9 @@ def test_faults_are_added_listed_and_removed(api: Api) -> None:
     ],
 )
 def test_what_is_no_fault_is_refused_with_the_field(
-    api: Api, sent: dict[str, Any], field: str, allowed: str
+    read_only_api: Api, sent: dict[str, Any], field: str, allowed: str
 ) -> None:
-    answer = api.client.post(CONTROL, json=sent, headers=HERE)
+    answer = read_only_api.client.post(CONTROL, json=sent, headers=HERE)
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(f"{field}: ")
     assert list(answer.json()["fields"]) == [field]
@@ -368,8 +375,10 @@ def test_what_is_no_fault_is_refused_with_the_field(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null"])
-def test_a_body_that_is_no_json_object_is_no_fault(api: Api, content: bytes) -> None:
-    answer = api.client.post(CONTROL, content=content, headers=HERE | {"Content-Type": "application/json"})
+def test_a_body_that_is_no_json_object_is_no_fault(read_only_api: Api, content: bytes) -> None:
+    answer = read_only_api.client.post(
+        CONTROL, content=content, headers=HERE | {"Content-Type": "application/json"}
+    )
     assert answer.status_code == 400
     assert answer.json()["error"]
 
@@ -432,11 +441,11 @@ def test_a_status_that_no_rule_has_is_answered_with_its_own_error(
     assert answer.headers.get("retry-after") == retry_after
 
 
-def test_the_errors_of_the_server_are_those_that_the_contract_shows(api: Api) -> None:
-    examples = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))["components"]["responses"]
+def test_the_errors_of_the_server_are_those_that_the_contract_shows(read_only_api: Api) -> None:
+    examples = loaded_contract()["components"]["responses"]
     for status, response in ((500, "InternalServerError"), (503, "ServiceUnavailable")):
         shown = examples[response]["content"]["application/json"]["examples"]
-        assert fault_header(api, f"status={status}").json() in [
+        assert fault_header(read_only_api, f"status={status}").json() in [
             example["value"] for example in shown.values()
         ]
 
@@ -454,8 +463,8 @@ def test_what_a_status_says_can_be_chosen(api: Api) -> None:
     assert said == "Too many requests; try again in 2 seconds"
 
 
-def test_a_401_carries_a_challenge(api: Api) -> None:
-    assert fault_header(api, "status=401").headers["www-authenticate"] == "Bearer"
+def test_a_401_carries_a_challenge(read_only_api: Api) -> None:
+    assert fault_header(read_only_api, "status=401").headers["www-authenticate"] == "Bearer"
 
 
 def test_a_fault_without_after_comes_before_the_request_is_acted_on(api: Api) -> None:
@@ -553,8 +562,8 @@ def test_the_header_of_a_request_is_a_fault_for_it_alone(api: Api) -> None:
     assert (api.get("doctor").status_code, kept(api)) == (200, [])
 
 
-def test_a_header_that_says_no_fault_is_refused(api: Api) -> None:
-    answer = fault_header(api, "status=200")
+def test_a_header_that_says_no_fault_is_refused(read_only_api: Api) -> None:
+    answer = fault_header(read_only_api, "status=200")
     assert answer.status_code == 400
     assert answer.json() == {
         "error": "Video-Calls-Fault: status: must be a whole number from 400 to 599",

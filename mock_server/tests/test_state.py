@@ -4,14 +4,14 @@ import asyncio
 import json
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from conftest import CALLS, Api, SettableClock
+from conftest import CALLS, Api, SettableClock, in_memory
 from litestar.exceptions import WebSocketDisconnect
 from sqlalchemy.exc import IntegrityError
 from video_calls_server.control.population import populate
@@ -111,8 +111,8 @@ def test_the_document_says_what_the_api_says(full: Api) -> None:
     assert document["last_forgotten_event"] < document["events"][0]["id"]
 
 
-def test_the_document_is_indented_for_a_reader(api: Api) -> None:
-    assert control(api, "GET", "/state").text.startswith('{\n  "version": 1,\n')
+def test_the_document_is_indented_for_a_reader(read_only_api: Api) -> None:
+    assert control(read_only_api, "GET", "/state").text.startswith('{\n  "version": 1,\n')
 
 
 def test_what_is_put_in_goes_on_as_it_would_have(full: Api, make_api: Callable[..., Api]) -> None:
@@ -278,6 +278,15 @@ WHOLE: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module")
+def in_use() -> Iterator[Api]:
+    """An application with a call and a fault, which no refused document changes."""
+    with in_memory() as api:
+        api.call("ongoing")
+        done(api, "POST", "/faults", {"delay": 0.001})
+        yield api
+
+
 def test_the_document_of_the_refusals_is_good_itself(api: Api) -> None:
     done(api, "PUT", "/state", WHOLE)
 
@@ -285,12 +294,12 @@ def test_the_document_of_the_refusals_is_good_itself(api: Api) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "error"),
     [
-        ("version", 2, "version: Invalid enum value 2"),
-        ("people", [], "the document: Object contains unknown field `people`"),
-        ("users", [], "users: Expected `array` of length >= 1"),
+        ("version", 2, "version: "),
+        ("people", [], "the document: "),
+        ("users", [], "users: "),
         ("users.1.id", 101, "users[1].id: 101 is given to another user too"),
-        ("users.1.id", 0, "users[1].id: Expected `int` >= 1"),
-        ("users.1.id", 2**32, "users[1].id: Expected `int` <= 4294967295"),
+        ("users.1.id", 0, "users[1].id: "),
+        ("users.1.id", 2**32, "users[1].id: "),
         (
             "users.1.email",
             "doctor@example.com",
@@ -299,11 +308,11 @@ def test_the_document_of_the_refusals_is_good_itself(api: Api) -> None:
         ("users.2.doctor.id", 1, "users[2].doctor.id: 1 is given to another user too"),
         ("users.2.patient.id", 1, "users[2].patient.id: 1 is given to another user too"),
         ("calls.1.doctor", 9, "calls[1].doctor: there is no doctor 9"),
-        ("calls.1.doctor", "1", "calls[1].doctor: Expected `int`, got `str`"),
+        ("calls.1.doctor", "1", "calls[1].doctor: "),
         ("calls.1.patient", 9, "calls[1].patient: there is no patient 9"),
         ("calls.1.patient", 4, "calls[1]: doctor 4 and patient 4 are the same user"),
         ("calls.1.id", 1, "calls[1].id: 1 is given to another call too"),
-        ("calls.1.id", 2**53, "calls[1].id: Expected `int` <= 9007199254740991"),
+        ("calls.1.id", 2**53, "calls[1].id: "),
         ("calls.1.channel_name", "c", "calls[1].channel_name: c is given to another call too"),
         ("calls.1.channel_name", "ü", "calls[1].channel_name: must be 1 to 63 of the characters that Agora"),
         (
@@ -311,11 +320,11 @@ def test_the_document_of_the_refusals_is_good_itself(api: Api) -> None:
             "c\n",
             "calls[1].channel_name: must be 1 to 63 of the characters that Agora",
         ),
-        ("calls.1.status", "over", "calls[1].status: Invalid enum value 'over'"),
+        ("calls.1.status", "over", "calls[1].status: "),
         (
             "calls.1.scheduled_time",
             "2024-01-05T10:00:00",
-            "calls[1].scheduled_time: Expected `datetime` with",
+            "calls[1].scheduled_time: ",
         ),
         (
             "calls.1.scheduled_time",
@@ -332,13 +341,13 @@ def test_the_document_of_the_refusals_is_good_itself(api: Api) -> None:
         ),
         ("calls.0.absent_since", {"doctor": TIME}, "calls[0].absent_since: only an ongoing call has anybody"),
         ("calls.1.present", ["doctor", "doctor"], "calls[1].present: names a role twice"),
-        ("calls.1.present", ["nurse"], "calls[1].present[0]: Invalid enum value 'nurse'"),
+        ("calls.1.present", ["nurse"], "calls[1].present[0]: "),
         ("events.1.id", 1, "events[1].id: 1 does not come after 1; events are in their order"),
         ("last_forgotten_event", 1, "events[0].id: 1 does not come after 1; events are in their order"),
         ("events.1.to", [101, 9], "events[1].to[1]: there is no user 9"),
         ("events.1.to", [101, 101], "events[1].to[1]: 101 is given to another place of the list too"),
-        ("events.1.data", [], "events[1].data: Expected `object`, got `array`"),
-        ("events.1.data.call.id", "1", "events[1].data.call.id: Expected `int`, got `str`"),
+        ("events.1.data", [], "events[1].data: "),
+        ("events.1.data.call.id", "1", "events[1].data.call.id: "),
         ("idempotency_keys.1.user", 9, "idempotency_keys[1].user: there is no user 9"),
         (
             "idempotency_keys.1.user",
@@ -351,27 +360,25 @@ def test_the_document_of_the_refusals_is_good_itself(api: Api) -> None:
         ("agora_notices.0.sequence", 2**64, "agora_notices[0].sequence: "),
         ("request_windows.0.user", 9, "request_windows[0].user: there is no user 9"),
         ("clock.time", "1970-01-01T00:00:00Z", "clock.time: must be within the years 1971 to 9000"),
-        ("faults.0.status", 200, "faults[0].status: Expected `int` >= 400"),
+        ("faults.0.status", 200, "faults[0].status: "),
         ("faults.0", {}, "faults[0]: status: nothing would happen"),
     ],
 )
 def test_a_wrong_document_is_refused_with_its_place_and_changes_nothing(
-    api: Api, place: str, value: object, error: str
+    in_use: Api, place: str, value: object, error: str
 ) -> None:
-    api.call("ongoing")
-    done(api, "POST", "/faults", {"delay": 0.001})
-    before = state(api)
+    before = state(in_use)
     document = json.loads(json.dumps(WHOLE))
     *way, field = place.split(".")
     target: Any = document
     for step in way:
         target = target[int(step) if step.isdigit() else step]
     target[int(field) if field.isdigit() else field] = value
-    refused = control(api, "PUT", "/state", json=document)
+    refused = control(in_use, "PUT", "/state", json=document)
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
     assert refused.json()["error"].startswith(error)
     assert "\n" not in refused.json()["error"]
-    assert state(api) == before
+    assert state(in_use) == before
 
 
 def test_a_completed_call_does_not_end_before_it_starts(api: Api) -> None:
@@ -387,8 +394,8 @@ DEEP = b'{"events": [{"data": {"a": ' + b"[" * 100_000
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff", b'{"users": NaN}', DEEP], ids=["none", "open", "no UTF-8", "NaN", "deep"]
 )
-def test_what_is_no_json_is_refused(api: Api, body: bytes) -> None:
-    refused = control(api, "PUT", "/state", content=body)
+def test_what_is_no_json_is_refused(read_only_api: Api, body: bytes) -> None:
+    refused = control(read_only_api, "PUT", "/state", content=body)
     assert refused.status_code == 400
     assert refused.json()["error"].startswith("the document is not JSON")
 
@@ -429,8 +436,8 @@ def test_realistic_calls_come_beside_those_that_there_are(api: Api) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -1, 10_001, "many"])
-def test_so_many_calls_cannot_be_made(api: Api, count: object) -> None:
-    assert control(api, "POST", "/state/calls", json={"count": count}).status_code == 400
+def test_so_many_calls_cannot_be_made(read_only_api: Api, count: object) -> None:
+    assert control(read_only_api, "POST", "/state/calls", json={"count": count}).status_code == 400
 
 
 def test_without_people_no_calls_are_made(api: Api) -> None:
@@ -485,14 +492,14 @@ def test_snapshots_are_listed_replaced_and_deleted(api: Api) -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", ""), ("POST", "/restore"), ("DELETE", "")], ids=["read", "restore", "delete"]
 )
-def test_an_unknown_snapshot_is_not_found(api: Api, method: str, path: str) -> None:
-    missing = control(api, method, f"/snapshots/other{path}")
+def test_an_unknown_snapshot_is_not_found(read_only_api: Api, method: str, path: str) -> None:
+    missing = control(read_only_api, method, f"/snapshots/other{path}")
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("name", ["a%20b", "%C3%BC", "x" * 65, "a%0A"])
-def test_a_name_is_of_letters_digits_and_three_signs(api: Api, name: str) -> None:
-    refused = control(api, "PUT", f"/snapshots/{name}")
+def test_a_name_is_of_letters_digits_and_three_signs(read_only_api: Api, name: str) -> None:
+    refused = control(read_only_api, "PUT", f"/snapshots/{name}")
     assert refused.status_code == 400
     assert "cannot be the name of a snapshot" in refused.json()["error"]
 
@@ -577,8 +584,8 @@ def test_a_database_that_another_process_holds_stays_as_it_is(
     asyncio.run(store.close())
 
 
-def test_the_description_says_what_a_state_is(api: Api) -> None:
-    answer = control(api, "GET", "/docs/openapi.json")
+def test_the_description_says_what_a_state_is(read_only_api: Api) -> None:
+    answer = control(read_only_api, "GET", "/docs/openapi.json")
     operation = answer.json()["paths"]["/_control/state"]["put"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     assert schema == "#/components/schemas/State"
