@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
 import shlex
 import signal
@@ -114,6 +115,31 @@ def test_it_does_not_wait_for_what_a_fault_delays(serve: Callable[..., Process])
         process.popen.send_signal(signal.SIGINT)
         assert delayed.result().status_code == 200
     assert process.popen.wait(5) == 0
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_unread_output_blocks_no_request_and_no_signal(tmp_path: Path, stream: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    unread, full = os.pipe()
+    os.set_blocking(full, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(full, b"x")
+    os.set_blocking(full, True)
+    command = [sys.executable, "-m", "video_calls_server", "serve", "--port", str(port)]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: full}
+    with subprocess.Popen(command, cwd=tmp_path, **streams) as process:  # type: ignore[call-overload]
+        try:
+            transport = httpx.HTTPTransport(retries=8)  # until it listens
+            with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{port}") as client:
+                assert {client.get("/healthz").status_code for _ in range(20)} == {200}
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+    os.close(unread)
+    os.close(full)
 
 
 def test_calls_outlive_the_process(serve: Callable[..., Process], tmp_path: Path) -> None:

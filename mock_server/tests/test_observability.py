@@ -1,5 +1,6 @@
 """What an operator sees: the log's lines, the metrics that Prometheus reads, and spans of requests."""
 
+import contextlib
 import json
 import logging
 import os
@@ -35,7 +36,7 @@ LIST, DETAIL = "/api/v1/video/video-calls", "/api/v1/video/video-calls/{id}"
 
 
 @pytest.fixture
-def log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+def log(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     """Has the log written as settings say; called again, what was written meanwhile."""
     root = logging.getLogger()
     levels = {name: logging.getLogger(name).level for name in ("", "uvicorn.error", "httpx", "httpcore")}
@@ -44,7 +45,9 @@ def log(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         if options:
             monkeypatch.setattr(root, "handlers", [])  # pytest's own are put there when the test is called
             configure_logging(Settings(**options))
-        return capsys.readouterr().err
+        for handler in root.handlers:
+            handler.flush()
+        return capfd.readouterr().err
 
     yield written
     for name, level in levels.items():
@@ -76,6 +79,32 @@ def test_a_request_is_a_line_of_json_with_its_fields(api: Api, log: Callable[...
         "rule": "join.not-found",
         "request_id": "trace-1",
     }
+
+
+def test_unread_lines_are_dropped_and_counted(
+    log: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unread, full = os.pipe()
+    os.set_blocking(full, False)
+    with os.fdopen(unread, "rb", buffering=0) as reader, os.fdopen(full, "w") as stream:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(full, b"x" * 4096)
+        monkeypatch.setattr(sys, "__stderr__", stream)
+        monkeypatch.setattr("video_calls_server.observability.logs.WAITING", 3)
+        monkeypatch.setattr("video_calls_server.observability.logs.LAST_WORDS", 0.1)
+        log(log_format="json")
+        for number in range(10):
+            logging.getLogger("video_calls_server").warning("line %d", number)
+        received = reader.read(2**20)
+        while b"line 0" not in received:
+            received += reader.read(2**20)
+        logging.getLogger("video_calls_server").warning("the next line")
+        while b"the next line" not in received:
+            received += reader.read(2**20)
+    *kept, lost, _ = lines(received.strip(b"x").decode(), "")
+    assert len(kept) + lost["dropped"] == 10
+    assert len(kept) < 10
 
 
 def test_a_field_without_a_value_is_absent(api: Api, log: Callable[..., str]) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,6 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 
 import anyio
-import click
 import uvicorn
 from litestar import Litestar
 
@@ -30,7 +30,7 @@ from video_calls_server.app import create_app
 from video_calls_server.banner import banner
 from video_calls_server.namespaces import Namespace, Namespaces
 from video_calls_server.observability import shared_metrics
-from video_calls_server.observability.logs import configure_logging
+from video_calls_server.observability.logs import Output, configure_logging
 from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import StoreError
@@ -81,7 +81,10 @@ def _serve(settings: Settings, has_ended: Callable[[int], None], *, reload_seed:
         people = anyio.run(partial(_open, namespaces.default, settings, reload_seed=reload_seed))
 
         def ready() -> None:
-            click.echo(banner(settings, url, store.name, people, options=options))
+            if sys.__stdout__ is not None:
+                Output(sys.__stdout__.fileno()).write(
+                    banner(settings, url, store.name, people, options=options) + "\n"
+                )
 
         if settings.workers == 1:
             _run(_Server(settings, app, ready), listener)
