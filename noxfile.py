@@ -150,9 +150,9 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Every example and the README's sessions as they stand, by name (JavaScript where there is Node.js)."""
+    """Every example, the README's sessions and the tutorials as they stand (JavaScript where there is Node.js)."""
     install(session)
-    tests = ("spec/tests/test_examples.py", "spec/tests/test_readme.py")
+    tests = [f"spec/tests/test_{name}.py" for name in ("examples", "readme", "tutorials", "control_page")]
     session.run("pytest", "-v", "-m", "long or not long", *tests, *session.posargs)
 
 

@@ -249,6 +249,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         yield start("--database", ":memory:", env={"AGORA_NCS_SECRET": "agora-ncs-test-secret"})
 
 
+@pytest.fixture(scope="session")
+def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with serving(tmp_path_factory.mktemp("plain-server")) as start:
+        yield start("--database", ":memory:")
+
+
+@pytest.fixture
+def fresh_server(plain_server: Process) -> Process:
+    """Return a process that tests share, with no option but its database, in the state of its start."""
+    with Control(plain_server.url) as control:
+        control.state.reset()
+        control.requests.clear()
+    return plain_server
+
+
 @pytest.fixture
 def control(server: Process, request: pytest.FixtureRequest) -> Iterator[Control]:
     """The control of a namespace of the test's own in that process."""

@@ -61,9 +61,8 @@ def _stepwise(step: int, work: Any) -> Generator[Any, Any, Any]:
 
 
 @pytest.mark.parametrize("deadline", [None, 30.0])
-def test_an_operation_may_be_cancelled_wherever_it_waits(serve: Any, deadline: float | None) -> None:
+def test_an_operation_may_be_cancelled_wherever_it_waits(fresh_server: Any, deadline: float | None) -> None:
     """Each time later, in a create that is refused, refreshes its token, waits, and looks for its call."""
-    server = serve("--log-level", "error")
     faults = [Fault.RESET_BEFORE, Fault.UNAVAILABLE_BEFORE, Fault.CLOSE_AFTER]
 
     async def cancel(step: int) -> bool:
@@ -71,9 +70,11 @@ def test_an_operation_may_be_cancelled_wherever_it_waits(serve: Any, deadline: f
 
         async def slow_token() -> str:
             await asyncio.sleep(0)
-            return next(tokens, token(server))
+            return next(tokens, token(fresh_server))
 
-        with FaultProxy(server.url, chain(faults, repeat(None)), without_header=b"idempotency-key") as proxy:
+        with FaultProxy(
+            fresh_server.url, chain(faults, repeat(None)), without_header=b"idempotency-key"
+        ) as proxy:
             async with httpx.AsyncClient(limits=ONE_CONNECTION) as http:
                 client = AsyncVideoCallsClient(
                     f"{proxy.url}{API}",
@@ -151,10 +152,12 @@ def test_where_the_task_that_asks_for_a_token_is_cancelled_the_next_one_asks() -
 # -- Threads, tasks and one token -------------------------------------------------------------------
 
 
-def test_threads_may_share_a_client(serve: Any) -> None:
-    server = serve("--log-level", "error")
+def test_threads_may_share_a_client(fresh_server: Any) -> None:
     began = datetime.now(UTC) + timedelta(hours=1)
-    with VideoCallsClient(f"{server.url}{API}", token(server)) as client, ThreadPoolExecutor(8) as threads:
+    with (
+        VideoCallsClient(f"{fresh_server.url}{API}", token(fresh_server)) as client,
+        ThreadPoolExecutor(8) as threads,
+    ):
 
         def work(number: int) -> tuple[int, str]:
             when = began + timedelta(minutes=31 * number)
@@ -260,10 +263,10 @@ for operation in (use, client.aclose):
 """
 
 
-def test_an_async_client_says_that_it_belongs_to_another_loop(serve: Any) -> None:
-    server = serve("--log-level", "error")
+def test_an_async_client_says_that_it_belongs_to_another_loop(fresh_server: Any) -> None:
     reason = "the client belongs to another event loop; make one in each, with `async with`"
-    assert script(IN_TWO_LOOPS, f"{server.url}{API}", token(server)).splitlines() == ["0", reason, reason]
+    said = script(IN_TWO_LOOPS, f"{fresh_server.url}{API}", token(fresh_server))
+    assert said.splitlines() == ["0", reason, reason]
 
 
 def test_an_async_client_serves_the_loop_that_uses_it_first_also_one_of_trio() -> None:
@@ -313,9 +316,8 @@ with VideoCallsClient(sys.argv[1], lambda: sys.argv[2]) as client:
 """
 
 
-def test_a_blocking_client_works_in_a_forked_process_and_still_in_its_parent(serve: Any) -> None:
-    server = serve("--log-level", "error")
-    said = script(FORKED, f"{server.url}{API}", token(server))
+def test_a_blocking_client_works_in_a_forked_process_and_still_in_its_parent(fresh_server: Any) -> None:
+    said = script(FORKED, f"{fresh_server.url}{API}", token(fresh_server))
     assert said.splitlines() == ["0", "child 0"] * 3 + ["0"]
 
 
@@ -345,9 +347,8 @@ with VideoCallsClient(sys.argv[1], token) as client:
 """
 
 
-def test_a_fork_while_a_token_is_asked_for_does_not_hold_the_child(serve: Any) -> None:
-    server = serve("--log-level", "error")
-    said = script(FORKED_WITH_THE_LOCK_HELD, f"{server.url}{API}", token(server))
+def test_a_fork_while_a_token_is_asked_for_does_not_hold_the_child(fresh_server: Any) -> None:
+    said = script(FORKED_WITH_THE_LOCK_HELD, f"{fresh_server.url}{API}", token(fresh_server))
     assert said.splitlines() == ["child 0", "0"]
 
 
@@ -395,11 +396,11 @@ assert os.wait()[1] == 0
 
 
 def test_an_async_client_in_a_forked_process_works_or_says_why_not(
-    serve: Any,
+    fresh_server: Any,
 ) -> None:
-    server = serve("--log-level", "error")
     reason = "the client belongs to another event loop; make one in each, with `async with`"
-    assert script(FORKED_ASYNC, f"{server.url}{API}", token(server)).splitlines() == ["0", reason, "0"]
+    said = script(FORKED_ASYNC, f"{fresh_server.url}{API}", token(fresh_server))
+    assert said.splitlines() == ["0", reason, "0"]
 
 
 def test_nothing_is_left_to_a_finalizer() -> None:

@@ -819,20 +819,18 @@ class CuttingProxy(Proxy):
 
 @pytest.mark.parametrize("take_of", [take, take_async], ids=["sync", "async"])
 def test_500_events_over_connections_that_are_cut_come_once_each_and_in_order(
-    serve: Any, take_of: Take
+    fresh_server: Any, take_of: Take
 ) -> None:
-    server = serve("--log-level", "error")
     token = make_token(Settings(), 102, expires_in=600)
-    with ThreadPoolExecutor() as executor, CuttingProxy(server.url) as proxy:
-        living = executor.submit(live, server, 125)
+    with ThreadPoolExecutor() as executor, CuttingProxy(fresh_server.url) as proxy:
+        living = executor.submit(live, fresh_server, 125)
         events = take_of(f"{proxy.url}{API}", token, count=500, after="0")
         living.result()
     assert told(events) == lived(125)
     assert proxy.cut >= 8
 
 
-def test_a_token_that_expires_is_replaced_and_nothing_is_lost(serve: Any, first: Take) -> None:
-    server = serve("--log-level", "error")
+def test_a_token_that_expires_is_replaced_and_nothing_is_lost(fresh_server: Any, first: Take) -> None:
     asked = threading.Semaphore(0)
 
     def token() -> str:
@@ -842,16 +840,16 @@ def test_a_token_that_expires_is_replaced_and_nothing_is_lost(serve: Any, first:
     def once_expired() -> None:
         for _ in range(2):
             assert asked.acquire(timeout=20)
-        live(server, 1)
+        live(fresh_server, 1)
 
     with ThreadPoolExecutor() as executor:
         living = executor.submit(once_expired)
-        assert told(first(f"{server.url}{API}", token, count=4, after="0")) == lived(1)
+        assert told(first(f"{fresh_server.url}{API}", token, count=4, after="0")) == lived(1)
         living.result()
 
 
-def test_the_real_server_refuses_as_the_contract_says(serve: Any, first: Take) -> None:
-    url = f"{serve('--log-level', 'error').url}{API}"
+def test_the_real_server_refuses_as_the_contract_says(fresh_server: Any, first: Take) -> None:
+    url = f"{fresh_server.url}{API}"
     with pytest.raises(AuthenticationError, match="The token is invalid"):
         first(url, count=1)
     with pytest.raises(EventsNotOfferedError):
@@ -860,10 +858,9 @@ def test_the_real_server_refuses_as_the_contract_says(serve: Any, first: Take) -
         first(url, make_token(Settings(), 101, expires_in=60), count=1, after="seven")
 
 
-def test_events_are_followed_from_one_program_to_the_next(serve: Any, first: Take) -> None:
-    server = serve("--log-level", "error")
-    url, token = f"{server.url}{API}", make_token(Settings(), 102, expires_in=60)
-    live(server, 2)
+def test_events_are_followed_from_one_program_to_the_next(fresh_server: Any, first: Take) -> None:
+    url, token = f"{fresh_server.url}{API}", make_token(Settings(), 102, expires_in=60)
+    live(fresh_server, 2)
     before = first(url, token, count=3, after="0")
     after = first(url, token, count=5, after=before[-1].id)
     assert told(before + after) == lived(2)

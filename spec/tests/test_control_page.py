@@ -19,11 +19,11 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
-def test_the_session_by_hand_runs_as_written(serve: Callable[..., Process]) -> None:
+def test_the_session_by_hand_runs_as_written(fresh_server: Process) -> None:
     by_hand, own_fault = (text.replace("curl -sS", "echo; curl -sS") for text in blocks("bash"))
     by_hand = by_hand.replace("$(echo; ", "$(")
     before_reset = by_hand[: by_hand.rindex("echo; curl")] + own_fault
-    script = before_reset.replace("http://127.0.0.1:8000", serve().url)
+    script = before_reset.replace("http://127.0.0.1:8000", fresh_server.url)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     printed = subprocess.run(
         ["bash", "-euc", script], env=environment, capture_output=True, text=True, check=True
@@ -44,9 +44,9 @@ def test_the_session_by_hand_runs_as_written(serve: Callable[..., Process]) -> N
     assert "retry-after: 3" in [line.strip().lower() for line in limited]
 
 
-def test_the_python_example_runs_as_written(serve: Callable[..., Process]) -> None:
+def test_the_python_example_runs_as_written(fresh_server: Process) -> None:
     [code] = blocks("python")
-    exec(code.replace("http://127.0.0.1:8000", serve().url), {"timedelta": timedelta})  # noqa: S102 (our own)
+    exec(code.replace("http://127.0.0.1:8000", fresh_server.url), {"timedelta": timedelta})  # noqa: S102 (our own)
 
 
 def test_the_state_written_by_hand_is_taken(serve: Callable[..., Process], tmp_path: Path) -> None:

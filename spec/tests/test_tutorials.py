@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -60,12 +60,12 @@ def in_bash(process: Process, directory: Path, texts: Iterable[str]) -> list[str
     ],
 )
 def test_the_python_of_a_page_runs_as_written(
-    serve: Callable[..., Process], tmp_path: Path, page: str, printed: list[str]
+    fresh_server: Process, tmp_path: Path, page: str, printed: list[str]
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join(blocks(page, "python"))],
         cwd=tmp_path,
-        env=environment(serve()),
+        env=environment(fresh_server),
         capture_output=True,
         text=True,
         check=False,
@@ -78,20 +78,19 @@ def test_the_python_of_a_page_runs_as_written(
 
 
 def test_the_page_about_events_tells_them_until_the_call_has_ended(
-    serve: Callable[..., Process], tmp_path: Path
+    fresh_server: Process, tmp_path: Path
 ) -> None:
-    process = serve("--database", ":memory:")
     with (
         subprocess.Popen(
             [sys.executable, "-c", *blocks("following-events.md", "python")],
             cwd=tmp_path,
-            env=environment(process),
+            env=environment(fresh_server),
             stdout=subprocess.PIPE,
             text=True,
         ) as follower,
-        Control(process.url) as control,
+        Control(fresh_server.url) as control,
         VideoCallsClient(control.base_url, control.token("doctor@example.com")) as doctor,
-        httpx.stream("GET", f"{process.url}/_control/requests/stream?after=0&status=101") as handshakes,
+        httpx.stream("GET", f"{fresh_server.url}/_control/requests/stream?after=0&status=101") as handshakes,
         ExitStack() as stack,
     ):
         stack.callback(follower.kill)
@@ -103,8 +102,8 @@ def test_the_page_about_events_tells_them_until_the_call_has_ended(
     assert printed.splitlines()[-1] == "call.ended 1 completed"
 
 
-def test_the_frontend_tutorial_runs_as_written(serve: Callable[..., Process], tmp_path: Path) -> None:
-    first, clock, faults = in_bash(serve(), tmp_path, blocks("frontend-tutorial.md", "bash"))
+def test_the_frontend_tutorial_runs_as_written(fresh_server: Process, tmp_path: Path) -> None:
+    first, clock, faults = in_bash(fresh_server, tmp_path, blocks("frontend-tutorial.md", "bash"))
     assert first in (DOCS / "frontend-tutorial.md").read_text(encoding="utf-8")
     assert [key in clock for key in ('"code":"join.window"', '"uid":101')] == [True, True]
     assert clock.index('"code":"join.window"') < clock.index('"uid":101')
@@ -112,13 +111,12 @@ def test_the_frontend_tutorial_runs_as_written(serve: Callable[..., Process], tm
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
-def test_the_javascript_books_and_joins_through_a_429(serve: Callable[..., Process], tmp_path: Path) -> None:
-    process = serve("--database", ":memory:")
-    with Control(process.url) as control:
+def test_the_javascript_books_and_joins_through_a_429(fresh_server: Process, tmp_path: Path) -> None:
+    with Control(fresh_server.url) as control:
         control.faults.add(operation="joinVideoCall", status=429, retry_after=1, times=1)
         [code] = blocks("javascript.md", "javascript")
         soon = (control.clock.now()).isoformat().replace("+00:00", "Z")
-        code = code.replace(SHOWN_SERVER, process.url) + (
+        code = code.replace(SHOWN_SERVER, fresh_server.url) + (
             f"const token = {json.dumps(control.token('doctor@example.com'))};\n"
             f"const soon = new Date(Date.parse('{soon}') + 600_000).toISOString();\n"
             "const call = await create(token, {doctor: 1, patient: 1, scheduled_time: soon});\n"
@@ -132,15 +130,16 @@ def test_the_javascript_books_and_joins_through_a_429(serve: Callable[..., Proce
     assert joins == [404, 200, 429]
 
 
-def test_the_contract_tutorial_runs_as_written(serve: Callable[..., Process], tmp_path: Path) -> None:
-    process = serve("--database", ":memory:")
-    at = f"video-calls-contract run --base-url {process.url}/api/v1/video"
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_the_contract_tutorial_runs_as_written(fresh_server: Process, tmp_path: Path) -> None:
+    at = f"video-calls-contract run --base-url {fresh_server.url}/api/v1/video"
     texts = [
         re.sub(r"video-calls-contract run(.*)", rf"{at}\1; echo status $?", text)
         for text in blocks("contract-tutorial.md", "bash")
     ]
     texts[-1] += texts[-2].splitlines()[-1]  # "the run with the baseline"
-    _, _, conforms, violates, known, mended = in_bash(process, tmp_path, texts)
+    _, _, conforms, violates, known, mended = in_bash(fresh_server, tmp_path, texts)
     assert conforms.endswith("status 0")
     assert "not checked" in conforms
     assert violates.endswith("status 1")
