@@ -150,7 +150,7 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Every example, the README's sessions and the tutorials as they stand (JavaScript where there is Node.js)."""
+    """Every example, session of the README and tutorial as it stands (JavaScript if Node.js is there)."""
     install(session)
     tests = [f"spec/tests/test_{name}.py" for name in ("examples", "readme", "tutorials", "control_page")]
     session.run("pytest", "-v", "-m", "long or not long", *tests, *session.posargs)
