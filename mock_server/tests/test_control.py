@@ -496,8 +496,13 @@ def test_at_most_five_hundred_calls_are_listed(api: Api) -> None:
 ACTIONS = ("get", "join", "end", "cancel")
 
 
-@pytest.mark.parametrize("minutes", [16, 15, 0, -600], ids="{} minutes before".format)
-@pytest.mark.parametrize("status", ["scheduled", "ongoing", "completed", "cancelled"])
+@pytest.mark.parametrize(
+    ("status", "minutes"),
+    [
+        *(("scheduled", minutes) for minutes in (16, 15, 0, -600)),
+        *((status, 16) for status in ("ongoing", "completed", "cancelled")),
+    ],
+)
 def test_verdicts_are_what_the_api_then_answers(shared: Api, status: str, minutes: int) -> None:
     emails = {person["user"]: person["email"] for person in shared.done("GET", "/identities")}
     for user, user_id in USERS.items():

@@ -249,6 +249,7 @@ def test_a_file_that_cannot_grow_costs_only_the_changes_meanwhile(
     assert_only_changes_are_refused(launch, tmp_path / "calls.db", file_size_limited)
 
 
+@pytest.mark.long
 def test_a_full_disk_costs_only_the_changes_meanwhile(
     launch: Callable[..., Server], small_disk: Path
 ) -> None:

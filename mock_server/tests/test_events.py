@@ -7,10 +7,9 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
 import uvicorn
 from conftest import USERS, Api, Process
@@ -20,6 +19,7 @@ from video_calls_server import Settings, create_app
 from video_calls_server.api import events as events_api
 from video_calls_server.api.tokens import make_token
 from video_calls_server.store import outbox
+from video_calls_server.testing import Control
 from video_calls_server.unavailable import UnavailableError
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -239,14 +239,10 @@ def test_the_connection_ends_with_its_token(api: Api) -> None:
 # -- How it ends, in a real process -----------------------------------------------------------------
 
 
-def address(url: str, query: str = "") -> str:
-    return f"{url.replace('http', 'ws', 1)}{EVENTS}{query}"
-
-
 def test_the_subprotocol_is_chosen_and_a_stop_tells_the_connections(serve: Callable[..., Process]) -> None:
     server = serve()
     token = make_token(Settings(), USERS["doctor"], expires_in=60)
-    with connect(address(server.url), subprotocols=["bearer", token]) as doctor:  # type: ignore[list-item]
+    with connect(f"{server.url}{EVENTS}".replace("http", "ws", 1), subprotocols=["bearer", token]) as doctor:  # type: ignore[list-item]
         assert doctor.subprotocol == "bearer"
         server.popen.send_signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
@@ -256,36 +252,14 @@ def test_the_subprotocol_is_chosen_and_a_stop_tells_the_connections(serve: Calla
     assert server.popen.wait(timeout=10) == 0
 
 
-def test_the_handshake_names_the_place_where_the_connection_begins(serve: Callable[..., Process]) -> None:
-    server = serve()
-    headers = server.headers()
-    with connect(address(server.url), additional_headers=headers) as doctor:
+def test_the_handshake_names_the_place_where_the_connection_begins(server: Process, control: Control) -> None:
+    url = f"{control.base_url}/events/".replace("http", "ws", 1)
+    with connect(url, additional_headers=server.headers()) as doctor:
         assert doctor.response is not None
         assert doctor.response.headers["Last-Event-ID"] == "0"
-    with connect(address(server.url), additional_headers={"Authorization": "Bearer x"}) as nobody:
+    with connect(url, additional_headers={"Authorization": "Bearer x"}) as nobody:
         assert nobody.response is not None
         assert "Last-Event-ID" not in nobody.response.headers
-
-
-def test_a_connection_resumes_after_a_restart(serve: Callable[..., Process]) -> None:
-    token = make_token(Settings(), USERS["doctor"], expires_in=60)
-    headers = {"Authorization": f"Bearer {token}"}
-    first = serve("--database", "calls.db")
-    with connect(address(first.url), additional_headers=headers) as doctor:
-        for days in (1, 2):
-            tomorrow = datetime.now(UTC) + timedelta(days=days)
-            call = httpx.post(
-                f"{first.url}/api/v1/video/video-calls/",
-                headers=headers,
-                json={"doctor": 1, "patient": 1, "scheduled_time": tomorrow.isoformat()},
-            ).json()
-            httpx.post(f"{first.url}/api/v1/video/video-calls/{call['id']}/cancel/", headers=headers)
-        assert '"id":"1"' in str(doctor.recv(timeout=5))
-    first.popen.kill()
-    first.popen.wait()
-    second = serve("--database", "calls.db")
-    with connect(address(second.url, "?last_event_id=1"), additional_headers=headers) as doctor:
-        assert '"id":"2"' in str(doctor.recv(timeout=5))
 
 
 @contextmanager

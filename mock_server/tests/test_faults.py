@@ -28,6 +28,7 @@ from video_calls_server.control.fault import EVENTS, Fault, FaultError, Operatio
 from video_calls_server.control.faults import Asked, Faults, spoiled
 from video_calls_server.control.faulty import TRY_AGAIN, ConnectionDropped
 from video_calls_server.service import CallService
+from video_calls_server.testing import Control
 from video_calls_spec import RULES, RuleId, openapi_path
 from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -663,7 +664,11 @@ class Listening:
         return not [record for record in self.log.records if record.levelno >= logging.WARNING]
 
 
-@pytest.fixture(params=["auto", "asyncio"])
+ON_EACH_LOOP = pytest.mark.parametrize("listening", ["auto", "asyncio"], indirect=True)
+"""For what a connection's transport does, which is the event loop's."""
+
+
+@pytest.fixture
 def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Listening]:
     settings = Settings(database=":memory:")
     begun = threading.Event()
@@ -675,7 +680,7 @@ def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) 
 
     config = uvicorn.Config(
         create_app(settings),
-        loop=request.param,
+        loop=getattr(request, "param", "auto"),
         http=http_protocol(settings.request_timeout),
         log_config=None,
         access_log=False,
@@ -696,6 +701,7 @@ def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) 
     assert not thread.is_alive()
 
 
+@ON_EACH_LOOP
 def test_a_dropped_connection_ends_without_a_byte(listening: Listening) -> None:
     assert listening.raw("drop") == b""
     with pytest.raises(httpx.RemoteProtocolError):
@@ -711,6 +717,7 @@ def test_a_connection_is_dropped_after_the_request_was_acted_on(listening: Liste
     assert listening.said_nothing_wrong()
 
 
+@ON_EACH_LOOP
 def test_a_truncated_body_is_half_of_what_was_declared(listening: Listening) -> None:
     for hours in range(2, 32):
         listening.create(hours=hours)
@@ -751,6 +758,7 @@ def follow(listening: Listening, fault: str) -> ClientConnection:
     return connect(url, additional_headers=listening.headers | {"Video-Calls-Fault": fault})
 
 
+@ON_EACH_LOOP
 def test_a_handshake_is_dropped(listening: Listening) -> None:
     with pytest.raises((InvalidMessage, EOFError, ConnectionError)):
         follow(listening, "drop")
@@ -798,14 +806,11 @@ def test_where_a_handshake_cannot_be_answered_it_is_closed(api: Api) -> None:
 # -- Two servers ----------------------------------------------------------------------------------------
 
 
-def test_two_servers_have_the_same_sequence_of_a_seed(serve: Callable[..., Process]) -> None:
-    def statuses() -> list[int]:
-        server = serve("--database", ":memory:")
-        fault = {"status": 503, "probability": 0.5, "random_seed": 11, "delay": [0, 0.001]}
-        assert httpx.post(f"{server.url}{CONTROL}", json=fault).status_code == 201
-        with httpx.Client(headers=server.headers()) as client:
-            return [client.get(f"{server.url}{CALLS}").status_code for _ in range(40)]
-
-    first = statuses()
-    assert first == statuses()
-    assert set(first) == {200, 503}
+def test_two_servers_have_the_same_sequence_of_a_seed(api: Api, server: Process, control: Control) -> None:
+    add(api, status=503, probability=0.5, random_seed=11, delay=[0, 0.001])
+    control.faults.add(status=503, probability=0.5, random_seed=11, delay=(0, 0.001))
+    here = [api.get("doctor").status_code for _ in range(40)]
+    with httpx.Client(headers=server.headers()) as client:
+        there = [client.get(f"{control.base_url}/video-calls/").status_code for _ in range(40)]
+    assert here == there
+    assert set(here) == {200, 503}

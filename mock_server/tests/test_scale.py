@@ -162,7 +162,7 @@ def test_sqlite_scans_no_table(on_sqlite: sqlite3.Connection, name: str) -> None
     large = "|".join((*LARGE, "doctor_user", "patient_user"))  # the last two are names of users
     scans = [step for step in plan if re.match(rf"SCAN ({large})\b", step)]
     if name == "queries._NEWEST_CALLS":  # in the order of an index, and no further than it has to
-        assert scans == ["SCAN calls USING COVERING INDEX calls_by_time"]
+        assert ["calls_by_time" in step for step in scans] == [True], plan
     else:  # an index of the few rows that are asked for
         assert [step for step in scans if "calls_left_by_both" not in step] == [], plan
 
