@@ -259,7 +259,7 @@ class _Command:
         suite = Suite(run, started=progress.started, ended=progress.ended, begun=True)
         try:
             preflight(run)
-            progress.begin(run.backend.base_url, count(len(self._options.rules), "rule"))
+            progress.begin(run.backend.base_url, count(len(self._options.rules), "rule"), run.notes)
             run.begin()
             self._begun = True
             _pytest(suite)

@@ -17,16 +17,22 @@ import httpx
 
 from video_calls_contract.bodies import ACCEPTED_CODING, UnreadBodyError, read_body
 from video_calls_contract.clock import BackendClock
-from video_calls_contract.config import Config, Identity
+from video_calls_contract.config import Config, ConfigError, Identity
 from video_calls_contract.connection import Connection, certificate_problem
 from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor, instant, retry_after
+from video_calls_contract.gateway import NOWHERE, gateway_in, is_unlike_the_api
 from video_calls_contract.interrupts import held_back
+from video_calls_contract.tokens import Token
 
-__all__ = ["Backend", "Missing", "People", "Person", "Unreachable"]
+__all__ = ["NO_CALL", "Backend", "Missing", "NotTheBackend", "People", "Person", "Unreachable"]
+
+NO_CALL = 2_000_000_000
+"""An id that no call has: large, and within what databases count with."""
 
 LONGEST_WAIT = 90.0  # seconds that a Retry-After may ask for
 PATIENCE = 300.0  # seconds of a request and all its repetitions
-_TOO_MANY_REQUESTS = 429
+_UNAUTHORIZED, _TOO_MANY_REQUESTS = 401, 429
+_BETWEEN_LOOKS = 5.0  # seconds until a gateway is looked for again after the same kind of answer
 
 UNSET: Any = object()
 """Distinguishes "no body" from a body of `null`."""
@@ -72,6 +78,8 @@ class Backend:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._resume_at = 0.0
+        self._authorization: Callable[[], str | None] | None = None
+        self._look_again: dict[tuple[object, ...], float] = {}
         self._client = httpx.Client(
             timeout=timeout,
             transport=transport,
@@ -92,6 +100,39 @@ class Backend:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def expect_api(self, authorization: Callable[[], str | None]) -> None:
+        """Look from now on whether something else answers in place of the API.
+
+        Args:
+            authorization: gives the `Authorization` of somebody whose calls can be listed.
+        """
+        self._authorization = authorization
+
+    def check_origin(self, exchange: Exchange) -> None:
+        """Ask for three things that the API answers differently, and compare.
+
+        Raises:
+            NotTheBackend: if all of it is answered like this exchange.
+        """
+        own = self._authorization() if self._authorization else None
+        signed = {"Authorization": own} if own else {}
+        page, unsigned, nowhere = (
+            self._exchange("GET", self.url(path), headers, b"", operation=None, person="nobody")
+            for path, headers in (("/video-calls/", signed), ("/video-calls/", {}), (NOWHERE, signed))
+        )
+        if gateway := gateway_in(exchange, page, (unsigned, nowhere)):
+            raise NotTheBackend(f"{self.base_url} {gateway}")
+
+    def _check_form(self, exchange: Exchange) -> None:
+        kind = (exchange.operation, exchange.method, exchange.status)
+        if (
+            self._authorization
+            and is_unlike_the_api(exchange)
+            and self._look_again.get(kind, 0.0) < time.monotonic()
+        ):
+            self.check_origin(exchange)
+            self._look_again[kind] = time.monotonic() + _BETWEEN_LOOKS
 
     def url(self, path: str) -> str:
         """The URL of a path of the contract, or of an absolute or relative link that the backend gave."""
@@ -121,7 +162,7 @@ class Backend:
         """Send one request and wait out a 429.
 
         Raises:
-            Unreachable: there is no answer to anything any more.
+            Unreachable: there is no answer to anything any more, or not from the backend.
         """
         sent_headers = dict(headers or {})
         body = content or b""
@@ -136,6 +177,7 @@ class Backend:
                 exchange = self._exchange(
                     method, self.url(path), sent_headers, body, operation=operation, person=person
                 )
+                self._check_form(exchange)
                 self._record(exchange)
             if exchange.status == NO_ANSWER:
                 if not self._alive():
@@ -224,18 +266,55 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody as a client of the API. `authorization` is the header's value, None to send none."""
+    """Somebody as a client of the API. `credential` is a token, or a header's value; None to send none."""
 
     name: str
-    authorization: str | None = field(repr=False)
+    credential: Token | str | None = field(repr=False)
     backend: Backend = field(repr=False)
     doctor: int | None = None
     patient: int | None = None
 
     @property
+    def authorization(self) -> str | None:
+        """The `Authorization` header of now; None where there is none.
+
+        Raises:
+            Unreachable: the command that makes the token fails.
+        """
+        return self._header()
+
+    @property
     def token(self) -> str:
         """The token of the header; empty where there is none."""
         return (self.authorization or "").removeprefix("Bearer ")
+
+    def _header(self, *, fresh: bool = False) -> str | None:
+        if not isinstance(self.credential, Token):
+            return self.credential
+        try:
+            return f"Bearer {self.credential.value(fresh=fresh)}"
+        except ConfigError as error:
+            raise Unreachable(str(error)) from None
+
+    @property
+    def lasting_authorization(self) -> str | None:
+        """The header with a token that lasts for some seconds, if one can be made."""
+        return self._header(fresh=True)
+
+    def check_lapse(self, token: str) -> None:
+        """Tell a refusal of a token that has lapsed meanwhile from one that is the backend's fault.
+
+        Raises:
+            Missing: it has lapsed, and another can be made.
+            Unreachable: it has lapsed, and none can.
+        """
+        own = self.credential
+        left = own.seconds_left(token) if isinstance(own, Token) else None
+        if not isinstance(own, Token) or left is None or left > 0:
+            return
+        if own.is_made:
+            raise Missing(f"the token of [identities.{self.name}] expired before this was seen")
+        raise Unreachable(own.ending)
 
     def send(
         self,
@@ -248,16 +327,52 @@ class Person:
         content: bytes | None = None,
     ) -> Exchange:
         """Send any request as this person."""
-        own = {} if self.authorization is None else {"Authorization": self.authorization}
-        return self.backend.send(
-            method,
-            path,
-            operation=operation,
-            person=self.name,
-            headers={**own, **(headers or {})},
-            json_body=json_body,
-            content=content,
-        )
+
+        def attempt(authorization: str | None) -> Exchange:
+            own = {} if authorization is None else {"Authorization": authorization}
+            return self.backend.send(
+                method,
+                path,
+                operation=operation,
+                person=self.name,
+                headers={**own, **(headers or {})},
+                json_body=json_body,
+                content=content,
+            )
+
+        sent = self.authorization
+        exchange = attempt(sent)
+        if isinstance(self.credential, Token) and "Authorization" not in (headers or {}):
+            if exchange.status == _UNAUTHORIZED and self.credential.worked:
+                return self._with_another_token(self.credential, sent, exchange, attempt)
+            self.credential.worked |= exchange.succeeded
+        return exchange
+
+    def _with_another_token(
+        self, token: Token, sent: str | None, refusal: Exchange, attempt: Callable[[str | None], Exchange]
+    ) -> Exchange:
+        """Send again what was refused with 401, if another token can be had.
+
+        Raises:
+            Unreachable: no token works any more, for nothing.
+        """
+        try:
+            replaced = token.replaced((sent or "").removeprefix("Bearer "))
+        except ConfigError as error:
+            raise Unreachable(str(error)) from None
+        if replaced:
+            refusal = attempt(self.authorization)
+            if refusal.status != _UNAUTHORIZED:
+                return refusal
+            token.was_replaced_in_vain()
+        # One operation alone that refuses a good token is the backend's fault.
+        authorization = self.authorization or ""
+        if all(
+            self.backend.send("GET", path, headers={"Authorization": authorization}).status == _UNAUTHORIZED
+            for path in ("/video-calls/", f"/video-calls/{NO_CALL}/")
+        ):
+            raise Unreachable(token.ending)
+        return refusal
 
     def list(self, query: str = "") -> Exchange:
         """The first page of the calls, or that of a query such as `page_size=2`."""
@@ -323,6 +438,10 @@ def wire_time(value: object) -> object:
     return value.isoformat()
 
 
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"  # noqa: PLR2004
+
+
 class People:
     """Those of the configuration, and nobody.
 
@@ -333,17 +452,33 @@ class People:
     def __init__(self, config: Config, backend: Backend) -> None:
         self._config = config
         self._backend = backend
+        self._credentials: dict[str, Token | str] = {}
         for identity in config.identities.values():
-            if identity.token:
+            if identity.token and identity.name == "expired":
                 backend.redactor.learn(identity.token, identity.variable)
+                self._credentials[identity.name] = f"Bearer {identity.token}"
+            elif identity.token:
+                self._credentials[identity.name] = Token(identity, backend.redactor, backend.clock.now)
         if config.agora.app_certificate:
             backend.redactor.learn(config.agora.app_certificate, "AGORA_APP_CERTIFICATE")
 
     def __getitem__(self, name: str) -> Person:
         identity = self.identity(name)
-        if identity.token is None:
+        if name not in self._credentials:
             raise Missing(f"[identities.{name}] of the configuration has no token")
-        return Person(name, f"Bearer {identity.token}", self._backend, identity.doctor, identity.patient)
+        return Person(name, self._credentials[name], self._backend, identity.doctor, identity.patient)
+
+    def lapsing(self, seconds: float) -> list[str]:
+        """Return what to say of tokens that end within so many seconds, and that no command makes again."""
+        return [
+            f"the token of [identities.{name}] expires in {_duration(left)}, perhaps before the run ends; "
+            "token_command in place of token makes fresh ones"
+            for name, token in self._credentials.items()
+            if isinstance(token, Token)
+            and not token.is_made
+            and (left := token.left) is not None
+            and 0 < left < seconds
+        ]
 
     def identity(self, name: str) -> Identity:
         """The configuration's entry, with or without a token.

@@ -84,7 +84,7 @@ class Identity:
         token: a JWT, None where the part needs none (somebody inactive, whom others only name) or has one
             made when it is needed.
         doctor, patient: the ids under which calls name the user.
-        command: makes such a token.
+        command: makes the token.
     """
 
     name: str
@@ -314,7 +314,7 @@ class _Reader:
         token = self.token(data, prefix, command)
         if token is None and not name.startswith("inactive_"):
             raise self.fail(prefix + "token", 'is missing; give token = "${VARIABLE}" or token_command = "…"')
-        return Identity(name, token, doctor, patient)
+        return Identity(name, token, doctor, patient, command)
 
     def token(self, data: Mapping[str, Any], prefix: str, command: TokenCommand | None) -> str | None:
         if command is not None:

@@ -64,7 +64,7 @@ LATEST = 10.0
 Way = Literal["header", "subprotocol"]
 """How a token is given."""
 
-_SWITCHING, _TOO_MANY_REQUESTS = 101, 429
+_SWITCHING, _UNAUTHORIZED, _TOO_MANY_REQUESTS = 101, 401, 429
 _OWN_CODES = range(4400, 4500)
 _SUBPROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _MOST_IN_FULL = 3  # events of a report
@@ -95,6 +95,8 @@ class Listener:
         query: dict[str, str] | None = None,
     ) -> None:
         self.person = person
+        self._authorization = person.lasting_authorization
+        self._token = (self._authorization or "").removeprefix("Bearer ")
         self.status = NO_ANSWER
         self.subprotocol: str | None = None
         self.close_code: int | None = None
@@ -130,10 +132,10 @@ class Listener:
     def _connect(self) -> float | None:
         """Try it; the seconds after which to try again, where that is what the server asks for."""
         headers, subprotocols = dict[str, str](), None
-        if self.person.token and self._way == "subprotocol":
-            subprotocols = [Subprotocol("bearer"), Subprotocol(self.person.token)]
-        elif self.person.authorization is not None:
-            headers["Authorization"] = self.person.authorization
+        if self._token and self._way == "subprotocol":
+            subprotocols = [Subprotocol("bearer"), Subprotocol(self._token)]
+        elif self._authorization is not None:
+            headers["Authorization"] = self._authorization
         reached_by = self.person.backend.connection
         self._sent_at = datetime.now(UTC)
         try:
@@ -210,7 +212,14 @@ class Listener:
     def closes(self, seconds: float = PATIENCE) -> bool:
         """Whether it is closed by the server within so many seconds."""
         with self._news:
-            return self._news.wait_for(lambda: self.close_code is not None, seconds if self.is_open else 0)
+            closed = self._news.wait_for(lambda: self.close_code is not None, seconds if self.is_open else 0)
+        self._check_lapse()
+        return closed
+
+    def _check_lapse(self) -> None:
+        """A connection that ends with its token is no fault of the backend."""
+        if self.close_code in (UNAUTHORIZED, EXPIRED) or self.status == _UNAUTHORIZED:
+            self.person.check_lapse(self._token)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -239,10 +248,14 @@ class Listener:
     ) -> bool:
         """Whether the events of these calls become what is waited for."""
         with self._news:
-            return self._news.wait_for(
+            self._news.wait_for(
                 lambda: bool(told(self.of(*call_ids))) or self.close_code is not None,
                 seconds if self.is_open else 0,
-            ) and bool(told(self.of(*call_ids)))
+            )
+            heard = bool(told(self.of(*call_ids)))
+        if not heard:
+            self._check_lapse()
+        return heard
 
     def evidence(self, *call_ids: object) -> Exchange:
         """The connection as reports show it: with the events of these calls, and how it was closed."""
@@ -255,10 +268,10 @@ class Listener:
         if self.close_code is not None:
             content["closed"] = {"code": self.close_code, "reason": self._said}
         headers = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
-        if self.person.token and self._way == "subprotocol":
-            headers.append(("Sec-WebSocket-Protocol", f"bearer, {self.person.token}"))
-        elif self.person.authorization is not None:
-            headers.append(("Authorization", self.person.authorization))
+        if self._token and self._way == "subprotocol":
+            headers.append(("Sec-WebSocket-Protocol", f"bearer, {self._token}"))
+        elif self._authorization is not None:
+            headers.append(("Authorization", self._authorization))
         shown = json.dumps(content, ensure_ascii=False) if self.status == _SWITCHING else self._said
         return Exchange(
             operation=None,
@@ -359,7 +372,7 @@ def expire(people: People, wait: Callable[[float], None]) -> Expiry:
         person = people.bearing(f"Bearer {command.token()}", "expiring")
     except ConfigError as error:
         raise Missing(str(error)) from None
-    expires = claims(person).get("exp")
+    expires = claims(person.token).get("exp")
     if not isinstance(expires, int | float):
         raise Missing("the `exp` of the token of [identities.expiring] cannot be read")
     clock = person.backend.clock

@@ -5,17 +5,18 @@ Everything here is about the configuration. What may be the backend's fault is l
 
 from datetime import UTC, datetime
 
-from video_calls_contract.backend import NotTheBackend, Person, Unreachable
+from video_calls_contract.backend import NO_CALL, NotTheBackend, Person, Unreachable
 from video_calls_contract.claims import claims
 from video_calls_contract.config import API_PATH
 from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
 from video_calls_contract.run import Run
-from video_calls_contract.scheduling import NO_CALL
 
 __all__ = ["PreflightError", "preflight"]
 
 _ACTIVE = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
+_LONGEST_RUN = {"off": 600, "quick": 600, "long": 3600}
+"""Seconds for which a token should last, by the length of generated requests."""
 
 
 class PreflightError(Exception):
@@ -35,6 +36,7 @@ def preflight(run: Run) -> None:
     if run.people.has("expired"):
         _check_expired(run.people["expired"])
     _check_different(run)
+    run.notes += run.people.lapsing(_LONGEST_RUN[run.options.fuzz])
 
 
 def _find_api(run: Run) -> None:
@@ -61,6 +63,9 @@ def _find_api(run: Run) -> None:
             f"{answers[0].status}; base_url is the API's root, such as https://staging.example.com{API_PATH}"
         )
     backend.base_url = answers[-1].url.removesuffix("/video-calls/")
+    backend.expect_api(lambda: doctor.authorization)
+    if not answers[-1].succeeded or not answers[-1].object:
+        backend.check_origin(answers[-1])
     if answers[-1].succeeded:
         try:
             _ = answers[-1].json
@@ -77,7 +82,7 @@ def _check_token(person: Person) -> None:
     # One operation alone that refuses a good token would be the backend's fault.
     if person.get(NO_CALL).status != _UNAUTHORIZED:
         return
-    expires = claims(person).get("exp")
+    expires = claims(person.token).get("exp")
     why = "the backend does not accept it"
     if isinstance(expires, int | float) and expires < datetime.now(UTC).timestamp():
         why = f"it expired at {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -87,7 +92,7 @@ def _check_token(person: Person) -> None:
 
 
 def _check_expired(person: Person) -> None:
-    expires = claims(person).get("exp")
+    expires = claims(person.token).get("exp")
     if isinstance(expires, int | float) and expires > datetime.now(UTC).timestamp():
         raise PreflightError(
             "the token of [identities.expired] has not expired yet; give one whose `exp` has passed, "

@@ -69,6 +69,7 @@ class Run:
         self.backend.watchers.append(self.observers.watch)
         self.tests: list[TestResult] = []
         self.stopped = ""
+        self.notes: list[str] = []
         self.pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="contract")
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
@@ -124,7 +125,7 @@ class Run:
         return [f"calls {made} may be left: {why}"] if made else []
 
     def _notes(self) -> list[str]:
-        notes: list[str] = []
+        notes = list(self.notes)
         offset = self.backend.clock.offset.total_seconds()
         if abs(offset) >= 2:  # noqa: PLR2004 (`Date` has whole seconds)
             where = "ahead of" if offset > 0 else "behind"

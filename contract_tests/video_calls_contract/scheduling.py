@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from video_calls_contract.backend import Backend, Missing, People, Person
+from video_calls_contract.backend import NO_CALL, Backend, Missing, People, Person
 from video_calls_contract.checks import Blocked
 from video_calls_contract.exchange import Exchange, instant
 
@@ -28,9 +28,6 @@ PATIENCE = 40.0  # seconds to wait until another run lets go of a near slot
 PAUSE = 2.0  # seconds between two looks
 REMEMBERED = 20.0  # seconds for which nobody looks again whether calls of others are still in the way
 MOST_NAMED = 3
-
-NO_CALL = 2_000_000_000
-"""An id that no call has: large, and within what databases count with."""
 
 PARTICIPANTS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 """Those of the configuration who may be in this run's calls."""

@@ -73,8 +73,9 @@ class Suite:
             preflight(self.run)
             self.run.begin()
         except (PreflightError, Unreachable) as error:
-            self.failure = PreflightError(str(error))
-            pytest.exit(str(error), returncode=2)
+            reason = visible(self.run.backend.redactor.redact(str(error)))
+            self.failure = PreflightError(reason)
+            pytest.exit(reason, returncode=2)
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Take the tests that were asked for, in the document's order, those that look back on all last."""

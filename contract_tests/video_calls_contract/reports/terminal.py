@@ -69,9 +69,12 @@ class Progress:
         self._column = 0
         self._plain = not (target.encoding or "").lower().replace("-", "").startswith("utf")
 
-    def begin(self, base_url: str, tests: str) -> None:
-        """Say what is about to be done."""
-        self._console.print(Text(visible(f"Testing {base_url}: {tests}"), style="bold"), end="\n\n")
+    def begin(self, base_url: str, tests: str, notes: Sequence[str] = ()) -> None:
+        """Say what is about to be done, and what may keep it from its end."""
+        self._console.print(Text(visible(f"Testing {base_url}: {tests}"), style="bold"))
+        for note in notes:
+            self._console.print(Text(visible(f"Note: {note}")), soft_wrap=True)
+        self._console.print()
 
     def started(self, slug: str | None) -> None:
         """A test of this rule has begun; None for what looks back on all exchanges."""

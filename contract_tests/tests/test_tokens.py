@@ -1,0 +1,153 @@
+"""Tokens that end during a run, and gateways that answer in place of the backend: no fault of the backend."""
+
+import contextlib
+import json
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from click.testing import CliRunner
+from running import TOKENS, FakeBackend, Request, fake_backend, run, scheduling
+from video_calls_contract.__main__ import main
+from video_calls_contract.config import Identity, TokenCommand
+from video_calls_contract.exchange import Redactor
+from video_calls_contract.tokens import Token
+
+SECRET = "a secret of the tests alone, of 32 bytes and more"
+HTML = "<html><title>Service Unavailable</title></html>"
+
+
+def minted(seconds: float) -> str:
+    return jwt.encode({"exp": int(time.time() + seconds)}, SECRET)
+
+
+# -- Tokens ----------------------------------------------------------------------------------------
+
+
+class Expiring:
+    """A backend that takes each token for so many requests."""
+
+    def __init__(self, requests: int) -> None:
+        self._requests = requests
+        self.used: dict[str, int] = {}
+
+    def __call__(self, request: Request) -> tuple[int, Any]:
+        token = (request.authorization or "").removeprefix("Bearer ")
+        is_genuine = token in TOKENS.values() or token.startswith(tuple(TOKENS))
+        if not is_genuine or self.used.get(token, 0) >= self._requests:
+            return 401, {"error": "no"}
+        self.used[token] = self.used.get(token, 0) + 1
+        return scheduling(request)
+
+
+def with_commands(backend: FakeBackend, directory: Path) -> str:
+    """A configuration whose commands print another token each time."""
+    script = directory / "mint.py"
+    script.write_text("import os, sys; print(sys.argv[1] + os.urandom(16).hex())")
+    lines = [f"base_url = {json.dumps(backend.url)}"]
+    for name in TOKENS:
+        words = [sys.executable, "-S", str(script), name]
+        lines += [f"[identities.{name}]", "id = 1", f"token_command = {json.dumps(words)}"]
+    return "\n".join(lines)
+
+
+def test_refused_token_of_a_command_is_made_again(tmp_path: Path) -> None:
+    answer = Expiring(3)
+    with fake_backend(answer) as backend:
+        (tmp_path / "contract.toml").write_text(with_commands(backend, tmp_path))
+        result = run("run", "--rule", "auth.required", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(answer.used) > len(TOKENS)
+    assert [request for request in backend.requests if request.path.endswith("/cancel/")]
+
+
+def test_token_that_ends_without_a_command_stops_the_run(tmp_path: Path) -> None:
+    with fake_backend(Expiring(3)) as backend:
+        (tmp_path / "contract.toml").write_text(backend.toml())
+        result = run("run", "--section", "auth", cwd=tmp_path)
+    assert result.returncode == 2, result.stdout
+    assert "VIOLATION" not in result.stdout
+    told = result.stdout + result.stderr
+    assert "does not accept the token of [identities.doctor] any more" in told
+    assert "token_command" in told
+
+
+def test_token_that_may_end_during_the_run_is_told_at_its_start(tmp_path: Path) -> None:
+    with fake_backend(scheduling) as backend:
+        toml = backend.toml().replace(TOKENS["doctor"], minted(240))
+        (tmp_path / "contract.toml").write_text(toml)
+        result = run("run", "--rule", "auth.bearer", cwd=tmp_path)
+    note = "Note: the token of [identities.doctor] expires in 4 min, perhaps before the run ends"
+    assert note in result.stdout.split("\n\n")[0]
+    assert "[identities.patient] expires" not in result.stdout
+
+
+def test_token_is_made_again_before_it_lapses(tmp_path: Path) -> None:
+    script = tmp_path / "mint.py"
+    script.write_text(f"print({minted(1000)!r})")
+    command = TokenCommand((sys.executable, str(script)), "c")
+    ahead = timedelta(0)
+    first = minted(100)
+    identity = Identity("doctor", first, command=command)
+    token = Token(identity, Redactor(), lambda: datetime.now(UTC) + ahead)
+    assert token.value() == first
+    ahead = timedelta(seconds=60)
+    assert token.value() != first
+
+
+# -- Gateways --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (403, HTML),
+        (503, HTML),
+        (500, {"error": "down"}),
+        (403, {"message": "Forbidden"}),
+        (400, "No required SSL certificate was sent"),
+        (200, {}),
+    ],
+)
+def test_gateway_that_answers_everything_alike_is_no_violation(
+    tmp_path: Path, status: int, body: object
+) -> None:
+    with fake_backend(lambda _: (status, body)) as backend, contextlib.chdir(tmp_path):
+        Path("contract.toml").write_text(backend.toml())
+        result = CliRunner().invoke(main, ["run"])
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert f"answers everything alike, also without a token and at a path that no API has: {status}" in line
+    assert ("--cert" in line) == ("certificate" in str(body))
+
+
+def test_gateway_that_begins_during_a_run_is_no_violation(tmp_path: Path) -> None:
+    requests: list[Request] = []
+
+    def failing(request: Request) -> tuple[int, Any]:
+        requests.append(request)
+        return (503, HTML) if any(one.method == "POST" for one in requests) else scheduling(request)
+
+    with fake_backend(failing) as backend:
+        (tmp_path / "contract.toml").write_text(backend.toml())
+        result = run("run", "--section", "auth", "--json", "r.json", cwd=tmp_path)
+    assert result.returncode == 2, result.stdout
+    assert "VIOLATION" not in result.stdout
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert "answers everything alike" in report["stopped"]
+    assert "503" in report["stopped"]
+
+
+def test_backend_with_one_broken_operation_is_blamed(tmp_path: Path) -> None:
+    def broken(request: Request) -> tuple[int, Any]:
+        return (500, HTML) if request.path.endswith("/7/") else scheduling(request)
+
+    with fake_backend(broken) as backend:
+        (tmp_path / "contract.toml").write_text(backend.toml())
+        result = run("run", "--rule", "get.returns-call", cwd=tmp_path)
+    assert result.returncode == 1, result.stdout
+    assert "VIOLATION" in result.stdout

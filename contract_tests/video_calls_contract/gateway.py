@@ -1,0 +1,49 @@
+"""Whether something in front of the backend answers in its place: it answers everything alike.
+
+No request is sent here.
+"""
+
+import re
+from collections.abc import Sequence
+
+from video_calls_contract.exchange import NO_ANSWER, Exchange
+
+__all__ = ["NOWHERE", "gateway_in", "is_unlike_the_api"]
+
+NOWHERE = "/no-such-path-of-any-api/"
+"""A path that no backend has."""
+
+_UNAUTHORIZED, _TOO_MANY_REQUESTS = 401, 429
+_OTHER_MEANINGS = (NO_ANSWER, _UNAUTHORIZED, _TOO_MANY_REQUESTS)
+_MOST_QUOTED = 160
+
+
+def is_unlike_the_api(exchange: Exchange) -> bool:
+    """Whether an answer has a form that the API does not have, or is a server error."""
+    if exchange.status in _OTHER_MEANINGS:
+        return False
+    if exchange.succeeded:
+        return not exchange.object
+    return exchange.status >= 500 or not isinstance(exchange.object.get("error"), str)  # noqa: PLR2004 (HTTP)
+
+
+def gateway_in(answer: Exchange, page: Exchange, others: Sequence[Exchange]) -> str:
+    """Return what answers in place of the backend; empty if the backend itself does.
+
+    Args:
+        answer: what looks odd.
+        page: the answer to a request for the calls of somebody with a good token.
+        others: answers that must differ: to a request without a token, and at a path that no API has.
+    """
+    if isinstance(page.object.get("results"), list) or answer.status in _OTHER_MEANINGS:
+        return ""
+    if any(other.status != answer.status for other in (page, *others)):
+        return ""
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip() or "no Content-Type"
+    text = " ".join(re.sub(r"<[^>]*>", " ", answer.text).split())
+    quoted = f": “{text[:_MOST_QUOTED]}{'…' if len(text) > _MOST_QUOTED else ''}”" if text else ""
+    help_ = "; it may want a client certificate: --cert and --key" if "certificate" in text.lower() else ""
+    return (
+        f"answers everything alike, also without a token and at a path that no API has: {answer.status}, "
+        f"{kind}{quoted}; a gateway or a proxy seems to answer in place of the backend{help_}"
+    )
