@@ -26,8 +26,8 @@ DEFAULT, *REST = (*COMBINED, *SINGLE)
 @pytest.mark.parametrize(
     "variant",
     [
-        pytest.param(DEFAULT, id=DEFAULT.name),
-        *(pytest.param(variant, id=variant.name, marks=pytest.mark.long) for variant in REST),
+        pytest.param(DEFAULT, id=DEFAULT.name[:60]),
+        *(pytest.param(variant, id=variant.name[:60], marks=pytest.mark.long) for variant in REST),
     ],
 )
 def test_a_freedom_is_not_blamed(variant: Variant, tmp_path: Path) -> None:
