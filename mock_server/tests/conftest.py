@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from litestar import Litestar
 from litestar.testing import TestClient
 from sqlalchemy.engine import make_url
 from video_calls_server import Settings, create_app
@@ -128,6 +129,11 @@ def clock() -> SettableClock:
     return SettableClock()
 
 
+def in_process(app: Litestar) -> TestClient[Any]:
+    """A client on this machine, as the server sees it."""
+    return TestClient(app, base_url="http://testserver.localhost", raise_server_exceptions=False)
+
+
 @pytest.fixture
 def make_api(clock: SettableClock) -> Iterator[Callable[..., Api]]:
     """Applications with settings of their own."""
@@ -135,7 +141,7 @@ def make_api(clock: SettableClock) -> Iterator[Callable[..., Api]]:
 
     def make(**options: Any) -> Api:
         settings = Settings(**{"database": ":memory:"} | options)
-        client = TestClient(create_app(settings, clock=clock), raise_server_exceptions=False)
+        client = in_process(create_app(settings, clock=clock))
         clients.append(client.__enter__())
         return Api(client, clock, settings)
 
@@ -154,7 +160,7 @@ def api(make_api: Callable[..., Api]) -> Api:
 def in_memory() -> Iterator[Api]:
     """An application on an empty database in memory."""
     clock, settings = SettableClock(), Settings(database=":memory:")
-    with TestClient(create_app(settings, clock=clock), raise_server_exceptions=False) as client:
+    with in_process(create_app(settings, clock=clock)) as client:
         yield Api(client, clock, settings)
 
 

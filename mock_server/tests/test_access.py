@@ -2,13 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from conftest import CALLS, Api, Process
+from litestar.exceptions import WebSocketDisconnect
+from video_calls_server import create_app
 from video_calls_server.settings import Settings, SettingsError
 
+EVENTS = "/api/v1/video/events/"
 KEY = "correct horse battery staple"
 KEY_HEADER = "Video-Calls-Control-Key"
 OWN = {
@@ -26,11 +31,11 @@ def refused(answer: httpx.Response, status: int, *words: str) -> None:
         assert word in answer.json()["error"]
 
 
-def from_peer(api: Api, peer: str, path: str = "/_control/server", **headers: str) -> httpx.Response:
+def from_peer(api: Api, peer: str | None, path: str = "/_control/server", **headers: str) -> httpx.Response:
     """The answer to a client at this address."""
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(api.client.app, client=(peer, 50000))  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(api.client.app, client=peer and (peer, 50000))  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get(path, headers=headers)
 
@@ -49,6 +54,53 @@ def test_a_peer_on_this_machine_may(shared: Api, peer: str) -> None:
 def test_a_peer_elsewhere_may_not(shared: Api, peer: str) -> None:
     refused(from_peer(shared, peer), 403, peer, "--control-key")
     assert from_peer(shared, peer, CALLS).status_code == 401  # the API is no part of it
+
+
+@pytest.mark.parametrize("peer", [None, "", "unknown", "/run/server.sock"])
+def test_unknown_peer_may_not_control(shared: Api, peer: str | None) -> None:
+    refused(from_peer(shared, peer), 403, "--control-key")
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        {"X-Forwarded-For": "unknown"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"X-Forwarded-Proto": "https"},
+        {"Forwarded": "for=127.0.0.1"},
+        {"X-Real-IP": "192.0.2.7"},
+        {"Via": "1.1 proxy"},
+        {"CF-Connecting-IP": "192.0.2.7"},
+    ],
+    ids=str,
+)
+def test_request_through_proxy_may_not_control(shared: Api, sign: dict[str, str]) -> None:
+    refused(from_peer(shared, "127.0.0.1", **sign), 403, "proxy", "--control-key")
+    assert from_peer(shared, "127.0.0.1", CALLS, **sign).status_code == 401  # the API is no part of it
+
+
+def test_server_at_unix_socket_has_no_control_without_key(tmp_path: Path) -> None:
+    path = f"{tmp_path}/server.sock"
+    app = create_app(Settings(database=":memory:"))
+    server = uvicorn.Server(uvicorn.Config(app, uds=path, log_config=None))
+
+    async def ask() -> list[httpx.Response]:
+        serving = asyncio.create_task(server.serve())
+        while not server.started:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # uvicorn has no event for it
+        transport = httpx.AsyncHTTPTransport(uds=path)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answers = [
+                await client.get(place) for place in ("/_control/server", "/_ns/w/healthz", "/healthz")
+            ]
+        server.should_exit = True
+        await serving
+        return answers
+
+    control, namespace, health = asyncio.run(ask())
+    refused(control, 403, "unknown address")
+    refused(namespace, 403, "unknown address")
+    assert health.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -81,8 +133,11 @@ def test_a_name_that_was_rebound_to_this_machine_leads_nowhere(shared: Api, host
 ORIGINS = {
     "http://localhost:3000": 200,
     "http://127.0.0.1:5173": 200,
+    "http://127.0.0.2:5173": 200,
     "http://[::1]:5173": 200,
-    "https://app.example.com": 200,
+    "http://app.localhost:3000": 403,
+    "capacitor://localhost": 403,
+    "https://app.example.com": 403,
     "https://evil.example": 403,
     "http://localhost.evil.example": 403,
     "https://app.example.com.evil.example": 403,
@@ -92,13 +147,14 @@ ORIGINS = {
 
 
 def test_a_page_of_another_site_may_not(make_api: Callable[..., Api]) -> None:
-    api = make_api(cors_origin=("https://app.example.com",))
+    api = make_api(cors_origin=("https://app.example.com", "capacitor://localhost", "null"))
     for origin, status in ORIGINS.items():
         answer = api.control("POST", "/clock/advance", {"minutes": 1}, headers={"Origin": origin})
         assert answer.status_code == status, (origin, answer.text)
         if status == 403:
             refused(answer, 403, "a page of")
-            assert "access-control-allow-origin" not in answer.headers
+        is_readable = answer.headers.get("access-control-allow-origin") == origin
+        assert is_readable is (status == 200)
     allowed = [status for status in ORIGINS.values() if status == 200]
     assert api.done("GET", "/clock")["offset"] == 60 * len(allowed)
 
@@ -173,6 +229,89 @@ def test_the_docs_page_takes_the_key_where_one_is_needed(make_api: Callable[...,
 def test_a_key_that_is_none_is_refused_at_the_start(key: str) -> None:
     with pytest.raises(SettingsError, match="control_key"):
         Settings(control_key=key)
+
+
+# -- Namespaces and faults ---------------------------------------------------------------------------
+
+KEYED = {KEY_HEADER: KEY}
+
+
+def names(api: Api) -> list[str]:
+    return [each["name"] for each in api.control("GET", "/namespaces", headers=KEYED).json()]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/", CALLS, "/_control/docs", "/_control/server", "/readyz"])
+def test_namespace_is_not_made_without_the_key(make_api: Callable[..., Api], path: str) -> None:
+    api = make_api(control_key=KEY)
+    refused(api.get("doctor", f"/_ns/w{path}"), 401, KEY_HEADER)
+    by_header = api.client.get(path, headers=api.headers("doctor") | {"Video-Calls-Namespace": "w"})
+    refused(by_header, 401, KEY_HEADER)
+    with (
+        pytest.raises(WebSocketDisconnect) as closed,
+        api.client.websocket_connect(f"/_ns/w{EVENTS}", headers=api.headers("doctor")) as session,
+    ):
+        session.receive_json(timeout=5)
+    assert closed.value.code == 4401
+    assert names(api) == [""]
+
+
+def test_existing_namespace_is_entered_by_name(make_api: Callable[..., Api]) -> None:
+    api = make_api(control_key=KEY)
+    assert api.client.get("/_ns/w/_control/clock", headers=KEYED).status_code == 200
+    assert api.get("doctor", f"/_ns/w{CALLS}").status_code == 200
+    assert api.client.get("/_ns/w/healthz").status_code == 200
+    refused(api.client.get("/_ns/w/_control/clock"), 401)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://127.0.0.1:3000"}, 200),
+        ({"Sec-Fetch-Site": "same-site"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+    ],
+    ids=str,
+)
+def test_page_of_another_site_makes_no_namespace(shared: Api, sent: dict[str, str], status: int) -> None:
+    answer = shared.client.get("/_ns/w/healthz", headers=sent)
+    assert answer.status_code == status
+    assert [each["name"] for each in shared.done("GET", "/namespaces")] == ["", "w"][: 1 + (status == 200)]
+
+
+def test_preflight_makes_no_namespace(make_api: Callable[..., Api]) -> None:
+    api = make_api(control_key=KEY)
+    asks = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
+    for path in (CALLS, "/_control/clock"):
+        preflight = api.client.options(f"/_ns/w{path}", headers=asks)
+        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (
+            204,
+            asks["Origin"],
+        )
+    refusal = api.client.get(f"/_ns/w{CALLS}", headers=asks)
+    refused(refusal, 401)
+    assert refusal.headers["access-control-allow-origin"] == asks["Origin"]
+    assert names(api) == [""]
+
+
+@pytest.mark.parametrize("fault", ["status=503", "drop", "delay=3600", "no fault"])
+def test_fault_header_needs_control(make_api: Callable[..., Api], fault: str) -> None:
+    api = make_api(control_key=KEY)
+    sent = api.headers("doctor") | {"Video-Calls-Fault": fault, "Origin": "http://localhost:3000"}
+    refusal = api.client.get(CALLS, headers=sent)
+    refused(refusal, 401, "Video-Calls-Fault", KEY_HEADER)
+    assert refusal.headers["access-control-allow-origin"] == "http://localhost:3000"
+
+
+def test_fault_header_is_obeyed_with_the_key(make_api: Callable[..., Api]) -> None:
+    api = make_api(control_key=KEY)
+    sent = api.headers("doctor") | {"Video-Calls-Fault": "status=503"}
+    assert api.client.get(CALLS, headers=sent | KEYED).status_code == 503
+
+
+def test_fault_header_from_elsewhere_is_refused(shared: Api) -> None:
+    refused(from_peer(shared, "192.0.2.7", CALLS, **{"Video-Calls-Fault": "drop"}), 403, "192.0.2.7")
 
 
 # -- Where there is no control -----------------------------------------------------------------------

@@ -680,6 +680,20 @@ def test_namespaces_are_shown_opened_and_deleted(console: Console) -> None:
     expect(namespaces.get_by_role("listitem")).to_have_count(1)
 
 
+def test_namespace_is_opened_with_the_control_key(make_console: Callable[..., Console]) -> None:
+    console = make_console("--control-key", "open-sesame-open-sesame")
+    console.page.goto(console.url)
+    dialog = console.page.get_by_role("dialog", name="Control key")
+    dialog.get_by_label("Key").fill("open-sesame-open-sesame")
+    console.press("Go on", dialog)
+    console.connected()
+    namespaces = console.unfold("Namespaces")
+    namespaces.get_by_label("Name").fill("other")
+    console.press("Open the namespace", namespaces)
+    expect(console.page).to_have_title("other - Video Calls console")
+    console.connected()
+
+
 def test_everything_of_a_namespaces_console_is_asked_in_its_namespace(
     make_console: Callable[..., Console],
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cache
 
 from litestar import Litestar
@@ -18,6 +19,7 @@ from video_calls_server.api.routes import API_ROOT, api_router
 from video_calls_server.api.tokens import TokenVerifier, key_source
 from video_calls_server.application import Application
 from video_calls_server.clock import Clock, SystemClock
+from video_calls_server.control.access import LOOPBACK_ORIGINS, Access
 from video_calls_server.control.faulty import HEADER as FAULT_HEADER
 from video_calls_server.control.faulty import faulty
 from video_calls_server.control.layer import ControlLayer
@@ -25,7 +27,6 @@ from video_calls_server.namespaces import Namespaces
 from video_calls_server.observability import observation
 from video_calls_server.settings import Settings
 
-_LOOPBACK_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 _EXPOSED = ["X-Request-ID", "Location", "Retry-After", "Idempotency-Replayed", FAULT_HEADER]
 
 
@@ -54,10 +55,11 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
 
     observed = observation(settings)
     has_control = settings.has_control
-    outside = faulty if has_control else _nothing
+    access = Access(settings.control_key)
+    outside = faulty(access) if has_control else _nothing
     cors = CORSConfig(
         allow_origins=list(settings.cors_origin),
-        allow_origin_regex=_LOOPBACK_ORIGINS,
+        allow_origin_regex=LOOPBACK_ORIGINS,
         allow_credentials=True,  # browsers need it for `credentials: 'include'`; the API reads no cookies
         allow_headers=["*"],  # frontends bring their own, for tracing and the like
         expose_headers=_EXPOSED,
@@ -98,12 +100,14 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     )
     app.asgi_handler = observed.around(traced)
     if has_control:
+        # `--cors-origin` opens the API to a page, and nothing of control.
+        control_cors = replace(cors, allow_origins=[])
 
         @cache
         def control() -> Litestar:  # made when it is first used, for making it takes as long as starting does
             from video_calls_server.control.app import control_app
 
-            return control_app(settings, namespaces, cors)
+            return control_app(settings, namespaces, access, control_cors)
 
-        app.asgi_handler = ControlLayer(app.asgi_handler, control, namespaces)
+        app.asgi_handler = ControlLayer(app.asgi_handler, control, namespaces, access, cors)
     return app

@@ -6,7 +6,7 @@ its own, made when it is first named and dropped on request or when nobody has u
 
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +16,7 @@ from litestar.types import Scope
 
 from video_calls_server.clock import Clock, SettableClock
 from video_calls_server.control.beginning import Beginning, beginning_of
+from video_calls_server.control.errors import ControlError
 from video_calls_server.control.faults import Faults
 from video_calls_server.control.requests import RequestLog
 from video_calls_server.control.snapshots import NAME, Moment, Snapshots
@@ -33,10 +34,6 @@ MOST = 100
 
 REPLACED = 4410, "The state was replaced; fetch the calls anew"
 """With what event connections are closed when there is no going on from where they were."""
-
-
-class NamespaceError(Exception):
-    """There is no namespace of this name, nor can there be; the message says why and what to do."""
 
 
 class Namespace:
@@ -204,13 +201,17 @@ class Namespaces:
         await self._drop_idle()
         return [self.default, *self._named.values()]
 
-    async def named(self, name: str | None) -> Namespace:
-        """The namespace of this name, made where there is none; without one, the default one.
+    def existing(self, name: str | None) -> Namespace | None:
+        """Return the namespace of this name, or None if it does not exist; the default one without a name."""
+        return self.default if name is None else self._named.get(name)
 
-        It begins as the server itself did.
+    async def named(self, name: str | None, *, check: Callable[[], None]) -> Namespace:
+        """Return the namespace of this name, the default one without a name; make it if it does not exist.
+
+        It begins as the server itself did. `check` is called before one is made.
 
         Raises:
-            NamespaceError: it cannot be a name, or there are too many.
+            ControlError: if this cannot be a name, there are too many, or `check` raises it.
         """
         if name is None:
             await self.default.open()
@@ -220,7 +221,7 @@ class Namespaces:
             await self._drop_idle()
             namespace = self._named.get(name)
             if namespace is None:
-                namespace = self._made(name)
+                namespace = self._made(name, check)
                 await namespace.open()
                 self._named[name] = namespace
                 if self._tasks is not None:
@@ -258,13 +259,14 @@ class Namespaces:
                 await self.drop(name)
             await self.default.close()
 
-    def _made(self, name: str) -> Namespace:
+    def _made(self, name: str, check: Callable[[], None]) -> Namespace:
         if not NAME.fullmatch(name):
-            raise NamespaceError(
-                f"{name[:80]!r} cannot be a namespace's name; give 1 to 64 letters, digits, '.', '_', '-'"
-            )
+            text = f"{name[:80]!r} cannot be a namespace's name; give 1 to 64 letters, digits, '.', '_', '-'"
+            raise ControlError(text, code="namespace")
+        check()
         if len(self._named) >= MOST:
-            raise NamespaceError(f"there are {MOST} namespaces already; drop those that are done with")
+            text = f"there are {MOST} namespaces already; drop those that are done with"
+            raise ControlError(text, code="namespace")
         return Namespace(name, self._settings, self._beginning, self._clock, ":memory:")
 
     async def _drop_idle(self) -> None:

@@ -420,7 +420,7 @@ class Control:
     Args:
         url: where the server is.
         namespace: a name of your own for an isolated state, clock, faults and log, such as that of a test
-            worker; it is made when it is first used, and `drop` ends it.
+            worker; its first request makes it, and `drop` ends it.
         key: the server's `--control-key`, where it has one.
         transport: for a server in this process.
 

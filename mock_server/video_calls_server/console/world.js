@@ -111,9 +111,12 @@ export function Namespaces() {
   const root = here ? '../../' : './';
   const home = (name) => address(name ? `${root}_ns/${encodeURIComponent(name)}/` : root);
   const note = html`<span class="break">here: ${here || 'default'}</span>`;
-  const open = (event) => {
+  const open = async (event) => {
     event.preventDefault();
-    location.href = home(filled(event.target).name);
+    const {name} = filled(event.target);
+    // This request has the control key, which a new namespace needs; the browser opens a page without it.
+    const server = `../${root}_ns/${encodeURIComponent(name)}/_control/server`;
+    if (await change(`Namespace ${name} is ready`, [], 'GET', server)) location.href = home(name);
   };
   return html`
     <${Panel} id="namespaces" title="Namespaces" note=${note} open=${false}>

@@ -1,11 +1,13 @@
-"""Who may use the control API: whoever has the key or, where none is set, this machine alone.
+"""Who may control the server: callers with the control key or, if no key is set, callers on this machine.
 
-It hands out everybody's tokens, so that a page of another site in the developer's browser must not reach it
-either: the addresses that such a page's request names, in `Host` and `Origin`, are looked at too.
+This check stands before everything that only a mock has: before a namespace is made, before a fault header is
+obeyed, and before the control API. The control API hands out everybody's tokens, so that a page of another
+site in the developer's browser must not reach it either, nor anybody through a proxy on this machine.
 """
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -17,22 +19,47 @@ from video_calls_server.settings import is_loopback
 
 KEY_HEADER = "Video-Calls-Control-Key"
 
+LOOPBACK_ORIGINS = r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?"
+"""The origins whose pages may read and write on this machine, as a regular expression."""
+
 _KEY_HEADER = KEY_HEADER.lower().encode()
+_LOOPBACK_ORIGIN = re.compile(LOOPBACK_ORIGINS, re.ASCII)
+_FORWARDED = re.compile(
+    rb"forwarded|via|x-(forwarded|original|proxy)[-\w]*|(x-)?(real|client|cluster-client)-ip|[a-z]+-(client|connecting)-ip"
+)
+_IN_PROCESS = "testclient"
+"""The client's address in Litestar's and Starlette's test clients, which call the application directly."""
 
 
-def guarded(key: str | None, *, allows_origin: Callable[[str], bool]) -> Callable[[ASGIApp], ASGIApp]:
-    """A middleware that lets nobody pass but who may.
+class Access:
+    """The check of one server. `key` is its control key, None if it has none."""
 
-    Raises, of a request:
-        ControlError: 401 where the key is missing or wrong; without one, 403 for what is from elsewhere.
-    """
+    def __init__(self, key: str | None) -> None:
+        self._key = key
+
+    def check(self, scope: Scope, purpose: str = "") -> None:
+        """Return if the caller may control the server.
+
+        Args:
+            scope: of the request.
+            purpose: what the caller asked for, as the beginning of a sentence that ends in ": ".
+
+        Raises:
+            ControlError: 401 if the key is missing or wrong; 403 if no key is set and the caller is not known
+                to be on this machine.
+        """
+        if self._key is not None:
+            _check_key(scope, self._key, purpose)
+        else:
+            _check_place(scope, purpose)
+
+
+def guarded(access: Access) -> Callable[[ASGIApp], ASGIApp]:
+    """Return a middleware that rejects callers who may not control the server."""
 
     def middleware(app: ASGIApp) -> ASGIApp:
         async def guard(scope: Scope, receive: Receive, send: Send) -> None:
-            if key is not None:
-                _check_key(scope, key)
-            else:
-                _check_place(scope, allows_origin)
+            access.check(scope)
             await app(scope, receive, send)
 
         return guard
@@ -40,40 +67,51 @@ def guarded(key: str | None, *, allows_origin: Callable[[str], bool]) -> Callabl
     return middleware
 
 
-def _check_key(scope: Scope, key: str) -> None:
+def _check_key(scope: Scope, key: str, purpose: str) -> None:
     given = header(scope, _KEY_HEADER) or ""
     if not hmac.compare_digest(given.encode(), key.encode()):
-        what = "is wrong" if given else "is missing"
-        raise ControlError(f"the control key {what}; send it as {KEY_HEADER}", status=401, code="control_key")
+        text = f"{purpose}the control key is {'wrong' if given else 'missing'}; send it as {KEY_HEADER}"
+        raise ControlError(text, status=401, code="control_key")
 
 
-def _check_place(scope: Scope, allows_origin: Callable[[str], bool]) -> None:
+def _check_place(scope: Scope, purpose: str) -> None:
+    reason = _reason_against(scope)
+    if reason is not None:
+        text = f"{purpose}without a control key, control is for this machine alone, and this request {reason}"
+        raise ControlError(f"{text}; set --control-key", status=403, code="control_key")
+
+
+def _reason_against(scope: Scope) -> str | None:
+    """Return what shows that a request may not come from a program or a page of this machine."""
     client = scope.get("client")
-    if client is not None and not _is_here(client[0]):
-        raise _elsewhere(f"this request comes from {client[0]}")
+    peer = client[0] if client else None
+    if not peer:
+        return "comes from an unknown address"
+    if peer != _IN_PROCESS and not _is_here(peer):
+        return f"comes from {peer[:100]}"
+    for name, _ in scope["headers"]:
+        if _FORWARDED.fullmatch(name):
+            return f"comes through a proxy, which sends {name.decode()}"
     host = header(scope, b"host") or ""
-    if not is_loopback(_hostname(f"//{host}")):
-        raise _elsewhere(f"this request is addressed to {host[:100]!r}")
+    if not is_loopback(_hostname(host)):
+        return f"is addressed to {host[:100]!r}"
     origin = header(scope, b"origin")
-    if origin is not None and not is_loopback(_hostname(origin)) and not allows_origin(origin):
-        raise _elsewhere(f"this request comes from a page of {origin[:100]!r}")
+    if origin is not None:
+        return None if _LOOPBACK_ORIGIN.fullmatch(origin) else f"comes from a page of {origin[:100]!r}"
+    # Browsers send no Origin with an <img> or a link, but say where these stand.
+    is_elsewhere = header(scope, b"sec-fetch-site") == "cross-site"
+    return "comes from a page of another site" if is_elsewhere else None
 
 
-def _elsewhere(what: str) -> ControlError:
-    text = f"without a control key, control is for this machine alone, and {what}; set --control-key"
-    return ControlError(text, status=403, code="control_key")
-
-
-def _hostname(url: str) -> str:
+def _hostname(host: str) -> str:
     try:
-        return urlsplit(url).hostname or ""
+        return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
 
 
 def _is_here(peer: str) -> bool:
-    """Whether a peer is on this machine; one without an address is in this process, or at a socket of it."""
     try:
         return ipaddress.ip_address(peer).is_loopback
     except ValueError:
-        return True
+        return False

@@ -16,7 +16,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from video_calls_server._structs import Error
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
 from video_calls_server.application import Application
-from video_calls_server.control.access import KEY_HEADER, guarded
+from video_calls_server.control.access import KEY_HEADER, Access, guarded
 from video_calls_server.control.errors import (
     ControlError,
     on_control_error,
@@ -77,7 +77,7 @@ def _with_errors(described: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
-def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) -> Litestar:
+def control_app(settings: Settings, namespaces: Namespaces, access: Access, cors: CORSConfig) -> Litestar:
     """The control API under its prefix, with its description and its docs page beside it."""
     router = Router(
         CONTROL,
@@ -90,7 +90,7 @@ def control_app(settings: Settings, namespaces: Namespaces, cors: CORSConfig) ->
             calls_router(),
             requests_router(),
         ],
-        middleware=[guarded(settings.control_key, allows_origin=cors.is_origin_allowed)],
+        middleware=[guarded(access)],
     )
     return Application(
         route_handlers=[router, _description],

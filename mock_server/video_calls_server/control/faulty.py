@@ -4,7 +4,8 @@ What a fault does instead of an answer, or to one, is done here; which faults ac
 Where there are none, a request pays for one look-up.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +21,8 @@ from video_calls_server.api.errors import RETRY_AFTER_UNAVAILABLE, Refused, on_e
 from video_calls_server.api.events import credentials
 from video_calls_server.api.reading import whole_number
 from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
+from video_calls_server.control.access import Access
+from video_calls_server.control.errors import ControlError
 from video_calls_server.control.fault import EVENTS, Fault, FaultError, parse_fault
 from video_calls_server.control.faults import Acting, Asked, Faults, spoiled
 from video_calls_server.domain.people import Actor
@@ -68,8 +71,16 @@ def raise_if_dropped(scope: Scope) -> None:
         raise ConnectionDropped(f"a fault dropped the connection: {scope['state']['fault']}")
 
 
-def faulty(app: ASGIApp) -> ASGIApp:
-    """Let the faults of the namespace, and that of the request's header, happen to a request."""
+def faulty(access: Access) -> Callable[[ASGIApp], ASGIApp]:
+    """Return a middleware that lets faults happen to a request.
+
+    These are the faults of the namespace and, if the caller may control the server, those of the request's
+    header.
+    """
+    return partial(_faulty, access)
+
+
+def _faulty(access: Access, app: ASGIApp) -> ASGIApp:
 
     def choose(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         chosen = middleware if MAY_FAIL in scope["state"] else app
@@ -83,10 +94,16 @@ def faulty(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send)
             return
         try:
+            if texts:
+                access.check(scope, f"{HEADER} is for callers who may control the server: ")
             own = [parse_fault(text.decode("latin-1")) for text in texts]
         except FaultError as error:
             body = Error(error=f"{HEADER}: {error}", code="bad_request", fields={error.field: [error.reason]})
             await _answer(Answer(body, status=400), scope, receive, send)
+            return
+        except ControlError as error:
+            body = Error(error=error.error, code=error.code)
+            await _answer(Answer(body, status=error.status), scope, receive, send)
             return
         acting = await _acting(faults, own, scope)
         if not acting:

@@ -6,10 +6,12 @@ prefix of the path, which goes into the root path as that of an application moun
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+from litestar.config.cors import CORSConfig
 from litestar.enums import ScopeType
 from litestar.types import (
     ASGIApp,
@@ -22,11 +24,14 @@ from litestar.types import (
 )
 
 from video_calls_server._structs import Error
-from video_calls_server.api.answer import Answer
+from video_calls_server.api.answer import Answer, Header
+from video_calls_server.api.middleware import header
+from video_calls_server.control.access import Access
+from video_calls_server.control.errors import ControlError
 from video_calls_server.control.faulty import HEADER as FAULT_HEADER
 from video_calls_server.control.faulty import MAY_FAIL, raise_if_dropped
 from video_calls_server.control.requests import BODY, RawHeaders
-from video_calls_server.namespaces import Namespace, NamespaceError, Namespaces
+from video_calls_server.namespaces import Namespace, Namespaces
 
 HEADER = "Video-Calls-Namespace"
 PREFIX = "/_ns/"
@@ -41,10 +46,19 @@ _TOLD = {"websocket.accept", "websocket.close", "websocket.http.response.body"}
 class ControlLayer:
     """Gives each request its namespace, and leads it to the API or to the control API."""
 
-    def __init__(self, app: ASGIApp, control: Callable[[], ASGIApp], namespaces: Namespaces) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        control: Callable[[], ASGIApp],
+        namespaces: Namespaces,
+        access: Access,
+        cors: CORSConfig,
+    ) -> None:
         self._app = app
         self._control = control
         self._namespaces = namespaces
+        self._access = access
+        self._cors = cors
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve a request in its namespace."""
@@ -76,16 +90,22 @@ class ControlLayer:
                 return
             path = f"/{rest}"
             scope["root_path"] = f"{root}{PREFIX}{name}"
-        try:
-            namespace = await self._namespaces.named(name)
-        except NamespaceError as error:
-            await _refuse(error, scope, receive, send)
-            return
         state = scope["state"]
+        is_control = path == CONTROL or path.startswith(f"{CONTROL}/")
+        is_recorded = not is_control and path.startswith(_API)
+        if scope.get("method") == "OPTIONS" and self._namespaces.existing(name) is None:
+            # A preflight carries no key, its answer is the same in each namespace, and it makes none.
+            namespace, is_recorded = self._namespaces.default, False
+        else:
+            try:
+                namespace = await self._namespaces.named(name, check=partial(self._check, name, scope))
+            except ControlError as error:
+                await self._refuse(error, scope, receive, send)
+                return
         state["namespace"] = namespace
-        if path == CONTROL or path.startswith(f"{CONTROL}/"):
+        if is_control:
             await self._control()(scope, receive, send)
-        elif not path.startswith(_API):
+        elif not is_recorded:
             await self._app(scope, receive, send)
         else:
             state[MAY_FAIL] = True
@@ -124,6 +144,23 @@ class ControlLayer:
         if not status:
             namespace.log.record(scope, time.perf_counter() - started, 0, [], b"")
 
+    def _check(self, name: str | None, scope: Scope) -> None:
+        purpose = f"there is no namespace {name!r}, and only callers who may control the server make one: "
+        self._access.check(scope, purpose)
+
+    async def _refuse(self, error: ControlError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request that has no namespace; pages of allowed origins can read why."""
+        if scope["type"] != ScopeType.HTTP:
+            await send({"type": "websocket.close", "code": 4000 + error.status, "reason": error.error})
+            return
+        origin = header(scope, b"origin")
+        headers: list[Header] = []
+        if origin is not None and self._cors.is_origin_allowed(origin):
+            allowing = self._cors.simple_headers | {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+            headers = [(name.lower().encode(), value.encode()) for name, value in allowing.items()]
+        body = Error(error=error.error, code=error.code)
+        await Answer(body, status=error.status, headers=headers)(scope, receive, send)
+
 
 def _kept(receive: Receive, state: dict[str, Any]) -> Receive:
     """What is received, with the body kept for the log."""
@@ -140,10 +177,3 @@ def _kept(receive: Receive, state: dict[str, Any]) -> Receive:
 def _to(place: str) -> HTTPResponseStartEvent:
     headers = [(b"location", quote(place).encode()), (b"content-length", b"0")]
     return {"type": "http.response.start", "status": 307, "headers": headers}
-
-
-async def _refuse(error: NamespaceError, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == ScopeType.HTTP:
-        await Answer(Error(error=str(error), code="namespace"), status=400)(scope, receive, send)
-    else:
-        await send({"type": "websocket.close", "code": 4400, "reason": str(error)})
