@@ -344,7 +344,9 @@ def error_tree() -> str:
 
 
 def _public() -> list[Any]:
-    return [getattr(video_calls_sdk, name) for name in video_calls_sdk.__all__]
+    """Return the public classes."""
+    public = (getattr(video_calls_sdk, name) for name in video_calls_sdk.__all__)
+    return [each for each in public if isinstance(each, type)]
 
 
 def _classes(classes: Iterable[type], *options: str, directive: str = "autoclass") -> str:

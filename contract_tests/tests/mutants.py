@@ -649,7 +649,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "list: calls lack `patient_details`",
         "model.schema",
         _routes(
-            "results=[video_call(call) for call in page.calls]",
+            "results=[_shown(request, call) for call in page.calls]",
             'results=[{name: getattr(video_call(call), name) for name in video_call(call).__struct_fields__ if name != "patient_details"} for call in page.calls]',
         ),
     ),
@@ -657,8 +657,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "list: every call is shown as scheduled",
         "list.own-calls",
         _routes(
-            "video_call(call) for call in page.calls",
-            'video_call(call._replace(status="scheduled", started_at=None, ended_at=None)) for call in page.calls',
+            "_shown(request, call) for call in page.calls",
+            '_shown(request, call._replace(status="scheduled", started_at=None, ended_at=None)) for call in page.calls',
         ),
     ),
     _mutant(
@@ -984,28 +984,25 @@ MUTANTS: tuple[Mutant, ...] = (
         "create: a time of null is tomorrow",
         "create.valid-body",
         _reading(
-            "    try:\n        if name ==",
-            '    if name == "scheduled_time" and bytes(sent[name]) == b"null":\n'
+            "    try:\n        text = _TEXT.decode(value)",
+            '    if bytes(value) == b"null":\n'
             "        from datetime import timedelta\n"
             "        return datetime.now(UTC) + timedelta(days=1)\n"
-            "    try:\n        if name ==",
+            "    try:\n        text = _TEXT.decode(value)",
         ),
     ),
     _mutant(
         "create: a time that is no time is answered 500",
         "create.valid-body errors.no-server-error",
         _reading(
-            "    if not _RFC_3339.fullmatch(text):\n        raise _invalid(name, _EXPECTED[name])\n",
-            "    datetime.fromisoformat(text)\n",
+            "        if not _RFC_3339.fullmatch(text):\n",
+            "        datetime.fromisoformat(text)\n        if not _RFC_3339.fullmatch(text):\n",
         ),
     ),
     _mutant(
         "create: an id beyond 64 bits is answered 500",
         "create.valid-body create.doctor-valid create.patient-valid errors.no-server-error",
-        _reading(
-            "field.encode_name: msgspec.json.Decoder(field.type) for",
-            'field.encode_name: msgspec.json.Decoder(field.type if field.name == "scheduled_time" else int) for',
-        ),
+        Change("api/ids.py", "Decoder(Annotated[int, Meta(ge=1, le=LARGEST_ID)])", "Decoder(int)"),
     ),
     _mutant("create: channels are numbered", "create.random-channel", _channel('f"call_{next(_numbers)}"')),
     _mutant(
@@ -1116,7 +1113,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "create: the answer is not what is kept",
         "create.schedules get.returns-call",
         _routes(
-            "Answer(video_call(created.call), status=201",
+            "Answer(shown, status=201",
             'Answer(video_call(created.call._replace(channel_name=f"{created.call.channel_name}_new")), status=201',
         ),
     ),
@@ -1192,12 +1189,12 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "get: 500 for an id beyond 64 bits",
         "errors.no-server-error get.not-found",
-        _reading("return number if number <= LARGEST_ID else None", "return number"),
+        Change("api/ids.py", "return number if number <= LARGEST_ID else None", "return number"),
     ),
     _mutant(
         "get: 500 for an id that is no number",
         "errors.no-server-error get.not-found",
-        _reading("    if not _WHOLE.fullmatch(text):\n        return None\n", ""),
+        Change("api/ids.py", "    if not _WHOLE.fullmatch(text):\n        return None\n", ""),
     ),
     # -- Join ---------------------------------------------------------------------------------------
     *(
@@ -1849,7 +1846,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "cancel: 204 and no body",
         "model.schema cancel.cancels",
         _routes(
-            "    call = await _service(request).cancel(request.user, _call_id(request))\n    return Answer(video_call(call))",
+            "    call = await _service(request).cancel(request.user, _call_id(request))\n    return Answer(_shown(request, call))",
             "    await _service(request).cancel(request.user, _call_id(request))\n"
             "    answer = Answer(None, status=204)  # type: ignore[arg-type]\n"
             '    answer.body, answer.headers = b"", []\n'
@@ -2070,7 +2067,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "model: `id` is a text",
-        "model.schema",
+        "model.integer-ids",
         _shown("id=call.id,\n        channel", "id=str(call.id),\n        channel"),
     ),
     _mutant(
@@ -2256,7 +2253,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "    call = await _service(request).get(request.user, _call_id(request))\n"
             "    sql = f'DELETE FROM calls WHERE id = {call.id}'\n"
             "    await request.app.state.namespaces.default.store.write(lambda connection: connection.exec_driver_sql(sql))\n"
-            "    return Answer(video_call(call))\n",
+            "    return Answer(_shown(request, call))\n",
         ),
     ),
     *(
@@ -2325,7 +2322,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "privacy: lists alone have a password",
         "privacy.details",
         _routes(
-            "results=[video_call(call) for call in page.calls]",
+            "results=[_shown(request, call) for call in page.calls]",
             "results=[{**{name: getattr(video_call(call), name) for name in video_call(call).__struct_fields__}, "
             '"doctor_details": {"id": call.doctor.id, "user": {"email": call.doctor.user.email, '
             '"full_name": call.doctor.user.full_name, "password": "pbkdf2_sha256$870000$c2FsdA$aGFzaGhhc2g="}}}'

@@ -492,11 +492,11 @@ def test_plain_pytest_lets_pass_what_is_known(tmp_path: Path) -> None:
         "--contract-baseline", "b.toml", "-k", "no_operation_works_without", cwd=tmp_path
     )
     assert result.returncode == 0, result.stdout
-    assert "the backend conforms" in result.stdout
+    assert "1 xfailed" in result.stdout
 
 
 @pytest.mark.usefixtures("echo")
 def test_plain_pytest_is_not_green_where_nothing_was_checked(tmp_path: Path) -> None:
     result = in_plain_pytest("-k", "test_a_token_that_has_expired_is_refused", cwd=tmp_path)
-    assert result.returncode == 2, result.stdout
-    assert "nothing was checked" in result.stdout
+    assert "1 skipped" in result.stdout
+    assert result.returncode == 2

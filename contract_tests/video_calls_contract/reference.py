@@ -29,8 +29,10 @@ class ReferenceServerError(Exception):
 
 
 @contextmanager
-def reference_server() -> Generator[Config]:
+def reference_server(*options: str) -> Generator[Config]:
     """The configuration for a reference server that runs as long as the context lasts.
+
+    `options` are those of its command, such as `--ids uuid`.
 
     Raises:
         ReferenceServerError: it is not installed, or does not start.
@@ -41,7 +43,7 @@ def reference_server() -> Generator[Config]:
         tempfile.TemporaryFile(dir=directory) as log,
     ):
         server = subprocess.Popen(  # noqa: S603 (our own package)
-            [*_COMMAND, "serve", "--host", "127.0.0.1", "--port", "0", *_DATABASE],
+            [*_COMMAND, "serve", "--host", "127.0.0.1", "--port", "0", *_DATABASE, *options],
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -53,7 +55,7 @@ def reference_server() -> Generator[Config]:
             start_new_session=True,  # a Ctrl-C is for the suite, which still has to clean up
         )
         try:
-            yield _config(_url(server, log), directory)
+            yield _config(_url(server, log), directory, options)
         finally:
             _stop(server)
 
@@ -98,10 +100,10 @@ def _url(server: "subprocess.Popen[str]", log: IO[bytes]) -> str:
     return url
 
 
-def _config(url: str, directory: str) -> Config:
+def _config(url: str, directory: str, options: tuple[str, ...]) -> Config:
     try:
         told = subprocess.run(  # noqa: S603 (our own package)
-            [*_COMMAND, "identities", "--contract-config", f"{url}{API_PATH}", *_DATABASE],
+            [*_COMMAND, "identities", "--contract-config", f"{url}{API_PATH}", *_DATABASE, *options],
             cwd=directory,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from video_calls_sdk import (
+    Id,
     JoinWindowError,
     SchedulingConflictError,
     UnavailableError,
@@ -17,7 +18,7 @@ class NothingFreeError(Exception):
 
 
 def book_first_free(
-    client: VideoCallsClient, *, doctor: int, patient: int, times: Iterable[datetime]
+    client: VideoCallsClient, *, doctor: Id, patient: Id, times: Iterable[datetime]
 ) -> VideoCall:
     for time in times:
         try:
@@ -27,7 +28,7 @@ def book_first_free(
     raise NothingFreeError
 
 
-def door(client: VideoCallsClient, call_id: int) -> str:
+def door(client: VideoCallsClient, call_id: Id) -> str:
     """What the page with the call shows whoever wants to come in."""
     try:
         credentials = client.calls.join(call_id)

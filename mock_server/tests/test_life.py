@@ -29,7 +29,7 @@ def read(api: Api, call: dict[str, Any]) -> dict[str, Any]:
 # -- Who, and which call ----------------------------------------------------------------------------
 
 
-@pytest.mark.rule("get.returns-call", "model.schema", "model.status-values")
+@pytest.mark.rule("get.returns-call", "model.schema", "model.integer-ids", "model.status-values")
 @pytest.mark.parametrize("user", ["doctor", "patient"])
 def test_either_participant_reads_the_call(api: Api, user: str) -> None:
     created = api.create().json()

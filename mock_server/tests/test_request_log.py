@@ -235,7 +235,7 @@ def some(shared_by_all: Api) -> Api:
         ("?rule=join.window", [2]),
         ("?rule=get.participants-only&status=403", [3]),
         ("?call=1", [6, 3, 2]),
-        ("?call=9223372036854775808", []),
+        ("?call=9f0c2b7e-5d1a-4c3b-8a60-1e2f3a4b5c6d", []),
         ("?fault=busy", [4]),
         ("?after=5", [7, 6]),
         ("?after=5&limit=1", [7]),

@@ -347,7 +347,7 @@ def test_the_document_of_the_refusals_is_good_itself(api: Api) -> None:
         ("events.1.to", [101, 9], "events[1].to[1]: there is no user 9"),
         ("events.1.to", [101, 101], "events[1].to[1]: 101 is given to another place of the list too"),
         ("events.1.data", [], "events[1].data: "),
-        ("events.1.data.call.id", "1", "events[1].data.call.id: "),
+        ("events.1.data.call.id", 1.5, "events[1].data.call.id: "),
         ("idempotency_keys.1.user", 9, "idempotency_keys[1].user: there is no user 9"),
         (
             "idempotency_keys.1.user",

@@ -21,6 +21,7 @@ from click.core import ParameterSource
 from dotenv import dotenv_values
 
 from video_calls_server import serving
+from video_calls_server.api.ids import ids_of
 from video_calls_server.api.tokens import make_token
 from video_calls_server.contract_config import contract_toml
 from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
@@ -193,7 +194,7 @@ def identities(*, as_json: bool, contract_config: str | None, **options: Any) ->
         raise click.UsageError("--json and --contract-config are two forms; give one")
     with told():
         settings = Settings(**options)
-        people = _people(settings)
+        people, ids = _people(settings), ids_of(settings.ids)
         if contract_config is not None:
             click.echo(contract_toml(settings, people, contract_config), nl=False)
             return
@@ -203,8 +204,8 @@ def identities(*, as_json: bool, contract_config: str | None, **options: Any) ->
                 "email": user.email,
                 "full_name": user.full_name,
                 "active": user.active,
-                "doctor": doctor.id if doctor else None,
-                "patient": patient.id if patient else None,
+                "doctor": ids.show("doctor", doctor.id) if doctor else None,
+                "patient": ids.show("patient", patient.id) if patient else None,
             }
             for user, doctor, patient in people.people
         ]
@@ -248,7 +249,7 @@ def _own_options() -> str:
     context = click.get_current_context()
     given = [
         (name, context.params[name])
-        for name in ("database", "seed", "jwt_user_claim", "jwt_issuer", "jwt_audience")
+        for name in ("database", "seed", "ids", "jwt_user_claim", "jwt_issuer", "jwt_audience")
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
     return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in given)

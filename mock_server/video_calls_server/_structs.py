@@ -7,6 +7,35 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+Id1: TypeAlias = Annotated[
+    int,
+    Meta(
+        description='The id of a call, a doctor or a patient, opaque to clients: a positive integer, or a text that needs no\nescaping in a URL, such as a UUID. A backend uses one of the two for all calls, one for all doctors,\nand one for all patients.\n',
+        ge=1,
+        le=9223372036854775807,
+    ),
+]
+
+
+Id2: TypeAlias = Annotated[
+    str,
+    Meta(
+        description='The id of a call, a doctor or a patient, opaque to clients: a positive integer, or a text that needs no\nescaping in a URL, such as a UUID. A backend uses one of the two for all calls, one for all doctors,\nand one for all patients.\n',
+        max_length=64,
+        min_length=1,
+        pattern='^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$',
+    ),
+]
+
+
+Id: TypeAlias = Annotated[
+    Id1 | Id2,
+    Meta(
+        description='The id of a call, a doctor or a patient, opaque to clients: a positive integer, or a text that needs no\nescaping in a URL, such as a UUID. A backend uses one of the two for all calls, one for all doctors,\nand one for all patients.\n'
+    ),
+]
+
+
 CallStatus: TypeAlias = Annotated[
     Literal['scheduled', 'ongoing', 'completed', 'cancelled'],
     Meta(
@@ -38,14 +67,7 @@ class DoctorDetails(Struct, kw_only=True):
     The doctor of a call. Backends may add fields, but nothing sensitive.
     """
 
-    id: Annotated[
-        int,
-        Meta(
-            description="The doctor's id; the call's `doctor`.",
-            ge=1,
-            le=9223372036854775807,
-        ),
-    ]
+    id: Annotated[Id, Meta(description="The doctor's id; the call's `doctor`.")]
     user: User
     specialization: (
         Annotated[
@@ -62,14 +84,7 @@ class PatientDetails(Struct, kw_only=True):
     The patient of a call. Backends may add fields, but nothing sensitive.
     """
 
-    id: Annotated[
-        int,
-        Meta(
-            description="The patient's id; the call's `patient`.",
-            ge=1,
-            le=9223372036854775807,
-        ),
-    ]
+    id: Annotated[Id, Meta(description="The patient's id; the call's `patient`.")]
     user: User
 
 
@@ -78,7 +93,7 @@ class VideoCall(Struct, kw_only=True):
     A video consultation between a doctor and a patient.
     """
 
-    id: Annotated[int, Meta(description="The call's id.", ge=1, le=9223372036854775807)]
+    id: Annotated[Id, Meta(description="The call's id.")]
     channel_name: Annotated[
         str,
         Meta(
@@ -88,22 +103,8 @@ class VideoCall(Struct, kw_only=True):
             pattern='^[A-Za-z0-9 !#$%&()+:;<=.>?@^_{}|~,\\[\\]-]+$',
         ),
     ]
-    doctor: Annotated[
-        int,
-        Meta(
-            description="The doctor's id (not their user's).",
-            ge=1,
-            le=9223372036854775807,
-        ),
-    ]
-    patient: Annotated[
-        int,
-        Meta(
-            description="The patient's id (not their user's).",
-            ge=1,
-            le=9223372036854775807,
-        ),
-    ]
+    doctor: Annotated[Id, Meta(description="The doctor's id (not their user's).")]
+    patient: Annotated[Id, Meta(description="The patient's id (not their user's).")]
     doctor_details: DoctorDetails
     patient_details: PatientDetails
     status: CallStatus
@@ -123,22 +124,8 @@ class VideoCallCreate(Struct, kw_only=True):
     What a client sends to schedule a call. Other fields are ignored.
     """
 
-    doctor: Annotated[
-        int,
-        Meta(
-            description="The doctor's id (not their user's).",
-            ge=1,
-            le=9223372036854775807,
-        ),
-    ]
-    patient: Annotated[
-        int,
-        Meta(
-            description="The patient's id (not their user's).",
-            ge=1,
-            le=9223372036854775807,
-        ),
-    ]
+    doctor: Annotated[Id, Meta(description="The doctor's id (not their user's).")]
+    patient: Annotated[Id, Meta(description="The patient's id (not their user's).")]
     scheduled_time: Annotated[
         datetime,
         Meta(

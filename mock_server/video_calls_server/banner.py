@@ -3,6 +3,7 @@
 import shlex
 
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
+from video_calls_server.api.ids import Ids, ids_of
 from video_calls_server.api.tokens import make_token
 from video_calls_server.contract_config import JWT_LIFETIME
 from video_calls_server.seed import Person, Seed
@@ -26,7 +27,7 @@ def banner(settings: Settings, url: str, database: str, people: Seed, *, options
         f"  Database          {database}",
         *([_workers(settings.workers)] if settings.workers > 1 else []),
         "",
-        *(_person(person) for person in people.people[:_SHOWN]),
+        *(_person(person, ids_of(settings.ids)) for person in people.people[:_SHOWN]),
         "",
         f"  All people:  video-calls-server identities{options}",
         f"  A token:     video-calls-server token EMAIL{options}",
@@ -46,9 +47,12 @@ def _workers(count: int) -> str:
     return f"  Workers           {count}, therefore without the control API and the console"
 
 
-def _person(person: Person) -> str:
+def _person(person: Person, ids: Ids) -> str:
     user, doctor, patient = person
-    roles = [f"doctor {doctor.id}" if doctor else "", f"patient {patient.id}" if patient else ""]
+    roles = [
+        f"doctor {ids.show('doctor', doctor.id)}" if doctor else "",
+        f"patient {ids.show('patient', patient.id)}" if patient else "",
+    ]
     if not user.active:
         roles.append("inactive")
     return f"    {user.email:<30} {', '.join(filter(None, roles)) or 'neither'}"

@@ -4,8 +4,9 @@ import json
 import sys
 from pathlib import Path
 
+from video_calls_server.api.ids import ShownId, ids_of
 from video_calls_server.api.tokens import make_token
-from video_calls_server.domain.people import User
+from video_calls_server.domain.people import Role, User
 from video_calls_server.seed import Seed, cast
 from video_calls_server.settings import Settings, SettingsError
 
@@ -27,7 +28,7 @@ def contract_toml(settings: Settings, people: Seed, base_url: str) -> str:
             f"there is nobody to be {', '.join(missing)}; the suite needs two active doctors and two active "
             "patients, a user who is both, and one who is neither (or a third doctor or patient)"
         )
-    project = settings.agora_project
+    project, ids = settings.agora_project, ids_of(settings.ids)
     lines = [
         f"base_url = {_text(base_url.rstrip('/'))}",
         "",
@@ -36,28 +37,35 @@ def contract_toml(settings: Settings, people: Seed, base_url: str) -> str:
         f"app_certificate = {_text(project.app_certificate)}",
     ]
 
-    def identity(part: str, user: User, *, expires_in: int = JWT_LIFETIME, **ids: int) -> None:
-        lines.extend(["", f"[identities.{part}]", *(f"{name} = {number}" for name, number in ids.items())])
+    def identity(part: str, user: User, *, expires_in: int = JWT_LIFETIME, **shown: ShownId) -> None:
+        lines.extend(["", f"[identities.{part}]"])
+        lines.extend(f"{name} = {json.dumps(value)}" for name, value in shown.items())
         lines.append(f"token = {_text(make_token(settings, user.id, expires_in=expires_in))}")
 
     for name in ("doctor", "patient", "other_doctor", "other_patient"):
         participant = getattr(parts, name)
         if participant is not None:
-            identity(name, participant.user, id=participant.id)
+            identity(name, participant.user, id=ids.show(_role(name), participant.id))
     if parts.outsider is not None:
         identity("outsider", parts.outsider)
     for name in ("inactive_doctor", "inactive_patient"):
         participant = getattr(parts, name)
         if participant is not None:
-            identity(name, participant.user, id=participant.id)
+            identity(name, participant.user, id=ids.show(_role(name), participant.id))
     if parts.dual_user is not None:
         user, doctor, patient = parts.dual_user
-        identity("dual_user", user, doctor=doctor.id, patient=patient.id)
+        identity(
+            "dual_user", user, doctor=ids.show("doctor", doctor.id), patient=ids.show("patient", patient.id)
+        )
     if parts.doctor is not None:
         identity("expired", parts.doctor.user, expires_in=-EXPIRED_SINCE)
         command = _token_command(settings, parts.doctor.user)
         lines.extend(["", "[identities.expiring]", f"token_command = {_text(command)}"])
     return "\n".join([*lines, ""])
+
+
+def _role(part: str) -> Role:
+    return "doctor" if part.endswith("doctor") else "patient"
 
 
 def _token_command(settings: Settings, user: User) -> list[str]:

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from litestar.types import Scope
 
+from video_calls_server.api.ids import ids_of
 from video_calls_server.clock import Clock, SettableClock
 from video_calls_server.control.beginning import Beginning, beginning_of
 from video_calls_server.control.errors import ControlError
@@ -44,6 +45,7 @@ class Namespace:
     ) -> None:
         self.name = name
         self.created_at = datetime.now(UTC)
+        self.ids = ids_of(settings.ids)
         self.clock = SettableClock(clock)
         self.hub = Hub()
         self.faults = Faults(beginning.faults)

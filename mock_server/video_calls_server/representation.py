@@ -1,12 +1,18 @@
 """Calls as the contract's schemas write them. Times are in UTC, and msgspec writes those with `Z`."""
 
+from msgspec.structs import replace
+
 from video_calls_server._structs import DoctorDetails, PatientDetails, User, VideoCall
+from video_calls_server.api.ids import INTEGERS, Ids, Kind, ShownId
 from video_calls_server.domain import people
 from video_calls_server.domain.calls import Call
 
 
 def video_call(call: Call) -> VideoCall:
-    """A call, with what each participant may know of the other and no more ("Security Considerations" 6)."""
+    """A call, with what each participant may know of the other and no more ("Security Considerations" 6).
+
+    Its ids are those of the store; see `with_ids`.
+    """
     return VideoCall(
         id=call.id,
         channel_name=call.channel_name,
@@ -23,6 +29,25 @@ def video_call(call: Call) -> VideoCall:
         created_at=call.created_at,
         updated_at=call.updated_at,
     )
+
+
+def with_ids(call: VideoCall, ids: Ids) -> VideoCall:
+    """Return a call with ids as clients see them in place of those of the store."""
+    if ids is INTEGERS:
+        return call
+    doctor, patient = _shown("doctor", call.doctor, ids), _shown("patient", call.patient, ids)
+    return replace(
+        call,
+        id=_shown("call", call.id, ids),
+        doctor=doctor,
+        patient=patient,
+        doctor_details=replace(call.doctor_details, id=doctor),
+        patient_details=replace(call.patient_details, id=patient),
+    )
+
+
+def _shown(kind: Kind, written: ShownId, ids: Ids) -> ShownId:
+    return ids.show(kind, written) if isinstance(written, int) else written
 
 
 def _user(user: people.User) -> User:

@@ -16,6 +16,7 @@ DEVELOPMENT_JWT_SECRET = "development-only-secret-of-video-calls-server-which-ev
 MOST_CALLS = 10_000
 """That are made up at once."""
 
+IdForm = Literal["integer", "uuid"]
 JwtAlgorithm = Literal["HS256", "RS256", "ES256"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
@@ -90,6 +91,11 @@ class Settings:
         "environment one a line.",
         in_lines=True,
     )
+    ids: IdForm = setting(
+        "integer",
+        "Form of the ids of calls, doctors and patients: as in the document, or UUIDs, for frontends whose "
+        "backend has those.",
+    )
     agora_app_id: str | None = setting(
         None, "App id of the Agora project, 32 hex digits.", env="AGORA_APP_ID"
     )
@@ -147,6 +153,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, allowed in (
+            ("ids", get_args(IdForm)),
             ("agora_token_version", get_args(TokenVersion)),
             ("jwt_algorithm", get_args(JwtAlgorithm)),
             ("log_level", get_args(LogLevel)),

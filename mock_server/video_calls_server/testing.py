@@ -138,7 +138,7 @@ class ClockControl:
         step = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
         self._api.send("POST", "/clock/advance", json=step)
 
-    def to_join_window(self, call_id: int) -> None:
+    def to_join_window(self, call_id: int | str) -> None:
         """Put it to the moment at which this call can first be joined."""
         self._put(join_window_of=call_id)
 
@@ -329,17 +329,17 @@ class CallControl:
         """All calls, or those of the person with this e-mail address or user id; newest first."""
         return self._api.read(list[KnownCall], "GET", "/calls", params=_given(identity=identity))
 
-    def verdicts(self, call_id: int, identity: str | int) -> CallVerdicts:
+    def verdicts(self, call_id: int | str, identity: str | int) -> CallVerdicts:
         """What each rule would say now if this person read, joined, ended or cancelled the call."""
         return self._api.read(
             CallVerdicts, "GET", f"/calls/{call_id}/verdicts", params={"identity": identity}
         )
 
-    def arrive(self, call_id: int, role: Role) -> bool:
+    def arrive(self, call_id: int | str, role: Role) -> bool:
         """Let a participant be in the channel, as Agora's notification would; whether that was news."""
         return self._present(call_id, role, present=True)
 
-    def leave(self, call_id: int, role: Role) -> bool:
+    def leave(self, call_id: int | str, role: Role) -> bool:
         """Let a participant leave the channel, as Agora's notification would; whether that was news."""
         return self._present(call_id, role, present=False)
 
@@ -347,7 +347,7 @@ class CallControl:
         """Close all event connections with this code; how many there were."""
         return self._api.read(Disconnected, "POST", "/events/disconnect", json={"code": code}).closed
 
-    def _present(self, call_id: int, role: Role, *, present: bool) -> bool:
+    def _present(self, call_id: int | str, role: Role, *, present: bool) -> bool:
         path = f"/calls/{call_id}/participants/{role}"
         return self._api.read(PresenceKept, "PUT", path, json={"present": present}).changed
 
@@ -365,7 +365,7 @@ class RequestControl:
         operation: str | None = None,
         status: str | int | None = None,
         rule: str | None = None,
-        call: int | None = None,
+        call: int | str | None = None,
         fault: str | None = None,
         after: int | None = None,
         limit: int | None = None,

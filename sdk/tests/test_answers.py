@@ -97,12 +97,12 @@ def test_credentials_know_when_they_expire_and_hide_their_token(client: VideoCal
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"<html>welcome</html>", "body: "),
-        (b"", "body: "),
+        (b"<html>welcome</html>", "body: Invalid JSON"),
+        (b"", "body: Invalid JSON"),
         (b"[]", "body: "),
         (json.dumps(CALL | {"id": None}).encode(), "id: "),
         (json.dumps(CALL | {"created_at": "2024-01-05T08:00:00"}).encode(), "created_at: "),
-        (json.dumps(CALL | {"doctor_details": {"id": 1}}).encode(), "doctor_details.user: "),
+        (json.dumps(CALL | {"doctor_details": {"id": 1}}).encode(), "doctor_details.user: Field required"),
     ],
 )
 def test_a_success_that_departs_from_the_contract_says_where(
@@ -123,6 +123,86 @@ def test_an_invalid_answer_to_join_shows_no_token(client: VideoCallsClient) -> N
     error = caught.value
     assert "006secret" not in f"{error!s} {error!r} {error.body} {error.__context__!r:.0}"
     assert error.__suppress_context__
+
+
+# -- Ids --------------------------------------------------------------------------------------------
+
+IDS: list[int | str] = [7, 2**63 - 1, "7", "9F0C2B7E-5d1a-4c3b-8a60-1e2f3a4b5c6d", "a" * 64, "~x..y", "-1"]
+
+
+@respx.mock
+@pytest.mark.parametrize("id_", IDS)
+def test_an_id_is_sent_and_returned_in_its_own_type(client: VideoCallsClient, id_: int | str) -> None:
+    details = {"doctor_details": CALL["doctor_details"] | {"id": id_}}
+    answer = CALL | details | {"id": id_, "doctor": id_, "patient": id_}
+    create = respx.post(CALLS).respond(201, json=answer)
+    respx.get(f"{CALLS}{id_}/").respond(json=answer)
+    created = client.calls.create(doctor=id_, patient=id_, scheduled_time=TIME)
+    assert json.loads(create.calls.last.request.content)["doctor"] == id_
+    call = client.calls.get(created.id)
+    assert [call.id, call.doctor, call.patient, call.doctor_details.id] == [id_] * 4
+    assert type(call.id) is type(id_)
+    assert pickle.loads(pickle.dumps(call)) == call == created  # noqa: S301 (our own)
+    assert hash(call.id) == hash(id_)
+
+
+@respx.mock
+@pytest.mark.parametrize(
+    "id_",
+    [
+        True,
+        0,
+        -1,
+        2**63,
+        10**50,
+        1.0,
+        b"1",
+        "",
+        ".",
+        "..",
+        "../../admin",
+        "1/join",
+        "1?page=2",
+        "%2e%2e",
+        "a b",
+        "1\n",
+        "é",
+        "\ud800",
+        "a" * 65,
+    ],
+    ids=lambda value: f"{value!r:.12}",
+)
+def test_a_value_that_is_no_id_is_refused_before_anything_is_sent(client: VideoCallsClient, id_: Any) -> None:
+    for operation in (client.calls.get, client.calls.join, client.calls.end, client.calls.cancel):
+        with pytest.raises(video_calls_sdk.ConfigurationError, match=r"^id must be"):
+            operation(id_)
+    for people in ({"doctor": id_, "patient": 1}, {"doctor": 1, "patient": id_}):
+        with pytest.raises(video_calls_sdk.ConfigurationError, match=r"^(doctor|patient) must be"):
+            client.calls.create(**people, scheduled_time=TIME)
+    assert not respx.calls
+
+
+@respx.mock
+@pytest.mark.parametrize("id_", [True, 1.5, [1], {"id": 1}])
+def test_an_answer_with_an_id_of_another_type_is_invalid(client: VideoCallsClient, id_: object) -> None:
+    respx.get(f"{CALLS}1/").respond(json=CALL | {"doctor": id_})
+    with pytest.raises(video_calls_sdk.InvalidResponseError) as caught:
+        client.calls.get(1)
+    assert caught.value.problems == ["doctor: Input should be an integer or a text"]
+
+
+def test_ids_that_are_texts_of_another_type_are_sent_as_plain_texts() -> None:
+    class Known(str):
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            return "../admin"
+
+    sent = []
+    transport = httpx.MockTransport(lambda request: sent.append(request.url.path) or httpx.Response(404))
+    with pytest.raises(video_calls_sdk.NotFoundError):
+        VideoCallsClient(BASE, TOKEN, retries=0, transport=transport).calls.get(Known("c-1"))
+    assert sent == ["/api/v1/video/video-calls/c-1/"]
 
 
 # -- Errors -----------------------------------------------------------------------------------------
@@ -252,10 +332,7 @@ def test_an_empty_next_is_the_end(client: VideoCallsClient) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda calls: calls.get("../../admin"),
         lambda calls: calls.join(None),
-        lambda calls: calls.end(True),
-        lambda calls: calls.create(doctor="1", patient=1, scheduled_time=TIME),
         lambda calls: calls.list(page="two"),
         lambda calls: calls.list(page_size=2.0),
         lambda calls: calls.create(doctor=1, patient=1, scheduled_time="2999-01-01T00:00:00Z"),

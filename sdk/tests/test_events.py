@@ -413,10 +413,8 @@ def silent() -> Iterator[str]:
 def test_a_server_that_is_not_there_is_an_error(first: Take) -> None:
     with silent() as url:
         pass
-    with pytest.raises(ConnectionFailedError) as caught:
+    with pytest.raises(ConnectionFailedError, match=r"refused|Connect call failed"):
         first(url, count=1)
-    assert caught.value.url == f"{url}/events/"
-    assert not caught.value.request_sent
 
 
 def test_a_handshake_that_is_never_answered_times_out(first: Take) -> None:

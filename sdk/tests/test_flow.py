@@ -205,29 +205,32 @@ def test_a_create_that_was_carried_out_returns_its_call_however_the_second_was_r
         {"status": "completed"},
     ],
 )
-def test_conflict_with_a_call_that_is_not_ours_is_raised(other: dict[str, Any]) -> None:
-    with pytest.raises(SchedulingConflictError):
-        play(CREATE, RESET, answer(400, CONFLICT), page(call(**other)))
-
-
 @pytest.mark.parametrize(
     ("refusal", "error"),
     [
+        (answer(400, CONFLICT), SchedulingConflictError),
         (answer(409), ConflictError),
         (answer(400, {"error": "…", "code": "create.future"}), ScheduledInPastError),
         (answer(422, {"error": "…", "code": "create.idempotency-key"}), IdempotencyKeyReusedError),
     ],
 )
-def test_refusal_without_a_call_of_ours_is_raised_as_what_it_is(
-    refusal: Received, error: type[VideoCallsError]
+def test_a_conflict_that_is_not_ours_is_raised_as_what_it_is(
+    other: dict[str, Any], refusal: Received, error: type[VideoCallsError]
 ) -> None:
     with pytest.raises(error):
-        play(CREATE, RESET, refusal, page(call(doctor=2)))
+        play(CREATE, RESET, refusal, page(call(**other)))
 
 
 @pytest.mark.parametrize("stored", [TIME.replace(microsecond=0), TIME.replace(microsecond=123000)])
 def test_our_call_is_known_by_its_time_as_a_backend_stores_it(stored: datetime) -> None:
     assert play(CREATE, RESET, answer(400, CONFLICT), page(call(scheduled_time=stored.isoformat()))).result
+
+
+def test_our_call_is_known_where_a_backend_s_ids_are_texts() -> None:
+    ours = call(id="c-7", doctor="1", patient="1")
+    playing = play(CREATE, RESET, answer(400, CONFLICT), page(ours))
+    assert playing.result
+    assert playing.result.data.id == "c-7"
 
 
 @pytest.mark.parametrize("status", ["ongoing", "a status of tomorrow"])

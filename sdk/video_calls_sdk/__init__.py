@@ -61,6 +61,7 @@ from video_calls_sdk._errors import (
     VideoCallsError,
 )
 from video_calls_sdk._flow import Retries
+from video_calls_sdk._ids import Id
 from video_calls_sdk._models import (
     CallStatus,
     DoctorDetails,
@@ -109,6 +110,7 @@ __all__ = [
     "EventsClosedError",
     "EventsExpiredError",
     "EventsNotOfferedError",
+    "Id",
     "IdempotencyKeyReusedError",
     "InactiveParticipantError",
     "InvalidEventIdError",

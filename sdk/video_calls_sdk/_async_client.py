@@ -29,6 +29,7 @@ from video_calls_sdk._configuration import (
     token_of,
 )
 from video_calls_sdk._flow import Authorize, Options, Request, Retries, Send, carry_out, get_call, list_calls
+from video_calls_sdk._ids import Id
 from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_sdk._paging import AsyncCallList
 from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call, page_query
@@ -247,24 +248,24 @@ class AsyncCallsWithResponse:
         return await self._exchange.run(list_calls(page_query(page, page_size)))
 
     async def create(
-        self, *, doctor: int, patient: int, scheduled_time: datetime, idempotency_key: str | None = None
+        self, *, doctor: Id, patient: Id, scheduled_time: datetime, idempotency_key: str | None = None
     ) -> APIResponse[VideoCall]:
         """See `AsyncCalls.create`."""
         return await self._exchange.run(create_call(doctor, patient, scheduled_time, idempotency_key))
 
-    async def get(self, id: int) -> APIResponse[VideoCall]:
+    async def get(self, id: Id) -> APIResponse[VideoCall]:
         """See `AsyncCalls.get`."""
         return await self._exchange.run(get_call(id))
 
-    async def join(self, id: int) -> APIResponse[JoinCredentials]:
+    async def join(self, id: Id) -> APIResponse[JoinCredentials]:
         """See `AsyncCalls.join`."""
         return await self._exchange.run(join_call(id))
 
-    async def end(self, id: int) -> APIResponse[VideoCall]:
+    async def end(self, id: Id) -> APIResponse[VideoCall]:
         """See `AsyncCalls.end`."""
         return await self._exchange.run(end_call(id))
 
-    async def cancel(self, id: int) -> APIResponse[VideoCall]:
+    async def cancel(self, id: Id) -> APIResponse[VideoCall]:
         """See `AsyncCalls.cancel`."""
         return await self._exchange.run(cancel_call(id))
 
@@ -275,7 +276,7 @@ class AsyncCalls:
     Each raises `AuthenticationError`, `RateLimitedError`, `ServerError`, `ConnectionFailedError`,
     `DeadlineExceededError` or `InvalidResponseError` beside what it names, another `StatusError` where a
     backend refuses in a way of its own, and `ConfigurationError` where the client is closed, the token cannot
-    be sent, or an id, or a number of a page, is no int.
+    be sent, an id is no `Id` that can be sent, or a number of a page is no int.
     """
 
     def __init__(self, exchange: AsyncExchange) -> None:
@@ -315,14 +316,14 @@ class AsyncCalls:
         return AsyncCallList(self._exchange.run, page_query(page, page_size))
 
     async def create(
-        self, *, doctor: int, patient: int, scheduled_time: datetime, idempotency_key: str | None = None
+        self, *, doctor: Id, patient: Id, scheduled_time: datetime, idempotency_key: str | None = None
     ) -> VideoCall:
         """Schedule a call between a doctor and a patient ("2. Create Video Call").
 
         However often it has to be sent, one call is made: see `idempotency_key`.
 
         Args:
-            doctor: the doctor's id (not their user's).
+            doctor: the doctor's id (not their user's), as the backend gives it: an int or a str.
             patient: the patient's id (not their user's).
             scheduled_time: when it is to start: aware, with any offset, in the future.
             idempotency_key: names this call through all attempts, by default a new one; give your own to
@@ -330,9 +331,9 @@ class AsyncCalls:
 
         Raises:
             NaiveDatetimeError: `scheduled_time` has no offset; nothing was sent.
-            ConfigurationError: an id is no int, `scheduled_time` no datetime, or beyond what UTC can tell, or
-                `idempotency_key` not of visible ASCII characters; nothing was sent.
-            InvalidFieldsError: an id is not positive or too large, or `idempotency_key` has more than 255
+            ConfigurationError: an id is not a valid `Id`, `scheduled_time` no datetime, or beyond what
+                UTC can tell, or `idempotency_key` not of visible ASCII characters; nothing was sent.
+            InvalidFieldsError: an id is not of the backend's form, or `idempotency_key` has more than 255
                 characters.
             SchedulingConflictError: either has another call within 30 minutes.
             ScheduledInPastError: `scheduled_time` is not in the future.
@@ -345,7 +346,7 @@ class AsyncCalls:
         request = create_call(doctor, patient, scheduled_time, idempotency_key)
         return (await self._exchange.run(request)).data
 
-    async def get(self, id: int) -> VideoCall:
+    async def get(self, id: Id) -> VideoCall:
         """One call ("3. Get Video Call Details").
 
         Raises:
@@ -354,7 +355,7 @@ class AsyncCalls:
         """
         return (await self._exchange.run(get_call(id))).data
 
-    async def join(self, id: int) -> JoinCredentials:
+    async def join(self, id: Id) -> JoinCredentials:
         """Agora credentials for a call's channel, good for an hour ("4. Join Video Call").
 
         The first join starts the call; it may be joined again, for a fresh token.
@@ -368,7 +369,7 @@ class AsyncCalls:
         """
         return (await self._exchange.run(join_call(id))).data
 
-    async def end(self, id: int) -> VideoCall:
+    async def end(self, id: Id) -> VideoCall:
         """End an ongoing call ("5. End Video Call"), and return it completed.
 
         Raises:
@@ -378,7 +379,7 @@ class AsyncCalls:
         """
         return (await self._exchange.run(end_call(id))).data
 
-    async def cancel(self, id: int) -> VideoCall:
+    async def cancel(self, id: Id) -> VideoCall:
         """Cancel a scheduled call ("6. Cancel Video Call"), and return it cancelled.
 
         Raises:

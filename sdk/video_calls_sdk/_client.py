@@ -28,6 +28,7 @@ from video_calls_sdk._configuration import (
     token_of,
 )
 from video_calls_sdk._flow import Authorize, Options, Request, Retries, Send, carry_out, get_call, list_calls
+from video_calls_sdk._ids import Id
 from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_sdk._paging import CallPage
 from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call, page_query
@@ -245,24 +246,24 @@ class CallsWithResponse:
         return self._exchange.run(list_calls(page_query(page, page_size)))
 
     def create(
-        self, *, doctor: int, patient: int, scheduled_time: datetime, idempotency_key: str | None = None
+        self, *, doctor: Id, patient: Id, scheduled_time: datetime, idempotency_key: str | None = None
     ) -> APIResponse[VideoCall]:
         """See `Calls.create`."""
         return self._exchange.run(create_call(doctor, patient, scheduled_time, idempotency_key))
 
-    def get(self, id: int) -> APIResponse[VideoCall]:
+    def get(self, id: Id) -> APIResponse[VideoCall]:
         """See `Calls.get`."""
         return self._exchange.run(get_call(id))
 
-    def join(self, id: int) -> APIResponse[JoinCredentials]:
+    def join(self, id: Id) -> APIResponse[JoinCredentials]:
         """See `Calls.join`."""
         return self._exchange.run(join_call(id))
 
-    def end(self, id: int) -> APIResponse[VideoCall]:
+    def end(self, id: Id) -> APIResponse[VideoCall]:
         """See `Calls.end`."""
         return self._exchange.run(end_call(id))
 
-    def cancel(self, id: int) -> APIResponse[VideoCall]:
+    def cancel(self, id: Id) -> APIResponse[VideoCall]:
         """See `Calls.cancel`."""
         return self._exchange.run(cancel_call(id))
 
@@ -273,7 +274,7 @@ class Calls:
     Each raises `AuthenticationError`, `RateLimitedError`, `ServerError`, `ConnectionFailedError`,
     `DeadlineExceededError` or `InvalidResponseError` beside what it names, another `StatusError` where a
     backend refuses in a way of its own, and `ConfigurationError` where the client is closed, the token cannot
-    be sent, or an id, or a number of a page, is no int.
+    be sent, an id is no `Id` that can be sent, or a number of a page is no int.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -313,14 +314,14 @@ class Calls:
         return CallPage(self._exchange.run, page_query(page, page_size))
 
     def create(
-        self, *, doctor: int, patient: int, scheduled_time: datetime, idempotency_key: str | None = None
+        self, *, doctor: Id, patient: Id, scheduled_time: datetime, idempotency_key: str | None = None
     ) -> VideoCall:
         """Schedule a call between a doctor and a patient ("2. Create Video Call").
 
         However often it has to be sent, one call is made: see `idempotency_key`.
 
         Args:
-            doctor: the doctor's id (not their user's).
+            doctor: the doctor's id (not their user's), as the backend gives it: an int or a str.
             patient: the patient's id (not their user's).
             scheduled_time: when it is to start: aware, with any offset, in the future.
             idempotency_key: names this call through all attempts, by default a new one; give your own to
@@ -328,9 +329,9 @@ class Calls:
 
         Raises:
             NaiveDatetimeError: `scheduled_time` has no offset; nothing was sent.
-            ConfigurationError: an id is no int, `scheduled_time` no datetime, or beyond what UTC can tell, or
-                `idempotency_key` not of visible ASCII characters; nothing was sent.
-            InvalidFieldsError: an id is not positive or too large, or `idempotency_key` has more than 255
+            ConfigurationError: an id is not a valid `Id`, `scheduled_time` no datetime, or beyond what
+                UTC can tell, or `idempotency_key` not of visible ASCII characters; nothing was sent.
+            InvalidFieldsError: an id is not of the backend's form, or `idempotency_key` has more than 255
                 characters.
             SchedulingConflictError: either has another call within 30 minutes.
             ScheduledInPastError: `scheduled_time` is not in the future.
@@ -343,7 +344,7 @@ class Calls:
         request = create_call(doctor, patient, scheduled_time, idempotency_key)
         return (self._exchange.run(request)).data
 
-    def get(self, id: int) -> VideoCall:
+    def get(self, id: Id) -> VideoCall:
         """One call ("3. Get Video Call Details").
 
         Raises:
@@ -352,7 +353,7 @@ class Calls:
         """
         return (self._exchange.run(get_call(id))).data
 
-    def join(self, id: int) -> JoinCredentials:
+    def join(self, id: Id) -> JoinCredentials:
         """Agora credentials for a call's channel, good for an hour ("4. Join Video Call").
 
         The first join starts the call; it may be joined again, for a fresh token.
@@ -366,7 +367,7 @@ class Calls:
         """
         return (self._exchange.run(join_call(id))).data
 
-    def end(self, id: int) -> VideoCall:
+    def end(self, id: Id) -> VideoCall:
         """End an ongoing call ("5. End Video Call"), and return it completed.
 
         Raises:
@@ -376,7 +377,7 @@ class Calls:
         """
         return (self._exchange.run(end_call(id))).data
 
-    def cancel(self, id: int) -> VideoCall:
+    def cancel(self, id: Id) -> VideoCall:
         """Cancel a scheduled call ("6. Cancel Video Call"), and return it cancelled.
 
         Raises:

@@ -39,6 +39,7 @@ from video_calls_sdk._errors import (
     TimedOutError,
     VideoCallsError,
 )
+from video_calls_sdk._ids import Id, checked_id, same_id
 from video_calls_sdk._models import CallStatus, VideoCall, VideoCallPage
 
 logger = logging.getLogger("video_calls_sdk")
@@ -105,10 +106,10 @@ class Request(NamedTuple, Generic[Model]):
 class Wanted(NamedTuple):
     """What the server holds if a doubtful request was acted on: a new call, or a call in a status."""
 
-    doctor: int = 0
-    patient: int = 0
+    doctor: Id = 0
+    patient: Id = 0
     scheduled_time: datetime | None = None
-    call_id: int = 0
+    call_id: Id = 0
     status: CallStatus = CallStatus.SCHEDULED
 
 
@@ -280,7 +281,8 @@ def _made_call(
         page = yield from carry_out(list_calls(query), options, clock)
         for call in page.data.results:
             if (
-                (call.doctor, call.patient) == (wanted.doctor, wanted.patient)
+                same_id(call.doctor, wanted.doctor)
+                and same_id(call.patient, wanted.patient)
                 and abs(call.scheduled_time - scheduled_time) < _STORED_PRECISION
                 and call.created_at >= since
                 and call.status not in {CallStatus.COMPLETED, CallStatus.CANCELLED}
@@ -302,20 +304,9 @@ def _since(clock: _Clock, refusal: StatusError) -> datetime:
 # -- Requests ---------------------------------------------------------------------------------------
 
 
-def get_call(call_id: int) -> Request[VideoCall]:
+def get_call(call_id: Id) -> Request[VideoCall]:
     """The request of `getVideoCall`."""
-    return Request("getVideoCall", "GET", f"/video-calls/{whole('id', call_id)}/", VideoCall)
-
-
-def whole(name: str, value: object) -> int:
-    """A whole number.
-
-    Raises:
-        ConfigurationError: it is something else, which must not become a path or a body.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigurationError(f"{name} must be an int, not {type(value).__name__}")
-    return value
+    return Request("getVideoCall", "GET", f"/video-calls/{checked_id('id', call_id)}/", VideoCall)
 
 
 def list_calls(query: Mapping[str, str]) -> Request[VideoCallPage]:

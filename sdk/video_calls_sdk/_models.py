@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 from video_calls_sdk._base import Credentials, Model
+from video_calls_sdk._ids import StrictId
 
 
 class CallStatus(StrEnum):
@@ -40,7 +41,7 @@ class DoctorDetails(Model):
     The doctor of a call. Backends may add fields, but nothing sensitive.
     """
 
-    id: int
+    id: StrictId
     """
     The doctor's id; the call's `doctor`.
     """
@@ -56,7 +57,7 @@ class PatientDetails(Model):
     The patient of a call. Backends may add fields, but nothing sensitive.
     """
 
-    id: int
+    id: StrictId
     """
     The patient's id; the call's `patient`.
     """
@@ -68,7 +69,7 @@ class VideoCall(Model):
     A video consultation between a doctor and a patient.
     """
 
-    id: int
+    id: StrictId
     """
     The call's id.
     """
@@ -76,11 +77,11 @@ class VideoCall(Model):
     """
     Unique identifier for the Agora channel, of the characters that Agora allows.
     """
-    doctor: int
+    doctor: StrictId
     """
     The doctor's id (not their user's).
     """
-    patient: int
+    patient: StrictId
     """
     The patient's id (not their user's).
     """
@@ -114,11 +115,11 @@ class VideoCallCreate(Model):
     What a client sends to schedule a call. Other fields are ignored.
     """
 
-    doctor: int
+    doctor: StrictId
     """
     The doctor's id (not their user's).
     """
-    patient: int
+    patient: StrictId
     """
     The patient's id (not their user's).
     """

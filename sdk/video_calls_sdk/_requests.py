@@ -7,24 +7,32 @@ from uuid import uuid4
 
 from video_calls_sdk._configuration import aware
 from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._flow import Request, Wanted, whole
+from video_calls_sdk._flow import Request, Wanted
+from video_calls_sdk._ids import Id, checked_id
 from video_calls_sdk._models import CallStatus, JoinCredentials, VideoCall
 
 
 def page_query(page: int | None, page_size: int | None) -> Mapping[str, str]:
     """The query of a page; what is None is left to the server."""
     given = (("page", page), ("page_size", page_size))
-    return {name: str(whole(name, value)) for name, value in given if value is not None}
+    return {name: str(_whole(name, value)) for name, value in given if value is not None}
+
+
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(f"{name} must be an int, not {type(value).__name__}")
+    return value
 
 
 def create_call(
-    doctor: int, patient: int, scheduled_time: datetime, idempotency_key: str | None
+    doctor: Id, patient: Id, scheduled_time: datetime, idempotency_key: str | None
 ) -> Request[VideoCall]:
     """The request of `createVideoCall`."""
     time = aware(scheduled_time)
+    doctor, patient = checked_id("doctor", doctor), checked_id("patient", patient)
     body = {
-        "doctor": whole("doctor", doctor),
-        "patient": whole("patient", patient),
+        "doctor": doctor,
+        "patient": patient,
         "scheduled_time": time.isoformat().replace("+00:00", "Z"),
     }
     key = uuid4().hex if idempotency_key is None else idempotency_key
@@ -41,21 +49,23 @@ def create_call(
     )
 
 
-def join_call(call_id: int) -> Request[JoinCredentials]:
+def join_call(call_id: Id) -> Request[JoinCredentials]:
     """The request of `joinVideoCall`."""
-    return Request("joinVideoCall", "POST", f"/video-calls/{whole('id', call_id)}/join/", JoinCredentials)
+    return Request(
+        "joinVideoCall", "POST", f"/video-calls/{checked_id('id', call_id)}/join/", JoinCredentials
+    )
 
 
-def end_call(call_id: int) -> Request[VideoCall]:
+def end_call(call_id: Id) -> Request[VideoCall]:
     """The request of `endVideoCall`."""
     return _transition("endVideoCall", call_id, "end", CallStatus.COMPLETED)
 
 
-def cancel_call(call_id: int) -> Request[VideoCall]:
+def cancel_call(call_id: Id) -> Request[VideoCall]:
     """The request of `cancelVideoCall`."""
     return _transition("cancelVideoCall", call_id, "cancel", CallStatus.CANCELLED)
 
 
-def _transition(operation: str, call_id: int, action: str, status: CallStatus) -> Request[VideoCall]:
-    path = f"/video-calls/{whole('id', call_id)}/{action}/"
+def _transition(operation: str, call_id: Id, action: str, status: CallStatus) -> Request[VideoCall]:
+    path = f"/video-calls/{checked_id('id', call_id)}/{action}/"
     return Request(operation, "POST", path, VideoCall, wanted=Wanted(call_id=call_id, status=status))

@@ -28,6 +28,32 @@ def schema(_: Observers, exchange: Exchange) -> list[Complaint] | None:
     return [(complaint,) for complaint in complaints(exchange)]
 
 
+IDS = (("id",), ("doctor",), ("patient",), ("doctor_details", "id"), ("patient_details", "id"))
+"""Where the ids of a call are."""
+
+
+def _ids(exchange: Exchange) -> Iterator[tuple[str, object]]:
+    """The ids of every call in an exchange, each with the name of its field."""
+    for call in exchange.calls:
+        for role, *field in IDS:
+            value = as_object(call.get(role)).get(field[0]) if field else call.get(role)
+            if isinstance(value, int | str) and not isinstance(value, bool):
+                yield ".".join((role, *field)), value
+
+
+@observes("model.integer-ids")
+def integer_ids(_: Observers, exchange: Exchange) -> list[Complaint] | None:
+    """Ids are numbers, as in every example of the document."""
+    ids = list(_ids(exchange))
+    if not ids:
+        return None
+    return [
+        (f"`{name}` to be an integer, as in the document's examples; got {value!r}",)
+        for name, value in ids
+        if isinstance(value, str)
+    ][:1]
+
+
 @observes("model.status-values")
 def status_values(_: Observers, exchange: Exchange) -> list[Complaint] | None:
     """No other status than the four."""

@@ -73,6 +73,7 @@ class _Connection:
         self._accepted = False
         self._service: CallService = namespace.service
         self._hub: Hub = namespace.hub
+        self._ids = namespace.ids
         self._verifier: TokenVerifier = socket.app.state.verifier
 
     async def follow(self) -> None:
@@ -158,7 +159,7 @@ class _Connection:
             for event in found:
                 try:
                     with anyio.fail_after(SLOWEST):
-                        await self._socket.send_text(message(event))
+                        await self._socket.send_text(message(event, self._ids))
                 except TimeoutError:
                     raise Close(TOO_SLOW, "Events were read too slowly") from None
                 after = event.id

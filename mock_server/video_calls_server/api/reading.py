@@ -4,42 +4,27 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from typing import Literal
 
 import msgspec
 
-from video_calls_server._structs import VideoCallCreate
 from video_calls_server.api.errors import refused
-from video_calls_server.api.tokens import LARGEST_ID
+from video_calls_server.api.ids import Ids, whole_number
 from video_calls_server.domain.calls import Draft
 from video_calls_server.domain.violation import RuleViolation, error_text, refused_field
 
 DEFAULT_PAGE_SIZE = 20
 LARGEST_PAGE_SIZE = 100
 
-_WHOLE = re.compile(r"[0-9]{1,19}", re.ASCII)
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
 _JSON = re.compile(r"\s*application/json\s*(;.*)?", re.IGNORECASE)
 
 _TEXT = msgspec.json.Decoder(str)
-_FRACTIONAL = re.compile(rb"[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?")
 _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?",
     re.ASCII,
 )
-_EXPECTED = {
-    "doctor": "must be a positive whole number",
-    "patient": "must be a positive whole number",
-    "scheduled_time": error_text("create.aware-time"),
-}
-
-
-def whole_number(text: str) -> int | None:
-    """A number of ASCII digits that fits 64 bits; None for any other text."""
-    if not _WHOLE.fullmatch(text):
-        return None
-    number = int(text)
-    return number if number <= LARGEST_ID else None
+_PEOPLE: tuple[Literal["doctor", "patient"], ...] = ("doctor", "patient")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +87,6 @@ def json_object(body: bytes, content_type: str | None) -> dict[str, msgspec.Raw]
 
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_FIELDS: dict[str, msgspec.json.Decoder[int | datetime]] = {
-    field.encode_name: msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(VideoCallCreate)
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,49 +114,39 @@ class Asked:
         raise RuleViolation(first.rule.id, error=text, fields=fields)  # type: ignore[arg-type]  # its own slug
 
 
-def new_call(sent: Mapping[str, msgspec.Raw]) -> Asked:
+def new_call(sent: Mapping[str, msgspec.Raw], ids: Ids) -> Asked:
     """Read the fields of a new call, each by itself, so that every wrong one can be named."""
-    values: dict[str, object] = {}
+    people: dict[str, int] = {}
+    time: datetime | None = None
     violations: list[RuleViolation] = []
-    for name, decoder in _FIELDS.items():
+    for role in _PEOPLE:
         try:
-            values[name] = _value(sent, name, decoder)
+            people[role] = ids.sent(role, _given(sent, role))
         except RuleViolation as violation:
             violations.append(violation)
-    return Asked(
-        doctor=values.get("doctor"),  # type: ignore[arg-type]  # the decoder of each field checked its type
-        patient=values.get("patient"),  # type: ignore[arg-type]
-        scheduled_time=values.get("scheduled_time"),  # type: ignore[arg-type]
-        violations=tuple(violations),
-    )
+        except (msgspec.DecodeError, RecursionError):
+            violations.append(_invalid(role, ids.expected))
+    try:
+        time = _instant("scheduled_time", _given(sent, "scheduled_time"))
+    except RuleViolation as violation:
+        violations.append(violation)
+    return Asked(people.get("doctor"), people.get("patient"), time, tuple(violations))
 
 
-def _value(
-    sent: Mapping[str, msgspec.Raw], name: str, decoder: msgspec.json.Decoder[int | datetime]
-) -> int | datetime:
+def _given(sent: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw:
     if name not in sent:
         raise _invalid(name, "this field is required")
+    return sent[name]
+
+
+def _instant(name: str, value: msgspec.Raw) -> datetime:
     try:
-        if name == "scheduled_time":
-            return _instant(name, _TEXT.decode(sent[name]))
-        return decoder.decode(_as_integer(sent[name]))
+        text = _TEXT.decode(value)
+        if not _RFC_3339.fullmatch(text):
+            raise _invalid(name, error_text("create.aware-time"))
+        time = msgspec.convert(text, datetime)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _invalid(name, _EXPECTED[name]) from error
-
-
-def _as_integer(sent: msgspec.Raw) -> msgspec.Raw | bytes:
-    """A number as it was sent, but 1.0 as 1: JSON knows no difference."""
-    text = bytes(sent)
-    if not _FRACTIONAL.fullmatch(text):
-        return sent
-    number = Decimal(text.decode())
-    return b"%d" % number if number <= LARGEST_ID and number == number.to_integral_value() else sent
-
-
-def _instant(name: str, text: str) -> datetime:
-    if not _RFC_3339.fullmatch(text):
-        raise _invalid(name, _EXPECTED[name])
-    time = msgspec.convert(text, datetime)
+        raise _invalid(name, error_text("create.aware-time")) from error
     if time.tzinfo is None:
         raise refused_field("create.aware-time", name)
     try:

@@ -7,14 +7,15 @@ from urllib.parse import parse_qsl, urlencode
 from litestar import Request, Router, get, post
 from litestar.types import ASGIApp
 
-from video_calls_server._structs import JoinCredentials, VideoCallPage
+from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_server.api.answer import Answer
+from video_calls_server.api.ids import Ids
 from video_calls_server.api.middleware import admit
-from video_calls_server.api.reading import idempotency_key, json_object, new_call, paging, whole_number
-from video_calls_server.domain.calls import authorize_creation
+from video_calls_server.api.reading import idempotency_key, json_object, new_call, paging
+from video_calls_server.domain.calls import Call, authorize_creation
 from video_calls_server.domain.people import Actor
 from video_calls_server.namespaces import namespace_of
-from video_calls_server.representation import video_call
+from video_calls_server.representation import video_call, with_ids
 from video_calls_server.service import CallService
 
 API_ROOT = "/api/v1/video"
@@ -28,6 +29,14 @@ def _service(request: ApiRequest) -> CallService:
     return namespace_of(request.scope).service
 
 
+def _ids(request: ApiRequest) -> Ids:
+    return namespace_of(request.scope).ids
+
+
+def _shown(request: ApiRequest, call: Call) -> VideoCall:
+    return with_ids(video_call(call), _ids(request))
+
+
 @get("/video-calls/", operation_id="listVideoCalls")
 async def list_video_calls(request: ApiRequest) -> Answer:
     """List video calls."""
@@ -39,7 +48,7 @@ async def list_video_calls(request: ApiRequest) -> Answer:
             count=page.count,
             next=_page_url(request, asked.page + 1) if more else None,
             previous=_page_url(request, asked.page - 1) if asked.page > 1 else None,
-            results=[video_call(call) for call in page.calls],
+            results=[_shown(request, call) for call in page.calls],
         )
     )
 
@@ -47,23 +56,24 @@ async def list_video_calls(request: ApiRequest) -> Answer:
 @post("/video-calls/", operation_id="createVideoCall")
 async def create_video_call(request: ApiRequest) -> Answer:
     """Create a video call."""
-    asked = new_call(json_object(await request.body(), request.headers.get("content-type")))
+    asked = new_call(json_object(await request.body(), request.headers.get("content-type")), _ids(request))
     if asked.doctor is not None and asked.patient is not None:
         authorize_creation(request.user, asked.doctor, asked.patient)
     draft = asked.draft()
     key = idempotency_key(request.headers.get("idempotency-key"))
     created = await _service(request).create(request.user, draft, key=key)
-    headers = [(b"location", f"{_root(request)}{API_ROOT}/video-calls/{created.call.id}/".encode())]
+    shown = _shown(request, created.call)
+    headers = [(b"location", f"{_root(request)}{API_ROOT}/video-calls/{shown.id}/".encode())]
     if created.replayed:
         headers.append((b"idempotency-replayed", b"true"))
-    return Answer(video_call(created.call), status=201, headers=headers)
+    return Answer(shown, status=201, headers=headers)
 
 
 @get("/video-calls/{id:str}/", operation_id="getVideoCall")
 async def get_video_call(request: ApiRequest) -> Answer:
     """Get a video call."""
     call = await _service(request).get(request.user, _call_id(request))
-    return Answer(video_call(call))
+    return Answer(_shown(request, call))
 
 
 @post("/video-calls/{id:str}/join/", operation_id="joinVideoCall")
@@ -85,18 +95,18 @@ async def join_video_call(request: ApiRequest) -> Answer:
 async def end_video_call(request: ApiRequest) -> Answer:
     """End a video call."""
     call = await _service(request).end(request.user, _call_id(request))
-    return Answer(video_call(call))
+    return Answer(_shown(request, call))
 
 
 @post("/video-calls/{id:str}/cancel/", operation_id="cancelVideoCall")
 async def cancel_video_call(request: ApiRequest) -> Answer:
     """Cancel a video call."""
     call = await _service(request).cancel(request.user, _call_id(request))
-    return Answer(video_call(call))
+    return Answer(_shown(request, call))
 
 
 def _call_id(request: ApiRequest) -> int | None:
-    return whole_number(request.path_params["id"])
+    return _ids(request).number("call", request.path_params["id"])
 
 
 def _root(request: ApiRequest) -> str:

@@ -111,7 +111,8 @@ function Schedule() {
   const send = async (event, close) => {
     event.preventDefault();
     const {doctor, patient} = filled(event.target);
-    const body = {doctor: Number(doctor), patient: Number(patient), scheduled_time: inputTime(time)};
+    const idOf = (role, text) => people.find((one) => String(one[role]?.id) === text)[role].id; // a number, or a text
+    const body = {doctor: idOf('doctor', doctor), patient: idOf('patient', patient), scheduled_time: inputTime(time)};
     const answer = await act('create', undefined, body);
     if (answer.status === 201) close();
     else setRefused(answer.json?.error ?? answer.failure ?? `The server answered ${answer.status}`);

@@ -78,9 +78,10 @@ function NewFault() {
   const send = (event) => {
     event.preventDefault();
     const fault = filled(event.target);
-    for (const name of ['status', 'retry_after', 'delay', 'call', 'times']) {
+    for (const name of ['status', 'retry_after', 'delay', 'times']) {
       if (name in fault) fault[name] = Number(fault[name]);
     }
+    if (/^\d+$/.test(fault.call)) fault.call = Number(fault.call);
     if (fault.percent) fault.probability = Number(fault.percent) / 100;
     if (fault.after) fault.after = true;
     if (effect === 'drop') fault.drop = true;
@@ -111,7 +112,7 @@ function NewFault() {
         <//>
         <${Field} label="Times"><input name="times" type="number" min="1" placeholder="always" /><//>
         <${Field} label="Percent"><input name="percent" type="number" min="1" max="100" placeholder="100" /><//>
-        <${Field} label="Of call"><input name="call" type="number" min="1" placeholder="any" /><//>
+        <${Field} label="Of call"><input name="call" placeholder="any" /><//>
         <${Field} label="Operation" wide>
           <select name="operation">
             <option value="">any</option>

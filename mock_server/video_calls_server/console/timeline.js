@@ -28,7 +28,7 @@ function laid(calls, from, to) {
   return calls
     .map((one) => ({one, ...extent(one)}))
     .filter(({opens, end}) => end > from && opens < to)
-    .sort((a, b) => a.opens - b.opens || a.one.id - b.one.id)
+    .sort((a, b) => a.opens - b.opens || a.scheduled - b.scheduled)
     .map((bar) => {
       const free = ends.findIndex((end) => end <= bar.opens);
       const lane = free < 0 ? ends.length : free;

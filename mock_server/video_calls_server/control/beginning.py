@@ -74,6 +74,7 @@ def _state(settings: Settings) -> "State | None":
     path = settings.snapshot
     if path is None:
         return None
+    from video_calls_server.api.ids import ids_of
     from video_calls_server.control.moments import moment_of
     from video_calls_server.control.state import StateError, read_state
 
@@ -82,7 +83,7 @@ def _state(settings: Settings) -> "State | None":
             "snapshot: a whole state leaves nothing to seed; give it without --seed, --seed-calls"
         )
     try:
-        state = read_state(path.read_bytes())
+        state = read_state(path.read_bytes(), ids_of(settings.ids))
         moment_of(state, now=EARLIEST, running=True)  # what is wrong with it is told now
     except OSError as error:
         raise SettingsError(f"snapshot: cannot read {path}: {error.strerror}") from error

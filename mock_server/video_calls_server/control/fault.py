@@ -13,6 +13,8 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from video_calls_server.api.ids import UUID_FORM
+
 Operation = Literal[
     "listVideoCalls",
     "createVideoCall",
@@ -88,7 +90,12 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
         | None
     ) = None
     call: (
-        Annotated[int, Meta(description="The id of the call that it is for.", ge=1, le=2**63 - 1)] | None
+        Annotated[int, Meta(description="The id of the call that it is for.", ge=1, le=2**63 - 1)]
+        | Annotated[
+            str,
+            Meta(description="The id of the call, if ids are UUIDs.", pattern=f"^{UUID_FORM}(?![\\s\\S])"),
+        ]
+        | None
     ) = None
     times: Annotated[int, Meta(description="On how many requests it acts.", ge=1, le=2**53)] | None = None
     probability: (
@@ -234,7 +241,7 @@ _ALLOWED = {
     "name": "must be 1 to 100 letters, digits, spaces within and any of . _ : = / + -",
     "operation": f"must be one of {', '.join(get_args(Operation))}",
     "identity": "must be the e-mail address of a user",
-    "call": "must be the id of a call, a positive whole number",
+    "call": "must be the id of a call: a positive whole number, or a UUID as the API writes it",
     "times": "must be a whole number, 1 or more",
     "probability": "must be a number from 0 to 1",
     "random_seed": "must be a whole number of 64 bits",

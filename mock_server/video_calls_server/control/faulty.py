@@ -19,7 +19,7 @@ from video_calls_server.api.answer import Answer, Header
 from video_calls_server.api.drop import DROP
 from video_calls_server.api.errors import RETRY_AFTER_UNAVAILABLE, Refused, on_exception
 from video_calls_server.api.events import credentials
-from video_calls_server.api.reading import whole_number
+from video_calls_server.api.ids import shown_in
 from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
 from video_calls_server.control.access import Access
 from video_calls_server.control.errors import ControlError
@@ -123,7 +123,7 @@ async def _acting(faults: Faults, own: list[Fault], scope: Scope) -> Acting:
     operation = EVENTS if scope["type"] == ScopeType.WEBSOCKET else _operation_id(scope)
     if operation is None:
         return Acting(faults)
-    call = whole_number(str(scope["path_params"].get("id", "")))
+    call = shown_in(str(scope["path_params"].get("id", "")))
     wanted = faults.identities(operation, call, own)
     identities = await _identities(wanted, scope) if wanted else wanted
     return faults.act(Asked(operation, call, identities), own)

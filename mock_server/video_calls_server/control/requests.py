@@ -17,6 +17,7 @@ from litestar.types import Scope
 from video_calls_spec import RULES, RuleId
 from video_calls_spec.redaction import REDACTED, is_secret, redact
 
+from video_calls_server.api.ids import ShownId, shown_in
 from video_calls_server.events.hub import Subscription
 
 KEPT = 500
@@ -31,7 +32,6 @@ LONGEST_BODY = 64 * 1024
 BODY = "body"
 """Where, in the state of a request's scope, its body is found."""
 
-_LONGEST_ID = 19  # digits
 _PER_REQUEST, _PER_HEADER = 1024, 128
 """Bytes that Python takes for a recorded request and for each header, beside the text itself."""
 
@@ -96,7 +96,7 @@ class Recorded:
         self.answer_headers = headers
         self.answer = answer
         self.operation: str | None = getattr(handler, "operation_id", None) or getattr(handler, "name", None)
-        self.call_id = _call_id(scope.get("path_params", {}).get("id", ""))
+        self.call_id = shown_in(scope.get("path_params", {}).get("id", ""))
         self.user_id: int | None = getattr(scope.get("user"), "user_id", None)
         self.rule: RuleId | None = state.get("rule")
         self.fault: str | None = state.get("fault")
@@ -109,10 +109,6 @@ class Recorded:
         """The path and the query, as they were sent."""
         sent = self.path + b"?" + self.query if self.query else self.path
         return sent.decode("ascii", "backslashreplace")
-
-
-def _call_id(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID else None
 
 
 class RequestLog:
@@ -210,7 +206,7 @@ class Exchange(msgspec.Struct):
     method: str
     path: str
     operation: str | None
-    call: int | None
+    call: ShownId | None
     identity: str | None
     status: int | None
     rule: RuleSaid | None
@@ -323,7 +319,7 @@ class Filter:
     operation: str | None = None
     status: str | None = None
     rule: str | None = None
-    call: int | None = None
+    call: ShownId | None = None
     fault: str | None = None
 
     def takes(self, recorded: Recorded) -> bool:

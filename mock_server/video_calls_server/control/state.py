@@ -4,14 +4,16 @@ What is written is read again (`moments`) and is the same. A document can be wri
 calls are enough.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, get_args
+from functools import partial
+from typing import Annotated, Any, Literal, cast, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from video_calls_spec.encoding import EncodingError, decoded
 
+from video_calls_server.api.ids import INTEGERS, Ids, Kind
 from video_calls_server.control.fault import Fault
 from video_calls_server.control.snapshots import Moment
 from video_calls_server.domain.calls import Status
@@ -23,6 +25,7 @@ from video_calls_server.store.dump import Dump
 from video_calls_server.store.queries import time_of
 
 ROLES: tuple[Role, ...] = get_args(Role)
+_LONGEST_SHOWN = 80  # characters of what is no id
 _LARGEST_NUMBER = 2**53 - 1  # every reader of JSON has it exactly, and ids are left to go on with
 _Number = Annotated[int, Meta(ge=1, le=_LARGEST_NUMBER)]
 _Time = Annotated[datetime, Meta(tz=True, description="RFC 3339 with any offset.")]
@@ -113,19 +116,77 @@ class State(Struct, kw_only=True, forbid_unknown_fields=True):
 _DECODER = msgspec.json.Decoder(State)
 
 
-def read_state(body: bytes) -> State:
+def read_state(body: bytes, ids: Ids) -> State:
     """The document that a body is; what it says is not yet looked at.
 
     Raises:
         StateError: it is none.
     """
     try:
-        return _DECODER.decode(decoded(body))
+        if ids is INTEGERS:
+            return _DECODER.decode(decoded(body))
+        document = msgspec.json.decode(decoded(body))
+        for kind, *steps in _IDS:
+            _change(document, steps, "", partial(_number, ids, kind))
+        return msgspec.convert(document, State)
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `$")
         raise wrong(where.strip("`.") or "the document", reason) from error
     except (msgspec.DecodeError, EncodingError, UnicodeError, RecursionError) as error:
         raise StateError(f"the document is not JSON: {error}") from error
+
+
+def written(state: State, ids: Ids) -> bytes:
+    """Return the document as JSON, with ids as the API shows them."""
+    document = msgspec.to_builtins(state)
+    if ids is not INTEGERS:
+        for kind, *steps in _IDS:
+            _change(document, steps, "", partial(_shown, ids, kind))
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+_IDS: tuple[tuple[Kind, *tuple[str, ...]], ...] = (
+    ("doctor", "users", "doctor", "id"),
+    ("patient", "users", "patient", "id"),
+    ("call", "calls", "id"),
+    ("doctor", "calls", "doctor"),
+    ("patient", "calls", "patient"),
+    ("call", "events", "data", "call", "id"),
+    ("doctor", "events", "data", "call", "doctor"),
+    ("patient", "events", "data", "call", "patient"),
+    ("doctor", "events", "data", "call", "doctor_details", "id"),
+    ("patient", "events", "data", "call", "patient_details", "id"),
+    ("call", "idempotency_keys", "call"),
+    ("call", "agora_notices", "call"),
+)
+"""The kind of each id of a document, and the steps to it."""
+
+
+def _change(node: object, steps: list[str], where: str, change: Callable[[object, str], object]) -> None:
+    """Change the values at these steps, in every item of every list on the way."""
+    if isinstance(node, list):
+        for index, item in enumerate(cast("list[object]", node)):
+            _change(item, steps, f"{where}[{index}]", change)
+    elif isinstance(node, dict) and steps[0] in node:
+        fields, (name, *rest) = cast("dict[str, object]", node), steps
+        where = f"{where}.{name}" if where else name
+        if rest:
+            _change(fields[name], rest, where, change)
+        else:
+            fields[name] = change(fields[name], where)
+
+
+def _number(ids: Ids, kind: Kind, value: object, where: str) -> object:
+    if not isinstance(value, str):
+        return value
+    number = ids.number(kind, value)
+    if number is None:
+        raise wrong(where, f"{value[:_LONGEST_SHOWN]!r} is not the id of a {kind} on this server")
+    return number
+
+
+def _shown(ids: Ids, kind: Kind, value: object, _: str) -> object:
+    return ids.show(kind, value) if isinstance(value, int) else value
 
 
 def wrong(where: str, reason: str) -> StateError:

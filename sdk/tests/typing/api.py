@@ -16,6 +16,7 @@ from video_calls_sdk import (
     EventsExpiredError,
     EventStream,
     EventType,
+    Id,
     JoinCredentials,
     Participant,
     Retries,
@@ -34,6 +35,7 @@ def synchronous(time: datetime) -> None:
         assert_type(client.calls.list(page=1, page_size=50), CallPage)
         assert_type(list(client.calls.list()), list[VideoCall])
         assert_type(client.calls.get(1), VideoCall)
+        assert_type(client.calls.get("9f0c2b7e-5d1a-4c3b-8a60-1e2f3a4b5c6d").id, Id)
         assert_type(client.calls.join(1), JoinCredentials)
         assert_type(client.calls.end(1), VideoCall)
         assert_type(client.calls.cancel(1), VideoCall)
@@ -121,5 +123,5 @@ def errors(error: SchedulingConflictError, credentials: JoinCredentials) -> None
 
 
 def wrong(client: VideoCallsClient, call: VideoCall) -> None:
-    client.calls.get("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.calls.get(1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.calls.create(1, 1, call.scheduled_time)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

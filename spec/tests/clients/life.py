@@ -1,5 +1,6 @@
 """A call through its life with the client that openapi-python-client makes of the contract."""
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -37,15 +38,17 @@ def refused(answer: Response[Error | T]) -> tuple[HTTPStatus, str, object]:
 
 def book(minutes: int) -> Response[Error | VideoCall]:
     soon = datetime.now(UTC) + timedelta(minutes=minutes)
-    return create_video_call.sync_detailed(client=doctor, body=VideoCallCreate(1, 1, soon))
+    return create_video_call.sync_detailed(client=doctor, body=VideoCallCreate(*people, soon))
 
 
+people: tuple[int | str, int | str] = (json.loads(os.environ["DOCTOR"]), json.loads(os.environ["PATIENT"]))
 doctor, patient = client_of(os.environ["DOCTOR_TOKEN"]), client_of(os.environ["PATIENT_TOKEN"])
 
 call = done(book(10).parsed)
 assert call.status is CallStatus.SCHEDULED
 assert call.doctor_details.user.email == "doctor@example.com"
 assert call.started_at is None
+assert (call.doctor, call.patient) == people
 assert call.scheduled_time.utcoffset() == timedelta()
 
 assert done(get_video_call.sync(call.id, client=patient)) == call

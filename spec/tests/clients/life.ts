@@ -7,8 +7,12 @@ type VideoCall = components['schemas']['VideoCall']
 type Refusal = components['schemas']['Error']
 
 // Given by run.py, which knows neither Node.js' types nor anything of this file.
-declare const process: { env: Record<'BASE_URL' | 'DOCTOR_TOKEN' | 'PATIENT_TOKEN', string> }
+declare const process: { env: Record<'BASE_URL' | 'DOCTOR' | 'DOCTOR_TOKEN' | 'PATIENT' | 'PATIENT_TOKEN', string> }
 const { BASE_URL, DOCTOR_TOKEN, PATIENT_TOKEN } = process.env
+const people: Pick<VideoCall, 'doctor' | 'patient'> = {
+  doctor: JSON.parse(process.env.DOCTOR),
+  patient: JSON.parse(process.env.PATIENT),
+}
 
 const clientOf = (token: string) =>
   createClient<paths>({ baseUrl: BASE_URL, headers: { Authorization: `Bearer ${token}` } })
@@ -26,13 +30,14 @@ function done<T>({ data, error }: { data?: T; error?: Refusal }): T {
 
 const inMinutes = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString()
 const book = (minutes: number) =>
-  doctor.POST('/video-calls/', { body: { doctor: 1, patient: 1, scheduled_time: inMinutes(minutes) } })
+  doctor.POST('/video-calls/', { body: { ...people, scheduled_time: inMinutes(minutes) } })
 const at = (call: VideoCall) => ({ params: { path: { id: call.id } } })
 
 const call = done(await book(10))
 same(call.status, 'scheduled')
 same(call.doctor_details.user.email, 'doctor@example.com')
 same(call.started_at, null)
+same(call.doctor, people.doctor)
 
 const found = done(await patient.GET('/video-calls/{id}/', at(call)))
 same(found.channel_name, call.channel_name)

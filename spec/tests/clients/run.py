@@ -4,6 +4,7 @@ openapi-typescript with openapi-fetch under `tsc --strict`, and openapi-python-c
 generator that warns fails: what it warns of, its client lacks. `nox -s clients` runs this; it needs npm.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -40,7 +41,7 @@ def generated(*words: str | Path) -> None:
         raise SystemExit(f"{printed}\n{words[0]} warns")
 
 
-def typescript(environment: dict[str, str]) -> None:
+def typescript() -> tuple[str, ...]:
     """openapi-typescript and openapi-fetch."""
     for name in ("package.json", "tsconfig.json", "life.ts"):
         shutil.copy(HERE / name, name)
@@ -48,33 +49,37 @@ def typescript(environment: dict[str, str]) -> None:
     tools = Path("node_modules/.bin")
     generated(tools / "openapi-typescript", openapi_path(), "--output", "schema.d.ts")
     run(tools / "tsc")
-    run("node", "life.js", env=environment)
+    return "node", "life.js"
 
 
-def python(environment: dict[str, str]) -> None:
+def python() -> tuple[str, ...]:
     """openapi-python-client."""
     shutil.copy(HERE / "life.py", "life.py")
     command = ("openapi-python-client", "generate", "--fail-on-warning", "--meta", "none")
     generated(*command, "--path", openapi_path(), "--output-path", "video_calls_api_client")
     run(sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "life.py")
-    run(sys.executable, "life.py", env=environment)
+    return sys.executable, "life.py"
 
 
 def main() -> None:
-    """Each client against a server of its own."""
-    clients: tuple[Callable[[dict[str, str]], None], ...] = (typescript, python)
+    """Each client against a server with each form of ids."""
+    clients: tuple[Callable[[], tuple[str, ...]], ...] = (typescript, python)
     for client in clients:
-        with tempfile.TemporaryDirectory() as directory, reference_server() as config:
+        with tempfile.TemporaryDirectory() as directory:
             os.chdir(directory)
-            tokens = {name: str(config.identities[name].token) for name in ("doctor", "patient")}
-            client(
-                {
-                    "BASE_URL": config.base_url,
-                    "DOCTOR_TOKEN": tokens["doctor"],
-                    "PATIENT_TOKEN": tokens["patient"],
-                }
-            )
-            print(f"{client.__doc__} a call went through its life")
+            life = client()
+            for form in ("integer", "uuid"):
+                with reference_server("--ids", form) as config:
+                    doctor, patient = (config.identities[name] for name in ("doctor", "patient"))
+                    people = {
+                        "BASE_URL": config.base_url,
+                        "DOCTOR": json.dumps(doctor.doctor),
+                        "PATIENT": json.dumps(patient.patient),
+                        "DOCTOR_TOKEN": str(doctor.token),
+                        "PATIENT_TOKEN": str(patient.token),
+                    }
+                    run(*life, env=people)
+                print(f"{client.__doc__} a call with ids of the form {form} went through its life")
             os.chdir(HERE)
 
 

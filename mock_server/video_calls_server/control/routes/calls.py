@@ -13,17 +13,18 @@ from video_calls_spec import RULES
 
 from video_calls_server._structs import VideoCall
 from video_calls_server.agora.notifications import Notice
-from video_calls_server.api.tokens import LARGEST_ID
+from video_calls_server.api.ids import Ids, ShownId, number_of
 from video_calls_server.control.errors import unknown
 from video_calls_server.control.routes.identities import known_actor
 from video_calls_server.control.verdicts import Verdict, verdicts
 from video_calls_server.domain.calls import NOT_FOUND, Action, Call
 from video_calls_server.domain.people import Actor, Role
 from video_calls_server.namespaces import Namespace
-from video_calls_server.representation import video_call
+from video_calls_server.representation import video_call, with_ids
 from video_calls_server.store import people, queries
 
 MOST = 500
+_LONGEST_SHOWN = 80  # characters of what is no id
 
 
 class KnownCall(VideoCall, kw_only=True):
@@ -54,7 +55,7 @@ class ActionVerdict(Struct):
 class CallVerdicts(Struct):
     """What each action of a person on a call would come to at this time."""
 
-    call: int
+    call: ShownId
     identity: str
     time: datetime
     actions: list[ActionVerdict]
@@ -69,7 +70,7 @@ class Presence(Struct, forbid_unknown_fields=True):
 class PresenceKept(Struct):
     """Who is in the channel now, and whether that was news. Only an ongoing call has anybody present."""
 
-    call: int
+    call: ShownId
     present: list[Role]
     changed: bool
 
@@ -98,40 +99,42 @@ async def list_calls(
         _, found = queries.page_of_calls(connection, known_actor(connection, identity), size=MOST, skip=0)
         return found
 
-    return [_known(call) for call in await namespace.store.read(work)]
+    return [_known(call, namespace.ids) for call in await namespace.store.read(work)]
 
 
-@get("/calls/{call_id:int}/verdicts", summary="Ask what each rule would say now")
+@get("/calls/{call_id:str}/verdicts", summary="Ask what each rule would say now")
 async def read_verdicts(
-    namespace: NamedDependency[Namespace], call_id: FromPath[int], identity: FromQuery[str]
+    namespace: NamedDependency[Namespace], call_id: FromPath[str], identity: FromQuery[str]
 ) -> CallVerdicts:
     """For get, join, end and cancel by this person (a user id or an e-mail address); nothing is done."""
 
     def work(connection: Connection) -> tuple[Call, Actor, bool]:
         actor = known_actor(connection, identity)
         is_active = people.active_actor(connection, actor.user_id) is not None
-        return known_call(connection, call_id), actor, is_active
+        return known_call(connection, namespace.ids, call_id), actor, is_active
 
     call, actor, is_active = await namespace.store.read(work)
     now = namespace.clock.now()
     found = verdicts(call, actor, now, is_active=is_active)
-    return CallVerdicts(call_id, identity, now, [_said(verdict) for verdict in found])
+    shown = namespace.ids.show("call", call.id)
+    return CallVerdicts(shown, identity, now, [_said(verdict) for verdict in found])
 
 
-@put("/calls/{call_id:int}/participants/{role:str}", summary="Let a participant join or leave the channel")
+@put("/calls/{call_id:str}/participants/{role:str}", summary="Let a participant join or leave the channel")
 async def change_presence(
     namespace: NamedDependency[Namespace],
-    call_id: FromPath[int],
+    call_id: FromPath[str],
     role: FromPath[Role],
     data: JSONBody[Presence],
 ) -> PresenceKept:
     """As Agora's notification would: the participants' event connections are told."""
-    call = await namespace.store.read(lambda connection: known_call(connection, call_id))
+    call = await namespace.store.read(lambda connection: known_call(connection, namespace.ids, call_id))
     user = call.doctor.user if role == "doctor" else call.patient.user
     presence: Literal["joined", "left"] = "joined" if data.present else "left"
     await namespace.service.take_notice(Notice(uuid4().hex, call.channel_name, user.id, presence, None))
-    after = await namespace.store.read(lambda connection: known_call(connection, call_id))
-    return PresenceKept(call_id, sorted(after.present), after.present != call.present)
+    after = await namespace.store.read(lambda connection: known_call(connection, namespace.ids, call_id))
+    shown = namespace.ids.show("call", call.id)
+    return PresenceKept(shown, sorted(after.present), after.present != call.present)
 
 
 @post("/events/disconnect", status_code=200, summary="Close all event connections", tags=["events"])
@@ -140,20 +143,21 @@ async def disconnect(namespace: NamedDependency[Namespace], data: JSONBody[Disco
     return Disconnected(namespace.hub.close(data.code, "Closed on request of the control API"))
 
 
-def known_call(connection: Connection, call_id: int) -> Call:
-    """The call of an id, which may be any number.
+def known_call(connection: Connection, ids: Ids, call_id: ShownId) -> Call:
+    """The call of an id, as the API shows it.
 
     Raises:
         ControlError: there is none.
     """
-    call = queries.call(connection, call_id) if 0 < call_id <= LARGEST_ID else None
+    number = number_of(ids, "call", call_id)
+    call = None if number is None else queries.call(connection, number)
     if call is None:
-        raise unknown(f"call {call_id}")
+        raise unknown(f"call {str(call_id)[:_LONGEST_SHOWN]}")
     return call
 
 
-def _known(call: Call) -> KnownCall:
-    shown = video_call(call)
+def _known(call: Call, ids: Ids) -> KnownCall:
+    shown = with_ids(video_call(call), ids)
     fields = {name: getattr(shown, name) for name in shown.__struct_fields__}
     return KnownCall(**fields, present=sorted(call.present))
 

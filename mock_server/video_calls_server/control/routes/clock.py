@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
 
+from video_calls_server.api.ids import ShownId
 from video_calls_server.clock import SettableClock
 from video_calls_server.control.errors import ControlError
 from video_calls_server.control.routes.calls import known_call
@@ -27,7 +28,7 @@ class ClockChange(Struct, forbid_unknown_fields=True):
 
     time: datetime | None = None
     running: bool | None = None
-    join_window_of: int | None = None
+    join_window_of: ShownId | None = None
 
 
 class Step(Struct, forbid_unknown_fields=True):
@@ -53,7 +54,7 @@ async def set_clock(namespace: NamedDependency[Namespace], data: JSONBody[ClockC
     time = data.time
     if data.join_window_of is not None:
         call_id = data.join_window_of
-        call = await namespace.store.read(lambda connection: known_call(connection, call_id))
+        call = await namespace.store.read(lambda connection: known_call(connection, namespace.ids, call_id))
         time = call.scheduled_time - JOIN_WINDOW
     _put(namespace.clock, time, running=data.running)
     await namespace.moved()

@@ -16,10 +16,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import Connection
 
 from video_calls_server.agora.tokens import MAX_UID
+from video_calls_server.api.ids import Ids, ShownId, number_of
 from video_calls_server.api.tokens import LARGEST_ID, make_token
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.control.layer import CONTROL
-from video_calls_server.domain.people import Actor, Doctor, Patient, User
+from video_calls_server.domain.people import Actor, Doctor, Patient, Role, User
 from video_calls_server.namespaces import Namespace
 from video_calls_server.seed import Email, FullName, Id, Person, Specialization, UserId
 from video_calls_server.settings import Settings, SettingsError
@@ -39,14 +40,14 @@ _Seconds = Annotated[int, Meta(ge=1, le=_LONGEST_LIFETIME, description="Seconds.
 class DoctorRole(Struct):
     """The doctor that a user is."""
 
-    id: int
+    id: ShownId
     specialization: str | None
 
 
 class PatientRole(Struct):
     """The patient that a user is."""
 
-    id: int
+    id: ShownId
 
 
 class Identity(Struct):
@@ -64,14 +65,14 @@ class Identity(Struct):
 class NewDoctor(Struct, forbid_unknown_fields=True):
     """A doctor to add; the next free id where none is given."""
 
-    id: Id | None = None
+    id: Id | str | None = None
     specialization: Specialization | None = None
 
 
 class NewPatient(Struct, forbid_unknown_fields=True):
     """A patient to add; the next free id where none is given."""
 
-    id: Id | None = None
+    id: Id | str | None = None
 
 
 class NewIdentity(Struct, forbid_unknown_fields=True):
@@ -113,16 +114,16 @@ def identities_router(settings: Settings) -> Router:
     @get("/", summary="List the people, with fresh tokens")
     async def list_identities(namespace: NamedDependency[Namespace]) -> list[Identity]:
         everybody = await namespace.store.read(people.everybody)
-        return [_identity(settings, person) for person in everybody]
+        return [_identity(settings, namespace.ids, person) for person in everybody]
 
     @post("/", summary="Add a doctor, a patient, somebody who is both, or neither")
     async def add_identity(namespace: NamedDependency[Namespace], data: JSONBody[NewIdentity]) -> Identity:
         def work(connection: Connection) -> Person:
-            person = _new_person(data, people.everybody(connection))
+            person = _new_person(data, people.everybody(connection), namespace.ids)
             people.add_person(connection, *person)
             return person
 
-        return _identity(settings, await namespace.store.write(work))
+        return _identity(settings, namespace.ids, await namespace.store.write(work))
 
     @patch("/{user:str}", summary="Deactivate, reactivate or rename somebody")
     async def change_identity(
@@ -139,7 +140,7 @@ def identities_router(settings: Settings) -> Router:
 
         person = await namespace.store.write(work)
         namespace.hub.wake([person[0].id])  # whoever is no longer active is told no more
-        return _identity(settings, person)
+        return _identity(settings, namespace.ids, person)
 
     @post("/{user:str}/tokens", summary="Make a token: a good one, or one that must be refused")
     async def make_identity_token(
@@ -171,7 +172,7 @@ def known_actor(connection: Connection, identity: str) -> Actor:
     return actor
 
 
-def _identity(settings: Settings, person: Person) -> Identity:
+def _identity(settings: Settings, ids: Ids, person: Person) -> Identity:
     user, doctor, patient = person
     signs = settings.signing_secret is not None
     return Identity(
@@ -179,8 +180,8 @@ def _identity(settings: Settings, person: Person) -> Identity:
         email=user.email,
         full_name=user.full_name,
         active=user.active,
-        doctor=None if doctor is None else DoctorRole(doctor.id, doctor.specialization),
-        patient=None if patient is None else PatientRole(patient.id),
+        doctor=None if doctor is None else DoctorRole(ids.show("doctor", doctor.id), doctor.specialization),
+        patient=None if patient is None else PatientRole(ids.show("patient", patient.id)),
         token=make_token(settings, user.id, expires_in=LIFETIME) if signs else None,
     )
 
@@ -197,14 +198,17 @@ def _unknown_user(named: str) -> ControlError:
     return unknown(f"user {named!r}; those that there are stand under {CONTROL}/identities")
 
 
-def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
+def _new_person(wanted: NewIdentity, people: list[Person], ids: Ids) -> Person:
     user_id = wanted.user or _free((person[0].id for person in people), largest=MAX_UID)
     doctors = [doctor for _, doctor, _ in people if doctor is not None]
     patients = [patient for _, _, patient in people if patient is not None]
     as_doctor = NewDoctor() if wanted.doctor is True else wanted.doctor or None
     as_patient = NewPatient() if wanted.patient is True else wanted.patient or None
-    doctor_id = None if as_doctor is None else as_doctor.id or _free(each.id for each in doctors)
-    patient_id = None if as_patient is None else as_patient.id or _free(each.id for each in patients)
+    doctor_id = patient_id = None
+    if as_doctor is not None:
+        doctor_id = _chosen(ids, "doctor", as_doctor.id) or _free(each.id for each in doctors)
+    if as_patient is not None:
+        patient_id = _chosen(ids, "patient", as_patient.id) or _free(each.id for each in patients)
     kind = (
         "dual.user"
         if doctor_id and patient_id
@@ -219,14 +223,14 @@ def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
         free for number in count(user_id) if (free := f"{kind}.{number}@example.com") not in emails
     )
     full_name = wanted.full_name or f"{'Dr. ' if doctor_id else ''}{kind.replace('.', ' ').title()} {user_id}"
-    for field, value, taken in (
-        ("user", user_id, [person[0].id for person in people]),
-        ("email", email, emails),
-        ("doctor", doctor_id, [each.id for each in doctors]),
-        ("patient", patient_id, [each.id for each in patients]),
+    for field, value, given, taken in (
+        ("user", user_id, user_id, [person[0].id for person in people]),
+        ("email", email, email, emails),
+        ("doctor", doctor_id, as_doctor and as_doctor.id, [each.id for each in doctors]),
+        ("patient", patient_id, as_patient and as_patient.id, [each.id for each in patients]),
     ):
         if value in taken:
-            raise ControlError(f"{field} {value} is somebody else's; give another, or none", field=field)
+            raise ControlError(f"{field} {given} is somebody else's; give another, or none", field=field)
     user = User(user_id, email, full_name, wanted.active)
     specialization = None if as_doctor is None else as_doctor.specialization
     return (
@@ -234,6 +238,16 @@ def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
         None if doctor_id is None else Doctor(doctor_id, user, specialization),
         None if patient_id is None else Patient(patient_id, user),
     )
+
+
+def _chosen(ids: Ids, role: Role, given: ShownId | None) -> int | None:
+    """Return the number of an id that is to be given to somebody; None to choose one."""
+    if given is None:
+        return None
+    number = number_of(ids, role, given)
+    if number is None:
+        raise ControlError(f"{given!r} cannot be the id of a {role} here; leave it out", field=role)
+    return number
 
 
 def _free(taken: Iterable[int], *, largest: int = LARGEST_ID) -> int:

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
+from video_calls_server.api.ids import shown_in
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.control.requests import KEPT, STATUS, Exchange, Filter, Recorded, readable
 from video_calls_server.control.routes.identities import known_actor
@@ -17,6 +18,7 @@ from video_calls_server.namespaces import Namespace
 from video_calls_server.store import people
 
 _DEFAULT = 100
+_LONGEST_SHOWN = 80  # characters of what is no id
 _SILENCE = 15.0
 """Seconds after which a quiet stream sends a comment, so that nothing between takes it for dead."""
 
@@ -38,15 +40,18 @@ async def _wanted(  # noqa: PLR0917 (Litestar passes them by name)
     operation: FromQuery[str | None] = None,
     status: _Status = None,
     rule: FromQuery[str | None] = None,
-    call: FromQuery[int | None] = None,
+    call: FromQuery[str | None] = None,
     fault: FromQuery[str | None] = None,
 ) -> Filter:
     if status is not None and not STATUS.fullmatch(status):
         raise ControlError(f"{status!r} is no status; give one as 404, 4xx or none", field="status")
+    wanted_call = None if call is None else shown_in(call)
+    if call is not None and wanted_call is None:
+        raise ControlError(f"{call[:_LONGEST_SHOWN]!r} is not the id of a call", field="call")
     user_id = None
     if identity is not None:
         user_id = (await namespace.store.read(lambda connection: known_actor(connection, identity))).user_id
-    return Filter(user_id, operation, status, rule, call, fault)
+    return Filter(user_id, operation, status, rule, wanted_call, fault)
 
 
 async def _readable(namespace: Namespace, recorded: Recorded) -> Exchange:

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-import msgspec
 from litestar import MediaType, Request, Response, Router, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct
 
+from video_calls_server.api.ids import Ids
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.control.moments import moment_of
 from video_calls_server.control.population import PopulationError, populate
-from video_calls_server.control.snapshots import Snapshot, SnapshotError
-from video_calls_server.control.state import State, StateError, read_state, state_of
+from video_calls_server.control.snapshots import Moment, Snapshot, SnapshotError
+from video_calls_server.control.state import State, StateError, read_state, state_of, written
 from video_calls_server.namespaces import Namespace
 from video_calls_server.settings import MOST_CALLS
 
@@ -48,18 +48,18 @@ class _TakesState(Operation):
         self.request_body = RequestBody(content, required=True)
 
 
-def _indented(response: Response[State]) -> Response[bytes]:
-    body = msgspec.json.format(msgspec.json.encode(response.content), indent=2)
+def _document(moment: Moment, ids: Ids) -> Response[State]:
+    body: Any = written(state_of(moment), ids)  # the type is for the API's own description
     return Response(body, media_type=MediaType.JSON)
 
 
 # -- The state ---------------------------------------------------------------------------------------
 
 
-@get("/", summary="Take out the whole state", after_request=_indented)
-async def read_whole_state(namespace: NamedDependency[Namespace]) -> State:
+@get("/", summary="Take out the whole state")
+async def read_whole_state(namespace: NamedDependency[Namespace]) -> Response[State]:
     """As one document, which can be kept, changed by hand and put in again."""
-    return state_of(await namespace.moment())
+    return _document(await namespace.moment(), namespace.ids)
 
 
 @put(
@@ -72,7 +72,7 @@ async def read_whole_state(namespace: NamedDependency[Namespace]) -> State:
 async def replace_state(namespace: NamedDependency[Namespace], request: Request[Any, Any, Any]) -> None:
     """In place of all that is there. Users and calls are enough; what a call does not say is chosen."""
     try:
-        state = read_state(await request.body())
+        state = read_state(await request.body(), namespace.ids)
         moment = moment_of(state, now=namespace.clock.now(), running=namespace.clock.running)
     except StateError as error:
         raise ControlError(str(error), code="invalid") from error
@@ -106,10 +106,10 @@ async def list_snapshots(namespace: NamedDependency[Namespace]) -> list[SavedSna
     return [SavedSnapshot(each.name, each.saved_at, each.calls) for each in namespace.snapshots]
 
 
-@get("/{name:str}", summary="Take out a snapshot", after_request=_indented)
-async def read_snapshot(namespace: NamedDependency[Namespace], name: FromPath[str]) -> State:
+@get("/{name:str}", summary="Take out a snapshot")
+async def read_snapshot(namespace: NamedDependency[Namespace], name: FromPath[str]) -> Response[State]:
     """As the document that the state itself is taken out as."""
-    return state_of(_snapshot(namespace, name).moment)
+    return _document(_snapshot(namespace, name).moment, namespace.ids)
 
 
 @put("/{name:str}", status_code=204, summary="Save a snapshot")

@@ -1,0 +1,144 @@
+"""`--ids uuid`: the same server, with UUIDs wherever an id comes in or goes out."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from click.testing import CliRunner
+from conftest import CALLS, Api
+from test_events import listening
+from video_calls_server.__main__ import main
+from video_calls_server.api.ids import Kind, ids_of
+from video_calls_server.banner import banner
+from video_calls_server.seed import load_seed
+from video_calls_server.settings import Settings
+
+UUIDS = ids_of("uuid")
+DOCTOR, PATIENT = UUIDS.show("doctor", 1), UUIDS.show("patient", 1)
+UNKNOWN = UUID("9f0c2b7e-5d1a-4c3b-8a60-1e2f3a4b5c6d")
+KINDS: tuple[Kind, ...] = ("call", "doctor", "patient")
+
+
+@pytest.fixture
+def uuid_api(make_api: Callable[..., Api]) -> Api:
+    return make_api(ids="uuid")
+
+
+def create(api: Api, *, doctor: Any = DOCTOR, patient: Any = PATIENT) -> Any:
+    time = (api.clock.now() + timedelta(minutes=10)).isoformat()
+    return api.post("doctor", CALLS, json={"doctor": doctor, "patient": patient, "scheduled_time": time})
+
+
+@pytest.mark.parametrize("number", [1, 2, 10**9, 2**63 - 1])
+def test_a_number_has_one_uuid_of_each_kind_and_it_is_read_back(number: int) -> None:
+    shown = {kind: str(UUIDS.show(kind, number)) for kind in KINDS}
+    assert len(set(shown.values())) == len(KINDS)
+    for kind, text in shown.items():
+        assert (str(UUID(text)), UUID(text).version) == (text, 4)
+        assert UUIDS.number(kind, text) == UUIDS.number(kind, text.upper()) == number
+        others = [other for other in KINDS if other != kind]
+        assert [UUIDS.number(other, text) for other in others] == [None, None]
+
+
+def test_uuids_stay_the_same_from_version_to_version() -> None:
+    assert DOCTOR == "fcf036d0-5912-43dd-8b96-43d1747ae2a9"
+
+
+@pytest.mark.parametrize("change", range(0, 128, 9))
+def test_a_uuid_with_another_bit_is_of_nothing(change: int) -> None:
+    changed = UUID(int=UUID(str(DOCTOR)).int ^ 1 << change)
+    assert UUIDS.number("doctor", str(changed)) is None
+
+
+def test_a_call_lives_under_its_uuid(uuid_api: Api) -> None:
+    created = create(uuid_api)
+    call = created.json()
+    assert UUIDS.number("call", call["id"]) == 1
+    assert created.headers["location"] == f"{CALLS}{call['id']}/"
+    assert (call["doctor"], call["doctor_details"]["id"]) == (DOCTOR, DOCTOR)
+    assert (call["patient"], call["patient_details"]["id"]) == (PATIENT, PATIENT)
+    assert uuid_api.get("patient").json()["results"] == [call]
+    assert uuid_api.get("patient", f"{CALLS}{call['id'].upper()}/").json() == call
+    with listening(uuid_api, "patient") as events:
+        joined = uuid_api.act("doctor", call["id"], "join").json()
+        assert joined["uid"] == 101
+        told = events.next()["data"]["call"]
+    ended = uuid_api.act("doctor", call["id"], "end").json()
+    assert {told[name] for name in ("id", "doctor", "patient")} == {call["id"], DOCTOR, PATIENT}
+    assert ended["id"] == call["id"]
+
+
+@pytest.mark.parametrize("call_id", ["1", str(DOCTOR), str(UNKNOWN), f"{{{UNKNOWN}}}", UNKNOWN.hex])
+def test_an_id_of_no_call_is_not_found(uuid_api: Api, call_id: str) -> None:
+    create(uuid_api)
+    assert uuid_api.get("doctor", f"{CALLS}{call_id}/").json()["code"] == "get.not-found"
+
+
+@pytest.mark.parametrize(
+    ("patient", "code"),
+    [
+        (1, "create.valid-body"),
+        ("1", "create.valid-body"),
+        (str(DOCTOR) + "\n", "create.valid-body"),
+        (str(UNKNOWN), "create.patient-valid"),
+        (DOCTOR, "create.patient-valid"),
+    ],
+)
+def test_an_id_of_no_patient_is_refused(uuid_api: Api, patient: Any, code: str) -> None:
+    assert create(uuid_api, patient=patient).json()["code"] == code
+
+
+def test_the_control_api_takes_and_shows_the_same_ids(uuid_api: Api) -> None:
+    call_id = create(uuid_api).json()["id"]
+    uuid_api.done("POST", "/faults", {"call": call_id, "status": 503, "times": 1})
+    assert uuid_api.get("doctor", f"{CALLS}{call_id}/").status_code == 503
+    assert uuid_api.done("GET", f"/requests?call={call_id}")[0]["call"] == call_id
+    assert [call["id"] for call in uuid_api.done("GET", "/calls")] == [call_id]
+    verdicts = uuid_api.done("GET", f"/calls/{call_id}/verdicts?identity=101")
+    assert verdicts["call"] == call_id
+    uuid_api.done("PUT", "/clock", {"join_window_of": call_id})
+    uuid_api.act("doctor", call_id, "join")
+    present = uuid_api.done("PUT", f"/calls/{call_id}/participants/patient", {"present": True})
+    assert present["call"] == call_id
+    people = {one["email"]: one for one in uuid_api.done("GET", "/identities")}
+    assert people["doctor@example.com"]["doctor"]["id"] == DOCTOR
+    taken = uuid_api.control("POST", "/identities", {"doctor": {"id": DOCTOR}})
+    assert DOCTOR in taken.json()["error"]
+    assert uuid_api.control("GET", f"/calls/{DOCTOR}/verdicts?identity=101").status_code == 404
+
+
+def test_a_state_is_taken_out_and_put_in_with_the_same_ids(uuid_api: Api) -> None:
+    call_id = create(uuid_api).json()["id"]
+    uuid_api.act("doctor", call_id, "cancel")
+    state = uuid_api.done("GET", "/state")
+    assert (state["calls"][0]["id"], state["calls"][0]["doctor"]) == (call_id, DOCTOR)
+    assert state["events"][0]["data"]["call"]["id"] == call_id
+    uuid_api.done("PUT", "/state", state)
+    assert uuid_api.done("GET", "/state") == state
+    state["calls"][0]["doctor"] = PATIENT
+    refused = uuid_api.control("PUT", "/state", state).json()
+    assert refused["error"] == f"calls[0].doctor: {PATIENT!r} is not the id of a doctor on this server"
+
+
+def test_events_that_were_kept_with_numbers_are_told_with_uuids(
+    make_api: Callable[..., Api], tmp_path: Path
+) -> None:
+    database = str(tmp_path / "calls.db")
+    numbers = make_api(database=database)
+    numbers.act("doctor", numbers.call()["id"], "cancel")
+    with listening(make_api(database=database, ids="uuid"), "doctor", "?last_event_id=0") as events:
+        assert events.next()["data"]["call"]["doctor"] == DOCTOR
+
+
+def test_commands_show_uuids() -> None:
+    options = ("--ids", "uuid", "--database", ":memory:")
+    listed = CliRunner().invoke(main, ["identities", "--json", *options])
+    assert json.loads(listed.output)[0]["doctor"] == DOCTOR
+    config = CliRunner().invoke(main, ["identities", "--contract-config", "http://127.0.0.1/x", *options])
+    assert f'[identities.doctor]\nid = "{DOCTOR}"\n' in config.output
+    told = banner(Settings(ids="uuid"), "http://127.0.0.1", "", load_seed(), options="")
+    assert f"doctor {DOCTOR}" in told
