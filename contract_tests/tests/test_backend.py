@@ -5,6 +5,17 @@ from video_calls_contract.backend import Backend
 from video_calls_contract.exchange import Redactor
 
 
+def test_agora_token_of_a_join_is_known_in_other_forms() -> None:
+    token = "006" + "a" * 32 + "IAC/V0fZUBw72cVoL9eyGGh3Q6Poi8bgjwVLnyKSJyOXR7dIfRBXoFHl"
+    transport = httpx.MockTransport(
+        lambda _: httpx.Response(200, content=iter([b'{"token": "%s"}' % token.encode()]))
+    )
+    backend = Backend("http://backend.invalid", Redactor(), transport=transport)
+    backend.send("POST", "/video-calls/1/join/", operation="joinVideoCall")
+    assert backend.redactor.redact(f"at {token[40:].replace('V', '%56')}") == "at (redacted)"
+    assert backend.redactor.redact(f"app id {'a' * 32}") == f"app id {'a' * 32}"
+
+
 def test_a_429_with_a_date_that_is_none_is_waited_out() -> None:
     headers = {"Retry-After": "Fri, 05 Jan 2024 08:00:00 GMT", "Date": "now"}
     answers = iter(

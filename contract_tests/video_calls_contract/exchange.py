@@ -13,11 +13,15 @@ from typing import Any, cast
 
 import httpx
 
+from video_calls_contract.traces import Traces
+
 NO_ANSWER = 0
 """The status of an exchange to which nothing came back; its content says why."""
 
 _AGORA_TOKEN = re.compile(r"\b00[67][A-Za-z0-9+/=]{40,}")
 _MOST_SHOWN = 4000  # characters of a body
+_MOST_READ = 10 * _MOST_SHOWN  # characters of a body that are searched for secrets
+_REDACTED = "(redacted)"
 
 
 class NotJsonError(Exception):
@@ -27,11 +31,13 @@ class NotJsonError(Exception):
 class Redactor:
     """Takes secrets out of everything that is shown.
 
-    Secrets are learned by value; the credentials of Agora, which a backend makes, are known by their form.
+    Secrets are learned by value, and found in other encodings and in pieces too. The tokens of Agora, which a
+    backend makes, are known by their form as well.
     """
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
+        self._traces = Traces()
         self._lock = threading.Lock()
 
     def learn(self, secret: str, name: str) -> None:
@@ -39,6 +45,12 @@ class Redactor:
         if secret:
             with self._lock:
                 self._names.setdefault(secret, f"${name}")
+                self._traces.learn(secret)
+
+    def learn_traces(self, secret: str) -> None:
+        """From now on, redact this text in other encodings and in pieces; its own form is known."""
+        with self._lock:
+            self._traces.learn(secret)
 
     def quoted(self, text: str) -> str:
         """A shell word of this text, redacted, in which our variables are the only thing that expands."""
@@ -52,7 +64,12 @@ class Redactor:
         """The text, without what must not be seen."""
         for secret in sorted(self._names.copy(), key=len, reverse=True):
             text = text.replace(secret, self._names[secret])
-        return _AGORA_TOKEN.sub(lambda token: f"{token[0][:3]}…", text)
+        text = _AGORA_TOKEN.sub(lambda token: f"{token[0][:3]}…", text)
+        shown, last = list[str](), 0
+        for start, end in self._traces.find(text):
+            shown += [text[last:start], _REDACTED]
+            last = end
+        return "".join([*shown, text[last:]])
 
 
 def as_object(value: object) -> dict[str, Any]:
@@ -210,8 +227,8 @@ Together = Callable[[Sequence[Callable[[], Exchange]]], list[Exchange]]
 
 
 def _shown(body: bytes, redactor: Redactor) -> str:
-    text = redactor.redact(body.decode("utf-8", "backslashreplace"))
-    if len(text) > _MOST_SHOWN:
+    text = redactor.redact(body.decode("utf-8", "backslashreplace")[:_MOST_READ])
+    if len(text) > _MOST_SHOWN or len(body) > _MOST_READ:
         return f"{text[:_MOST_SHOWN]}… ({len(body):,} bytes)"
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
