@@ -153,7 +153,7 @@ def _open_to_anybody(condition: str) -> Change:
 
 def _verified(options: str) -> Change:
     """JWTs are verified with other options of PyJWT."""
-    return _jwt('options={"require":', f'options={{{options}, "require":')
+    return _jwt("options={\n", f"options={{\n                {options},\n")
 
 
 def _answered(status: int, condition: str) -> Change:
@@ -338,8 +338,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "auth: a token is accepted for two hours beyond its expiry",
         "auth.expired-token",
         _jwt(
-            "                audience=self._audience,\n",
-            "                audience=self._audience,\n                leeway=7200,\n",
+            "            audience=self._audience,\n",
+            "            audience=self._audience,\n            leeway=7200,\n",
         ),
     ),
     _mutant(
@@ -382,13 +382,13 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "auth: a token signed with an empty key is accepted",
         "auth.valid-token",
-        _jwt("import time\nfrom collections", "import base64\nimport hmac\nimport time\nfrom collections"),
+        _jwt("import base64\n", "import base64\nimport hmac\n"),
         _jwt(
-            "            claims = jwt.decode(\n",
-            '            signed, _, signature = token.rpartition(".")\n'
-            '            digest = hmac.digest(b"", signed.encode(), "sha256")\n'
-            '            empty = base64.urlsafe_b64encode(digest).decode().rstrip("=") == signature\n'
-            "            claims = jwt.decode(\n",
+            "        jwt.decode(\n",
+            '        signed, _, signature = token.rpartition(".")\n'
+            '        digest = hmac.digest(b"", signed.encode(), "sha256")\n'
+            '        empty = base64.urlsafe_b64encode(digest).decode().rstrip("=") == signature\n'
+            "        jwt.decode(\n",
         ),
         _verified('"verify_exp": True, "verify_signature": not empty'),
     ),
@@ -441,7 +441,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "auth: what is no JWT is answered 500",
         "auth.valid-token errors.no-server-error",
         _jwt(
-            "except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:",
+            "except _NOT_VALID as error:",
             "except jwt.InvalidSignatureError as error:",
         ),
     ),

@@ -1,6 +1,7 @@
 """The document's "Authentication": which tokens are good, and what is said of those that are not."""
 
 import base64
+import contextlib
 import json
 import threading
 import time
@@ -41,6 +42,11 @@ def signed(secret: str = DEVELOPMENT_JWT_SECRET, algorithm: str = "HS256", **cha
 
 def segment(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def sealed(payload: bytes) -> str:
+    """A token with these bytes for its claims, whose signature holds."""
+    return jwt.PyJWS().encode(payload, DEVELOPMENT_JWT_SECRET, algorithm="HS256")
 
 
 def ask(api: Api, token: str | None, method: str = "GET", path: str = CALLS) -> httpx.Response:
@@ -106,6 +112,13 @@ def test_a_token_in_the_url_is_no_token(read_only_api: Api) -> None:
         pytest.param(signed(user_id="a@b" * 100), id="user is an endless address"),
         pytest.param(signed(exp=10**400), id="expiry is beyond all numbers"),
         pytest.param(signed(exp=float("inf")), id="expiry is infinite"),
+        pytest.param(signed(exp="9" * 10), id="expiry is text"),
+        pytest.param(signed(exp=1e308), id="expiry is after all years"),
+        pytest.param(signed(nbf=True), id="nbf is a truth"),
+        pytest.param(signed(aud=5), id="audience is a number"),
+        pytest.param(sealed(b'{"user_id": 101, "user_id": 102, "exp": 4000000000}'), id="claim twice"),
+        pytest.param(sealed('{"user_id": 101, "exp": 4000000000}'.encode("utf-16")), id="UTF-16"),
+        pytest.param(signed().replace(".", ".\n", 1), id="line break"),
         pytest.param(f"{segment([])}.{segment({})}.x", id="header is a list"),
         pytest.param(f"{segment({'alg': ['HS256']})}.{segment({})}.x", id="alg is a list"),
         pytest.param(base64.urlsafe_b64encode(b"[" * 4000).decode() + ".e30.x", id="nested header"),
@@ -117,6 +130,22 @@ def test_a_token_in_the_url_is_no_token(read_only_api: Api) -> None:
 def test_a_token_that_does_not_hold_is_invalid(read_only_api: Api, token: str) -> None:
     answer = read_only_api.client.get(CALLS, headers={"Authorization": f"Bearer {token}".encode("latin-1")})  # type: ignore[dict-item]
     assert_refused(answer, "auth.valid-token")
+
+
+def test_iat_and_nbf_have_a_leeway(api: Api) -> None:
+    ahead = int(time.time()) + 5
+    assert ask(api, signed(iat=ahead, nbf=ahead)).status_code == 200
+    assert_refused(ask(api, signed(exp=ahead - 7)), "auth.expired-token")
+
+
+def test_log_tells_why_a_token_is_refused(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    token = signed(exp="soon")
+    ask(api, token)
+    ask(api, signed("another-secret-of-thirty-two-bytes-and-more"))
+    reasons = [message for message in caplog.messages if message.startswith("token refused: ")]
+    assert [word in reason for word, reason in zip(["exp", "ignature"], reasons, strict=True)] == [True, True]
+    assert token not in caplog.text
 
 
 @pytest.mark.rule("auth.expired-token")
@@ -144,7 +173,7 @@ def test_a_checked_signature_is_remembered_but_not_for_long(
 
 
 @pytest.mark.rule("auth.active-user")
-@pytest.mark.parametrize("user", [105, 106, 999, 0, -5, "nobody@example.com", ""])
+@pytest.mark.parametrize("user", [105, 106, 999, 0, -5, "0101", "nobody@example.com", ""])
 def test_the_token_of_a_deactivated_or_unknown_user_is_refused(read_only_api: Api, user: int | str) -> None:
     assert_refused(ask(read_only_api, signed(user_id=user)), "auth.active-user")
 
@@ -232,6 +261,11 @@ def key_set() -> Iterator[dict[str, Any]]:
             state["requests"] += 1
             self.send_response(200 if state["keys"] is not None else 500)
             self.end_headers()
+            if "drips" in state:
+                with contextlib.suppress(ConnectionError):
+                    while not state["drips"].wait(0.05):
+                        self.wfile.write(b" ")
+                return
             self.wfile.write(json.dumps(state.get("answer", {"keys": state["keys"]})).encode())
 
         def log_message(self, *_: Any) -> None:
@@ -290,6 +324,44 @@ def test_a_key_set_that_is_away_is_no_fault_of_the_client(
     monkeypatch.setattr("video_calls_server.api.jwks.COOLDOWN", 0.0)
     key_set["keys"] = [jwk(RSA, "a")]
     assert ask(api, by(RSA, "RS256", "a")).status_code == 200
+
+
+def test_key_for_encryption_checks_no_token(make_api: Callable[..., Api], key_set: dict[str, Any]) -> None:
+    key_set["keys"] = [
+        jwk(RSA, "a") | {"use": "enc"},
+        jwk(RSA, "b") | {"key_ops": ["encrypt"]},
+        jwk(RSA, "c"),
+    ]
+    api = make_api(jwt_algorithm="RS256", jwt_jwks_url=key_set["url"])
+    statuses = [ask(api, by(RSA, "RS256", kid)).status_code for kid in "abc"]
+    assert statuses == [401, 401, 200]
+
+
+def test_known_key_works_while_its_key_set_drips(
+    make_api: Callable[..., Api], key_set: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_set["keys"] = [jwk(RSA, "a")]
+    api = make_api(jwt_algorithm="RS256", jwt_jwks_url=key_set["url"])
+    assert ask(api, by(RSA, "RS256", "a")).status_code == 200
+    for name, value in (("LIFETIME", 0.0), ("COOLDOWN", 0.0), ("TIMEOUT", 0.5)):
+        monkeypatch.setattr(f"video_calls_server.api.jwks.{name}", value)
+    key_set["drips"] = threading.Event()
+    asked = time.monotonic()
+    assert ask(api, by(RSA, "RS256", "a", jti="2")).status_code == 200
+    assert ask(api, by(RSA, "RS256", "unknown")).status_code == 503
+    assert time.monotonic() - asked < 5
+    key_set["drips"].set()
+
+
+def test_key_set_that_is_too_large_is_not_read(
+    make_api: Callable[..., Api], key_set: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    key_set["keys"] = [jwk(RSA, "a") | {"x": "x" * 2**18}]
+    address = key_set["url"].replace("//", "//user:hidden@") + "?key=hidden"
+    api = make_api(jwt_algorithm="RS256", jwt_jwks_url=address)
+    assert ask(api, by(RSA, "RS256", "a")).status_code == 503
+    assert "larger than" in caplog.text
+    assert "hidden" not in caplog.text
 
 
 def test_the_only_key_is_that_of_tokens_that_name_none(

@@ -23,6 +23,7 @@ LogFormat = Literal["text", "json"]
 
 _LONGEST_EMPTY = 1440  # minutes
 _MOST_WORKERS = 64
+_LONGEST_LEEWAY = 300  # seconds
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 3600.0  # seconds; PostgreSQL counts milliseconds, and 0 is for ever
 _POSTGRESQL = re.compile(r"postgres(ql)?(\+\w+)?://", re.ASCII)
 _SHORTEST_KEY = 16  # characters
@@ -121,6 +122,7 @@ class Settings:
     jwt_user_claim: str = setting("user_id", "Claim that names the user, by id or by e-mail address.")
     jwt_issuer: str | None = setting(None, "Required `iss` of JWTs.")
     jwt_audience: str | None = setting(None, "Required `aud` of JWTs.")
+    jwt_leeway: int = setting(10, "Seconds by which `iat` and `nbf` of JWTs may be ahead of this machine.")
     rate_limit: str | None = setting(
         None, "Requests per user, such as 100/minute (second, minute, hour, day)."
     )
@@ -297,7 +299,9 @@ class Settings:
                 f"jwt_algorithm: {self.jwt_algorithm} takes jwt_public_key or jwt_jwks_url, one of them"
             )
         elif self.jwt_jwks_url is not None and not _is_web_url(self.jwt_jwks_url):
-            raise SettingsError(f"jwt_jwks_url: {self.jwt_jwks_url!r} is not an http or https URL")
+            raise SettingsError("jwt_jwks_url: give an http or https URL")
+        if not 0 <= self.jwt_leeway <= _LONGEST_LEEWAY:
+            raise SettingsError(f"jwt_leeway: {self.jwt_leeway} is not in 0 to {_LONGEST_LEEWAY} seconds")
         if self.jwt_user_claim in _RESERVED_CLAIMS:
             raise SettingsError(f"jwt_user_claim: {self.jwt_user_claim} means something else in every JWT")
 
@@ -308,6 +312,12 @@ def _is_web_url(text: str) -> bool:
         return url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
     except ValueError:
         return False
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL to show to people: without user, password and query, which can be secrets."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def environment_variable(setting: "Field[Any]") -> str:

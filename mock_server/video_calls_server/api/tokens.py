@@ -4,16 +4,23 @@ The algorithm is the configured one and never the token's choice. Claims are lai
 djangorestframework-simplejwt does: `token_type`, `user_id`, `exp`, `iat`, `jti`.
 """
 
+import base64
+import json
+import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 from uuid import uuid4
 
 import jwt
+import msgspec
+from video_calls_spec import RuleId
 
-from video_calls_server.api.errors import refused
+from video_calls_server import tracing
+from video_calls_server.api.errors import Refused, refused
 from video_calls_server.settings import JwtAlgorithm, Settings, SettingsError
 
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
@@ -22,6 +29,13 @@ REMEMBERED_TOKENS = 1024
 REMEMBERED_FOR = 60.0  # seconds; a key that was withdrawn stops working by then
 LARGEST_ID = 2**63 - 1
 LONGEST_EMAIL = 254
+LONGEST_REASON = 200  # characters
+LATEST = 253_402_300_799  # the last second of the year 9999
+
+_COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)  # RFC 7515, 3.1
+_ID = re.compile(r"0|[1-9]\d{0,18}", re.ASCII)  # 0101 is another text than 101
+
+logger = logging.getLogger("video_calls_server")
 
 Key = jwt.PyJWK | str | bytes
 
@@ -70,6 +84,7 @@ class TokenVerifier:
         self._user_claim = settings.jwt_user_claim
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
+        self._leeway = settings.jwt_leeway
         self._remembered: dict[str, tuple[Verified, float]] = {}
 
     async def verify(self, authorization: str | None) -> Verified:
@@ -91,44 +106,100 @@ class TokenVerifier:
         return verified
 
     async def _verify(self, token: str) -> Verified:
-        if len(token) > LONGEST_TOKEN:
-            raise refused("auth.valid-token", CHALLENGE)
         try:
-            key = await self._keys.key_of(token)
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=[self._algorithm],
-                issuer=self._issuer,
-                audience=self._audience,
-                options={"require": ["exp", self._user_claim], "verify_aud": self._audience is not None},
-            )
-            user = _user(claims[self._user_claim])
-            expires = float(claims["exp"])
+            return await self._checked(token)
         except jwt.ExpiredSignatureError as error:
-            raise refused("auth.expired-token", CHALLENGE) from error
-        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
-            # PyJWT parses what has no signature yet: beside its own errors, what JSON can do to a parser.
-            raise refused("auth.valid-token", CHALLENGE) from error
-        if claims.get("token_type", "access") != "access":
-            raise refused("auth.valid-token", CHALLENGE, error="The token is not an access token")
-        return Verified(user, expires)
+            raise _refused("auth.expired-token", "it has expired") from error
+        except _NOT_VALID as error:
+            raise _refused("auth.valid-token", str(error) or type(error).__name__) from error
+
+    async def _checked(self, token: str) -> Verified:
+        if len(token) > LONGEST_TOKEN or not _COMPACT.fullmatch(token):
+            raise ValueError("it is not a JWT in compact form")
+        key = await self._keys.key_of(token)
+        jwt.decode(
+            token,
+            key,
+            algorithms=[self._algorithm],
+            issuer=self._issuer,
+            audience=self._audience,
+            options={
+                "require": ["exp", self._user_claim],
+                "verify_aud": self._audience is not None,
+                "verify_iat": False,  # these two have a leeway, unlike `exp`
+                "verify_nbf": False,
+            },
+        )
+        _, members = (_json(segment) for segment in token.split(".")[:2])
+        claims = msgspec.convert(members, _Claims)
+        if max(claims.iat, claims.nbf) > time.time() + self._leeway:
+            raise ValueError("its iat or nbf is in the future; see --jwt-leeway")
+        if members.get("token_type", "access") != "access":
+            text = "The token is not an access token"
+            raise _refused("auth.valid-token", "its token_type is not access", error=text)
+        return Verified(_user(members[self._user_claim]), claims.exp)
+
+
+# PyJWT parses what has no signature yet: beside its own errors, what JSON can do to a parser.
+_NOT_VALID = (
+    jwt.PyJWTError,
+    msgspec.ValidationError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    RecursionError,
+)
+
+
+def _refused(rule: RuleId, reason: str, *, error: str | None = None) -> Refused:
+    """Return the refusal of a token, and log the reason, which no answer tells."""
+    logger.info(
+        "token refused: %(reason)s request_id=%(request_id)s",
+        {"reason": ascii(reason[:LONGEST_REASON])[1:-1], "request_id": tracing.request_id.get()},
+    )
+    return refused(rule, CHALLENGE, error=error)
+
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=LATEST)]
+
+
+class _Claims(msgspec.Struct):
+    """The claims as RFC 7519 types them; PyJWT takes a text for a number, and any number for a date."""
+
+    exp: Seconds
+    iat: Seconds = 0.0
+    nbf: Seconds = 0.0
+    iss: str | None = None
+    aud: str | list[str] | None = None
+
+
+def _json(segment: str) -> Any:  # noqa: ANN401 (JSON)
+    """Return the JSON of a segment: in UTF-8, and with unique names (RFC 7515, 4; RFC 7519, 4)."""
+    text = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)).decode("utf-8")
+    return json.loads(text, object_pairs_hook=_unique_members)
+
+
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member is given twice")
+    return members
 
 
 def _user(claim: object) -> int | str:
-    """The id, or the e-mail address, that a claim holds.
+    """Return the id, or the e-mail address, that a claim holds.
 
     Raises:
-        ValueError: it holds neither.
+        ValueError: if it holds neither.
     """
-    if isinstance(claim, str) and claim.isascii() and claim.isdigit() and len(claim) <= len(str(LARGEST_ID)):
+    if isinstance(claim, str) and _ID.fullmatch(claim):
         claim = int(claim)
     if isinstance(claim, int) and not isinstance(claim, bool) and -LARGEST_ID <= claim <= LARGEST_ID:
         return claim
     if isinstance(claim, str) and len(claim) <= LONGEST_EMAIL:
         claim.encode()  # a lone surrogate is no text
         return claim
-    raise ValueError("the claim names no user")
+    raise ValueError("its claim names no user")
 
 
 def bearer_token(authorization: str | None) -> str:
