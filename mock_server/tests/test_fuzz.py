@@ -32,7 +32,7 @@ from video_calls_spec import RULES, openapi_path
 
 T = TypeVar("T")
 
-SHORT = settings(max_examples=20, derandomize=True, deadline=None, database=None)
+SHORT = settings(max_examples=10, derandomize=True, deadline=None, database=None)
 LONG = settings(max_examples=1100, deadline=None, database=None)
 
 BEARERS = {
@@ -443,7 +443,7 @@ def test_hostile_requests_are_answered_as_any_other(server: Server, bounds: sett
     answers: Counter[int] = Counter()
     with asyncio.Runner() as runner:
 
-        @settings(bounds, max_examples=bounds.max_examples * 40)
+        @settings(bounds, max_examples=bounds.max_examples * 50)
         @given(hostile_requests(future_times(server.clock)))
         def answered(exchange: Exchange) -> None:
             runner.run(exchange.run(server.app))

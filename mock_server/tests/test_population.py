@@ -37,8 +37,15 @@ def statuses(calls: list[Call]) -> Counter[str]:
     return Counter(call.status for call in calls)
 
 
-@pytest.mark.parametrize("count", [4, 5, 50, 333])
-@pytest.mark.parametrize("now", [MONDAY, datetime(2026, 1, 10, 23, 59, tzinfo=UTC), MONDAY.replace(minute=0)])
+@pytest.mark.parametrize(
+    ("count", "now"),
+    [
+        (4, MONDAY),
+        (5, datetime(2026, 1, 10, 23, 59, tzinfo=UTC)),
+        (50, MONDAY.replace(minute=0)),
+        (333, MONDAY),
+    ],
+)
 def test_there_are_as_many_calls_as_asked_for_and_some_of_every_status(count: int, now: datetime) -> None:
     _, calls = populated(count, now=now)
     assert len(calls) == count
