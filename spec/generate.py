@@ -80,7 +80,6 @@ def rule_table(contract: dict[str, Any]) -> str:
 
 BOUNDS = {
     "example",
-    "maxItems",
     "maxLength",
     "maxProperties",
     "maximum",
@@ -153,7 +152,7 @@ SYNCHRONOUS = [
     (
         "all attempts and waits together; None for no limit.",
         "all attempts and waits together; None for no limit.\n"
-        "            Looked at between the parts of a body; headers that trickle in have `timeout` alone.",
+        "            With your own `http_client` or `transport`, it is checked between the parts of a body.",
     ),
 ]
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from conftest import Process
+from video_calls_server.__main__ import main
 from video_calls_server.testing import Control, ControlError
 
 TIME = datetime(2030, 1, 5, 10, tzinfo=UTC)
@@ -217,3 +220,14 @@ def test_a_key_is_sent() -> None:
         control.state.reset()
     assert sent[0].headers["video-calls-control-key"] == "correct horse battery"
     assert str(sent[0].url) == "http://127.0.0.1:8000/_control/state/reset"
+
+
+def test_proxies_of_the_environment_are_not_used(server: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "::1/128")
+    monkeypatch.setenv("SSL_CERT_FILE", "/missing.pem")
+    with Control(server.url) as control:
+        assert control.clock.now()
+    port = str(urlsplit(server.url).port)
+    found = CliRunner().invoke(main, ["console", "--print", "--port", port])
+    assert (found.exit_code, found.output) == (0, f"{server.url}/\n")

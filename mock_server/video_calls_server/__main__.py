@@ -239,7 +239,8 @@ def _answers(url: str) -> bool:
     import httpx
 
     try:
-        return bool(httpx.get(f"{url}healthz", timeout=_PATIENCE).json() == {"status": "ok"})
+        answer = httpx.get(f"{url}healthz", timeout=_PATIENCE, trust_env=False)
+        return bool(answer.json() == {"status": "ok"})
     except (httpx.HTTPError, ValueError):
         return False
 

@@ -417,12 +417,14 @@ class RequestControl:
 class Control:
     """The control of a reference server, or of one namespace of it.
 
+    Requests go straight to the server: proxies and certificates of the environment are not used.
+
     Args:
         url: where the server is.
         namespace: a name of your own for an isolated state, clock, faults and log, such as that of a test
             worker; its first request makes it, and `drop` ends it.
         key: the server's `--control-key`, where it has one.
-        transport: for a server in this process.
+        transport: for a server in this process, or another way to it: `httpx.HTTPTransport(proxy=…)`.
 
     Attributes:
         base_url: the API's root, in the namespace: what an SDK client or a frontend is given.
@@ -438,7 +440,9 @@ class Control:
     ) -> None:
         place = url.rstrip("/") + (f"{PREFIX}{_segment(namespace)}" if namespace else "")
         headers = {KEY_HEADER: key} if key is not None else {}
-        self._client = httpx.Client(base_url=place, headers=headers, transport=transport, timeout=_TIMEOUT)
+        self._client = httpx.Client(
+            base_url=place, headers=headers, transport=transport, timeout=_TIMEOUT, trust_env=False
+        )
         self._namespace = namespace
         self._api = _Api(self._client)
         self.base_url = f"{place}{API_ROOT}"

@@ -5,10 +5,7 @@ without the `Idempotency-Key`, as for a backend that does not know it.
 """
 
 import asyncio
-import contextlib
 import random
-import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -30,7 +27,6 @@ from video_calls_sdk import (
     CallNotOngoingError,
     CallNotScheduledError,
     CallStatus,
-    DeadlineExceededError,
     JoinWindowError,
     NotParticipantError,
     Retries,
@@ -272,42 +268,3 @@ def test_so_it_does_after_a_thousand_of_each_operation(
 ) -> None:
     for line in prove(serve, tmp_path, kind, without, rounds=1000, faults=seeded_faults(2)):
         print(line)
-
-
-@pytest.fixture
-def trickle() -> Iterator[str]:
-    """A server whose answers come byte by byte, twenty a second, and never end."""
-    stop = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def answer() -> None:
-            connection, _ = listening.accept()
-            with connection, contextlib.suppress(OSError):
-                connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
-                while not stop.wait(0.05):
-                    connection.sendall(b" ")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        host, port = listening.getsockname()
-        yield f"http://{host}:{port}"
-        stop.set()
-        thread.join(5)
-
-
-@CLIENTS
-def test_a_body_that_trickles_in_ends_with_the_deadline(trickle: str, kind: str) -> None:
-    async def get() -> None:
-        async with AsyncVideoCallsClient(trickle, "token", deadline=0.3) as client:
-            await client.calls.get(1)
-
-    def get_blocking() -> None:
-        with VideoCallsClient(trickle, "token", deadline=0.3) as client:
-            client.calls.get(1)
-
-    began = time.monotonic()
-    with pytest.raises(DeadlineExceededError) as raised:
-        asyncio.run(get()) if kind == "async" else get_blocking()
-    assert raised.value.request_sent
-    assert 0.3 <= time.monotonic() - began < 2.0

@@ -23,6 +23,7 @@ from video_calls_sdk._errors import InvalidResponseError, StatusError, class_for
 Model = TypeVar("Model", bound=BaseModel)
 
 _LONGEST_TEXT = 500
+_LARGEST_PARSED = 2**18  # bytes of an answer that is shown in an error
 _LONGEST_READ = 16_384  # characters of a page that are looked at
 _TAG = re.compile(r"<[^<>]*>")
 _SECRET = re.compile(
@@ -44,6 +45,8 @@ class Answer(NamedTuple):
     method: str
     url: str
     operation: str
+    problem: str | None = None
+    """Why `content` is not the whole body."""
 
     @property
     def request_id(self) -> str | None:
@@ -84,6 +87,8 @@ def success(answer: Answer, model: type[Model]) -> APIResponse[Model]:
     Raises:
         InvalidResponseError: the body is not what the contract says.
     """
+    if answer.problem is not None:
+        raise _departure(answer, [answer.problem])
     try:
         data = model.model_validate_json(answer.content)
     except ValidationError as error:
@@ -93,10 +98,13 @@ def success(answer: Answer, model: type[Model]) -> APIResponse[Model]:
             f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}"
             for detail in details[:_MOST_PROBLEMS]
         ]
-        raise InvalidResponseError(
-            f"the answer departs from the contract: {'; '.join(problems)}", problems=problems, **_seen(answer)
-        ) from None
+        raise _departure(answer, problems) from None
     return APIResponse(data, status=answer.status, headers=answer.headers)
+
+
+def _departure(answer: Answer, problems: list[str]) -> InvalidResponseError:
+    words = f"the answer departs from the contract: {'; '.join(problems)}"
+    return InvalidResponseError(words, problems=problems, **_seen(answer))
 
 
 def failure(answer: Answer) -> StatusError:
@@ -156,9 +164,11 @@ def _body(answer: Answer) -> Any:  # noqa: ANN401 (JSON of any shape)
     if answer.operation == "joinVideoCall" and answer.status < 300:  # noqa: PLR2004 (credentials)
         return _REDACTED
     try:
-        return _without_secrets(json.loads(answer.content))
+        if len(answer.content) <= _LARGEST_PARSED:
+            return _without_secrets(json.loads(answer.content))
     except (ValueError, RecursionError):
-        return _without_secrets(answer.content[:_LONGEST_READ].decode("utf-8", "replace"))
+        pass
+    return _without_secrets(answer.content[:_LONGEST_READ].decode("utf-8", "replace"))
 
 
 def _without_secrets(value: object) -> Any:  # noqa: ANN401

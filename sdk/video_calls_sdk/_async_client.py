@@ -90,6 +90,7 @@ class AsyncVideoCallsClient:
         )
         self._transport = AsyncTransport(
             token if callable(token) else token_of(token),
+            base_url=self._options.base_url,
             http_client=http_client,
             transport=transport,
             event_hooks=event_hooks,

@@ -17,7 +17,14 @@ from video_calls_sdk._events import (
     Opened,
     Refused,
 )
-from video_calls_sdk._websocket import HANDSHAKE_ERRORS, RefusedError, closed, not_opened, opened
+from video_calls_sdk._websocket import (
+    HANDSHAKE_ERRORS,
+    RefusedError,
+    closed,
+    network_of,
+    not_opened,
+    opened,
+)
 
 
 class _Connection(ClientConnection):
@@ -38,10 +45,11 @@ class AsyncSocket:
         """Open one in place of the one before.
 
         Raises:
-            ConfigurationError: the URL, or the proxy of the environment, cannot be used.
+            ConfigurationError: if the environment's proxy or certificates cannot be used.
         """
         await self.aclose()
-        headers = dict(action.headers)
+        headers, network = dict(action.headers), network_of(action)
+        options: dict[str, Any] = {} if network.proxy_ssl is None else {"proxy_ssl": network.proxy_ssl}
         try:
             connection = await connect(
                 action.url,
@@ -51,6 +59,9 @@ class AsyncSocket:
                 close_timeout=CLOSE_TIMEOUT,
                 max_size=LARGEST_MESSAGE,
                 logger=QUIET,
+                proxy=network.proxy,
+                ssl=network.ssl,
+                **options,
                 create_connection=_Connection,
             )
         except HANDSHAKE_ERRORS as error:

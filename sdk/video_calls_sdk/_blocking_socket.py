@@ -19,7 +19,14 @@ from video_calls_sdk._events import (
     Opened,
     Refused,
 )
-from video_calls_sdk._websocket import HANDSHAKE_ERRORS, RefusedError, closed, not_opened, opened
+from video_calls_sdk._websocket import (
+    HANDSHAKE_ERRORS,
+    RefusedError,
+    closed,
+    network_of,
+    not_opened,
+    opened,
+)
 
 
 class Socket:
@@ -35,10 +42,10 @@ class Socket:
         """Open one in place of the one before.
 
         Raises:
-            ConfigurationError: the URL, or the proxy of the environment, cannot be used.
+            ConfigurationError: if the environment's proxy or certificates cannot be used.
         """
         self._let_go()
-        headers = dict(action.headers)
+        headers, network = dict(action.headers), network_of(action)
         try:
             connection = connect(
                 action.url,
@@ -48,6 +55,9 @@ class Socket:
                 close_timeout=CLOSE_TIMEOUT,
                 max_size=LARGEST_MESSAGE,
                 logger=QUIET,
+                proxy=network.proxy,
+                ssl=network.ssl,
+                proxy_ssl=network.proxy_ssl,
                 create_connection=self._registered(),
             ).__enter__()
         except HANDSHAKE_ERRORS as error:

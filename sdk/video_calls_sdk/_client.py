@@ -55,7 +55,7 @@ class VideoCallsClient:
             once after a 401. By default `VIDEO_CALLS_TOKEN` of the environment.
         timeout: seconds that an attempt may go without progress, or an `httpx.Timeout`.
         deadline: seconds that an operation may take, all attempts and waits together; None for no limit.
-            Looked at between the parts of a body; headers that trickle in have `timeout` alone.
+            With your own `http_client` or `transport`, it is checked between the parts of a body.
         retries: a policy, or how often to try again.
         headers: sent with every request, beside the client's own.
         http_client: an `httpx.Client` to send with, which brings its own transport and event hooks; it
@@ -90,6 +90,7 @@ class VideoCallsClient:
         )
         self._transport = Transport(
             token if callable(token) else token_of(token),
+            base_url=self._options.base_url,
             http_client=http_client,
             transport=transport,
             event_hooks=event_hooks,

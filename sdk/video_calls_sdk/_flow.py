@@ -31,6 +31,7 @@ import httpx
 from pydantic import BaseModel
 
 from video_calls_sdk._answers import Answer, APIResponse, failure, server_time, success
+from video_calls_sdk._body import ACCEPTED_CODING
 from video_calls_sdk._errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -139,6 +140,8 @@ class Received(NamedTuple):
     status: int
     headers: httpx.Headers
     content: bytes
+    problem: str | None = None
+    """Why `content` is not the whole body."""
 
 
 class Sleep(NamedTuple):
@@ -188,7 +191,12 @@ def carry_out(  # noqa: C901, PLR0912, PLR0915 (one attempt, as it comes to a pe
         left = clock.left()
         if left is not None and left <= 0:
             raise _too_late(request, options, doubtful)
-        headers = {**options.headers, **request.headers, "authorization": f"Bearer {token}"}
+        headers = {
+            "accept-encoding": ACCEPTED_CODING,
+            **options.headers,
+            **request.headers,
+            "authorization": f"Bearer {token}",
+        }
         error: VideoCallsError
         try:
             received: Received = yield Send(
@@ -204,9 +212,7 @@ def carry_out(  # noqa: C901, PLR0912, PLR0915 (one attempt, as it comes to a pe
             wait = options.retries.wait(attempt)
             _log(request, url, headers, f"{type(failed).__name__}", attempt)
         else:
-            answer = Answer(
-                received.status, received.headers, received.content, request.method, url, request.operation
-            )
+            answer = Answer(*received[:3], request.method, url, request.operation, received.problem)
             _log(request, url, headers, str(answer.status), attempt, answer.headers)
             if 200 <= answer.status < 300:  # noqa: PLR2004 (the successes)
                 return success(answer, request.model)

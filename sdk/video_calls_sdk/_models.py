@@ -146,7 +146,7 @@ class VideoCallPage(Model):
     """
     The absolute URL of the page before, or null on the first.
     """
-    results: list[VideoCall]
+    results: Annotated[list[VideoCall], Field(max_length=1000)]
     """
     The calls of this page.
     """

@@ -11,12 +11,15 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, NamedTuple
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 import httpx
 
+from video_calls_sdk._body import Body
 from video_calls_sdk._configuration import checked_token, own_headers
+from video_calls_sdk._environment import proxy_of, tls
 from video_calls_sdk._errors import ConfigurationError
 from video_calls_sdk._flow import Authorize, OutOfTimeError, Received, Send
 
@@ -31,6 +34,8 @@ async def async_sleep(seconds: float) -> None:
 _url = lru_cache(maxsize=256)(httpx.URL)
 """URLs come again, and reading one takes longer than all that is done here."""
 
+T = TypeVar("T")
+
 Hooks = Mapping[str, list[Callable[..., Any]]]  # as httpx types them
 
 
@@ -41,6 +46,7 @@ class Transport:
         self,
         token: str | Callable[[], str],
         *,
+        base_url: str,
         http_client: httpx.Client | None,
         transport: httpx.BaseTransport | None,
         event_hooks: Hooks | None,
@@ -48,6 +54,7 @@ class Transport:
         _check_whose(http_client, transport, event_hooks)
         self._token = token
         self._current: str | None = None
+        self._base_url = base_url
         self._given = http_client
         self._transport = transport
         self._hooks = event_hooks
@@ -64,6 +71,8 @@ class Transport:
             OutOfTimeError: it took longer than it may.
             ConfigurationError: the client is closed, or a caller's client came into this process by a fork.
         """
+        from video_calls_sdk._deadline import until  # here, because it imports httpcore, as httpx does later
+
         http, _ = self._usable()
         ends = None if action.seconds is None else time.monotonic() + action.seconds
         request = http.build_request(
@@ -73,16 +82,21 @@ class Transport:
             content=action.content,
             timeout=action.timeout,
         )
-        response = http.send(request, stream=True, auth=None, follow_redirects=False)
-        try:
-            chunks: list[bytes] = []
-            for chunk in response.iter_bytes():
-                chunks.append(chunk)
-                if ends is not None and time.monotonic() > ends:
-                    raise OutOfTimeError
-        finally:
-            response.close()
-        return Received(response.status_code, response.headers, b"".join(chunks))
+        with until(ends):
+            response = http.send(request, stream=True, auth=None, follow_redirects=False)
+            try:
+                if response.is_stream_consumed:  # an event hook or a mock has read it
+                    return Received(response.status_code, response.headers, response.content)
+                body = Body(response.headers)
+                for part in response.iter_raw():
+                    body.add(part)
+                    if body.problem is not None:
+                        break
+                    if ends is not None and time.monotonic() > ends:
+                        raise OutOfTimeError
+            finally:
+                response.close()
+        return Received(response.status_code, response.headers, body.content, body.problem)
 
     def authorize(self, action: Authorize) -> str:
         """A token, another than the stale one where there is another; asked for once, however many wait."""
@@ -108,10 +122,15 @@ class Transport:
             own.http.close()
 
     def _make(self) -> "_OfProcess":
-        http = self._given or httpx.Client(
-            headers=own_headers(), transport=self._transport, event_hooks=self._hooks
+        return _OfProcess(self._given or self._own(), threading.Lock())
+
+    def _own(self) -> httpx.Client:
+        from video_calls_sdk._deadline import DeadlineTransport
+
+        transport = self._transport or _of_environment(DeadlineTransport, self._base_url)
+        return httpx.Client(
+            headers=own_headers(), cookies=_no_cookies(), transport=transport, event_hooks=self._hooks
         )
-        return _OfProcess(http, threading.Lock())
 
     def _usable(self) -> "_OfProcess":
         if self._closed:
@@ -144,6 +163,7 @@ class AsyncTransport:
         self,
         token: str | Callable[[], str | Awaitable[str]],
         *,
+        base_url: str,
         http_client: httpx.AsyncClient | None,
         transport: httpx.AsyncBaseTransport | None,
         event_hooks: Hooks | None,
@@ -154,7 +174,10 @@ class AsyncTransport:
         self._token_lock = anyio.Lock()
         self._given = http_client
         self._http = http_client or httpx.AsyncClient(
-            headers=own_headers(), transport=transport, event_hooks=event_hooks
+            headers=own_headers(),
+            cookies=_no_cookies(),
+            transport=transport or _of_environment(httpx.AsyncHTTPTransport, base_url),
+            event_hooks=event_hooks,
         )
         self._loop: object = None
         self._closed = False
@@ -184,12 +207,15 @@ class AsyncTransport:
             timeout=action.timeout,
         )
         try:
-            response = await http.send(request, auth=None, follow_redirects=False)
+            response = await http.send(request, stream=True, auth=None, follow_redirects=False)
+            try:
+                return await _received(response)
+            finally:
+                await response.aclose()
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await _give_back(http, request)
             raise
-        return Received(response.status_code, response.headers, response.content)
 
     async def authorize(self, action: Authorize) -> str:
         """A token, another than the stale one where there is another; asked for once, however many wait."""
@@ -234,6 +260,35 @@ class AsyncTransport:
             raise ConfigurationError(
                 "the client belongs to another event loop; make one in each, with `async with`"
             )
+
+
+async def _received(response: httpx.Response) -> Received:
+    if response.is_stream_consumed:  # an event hook or a mock has read it
+        return Received(response.status_code, response.headers, response.content)
+    body = Body(response.headers)
+    with anyio.CancelScope() as scope:  # a `break` would leave httpx's generators to the garbage collector
+        async for part in response.aiter_raw():
+            body.add(part)
+            if body.problem is not None:
+                scope.cancel()
+    return Received(response.status_code, response.headers, body.content, body.problem)
+
+
+def _of_environment(kind: Callable[..., T], base_url: str) -> T:
+    """A transport through the proxy, and with the certificates, that the environment names."""
+    proxy, certificates = proxy_of(base_url), tls()
+    if proxy is None:
+        return kind(verify=certificates, proxy=None)
+    try:
+        secure = certificates if proxy.url.startswith("https:") else None
+        return kind(verify=certificates, proxy=httpx.Proxy(proxy.url, ssl_context=secure))
+    except ImportError as error:
+        raise proxy.unusable(error) from error
+
+
+def _no_cookies() -> CookieJar:
+    """A jar that keeps no cookies: the API has none, and one user's must not reach another."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 async def _give_back(http: httpx.AsyncClient, request: httpx.Request) -> None:

@@ -1,19 +1,15 @@
 """What `websockets` says, in the words of `_events`, for both sockets; an extra, as they are."""
 
-from typing import Final
+from importlib.util import find_spec
+from ssl import SSLContext
+from typing import Final, NamedTuple
 
 import httpx
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidProxy,
-    InvalidStatus,
-    InvalidURI,
-    WebSocketException,
-)
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.http11 import Response
 
-from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._events import LOST, Closed, Failed, Opened, Refused
+from video_calls_sdk._environment import proxy_of, tls
+from video_calls_sdk._events import LOST, Closed, Connect, Failed, Opened, Refused
 
 
 class RefusedError(Exception):
@@ -26,8 +22,35 @@ class RefusedError(Exception):
         self.refused = Refused(response.status_code, headers, bytes(response.body or b""))
 
 
-HANDSHAKE_ERRORS: Final = (RefusedError, ImportError, OSError, EOFError, WebSocketException)
+HANDSHAKE_ERRORS: Final = (RefusedError, OSError, EOFError, WebSocketException)
 """What opening a connection raises."""
+
+
+class Network(NamedTuple):
+    """The proxy, and the certificates for the server and for the proxy, where they are used."""
+
+    proxy: str | None
+    ssl: SSLContext | None
+    proxy_ssl: SSLContext | None
+
+
+def network_of(action: Connect) -> Network:
+    """Return what `connect` needs to take the same proxy, and to trust the same certificates, as requests do.
+
+    Raises:
+        ConfigurationError: if the environment's proxy or certificates cannot be used.
+    """
+    base_url = f"http{action.url.removeprefix('ws')}"
+    proxy = proxy_of(base_url)
+    if proxy is not None and proxy.url.startswith("socks") and find_spec("python_socks") is None:
+        raise proxy.unusable(
+            "events through a SOCKS proxy need python-socks[asyncio], which is not installed"
+        )
+    return Network(
+        proxy=proxy and proxy.url,
+        ssl=tls() if base_url.startswith("https:") else None,
+        proxy_ssl=tls() if proxy is not None and proxy.url.startswith("https:") else None,
+    )
 
 
 def opened(response: Response | None) -> Opened:
@@ -36,16 +59,8 @@ def opened(response: Response | None) -> Opened:
 
 
 def not_opened(error: Exception) -> Refused | Failed:
-    """What one of `HANDSHAKE_ERRORS` means.
-
-    Raises:
-        ConfigurationError: the URL, or the proxy of the environment, cannot be used.
-    """
-    if isinstance(error, RefusedError):
-        return error.refused
-    if isinstance(error, InvalidURI | InvalidProxy | ImportError):
-        raise ConfigurationError(f"the connection for events cannot be made: {error}") from error
-    return Failed(error)
+    """What one of `HANDSHAKE_ERRORS` means."""
+    return error.refused if isinstance(error, RefusedError) else Failed(error)
 
 
 def closed(error: ConnectionClosed) -> Closed:

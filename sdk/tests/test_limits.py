@@ -1,0 +1,168 @@
+"""Hostile answers: neither memory nor time of the clients is the server's to spend."""
+
+import asyncio
+import contextlib
+import gzip
+import inspect
+import json
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import anyio.lowlevel
+import httpx
+import pytest
+import trio
+from video_calls_sdk import (
+    AsyncVideoCallsClient,
+    AuthenticationError,
+    ConnectionFailedError,
+    DeadlineExceededError,
+    InvalidResponseError,
+    VideoCallsClient,
+)
+
+CLIENTS = pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
+MIB = 2**20
+
+
+class Parts(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body in parts, which counts those that were read."""
+
+    def __init__(self, part: bytes, times: int = 1) -> None:
+        self.part, self.times, self.read = part, times, 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _ in range(self.times):
+            self.read += 1
+            yield self.part
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self:
+            await anyio.lowlevel.checkpoint()
+            yield part
+
+
+def get(kind: str, url: str = "http://calls.example", **options: Any) -> Any:
+    if kind == "sync":
+        with VideoCallsClient(url, "token", **options) as client:
+            return client.calls.list()
+
+    async def get() -> Any:
+        async with AsyncVideoCallsClient(url, "token", **options) as client:
+            return await client.calls.list()
+
+    return asyncio.run(get()) if kind == "asyncio" else trio.run(get)
+
+
+def answer(kind: str, body: Parts, status: int = 200, coding: str = "identity") -> Any:
+    headers = {"content-encoding": coding}
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, headers=headers, stream=body))
+    return get(kind, transport=transport, retries=0)
+
+
+BOMB = gzip.compress(bytes(64 * MIB), 9)
+
+
+@CLIENTS
+@pytest.mark.parametrize("coding", ["gzip", "gzip, gzip"])
+@pytest.mark.parametrize(("status", "error"), [(200, InvalidResponseError), (401, AuthenticationError)])
+def test_decompression_bomb_costs_little_memory(
+    kind: str, coding: str, status: int, error: type[Exception]
+) -> None:
+    body = BOMB if coding == "gzip" else gzip.compress(BOMB)
+    tracemalloc.start()
+    with pytest.raises(error):
+        answer(kind, Parts(body), status, coding)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 * MIB
+
+
+@CLIENTS
+def test_reading_stops_at_the_largest_body(kind: str) -> None:
+    body = Parts(bytes(MIB), times=100)
+    with pytest.raises(InvalidResponseError, match="more than 2,097,152 bytes"):
+        answer(kind, body)
+    assert body.read in {3, 4}
+
+
+@CLIENTS
+def test_gzip_answer_is_decoded(kind: str) -> None:
+    page = json.dumps({"count": 7, "next": None, "previous": None, "results": []}).encode()
+    assert answer(kind, Parts(gzip.compress(page)), coding="gzip").count == 7
+
+
+def test_corrupt_gzip_answer_is_a_failed_connection() -> None:
+    with pytest.raises(ConnectionFailedError, match="not gzip"):
+        answer("sync", Parts(b"{}"), coding="gzip")
+
+
+def test_list_longer_than_the_contract_allows_is_refused() -> None:
+    page = b'{"count": 1, "next": null, "previous": null, "results": [' + b"{}," * 400_000 + b"{}]}"
+    with pytest.raises(InvalidResponseError) as raised:
+        answer("sync", Parts(page))
+    assert len(raised.value.problems) == 1
+    assert raised.value.problems[0].startswith("results: ")
+
+
+# -- Time -------------------------------------------------------------------------------------------
+
+SLOW = {
+    "headers": b"HTTP/1.1 200 OK\r\n",
+    "chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;",
+    "body": b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n",
+}
+
+
+@pytest.fixture
+def slow_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server that sends the beginning of an answer, then a byte every 50 ms without end."""
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(SLOW[request.param])
+                while not stop.wait(0.05):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        stop.set()
+        thread.join(5)
+
+
+@CLIENTS
+@pytest.mark.parametrize("slow_server", SLOW, indirect=True)
+def test_slow_answer_ends_with_the_deadline(slow_server: str, kind: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceededError) as raised:
+        get(kind, slow_server, deadline=0.3)
+    assert raised.value.request_sent
+    assert 0.3 <= time.monotonic() - began < 2.0
+
+
+def test_httpx_has_no_public_network_backend() -> None:
+    assert "network_backend" not in inspect.signature(httpx.HTTPTransport).parameters, (
+        "use it in _deadline.py"
+    )
+
+
+@CLIENTS
+def test_cookies_are_not_kept(kind: str) -> None:
+    cookies: list[str | None] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        cookies.append(request.headers.get("cookie"))
+        return httpx.Response(503 if len(cookies) == 1 else 401, headers={"set-cookie": "session=1; Path=/"})
+
+    with pytest.raises(AuthenticationError):
+        get(kind, transport=httpx.MockTransport(respond))
+    assert cookies == [None, None]
