@@ -188,6 +188,16 @@ def test_a_frontend_can_read_that_the_key_is_missing(make_api: Callable[..., Api
     assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/docs/", "/_control/docs", "/_console/meeting.html", "/_console/index.html", "/_ns/w/docs/"],
+)
+def test_page_cannot_be_framed(shared: Api, path: str) -> None:
+    answer = shared.client.get(path)
+    assert answer.status_code == 200
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
 # -- With a key --------------------------------------------------------------------------------------
 
 

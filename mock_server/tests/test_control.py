@@ -23,6 +23,7 @@ from litestar.exceptions import WebSocketDisconnect
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from video_calls_server.__main__ import main
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
+from video_calls_server.control.routes import identities
 from video_calls_server.empty_calls import EmptyCalls
 from video_calls_server.seed import load_seed
 from video_calls_server.store import store_for
@@ -1008,3 +1009,32 @@ def test_console_says_what_to_do_where_there_is_none() -> None:
             found = CliRunner().invoke(main, ["console", "--print", *options])
             assert (found.exit_code, found.stdout) == (2, "")
             assert said in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/identities"),
+        ("PATCH", "/identities/doctor@example.com"),
+        ("POST", "/identities/doctor@example.com/tokens"),
+        ("PUT", "/clock"),
+        ("POST", "/faults"),
+        ("POST", "/agora/inspect"),
+        ("PUT", "/state"),
+    ],
+)
+def test_body_with_invalid_utf8_is_refused(shared: Api, method: str, path: str) -> None:
+    for body in (b'{"token": "\xff"}', b'{"\xed\xa0\x80": 1}'):
+        answer = shared.client.request(method, f"/_control{path}", content=body)
+        assert answer.status_code == 400, (body, answer.text)
+        assert answer.json()["error"]
+
+
+def test_path_cannot_forge_a_line_of_the_log(
+    shared: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(identities, "known_actor", lambda *_: 1 / 0)
+    answer = shared.client.post("/_control/identities/x%0Aforged/tokens", json={})
+    assert answer.status_code == 500
+    assert "/_control/identities/x%0Aforged/tokens" in caplog.text
+    assert "\nforged" not in caplog.text

@@ -16,7 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 from litestar.router import Router
 from litestar.static_files import create_static_files_router  # pyright: ignore[reportUnknownVariableType]
-from litestar.types import ControllerRouterHandler
+from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
 from sqlalchemy import text
 from video_calls_spec import openapi_path
 
@@ -30,6 +30,7 @@ FRONTEND = "/app"
 LONGEST_PATH = 1000  # characters
 LONGEST_ANSWER = 2.0  # seconds: what asks whether a server is ready waits no longer than a few
 
+_UNFRAMED = (b"content-security-policy", b"frame-ancestors 'none'")
 _UNCACHED = CacheControlHeader(no_cache=True)
 
 _DOCS_PAGE = Template("""<!doctype html>
@@ -58,6 +59,20 @@ SwaggerUIBundle({
 def healthz() -> dict[str, str]:
     """Whether the server is up."""
     return {"status": "ok"}
+
+
+def unframed(app: ASGIApp) -> ASGIApp:
+    """Return a middleware that forbids other pages to show this one in a frame."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_unframed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], _UNFRAMED]
+            await send(message)
+
+        await app(scope, receive, send_unframed)
+
+    return middleware
 
 
 _ANSWERS = Statement(text("SELECT 1"))
@@ -110,7 +125,12 @@ def console_handlers() -> list[ControllerRouterHandler]:
         return console_page
 
     files = create_static_files_router(
-        CONSOLE, [_CONSOLE], name="console", before_request=ordinary_path, cache_control=_UNCACHED
+        CONSOLE,
+        [_CONSOLE],
+        name="console",
+        before_request=ordinary_path,
+        cache_control=_UNCACHED,
+        middleware=[unframed],
     )
     return [
         page("/", "index.html", _CONSOLE_POLICY),
@@ -141,7 +161,9 @@ def ordinary_path(request: Request[Any, Any, Any]) -> Redirect | None:
     return Redirect(f"{name}/", status_code=307) if f"/{name}" in {DOCS, FRONTEND} else None
 
 
-@get(DOCS, media_type=MediaType.HTML, sync_to_thread=False, before_request=ordinary_path)
+@get(
+    DOCS, media_type=MediaType.HTML, sync_to_thread=False, before_request=ordinary_path, middleware=[unframed]
+)
 def docs() -> str:
     """The API's documentation, to read and to try."""
     return docs_page("Video Calls API", description="../openapi.yaml", assets="assets")
@@ -156,7 +178,11 @@ def static_routers(frontend: Path | None) -> list[Router]:
     """The files of Swagger UI and, where one is configured, a frontend of the developer's own."""
     routers = [
         create_static_files_router(
-            f"{DOCS}/assets", [_swagger_ui()], name="docs-assets", before_request=ordinary_path
+            f"{DOCS}/assets",
+            [_swagger_ui()],
+            name="docs-assets",
+            before_request=ordinary_path,
+            middleware=[unframed],
         )
     ]
     if frontend is not None:

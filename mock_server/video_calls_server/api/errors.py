@@ -59,7 +59,7 @@ def _failed(request: AnyRequest, exception: Exception) -> Response[bytes]:
     logger.error(
         "request failed: %s %s request_id=%s",
         request.method,
-        request.url.path,
+        tracing.sent_path(request.scope),
         tracing.request_id.get(),
         exc_info=exception,
     )

@@ -76,7 +76,6 @@ class Tracing:
                 answer += message["body"]
             await send(message)
 
-        path = scope.get("raw_path") or scope["path"].encode()
         try:
             await app(scope, receive, send_traced)
         finally:
@@ -89,7 +88,7 @@ class Tracing:
                     " request_id=%(request_id)s",
                     {
                         "method": scope["method"],
-                        "path": path.decode("ascii", "backslashreplace"),
+                        "path": tracing.sent_path(scope),
                         "status": status,
                         "duration_ms": (time.perf_counter() - started) * 1000,
                         "user": getattr(user, "user_id", "-"),

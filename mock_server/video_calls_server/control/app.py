@@ -20,6 +20,7 @@ from video_calls_server.control.access import KEY_HEADER, Access, guarded
 from video_calls_server.control.errors import (
     ControlError,
     on_control_error,
+    on_not_text,
     on_too_deep,
     on_too_large,
     on_validation,
@@ -33,7 +34,7 @@ from video_calls_server.control.routes.requests import requests_router
 from video_calls_server.control.routes.server import server_router
 from video_calls_server.control.routes.state import state_router
 from video_calls_server.namespaces import Namespace, Namespaces, namespace_of
-from video_calls_server.pages import DOCS, docs_page
+from video_calls_server.pages import DOCS, docs_page, unframed
 from video_calls_server.settings import Settings
 
 _DESCRIPTION = """What only a reference server has: people and tokens, a clock, faults, state, requests.
@@ -100,8 +101,10 @@ def control_app(settings: Settings, namespaces: Namespaces, access: Access, cors
             ValidationException: on_validation,
             RequestEntityTooLarge: on_too_large,
             RecursionError: on_too_deep,
+            UnicodeDecodeError: on_not_text,
             Exception: on_exception,
         },
+        middleware=[unframed],
         cors_config=cors,
         openapi_config=OpenAPIConfig(
             title="Video Calls: control of the reference server",

@@ -53,6 +53,11 @@ def on_too_large(_request: AnyRequest, _error: Exception) -> Response[bytes]:
     return error_response(413, body, {})
 
 
+def on_not_text(_request: AnyRequest, _error: UnicodeDecodeError) -> Response[bytes]:
+    """The answer to a body that is not text."""
+    return error_response(400, Error(error="The request is not valid UTF-8", code="bad_request"), {})
+
+
 def on_too_deep(_request: AnyRequest, _error: RecursionError) -> Response[bytes]:
     """The answer to a body that is nested more deeply than JSON is read."""
     return error_response(400, Error(error="JSON is nested too deeply", code="bad_request"), {})
