@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import re
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -272,6 +275,32 @@ def test_nothing_is_left_of_a_dropped_namespace(api: Api) -> None:
     assert not dropped.is_open
     assert dropped.log.closed
     assert dropped.store._connection is None
+
+
+def resident(process: Process) -> int:
+    """The memory of a process, in KiB."""
+    status = Path(f"/proc/{process.popen.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1])  # type: ignore[index]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_comes_back_when_namespaces_are_dropped(serve: Callable[..., Process]) -> None:
+    server = serve("--database", ":memory:")
+    with httpx.Client(base_url=server.url, headers=server.headers()) as client:
+
+        def use(names: list[str]) -> int:
+            for name in names:
+                assert client.get(f"/_ns/{name}{CALLS}").is_success
+            used = resident(server)
+            for name in names:
+                client.delete(f"/_control/namespaces/{name}")
+            return used
+
+        use(["first"])
+        before = resident(server)
+        used = use([f"n{number}" for number in range(50)])
+        assert used - before > 10_000
+        assert resident(server) - before < (used - before) / 2
 
 
 @pytest.fixture

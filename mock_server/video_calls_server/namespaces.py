@@ -23,6 +23,7 @@ from video_calls_server.control.requests import RequestLog
 from video_calls_server.control.snapshots import NAME, Moment, Snapshots
 from video_calls_server.empty_calls import EmptyCalls
 from video_calls_server.events.hub import Hub
+from video_calls_server.memory import give_back_memory
 from video_calls_server.service import CallService
 from video_calls_server.settings import Settings
 from video_calls_server.store import StoreError, queries, store_for
@@ -234,9 +235,11 @@ class Namespaces:
     async def drop(self, name: str) -> bool:
         """Drop the namespace of this name, with all that is in it; whether there was one."""
         namespace = self._named.pop(name, None)
-        if namespace is not None:
-            await namespace.drop()
-        return namespace is not None
+        if namespace is None:
+            return False
+        await namespace.drop()
+        give_back_memory()
+        return True
 
     def stop(self) -> None:
         """End what would otherwise go on for long, or for ever: the server is about to stop."""
