@@ -1,5 +1,6 @@
 """How the backend is reached: certificates and proxies, by options and by the environment."""
 
+import contextlib
 import ssl
 import threading
 from collections.abc import Iterator
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import trustme
-from running import TOKENS, FakeBackend, fake_backend, run, scheduling
+from click.testing import CliRunner
+from running import TOKENS, FakeBackend, fake_backend, scheduling
+from video_calls_contract.__main__ import main
 from video_calls_contract.backend import Backend, NotTheBackend, Person
 from video_calls_contract.config import ConfigError, Tls, parse_config
 from video_calls_contract.connection import connection
@@ -129,16 +132,23 @@ def test_unusable_certificate_file_is_named(tls: Tls, words: str) -> None:
         doctor(STAGING, tls)
 
 
+def told(directory: Path, backend: FakeBackend, *options: str) -> str:
+    """The line in which the command says why it could not do its work."""
+    with contextlib.chdir(directory):
+        Path("contract.toml").write_text(backend.toml())
+        result = CliRunner().invoke(main, ["run", *options])
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    return line
+
+
 def test_certificate_failure_is_told_in_one_line(pems: Path, tmp_path: Path) -> None:
     with fake_backend(scheduling, server_context(pems)) as backend:
-        (tmp_path / "contract.toml").write_text(backend.toml())
-        refused = run("run", cwd=tmp_path)
-        accepted = run("run", "--rule", "auth.required", "--ca", str(pems / "ca.pem"), cwd=tmp_path)
-    assert refused.returncode == 2
-    assert len(refused.stderr.splitlines()) == 1
-    assert "--ca FILE" in refused.stderr
-    assert "is the backend running" not in refused.stderr
-    assert accepted.stdout.startswith(f"Testing {backend.url}"), accepted.stderr
+        line = told(tmp_path, backend)
+        assert "--ca FILE" in line
+        assert "is the backend running" not in line
+        assert "key: is given without its certificate" in told(tmp_path, backend, "--key", "client.key")
+        assert "ca nowhere.pem: " in told(tmp_path, backend, "--ca", "nowhere.pem")
 
 
 # -- Proxies ---------------------------------------------------------------------------------------
@@ -200,8 +210,6 @@ def test_events_go_through_the_same_proxy(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_proxy_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
-    (tmp_path / "contract.toml").write_text(FakeBackend("http://staging.example.com").toml())
-    result = run("run", cwd=tmp_path)
-    assert result.returncode == 2
-    assert "the proxy of HTTP_PROXY (http://***@127.0.0.1:9)" in result.stderr
-    assert "secret" not in result.stderr
+    line = told(tmp_path, FakeBackend("http://staging.example.com"))
+    assert "the proxy of HTTP_PROXY (http://***@127.0.0.1:9)" in line
+    assert "secret" not in line
