@@ -372,6 +372,27 @@ def test_a_lasting_reason_is_raised(
     assert len(server.places) == 1
 
 
+def test_reason_that_reflects_the_token_is_redacted_and_escaped(first: Take) -> None:
+    async def script(_: Fake, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        await connection.close(4499, f"\x1b[31m{connection.request.headers['Authorization']}")
+
+    with fake(script) as server, pytest.raises(EventsClosedError) as caught:
+        first(server.base_url, count=1)
+    assert caught.value.reason == "\\x1b[31mBearer [redacted]"
+    assert caught.value.reason in str(caught.value)
+
+
+def test_message_that_inflates_beyond_a_mebibyte_closes_the_events(first: Take) -> None:
+    async def script(_: Fake, connection: ServerConnection) -> None:
+        await connection.send(" " * (2**20 + 1))  # a thousand bytes when compressed
+        await connection.wait_closed()
+
+    with fake(script) as server, pytest.raises(EventsClosedError) as caught:
+        first(server.base_url, count=1)
+    assert caught.value.code == 1009
+
+
 # -- The first connection ---------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from itertools import chain
 from time import time
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from video_calls_spec import RULES, RuleId
 
 from video_calls_sdk._errors import InvalidResponseError, StatusError, class_for
+from video_calls_sdk._redaction import REDACTED, escaped, redacted, shown, shown_headers
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,12 +28,10 @@ _LONGEST_TEXT = 500
 _LARGEST_PARSED = 2**18  # bytes of an answer that is shown in an error
 _LONGEST_READ = 16_384  # characters of a page that are looked at
 _TAG = re.compile(r"<[^<>]*>")
-_SECRET = re.compile(
-    r"(?<=Bearer )\S+|\beyJ[\w-]{4,}\.[\w-]*\.?[\w-]*|\b00[67][A-Za-z0-9+/]{32,}=*", re.ASCII
-)
-_REDACTED = "[redacted]"
+_QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
+_GENERAL = frozenset({"", "__all__", "body", "error", "errors", "detail", "non_field_errors"})
 _DEEPEST = 20
-_LONGEST_WAIT = 1e9  # seconds
+_FARTHEST = 1e9  # seconds that a Retry-After can name
 _REFUSALS = frozenset({400, 409, 422})  # which backends choose among
 _MOST_PROBLEMS = 10
 
@@ -45,14 +45,15 @@ class Answer(NamedTuple):
     method: str
     url: str
     operation: str
+    token: str | None = None
+    """The token that was sent; a server may reflect it."""
     problem: str | None = None
     """Why `content` is not the whole body."""
 
     @property
     def request_id(self) -> str | None:
-        """The server's name for this exchange."""
-        found: str | None = self.headers.get("x-request-id")
-        return found
+        """The server's name for this exchange, safe to show."""
+        return _request_id(self.headers, self.token)
 
 
 class APIResponse(Generic[Model]):
@@ -73,12 +74,16 @@ class APIResponse(Generic[Model]):
 
     @property
     def request_id(self) -> str | None:
-        """The server's `X-Request-ID`, None where it gave none."""
-        found: str | None = self.headers.get("x-request-id")
-        return found
+        """The server's `X-Request-ID`, safe to show; None if it gave none."""
+        return _request_id(self.headers)
 
     def __repr__(self) -> str:
         return f"<APIResponse {self.status} request_id={self.request_id} data={self.data!r}>"
+
+
+def _request_id(headers: Mapping[str, str], token: str | None = None) -> str | None:
+    value = headers.get("x-request-id")
+    return None if value is None else shown(value, token)
 
 
 def success(answer: Answer, model: type[Model]) -> APIResponse[Model]:
@@ -103,21 +108,34 @@ def success(answer: Answer, model: type[Model]) -> APIResponse[Model]:
 
 
 def _departure(answer: Answer, problems: list[str]) -> InvalidResponseError:
+    problems = [shown(problem, answer.token) for problem in problems]
     words = f"the answer departs from the contract: {'; '.join(problems)}"
-    return InvalidResponseError(words, problems=problems, **_seen(answer))
+    return InvalidResponseError(words, problems=problems, **_seen(answer, _body(answer)))
+
+
+def departure(answer: APIResponse[Any], url: str, problem: str) -> InvalidResponseError:
+    """The error for a model that cannot be acted on."""
+    content = answer.data.model_dump_json().encode()
+    return _departure(Answer(answer.status, answer.headers, content, "GET", url, ""), [problem])
 
 
 def failure(answer: Answer) -> StatusError:
     """The error that an answer stands for."""
     body = _body(answer)
-    error, fields = _words(body)
+    words, fields = _words(body)
     code = _mapping(body).get("code")
-    code = code if isinstance(code, str) else None
-    error = error or _phrase(answer)
-    said = [error, *(text for texts in fields.values() for text in texts)]
-    rule = _rule(answer.operation, answer.status, code, said)
+    code = escaped(code) if isinstance(code, str) else None
+    rule = _rule(answer.operation, answer.status, code, [*words, *chain.from_iterable(fields.values())])
+    lines = [f"{name}: {' '.join(texts)}" for name, texts in fields.items()]
+    if not words or not isinstance(_mapping(body).get("error"), str):  # the contract's `error` is a summary
+        words += lines
     return class_for(answer.status, rule)(
-        error, code=code, rule=rule, fields=fields, retry_after=retry_after(answer.headers), **_seen(answer)
+        escaped(_redirection(answer) or "; ".join(words) or _phrase(answer.status)),
+        code=code,
+        rule=rule,
+        fields=escaped(fields),
+        retry_after=retry_after(answer.headers),
+        **_seen(answer, body),
     )
 
 
@@ -127,9 +145,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if not value:
         return None
     if value.isascii() and value.isdigit():
-        return min(float(value), _LONGEST_WAIT)
+        return min(float(value), _FARTHEST)
     then = _instant(value)
-    return None if then is None else max(0.0, then - (server_time(headers) or time()))
+    return None if then is None else min(max(0.0, then - (server_time(headers) or time())), _FARTHEST)
 
 
 def server_time(headers: Mapping[str, str]) -> float | None:
@@ -146,14 +164,14 @@ def _instant(http_date: str) -> float | None:
         return None
 
 
-def _seen(answer: Answer) -> dict[str, Any]:
+def _seen(answer: Answer, body: object) -> dict[str, Any]:
     return {
         "status": answer.status,
         "method": answer.method,
         "url": answer.url,
         "request_id": answer.request_id,
-        "headers": answer.headers,
-        "body": _body(answer),
+        "headers": shown_headers(answer.headers, answer.token),
+        "body": escaped(body),
     }
 
 
@@ -162,26 +180,13 @@ def _body(answer: Answer) -> Any:  # noqa: ANN401 (JSON of any shape)
     if not answer.content:
         return None
     if answer.operation == "joinVideoCall" and answer.status < 300:  # noqa: PLR2004 (credentials)
-        return _REDACTED
+        return REDACTED
     try:
         if len(answer.content) <= _LARGEST_PARSED:
-            return _without_secrets(json.loads(answer.content))
+            return redacted(json.loads(answer.content), answer.token)
     except (ValueError, RecursionError):
         pass
-    return _without_secrets(answer.content[:_LONGEST_READ].decode("utf-8", "replace"))
-
-
-def _without_secrets(value: object) -> Any:  # noqa: ANN401
-    if isinstance(value, str):
-        return _SECRET.sub(_REDACTED, value)
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in cast("list[object]", value)]
-    if isinstance(value, dict):
-        return {
-            name: _REDACTED if name.lower().endswith("token") else _without_secrets(item)
-            for name, item in _mapping(cast("object", value)).items()
-        }
-    return value
+    return redacted(answer.content[:_LONGEST_READ].decode("utf-8", "replace"), answer.token)
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -189,23 +194,49 @@ def _mapping(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _words(body: object) -> tuple[str | None, dict[str, list[str]]]:
-    """What a body says to a person, and of which fields."""
+def _words(body: object) -> tuple[list[str], dict[str, list[str]]]:
+    """What a body says of the request as a whole, and of which fields.
+
+    What `error`, `detail` and the like hold may be a text, a list, an object by field, or nested.
+    """
     if isinstance(body, str):
-        return _text_of_page(body[:_LONGEST_READ])[:_LONGEST_TEXT] or None, {}
-    if isinstance(body, list):
-        return "; ".join(_texts(cast("object", body))) or None, {}
+        text = _text_of_page(body[:_LONGEST_READ])[:_LONGEST_TEXT]
+        return [text] if text else [], {}
     said = _mapping(body)
-    if isinstance(said.get("error"), str):
-        fields = {name: _texts(value) for name, value in _mapping(said.get("fields")).items()}
-        return said["error"] or None, fields
-    for key in ("error", "detail", "message", "title"):
-        if texts := _texts(said.get(key)):
-            return "; ".join(texts), {}
-    fields = {name: texts for name, value in said.items() if (texts := _texts(value))}
-    general = fields.pop("non_field_errors", [])
-    lines = [*general, *(f"{name}: {' '.join(texts)}" for name, texts in fields.items())]
-    return "; ".join(lines) or None, fields
+    if isinstance(error := said.get("error"), str):
+        found = [("", error)] if error else []
+        for key in ("fields", "details", "errors"):
+            found += _messages(said.get(key))
+    else:
+        keys = ("error", "errors", "detail", "message", "title")
+        found = next(filter(None, (_messages(said.get(key)) for key in keys)), _messages(body))
+    words = [text for field, text in found if field in _GENERAL]
+    fields: dict[str, list[str]] = {}
+    for field, text in found:
+        if field not in _GENERAL:
+            fields.setdefault(field, []).append(text)
+    return words, fields
+
+
+def _messages(value: object, field: str = "", depth: int = 0) -> list[tuple[str, str]]:
+    """The texts in a part of a body, each with the field that it is about, or an empty text."""
+    if isinstance(value, str):
+        return [(field, value)]
+    if depth >= _DEEPEST:
+        return []
+    if isinstance(value, list):
+        items = cast("list[object]", value)
+        return [message for item in items for message in _messages(item, field, depth + 1)]
+    said = _mapping(value)
+    for key in ("message", "msg", "detail", "string"):
+        if isinstance(text := said.get(key), str):
+            place = said.get("attr") or said.get("field") or said.get("loc") or field
+            return [(str(cast("list[object]", place)[-1] if isinstance(place, list) else place), text)]
+    return [
+        message
+        for name, item in said.items()
+        for message in _messages(item, field if name in _GENERAL else name, depth + 1)
+    ]
 
 
 def _text_of_page(page: str) -> str:
@@ -216,23 +247,17 @@ def _text_of_page(page: str) -> str:
     return " ".join(_TAG.sub(" ", page).split())
 
 
-def _texts(value: object, depth: int = 0) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list):
-        items = cast("list[object]", value) if depth < _DEEPEST else []
-        return [text for item in items for text in _texts(item, depth + 1)]
-    for key in ("message", "msg", "detail", "string"):
-        if isinstance(text := _mapping(value).get(key), str):
-            return [text]
-    return []
+def _redirection(answer: Answer) -> str | None:
+    location = answer.headers.get("location")
+    if not (location and 300 <= answer.status < 400):  # noqa: PLR2004 (the redirections)
+        return None
+    place = redacted(_without_credentials(location), answer.token)
+    return f"redirected to {place}; is base_url right?"
 
 
-def _phrase(answer: Answer) -> str:
-    if location := answer.headers.get("location"):
-        return f"redirected to {_without_credentials(location)}; is base_url right?"
+def _phrase(status: int) -> str:
     try:
-        return HTTPStatus(answer.status).phrase
+        return HTTPStatus(status).phrase
     except ValueError:
         return "no reason given"
 
@@ -258,7 +283,9 @@ def _rule(operation: str, status: int, code: str | None, said: list[str]) -> Rul
     statuses = _REFUSALS if status in _REFUSALS else {status}
     if code is not None and code in RULES:
         return code if RULES[code].status in statuses else None
-    wordings = [wording for text in said for wording in (text, text.rstrip("."))]
+    # Django REST framework's exceptions, turned into a text, have their messages in quotes.
+    quoted = [one or other for text in said for one, other in _QUOTED.findall(text)]
+    wordings = [wording for text in (*said, *quoted) for wording in (text, text.rstrip("."))]
     for of_operation in (operation, "*"):
         for possible in statuses:
             for wording in wordings:

@@ -7,12 +7,21 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from video_calls_sdk._errors import NaiveDatetimeError
+from video_calls_sdk._redaction import is_secret, redacted
 
 
 class Model(BaseModel):
     """A model of the contract. Unknown fields are kept, in `model_extra` and as attributes."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Every field without secrets, at any depth."""
+        return (
+            (name, redacted(value))
+            for name, value in super().__repr_args__()
+            if name is None or not is_secret(name)
+        )
 
 
 class Credentials(Model):
@@ -38,11 +47,3 @@ class Credentials(Model):
     def expired(self) -> bool:
         """Whether the token has lapsed."""
         return self.expires_in() <= timedelta(0)
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Every field but tokens, which are secrets."""
-        return (
-            (name, value)
-            for name, value in super().__repr_args__()
-            if name is None or not name.lower().endswith("token")
-        )

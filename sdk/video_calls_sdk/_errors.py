@@ -128,6 +128,8 @@ class DeadlineExceededError(VideoCallsError):
 class AnsweredError(VideoCallsError):
     """There was an answer, and it is a problem.
 
+    What comes from the answer is shown without secrets, and its control characters are escaped.
+
     Attributes:
         status: the HTTP status.
         method, url: of the request; the URL is without credentials and query.

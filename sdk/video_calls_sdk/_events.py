@@ -37,8 +37,17 @@ from video_calls_sdk._errors import (
     TimedOutError,
     VideoCallsError,
 )
-from video_calls_sdk._flow import Authorize, Options, OutOfTimeError, Sleep
+from video_calls_sdk._flow import (
+    LONGEST_RETRY_AFTER,
+    Authorize,
+    Options,
+    OutOfTimeError,
+    Sleep,
+    reason_of,
+    safe_cause,
+)
 from video_calls_sdk._models import Event
+from video_calls_sdk._redaction import shown
 
 logger = logging.getLogger("video_calls_sdk")
 
@@ -143,6 +152,7 @@ class Following:
         self._options = options
         self._url = f"{options.base_url}/events/"
         self._began = time.monotonic()
+        self._token_sent = ""
         self._connected = False
         self._failures = 0
         self._told: deque[str] = deque([] if after is None else [after], maxlen=_REMEMBERED)
@@ -153,7 +163,7 @@ class Following:
         refusal: AuthenticationError | None = None
         refused_before = False
         while True:
-            token = yield from self._token(stale)
+            token = self._token_sent = yield from self._token(stale)
             if refusal is not None and token == stale:
                 raise refusal
             outcome: Outcome | Opened = yield self._connect(token)
@@ -209,8 +219,7 @@ class Following:
             if isinstance(message, Closed):
                 return message
             content = message.encode() if isinstance(message, str) else message
-            answer = Answer(_SWITCHING, httpx.Headers(), content, "GET", self._url, "events")
-            event = success(answer, Event).data
+            event = success(self._answer(_SWITCHING, httpx.Headers(), content), Event).data
             if event.id not in self._told:
                 self._told.append(event.id)
                 self.last_event_id = event.id
@@ -229,7 +238,8 @@ class Following:
             words = reason or "The token has expired" if code == _EXPIRED else reason
             return failure(self._answer(_UNAUTHORIZED, httpx.Headers(), words.encode())), code == _EXPIRED
         kind = {_INVALID_ID: InvalidEventIdError, _GONE: EventsExpiredError}.get(code, EventsClosedError)
-        return kind(reason, code=code, url=self._url, last_event_id=self.last_event_id), code in _PASSING
+        words = shown(reason, self._token_sent)
+        return kind(words, code=code, url=self._url, last_event_id=self.last_event_id), code in _PASSING
 
     def _refusal(self, refused: Refused) -> tuple[StatusError, bool]:
         status = refused.status
@@ -243,13 +253,13 @@ class Following:
         return error, status == _TOO_MANY or status >= 500  # noqa: PLR2004 (the server's errors)
 
     def _answer(self, status: int, headers: httpx.Headers, content: bytes) -> Answer:
-        return Answer(status, headers, content, "GET", self._url, "events")
+        return Answer(status, headers, content, "GET", self._url, "events", self._token_sent)
 
     def _no_answer(self, failed: Exception) -> ConnectionFailedError:
         kind = TimedOutError if isinstance(failed, TimeoutError) else ConnectionFailedError
-        reason = str(failed) or type(failed).__name__
+        reason = reason_of(failed, self._token_sent)
         error = kind(f"GET {self._url}: {reason}", method="GET", url=self._url, request_sent=False)
-        error.__cause__ = failed
+        error.__cause__ = safe_cause(failed, self._token_sent)
         return error
 
     def _wait(self, error: VideoCallsError) -> Generator[Action, Any, None]:
@@ -259,7 +269,7 @@ class Following:
             retries = replace(retries, longest_wait=_LONGEST_WAIT)
         wait = retries.wait(min(self._failures, _MOST_DOUBLINGS))
         if isinstance(error, StatusError):
-            wait = max(wait, error.retry_after or 0.0)
+            wait = max(wait, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
         left = self._left()
         if not self._connected:
             if self._failures > retries.attempts:

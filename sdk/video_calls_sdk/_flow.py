@@ -42,6 +42,7 @@ from video_calls_sdk._errors import (
 )
 from video_calls_sdk._ids import Id, checked_id, same_id
 from video_calls_sdk._models import CallStatus, VideoCall, VideoCallPage
+from video_calls_sdk._redaction import shown
 
 logger = logging.getLogger("video_calls_sdk")
 
@@ -51,6 +52,7 @@ _RETRIED = frozenset({429, 502, 503, 504})
 _SETTLED = frozenset({400, 409, 422})
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _UNAUTHORIZED = 401
+LONGEST_RETRY_AFTER = 86_400.0  # seconds; a later time is for the caller to wait for
 _SHOWN_HEADERS = frozenset({"accept", "content-type", "idempotency-key", "user-agent", "x-request-id"})
 _CLOCK_TOLERANCE = timedelta(seconds=2)  # of `created_at` against `Date`: stored in whole seconds, perhaps
 _STORED_PRECISION = timedelta(seconds=1)  # backends keep times in milliseconds, or in seconds
@@ -208,12 +210,12 @@ def carry_out(  # noqa: C901, PLR0912, PLR0915 (one attempt, as it comes to a pe
             if isinstance(failed, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
                 raise ConfigurationError(f"the request cannot be sent: {failed}") from failed
             doubtful = doubtful or not isinstance(failed, _UNSENT)
-            error = _no_answer(request, url, failed, doubtful)
+            error = _no_answer(request, url, failed, doubtful, token)
             wait = options.retries.wait(attempt)
             _log(request, url, headers, f"{type(failed).__name__}", attempt)
         else:
-            answer = Answer(*received[:3], request.method, url, request.operation, received.problem)
-            _log(request, url, headers, str(answer.status), attempt, answer.headers)
+            answer = Answer(*received[:3], request.method, url, request.operation, token, received.problem)
+            _log(request, url, headers, str(answer.status), attempt, answer.request_id)
             if 200 <= answer.status < 300:  # noqa: PLR2004 (the successes)
                 return success(answer, request.model)
             error = refusal = failure(answer)
@@ -231,7 +233,7 @@ def carry_out(  # noqa: C901, PLR0912, PLR0915 (one attempt, as it comes to a pe
                 raise error
             doubtful = doubtful or answer.status >= 500  # noqa: PLR2004 (a proxy's answer, perhaps)
             wait = max(options.retries.wait(attempt), refusal.retry_after or 0.0)
-        spent = attempt > options.retries.attempts
+        spent = attempt > options.retries.attempts or wait > LONGEST_RETRY_AFTER
         if spent or not clock.allows(wait):
             if isinstance(error, StatusError) or (spent and clock.allows(0)):
                 raise error
@@ -332,13 +334,27 @@ def next_query(url: str | None) -> Mapping[str, str] | None:
 # -- Failures ---------------------------------------------------------------------------------------
 
 
+def reason_of(failed: Exception, token: str) -> str:
+    """What a failed connection says, safe to show: it may quote what the server sent."""
+    return shown(str(failed) or type(failed).__name__, token)
+
+
+def safe_cause(failed: Exception, token: str) -> Exception | None:
+    """The failure to chain an error to; None if its own text is not safe to show."""
+    return failed if str(failed) in {"", reason_of(failed, token)} else None
+
+
 def _no_answer(
-    request: Request[Any], url: str, failed: httpx.RequestError, sent: bool
+    request: Request[Any], url: str, failed: httpx.RequestError, sent: bool, token: str
 ) -> ConnectionFailedError:
     kind = TimedOutError if isinstance(failed, httpx.TimeoutException) else ConnectionFailedError
-    reason = str(failed) or type(failed).__name__
-    error = kind(f"{request.method} {url}: {reason}", method=request.method, url=url, request_sent=sent)
-    error.__cause__ = failed
+    error = kind(
+        f"{request.method} {url}: {reason_of(failed, token)}",
+        method=request.method,
+        url=url,
+        request_sent=sent,
+    )
+    error.__cause__ = safe_cause(failed, token)
     return error
 
 
@@ -366,11 +382,10 @@ def _log(  # noqa: PLR0917 (one line of a log)
     headers: Mapping[str, str],
     outcome: str,
     attempt: int,
-    answered: Mapping[str, str] | None = None,
+    request_id: str | None = None,
 ) -> None:
     if not logger.isEnabledFor(logging.INFO):
         return
-    request_id = (answered or {}).get("x-request-id")
     logger.info("%s %s: %s (attempt %d, request id %s)", request.method, url, outcome, attempt, request_id)
     shown = {
         name: value if name.lower() in _SHOWN_HEADERS else "[redacted]" for name, value in headers.items()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from typing import Any
 
-from video_calls_sdk._answers import APIResponse
-from video_calls_sdk._errors import InvalidResponseError
+from video_calls_sdk._answers import APIResponse, departure
 from video_calls_sdk._flow import Request, list_calls, next_query
 from video_calls_sdk._models import VideoCall, VideoCallPage
 
@@ -119,13 +118,4 @@ def _following(answer: Answered, asked: list[Mapping[str, str]]) -> Mapping[str,
         if query is None or query not in asked:
             asked.extend([query] if query is not None else [])
             return query
-    raise InvalidResponseError(
-        f"the answer departs from the contract: {problem}",
-        problems=[problem],
-        status=answer.status,
-        method="GET",
-        url="/video-calls/",
-        request_id=answer.request_id,
-        headers=answer.headers,
-        body=answer.data.model_dump(mode="json"),
-    )
+    raise departure(answer, "/video-calls/", problem)

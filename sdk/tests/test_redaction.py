@@ -1,0 +1,142 @@
+"""Errors, logs and `repr` show what a server reflects or makes up without secrets and control characters."""
+
+import logging
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from test_answers import CALL
+from video_calls_sdk import (
+    ConnectionFailedError,
+    InvalidResponseError,
+    RateLimitedError,
+    RedirectError,
+    SchedulingConflictError,
+    StatusError,
+    VideoCallsClient,
+)
+
+TOKEN = "an-opaque-token-of-32-characters"
+JWT = "eyJhbGciOiJub25lIn0.eyJ1c2VyX2lkIjoxfQ.c2lnbmF0dXJl"
+CONFLICT = "There is already a scheduled call within 30 minutes of this time"
+
+
+def client_of(*answers: httpx.Response | Exception, **options: Any) -> VideoCallsClient:
+    left = iter(answers)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        found = next(left)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    options = {"retries": 0, **options}
+    return VideoCallsClient("https://x.example/api", TOKEN, transport=httpx.MockTransport(answer), **options)
+
+
+@pytest.mark.parametrize("secret", [TOKEN, JWT, f"x{JWT}", JWT.rpartition(".")[0]])
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (StatusError, lambda secret: {"headers": {"X-Request-ID": secret, "X-Echo": f"a {secret}"}}),
+        (StatusError, lambda secret: {"json": {"error": secret, secret: [{"deep": secret}], "code": secret}}),
+        (StatusError, lambda secret: {"html": f"<pre>bearer {secret}</pre>"}),
+        (RedirectError, lambda secret: {"status_code": 302, "headers": {"Location": f"/login/{secret}"}}),
+        (InvalidResponseError, lambda secret: {"status_code": 200, "text": secret}),
+    ],
+)
+def test_reflected_token_is_not_shown(
+    caplog: pytest.LogCaptureFixture, error: type[StatusError], answer: Any, secret: str
+) -> None:
+    caplog.set_level(logging.DEBUG, "video_calls_sdk")
+    with pytest.raises(error) as raised:
+        client_of(httpx.Response(**{"status_code": 400, **answer(secret)})).calls.get(1)
+    found = raised.value
+    assert secret not in f"{found} {found!r} {vars(found)} {caplog.text}"
+
+
+def test_secrets_are_redacted_by_their_names() -> None:
+    answer = httpx.Response(400, headers={"Set-Cookie": "hidden"}, json={"db": {"password": "hidden"}})
+    with pytest.raises(StatusError) as raised:
+        client_of(answer).calls.get(1)
+    assert "hidden" not in str(vars(raised.value))
+
+
+def test_failure_that_quotes_the_token_is_not_chained() -> None:
+    with pytest.raises(ConnectionFailedError) as raised:
+        client_of(httpx.RemoteProtocolError(f"illegal header line: {TOKEN}\x1b[0m")).calls.get(1)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "illegal header line: [redacted]\\x1b[0m" in shown
+    assert TOKEN not in shown
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x9b", "\n", "\u202e", "\u2066"])
+@pytest.mark.parametrize("kind", ["text", "json", "header"])
+def test_control_characters_are_escaped(kind: str, character: str) -> None:
+    text = f"a{character}b"
+    answer = {
+        "text": {"text": f"<p>{text}</p>"},
+        "json": {"json": {"error": text, "fields": {text: [text]}, "code": text}},
+        "header": {"headers": {"X-Request-ID": text.encode()}},
+    }[kind]
+    with pytest.raises(StatusError) as raised:
+        client_of(httpx.Response(400, **answer)).calls.get(1)
+    found = raised.value
+    assert character not in f"{found} {found.error} {found.code} {found.request_id} {found.body}"
+    assert not any(character in text for each in found.fields.items() for text in (each[0], *each[1]))
+
+
+def test_nested_token_is_not_in_repr() -> None:
+    call = client_of(
+        httpx.Response(200, json=CALL | {"agora": [{"access_token": "hidden"}], "app_token": "hidden"})
+    ).calls.get(1)
+    assert "hidden" not in f"{call!r} {call}"
+    assert "<CallStatus.SCHEDULED: 'scheduled'>" in repr(call)
+    assert call.model_extra is not None
+    assert call.model_extra["app_token"] == "hidden"
+
+
+# -- Answers that are read in more than one way -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"non_field_errors": [CONFLICT]}},
+        {"error": {"scheduled_time": [CONFLICT]}},
+        {"detail": {"scheduled_time": [CONFLICT]}},
+        {"error": [{"scheduled_time": CONFLICT}]},
+        {"errors": [{"attr": "scheduled_time", "code": "invalid", "detail": CONFLICT}]},
+        {"detail": [{"loc": ["body", "scheduled_time"], "msg": CONFLICT}]},
+        {"error": "Invalid input", "details": {"scheduled_time": [CONFLICT]}},
+        {"error": f"[ErrorDetail(string='{CONFLICT}', code='invalid')]"},
+        {"error": f'["{CONFLICT}"]'},
+        [CONFLICT],
+    ],
+)
+def test_nested_error_is_read_into_its_rule(body: Any) -> None:
+    with pytest.raises(SchedulingConflictError) as raised:
+        client_of(httpx.Response(400, json=body)).calls.create(
+            doctor=1, patient=1, scheduled_time=datetime(2999, 1, 5, tzinfo=UTC)
+        )
+    assert raised.value.fields == ({"scheduled_time": [CONFLICT]} if "scheduled_time" in str(body) else {})
+
+
+@pytest.mark.parametrize(
+    "body", [{"html": "<h1>301 Moved Permanently</h1>"}, {"json": {"detail": "moved"}}, {}]
+)
+def test_redirect_says_where_it_leads(body: dict[str, Any]) -> None:
+    answer = httpx.Response(301, headers={"Location": "https://me:pass@x.example/api/v2/?q=1"}, **body)
+    with pytest.raises(RedirectError) as raised:
+        client_of(answer).calls.get(1)
+    assert raised.value.error == "redirected to https://x.example/api/v2/; is base_url right?"
+
+
+@pytest.mark.parametrize("retry_after", ["9" * 9999, "86401", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_retry_after_of_more_than_a_day_is_not_waited_for(retry_after: str) -> None:
+    answer = httpx.Response(429, headers={"Retry-After": retry_after})
+    with pytest.raises(RateLimitedError) as raised:
+        client_of(answer, deadline=None, retries=4).calls.get(1)
+    assert (raised.value.retry_after or 0) > 86_400
