@@ -662,6 +662,14 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     _mutant(
+        "list: ids of calls are texts",
+        "model.schema",
+        _routes(
+            "_shown(request, call) for call in page.calls",
+            '__import__("msgspec").structs.replace(_shown(request, call), id=str(call.id)) for call in page.calls',
+        ),
+    ),
+    _mutant(
         "list: oldest first",
         "list.newest-first",
         *_ordered("{}.scheduled_time", "{}.id"),

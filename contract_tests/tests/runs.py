@@ -84,14 +84,15 @@ def reference(server: Mutant | Variant, directory: Path) -> Iterator[Path]:
         url = re.search(r"API\s+(http://\S+)/", said)
         assert url
         config = directory / "contract.toml"
-        config.write_text(_people().replace(_SOMEWHERE, url[1]))
+        ids = "uuid" if "uuid" in server.options else "integer"
+        config.write_text(_people(ids).replace(_SOMEWHERE, url[1]))
         yield config
 
 
 @cache
-def _people() -> str:
-    """A configuration with the people of the reference server as it is; their tokens outlive all tests."""
-    words = ["-P", "-m", "video_calls_server", "identities", "--database", ":memory:"]
+def _people(ids: str) -> str:
+    """A configuration with the people of the reference server; their tokens outlive all tests."""
+    words = ["-P", "-m", "video_calls_server", "identities", "--database", ":memory:", "--ids", ids]
     return subprocess.run(
         [sys.executable, *words, "--contract-config", _SOMEWHERE], capture_output=True, check=True, text=True
     ).stdout

@@ -49,6 +49,13 @@ def test_every_part_of_the_template_works_once_it_is_uncommented(monkeypatch: py
     assert config.agora.app_id == "a" * 32
 
 
+def test_ids_may_be_texts_that_the_environment_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCTOR", "9f0c2b7e-5d1a-4c3b-8a60-1e2f3a4b5c6d")
+    config = parse_config(URL + TWO.replace("id = 1", 'id = "${DOCTOR}"').replace("id = 2", 'id = "2"'), "c")
+    assert config.identities["doctor"].doctor == "9f0c2b7e-5d1a-4c3b-8a60-1e2f3a4b5c6d"
+    assert config.identities["patient"].patient == "2"
+
+
 def test_a_token_may_come_from_a_command() -> None:
     words = [sys.executable, "-c", "print('Bearer from-a-command')"]
     config = parse_config(URL + TWO.replace('token = "d"', f"token_command = {words!r}"), "c")
@@ -129,7 +136,9 @@ def test_no_token_is_shown_by_repr() -> None:
         (URL + TWO.replace('token = "d"', 'token_command = ["/no/such/command"]'), "could not be run"),
         (URL + TWO + '[identities.expiring]\ntoken = "x"', "token_command: is missing"),
         (URL + TWO + "[identities.expiring]\ntoken_command = []", "a shell command, or a list"),
-        (URL + TWO.replace("id = 1", "id = true"), "must be a whole number"),
+        (URL + TWO.replace("id = 1", "id = true"), "must be a positive whole number, or a text"),
+        (URL + TWO.replace("id = 1", "id = 0"), "must be a positive whole number, or a text"),
+        (URL + TWO.replace("id = 1", 'id = "../1"'), "must be a positive whole number, or a text"),
         (URL + TWO.replace("id = 1", ""), "identities.doctor.id: is missing"),
         (URL + 'agora.app_id = "short"' + TWO, "32 hexadecimal digits"),
     ],

@@ -56,12 +56,12 @@ def _combined(name: str, *names: str) -> Variant:
 def _around(code: str) -> Change:
     """Every request passes this body of `async def around(inner, scope, receive, send)`."""
     lines = "".join(f"        {line}\n" for line in code.strip().splitlines())
-    following = "    if has_control:\n\n        @cache\n"
+    before = "    app.asgi_handler = observed.around(traced)\n"
     return Change(
         "app.py",
-        following,
-        f"    async def around(scope, receive, send, inner=app.asgi_handler):\n{lines}\n"
-        f"    app.asgi_handler = around\n{following}",
+        before,
+        f"{before}    async def around(scope, receive, send, inner=app.asgi_handler):\n{lines}\n"
+        "    app.asgi_handler = around\n",
     )
 
 
@@ -102,8 +102,8 @@ def _refused_fields(names: str) -> Change:
     """A new call with one of these fields is refused; `sent` is what was sent."""
     return Change(
         "api/reading.py",
-        "    values: dict[str, object] = {}\n",
-        "    values: dict[str, object] = {}\n"
+        "    people: dict[str, int] = {}\n",
+        "    people: dict[str, int] = {}\n"
         f"    for name in sorted({names} & set(sent)):\n"
         "        raise _invalid(name, 'is not to be set')\n",
     )
@@ -224,6 +224,7 @@ if "token" in body:
 # -- One freedom each -------------------------------------------------------------------------------
 
 SINGLE = (
+    _variant("ids: UUIDs", options=("--ids", "uuid"), warnings="model.integer-ids"),
     _variant(
         "lists: three calls a page, whatever is asked for",
         Change("api/reading.py", "DEFAULT_PAGE_SIZE = 20", "DEFAULT_PAGE_SIZE = 3"),
@@ -356,11 +357,13 @@ SINGLE = (
             "{'id', 'channel_name', 'status', 'started_at', 'ended_at', 'created_at', 'updated_at'}"
         ),
     ),
-    _variant("create: unknown fields are refused", _refused_fields("set(sent) - set(_FIELDS)")),
+    _variant(
+        "create: unknown fields are refused", _refused_fields("set(sent) - {*_PEOPLE, 'scheduled_time'}")
+    ),
     _variant(
         "create: numbers may be texts, as Django REST framework has it",
         Change(
-            "api/reading.py",
+            "api/ids.py",
             "    text = bytes(sent)\n",
             "    text = bytes(sent).strip(b'\"')\n    sent = msgspec.Raw(text)\n",
         ),
@@ -569,8 +572,8 @@ SINGLE = (
         "errors: an id that is no number is a 422",
         Change(
             "api/routes.py",
-            'return whole_number(request.path_params["id"])',
-            "number = whole_number(request.path_params['id'])\n"
+            'return _ids(request).number("call", request.path_params["id"])',
+            "number = _ids(request).number('call', request.path_params['id'])\n"
             "    if number is None:\n"
             "        from video_calls_server.domain.violation import RuleViolation\n"
             "        raise RuleViolation('create.idempotency-key', error='id: not a number')\n"
@@ -633,8 +636,8 @@ SINGLE = (
         "events: more fields, and more kinds",
         Change(
             "api/events.py",
-            "                        await self._socket.send_text(message(event))\n",
-            '                        more = message(event).replace(\'{"id":\', \'{"version":2,"id":\', 1)\n'
+            "                        await self._socket.send_text(message(event, self._ids))\n",
+            '                        more = message(event, self._ids).replace(\'{"id":\', \'{"version":2,"id":\', 1)\n'
             "                        await self._socket.send_text(more.replace(event.type, 'call.updated', 1))\n"
             "                        await self._socket.send_text(more)\n"
             '                        await self._socket.send_text(\'{"type":"heartbeat"}\')\n',
@@ -707,6 +710,7 @@ COMBINED = (
     ),
     _combined(
         "as a strict team would build it",
+        "ids: UUIDs",
         "lists: up to a thousand calls a page",
         "lists: `page_size` is bounded, not refused",
         "errors: more fields",

@@ -21,12 +21,12 @@ from video_calls_contract.config import Config, ConfigError, Identity
 from video_calls_contract.connection import Connection, certificate_problem
 from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor, instant, retry_after
 from video_calls_contract.gateway import NOWHERE, gateway_in, is_unlike_the_api
+from video_calls_contract.ids import Id, absent, is_id
 from video_calls_contract.interrupts import held_back
 from video_calls_contract.tokens import Token
 
-__all__ = ["NO_CALL", "Backend", "Missing", "NotTheBackend", "People", "Person", "Unreachable"]
+__all__ = ["Backend", "Missing", "NotTheBackend", "People", "Person", "Unreachable"]
 
-NO_CALL = 2_000_000_000
 """An id that no call has: large, and within what databases count with."""
 
 LONGEST_WAIT = 90.0  # seconds that a Retry-After may ask for
@@ -76,6 +76,7 @@ class Backend:
         self.clock = BackendClock()
         self.watchers: list[Callable[[Exchange], None]] = []
         self.count = 0
+        self._call_id: object = None
         self._timeout = timeout
         self._lock = threading.Lock()
         self._resume_at = 0.0
@@ -97,6 +98,15 @@ class Backend:
                 "Accept-Encoding": ACCEPTED_CODING,
             },
         )
+
+    @property
+    def no_call(self) -> Id:
+        """An id that no call has, in the shape of those that this backend's calls have."""
+        return absent(self._call_id)
+
+    def expect_ids(self, like: object) -> None:
+        """Take the ids of calls to have this shape, until a call is seen."""
+        self._call_id = like
 
     def close(self) -> None:
         """Close the connections."""
@@ -249,6 +259,8 @@ class Backend:
         if date := exchange.headers.get("date"):
             self.clock.saw_date(date, exchange.sent_at, exchange.received_at)
         if exchange.operation == "createVideoCall" and exchange.succeeded:
+            if is_id(exchange.object.get("id")):
+                self._call_id = exchange.object["id"]
             created = instant(exchange.object.get("created_at"))
             if created is not None:
                 self.clock.saw_creation(created, exchange.sent_at, exchange.received_at)
@@ -274,8 +286,8 @@ class Person:
     name: str
     credential: Token | str | None = field(repr=False)
     backend: Backend = field(repr=False)
-    doctor: int | None = None
-    patient: int | None = None
+    doctor: Id | None = None
+    patient: Id | None = None
 
     @property
     def authorization(self) -> str | None:
@@ -372,7 +384,7 @@ class Person:
         authorization = self.authorization or ""
         if all(
             self.backend.send("GET", path, headers={"Authorization": authorization}).status == _UNAUTHORIZED
-            for path in ("/video-calls/", f"/video-calls/{NO_CALL}/")
+            for path in ("/video-calls/", f"/video-calls/{self.backend.no_call}/")
         ):
             raise Unreachable(token.ending)
         return refusal
@@ -456,6 +468,7 @@ class People:
         self._config = config
         self._backend = backend
         self._credentials: dict[str, Token | str] = {}
+        backend.expect_ids(config.identities["doctor"].doctor)
         for identity in config.identities.values():
             if identity.token and identity.name == "expired":
                 backend.redactor.learn(identity.token, identity.variable)

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from video_calls_spec.encoding import EncodingError, decoded
 
+from video_calls_contract.ids import Id, is_id
+
 __all__ = ["TEMPLATE", "Agora", "Config", "ConfigError", "Identity", "TokenCommand", "read_config"]
 
 API_PATH = "/api/v1/video"
@@ -89,8 +91,8 @@ class Identity:
 
     name: str
     token: str | None = field(repr=False)
-    doctor: int | None = None
-    patient: int | None = None
+    doctor: Id | None = None
+    patient: Id | None = None
     command: TokenCommand | None = field(default=None, repr=False)
 
     @property
@@ -279,17 +281,22 @@ class _Reader:
             )
         return value
 
-    def number(self, data: Mapping[str, Any], key: str, prefix: str) -> int | None:
+    def id(self, data: Mapping[str, Any], key: str, prefix: str) -> Id | None:
         value = data.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise self.fail(prefix + key, "must be a whole number")
-        return value
+        if isinstance(value, str):
+            value = self.expanded(value, prefix + key)
+        if value is None or is_id(value):
+            return value
+        raise self.fail(
+            prefix + key,
+            "must be a positive whole number, or a text of 1 to 64 letters, digits and -._~ such as a UUID",
+        )
 
     def identity(self, name: str, data: Mapping[str, Any]) -> Identity:
         prefix = f"identities.{name}."
         self.only(data, {"id", "doctor", "patient", "token", "token_command"}, prefix)
-        own_id = self.number(data, "id", prefix)
-        doctor, patient = (self.number(data, role, prefix) for role in ("doctor", "patient"))
+        own_id = self.id(data, "id", prefix)
+        doctor, patient = (self.id(data, role, prefix) for role in ("doctor", "patient"))
         if name in DOCTORS:
             doctor = own_id if own_id is not None else doctor
         elif name in PATIENTS:
@@ -372,7 +379,7 @@ base_url = "http://127.0.0.1:8000/api/v1/video"
 # app_certificate = "${AGORA_APP_CERTIFICATE}"
 
 [identities.doctor]
-id = 1  # as in the `doctor` of a call
+id = 1  # as in the `doctor` of a call; a text, such as a UUID, in quotes
 token = "${DOCTOR_TOKEN}"
 
 [identities.patient]

@@ -5,7 +5,7 @@ Everything here is about the configuration. What may be the backend's fault is l
 
 from datetime import UTC, datetime
 
-from video_calls_contract.backend import NO_CALL, NotTheBackend, Person, Unreachable
+from video_calls_contract.backend import NotTheBackend, Person, Unreachable
 from video_calls_contract.claims import claims
 from video_calls_contract.config import API_PATH
 from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
@@ -80,7 +80,7 @@ def _check_token(person: Person) -> None:
     if person.list().status != _UNAUTHORIZED:
         return
     # One operation alone that refuses a good token would be the backend's fault.
-    if person.get(NO_CALL).status != _UNAUTHORIZED:
+    if person.get(person.backend.no_call).status != _UNAUTHORIZED:
         return
     expires = claims(person.token).get("exp")
     why = "the backend does not accept it"

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from video_calls_contract.backend import NO_CALL, Backend, Missing, People, Person
+from video_calls_contract.backend import Backend, Missing, People, Person
 from video_calls_contract.checks import Blocked
 from video_calls_contract.exchange import Exchange, instant
 
-__all__ = ["NO_CALL", "PARTICIPANTS", "Call", "Calls", "Pair", "Slots"]
+__all__ = ["PARTICIPANTS", "Call", "Calls", "Pair", "Slots"]
 
 OVERLAP = timedelta(minutes=30)
 BLOCK, BLOCKS = timedelta(days=32), 40
@@ -154,7 +154,9 @@ class Calls:
                 )
             self._status[call_id] = call.get("status")
         if exchange.operation == "joinVideoCall" and exchange.succeeded:
-            self._status[_id_of(exchange)] = "ongoing"
+            named = exchange.url.rstrip("/").split("/")[-2]
+            joined = next((call_id for call_id in self._status if str(call_id) == named), named)
+            self._status[joined] = "ongoing"
 
     def is_ours(self, call_id: object) -> bool:
         """Whether this run made the call."""
@@ -529,8 +531,3 @@ def _named(call: dict[str, Any]) -> str:
     named = f"call {call.get('id')} of doctor {call.get('doctor')} and patient {call.get('patient')}"
     start = instant(call.get("scheduled_time"))
     return named if start is None else f"{named}, scheduled for {start.astimezone(UTC):%Y-%m-%d %H:%M} UTC,"
-
-
-def _id_of(exchange: Exchange) -> object:
-    number = exchange.url.rstrip("/").split("/")[-2]
-    return int(number) if number.isdigit() else number

@@ -20,8 +20,13 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("sqlite", []), ("postgresql", []), ("postgresql", ["--workers", "2"])],
-    ids=["SQLite", "PostgreSQL", "PostgreSQL with two workers"],
+    [
+        ("sqlite", []),
+        ("sqlite", ["--ids", "uuid"]),
+        ("postgresql", []),
+        ("postgresql", ["--workers", "2"]),
+    ],
+    ids=["SQLite", "SQLite with UUIDs", "PostgreSQL", "PostgreSQL with two workers"],
 )
 def test_the_contract_is_kept(
     request: pytest.FixtureRequest,
@@ -32,7 +37,7 @@ def test_the_contract_is_kept(
 ) -> None:
     database = "calls.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
     server = launch("--database", database, *options)
-    print(f"{request.node.callspec.id}: {passed(server.url, database, tmp_path)}")
+    print(f"{request.node.callspec.id}: {passed(server.url, database, tmp_path, *options)}")
     server.assert_no_traceback()
 
 
@@ -79,9 +84,9 @@ http {
 """
 
 
-def passed(url: str, database: str, directory: Path) -> str:
+def passed(url: str, database: str, directory: Path, *options: str) -> str:
     """What a run of the suite against the server says at its end, which has passed."""
-    words = ["--contract-config", f"{url}/api/v1/video", "--database", database]
+    words = ["--contract-config", f"{url}/api/v1/video", "--database", database, *options]
     (directory / "contract.toml").write_text(run("identities", *words, cwd=directory).stdout)
     done = subprocess.run(
         [sys.executable, "-m", "video_calls_contract", "run", "--config", "contract.toml"],

@@ -4,34 +4,37 @@ import re
 from typing import cast
 
 from video_calls_contract.exchange import instant
-from video_calls_contract.fuzzing.knowledge import INT64
-from video_calls_contract.scheduling import NO_CALL
+from video_calls_contract.ids import NO_CALL, is_id
 
 NO_TIMES = ("", "not a time", "----", "2099-13-45T10:00:00Z", "2099-01-01T25:61:61Z")
 """Texts in which no parser, however lenient, sees a time."""
 
 
-def body_flaws(body: object, unheld: int = NO_CALL) -> tuple[str, ...]:
+def body_flaws(body: object, unheld: int = NO_CALL, *, text_ids: bool = False) -> tuple[str, ...]:
     """Why no backend may make a call of this JSON, however lenient it is; empty where one might.
 
-    From `unheld` on nobody has an id.
+    From `unheld` on nobody has an id. Where ids are texts, only their type can be wrong.
     """
     if not isinstance(body, dict):
         return ("a body that is no JSON object",)
     fields = cast("dict[str, object]", body)
     found = [
-        f"`{name}`: {why}" for name in ("doctor", "patient") if (why := _no_id(fields.get(name), unheld))
+        f"`{name}`: {why}"
+        for name in ("doctor", "patient")
+        if (why := _no_id(fields.get(name), unheld, text_ids=text_ids))
     ]
     if why := _no_time(fields.get("scheduled_time")):
         found.append(f"`scheduled_time`: {why}")
     return tuple(found)
 
 
-def _no_id(value: object, unheld: int) -> str:
+def _no_id(value: object, unheld: int, *, text_ids: bool) -> str:
     if value is None:
         return "missing or null"
     if isinstance(value, list | dict):
         return "a list or an object in place of an id"
+    if text_ids:
+        return ""
     if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < unheld:
         return "an id that nobody has"
     if isinstance(value, str) and not has_digit(value):
@@ -62,6 +65,4 @@ def keeps_schema(body: object) -> bool:
         return False
     fields = cast("dict[str, object]", body)
     ids = (fields.get("doctor"), fields.get("patient"))
-    return all(type(one) is int and 0 < one < INT64 for one in ids) and (
-        instant(fields.get("scheduled_time")) is not None
-    )
+    return all(map(is_id, ids)) and (instant(fields.get("scheduled_time")) is not None)

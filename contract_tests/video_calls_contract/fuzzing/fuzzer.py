@@ -25,8 +25,9 @@ from video_calls_contract.fuzzing.knowledge import (
     State,
     first_unheld,
 )
+from video_calls_contract.ids import NO_CALL, TEXT_ID, Id, is_id
 from video_calls_contract.run import Run
-from video_calls_contract.scheduling import NO_CALL, PARTICIPANTS, Calls
+from video_calls_contract.scheduling import PARTICIPANTS, Calls
 
 _WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 _KEY = re.compile(r"[!-~]{1,200}", re.ASCII)
@@ -74,7 +75,7 @@ class Fuzzer:
         call = self.calls.scheduled()
         self.known.created(call.id, call.created)
 
-    def _own(self, number: int, operation: str) -> int:
+    def _own(self, number: int, operation: str) -> Id:
         """The id of a call of this fuzzer's own, or one that no call has where there is none."""
         spent = operation == "cancelVideoCall" and "scheduled" not in self.known.states.values()
         if spent and not self._refused and len(self.known.states) < (100 if self.long else 6):
@@ -82,10 +83,10 @@ class Fuzzer:
                 self._make_call()
             except Blocked:
                 self._refused = True
-        ids = [call_id for call_id in self.known.states if isinstance(call_id, int)]
+        ids = [call_id for call_id in self.known.states if isinstance(call_id, int | str)]
         if number in ids:
             return number
-        return ids[-1 - number % len(ids)] if ids else NO_CALL
+        return ids[-1 - number % len(ids)] if ids else self.run.backend.no_call
 
     # -- Cases into requests ------------------------------------------------------------------------
 
@@ -115,20 +116,23 @@ class Fuzzer:
 
     def _about_call(self, operation: str, method: str, given_id: object) -> Request:
         text = self._text(unquote(_told(given_id)))
-        if _WHOLE.fullmatch(text):
+        text_ids = isinstance(self.run.backend.no_call, str)
+        target: Id | None = None
+        if text_ids and TEXT_ID.fullmatch(text):
+            target = self._own(sum(map(ord, text)), operation)
+        elif not text_ids and _WHOLE.fullmatch(text):
             number = int(text)
-            if 0 < number < self.known.unheld:
-                number = self._own(number, operation)
-            valid = 0 < number < INT64
-            flaws = () if number in self.known.states else ("an id that no call has",)
-            return self._on(operation, method, str(number), valid=valid, flaws=flaws, target=number)
+            target = self._own(number, operation) if 0 < number < self.known.unheld else number
+        if target is not None:
+            flaws = () if target in self.known.states else ("an id that no call has",)
+            return self._on(operation, method, str(target), valid=is_id(target), flaws=flaws, target=target)
         # Nothing that is resolved as a path, and to change calls no text that may be read as another's id.
         text = re.sub(r"[/\\]", "", text)
         if operation in ACTIONS:
             text = "".join(character for character in text if not character.isnumeric())
         if not text.strip(" ."):
             text = "x"
-        flaws = () if has_digit(text) else ("an id that is no number",)
+        flaws = () if text_ids or has_digit(text) else ("an id that is no number",)
         return self._on(operation, method, text, valid=False, flaws=flaws, target=None)
 
     def _on(
@@ -139,7 +143,7 @@ class Fuzzer:
         *,
         valid: bool,
         flaws: tuple[str, ...],
-        target: int | None,
+        target: Id | None,
     ) -> Request:
         path = f"/video-calls/{quote(text, safe='')}/"
         if operation in ACTIONS:
@@ -150,7 +154,7 @@ class Fuzzer:
         if isinstance(body, dict):
             body = self._aimed(cast("dict[str, Any]", body), dice)
         try:
-            content, flaws = json.dumps(body).encode(), body_flaws(body, self._unheld_people)
+            content, flaws = json.dumps(body).encode(), self._flaws(body)
         except TypeError:
             content, flaws = b"", ("a request without a body",)
         key = headers.get("Idempotency-Key")
@@ -163,6 +167,10 @@ class Fuzzer:
         return Request(
             "createVideoCall", "POST", "/video-calls/", valid, flaws, None, (), sent, body, content
         )
+
+    def _flaws(self, body: object) -> tuple[str, ...]:
+        text_ids = any(isinstance(one, str) for role in ("doctor", "patient") for one in self._ids(role))
+        return body_flaws(body, self._unheld_people, text_ids=text_ids)
 
     def _aimed(self, body: dict[str, Any], dice: int) -> dict[str, Any]:
         aimed = dict(body)
@@ -179,17 +187,20 @@ class Fuzzer:
 
     def _person_id(self, name: str, value: object) -> object:
         ids = self._ids(name)
+        if isinstance(ids[0], str) and is_id(value):
+            return ids[len(str(value)) % len(ids)]
         if isinstance(value, str) and has_digit(value):
             return str(ids[len(value) % len(ids)])
-        if (
+        if isinstance(ids[0], int) and (
             isinstance(value, int | float)
             and not isinstance(value, bool)
             and 1 <= value < self._unheld_people
         ):
-            return ids[int(value) % len(ids)] + (value % 1 if isinstance(value, float) else 0)
+            aimed = ids[int(value) % len(ids)]
+            return aimed + value % 1 if isinstance(value, float) and isinstance(aimed, int) else aimed
         return value
 
-    def _ids(self, role: str) -> list[int]:
+    def _ids(self, role: str) -> list[Id]:
         """Mostly the doctor's or the patient's, now and then another's of the run's people."""
         people = self.run.people.present(*PARTICIPANTS)
         found = [one for person in people if (one := person.doctor if role == "doctor" else person.patient)]
@@ -197,7 +208,8 @@ class Fuzzer:
 
     @property
     def _unheld_people(self) -> int:
-        return first_unheld(NO_CALL, max(*self._ids("doctor"), *self._ids("patient")))
+        held = (one for role in ("doctor", "patient") for one in self._ids(role) if isinstance(one, int))
+        return first_unheld(NO_CALL, max(held, default=0))
 
     def _slot(self, like: str) -> str:
         """A time in the spelling of another: a free one, and after many one that was free."""

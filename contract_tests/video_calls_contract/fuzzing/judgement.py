@@ -8,6 +8,7 @@ from video_calls_contract.backend import Person
 from video_calls_contract.checks import FORBIDDEN
 from video_calls_contract.exchange import NO_ANSWER, Exchange, instant
 from video_calls_contract.fuzzing.knowledge import ACTIONS, INT32, Knowledge, Request, is_in
+from video_calls_contract.ids import is_id
 from video_calls_contract.schema import complaints
 
 _LETS = {"join": ("scheduled", "ongoing"), "end": ("ongoing",), "cancel": ("scheduled",)}
@@ -71,7 +72,7 @@ def _other_than_asked(request: Request, exchange: Exchange) -> Fault | None:
     asked = cast("dict[str, object]", request.body)
     for name in ("doctor", "patient"):
         wanted, got = asked.get(name), body.get(name)
-        if type(wanted) is int and got != wanted:
+        if (type(wanted) is int or (is_id(wanted) and type(got) is str)) and got != wanted:
             return Fault("answer_to_request", f"a call whose `{name}` is {wanted}; got {got!r}")
     wanted, got = asked.get("scheduled_time"), body.get("scheduled_time")
     sent, kept = instant(wanted), instant(got)
@@ -101,7 +102,7 @@ def _refusals(request: Request, person: Person, known: Knowledge) -> tuple[int, 
     ours = request.target in known.states
     if request.operation == "createVideoCall" and person.authorization is not None:
         return (*_refusals_of_new(request, person), *((409, 422) if request.headers else ()))
-    if not request.valid or (request.target or 0) >= INT32:
+    if not request.valid or (isinstance(request.target, int) and request.target >= INT32):
         return None
     if person.authorization is None:
         return (401,) if ours or request.target is None else None

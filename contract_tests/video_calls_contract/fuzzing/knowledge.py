@@ -7,7 +7,7 @@ from typing import Literal
 
 from video_calls_contract.backend import Person
 from video_calls_contract.exchange import NO_ANSWER, Exchange
-from video_calls_contract.scheduling import NO_CALL
+from video_calls_contract.ids import NO_CALL, Id
 
 INT32, INT64 = 2**31, 2**63
 ACTIONS = {"joinVideoCall": "join", "endVideoCall": "end", "cancelVideoCall": "cancel"}
@@ -24,7 +24,7 @@ class Request:
         operation: what the path and the method are of.
         valid: whether the request keeps the schema, so that the operation itself answers.
         flaws: why no backend may accept it.
-        target: the path's id where it is a whole number.
+        target: the path's id where it is one that a call may have.
     """
 
     operation: str
@@ -32,7 +32,7 @@ class Request:
     path: str
     valid: bool
     flaws: tuple[str, ...] = ()
-    target: int | None = None
+    target: Id | None = None
     query: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     body: object = None

@@ -20,14 +20,6 @@ from video_calls_contract.schema import complaints
 STATUSES = ("scheduled", "ongoing", "completed", "cancelled")
 
 
-@observes("model.schema")
-def schema(_: Observers, exchange: Exchange) -> list[Complaint] | None:
-    """Success has the documented status, is JSON, and has the fields of the document."""
-    if not exchange.operation or not exchange.succeeded:
-        return None
-    return [(complaint,) for complaint in complaints(exchange)]
-
-
 IDS = (("id",), ("doctor",), ("patient",), ("doctor_details", "id"), ("patient_details", "id"))
 """Where the ids of a call are."""
 
@@ -39,6 +31,29 @@ def _ids(exchange: Exchange) -> Iterator[tuple[str, object]]:
             value = as_object(call.get(role)).get(field[0]) if field else call.get(role)
             if isinstance(value, int | str) and not isinstance(value, bool):
                 yield ".".join((role, *field)), value
+
+
+@observes("model.schema")
+def schema(observers: Observers, exchange: Exchange) -> list[Complaint] | None:
+    """Success has the documented status, is JSON, and has the fields of the document."""
+    if not exchange.operation or not exchange.succeeded:
+        return None
+    return [*((complaint,) for complaint in complaints(exchange)), *_other_types(observers, exchange)]
+
+
+def _other_types(observers: Observers, exchange: Exchange) -> Iterator[Complaint]:
+    """Calls have ids of one type in every answer; so have doctors, and so have patients."""
+    for name, value in _ids(exchange):
+        kind = name.removesuffix("_details.id")
+        known = observers.known.setdefault(("type of the id", kind), Known(exchange, {"id": value}))
+        first = known.values["id"]
+        if type(value) is not type(first):
+            whose = "a call" if kind == "id" else f"a {kind}"
+            yield (
+                f"ids of one type; {whose} had the id {first!r}, and `{name}` is {value!r}",
+                known.exchange,
+            )
+            return
 
 
 @observes("model.integer-ids")

@@ -12,7 +12,7 @@ from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.listening import Expiry, expire
 from video_calls_contract.lives import Joined, LongLife, join_and_end, live_long
 from video_calls_contract.run import Run
-from video_calls_contract.scheduling import NO_CALL, Calls, Slots
+from video_calls_contract.scheduling import Calls, Slots
 from video_calls_contract.suite import SUITE
 
 
@@ -76,7 +76,7 @@ def lives(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
         person.list()
         person.join(call.id)
         person.get(call.id)
-        person.get(NO_CALL)
+        person.get(person.backend.no_call)
     for stranger in call.pair.others:
         stranger.get(call.id)
     call.pair.create(call.doctor, calls.backend.clock.now() - timedelta(days=1))

@@ -19,8 +19,9 @@ from video_calls_contract.checks import (
     unchanged,
 )
 from video_calls_contract.exchange import Exchange, Together, instant
+from video_calls_contract.ids import NO_CALL, absent
 from video_calls_contract.prediction import how_predictable
-from video_calls_contract.scheduling import NO_CALL, Call, Calls, Pair, Slots
+from video_calls_contract.scheduling import Call, Calls, Pair, Slots
 
 SAMPLE = 24
 """How many channel names are looked at together."""
@@ -387,13 +388,13 @@ def test_of_simultaneous_conflicting_requests_one_is_accepted(
 
 @pytest.mark.rule("create.doctor-valid")
 def test_a_doctor_who_does_not_exist_is_refused(people: People, slots: Slots) -> None:
-    exchange = people.patient.create(NO_CALL, people.patient.patient, slots.take())
+    exchange = people.patient.create(absent(people.doctor.doctor), people.patient.patient, slots.take())
     refused(exchange, 400, because="a doctor who does not exist")
 
 
 @pytest.mark.rule("create.patient-valid")
 def test_a_patient_who_does_not_exist_is_refused(people: People, slots: Slots) -> None:
-    exchange = people.doctor.create(people.doctor.doctor, NO_CALL, slots.take())
+    exchange = people.doctor.create(people.doctor.doctor, absent(people.patient.patient), slots.take())
     refused(exchange, 400, because="a patient who does not exist")
 
 
@@ -414,7 +415,7 @@ def test_a_patient_who_was_deactivated_is_refused(people: People, slots: Slots) 
 # The VideoCall model: "Call status (scheduled/ongoing/completed/cancelled)"
 
 READ_ONLY: dict[str, Any] = {
-    "id": NO_CALL + 77,
+    "id": NO_CALL,
     "channel_name": "call_chosen_by_the_client",
     "status": "completed",
     "started_at": "2020-01-05T10:00:00Z",

@@ -3,7 +3,7 @@
 import pytest
 
 from video_calls_contract.checks import accepted, differences, refused, require, unchanged
-from video_calls_contract.scheduling import NO_CALL, Call, Calls
+from video_calls_contract.scheduling import Call, Calls
 from video_calls_contract.strangers import strangers_cannot
 
 # "End an ongoing video call."
@@ -28,7 +28,7 @@ def test_either_participant_ends_an_ongoing_call(calls: Calls, role: str) -> Non
 @pytest.mark.rule("end.not-found")
 def test_a_call_that_does_not_exist_cannot_be_ended(calls: Calls) -> None:
     for person in calls.pair.participants:
-        refused(person.end(NO_CALL), 404, because="a call that does not exist")
+        refused(person.end(person.backend.no_call), 404, because="a call that does not exist")
 
 
 # "User must be either the doctor or patient of the call"

@@ -17,7 +17,7 @@ from video_calls_contract.checks import (
     unchanged,
 )
 from video_calls_contract.exchange import Exchange, Together
-from video_calls_contract.scheduling import NO_CALL, Calls, Slots
+from video_calls_contract.scheduling import Calls, Slots
 
 JSON = {"Content-Type": "application/json"}
 
@@ -152,7 +152,7 @@ def test_who_may_not_see_a_call_does_not_learn_its_state(calls: Calls) -> None:
 @pytest.mark.rule("errors.order")
 def test_who_has_no_token_does_not_learn_which_calls_exist(people: People) -> None:
     for action in ("get", "join", "end", "cancel"):
-        exchange = people.nobody.act(action, NO_CALL)
+        exchange = people.nobody.act(action, people.doctor.backend.no_call)
         refused(exchange, 401, because="a request without a token, for a call that does not exist")
 
 
@@ -255,7 +255,7 @@ def test_every_answer_carries_the_request_id(people: People) -> None:
         raise NotOffered("not offered: answers do not carry the `X-Request-ID` of their request")
     for person in (people.doctor, people.nobody):
         exchange = person.send(
-            "GET", f"/video-calls/{NO_CALL}/", headers={"X-Request-ID": "contract-suite-2"}
+            "GET", f"/video-calls/{person.backend.no_call}/", headers={"X-Request-ID": "contract-suite-2"}
         )
         got = exchange.headers.get("x-request-id")
         require(

@@ -7,7 +7,7 @@ import pytest
 from video_calls_contract.backend import People
 from video_calls_contract.checks import FORBIDDEN, accepted, differences, refused, require
 from video_calls_contract.exchange import Together
-from video_calls_contract.scheduling import NO_CALL, Calls
+from video_calls_contract.scheduling import Calls
 
 # "Retrieve details of a specific video call."
 
@@ -41,13 +41,27 @@ def test_both_participants_read_the_call_as_it_was_changed(calls: Calls, status:
 @pytest.mark.rule("get.not-found")
 def test_a_call_that_does_not_exist_is_not_found(calls: Calls) -> None:
     for person in calls.pair.participants:
-        refused(person.get(NO_CALL), 404, because="a call that does not exist")
+        refused(person.get(person.backend.no_call), 404, because="a call that does not exist")
 
 
 @pytest.mark.rule("errors.no-server-error")
 @pytest.mark.parametrize(
     "call_id",
-    ["0", "-1", "9223372036854775808", "1" + 30 * "0", "abc", "1.5", "1e3", "null", "%F0%9F%98%80", "1%27"],
+    [
+        *(
+            "0",
+            "-1",
+            "9223372036854775808",
+            "1" + 30 * "0",
+            "abc",
+            "1.5",
+            "1e3",
+            "null",
+            "%F0%9F%98%80",
+            "1%27",
+        ),
+        *("00000000-0000-0000-0000-000000000000", "5ec0ffee-8d3a-4b6e-9f21-0c7d4ab95e1g", "a" * 65, "~"),
+    ],
 )
 def test_an_id_that_is_none_is_refused(people: People, together: Together, call_id: str) -> None:
     actions = ("get", "join", "end", "cancel")

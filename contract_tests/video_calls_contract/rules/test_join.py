@@ -10,7 +10,7 @@ from video_calls_contract.checks import NotOffered, accepted, refused, require, 
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.lives import Joined, LongLife
 from video_calls_contract.observers import LENIENCE
-from video_calls_contract.scheduling import NO_CALL, Call, Calls
+from video_calls_contract.scheduling import Call, Calls
 from video_calls_contract.strangers import strangers_cannot
 
 # "Join a video call and get Agora credentials."
@@ -33,7 +33,7 @@ def test_doctor_and_patient_get_credentials(calls: Calls, first: str) -> None:
 @pytest.mark.rule("join.not-found")
 def test_a_call_that_does_not_exist_cannot_be_joined(calls: Calls) -> None:
     for person in calls.pair.participants:
-        refused(person.join(NO_CALL), 404, because="a call that does not exist")
+        refused(person.join(person.backend.no_call), 404, because="a call that does not exist")
 
 
 # "User must be either the doctor or patient of the call"

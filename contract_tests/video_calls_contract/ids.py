@@ -1,0 +1,41 @@
+"""Ids of calls, doctors and patients: integers, UUIDs or other short texts, as the backend has them."""
+
+import re
+from typing import TypeAlias
+from uuid import UUID
+
+__all__ = ["NO_CALL", "TEXT_ID", "Id", "absent", "is_id", "is_uuid"]
+
+Id: TypeAlias = int | str
+
+NO_CALL = 2_000_000_000
+"""From here on no integer is the id of anything."""
+
+TEXT_ID = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,63}", re.ASCII)
+"""The texts that the contract allows as ids."""
+
+_NO_UUID = "5ec0ffee-8d3a-4b6e-9f21-0c7d4ab95e13"
+
+
+def is_id(value: object) -> bool:
+    """Whether a value can be an id: a positive integer of 64 bits, or a text of the contract's form."""
+    if isinstance(value, str):
+        return TEXT_ID.fullmatch(value) is not None
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
+
+
+def is_uuid(value: object) -> bool:
+    """Whether an id is a UUID, in its usual form."""
+    try:
+        return isinstance(value, str) and str(UUID(value)) == value.lower()
+    except ValueError:
+        return False
+
+
+def absent(like: object) -> Id:
+    """Return an id that nothing has, in the shape of one that something has."""
+    if not isinstance(like, str):
+        return NO_CALL
+    if is_uuid(like):
+        return _NO_UUID
+    return str(NO_CALL) if like.isdigit() else "no-such-id-5ec0ffee"
