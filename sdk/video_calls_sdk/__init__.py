@@ -58,6 +58,7 @@ from video_calls_sdk._errors import (
     UnavailableError,
     UnknownParticipantError,
     UnprocessableError,
+    UnreadableFieldError,
     VideoCallsError,
 )
 from video_calls_sdk._flow import Retries
@@ -139,6 +140,7 @@ __all__ = [
     "UnavailableError",
     "UnknownParticipantError",
     "UnprocessableError",
+    "UnreadableFieldError",
     "User",
     "VideoCall",
     "VideoCallPage",

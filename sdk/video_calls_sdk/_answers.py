@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import chain
 from time import time
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -20,9 +20,13 @@ from pydantic import BaseModel, ValidationError
 from video_calls_spec import RULES, RuleId
 
 from video_calls_sdk._errors import InvalidResponseError, StatusError, class_for
+from video_calls_sdk._lenient import is_object, read
 from video_calls_sdk._redaction import REDACTED, escaped, redacted, shown, shown_headers
 
 Model = TypeVar("Model", bound=BaseModel)
+
+Answers: TypeAlias = Literal["strict", "lenient"]
+"""How answers that depart from the contract are read."""
 
 _LONGEST_TEXT = 500
 _LARGEST_PARSED = 2**18  # bytes of an answer that is shown in an error
@@ -63,14 +67,19 @@ class APIResponse(Generic[Model]):
         data: the model.
         status: the HTTP status.
         headers: of the answer; names are compared without regard to case.
+        departures: where the answer departs from the contract, such as `doctor_details.user: missing`; empty
+            unless the client reads with `answers="lenient"`.
     """
 
-    __slots__ = ("data", "headers", "status")
+    __slots__ = ("data", "departures", "headers", "status")
 
-    def __init__(self, data: Model, *, status: int, headers: httpx.Headers) -> None:
+    def __init__(
+        self, data: Model, *, status: int, headers: httpx.Headers, departures: tuple[str, ...] = ()
+    ) -> None:
         self.data = data
         self.status = status
         self.headers = headers
+        self.departures = departures
 
     @property
     def request_id(self) -> str | None:
@@ -86,17 +95,21 @@ def _request_id(headers: Mapping[str, str], token: str | None = None) -> str | N
     return None if value is None else shown(value, token)
 
 
-def success(answer: Answer, model: type[Model]) -> APIResponse[Model]:
-    """The model in a successful answer.
+def success(answer: Answer, model: type[Model], answers: Answers = "strict") -> APIResponse[Model]:
+    """Return the model in a successful answer.
 
     Raises:
-        InvalidResponseError: the body is not what the contract says.
+        InvalidResponseError: if the body is not what the contract says; of a lenient reader, if it is not a
+            JSON object.
     """
     if answer.problem is not None:
         raise _departure(answer, [answer.problem])
     try:
         data = model.model_validate_json(answer.content)
     except ValidationError as error:
+        if answers == "lenient" and (body := _object(answer.content)) is not None:
+            data, departures = read(model, body, answer.operation)
+            return APIResponse(data, status=answer.status, headers=answer.headers, departures=departures)
         # The values are left out: they may be tokens. For the same reason there is no cause to show.
         details = error.errors(include_url=False, include_context=False, include_input=False)
         problems = [
@@ -105,6 +118,15 @@ def success(answer: Answer, model: type[Model]) -> APIResponse[Model]:
         ]
         raise _departure(answer, problems) from None
     return APIResponse(data, status=answer.status, headers=answer.headers)
+
+
+def _object(content: bytes) -> dict[str, Any] | None:
+    """Return a JSON object, None if the content is not one."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return found if is_object(found) else None
 
 
 def _departure(answer: Answer, problems: list[str]) -> InvalidResponseError:

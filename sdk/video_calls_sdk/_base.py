@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from video_calls_sdk._errors import NaiveDatetimeError
+from video_calls_sdk._errors import NaiveDatetimeError, UnreadableFieldError
 from video_calls_sdk._redaction import is_secret, redacted
 
 
@@ -22,6 +22,16 @@ class Model(BaseModel):
             for name, value in super().__repr_args__()
             if name is None or not is_secret(name)
         )
+
+    if not TYPE_CHECKING:  # otherwise type checkers would accept every name
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (fields have any type)
+            if name in type(self).model_fields:
+                raise UnreadableFieldError(
+                    f"{type(self).__name__}.{name} cannot be read: the answer lacks it, or departs from the "
+                    "contract there; `model_extra` has what the backend sent"
+                )
+            return super().__getattr__(name)
 
 
 class Credentials(Model):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from video_calls_sdk._answers import APIResponse
+from video_calls_sdk._answers import Answers, APIResponse
 from video_calls_sdk._blocking_events import EventStream
 from video_calls_sdk._configuration import (
     DEFAULT_DEADLINE,
@@ -20,6 +20,7 @@ from video_calls_sdk._configuration import (
     NOT_GIVEN,
     NotGiven,
     base_url_of,
+    checked_answers,
     checked_deadline,
     checked_timeout,
     lower,
@@ -58,6 +59,9 @@ class VideoCallsClient:
             With your own `http_client` or `transport`, it is checked between the parts of a body.
         retries: a policy, or how often to try again.
         headers: sent with every request, beside the client's own.
+        answers: "strict" raises `InvalidResponseError` for each answer that departs from the contract;
+            "lenient" reads what can be read, and a field that cannot raises `UnreadableFieldError` when it is
+            used.
         http_client: an `httpx.Client` to send with, which brings its own transport and event hooks; it
             is never closed here.
         transport: an `httpx.BaseTransport` for the client's own `httpx.Client`.
@@ -77,6 +81,7 @@ class VideoCallsClient:
         deadline: float | None = DEFAULT_DEADLINE,
         retries: Retries | int = Retries(),  # noqa: B008 (frozen)
         headers: Mapping[str, str] | None = None,
+        answers: Answers = "strict",
         http_client: httpx.Client | None = None,
         transport: httpx.BaseTransport | None = None,
         event_hooks: Mapping[str, list[Callable[..., Any]]] | None = None,
@@ -87,6 +92,7 @@ class VideoCallsClient:
             deadline=deadline,
             retries=retries,
             headers=headers,
+            answers=answers,
         )
         self._transport = Transport(
             token if callable(token) else token_of(token),
@@ -157,6 +163,7 @@ class VideoCallsClient:
         deadline: float | NotGiven | None = NOT_GIVEN,
         retries: Retries | int | NotGiven = NOT_GIVEN,
         headers: Mapping[str, str] | None = None,
+        answers: Answers | NotGiven = NOT_GIVEN,
     ) -> VideoCallsClient:
         """The same client with other options, for one operation or for many.
 
@@ -176,6 +183,8 @@ class VideoCallsClient:
             changes["deadline"] = checked_deadline(deadline)
         if not isinstance(retries, NotGiven):
             changes["retries"] = retries_of(retries)
+        if not isinstance(answers, NotGiven):
+            changes["answers"] = checked_answers(answers)
         if headers:
             changes["headers"] = {**self._options.headers, **lower(headers)}
         other = object.__new__(VideoCallsClient)

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
-from typing import Final
+from typing import Final, get_args
 
 import httpx
 
+from video_calls_sdk._answers import Answers
 from video_calls_sdk._errors import ConfigurationError, NaiveDatetimeError
 from video_calls_sdk._flow import Options, Retries
 
@@ -85,11 +86,28 @@ def options_of(
     deadline: float | None,
     retries: Retries | int,
     headers: Mapping[str, str] | None,
+    answers: Answers,
 ) -> Options:
-    """The options of a new client."""
+    """Return the options of a new client."""
     return Options(
-        base_url, checked_timeout(timeout), checked_deadline(deadline), retries_of(retries), lower(headers)
+        base_url,
+        checked_timeout(timeout),
+        checked_deadline(deadline),
+        retries_of(retries),
+        lower(headers),
+        checked_answers(answers),
     )
+
+
+def checked_answers(answers: Answers) -> Answers:
+    """Return how answers are read.
+
+    Raises:
+        ConfigurationError: if it is neither of the two.
+    """
+    if answers not in get_args(Answers):
+        raise ConfigurationError(f"answers must be 'strict' or 'lenient', not {answers!r}")
+    return answers
 
 
 def retries_of(retries: Retries | int) -> Retries:

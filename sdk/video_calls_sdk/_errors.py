@@ -9,6 +9,7 @@
     ├── EventsClosedError                     the connection for events is closed for good
     │   ├── EventsExpiredError                4410
     │   └── InvalidEventIdError               4400
+    ├── UnreadableFieldError                  a field that a lenient client could not read
     └── AnsweredError                         an answer that is a problem
         ├── InvalidResponseError              a success that departs from the contract; says where
         └── StatusError                       an answer that is no success
@@ -40,7 +41,8 @@
             └── ServerError                   5xx
                 └── UnavailableError          502, 503, 504
 
-`video_calls_sdk.agora` adds `InvalidTokenError`, which is a ValueError too.
+`UnreadableFieldError` is an AttributeError too. `video_calls_sdk.agora` adds `InvalidTokenError`, which is a
+kind of ValueError too.
 
 A rule's error is raised where the answer names the rule in `code`, or says its text in `error`. All can be
 pickled and copied. None shows a token.
@@ -172,6 +174,10 @@ class InvalidResponseError(AnsweredError):
     def __init__(self, message: str, *, problems: list[str], **answer: Any) -> None:  # noqa: ANN401
         super().__init__(message, **answer)
         self.problems = problems
+
+
+class UnreadableFieldError(VideoCallsError, AttributeError):
+    """A field of an answer was used that a client with `answers="lenient"` could not read."""
 
 
 class EventsClosedError(VideoCallsError):

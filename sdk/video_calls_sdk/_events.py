@@ -219,7 +219,8 @@ class Following:
             if isinstance(message, Closed):
                 return message
             content = message.encode() if isinstance(message, str) else message
-            event = success(self._answer(_SWITCHING, httpx.Headers(), content), Event).data
+            answer = self._answer(_SWITCHING, httpx.Headers(), content)
+            event = success(answer, Event, self._options.answers).data
             if event.id not in self._told:
                 self._told.append(event.id)
                 self.last_event_id = event.id

@@ -30,7 +30,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 from pydantic import BaseModel
 
-from video_calls_sdk._answers import Answer, APIResponse, failure, server_time, success
+from video_calls_sdk._answers import Answer, Answers, APIResponse, failure, server_time, success
 from video_calls_sdk._body import ACCEPTED_CODING
 from video_calls_sdk._errors import (
     ConfigurationError,
@@ -91,6 +91,7 @@ class Options(NamedTuple):
     deadline: float | None
     retries: Retries
     headers: Mapping[str, str]
+    answers: Answers
 
 
 class Request(NamedTuple, Generic[Model]):
@@ -217,7 +218,7 @@ def carry_out(  # noqa: C901, PLR0912, PLR0915 (one attempt, as it comes to a pe
             answer = Answer(*received[:3], request.method, url, request.operation, token, received.problem)
             _log(request, url, headers, str(answer.status), attempt, answer.request_id)
             if 200 <= answer.status < 300:  # noqa: PLR2004 (the successes)
-                return success(answer, request.model)
+                return success(answer, request.model, options.answers)
             error = refusal = failure(answer)
             if answer.status == _UNAUTHORIZED and not refreshed:
                 refreshed = True

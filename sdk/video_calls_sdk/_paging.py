@@ -15,21 +15,30 @@ AsyncFetch = Callable[[Request[VideoCallPage]], Coroutine[Any, Any, Answered]]
 
 
 class _Page:
-    """One page of calls.
-
-    Attributes:
-        count: how many calls the user has, over all pages.
-        results: the calls of this page.
-        next, previous: the URLs of the neighbouring pages as the server gave them, None at the ends.
-    """
+    """One page of calls."""
 
     def __init__(self, answer: Answered) -> None:
         self._answer = answer
-        page = answer.data
-        self.count = page.count
-        self.results = page.results
-        self.next = page.next
-        self.previous = page.previous
+
+    @property
+    def count(self) -> int:
+        """How many calls the user has, over all pages."""
+        return self._answer.data.count
+
+    @property
+    def results(self) -> list[VideoCall]:
+        """The calls of this page."""
+        return self._answer.data.results
+
+    @property
+    def next(self) -> str | None:
+        """The URL of the next page as the server gave it, None on the last."""
+        return self._answer.data.next
+
+    @property
+    def previous(self) -> str | None:
+        """The URL of the page before as the server gave it, None on the first."""
+        return self._answer.data.previous
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self.results)} calls, {self.count} in all>"

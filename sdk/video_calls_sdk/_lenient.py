@@ -1,0 +1,94 @@
+"""Reading what can be read of an answer that departs from the contract. No I/O.
+
+A part that validates is in the model. A part that does not is kept as it came, in the `model_extra` of the
+model that it belongs to. Its attribute raises `UnreadableFieldError`, so no attribute has a type that it does
+not declare.
+"""
+
+import logging
+import re
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import Any, TypeGuard, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+logger = logging.getLogger("video_calls_sdk")
+
+_POSITION = re.compile(r"(?<=\.)\d+(?=[.:])", re.ASCII)
+_MOST_KINDS = 1000
+
+
+def read(model: type[Model], data: Mapping[str, Any], operation: str) -> tuple[Model, tuple[str, ...]]:
+    """Return a model of an answer, and where the answer departs from the contract.
+
+    A warning is logged for each kind of departure, once in a process.
+    """
+    departures: list[str] = []
+    found = _model(model, data, "", departures)
+    for departure in departures:
+        _log(operation, _POSITION.sub("N", departure))
+    return found, tuple(departures)
+
+
+@lru_cache(maxsize=_MOST_KINDS)
+def _log(operation: str, departure: str) -> None:
+    logger.warning("an answer of %s departs from the contract: %s", operation, departure)
+
+
+def _model(model: type[Model], data: Mapping[str, Any], place: str, departures: list[str]) -> Model:
+    values: dict[str, Any] = {}
+    unreadable: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if name not in data:
+            if field.is_required():
+                departures.append(f"{place}{name}: missing")
+            continue
+        try:
+            values[name] = _adapter(model, name).validate_python(data[name])
+        except ValidationError as error:
+            inner, at = _model_of(field.annotation), f"{place}{name}."
+            if inner is not None and is_object(data[name]):
+                values[name] = _model(inner, data[name], at, departures)
+            elif inner is not None and isinstance(data[name], list) and get_origin(field.annotation) is list:
+                values[name] = _items(inner, data[name], at, departures)
+            else:
+                unreadable[name] = data[name]
+                departures.append(f"{place}{name}: {error.errors()[0]['msg']}")
+    others = {name: value for name, value in data.items() if name not in model.model_fields}
+    found = model.model_construct(**values)
+    if found.model_extra is not None:  # which a model with extra="allow" has
+        found.model_extra.update(others | unreadable)
+    return found
+
+
+def _items(model: type[Model], items: list[Any], place: str, departures: list[str]) -> list[Model]:
+    """Return the items of a list that are objects."""
+    found: list[Model] = []
+    for number, item in enumerate(items):
+        if is_object(item):
+            found.append(_model(model, item, f"{place}{number}.", departures))
+        else:
+            departures.append(f"{place}{number}: not an object, and left out")
+    return found
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a JSON value is an object."""
+    return isinstance(value, dict)
+
+
+@cache
+def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    """Return what validates one field."""
+    return TypeAdapter(model.model_fields[name].rebuild_annotation())
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 (annotations have no common type)
+    """Return the model that a field holds, by itself, in a list or beside None."""
+    for option in (annotation, *get_args(annotation)):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            return option
+    return None
