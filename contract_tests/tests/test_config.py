@@ -1,6 +1,7 @@
 """The configuration: what it takes, and what it says of what it cannot take."""
 
 import sys
+from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,30 @@ def test_every_part_of_the_template_works_once_it_is_uncommented(monkeypatch: py
     config = parse_config("\n".join(settings), "template")
     assert len(config.identities) == 10
     assert config.agora.app_id == "a" * 32
+    assert config.booking.furthest == timedelta(days=90)
+
+
+def test_booking_hours_are_texts_or_times_of_toml() -> None:
+    for hours in ('["08:00", "16:30"]', "[08:00:00, 16:30:00]"):
+        booking = parse_config(f"{URL}{TWO}[booking]\nhours = {hours}", "c").booking
+        assert booking.hours == (time(8), time(16, 30))
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ('hours = ["08:00"]', "first and the last start"),
+        ('weekdays = ["monday"]', "out of mon, tue, wed"),
+        ('timezone = "Berlin"', "'Berlin' is not known"),
+        ("days_ahead = 0", "whole number from 1"),
+        ("step_minutes = true", "whole number from 1"),
+        ("opens = 8", "unknown"),
+    ],
+)
+def test_booking_setting_that_cannot_be_used_is_named(setting: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        parse_config(f"{URL}{TWO}[booking]\n{setting}", "c")
+    assert f"booking.{setting.split(maxsplit=1)[0]}" in str(caught.value)
 
 
 def test_ids_may_be_texts_that_the_environment_gives(monkeypatch: pytest.MonkeyPatch) -> None:

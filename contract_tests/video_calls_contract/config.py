@@ -13,18 +13,23 @@ import subprocess
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from video_calls_spec.encoding import EncodingError, decoded
 
+from video_calls_contract.booking import WEEKDAYS, Policy
 from video_calls_contract.ids import Id, is_id
 
 __all__ = ["TEMPLATE", "Agora", "Config", "ConfigError", "Identity", "TokenCommand", "read_config"]
 
 API_PATH = "/api/v1/video"
 COMMAND_SECONDS = 30
+_OF_BOOKING = {"days_ahead", "hours", "weekdays", "timezone", "step_minutes", "notice_minutes"}
+_MOST_DAYS = 3650
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HEX = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 
@@ -130,6 +135,7 @@ class Config:
 
     Attributes:
         proxied: whether a proxy of the environment is used.
+        booking: the times that the backend books, as far as the configuration says.
     """
 
     base_url: str
@@ -137,6 +143,7 @@ class Config:
     agora: Agora = Agora()
     tls: Tls = Tls()
     proxied: bool = True
+    booking: Policy = Policy()  # noqa: RUF009 (frozen)
 
     def at(self, base_url: str) -> "Config":
         """The same, for a backend elsewhere."""
@@ -179,7 +186,7 @@ def parse_config(
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: not valid TOML: {error}") from None
     reader = _Reader(source)
-    reader.only(data, {"base_url", "ca", "cert", "key", "agora", "identities"}, "")
+    reader.only(data, {"base_url", "ca", "cert", "key", "agora", "booking", "identities"}, "")
     url = base_url or reader.text(data, "base_url", "")
     if url is None:
         raise ConfigError(f'{source}: base_url is missing; add base_url = "https://…" or give --base-url')
@@ -201,6 +208,7 @@ def parse_config(
             reader.hex32(agora, "app_id", "agora."), reader.hex32(agora, "app_certificate", "agora.")
         ),
         tls=reader.tls(data, tls),
+        booking=reader.booking(reader.table(data, "booking", "")),
     )
 
 
@@ -292,6 +300,61 @@ class _Reader:
             "must be a positive whole number, or a text of 1 to 64 letters, digits and -._~ such as a UUID",
         )
 
+    def booking(self, data: Mapping[str, Any]) -> Policy:
+        self.only(data, _OF_BOOKING, "booking.")
+        days = self.whole(data, "days_ahead", 1, _MOST_DAYS)
+        return Policy(
+            furthest=None if days is None else timedelta(days=days),
+            hours=self.hours(data.get("hours")),
+            weekdays=self.weekdays(data.get("weekdays")),
+            timezone=self.timezone(data),
+            step_minutes=self.whole(data, "step_minutes", 1, 24 * 60),
+            notice_minutes=self.whole(data, "notice_minutes", 0, _MOST_DAYS * 24 * 60),
+        )
+
+    def whole(self, data: Mapping[str, Any], key: str, least: int, most: int) -> int | None:
+        value = data.get(key)
+        if value is None or (type(value) is int and least <= value <= most):
+            return value
+        raise self.fail(f"booking.{key}", f"must be a whole number from {least} to {most}")
+
+    def hours(self, value: object) -> tuple[time, time] | None:
+        if value is None:
+            return None
+        try:
+            first, last = (
+                one if isinstance(one, time) else time.fromisoformat(one) for one in cast("list[Any]", value)
+            )
+        except (TypeError, ValueError):
+            raise self.fail(
+                "booking.hours", 'must be the first and the last start of a day, such as ["08:00", "16:30"]'
+            ) from None
+        if first.tzinfo or last.tzinfo:
+            raise self.fail("booking.hours", "must have no offset; add booking.timezone")
+        return first, last
+
+    def weekdays(self, value: object) -> frozenset[int] | None:
+        if value is None:
+            return None
+        numbers = {name[:3].lower(): number for number, name in enumerate(WEEKDAYS)}
+        names = [str(name).lower() for name in cast("list[object]", value)] if isinstance(value, list) else []
+        if not names or not set(names) <= set(numbers):
+            raise self.fail("booking.weekdays", f"must be a list of days out of {', '.join(numbers)}")
+        return frozenset(numbers[name] for name in names)
+
+    def timezone(self, data: Mapping[str, Any]) -> tzinfo:
+        name = self.text(data, "timezone", "booking.")
+        if name is None:
+            return UTC
+        try:
+            return ZoneInfo(name)
+        except (ValueError, OSError, KeyError):
+            raise self.fail(
+                "booking.timezone",
+                f"{name!r} is not known here; names are such as Europe/Berlin, and on Windows they need "
+                "`pip install tzdata`",
+            ) from None
+
     def identity(self, name: str, data: Mapping[str, Any]) -> Identity:
         prefix = f"identities.{name}."
         self.only(data, {"id", "doctor", "patient", "token", "token_command"}, prefix)
@@ -377,6 +440,15 @@ base_url = "http://127.0.0.1:8000/api/v1/video"
 # [agora]
 # app_id = "${AGORA_APP_ID}"
 # app_certificate = "${AGORA_APP_CERTIFICATE}"
+
+# The times that the backend books, if it does not book all. What is not said is found out.
+# [booking]
+# days_ahead = 90
+# hours = ["08:00", "16:30"]  # the first and the last start of a day
+# weekdays = ["mon", "tue", "wed", "thu", "fri"]
+# timezone = "Europe/Berlin"  # of hours and weekdays; UTC without it
+# step_minutes = 15
+# notice_minutes = 5
 
 [identities.doctor]
 id = 1  # as in the `doctor` of a call; a text, such as a UUID, in quotes
