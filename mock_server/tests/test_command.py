@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 from conftest import CALLS, Process
 from video_calls_server.__main__ import main
 from video_calls_server.seed import load_seed
-from video_calls_server.settings import DEVELOPMENT_JWT_SECRET
+from video_calls_server.settings import DEVELOPMENT_JWT_SECRET, Settings
 from video_calls_server.store import store_for
 from video_calls_server.testing import Control
 
@@ -80,6 +80,51 @@ def test_it_reads_a_dotenv_file_which_the_environment_overrides(
     overridden.popen.send_signal(signal.SIGTERM)
     assert overridden.popen.stdout
     assert "will not accept" not in overridden.popen.stdout.read()
+
+
+def test_dotenv_file_sets_our_variables_alone(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("BROWSER=touch opened %s\nAGORA_TOKEN_VERSION=2\n")
+    code = (
+        "import os; from video_calls_server.__main__ import run\n"
+        "try: run()\nfinally: print(os.environ.get('BROWSER'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "BROWSER"}
+    command = [sys.executable, "-c", code, "identities"]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert result.stdout == "None\n"
+    assert "AGORA_TOKEN_VERSION" in result.stderr
+
+
+def test_database_password_is_in_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("video_calls_server.__main__._people", lambda _: load_seed())
+    options = ["--database", "postgresql://calls:hidden@127.0.0.1:1/calls"]
+    printed = run("identities", "--contract-config", "http://127.0.0.1:1", *options, cwd=tmp_path)
+    assert "[identities.expiring]\n# The database, whose URL has a password" in printed.stdout
+    options_of_banner: list[str] = []
+    monkeypatch.setattr(
+        "video_calls_server.serving.serve", lambda *_, options, **__: options_of_banner.append(options)
+    )
+    run("serve", *options, cwd=tmp_path)
+    assert options_of_banner == [' --database "$VIDEO_CALLS_SERVER_DATABASE"']
+    settings = Settings(
+        database=options[1], jwt_algorithm="RS256", jwt_jwks_url="https://u:hidden@example.com"
+    )
+    assert "hidden" not in printed.output + repr(settings)
+
+
+def test_banner_has_a_token_under_the_development_secret_alone(serve: Callable[..., Process]) -> None:
+    assert "Bearer eyJ" in serve().banner
+    own = serve(env={"VIDEO_CALLS_SERVER_JWT_SECRET": "x" * 32}).banner
+    assert "Bearer $(video-calls-server token doctor@example.com)" in own
+
+
+def test_new_database_file_is_private(serve: Callable[..., Process], tmp_path: Path) -> None:
+    process = serve("--database", "private.db")
+    httpx.get(process.url + CALLS, headers=process.headers())
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("private.db*")}
+    assert set(modes.values()) == {0o600}, modes
 
 
 def test_what_may_be_repeated_stands_in_one_variable(serve: Callable[..., Process]) -> None:

@@ -323,7 +323,7 @@ class Exchange:
             "raw_path": path,
             "query_string": query,
             "root_path": "",
-            "headers": self.headers,
+            "headers": [(b"host", b"localhost:8000"), *self.headers],
             "client": ("127.0.0.1", 50000),
             "server": ("127.0.0.1", 8000),
         }

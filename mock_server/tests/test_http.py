@@ -329,7 +329,18 @@ def test_a_frontend_of_ones_own_is_served(make_api: Callable[..., Api], tmp_path
         redirect = api.client.get(page, follow_redirects=False)
         assert (redirect.status_code, redirect.headers["location"]) == (307, f"{page[1:]}/")
     (tmp_path / ".env").write_text("SECRET=1")
-    for path in ("../settings.py", "a%00b", ".env", "x" * 5000, "%2e%2e/%2e%2e/etc/passwd", "%ff"):
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    (tmp_path / "folder").symlink_to("/etc")
+    for path in (
+        "link",
+        "folder/passwd",
+        "../settings.py",
+        "a%00b",
+        ".env",
+        "x" * 5000,
+        "%2e%2e/%2e%2e/etc/passwd",
+        "%ff",
+    ):
         assert_error(api.client.get(f"/app/{path}"), 404, "errors.unknown-path")
 
 

@@ -63,6 +63,7 @@ def test_user_ids_differ_from_doctor_and_patient_ids() -> None:
         pytest.param(HEAD + "  - id: 2\n   email: b@example.com\n", 4, "not YAML", id="indent"),
         pytest.param(HEAD + "  - !!python/object:os.system {}\n", 3, "not YAML", id="unsafe tag"),
         pytest.param("users: [\0]\n", None, "not YAML", id="control character"),
+        pytest.param("a: &a [1]\nb: &b [*a, *a]\nusers: [*b, *b]", 2, "an alias", id="aliases"),
         pytest.param("users: " + "[" * 200, 1, "nested more deeply", id="200 deep"),
         pytest.param("users: " + "[" * 100_000, 1, "nested more deeply", id="100,000 deep"),
     ],

@@ -33,6 +33,7 @@ from video_calls_server.settings import (
 )
 from video_calls_server.store import StoreError
 from video_calls_server.store.choice import existing_people
+from video_calls_server.store.database import has_password
 from video_calls_server.unavailable import UnavailableError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,6 +41,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _SHOWN = 10
 _WIDEST = 2000  # characters
 _PATIENCE = 2.0  # seconds
+
+_OURS = re.compile(r"VIDEO_CALLS_|AGORA_|OTEL_|(PROMETHEUS_MULTIPROC_DIR|FORWARDED_ALLOW_IPS)$", re.ASCII)
+"""The variables that a `.env` file may set: others, such as BROWSER, could run programs."""
+
+_DATABASE = '"$VIDEO_CALLS_SERVER_DATABASE"'
 
 UNUSABLE = 2
 """Exit status where a setting, a file, a port or a name cannot be used."""
@@ -249,11 +255,15 @@ def _own_options() -> str:
     """The options of this command that `token` and `identities` need too, as they are typed; no secret."""
     context = click.get_current_context()
     given = [
-        (name, context.params[name])
+        (name, str(context.params[name]))
         for name in ("database", "seed", "ids", "jwt_user_claim", "jwt_issuer", "jwt_audience")
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
-    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in given)
+    return "".join(
+        f" --{name.replace('_', '-')} "
+        + (_DATABASE if name == "database" and has_password(value) else shlex.quote(value))
+        for name, value in given
+    )
 
 
 def run() -> None:
@@ -263,7 +273,7 @@ def run() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         for name, value in dotenv_values(".env").items():
-            if value is not None:
+            if value is not None and _OURS.match(name):
                 os.environ.setdefault(name, value)
     except (OSError, ValueError) as error:
         click.echo(f"video-calls-server: cannot read .env: {error}", err=True)

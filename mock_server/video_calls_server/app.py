@@ -13,6 +13,7 @@ from litestar.types import ASGIApp
 from video_calls_server import pages
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
 from video_calls_server.api.events import events_router
+from video_calls_server.api.gate import Gate
 from video_calls_server.api.middleware import Tracing
 from video_calls_server.api.notifications import notifications_router
 from video_calls_server.api.routes import API_ROOT, api_router
@@ -110,4 +111,5 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             return control_app(settings, namespaces, access, control_cors)
 
         app.asgi_handler = ControlLayer(app.asgi_handler, control, namespaces, access, cors)
+    app.asgi_handler = Gate(app.asgi_handler, loopback_only=settings.uses_development_secrets)
     return app

@@ -2,12 +2,11 @@
 
 import shlex
 
-from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
 from video_calls_server.api.ids import Ids, ids_of
 from video_calls_server.api.tokens import make_token
 from video_calls_server.contract_config import JWT_LIFETIME
 from video_calls_server.seed import Person, Seed
-from video_calls_server.settings import Settings, is_loopback
+from video_calls_server.settings import DEVELOPMENT_JWT_SECRET, Settings
 
 _SHOWN = 8
 
@@ -34,7 +33,7 @@ def banner(settings: Settings, url: str, database: str, people: Seed, *, options
         "",
         *_first_request(settings, url, people.people, options),
     ]
-    if settings.agora_project is DEVELOPMENT_PROJECT:
+    if settings.uses_development_project:
         lines += [
             "  AGORA_APP_ID and AGORA_APP_CERTIFICATE are not set: Agora tokens are signed with a public",
             "  development pair, and Agora's servers will not accept them.",
@@ -62,9 +61,9 @@ def _first_request(settings: Settings, url: str, people: tuple[Person, ...], opt
     active = [user for user, doctor, patient in people if user.active and (doctor or patient)]
     if settings.signing_secret is None or not active:
         return []
-    if is_loopback(settings.host):
+    if settings.signing_secret == DEVELOPMENT_JWT_SECRET:
         bearer = make_token(settings, active[0].id, expires_in=JWT_LIFETIME)
-    else:  # what a shared server prints lands in logs, and a token does not belong there
+    else:  # what a server prints lands in logs, and a token that is worth something does not belong there
         bearer = f"$(video-calls-server token {shlex.quote(active[0].email)}{options})"
     return [
         f"  A first request, as {active[0].email}:",

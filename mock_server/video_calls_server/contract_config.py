@@ -9,6 +9,7 @@ from video_calls_server.api.tokens import make_token
 from video_calls_server.domain.people import Role, User
 from video_calls_server.seed import Seed, cast
 from video_calls_server.settings import Settings, SettingsError
+from video_calls_server.store.database import has_password
 
 JWT_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
 EXPIRED_SINCE = 3600  # seconds
@@ -59,8 +60,7 @@ def contract_toml(settings: Settings, people: Seed, base_url: str) -> str:
         )
     if parts.doctor is not None:
         identity("expired", parts.doctor.user, expires_in=-EXPIRED_SINCE)
-        command = _token_command(settings, parts.doctor.user)
-        lines.extend(["", "[identities.expiring]", f"token_command = {_text(command)}"])
+        lines.extend(["", "[identities.expiring]", *_token_command(settings, parts.doctor.user)])
     return "\n".join([*lines, ""])
 
 
@@ -69,7 +69,8 @@ def _role(part: str) -> Role:
 
 
 def _token_command(settings: Settings, user: User) -> list[str]:
-    """The words that print a short-lived token of a user's from any directory; no secret is among them."""
+    """Return the lines for a command that prints a user's short-lived token; no secret is among them."""
+    comments: list[str] = []
     words = [
         sys.executable,
         "-P",
@@ -80,13 +81,16 @@ def _token_command(settings: Settings, user: User) -> list[str]:
         "--expires-in",
         EXPIRING_IN,
     ]
-    words += ["--database", _absolute(settings.database)]
+    if has_password(settings.database):
+        comments.append("# The database, whose URL has a password, is read from VIDEO_CALLS_SERVER_DATABASE.")
+    else:
+        words += ["--database", _absolute(settings.database)]
     if settings.seed is not None:
         words += ["--seed", str(settings.seed.resolve())]
     for name in ("jwt_user_claim", "jwt_issuer", "jwt_audience"):
         if (value := getattr(settings, name)) is not None:
             words += [f"--{name.replace('_', '-')}", value]
-    return words
+    return [*comments, f"token_command = {_text(words)}"]
 
 
 def _absolute(database: str) -> str:

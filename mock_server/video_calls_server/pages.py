@@ -4,6 +4,7 @@ Swagger UI comes from the package `swagger-ui-py`, which carries its files; no b
 """
 
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -12,11 +13,13 @@ import anyio
 from litestar import MediaType, Request, Response, get
 from litestar.datastructures import CacheControlHeader
 from litestar.exceptions import NotFoundException
+from litestar.file_system import BaseLocalFileSystem
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 from litestar.router import Router
 from litestar.static_files import create_static_files_router  # pyright: ignore[reportUnknownVariableType]
 from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
+from litestar.types.file_types import FileInfo
 from sqlalchemy import text
 from video_calls_spec import openapi_path
 
@@ -174,6 +177,24 @@ def docs_page(title: str, *, description: str, assets: str) -> str:
     return _DOCS_PAGE.substitute(title=title, description=description, assets=assets)
 
 
+class _Within(BaseLocalFileSystem):
+    """The files of a directory; a symbolic link out of it leads to none."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.resolve()
+
+    async def info(self, path: str | PathLike[str], **options: Any) -> FileInfo:  # noqa: ANN401 (as Litestar)
+        """Return what is known about a file.
+
+        Raises:
+            FileNotFoundError: if it lies outside the directory.
+        """
+        resolved = await anyio.Path(path).resolve()
+        if not resolved.is_relative_to(self._directory):
+            raise FileNotFoundError(path)
+        return await super().info(resolved, **options)
+
+
 def static_routers(frontend: Path | None) -> list[Router]:
     """The files of Swagger UI and, where one is configured, a frontend of the developer's own."""
     routers = [
@@ -188,7 +209,12 @@ def static_routers(frontend: Path | None) -> list[Router]:
     if frontend is not None:
         routers.append(
             create_static_files_router(
-                FRONTEND, [frontend], html_mode=True, name="frontend", before_request=ordinary_path
+                FRONTEND,
+                [frontend],
+                file_system=_Within(frontend),
+                html_mode=True,
+                name="frontend",
+                before_request=ordinary_path,
             )
         )
     return routers

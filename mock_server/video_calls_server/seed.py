@@ -80,7 +80,7 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
     try:
         text = decoded(path.read_bytes())
         if (line := _too_deep(text)) is not None:
-            raise SeedError(f"{path}:{line}: nested more deeply than any seed file is")
+            raise SeedError(f"{path}:{line}: an alias, or nested more deeply than any seed file is")
         root = yaml.compose(text, Loader=_LOADER)
         content = yaml.load(text, Loader=_LOADER)  # noqa: S506 (a safe loader, in C where there is one)
     except (OSError, EncodingError) as error:
@@ -108,7 +108,10 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
 
 
 def _too_deep(text: str) -> int | None:
-    """Return the line at which the nesting is deeper than any seed needs; `yaml.compose` recurses into it."""
+    """Return the line at which the nesting is deeper than any seed needs; `yaml.compose` recurses into it.
+
+    An alias counts as such: a few aliases of aliases stand for more people than fit into the memory.
+    """
     try:
         return _line_too_deep(text, _LOADER)
     except yaml.YAMLError:  # the parser in C has a limit of its own, which it can reach while it looks ahead
@@ -122,7 +125,7 @@ def _line_too_deep(text: str, loader: type[yaml.SafeLoader]) -> int | None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > _DEEPEST:
+        if depth > _DEEPEST or isinstance(event, yaml.AliasEvent):
             return event.start_mark.line + 1 if event.start_mark else 1
     return None
 

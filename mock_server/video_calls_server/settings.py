@@ -34,6 +34,9 @@ _RESERVED_CLAIMS = {"aud", "exp", "iat", "iss", "jti", "nbf", "token_type"}
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
+_IN_THE_ENVIRONMENT = " An option shows in the process list: keep secrets in the variable."
+
+
 class SettingsError(Exception):
     """A setting that cannot be used; the message names it, says why, and what to give instead."""
 
@@ -51,10 +54,15 @@ def setting(
 ) -> Any:  # noqa: ANN401 (the field of a dataclass stands for what it holds)
     """A field of `Settings`.
 
+    `secret` means that the value is, or may contain, a secret, which `repr` then leaves out.
     `env` is its variable where that is not VIDEO_CALLS_SERVER_<NAME>. What may be repeated is parted there by
     white space or, where it stands `in_lines`, by the ends of these.
     """
-    metadata = {"help": help_text, "env": env, "in_lines": in_lines}
+    metadata = {
+        "help": help_text + _IN_THE_ENVIRONMENT if secret else help_text,
+        "env": env,
+        "in_lines": in_lines,
+    }
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -69,7 +77,9 @@ class Settings:
     host: str = setting("127.0.0.1", "Address to listen on. Beyond loopback, own secrets are required.")
     port: int = setting(8000, "Port to listen on; 0 takes a free one.")
     database: str = setting(
-        "video-calls.db", "A path, sqlite:///PATH, :memory:, or postgresql://USER:PASSWORD@HOST/NAME."
+        "video-calls.db",
+        "A path, sqlite:///PATH, :memory:, or postgresql://USER:PASSWORD@HOST/NAME.",
+        secret=True,
     )
     workers: int = setting(
         1,
@@ -118,7 +128,7 @@ class Settings:
     jwt_algorithm: JwtAlgorithm = setting("HS256", "The one algorithm in which JWTs are accepted.")
     jwt_secret: str | None = setting(None, "Secret of HS256 JWTs, 32 bytes or more.", secret=True)
     jwt_public_key: Path | None = setting(None, "PEM file with the public key of RS256 or ES256 JWTs.")
-    jwt_jwks_url: str | None = setting(None, "URL of the key set (JWKS) of RS256 or ES256 JWTs.")
+    jwt_jwks_url: str | None = setting(None, "URL of the key set (JWKS) of RS256 or ES256 JWTs.", secret=True)
     jwt_user_claim: str = setting("user_id", "Claim that names the user, by id or by e-mail address.")
     jwt_issuer: str | None = setting(None, "Required `iss` of JWTs.")
     jwt_audience: str | None = setting(None, "Required `aud` of JWTs.")
@@ -220,7 +230,12 @@ class Settings:
     @property
     def uses_development_secrets(self) -> bool:
         """Whether anything is signed with a secret that everybody knows."""
-        return self.signing_secret == DEVELOPMENT_JWT_SECRET or self.agora_project is DEVELOPMENT_PROJECT
+        return self.signing_secret == DEVELOPMENT_JWT_SECRET or self.uses_development_project
+
+    @property
+    def uses_development_project(self) -> bool:
+        """Whether Agora tokens are signed with the built-in certificate, also if it was configured."""
+        return self.agora_project.app_certificate.lower() == DEVELOPMENT_PROJECT.app_certificate
 
     @property
     def pool(self) -> Pool:
@@ -335,6 +350,7 @@ def is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
     except ValueError:
         return False

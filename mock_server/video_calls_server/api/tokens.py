@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol
 from uuid import uuid4
@@ -132,7 +133,7 @@ class TokenVerifier:
         )
         _, members = (_json(segment) for segment in token.split(".")[:2])
         claims = msgspec.convert(members, _Claims)
-        if max(claims.iat, claims.nbf) > time.time() + self._leeway:
+        if max(claims.iat, claims.nbf) > datetime.now(UTC).timestamp() + self._leeway:  # PyJWT's clock
             raise ValueError("its iat or nbf is in the future; see --jwt-leeway")
         if members.get("token_type", "access") != "access":
             text = "The token is not an access token"

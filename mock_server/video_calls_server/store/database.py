@@ -119,6 +119,12 @@ def database_url(database: str) -> URL:
     raise StoreError(f"cannot use a {backend} database; give {_FORMS}")
 
 
+def has_password(database: str) -> bool:
+    """Whether a database, which is given as `:memory:`, as a path or as a URL, has a password in it."""
+    url = database_url(database)
+    return url.password is not None or bool(url.query)
+
+
 def name_of(url: URL) -> str:
     """A database as a person would name it: the path of a file, or a URL without its password."""
     if url.get_backend_name() == "sqlite":

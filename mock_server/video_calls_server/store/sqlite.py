@@ -5,9 +5,12 @@ microseconds and a thread would cost more than it saves. An acknowledged change 
 that ends; with `synchronous = NORMAL` a power cut may undo the last ones, each as a whole.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
@@ -68,6 +71,8 @@ class SqliteStore(Store):
         engine = create_engine(self.url, poolclass=StaticPool, connect_args={"check_same_thread": False})
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", begin_immediate)
+        if self.url.database not in {None, "", ":memory:"}:
+            _make_private(Path(self.url.database or ""))
         try:
             connection = engine.connect()
             _prepare(connection, self.name, self.seed)
@@ -136,6 +141,12 @@ class SqliteStore(Store):
         if self._connection is None:
             self._connection = self._open()
         return self._connection
+
+
+def _make_private(path: Path) -> None:
+    """Make a file that is not there yet, for this user only; SQLite would make it for everybody to read."""
+    with suppress(OSError):  # what is wrong is what SQLite will say
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 FAILURES = (sqlite3.Error, DBAPIError)

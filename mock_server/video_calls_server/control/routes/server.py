@@ -10,7 +10,6 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 from video_calls_spec import RULES, Level
 
-from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
 from video_calls_server.api.routes import API_ROOT
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.namespaces import Namespace, Namespaces
@@ -90,7 +89,7 @@ def server_router(settings: Settings, namespaces: Namespaces) -> Router:
         return ServerState(
             version=version("video-calls"),
             namespace=namespace.name,
-            agora="development" if project is DEVELOPMENT_PROJECT else "configured",
+            agora="development" if settings.uses_development_project else "configured",
             app_id=project.app_id,
             key_required=settings.control_key is not None,
             tokens=settings.signing_secret is not None,

@@ -1,0 +1,90 @@
+"""What holds for every request: one Host, one Authorization, development secrets on loopback alone."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from video_calls_server import Settings, create_app
+from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
+from video_calls_server.settings import SettingsError
+
+OWN = {"jwt_secret": "x" * 32, "agora_app_id": "1" * 32, "agora_app_certificate": "2" * 32}
+LOOPBACK, LAN = ("127.0.0.1", 8000), ("192.0.2.7", 8000)
+HOST = (b"host", b"localhost")
+APP = create_app(Settings(database=":memory:"))
+APP_OF_ONES_OWN = create_app(Settings(database=":memory:", **OWN))
+
+
+def status_of(
+    *headers: tuple[bytes, bytes],
+    path: str = "/healthz",
+    server: Any = LOOPBACK,
+    client: Any = LOOPBACK,
+    kind: str = "http",
+    app: Any = APP,
+) -> int:
+    """The status of the answer, or the code with which a WebSocket is closed."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": kind,
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "query_string": b"",
+        "root_path": "",
+        "headers": list(headers),
+        "server": server,
+        "client": client,
+    }
+    asyncio.run(app(scope, receive, send))
+    return int(sent[0].get("status") or sent[0]["code"])
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/_control/clock", "/docs/", "/api/v1/video/video-calls/"])
+@pytest.mark.parametrize(
+    "headers", [(), (HOST, HOST), (HOST, (b"authorization", b"Bearer a"), (b"authorization", b"Bearer b"))]
+)
+def test_ambiguous_head_is_400(headers: tuple[tuple[bytes, bytes], ...], path: str) -> None:
+    assert status_of(*headers, path=path) == 400
+
+
+def test_websocket_with_two_hosts_is_refused() -> None:
+    assert status_of(HOST, HOST, path="/api/v1/video/events/", kind="websocket") == 4400
+
+
+@pytest.mark.parametrize(
+    ("server", "client", "status"),
+    [
+        (LOOPBACK, LAN, 200),  # a proxy on this machine tells of a client elsewhere
+        (("::1", 8000, 0, 0), None, 200),
+        (("::ffff:127.0.0.1", 8000), None, 200),
+        (("testserver", 80), ("testclient", 50000), 200),
+        (("/run/calls.sock", None), None, 200),
+        (LAN, LAN, 403),
+        (LAN, LOOPBACK, 403),
+        (("2001:db8::1", 8000), None, 403),
+        (("api.example.com", 443), LAN, 403),  # an adapter that takes the server's name from `Host`
+        (None, LAN, 403),
+    ],
+)
+def test_development_secrets_serve_loopback_alone(server: Any, client: Any, status: int) -> None:
+    assert status_of(HOST, server=server, client=client) == status
+
+
+def test_own_secrets_serve_every_address() -> None:
+    assert status_of(HOST, server=LAN, client=LAN, app=APP_OF_ONES_OWN) == 200
+
+
+@pytest.mark.parametrize("change", [str, str.upper])
+def test_development_certificate_from_the_environment_is_one_still(change: Any) -> None:
+    own = OWN | {"agora_app_certificate": change(DEVELOPMENT_PROJECT.app_certificate)}
+    with pytest.raises(SettingsError, match="development secrets"):
+        Settings(host="0.0.0.0", **own)  # noqa: S104 (which is what is refused)
