@@ -1202,7 +1202,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "get: 500 for an id that is no number",
         "errors.no-server-error get.not-found",
-        Change("api/ids.py", "    if not _WHOLE.fullmatch(text):\n        return None\n", ""),
+        Change("api/ids.py", "        return whole_number(text)\n", "        return int(text)\n"),
     ),
     # -- Join ---------------------------------------------------------------------------------------
     *(
