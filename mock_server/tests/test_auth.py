@@ -187,7 +187,7 @@ def test_a_user_who_is_deactivated_is_refused_at_once(api: Api) -> None:
     assert_refused(ask(api, token), "auth.active-user")
 
 
-@pytest.mark.parametrize("user", ["101", "doctor@example.com"])
+@pytest.mark.parametrize("user", ["101", "doctor@example.com", "Doctor@Example.COM"])
 def test_the_claim_may_name_the_user_in_text(read_only_api: Api, user: str) -> None:
     assert ask(read_only_api, signed(user_id=user)).status_code == 200
 

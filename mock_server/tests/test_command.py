@@ -367,7 +367,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_token_prints_a_jwt_for_a_seeded_user(tmp_path: Path) -> None:
-    printed = run("token", "patient@example.com", "--expires-in", "15m", cwd=tmp_path).stdout.strip()
+    printed = run("token", "Patient@example.com", "--expires-in", "15m", cwd=tmp_path).stdout.strip()
     claims = jwt.decode(printed, DEVELOPMENT_JWT_SECRET, algorithms=["HS256"])
     assert (claims["user_id"], claims["exp"] - claims["iat"]) == (102, 900)
 

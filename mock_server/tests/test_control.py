@@ -157,7 +157,7 @@ def test_all_of_a_new_person_can_be_said_and_they_can_act_at_once(api: Api, cloc
     ("taken", "field"),
     [
         ({"user": 101}, "user"),
-        ({"email": "doctor@example.com"}, "email"),
+        ({"email": "Doctor@Example.com"}, "email"),
         ({"doctor": {"id": 1}}, "doctor"),
         ({"patient": {"id": 1}}, "patient"),
     ],

@@ -179,13 +179,13 @@ def token(email: str, expires_in: int, **options: Any) -> None:  # noqa: ANN401
     """Print a JWT for a seeded or registered user."""
     with told():
         settings = Settings(**options)
-        users = {user.email: user for user, _, _ in _people(settings).people}
-        if email not in users:
-            some = ", ".join(list(users)[:_SHOWN])
+        users = {user.email.lower(): user for user, _, _ in _people(settings).people}
+        if email.lower() not in users:
+            some = ", ".join(user.email for user in list(users.values())[:_SHOWN])
             raise SettingsError(
                 f"there is no user {email}; there are {some}{', …' if len(users) > _SHOWN else ''}"
             )
-        click.echo(make_token(settings, users[email].id, expires_in=expires_in))
+        click.echo(make_token(settings, users[email.lower()].id, expires_in=expires_in))
 
 
 @main.command()

@@ -163,10 +163,10 @@ class Repetition:
 
 
 def given_twice(entries: Sequence[UserEntry]) -> Repetition | None:
-    """The first id or e-mail address that an earlier entry has too."""
+    """The first id or e-mail address, in any case, that an earlier entry has too."""
     fields: dict[tuple[str, ...], list[int | str | None]] = {
         ("id",): [entry.id for entry in entries],
-        ("email",): [entry.email for entry in entries],
+        ("email",): [entry.email.lower() for entry in entries],
         ("doctor", "id"): [entry.doctor.id if entry.doctor else None for entry in entries],
         ("patient", "id"): [entry.patient.id if entry.patient else None for entry in entries],
     }

@@ -1,6 +1,6 @@
 """What is asked of the database about people: users, and the doctors and patients that they are."""
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, Text, bindparam, func, insert, select, update
 
 from video_calls_server.domain.people import Actor, Doctor, Patient, User
 from video_calls_server.store.schema import doctors, patients, users
@@ -14,6 +14,9 @@ _actors = (
 )
 _ACTOR_BY_ID = Statement(_actors.where(users.c.id == bindparam("user_id")))
 _ACTOR_BY_EMAIL = Statement(_actors.where(users.c.email == bindparam("email")))
+_ACTOR_BY_EMAIL_IN_ANY_CASE = Statement(
+    _actors.where(func.lower(users.c.email) == func.lower(bindparam("email", type_=Text)))
+)
 
 
 def active_actor(connection: Connection, user: int | str) -> Actor | None:
@@ -33,7 +36,10 @@ def _row_of(connection: Connection, user: int | str) -> Row | None:
         return _ACTOR_BY_ID.row(connection, user_id=user)
     if "\0" in user:  # which PostgreSQL takes in no text
         return None
-    return _ACTOR_BY_EMAIL.row(connection, email=user)
+    # The first has an index, and nearly all tokens spell an address as it is registered.
+    return _ACTOR_BY_EMAIL.row(connection, email=user) or _ACTOR_BY_EMAIL_IN_ANY_CASE.row(
+        connection, email=user
+    )
 
 
 _EMAIL = Statement(select(users.c.email).where(users.c.id == bindparam("user_id")))

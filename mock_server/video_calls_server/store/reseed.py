@@ -56,10 +56,10 @@ def apply_seed(connection: Connection, seed: Seed) -> SeedChanges:
 def _apply_users(
     connection: Connection, before: Mapping[int, User], seeded: Iterable[Person], gone: Iterable[Person]
 ) -> None:
-    of_address = {user.email: user.id for user, _, _ in gone}
+    of_address = {user.email.lower(): user.id for user, _, _ in gone}
     wanted = [user for user, _, _ in seeded]
     for user in wanted:
-        if (other := of_address.get(user.email)) is not None:
+        if (other := of_address.get(user.email.lower())) is not None:
             raise StoreError(
                 f"{user.email} is user {user.id} in the seed file and user {other} in the database; "
                 f"keep the id {other}, or give user {user.id} another address"

@@ -189,7 +189,7 @@ def _identity(settings: Settings, ids: Ids, person: Person) -> Identity:
 def _person(people: list[Person], named: str) -> Person:
     """The person of this user id or e-mail address."""
     for person in people:
-        if named in (str(person[0].id), person[0].email):
+        if named.lower() in (str(person[0].id), person[0].email.lower()):
             return person
     raise _unknown_user(named)
 
@@ -218,14 +218,14 @@ def _new_person(wanted: NewIdentity, people: list[Person], ids: Ids) -> Person:
         if patient_id
         else "user"
     )
-    emails = [person[0].email for person in people]
+    emails = [person[0].email.lower() for person in people]
     email = wanted.email or next(
         free for number in count(user_id) if (free := f"{kind}.{number}@example.com") not in emails
     )
     full_name = wanted.full_name or f"{'Dr. ' if doctor_id else ''}{kind.replace('.', ' ').title()} {user_id}"
     for field, value, given, taken in (
         ("user", user_id, user_id, [person[0].id for person in people]),
-        ("email", email, email, emails),
+        ("email", email.lower(), email, emails),
         ("doctor", doctor_id, as_doctor and as_doctor.id, [each.id for each in doctors]),
         ("patient", patient_id, as_patient and as_patient.id, [each.id for each in patients]),
     ):
