@@ -36,7 +36,7 @@ def from_peer(api: Api, peer: str | None, path: str = "/_control/server", **head
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(api.client.app, client=peer and (peer, 50000))  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.get(path, headers=headers)
 
     return asyncio.run(ask())
