@@ -182,7 +182,7 @@ def schemas() -> str:
                 for field, each in fields.items()
             ]
             text.append(table(("field", "type", "", "meaning"), rows))
-        else:
+        elif "enum" in schema:
             text.append(f"One of {', '.join(f'`{value}`' for value in schema['enum'])}.")
     return "\n\n".join(text)
 

@@ -3,7 +3,7 @@
 import {html, useState} from './vendor/htm-preact.module.js';
 import {act, title} from './acting.js';
 import {change, load, look} from './loading.js';
-import {Dialog, Field, Loaded, Panel, Status, filled} from './parts.js';
+import {Dialog, Field, Loaded, Panel, Status, filled, short} from './parts.js';
 import {person, set, state} from './state.js';
 import {Timeline} from './timeline.js';
 import {JOIN_WINDOW, MINUTE, Time, away, duration, inputTime, inputValue, serverNow, useNow} from './time.js';
@@ -67,9 +67,9 @@ function Row({one}) {
     <tr class=${picked ? 'picked' : ''}>
       <th scope="row">
         <button
-          class="small" aria-pressed=${picked} aria-label=${`Call ${one.id}`}
+          class="small" aria-pressed=${picked} aria-label=${`Call ${one.id}`} title=${one.id}
           onClick=${() => look(picked ? null : one.id)}
-        >${one.id}</button>
+        >${short(one.id)}</button>
       </th>
       <td><${Time} at=${one.scheduled_time} /></td>
       <td>
@@ -122,7 +122,7 @@ function Schedule() {
     const first = able.includes(person()) ? person() : able[0];
     return able.map((one) => html`
       <option value=${one[role].id} selected=${one === first}>
-        ${one[role].id}: ${one.full_name || one.email}${one.active ? '' : ' (inactive)'}
+        ${short(one[role].id)}: ${one.full_name || one.email}${one.active ? '' : ' (inactive)'}
       </option>`);
   };
   return html`

@@ -2,7 +2,7 @@
 
 import {html, useState} from './vendor/htm-preact.module.js';
 import {change} from './loading.js';
-import {Dialog, Field, Loaded, filled} from './parts.js';
+import {Dialog, Field, Loaded, filled, short} from './parts.js';
 import {call, set, state} from './state.js';
 import {Time, dayName, duration, exactTime, inputTime, inputValue, serverNow, useNow} from './time.js';
 
@@ -37,7 +37,7 @@ function Face() {
       <button class="small" onClick=${() => advance(15)}>+15 min</button>
       ${picked && html`
         <button class="small" onClick=${() => put({join_window_of: picked.id})}>
-          To the join window of call ${picked.id}
+          To the join window of call ${short(picked.id)}
         </button>`}
       <button class="small" onClick=${() => put({running: !running})}>${running ? 'Freeze' : 'Resume'}</button>
       <button class="small" onClick=${() => set({dialog: 'clock'})}>Set…</button>

@@ -3,7 +3,7 @@
 import {html, useEffect} from './vendor/htm-preact.module.js';
 import {followEvents} from './live.js';
 import {change, look} from './loading.js';
-import {Body, Panel} from './parts.js';
+import {Body, Panel, short} from './parts.js';
 import {set, state, token} from './state.js';
 import {Time, exactTime, moment} from './time.js';
 
@@ -49,7 +49,7 @@ function Event({event}) {
           <button
             class="small" aria-label=${`Look at call ${data.call.id} of event ${id}`}
             onClick=${() => look(data.call.id)}
-          >Look at call ${data.call.id}</button>
+          >Look at call ${short(data.call.id)}</button>
         </p>
         <${Body} text=${JSON.stringify(event)} label=${`Event ${id}`} />
       </details>

@@ -6,6 +6,9 @@ import {set, state} from './state.js';
 
 export const WIDE = matchMedia('(min-width: 46rem)').matches;
 
+/** An id as it is shown: the whole of a number, the beginning of a UUID. */
+export const short = (id) => String(id).length > 12 ? `${String(id).slice(0, 8)}…` : String(id);
+
 /** A part of the page that opens and closes; at first it is open where there is room. */
 export function Panel({id, title, note, open = WIDE, children}) {
   return html`

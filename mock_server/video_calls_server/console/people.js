@@ -3,7 +3,7 @@
 import {html} from './vendor/htm-preact.module.js';
 import {control} from './http.js';
 import {change, pick} from './loading.js';
-import {Copy, Dialog, Field, Loaded, Panel, filled} from './parts.js';
+import {Copy, Dialog, Field, Loaded, Panel, filled, short} from './parts.js';
 import {person, set, state} from './state.js';
 import {Time} from './time.js';
 
@@ -53,8 +53,12 @@ function Person({one}) {
 function Roles({one}) {
   return html`
     <span class="tags" id=${`roles-${one.user}`}>
-      ${one.doctor && html`<span class="tag" title=${one.doctor.specialization}>doctor ${one.doctor.id}</span>`}
-      ${one.patient && html`<span class="tag">patient ${one.patient.id}</span>`}
+      ${one.doctor && html`
+        <span class="tag" title=${[`doctor ${one.doctor.id}`, one.doctor.specialization].filter(Boolean).join(', ')}>
+          doctor ${short(one.doctor.id)}
+        </span>`}
+      ${one.patient && html`
+        <span class="tag" title=${`patient ${one.patient.id}`}>patient ${short(one.patient.id)}</span>`}
       ${!one.doctor && !one.patient && html`<span class="tag">neither</span>`}
       ${!one.active && html`<span class="tag bad">inactive</span>`}
       ${state.tokens[one.email] && html`<span class="tag bad">acts with another token</span>`}

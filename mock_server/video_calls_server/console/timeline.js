@@ -2,7 +2,7 @@
 
 import {html, useEffect, useRef, useState} from './vendor/htm-preact.module.js';
 import {look} from './loading.js';
-import {icon} from './parts.js';
+import {icon, short} from './parts.js';
 import {state} from './state.js';
 import {DAY, HOUR, JOIN_WINDOW, USUAL_LENGTH, clockTime, dayName, dayOfMonth, moment, useNow} from './time.js';
 
@@ -98,7 +98,7 @@ function Bar({one, opens, start, end, scheduled, lane, at}) {
     <button
       class=${`bar ${one.status}`} style=${{left: at(start), width: width(start, end), top}}
       aria-label=${words} aria-pressed=${one.id === state.call} title=${words} onClick=${() => look(one.id)}
-    ><span aria-hidden="true">${icon(one.status)} ${one.id}</span></button>`;
+    ><span aria-hidden="true">${icon(one.status)} ${short(one.id)}</span></button>`;
 }
 
 /** The arrow keys lead from call to call. */
