@@ -35,6 +35,7 @@ STRUCTS = [
     "--output-model-type=msgspec.Struct",
     "--output-datetime-class=datetime",
     "--keyword-only",
+    "--disable-future-imports",  # msgspec would read the annotations while freezegun replaces `datetime`
 ]
 MODELS = [
     "--output-model-type=pydantic_v2.BaseModel",

@@ -1,7 +1,5 @@
 # Generated from openapi.yaml by `nox -s generate`. Edit the contract, not this file.
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 

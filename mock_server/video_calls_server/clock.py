@@ -1,5 +1,6 @@
 """The time that the domain rules read. Tokens and JWTs follow real time and do not ask here."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -7,6 +8,17 @@ import anyio
 
 EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 """Between these a clock can be set: the rules reckon some days to and fro from it."""
+
+
+_from_timestamp = datetime.fromtimestamp
+
+
+def instant(seconds: float) -> datetime:
+    """Return a time in Unix seconds as an aware datetime, in UTC.
+
+    Under freezegun, `datetime` names a class that msgspec refuses. This returns a plain datetime.
+    """
+    return _from_timestamp(seconds, UTC)
 
 
 class Clock(Protocol):
@@ -22,7 +34,7 @@ class SystemClock:
 
     def now(self) -> datetime:
         """The current time, aware, in UTC."""
-        return datetime.now(UTC)
+        return instant(time.time())
 
 
 class SettableClock:

@@ -8,14 +8,14 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from litestar.types import Scope
 
 from video_calls_server.api.ids import ids_of
-from video_calls_server.clock import Clock, SettableClock
+from video_calls_server.clock import Clock, SettableClock, instant
 from video_calls_server.control.beginning import Beginning, beginning_of
 from video_calls_server.control.errors import ControlError
 from video_calls_server.control.faults import Faults
@@ -45,7 +45,7 @@ class Namespace:
         self, name: str, settings: Settings, beginning: Beginning, clock: Clock, database: str
     ) -> None:
         self.name = name
-        self.created_at = datetime.now(UTC)
+        self.created_at = instant(time.time())
         self.ids = ids_of(settings.ids)
         self.clock = SettableClock(clock)
         self.hub = Hub()

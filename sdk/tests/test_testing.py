@@ -8,12 +8,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import respx
+import time_machine
 import trio
 import yaml
+from freezegun import freeze_time
 from video_calls_sdk import (
     AsyncVideoCallsClient,
     AuthenticationError,
@@ -62,8 +65,8 @@ def test_every_example_of_the_page_passes_as_it_is_written(
     for name, source in files:
         (pytester.path / name).write_text(source, encoding="utf-8")
     outcome = run_pytest("-p", "anyio")
-    outcome.assert_outcomes(passed=7)
-    assert len(files) == DOCS.read_text(encoding="utf-8").count("```python") == 6
+    outcome.assert_outcomes(passed=8)
+    assert len(files) == DOCS.read_text(encoding="utf-8").count("```python") == 7
 
 
 def test_plugins_load_nothing_beside_a_project_called_video_calls(pytester: pytest.Pytester) -> None:
@@ -422,3 +425,52 @@ def test_server_and_router_serve_one_test_together(
 ) -> None:
     assert video_calls_server.doctor.calls.list().count == 0
     assert not video_calls_router.calls
+
+
+# -- Time that a library sets -------------------------------------------------------------------------
+
+LIBRARIES = pytest.mark.parametrize("set_time", [freeze_time, time_machine.travel])
+NINE = datetime(2030, 1, 5, 9, tzinfo=UTC)
+
+
+@LIBRARIES
+def test_server_clock_follows_the_time_that_a_library_sets(
+    video_calls_server: VideoCallsServer, set_time: Any
+) -> None:
+    server = video_calls_server
+    began = server.clock.now()
+    with set_time(NINE):
+        call = server.doctor.calls.create(doctor=1, patient=1, scheduled_time=NINE + timedelta(hours=1))
+        with pytest.raises(JoinWindowError):
+            server.patient.calls.join(call.id)
+    with set_time(NINE + timedelta(minutes=50)):
+        credentials = server.patient.calls.join(call.id)
+        assert timedelta(minutes=59) < credentials.expires_in() <= timedelta(hours=1)
+    with set_time(NINE + timedelta(days=40)):
+        assert server.doctor.calls.get(call.id).status == CallStatus.ONGOING
+        server.clock.advance(hours=2)
+        assert server.clock.now() >= NINE + timedelta(days=40, hours=2)
+    assert began <= server.clock.now() == server.clock.now() < began + timedelta(minutes=1)
+
+
+@LIBRARIES
+def test_control_works_at_the_time_that_a_library_sets(
+    video_calls_server: VideoCallsServer, set_time: Any
+) -> None:
+    server, control = video_calls_server, video_calls_server.control
+    with set_time(NINE):
+        control.faults.add(delay=0.001, times=1)
+        call = server.doctor.calls.create(doctor=1, patient=1, scheduled_time=NINE + timedelta(minutes=5))
+        control.clock.freeze(datetime.now(UTC))
+        control.snapshots.save("now")
+        control.state.load(control.state.dump())
+        control.snapshots.restore("now")
+        assert control.token("doctor@example.com")
+        assert [each.id for each in control.calls.list()] == [call.id]
+        assert control.requests.list()[0].at - NINE < timedelta(minutes=1)
+
+
+def test_timers_of_the_server_run_while_time_is_frozen(video_calls_server: VideoCallsServer) -> None:
+    video_calls_server.control.faults.add(delay=0.05, times=1)
+    with freeze_time(NINE):
+        assert video_calls_server.doctor.calls.list().count == 0

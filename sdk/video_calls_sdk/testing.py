@@ -21,11 +21,16 @@ What the server and the router need is imported when they are used.
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import re
+import sys
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -81,9 +86,11 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     ```
     """
 
-    def __init__(self, app: Litestar, portal: BlockingPortal) -> None:
+    def __init__(self, app: Litestar, portal: BlockingPortal, clock: SettableClock) -> None:
         self._asgi = httpx.ASGITransport(app)  # type: ignore[arg-type]  # Litestar narrows ASGI's types
         self._portal = portal
+        self._clock = clock
+        self._mocked_time = False
         self._stopped = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -111,6 +118,7 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             raise RuntimeError("the video_calls_server of this test has stopped: the test is over")
         from video_calls_server.control.faulty import ConnectionDropped
 
+        self._follow_mocked_time()
         try:
             response = await self._asgi.handle_async_request(request)
         except ConnectionDropped as dropped:
@@ -119,6 +127,15 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return httpx.Response(
             response.status_code, headers=response.headers, stream=httpx.ByteStream(content)
         )
+
+    def _follow_mocked_time(self) -> None:
+        mocked = _is_time_mocked()
+        if mocked == self._mocked_time:
+            return
+        self._mocked_time = mocked
+        self._clock.reset()
+        if not mocked:
+            self._clock.freeze()
 
 
 class VideoCallsServer:
@@ -167,7 +184,8 @@ class VideoCallsServer:
         """The server's time, by which it decides whether a call is in the past or may be joined.
 
         It stands still from the start of the test, at the machine's time, until the test moves it; `resume`
-        lets it run. The lifetimes of JWTs and of Agora tokens follow the machine's time in any case.
+        lets it run. While freezegun or time-machine sets the time of the process, this clock follows it. The
+        lifetimes of JWTs and of Agora tokens follow the machine's time, or the one that such a library sets.
 
         ```python
         video_calls_server.clock.set(datetime(2030, 1, 5, 10, 0, tzinfo=timezone.utc))
@@ -206,7 +224,7 @@ class VideoCallsServer:
         Raises:
             ValueError: the server knows nobody of this address; the message lists whom it knows.
         """
-        return VideoCallsClient(self.base_url, self.token(email), transport=self.transport)
+        return VideoCallsClient(self.base_url, self._tokens(email), transport=self.transport)
 
     def async_client(self, email: str) -> AsyncVideoCallsClient:
         """A new asynchronous client of one of the server's people. It holds no connection, either.
@@ -214,7 +232,7 @@ class VideoCallsServer:
         Raises:
             ValueError: the server knows nobody of this address; the message lists whom it knows.
         """
-        return AsyncVideoCallsClient(self.base_url, self.token(email), transport=self.transport)
+        return AsyncVideoCallsClient(self.base_url, self._tokens(email), transport=self.transport)
 
     def token(self, email: str, *, expires_in: float = 3600) -> str:
         """A JWT of one of the server's people, for a client of your own making or a raw request.
@@ -233,6 +251,11 @@ class VideoCallsServer:
         """
         return self._make_token(email, expires_in)
 
+    def _tokens(self, email: str) -> Callable[[], str]:
+        """A function for a client's `token`: one that expires when a test moves the time is replaced."""
+        self.token(email)  # raises for an unknown address
+        return partial(self.token, email)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerApplication:
@@ -247,7 +270,7 @@ class ServerApplication:
     @contextmanager
     def serve(self) -> Generator[VideoCallsServer]:
         """Serve one test: the database in memory is made at the start and gone at the end."""
-        transport = ServerTransport(self.app, self.portal)
+        transport = ServerTransport(self.app, self.portal, self.clock)
         server = VideoCallsServer(base_url=self.base_url, transport=transport, make_token=self.make_token)
         with self.portal.wrap_async_context_manager(self.app.lifespan()):
             self.portal.call(self.clock.freeze)
@@ -265,6 +288,8 @@ def server_application() -> Generator[ServerApplication]:
         from video_calls_server.api.tokens import make_token
         from video_calls_server.seed import load_seed
 
+    for name in ("video_calls_server.testing", "video_calls_server.control.app"):
+        import_module(name)  # now, because later a test's freezegun may have replaced `datetime`
     settings = Settings(database=":memory:")
     ids = {user.email: user.id for user, _, _ in load_seed().people}
 
@@ -275,8 +300,22 @@ def server_application() -> Generator[ServerApplication]:
 
     app = create_app(settings)
     clock = app.state.namespaces.default.clock
-    with start_blocking_portal() as portal:
+    with start_blocking_portal(backend_options={"loop_factory": _event_loop}) as portal:
         yield ServerApplication(app, portal, clock, f"{_ORIGIN}{API_ROOT}", token)
+
+
+def _event_loop(monotonic: Callable[[], float] = time.monotonic) -> asyncio.AbstractEventLoop:
+    """Make an event loop whose timers run also while freezegun stops `time.monotonic`."""
+    loop = asyncio.new_event_loop()
+    setattr(loop, "time", monotonic)  # noqa: B010 (mypy lets nobody assign to a method)
+    return loop
+
+
+def _is_time_mocked() -> bool:
+    """Whether freezegun or time-machine sets the time of this process."""
+    time_machine = sys.modules.get("time_machine")
+    is_travelling = time_machine is not None and time_machine.escape_hatch.is_travelling()
+    return is_travelling or dt.datetime.__module__ != "datetime"
 
 
 # -- Mocked answers -----------------------------------------------------------------------------------

@@ -14,11 +14,13 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Literal
 
 from agora_token_builder.AccessToken import AccessToken
+
+from video_calls_server.clock import instant
 
 TOKEN_LIFETIME = timedelta(hours=1)
 MAX_UID = 2**32 - 1
@@ -91,7 +93,7 @@ def mint(project: AgoraProject, version: TokenVersion, *, channel: str, uid: int
     else:
         rtc = Service(RTC, dict.fromkeys(PUBLISHER, lifetime), (channel, str(uid)))
         token = pack_007(project, [rtc], salt=salt, issued=issued, lifetime=lifetime)
-    return MintedToken(token, datetime.fromtimestamp(issued + lifetime, UTC))
+    return MintedToken(token, instant(issued + lifetime))
 
 
 def pack_006(

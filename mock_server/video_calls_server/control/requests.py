@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 from litestar.types import Scope
@@ -18,6 +18,7 @@ from video_calls_spec import RULES, RuleId
 from video_calls_spec.redaction import REDACTED, is_secret, redact
 
 from video_calls_server.api.ids import ShownId, shown_in
+from video_calls_server.clock import instant
 from video_calls_server.events.hub import Subscription
 from video_calls_server.tracing import sent_path
 
@@ -225,7 +226,7 @@ def readable(recorded: Recorded, identity: str | None) -> Exchange:
     body = _body(recorded.body)
     return Exchange(
         id=recorded.id,
-        at=datetime.fromtimestamp(recorded.started, UTC),
+        at=instant(recorded.started),
         duration_ms=round(recorded.duration * 1000, 2),
         method=recorded.method,
         path=redact(recorded.target),

@@ -1,10 +1,12 @@
 """What a namespace was at a moment, and the moments that are kept under a name, in memory."""
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
+from video_calls_server.clock import instant
 from video_calls_server.control.fault import Fault
 from video_calls_server.store import schema
 from video_calls_server.store.dump import Dump
@@ -75,7 +77,7 @@ class Snapshots:
             SnapshotError: it cannot be a name, or there are too many already.
         """
         self.check(name)
-        self._kept[name] = Snapshot(name, datetime.now(UTC), moment)
+        self._kept[name] = Snapshot(name, instant(time.time()), moment)
 
     def get(self, name: str) -> Snapshot | None:
         """What is kept under this name."""

@@ -5,7 +5,7 @@ calls are enough.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from video_calls_spec.encoding import EncodingError, decoded
 
 from video_calls_server.api.ids import INTEGERS, Ids, Kind
+from video_calls_server.clock import instant
 from video_calls_server.control.fault import Fault
 from video_calls_server.control.snapshots import Moment
 from video_calls_server.domain.calls import Status
@@ -237,7 +238,7 @@ def state_of(moment: Moment) -> State:
         request_windows=[
             WindowEntry(
                 user=row["user_id"],
-                start=datetime.fromtimestamp(row["window_start"], UTC),
+                start=instant(row["window_start"]),
                 requests=row["requests"],
             )
             for row in dump.of(schema.request_windows)

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import count
 from typing import Annotated, Literal
 
@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from video_calls_server.agora.tokens import MAX_UID
 from video_calls_server.api.ids import Ids, ShownId, number_of
 from video_calls_server.api.tokens import LARGEST_ID, make_token
+from video_calls_server.clock import instant
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.control.layer import CONTROL
 from video_calls_server.domain.people import Actor, Doctor, Patient, Role, User
@@ -272,4 +273,4 @@ def _token(settings: Settings, user_id: int, wanted: TokenWanted) -> Token:
     token = make_token(settings, user_id, expires_in=expires_at - now, claims=claims)
     if kind == "malformed":
         token = token.rpartition(".")[0]
-    return Token(kind, token, datetime.fromtimestamp(expires_at, UTC))
+    return Token(kind, token, instant(expires_at))
