@@ -179,6 +179,7 @@ def mutants(session: nox.Session) -> None:
     report = str(Path(session.create_tmp()).resolve() / "mutants.xml")
     tests = ("-n", "logical", "-m", "long", "contract_tests/tests/test_mutants.py", f"--junit-xml={report}")
     session.run("pytest", *tests, *session.posargs, success_codes=[0, 1])
+    session.run("pytest", "-n", "logical", "-m", "long", "contract_tests/tests/test_switches.py")
     session.run("python", "contract_tests/tests/mutants.py", report)
 
 

@@ -293,7 +293,10 @@ SINGLE = (
         ),
     ),
     _variant("errors: nothing but a text", _errors('{"error": body.error}')),
-    _variant("errors: in another language", _errors('{"error": "To bohužel nejde. 申し訳ありません。"}')),
+    _variant(
+        "errors: in another language",
+        _errors('{"error": f"To bohužel nejde. 申し訳ありません。 {len(body.error)}"}'),
+    ),
     _variant(
         "errors: charset in the content type",
         _headers("[(n, v + b'; charset=utf-8' if n == b'content-type' else v) for n, v in headers]"),

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
+from video_calls_spec import RuleId
 
 from video_calls_contract.bodies import ACCEPTED_CODING, UnreadBodyError, read_body
 from video_calls_contract.clock import BackendClock
@@ -76,6 +77,7 @@ class Backend:
         self.clock = BackendClock()
         self.watchers: list[Callable[[Exchange], None]] = []
         self.count = 0
+        self.findings: list[tuple[RuleId, str, tuple[Exchange, ...]]] = []
         self._call_id: object = None
         self._timeout = timeout
         self._lock = threading.Lock()
@@ -107,6 +109,10 @@ class Backend:
     def expect_ids(self, like: object) -> None:
         """Take the ids of calls to have this shape, until a call is seen."""
         self._call_id = like
+
+    def set_aside(self, rule: RuleId, expected: str, *exchanges: Exchange) -> None:
+        """Keep what a test saw of a rule that it does not hold, for the judgement at the end of the run."""
+        self.findings.append((rule, expected, exchanges))
 
     def close(self) -> None:
         """Close the connections."""

@@ -7,7 +7,7 @@ from typing import Any
 from video_calls_spec import RuleId
 
 from video_calls_contract.backend import Person
-from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError, instant
+from video_calls_contract.exchange import Exchange, NotJsonError, instant
 
 __all__ = [
     "COARSEST",
@@ -21,6 +21,7 @@ __all__ = [
     "differences",
     "refused",
     "require",
+    "same_call",
     "unchanged",
 ]
 
@@ -45,6 +46,8 @@ FIELDS = (
 
 TIMES = ("scheduled_time", "started_at", "ended_at", "created_at", "updated_at")
 """Those that are times."""
+
+_UPDATED = "updated_at"
 
 COARSEST = timedelta(seconds=1)
 """How coarsely a backend may store a time that it has answered more finely."""
@@ -101,7 +104,7 @@ def accepted(
         Violation: it was not.
     """
     if exchange.status != status:
-        raise Violation(f"{status}{_reason(because)}; got {_status(exchange)}", *before, exchange, rule=rule)
+        raise Violation(f"{status}{_reason(because)}; got {exchange.answer}", *before, exchange, rule=rule)
     try:
         body = exchange.json
     except NotJsonError:
@@ -128,21 +131,51 @@ def refused(
     """
     if exchange.status not in statuses:
         wanted = " or ".join(str(status) for status in statuses)
-        raise Violation(f"{wanted}{_reason(because)}; got {_status(exchange)}", *before, exchange, rule=rule)
+        raise Violation(f"{wanted}{_reason(because)}; got {exchange.answer}", *before, exchange, rule=rule)
 
 
 def unchanged(call: dict[str, Any], reader: Person, *evidence: Exchange, rule: RuleId | None = None) -> None:
     """A refused request has left the call as it was read before: read it again, and compare field by field.
 
+    An `updated_at` that has moved is a finding of its own rule, which does not end the test.
+
     Raises:
-        Violation: a field is another.
+        Violation: another field differs.
     """
     again = reader.get(call.get("id"))
     body = accepted(again, 200, *evidence, because="the call is still there", rule=rule)
-    changed = differences(call, body, coarsest=timedelta(0))
+    changed = differences(call, body, ignoring=(_UPDATED,), coarsest=timedelta(0))
     require(
         not changed, f"a call that a refusal leaves as it is; changed: {changed}", *evidence, again, rule=rule
     )
+    _same_updated_at(call, body, reader, *evidence, again, coarsest=timedelta(0))
+
+
+def same_call(
+    one: dict[str, Any], other: dict[str, Any], expected: str, reader: Person, *evidence: Exchange
+) -> None:
+    """Two answers show a call alike. An `updated_at` that differs is a finding of its own rule.
+
+    Raises:
+        Violation: another field differs.
+    """
+    changed = differences(one, other, ignoring=(_UPDATED,))
+    require(not changed, f"{expected}; {changed}", *evidence)
+    _same_updated_at(one, other, reader, *evidence)
+
+
+def _same_updated_at(
+    one: dict[str, Any],
+    other: dict[str, Any],
+    reader: Person,
+    *evidence: Exchange,
+    coarsest: timedelta = COARSEST,
+) -> None:
+    if moved := differences(
+        {_UPDATED: one.get(_UPDATED)}, {_UPDATED: other.get(_UPDATED)}, coarsest=coarsest
+    ):
+        expected = f"`updated_at` to stay when the call is only read, or a request is refused; {moved}"
+        reader.backend.set_aside("model.updated-at", expected, *evidence)
 
 
 def differences(
@@ -171,10 +204,6 @@ def _about(one: datetime | None, other: datetime | None, coarsest: timedelta) ->
     if one is None or other is None:
         return False
     return one == other or abs(one - other) < coarsest
-
-
-def _status(exchange: Exchange) -> str:
-    return "no answer" if exchange.status == NO_ANSWER else str(exchange.status)
 
 
 def _reason(because: str) -> str:

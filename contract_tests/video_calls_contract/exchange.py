@@ -5,7 +5,7 @@ import re
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -20,6 +20,8 @@ NO_ANSWER = 0
 
 _AGORA_TOKEN = re.compile(r"\b00[67][A-Za-z0-9+/=]{40,}")
 _MOST_SHOWN = 4000  # characters of a body
+_LONG = 1000  # bytes of a body; in a longer one, what matters is shown first
+_AROUND = 200  # characters before what matters
 _MOST_READ = 10 * _MOST_SHOWN  # characters of a body that are searched for secrets
 _REDACTED = "(redacted)"
 
@@ -119,6 +121,7 @@ class Exchange:
         status: of the response, or `NO_ANSWER`.
         unread: why the body was not read; empty if it was.
         sent_at, received_at: by this machine's clock.
+        focus: what matters in a long body: the id of a call in a list, or a part of the text.
     """
 
     operation: str | None
@@ -134,6 +137,16 @@ class Exchange:
     received_at: datetime
     redactor: Redactor = field(repr=False)
     unread: str = ""
+    focus: object = None
+
+    def about(self, focus: object) -> "Exchange":
+        """Return the same exchange, shown with what matters in it."""
+        return replace(self, focus=focus)
+
+    @property
+    def answer(self) -> str:
+        """The status as it is told."""
+        return "no answer" if self.status == NO_ANSWER else str(self.status)
 
     @property
     def succeeded(self) -> bool:
@@ -204,10 +217,22 @@ class Exchange:
         lines = [f"HTTP {self.status}"]
         lines += [f"{name}: {self.headers[name]}" for name in telling if name in self.headers]
         if self.content:
-            lines += ["", _shown(self.content, self.redactor)]
+            lines += ["", *self._parts_in_focus(), _shown(self.content, self.redactor)]
         if self.unread:
             lines += ["", f"({self.unread})"]
         return self.redactor.redact("\n".join(lines))
+
+    def _parts_in_focus(self) -> list[str]:
+        """What matters of a body that is too long to be shown as a whole."""
+        if self.focus is None or len(self.content) <= _LONG:
+            return []
+        at = self.text.find(self.focus) if isinstance(self.focus, str) else -1
+        if row := next((call for call in self.calls if call.get("id") == self.focus), None):
+            return [f"(of {len(list(self.calls))} calls:)", json.dumps(row, indent=2, ensure_ascii=False), ""]
+        if at < 0:
+            return []
+        start = max(0, at - _AROUND)
+        return [f"(from character {start:,} on:)", self.text[start : at + 3 * _AROUND], ""]
 
     @property
     def curl(self) -> str:

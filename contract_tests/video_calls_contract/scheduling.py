@@ -103,7 +103,7 @@ class Call:
         """
         exchange = self.doctor.get(self.id)
         if exchange.status != 200 or not exchange.object:  # noqa: PLR2004 (HTTP)
-            raise Blocked(f"a call that was just made could not be read: {exchange.status}")
+            raise Blocked(f"a call that was just made could not be read: {exchange.answer}")
         return exchange.object
 
 
@@ -166,6 +166,18 @@ class Calls:
     def ids(self) -> list[object]:
         """Every call of this run."""
         return list(self.made)
+
+    def open_far(self, pair: Pair) -> list[tuple[object, datetime]]:
+        """Return the open calls of a pair that this run made for days from now: the oldest first."""
+        soon = self.backend.clock.now() + timedelta(days=1)
+        return [
+            (call_id, made.at)
+            for call_id, made in list(self.made.items())
+            if (made.doctor, made.patient) == (pair.doctor.doctor, pair.patient.patient)
+            and made.at is not None
+            and made.at > soon
+            and not self._is_closed(call_id)
+        ]
 
     def tidy(self) -> list[str]:
         """Cancel or end every call that this run made and that is still open; what could not be is told."""
@@ -270,7 +282,7 @@ class Calls:
 
     def _call(self, exchange: Exchange, pair: Pair) -> Call:
         if not exchange.succeeded or not isinstance(exchange.object.get("id"), int | str):
-            reason = f"no call could be scheduled: {exchange.status} {exchange.object.get('error', '')}"
+            reason = f"no call could be scheduled: {exchange.answer} {exchange.object.get('error', '')}"
             raise Blocked(reason.rstrip(), exchange)
         return Call(exchange.object, exchange, pair)
 
@@ -385,7 +397,7 @@ class Calls:
         exchange = call.doctor.act(action, call.id)
         call.steps.append(exchange)
         if not exchange.succeeded:
-            raise Blocked(f"a call could not be brought so far: {action} was answered {exchange.status}")
+            raise Blocked(f"a call could not be brought so far: {action} was answered {exchange.answer}")
 
     def _near(self, ahead: timedelta, by: str) -> Call:
         until = time.monotonic() + (0 if self.crowded else PATIENCE)

@@ -70,7 +70,7 @@ def complaints(exchange: Exchange) -> list[str]:
     operation = exchange.operation or ""
     status, _ = _successes()[operation]
     if exchange.status != status:
-        return [f"{status} on success; got {exchange.status}"]
+        return [f"{status} on success; got {exchange.answer}"]
     try:
         body = exchange.json
     except NotJsonError:

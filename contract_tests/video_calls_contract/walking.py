@@ -6,7 +6,10 @@ from urllib.parse import urljoin, urlsplit
 from video_calls_contract.backend import Person
 from video_calls_contract.exchange import Exchange
 
-__all__ = ["Walk", "walked"]
+__all__ = ["LARGE", "Walk", "walked"]
+
+LARGE = "page_size=100"
+"""Asks for fewer pages, where the backend takes a page size."""
 
 MOST_PAGES = 50
 
@@ -53,7 +56,7 @@ def _along(person: Person, page: Exchange, link: str) -> Walk:
     while True:
         walk.pages.append(page)
         if page.status != 200 or not isinstance(page.object.get("results"), list):  # noqa: PLR2004 (HTTP)
-            walk.problem = f"a page of the list; got {page.status}"
+            walk.problem = f"a page of the list; got {page.answer}"
             return walk
         following = page.object.get(link)
         if following is None:

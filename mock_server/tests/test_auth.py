@@ -77,6 +77,13 @@ def test_another_scheme_is_no_token(read_only_api: Api, header: str) -> None:
     assert_refused(answer, "auth.required")
 
 
+@pytest.mark.rule("auth.scheme")
+@pytest.mark.parametrize("scheme", ["Basic", "Token"])
+def test_valid_token_under_another_scheme_is_refused(read_only_api: Api, scheme: str) -> None:
+    answer = read_only_api.client.get(CALLS, headers={"Authorization": f"{scheme} {signed()}"})
+    assert_refused(answer, "auth.required")
+
+
 def test_the_scheme_may_be_written_in_any_case(read_only_api: Api) -> None:
     assert read_only_api.client.get(CALLS, headers={"Authorization": f"bEARER {signed()}"}).status_code == 200
 

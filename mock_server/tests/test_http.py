@@ -57,6 +57,17 @@ def test_a_body_that_is_no_json_object_is_refused(read_only_api: Api, content: b
     )
 
 
+@pytest.mark.rule("errors.detailed")
+def test_refusals_for_different_reasons_have_different_texts(read_only_api: Api) -> None:
+    refusals = [
+        read_only_api.create(minutes=-5),
+        read_only_api.create("dual_user", doctor=4, patient=4),
+        read_only_api.post("doctor", CALLS, content=b"{", headers=JSON),
+    ]
+    assert {refused.status_code for refused in refusals} == {400}
+    assert len({refused.json()["error"] for refused in refusals}) == 3
+
+
 def test_a_field_of_nested_garbage_is_refused(read_only_api: Api) -> None:
     for content in (b'{"doctor": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", VALID.replace(b"1", b"1" * 5_000)):
         assert read_only_api.post("doctor", CALLS, content=content, headers=JSON).status_code == 400

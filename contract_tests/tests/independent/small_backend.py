@@ -6,16 +6,19 @@ language, 400 for what is not JSON, 404 for methods that it does not know, no `D
 closes two hours after its start, and schedulers who book for others.
 
 `python small_backend.py` serves on a free port, prints a configuration for the contract suite and then the
-line `# ready`.
+line `# ready`. `python small_backend.py NAME` turns on a switch of `SWITCHES`: the backend then breaks the
+document in that way, or uses that freedom.
 """
 
 import base64
 import hashlib
 import hmac
 import json
+import os
 import re
 import secrets
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -32,6 +35,49 @@ MINUTE = timedelta(minutes=1)
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
 Json = dict[str, Any]
+
+SWITCHES = {
+    # Reads
+    "list-from-cache": "the list is cached until a call is booked or cancelled; joins and ends do not show",
+    "empty-list-404": "a list without calls is answered 404",
+    "foreign-page-2": "every page but the first also has a call of other people",
+    "touched-by-get": "reading a call moves its `updated_at`",
+    "profile-uid": "the uid is the number of the doctor's or the patient's profile",
+    # Changes
+    "join-keeps-updated-at": "a first join does not move `updated_at`",
+    "end-keeps-updated-at": "an end does not move `updated_at`; each join does",
+    "cancel-keeps-updated-at": "a cancellation does not move `updated_at`",
+    "cancel-refused": "no call can be cancelled",
+    "two-ends": "two simultaneous ends both succeed",
+    "two-first-joins": "two simultaneous first joins both start the call",
+    "body-sets-created-at": "`created_at` can be set by the client",
+    # Overlaps
+    "overlap-latest": "only the twenty calls that were made last can be in the way",
+    "overlap-window": "only the first forty calls by time can be in the way",
+    "overlap-one-day": "only calls of the same day in UTC can be in the way",
+    # Values
+    "loose-path-id": "in a path, the digits at the beginning of a text are the id",
+    "loose-body-id": "in a body, the digits at the beginning of a text are the id",
+    "list-as-id": "in a body, a list of one id is that id",
+    "object-as-id": "in a body, an object with an `id` is that id",
+    "number-as-time": "a number is a time, in milliseconds since 1970",
+    "rolling-days": "a day that does not exist is one of the next month",
+    # Refusals
+    "body-before-token": "a body is validated before the token",
+    "any-scheme": "the scheme before the token does not matter",
+    "one-error-text": "every refusal has the same text",
+    "traceback": "a refusal ends in a traceback, behind a long page",
+    # Outages
+    "body-kills": "a list in place of a doctor's id ends the process",
+    "hanging-join": "no join is answered",
+    # Freedoms
+    "public-host": "`next` and `previous` name the host that the public uses",
+    "digit-ids": "ids of calls are texts of digits",
+}
+"""What a switch changes, by its name."""
+
+SWITCHED = sys.argv[1] if __name__ == "__main__" and len(sys.argv) > 1 else ""
+assert SWITCHED in ("", *SWITCHES), SWITCHED
 
 
 class Refusal(Exception):
@@ -74,7 +120,9 @@ def session(name: str, seconds: int) -> str:
 def user_of(header: str | None) -> Json:
     scheme, _, token = (header or "").partition(" ")
     text, _, signed = token.rpartition(".")
-    if scheme != "Bearer" or not hmac.compare_digest(signature(text).encode(), signed.encode()):
+    if (scheme != "Bearer" and SWITCHED != "any-scheme") or not hmac.compare_digest(
+        signature(text).encode(), signed.encode()
+    ):
         refuse(401, "Přihlaste se, prosím.")
     claims = json.loads(base64.urlsafe_b64decode(text.partition(".")[2] + "=="))
     user = USERS[claims["sub"]]
@@ -91,6 +139,8 @@ def person(role: str, number: int) -> Json | None:
 
 calls: dict[int, Json] = {}
 lock = threading.Lock()
+cache: dict[tuple[str, str], Json] = {}
+stopped = threading.Event()
 
 
 def now() -> datetime:
@@ -102,6 +152,8 @@ def shown(call: Json) -> Json:
         name: value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
         for name, value in call.items()
     }
+    if SWITCHED == "digit-ids":
+        body["id"] = str(call["id"])
     for role in ("doctor", "patient"):
         user = person(role, call[role])
         assert user is not None
@@ -123,10 +175,44 @@ def own_call(user: Json, number: str) -> Json:
     return call
 
 
+def loosely(value: Any) -> Any:
+    """What a switch makes of a value in place of an id."""
+    if SWITCHED == "body-kills" and isinstance(value, list):
+        os._exit(1)
+    if SWITCHED == "loose-body-id" and isinstance(value, str) and (digits := re.match(r"\d+", value)):
+        return int(digits[0])
+    if SWITCHED == "list-as-id" and isinstance(value, list) and len(value) == 1:
+        return value[0]
+    return value.get("id") if SWITCHED == "object-as-id" and isinstance(value, dict) else value
+
+
+def loosely_timed(value: Any) -> Any:
+    """What a switch makes of a value in place of a time."""
+    if SWITCHED == "number-as-time" and type(value) is int:
+        return datetime.fromtimestamp(value / 1000, UTC).isoformat()
+    if SWITCHED == "rolling-days" and isinstance(value, str) and RFC_3339.fullmatch(value):
+        first = datetime.fromisoformat(value[:8] + "01" + value[10:])
+        return (first + timedelta(days=int(value[8:10]) - 1)).isoformat()
+    return value
+
+
+def in_the_way(start: datetime) -> list[Json]:
+    """The calls that an overlap is looked for in."""
+    found = list(calls.values())
+    if SWITCHED == "overlap-latest":
+        return found[-20:]
+    if SWITCHED == "overlap-window":
+        return sorted(found, key=lambda call: call["scheduled_time"])[:40]
+    if SWITCHED == "overlap-one-day":
+        return [call for call in found if call["scheduled_time"].date() == start.date()]
+    return found
+
+
 def asked_for(body: bytes) -> tuple[int, int, datetime]:
     try:
         asked = json.loads(body)
         doctor, patient, text = (asked[name] for name in ("doctor", "patient", "scheduled_time"))
+        doctor, patient, text = loosely(doctor), loosely(patient), loosely_timed(text)
         start = datetime.fromisoformat(text.upper()).astimezone(UTC).replace(microsecond=0)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         refuse(400, "Tomu nerozumíme: chybí lékař, pacient nebo čas.")
@@ -146,7 +232,7 @@ def create(user: Json, body: bytes) -> Json:
         refuse(400, "Lékař nemůže být sám sobě pacientem.")
     if start <= now():
         refuse(400, "Tento čas už minul.")
-    for other in calls.values():
+    for other in in_the_way(start):
         if (
             other["status"] in ("scheduled", "ongoing")
             and (other["doctor"] == doctor or other["patient"] == patient)
@@ -166,7 +252,20 @@ def create(user: Json, body: bytes) -> Json:
         "created_at": now(),
         "updated_at": now(),
     }
+    if SWITCHED == "body-sets-created-at" and (wished := json.loads(body).get("created_at")):
+        calls[number]["created_at"] = wished.replace("Z", ".000Z")
     return shown(calls[number])
+
+
+def touched(action: str) -> Json:
+    return {} if f"{action}-keeps-updated-at" == SWITCHED else {"updated_at": now()}
+
+
+def let_others_in() -> None:
+    """Let other requests be answered between a check and its change."""
+    lock.release()
+    time.sleep(0.05)
+    lock.acquire()
 
 
 def join(user: Json, call: Json) -> Json:
@@ -174,9 +273,18 @@ def join(user: Json, call: Json) -> Json:
         refuse(400, "Tento hovor už skončil.")
     if not now() - 120 * MINUTE <= call["scheduled_time"] <= now() + 15 * MINUTE:
         refuse(400, "Na tento hovor teď není čas.")
-    if call["status"] == "scheduled":
-        call.update(status="ongoing", started_at=now(), updated_at=now())
+    is_first = call["status"] == "scheduled"
+    if SWITCHED == "two-first-joins":
+        let_others_in()
+    if is_first and SWITCHED == "two-first-joins":
+        call.update(status="ongoing", started_at=datetime.now(UTC), updated_at=now())
+    elif is_first:
+        call.update(status="ongoing", started_at=now(), **touched("join"))
+    elif SWITCHED == "end-keeps-updated-at":
+        call.update(updated_at=now())
     uid = int.from_bytes(hashlib.sha256(f"{call['id']} {user['name']}".encode()).digest()[:4]) >> 1 or 1
+    if SWITCHED == "profile-uid":
+        uid = call["doctor"] if user.get("doctor") == call["doctor"] else call["patient"]
     issued = int(time.time())
     return {
         "channel_name": call["channel_name"],
@@ -191,14 +299,16 @@ def join(user: Json, call: Json) -> Json:
 def end(_user: Json, call: Json) -> Json:
     if call["status"] != "ongoing":
         refuse(400, "Ukončit lze jen hovor, který běží.")
-    call.update(status="completed", ended_at=now(), updated_at=now())
+    if SWITCHED == "two-ends":
+        let_others_in()
+    call.update(status="completed", ended_at=now(), **touched("end"))
     return shown(call)
 
 
 def cancel(_user: Json, call: Json) -> Json:
-    if call["status"] != "scheduled":
+    if call["status"] != "scheduled" or SWITCHED == "cancel-refused":
         refuse(400, "Zrušit lze jen hovor, který ještě nezačal.")
-    call.update(status="cancelled", updated_at=now())
+    call.update(status="cancelled", **touched("cancel"))
     return shown(call)
 
 
@@ -245,10 +355,16 @@ def page(user: Json, query: str, host: str) -> Json:
         return f"http://{host}{ROOT}/?cursor={base64url(text.encode())}"
 
     found = own[first:last]
+    if not own and SWITCHED == "empty-list-404":
+        refuse(404, "Nic tu není.")
+    if SWITCHED == "foreign-page-2" and cursor:
+        found = found + [call for call in calls.values() if call not in own][:1]
+    if SWITCHED == "public-host":
+        host = "api.ordinace.example"
     return {
         "count": len(own),
-        "next": link("after", found[-1]) if found and last < len(own) else None,
-        "previous": link("before", found[0]) if found and first else None,
+        "next": link("after", own[last - 1]) if found and last < len(own) else None,
+        "previous": link("before", own[first]) if found and first else None,
         "results": [shown(call) for call in found],
     }
 
@@ -267,6 +383,10 @@ class Handler(BaseHTTPRequestHandler):
                 status, answer = self.answer(body)
         except Refusal as refusal:
             status, answer = refusal.status, {"error": refusal.text}
+            if SWITCHED == "one-error-text":
+                answer = {"error": "To nejde."}
+            if SWITCHED == "traceback" and status == 400:
+                answer["page"] = "." * 9000 + 'Traceback (most recent call last): File "calls.py", line 7'
         content = json.dumps(answer).encode()
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
@@ -280,12 +400,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, body: bytes) -> tuple[int, Json]:
         path, query = urlsplit(self.path).path, urlsplit(self.path).query
+        if SWITCHED == "body-before-token" and (self.command, path) == ("POST", f"{ROOT}/"):
+            asked_for(body)
         user = user_of(self.headers.get("Authorization"))
         if (self.command, path) == ("GET", f"{ROOT}/"):
-            return 200, page(user, query, self.headers["Host"])
+            return 200, self.listed(user, query)
         if (self.command, path) == ("POST", f"{ROOT}/"):
             if self.headers.get_content_type() != "application/json":
                 refuse(400, "Posílejte JSON.")
+            cache.clear()
             return 201, create(user, body)
         actions = {
             ("GET", ""): lambda _user, call: shown(call),
@@ -293,11 +416,28 @@ class Handler(BaseHTTPRequestHandler):
             ("POST", "end/"): end,
             ("POST", "cancel/"): cancel,
         }
-        match = re.fullmatch(ROOT + r"/(\d{1,18})/(\w+/)?", path, re.ASCII)
+        after_id = "[^/]*" if SWITCHED == "loose-path-id" else ""
+        match = re.fullmatch(ROOT + rf"/(\d{{1,18}}){after_id}/(\w+/)?", path, re.ASCII)
         action = match and actions.get((self.command, match[2] or ""))
         if not match or not action:
             refuse(404, "Tady nic není.")
-        return 200, action(user, own_call(user, match[1]))
+        call = own_call(user, match[1])
+        if action is cancel:
+            cache.clear()
+        if action is join and SWITCHED == "hanging-join":
+            lock.release()
+            stopped.wait()
+        if self.command == "GET" and SWITCHED == "touched-by-get":
+            call["updated_at"] = datetime.now(UTC)
+        return 200, action(user, call)
+
+    def listed(self, user: Json, query: str) -> Json:
+        if SWITCHED != "list-from-cache":
+            return page(user, query, self.headers["Host"])
+        key = user["name"], query
+        if key not in cache:
+            cache[key] = page(user, query, self.headers["Host"])
+        return cache[key]
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Print nothing."""
@@ -305,6 +445,12 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if SWITCHED == "empty-list-404":
+        tomorrow = (now() + timedelta(days=1)).isoformat()
+        create(
+            USERS["doctor"],
+            json.dumps({"doctor": 7001, "patient": 7001, "scheduled_time": tomorrow}).encode(),
+        )
     print(f'base_url = "http://127.0.0.1:{server.server_port}/api/v1/video"')
     print(f'[agora]\napp_id = "{APP_ID}"\napp_certificate = "{CERTIFICATE}"')
     for name, user in {**USERS, "expired": USERS["doctor"]}.items():

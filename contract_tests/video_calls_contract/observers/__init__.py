@@ -8,6 +8,15 @@ Whether a record makes sense is asked of calls of this run alone: staging system
 """
 
 from video_calls_contract.observers import credentials, record, refusals
-from video_calls_contract.observers.watching import LENIENCE, OBSERVED, Finding, Observers
+from video_calls_contract.observers.watching import LENIENCE, MOST_FINDINGS, OBSERVED, Finding, Observers
 
-__all__ = ["LENIENCE", "OBSERVED", "Finding", "Observers", "credentials", "record", "refusals"]
+__all__ = [
+    "LENIENCE",
+    "MOST_FINDINGS",
+    "OBSERVED",
+    "Finding",
+    "Observers",
+    "credentials",
+    "record",
+    "refusals",
+]

@@ -6,7 +6,14 @@ from datetime import timedelta
 from video_calls_sdk.agora import InvalidTokenError, Privilege, TokenInfo, inspect_token
 
 from video_calls_contract.exchange import Exchange, instant
-from video_calls_contract.observers.watching import LENIENCE, Complaint, Observers, observes, of_each_join
+from video_calls_contract.observers.watching import (
+    LENIENCE,
+    Complaint,
+    Observers,
+    Verdict,
+    observes,
+    of_each_join,
+)
 
 HOUR = timedelta(hours=1)
 AGREEMENT = timedelta(seconds=2)
@@ -30,7 +37,7 @@ def token_format(observers: Observers, exchange: Exchange) -> list[Complaint] | 
 
 
 @observes("join.token-signature")
-def token_signature(observers: Observers, exchange: Exchange) -> list[Complaint] | None:
+def token_signature(observers: Observers, exchange: Exchange) -> Verdict:
     """The configured certificate signed the token, for the channel and uid that it names."""
     certificate = observers.agora.app_certificate
     if certificate is None:
@@ -62,6 +69,19 @@ def _token_uid(_: Observers, exchange: Exchange, token: TokenInfo) -> Iterator[C
 
 
 observes("join.token-uid")(of_each_join(_token_uid))
+
+
+@observes("join.uid-differs")
+def uid_differs(observers: Observers, exchange: Exchange) -> list[Complaint] | None:
+    """Nobody has the uid that another participant of the call had."""
+    _channel, uid = _channel_and_uid(exchange)
+    if exchange.operation != "joinVideoCall" or not exchange.succeeded or uid is None:
+        return None
+    first = observers.uids.setdefault((exchange.url, uid), exchange)
+    if first.person != exchange.person:
+        return [(f"a uid of their own for the {exchange.person}; {uid} is that of the {first.person}", first)]
+    return []
+
 
 _NEEDED = (Privilege.JOIN_CHANNEL, Privilege.PUBLISH_AUDIO_STREAM, Privilege.PUBLISH_VIDEO_STREAM)
 
@@ -128,7 +148,7 @@ def expiration_time(observers: Observers, exchange: Exchange) -> list[Complaint]
 
 
 @observes("join.app-id")
-def app_id(observers: Observers, exchange: Exchange) -> list[Complaint] | None:
+def app_id(observers: Observers, exchange: Exchange) -> Verdict:
     """Where it is given, it is the token's."""
     if exchange.operation != "joinVideoCall" or not exchange.succeeded or "app_id" not in exchange.object:
         return None

@@ -8,6 +8,7 @@ from video_calls_contract.checks import COARSEST, TIMES
 from video_calls_contract.exchange import Exchange, as_object, instant
 from video_calls_contract.observers.watching import (
     LENIENCE,
+    CheckOfCall,
     Complaint,
     Known,
     Observer,
@@ -147,7 +148,7 @@ def _final(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> It
 observes("get.returns-call")(of_each_call(_final))
 
 
-def _constant(name: str) -> Observer:
+def _constant(name: str) -> CheckOfCall:
     def check(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
         first, where = observers.first_seen(exchange, call, name)
         value = call.get(name)
@@ -157,11 +158,11 @@ def _constant(name: str) -> Observer:
         if before is None or now is None or abs(before - now) >= COARSEST:
             yield (f"`{name}` to stay {first!r} through the call's life; got {value!r}", where)
 
-    return of_each_call(check)
+    return check
 
 
-observes("model.channel-constant")(_constant("channel_name"))
-observes("model.scheduled-time")(_constant("scheduled_time"))
+observes("model.channel-constant")(of_each_call(_constant("channel_name")))
+observes("model.scheduled-time")(of_each_call(_constant("scheduled_time")))
 
 
 def _created_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
@@ -172,7 +173,7 @@ def _created_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) 
         tolerance = timedelta(seconds=75)
         if not observers.clock.tells_of(created, exchange.sent_at, exchange.received_at, tolerance):
             yield (f"`created_at` to be the time of creation; got {call['created_at']!r}",)
-    yield from _constant("created_at")(observers, exchange) or ()
+    yield from _constant("created_at")(observers, exchange, call)
 
 
 observes("model.created-at")(of_each_call(_created_at))

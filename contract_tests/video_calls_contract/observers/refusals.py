@@ -19,7 +19,7 @@ def no_server_error(_: Observers, exchange: Exchange) -> list[Complaint]:
     if exchange.unread:
         return [(f"an answer that can be read; {exchange.unread}",)]
     if exchange.status >= _SERVER_ERRORS:
-        return [(f"no server error; got {exchange.status}",)]
+        return [(f"no server error; got {exchange.answer}",)]
     return []
 
 
@@ -30,7 +30,7 @@ def _without_error_text(exchange: Exchange) -> list[Complaint]:
     text = exchange.object.get("error")
     if isinstance(text, str) and text.strip():
         return []
-    return [(f"a JSON object with a text in `error`, with {exchange.status}",)]
+    return [(f"a JSON object with a text in `error`, with {exchange.answer}",)]
 
 
 def _by_operation(exchange: Exchange) -> bool:

@@ -1,7 +1,7 @@
 """How exchanges are observed, and what is remembered of them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -15,12 +15,15 @@ from video_calls_contract.exchange import Exchange
 
 __all__ = [
     "LENIENCE",
+    "MOST_FINDINGS",
     "OBSERVED",
+    "CheckOfCall",
     "Complaint",
     "Finding",
     "Known",
     "Observer",
     "Observers",
+    "Verdict",
     "observes",
     "of_each_call",
     "of_each_join",
@@ -29,7 +32,8 @@ __all__ = [
 LENIENCE = timedelta(seconds=10)
 """How far a time may be from when something happened."""
 
-_MOST_FINDINGS = 3
+MOST_FINDINGS = 3
+"""How many findings of a rule are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Observers:
         self.emails: set[str] = set()
         self.channels: set[str] = set()
         self.final: dict[object, Exchange] = {}
+        self.uids: dict[tuple[str, int], Exchange] = {}
 
     def watch(self, exchange: Exchange) -> None:
         """Ask every observer about an exchange."""
@@ -73,9 +78,8 @@ class Observers:
             if found is None:
                 continue
             self.seen[rule] += 1
-            for expected, *earlier in found:
-                if len(self.findings[rule]) < _MOST_FINDINGS:
-                    self.findings[rule].append(Finding(expected, (*earlier, exchange)))
+            room = MOST_FINDINGS - len(self.findings[rule])
+            self.findings[rule] += [_finding(complaint, exchange) for complaint in found[:room]]
 
     def first_seen(self, exchange: Exchange, call: dict[str, Any], name: str) -> tuple[Any, Exchange]:
         """The value that a field of this call had when it was first read, and where that was."""
@@ -86,9 +90,19 @@ class Observers:
 Complaint = tuple[Any, ...]
 """What was expected, and earlier exchanges that show it."""
 
-Observer = Callable[[Observers, Exchange], "list[Complaint] | None"]
+Verdict = Sequence[Complaint | Finding] | None
+"""What an observer says of an exchange; None if its rule has nothing to do with it."""
+
+Observer = Callable[[Observers, Exchange], Verdict]
 
 OBSERVED: dict[RuleId, Observer] = {}
+
+
+def _finding(complaint: Complaint | Finding, exchange: Exchange) -> Finding:
+    if isinstance(complaint, Finding):
+        return complaint
+    expected, *earlier = complaint
+    return Finding(expected, (*earlier, exchange))
 
 
 def observes(rule: RuleId) -> Callable[[Observer], Observer]:
@@ -101,12 +115,13 @@ def observes(rule: RuleId) -> Callable[[Observer], Observer]:
     return register
 
 
-def of_each_call(
-    check: Callable[[Observers, Exchange, dict[str, Any]], Iterator[Complaint]], *, ours: bool = True
-) -> Observer:
+CheckOfCall = Callable[[Observers, Exchange, dict[str, Any]], Iterator[Complaint]]
+
+
+def of_each_call(check: CheckOfCall, *, ours: bool = True) -> Observer:
     """An observer that looks at every call in an exchange, or every one that this run made."""
 
-    def observer(observers: Observers, exchange: Exchange) -> list[Complaint] | None:
+    def observer(observers: Observers, exchange: Exchange) -> list[Finding] | None:
         calls = [
             call
             for call in exchange.calls
@@ -114,7 +129,11 @@ def of_each_call(
         ]
         if not calls:
             return None
-        return [complaint for call in calls for complaint in check(observers, exchange, call)]
+        return [
+            _finding(complaint, exchange.about(call["id"]))
+            for call in calls
+            for complaint in check(observers, exchange, call)
+        ]
 
     return observer
 

@@ -76,6 +76,16 @@ def test_a_token_in_the_header_is_accepted_by_every_operation(calls: Calls, slot
             require(exchange.status != 401, "a valid token to be accepted; got 401", exchange)
 
 
+@pytest.mark.rule("auth.scheme")
+@pytest.mark.parametrize("scheme", ["Basic", "Anything"])
+def test_a_token_under_another_scheme_is_refused(
+    people: People, refused_everywhere: RefusedEverywhere, scheme: str
+) -> None:
+    token = people.doctor.token
+    person = Person(f"doctor ({scheme})", f"{scheme} {token}", people.doctor.backend)
+    refused_everywhere(person, f"a valid token after {scheme} in place of Bearer")
+
+
 # "401: Unauthorized (no authentication)"
 
 

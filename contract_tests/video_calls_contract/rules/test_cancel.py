@@ -4,8 +4,9 @@ from functools import partial
 
 import pytest
 
-from video_calls_contract.checks import accepted, differences, refused, require, unchanged
+from video_calls_contract.checks import accepted, differences, refused, require, same_call, unchanged
 from video_calls_contract.exchange import Together
+from video_calls_contract.mistyped import mistyped_ids_are_refused
 from video_calls_contract.scheduling import Call, Calls
 from video_calls_contract.strangers import strangers_cannot
 
@@ -22,10 +23,8 @@ def is_cancelled_by(role: str, call: Call) -> None:
     others = differences(before, body, ignoring=("status", "updated_at"))
     require(not others, f"nothing else of the call to change; {others}", cancelled)
     read = call.doctor.get(call.id)
-    other = differences(
-        body, accepted(read, 200, cancelled, because="a cancelled call, which is still there")
-    )
-    require(not other, f"the call to be as the answer said; {other}", cancelled, read)
+    shown = accepted(read, 200, cancelled, because="a cancelled call, which is still there")
+    same_call(body, shown, "the call to be as the answer said", call.doctor, cancelled, read)
 
 
 @pytest.mark.rule("cancel.cancels")
@@ -45,6 +44,11 @@ def test_a_call_within_its_join_window_is_cancelled_too(calls: Calls, role: str)
 def test_a_call_that_does_not_exist_cannot_be_cancelled(calls: Calls) -> None:
     for person in calls.pair.participants:
         refused(person.cancel(person.backend.no_call), 404, because="a call that does not exist")
+
+
+@pytest.mark.rule("cancel.not-found")
+def test_a_call_cannot_be_cancelled_by_a_mistyped_id(calls: Calls) -> None:
+    mistyped_ids_are_refused("cancel", calls.scheduled())
 
 
 # "User must be either the doctor or patient of the call"

@@ -1,8 +1,12 @@
 """5. End Video Call."""
 
+from functools import partial
+
 import pytest
 
-from video_calls_contract.checks import accepted, differences, refused, require, unchanged
+from video_calls_contract.checks import accepted, differences, refused, require, same_call, unchanged
+from video_calls_contract.exchange import Together
+from video_calls_contract.mistyped import mistyped_ids_are_refused
 from video_calls_contract.scheduling import Call, Calls
 from video_calls_contract.strangers import strangers_cannot
 
@@ -21,14 +25,19 @@ def test_either_participant_ends_an_ongoing_call(calls: Calls, role: str) -> Non
         others = differences(before, body, ignoring=("status", "ended_at", "updated_at"))
         require(not others, f"nothing else of the call to change; {others}", ended)
         read = call.patient.get(call.id)
-        other = differences(body, accepted(read))
-        require(not other, f"the call to be as the answer said; {other}", ended, read)
+        same_call(body, accepted(read), "the call to be as the answer said", call.patient, ended, read)
 
 
 @pytest.mark.rule("end.not-found")
 def test_a_call_that_does_not_exist_cannot_be_ended(calls: Calls) -> None:
     for person in calls.pair.participants:
         refused(person.end(person.backend.no_call), 404, because="a call that does not exist")
+
+
+@pytest.mark.rule("end.not-found")
+def test_a_call_cannot_be_ended_by_a_mistyped_id(calls: Calls) -> None:
+    with calls.ongoing() as call:
+        mistyped_ids_are_refused("end", call)
 
 
 # "User must be either the doctor or patient of the call"
@@ -55,6 +64,20 @@ def cannot_be_ended(call: Call) -> None:
 def test_a_scheduled_call_cannot_be_ended(calls: Calls) -> None:
     with calls.soon() as call:
         cannot_be_ended(call)
+
+
+@pytest.mark.rule("end.ongoing-only")
+def test_of_simultaneous_ends_one_is_accepted(calls: Calls, together: Together) -> None:
+    for _ in range(2):
+        with calls.ongoing() as call:
+            ends = together([partial(person.end, call.id) for person in call.participants * 2])
+            winners = [exchange for exchange in ends if exchange.succeeded]
+            require(
+                len(winners) == 1,
+                f"one of four simultaneous ends to be accepted; {len(winners)} were",
+                *call.steps,
+                *ends,
+            )
 
 
 @pytest.mark.rule("end.ongoing-only")

@@ -1,12 +1,12 @@
 """Endpoints, status codes and error responses. Bodies of errors are watched over in every exchange."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
 
-from video_calls_contract.backend import UNSET, People, wire_time
+from video_calls_contract.backend import UNSET, Backend, People, wire_time
 from video_calls_contract.checks import (
     Blocked,
     NotOffered,
@@ -47,9 +47,31 @@ def test_odd_queries_are_no_server_error(people: People, together: Together) -> 
     for exchange in together([partial(people.doctor.list, query) for query in queries]):
         require(
             exchange.succeeded or 400 <= exchange.status < 500,
-            f"a page or a refusal; got {exchange.status}",
+            f"a page or a refusal; got {exchange.answer}",
             exchange,
         )
+
+
+# "The API returns detailed error messages for validation failures:"
+
+
+@pytest.mark.rule("errors.detailed")
+def test_refusals_for_different_reasons_have_different_texts(calls: Calls, backend: Backend) -> None:
+    pair, call = calls.pair, calls.scheduled()
+    refusals = [
+        pair.create(pair.doctor, backend.clock.now() - timedelta(days=1)),
+        pair.create(pair.doctor, call.record.get("scheduled_time")),
+        pair.doctor.post_call({}),
+        call.doctor.join(call.id),
+        call.doctor.end(call.id),
+    ]
+    texts = {exchange.object.get("error") for exchange in refusals if exchange.status == 400}
+    require(
+        len(texts) != 1 or sum(exchange.status == 400 for exchange in refusals) == 1,
+        f"different texts for a time that has passed, an overlap, a body without fields, a join months "
+        f"before the call and the end of a scheduled call; got {next(iter(texts), None)!r} for each",
+        *refusals,
+    )
 
 
 # "404: Not Found"
@@ -96,7 +118,7 @@ def test_another_method_is_refused_and_changes_nothing(calls: Calls, together: T
         for exchange in exchanges:
             require(
                 400 <= exchange.status < 500,
-                f"a refusal of {exchange.method} on {path}; got {exchange.status}",
+                f"a refusal of {exchange.method} on {path}; got {exchange.answer}",
                 exchange,
             )
         unchanged(before, call.doctor, *exchanges)
@@ -156,6 +178,15 @@ def test_who_has_no_token_does_not_learn_which_calls_exist(people: People) -> No
         refused(exchange, 401, because="a request without a token, for a call that does not exist")
 
 
+@pytest.mark.rule("errors.order")
+@pytest.mark.parametrize("body", [b"{}", b"{"], ids=["without fields", "no JSON"])
+def test_who_has_no_token_does_not_learn_what_is_wrong_with_a_body(people: People, body: bytes) -> None:
+    exchange = people.nobody.send(
+        "POST", "/video-calls/", operation="createVideoCall", headers=JSON, content=body
+    )
+    refused(exchange, 401, because="a request without a token, whatever its body is")
+
+
 # Extension: paths end in a slash.
 
 
@@ -170,7 +201,7 @@ def test_a_path_without_its_slash_never_acts(calls: Calls) -> None:
             exchange = call.doctor.send("POST", f"/video-calls/{call.id}/{action}")
             require(
                 300 <= exchange.status < 500,
-                f"404, or a redirect, for a path without its slash; got {exchange.status}",
+                f"404, or a redirect, for a path without its slash; got {exchange.answer}",
                 exchange,
             )
             unchanged(before, call.doctor, exchange)
@@ -222,7 +253,7 @@ def test_a_key_with_another_body_is_refused(calls: Calls, slots: Slots) -> None:
     key, first = kept_key(calls, slots.take())
     other = calls.pair.create(calls.pair.doctor, slots.take(), headers=key)
     require(
-        400 <= other.status < 500, f"a refusal of the key with another body; got {other.status}", first, other
+        400 <= other.status < 500, f"a refusal of the key with another body; got {other.answer}", first, other
     )
 
 
@@ -234,7 +265,7 @@ def test_nobody_is_given_the_call_of_another_user_with_the_same_key(calls: Calls
     require(
         theirs.object.get("id") != first.object.get("id")
         and (theirs.status == 201 or 400 <= theirs.status < 500),
-        f"a call of their own, or a refusal, for another user with the same key; got {theirs.status}",
+        f"a call of their own, or a refusal, for another user with the same key; got {theirs.answer}",
         first,
         theirs,
     )

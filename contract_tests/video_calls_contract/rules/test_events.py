@@ -96,7 +96,7 @@ class Story:
         """Change something, wait until both have been told, and read the call."""
         exchange = self.did[name] = action(call.id)
         if not exchange.succeeded:
-            raise Blocked(f"a call could not be brought so far: it was answered {exchange.status}", exchange)
+            raise Blocked(f"a call could not be brought so far: it was answered {exchange.answer}", exchange)
         if event is not None:
             for listener in self.listeners:
                 listener.hears(told(event), call.id)
@@ -355,7 +355,7 @@ def test_nobody_else_is_told(story: Story) -> None:
 def test_what_changes_nothing_tells_nothing(story: Story) -> None:
     done = next((exchange for exchange in story.refusals if exchange.succeeded), None)
     if done is not None:
-        raise Blocked(f"what should be refused was answered {done.status}", done)
+        raise Blocked(f"what should be refused was answered {done.answer}", done)
     for listener in story.listeners:
         shown = listener.evidence(*story.ids)
         types = Counter(event["type"] for event in listener.of(story.far.id)) - Counter({"call.cancelled": 1})
@@ -422,7 +422,7 @@ def in_words(events: list[tuple[str, str]]) -> str:
 def cancelled(person: Person, call: Call) -> Exchange:
     exchange = person.cancel(call.id)
     if not exchange.succeeded:
-        raise Blocked(f"a call could not be cancelled: {exchange.status}", exchange)
+        raise Blocked(f"a call could not be cancelled: {exchange.answer}", exchange)
     return exchange
 
 

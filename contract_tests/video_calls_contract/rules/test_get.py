@@ -5,8 +5,9 @@ from functools import partial
 import pytest
 
 from video_calls_contract.backend import People
-from video_calls_contract.checks import FORBIDDEN, accepted, differences, refused, require
+from video_calls_contract.checks import FORBIDDEN, accepted, refused, require, same_call
 from video_calls_contract.exchange import Together
+from video_calls_contract.mistyped import mistyped_ids_are_refused
 from video_calls_contract.scheduling import Calls
 
 # "Retrieve details of a specific video call."
@@ -19,8 +20,7 @@ def test_both_participants_read_the_call_as_it_was_created(calls: Calls) -> None
         for person in pair.participants:
             exchange = person.get(call.id)
             body = accepted(exchange, 200, call.created, because="a participant who reads the call")
-            changed = differences(call.record, body)
-            require(not changed, f"the call as it was created; {changed}", call.created, exchange)
+            same_call(call.record, body, "the call as it was created", person, call.created, exchange)
 
 
 @pytest.mark.rule("get.returns-call")
@@ -31,8 +31,7 @@ def test_both_participants_read_the_call_as_it_was_changed(calls: Calls, status:
     for person in call.participants:
         exchange = person.get(call.id)
         body = accepted(exchange, 200, changed, because="a participant who reads the call")
-        other = differences(changed.object, body)
-        require(not other, f"the call as it was {status}; {other}", changed, exchange)
+        same_call(changed.object, body, f"the call as it was {status}", person, changed, exchange)
 
 
 # "404: Not Found"
@@ -42,6 +41,11 @@ def test_both_participants_read_the_call_as_it_was_changed(calls: Calls, status:
 def test_a_call_that_does_not_exist_is_not_found(calls: Calls) -> None:
     for person in calls.pair.participants:
         refused(person.get(person.backend.no_call), 404, because="a call that does not exist")
+
+
+@pytest.mark.rule("get.not-found")
+def test_a_call_is_not_found_by_a_mistyped_id(calls: Calls) -> None:
+    mistyped_ids_are_refused("get", calls.scheduled())
 
 
 @pytest.mark.rule("errors.no-server-error")
@@ -67,7 +71,7 @@ def test_an_id_that_is_none_is_refused(people: People, together: Together, call_
     actions = ("get", "join", "end", "cancel")
     for exchange in together([partial(people.doctor.act, action, call_id) for action in actions]):
         require(
-            400 <= exchange.status < 500, f"a refusal of the id {call_id}; got {exchange.status}", exchange
+            400 <= exchange.status < 500, f"a refusal of the id {call_id}; got {exchange.answer}", exchange
         )
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from video_calls_contract.backend import Backend
+from video_calls_contract.backend import Backend, Person
 from video_calls_contract.checks import NotOffered, accepted, refused, require, unchanged
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.lives import Joined, LongLife
+from video_calls_contract.mistyped import mistyped_ids_are_refused
 from video_calls_contract.observers import LENIENCE
 from video_calls_contract.scheduling import Call, Calls
 from video_calls_contract.strangers import strangers_cannot
@@ -34,6 +35,12 @@ def test_doctor_and_patient_get_credentials(calls: Calls, first: str) -> None:
 def test_a_call_that_does_not_exist_cannot_be_joined(calls: Calls) -> None:
     for person in calls.pair.participants:
         refused(person.join(person.backend.no_call), 404, because="a call that does not exist")
+
+
+@pytest.mark.rule("join.not-found")
+def test_a_call_cannot_be_joined_by_a_mistyped_id(calls: Calls) -> None:
+    with calls.soon() as call:
+        mistyped_ids_are_refused("join", call)
 
 
 # "User must be either the doctor or patient of the call"
@@ -163,15 +170,32 @@ def test_a_join_seconds_later_does_not_move_its_start(long_life: LongLife) -> No
     require(first == last, f"`started_at` to stay {first!r}; got {last!r}", *reads)
 
 
+def join_and_read(person: Person, call: Call, reads: list[Exchange]) -> Exchange:
+    exchange = person.join(call.id)
+    reads.append(person.get(call.id))
+    return exchange
+
+
 @pytest.mark.rule("join.started-once")
 def test_simultaneous_joins_start_the_call_once(calls: Calls, together: Together) -> None:
     for _ in range(3):
         with calls.soon() as call:
-            joins = together([partial(person.join, call.id) for person in call.participants * 3])
+            reads: list[Exchange] = []
+            joins = together(
+                [partial(join_and_read, person, call, reads) for person in call.participants * 3]
+            )
             for exchange in joins:
                 accepted(exchange, 200, because="a participant who joins while the other does")
-            read = call.doctor.get(call.id)
+            read = reads[0]
             started = accepted(read)["started_at"]
+            for other in reads:
+                require(
+                    accepted(other)["started_at"] == started,
+                    f"`started_at` to stay {started!r}",
+                    *joins,
+                    read,
+                    other,
+                )
             accepted(call.patient.join(call.id))
             later = call.doctor.get(call.id)
             require(

@@ -12,16 +12,13 @@ from video_calls_contract.checks import (
     NotOffered,
     Violation,
     accepted,
-    differences,
     refused,
     require,
+    same_call,
 )
-from video_calls_contract.exchange import Together, instant
-from video_calls_contract.scheduling import Calls, Slots
-from video_calls_contract.walking import Walk, walked
-
-LARGE = "page_size=100"
-"""Asks for fewer pages, where the backend takes a page size."""
+from video_calls_contract.exchange import Exchange, Together, instant
+from video_calls_contract.scheduling import Call, Calls, Slots
+from video_calls_contract.walking import LARGE, Walk, walked
 
 DEFAULT_SIZES = (25, 55, 105)
 """How many calls are made so that the backend's own page does not hold them all."""
@@ -51,13 +48,32 @@ def everybody(calls: Calls, far_calls: list[object]) -> list[object]:
 )
 def test_the_list_holds_no_call_of_others(people: People, calls: Calls, name: str) -> None:
     person = people[name]
-    for page in (person.list(), *walked(person, LARGE).pages):
+    if person.doctor or person.patient or person.list().status != 403:
+        accepted(person.list(), 200, because=f"the list of the {name}, whether there are calls in it or not")
+    holds_only_own(person, calls, person.list(), *walked(person, LARGE).pages)
+
+
+@pytest.mark.rule("list.own-calls")
+@pytest.mark.usefixtures("several_pages")
+@pytest.mark.parametrize("name", ["doctor", "patient"])
+def test_no_page_of_the_list_holds_a_call_of_others(people: People, calls: Calls, name: str) -> None:
+    holds_only_own(people[name], calls, *walked(people[name]).pages)
+
+
+def holds_only_own(person: Person, calls: Calls, *pages: Exchange) -> None:
+    """Holds pages of somebody's list to calls of that person."""
+    for page in pages:
         for call in page.calls:
             is_own = (person.doctor is not None and call.get("doctor") == person.doctor) or (
                 person.patient is not None and call.get("patient") == person.patient
             )
             if not is_own and (person.doctor or person.patient or calls.is_ours(call.get("id"))):
-                raise Violation(f"only calls of the {name}; got call {call.get('id')}, of others", page)
+                raise Violation(
+                    f"only calls of the {person.name}; got call {call.get('id')!r} of doctor "
+                    f"{call.get('doctor')!r} and patient {call.get('patient')!r}",
+                    page.about(call.get("id")),
+                    rule="list.own-calls",
+                )
 
 
 @pytest.mark.rule("list.own-calls")
@@ -122,8 +138,57 @@ def test_the_list_shows_calls_as_they_are(calls: Calls) -> None:
                 if entry.get("id") == call.id
             ]
             for page, entry in shown[:1]:
-                other = differences(accepted(read), entry)
-                require(not other, f"the call in the list as it is when read alone; {other}", read, page)
+                expected = "the call in the list as it is when read alone"
+                same_call(accepted(read), entry, expected, call.doctor, read, page.about(call.id))
+
+
+def listed(person: Person, call: Call) -> tuple[Exchange, dict[str, object]]:
+    """The call in somebody's list, and the page that has it.
+
+    Raises:
+        NotOffered: the list has too many pages.
+        Violation: the list does not have it.
+    """
+    walk = walked(person, LARGE)
+    for page in walk.pages:
+        for entry in page.calls:
+            if entry.get("id") == call.id:
+                return page.about(call.id), entry
+    if not walk.ended:
+        raise NotOffered("the list has too many pages to look at them all")
+    raise Violation(f"every call of the {person.name}; call {call.id!r} is missing", *walk.pages[:1])
+
+
+def shows_at_once(call: Call, *actions: str) -> None:
+    """Holds both lists, which were read before, to showing each change as soon as it was answered."""
+    for action in actions:
+        for person in call.participants:
+            listed(person, call)
+        changed = call.doctor.act(action, call.id)
+        if not changed.succeeded:
+            raise Blocked(f"{action} was answered {changed.answer}", changed)
+        for person in call.participants:
+            read = person.get(call.id)
+            page, entry = listed(person, call)
+            got, was = entry.get("status"), accepted(read, 200, changed).get("status")
+            require(
+                got == was,
+                f"the list to show the call as it is after the {action}, {was}; got {got!r}",
+                changed,
+                read,
+                page,
+            )
+
+
+@pytest.mark.rule("list.own-calls")
+def test_the_list_shows_a_join_and_an_end_at_once(calls: Calls) -> None:
+    with calls.soon() as call:
+        shows_at_once(call, "join", "end")
+
+
+@pytest.mark.rule("list.own-calls")
+def test_the_list_shows_a_cancellation_at_once(calls: Calls) -> None:
+    shows_at_once(calls.scheduled(), "cancel")
 
 
 @pytest.mark.rule("list.own-calls")
@@ -141,8 +206,12 @@ def test_nothing_in_a_query_widens_the_list(people: People) -> None:
         page = person.list(query)
         if not page.succeeded:
             continue
-        foreign = [call.get("id") for call in page.calls if call.get("patient") != person.patient]
-        require(not foreign, f"only own calls, whatever the query is; got {foreign[:5]}", page)
+        for call in page.calls:
+            if call.get("patient") != person.patient:
+                foreign = f"call {call.get('id')!r} of patient {call.get('patient')!r}"
+                raise Violation(
+                    f"only own calls, whatever the query is; got {foreign}", page.about(call.get("id"))
+                )
 
 
 # `"count": 1,`
@@ -151,7 +220,7 @@ def test_nothing_in_a_query_widens_the_list(people: People) -> None:
 @pytest.mark.rule("list.envelope")
 @pytest.mark.usefixtures("far_calls")
 @pytest.mark.parametrize("name", ["doctor", "patient"])
-def test_a_page_has_the_four_fields_and_counts_all_pages(people: People, name: str) -> None:
+def test_a_page_has_the_four_fields_and_counts_all_pages(people: People, calls: Calls, name: str) -> None:
     person = people[name]
     page = person.list()
     body = accepted(page, 200, because="the list")
@@ -160,6 +229,7 @@ def test_a_page_has_the_four_fields_and_counts_all_pages(people: People, name: s
     require(isinstance(body["results"], list), "`results` to be a list", page)
     for _ in range(4):
         walk = walked(person, LARGE)
+        holds_only_own(person, calls, *walk.pages)
         if walk.calm and walk.ended:
             count = walk.pages[0].object.get("count")
             require(
@@ -192,7 +262,7 @@ def several_pages(calls: Calls, slots: Slots, together: Together) -> None:
 @pytest.mark.rule("list.pages")
 @pytest.mark.usefixtures("several_pages")
 @pytest.mark.parametrize("sized", [False, True], ids=["default", "page_size"])
-def test_every_call_is_on_one_page_there_and_back(people: People, *, sized: bool) -> None:
+def test_every_call_is_on_one_page_there_and_back(people: People, calls: Calls, *, sized: bool) -> None:
     person = people.doctor
     count = person.list().object.get("count")
     query = f"page_size={max(2, min(100, count // 5))}" if sized and isinstance(count, int) else ""
@@ -200,6 +270,7 @@ def test_every_call_is_on_one_page_there_and_back(people: People, *, sized: bool
     walks: list[Walk] = []
     for _ in range(5):
         walk = walked(person, query)
+        holds_only_own(person, calls, *walk.pages)
         walks.append(walk)
         try:
             is_whole(person, walk)
@@ -293,6 +364,6 @@ def test_a_page_holds_as_many_calls_as_were_asked_for(people: People) -> None:
         odd = people.doctor.list(f"page_size={size}")
         require(
             odd.succeeded or 400 <= odd.status < 500,
-            f"page_size={size} to be refused or bounded; got {odd.status}",
+            f"page_size={size} to be refused or bounded; got {odd.answer}",
             odd,
         )

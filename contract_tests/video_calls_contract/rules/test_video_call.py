@@ -31,7 +31,7 @@ def test_updated_at_moves_when_a_call_starts(long_life: LongLife) -> None:
 
 @pytest.mark.rule("model.updated-at")
 def test_updated_at_moves_when_a_call_ends(long_life: LongLife) -> None:
-    moves("updated_at", long_life.after_late_join, long_life.after_end, why="the end of the call")
+    moves("updated_at", long_life.after_second_join, long_life.after_end, why="the end of the call")
 
 
 @pytest.mark.rule("model.updated-at")
