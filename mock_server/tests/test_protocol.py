@@ -115,6 +115,21 @@ def test_other_upgrade_is_ignored(server: Process, protocol: str, body: str) -> 
     assert answers.endswith('{"status":"ok"}')
 
 
+@pytest.mark.parametrize(("version", "closing"), [("1.1", "Connection: close"), ("1.0", "X: y")])
+def test_ignored_upgrade_of_closing_connection_is_answered(
+    hasty: Process, version: str, closing: str
+) -> None:
+    head = head_of(hasty, "Connection: Upgrade", "Upgrade: h2c", closing, method="GET")
+    assert answer_to(hasty, head.replace("HTTP/1.1", f"HTTP/{version}", 1))[0] == 200
+
+
+@pytest.mark.parametrize("field", ["Content-Length: 1", "Transfer-Encoding: chunked", f"X: {'x' * 2**14}"])
+def test_handshake_that_cannot_be_read_is_400(server: Process, field: str) -> None:
+    upgrade = "Connection: Upgrade", "Upgrade: websocket"
+    request = head_of(server, *upgrade, field, method="GET", path="/api/v1/video/events/")
+    assert answer_to(server, request)[0] == 400
+
+
 @pytest.mark.skipif(shutil.which("java") is None, reason="needs a JDK")
 def test_jdk_client_sends_bodies(server: Process, tmp_path: Path) -> None:
     (tmp_path / "Client.java").write_text(JAVA)

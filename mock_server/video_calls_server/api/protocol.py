@@ -52,7 +52,8 @@ class _Trailers(list[tuple[bytes, bytes]]):
 class _Parser(HttpRequestParser):
     """httptools' parser, which skips the body of a request that asks for an upgrade.
 
-    It reads such a request once more, without the field `Upgrade`: a server may ignore it (RFC 9110, 7.8).
+    The request is read once more, without the field `Upgrade`: a server may ignore it (RFC 9110, 7.8). A new
+    parser does so, because one whose connection ends with the request reads nothing after it.
     """
 
     def __init__(self, protocol: "_Protocol") -> None:
@@ -62,13 +63,15 @@ class _Parser(HttpRequestParser):
 
     def feed_data(self, data: Any) -> None:  # noqa: ANN401 (several kinds of buffers)
         """Parse the next bytes of the connection."""
+        parser = self
         while True:
             try:
-                super().feed_data(data)
+                super(_Parser, parser).feed_data(data)
             except HttpParserUpgrade as upgrade:
                 if not self._protocol.ignores_upgrade:
                     raise
                 data = self._protocol.head_without_upgrade() + data[upgrade.args[0] :]
+                parser = self._protocol.parser = _Parser(self._protocol)
             else:
                 return
 
@@ -130,8 +133,12 @@ class _Protocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
         # The new protocol has made its scope, which the application has yet to see.
         scope = getattr(self.transport.get_protocol(), "scope", None)
-        if scope is not None:  # which a refused handshake has not
+        if scope is not None:
             scope["extensions"] |= self._extensions
+        elif (
+            not self.transport.is_closing()
+        ):  # `websockets` could not read the handshake, and does not say so
+            self._refuse(400)
 
     # -- what the parser finds
 
