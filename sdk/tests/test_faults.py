@@ -255,7 +255,7 @@ def prove(
 def test_server_holds_exactly_the_calls_that_the_program_believes_in(
     serve: Any, tmp_path: Path, kind: str, without: bytes | None
 ) -> None:
-    for line in prove(serve, tmp_path, kind, without, rounds=8, faults=every_fault_in_turn()):
+    for line in prove(serve, tmp_path, kind, without, rounds=10, faults=every_fault_in_turn()):
         print(line)
 
 

@@ -64,7 +64,7 @@ class Play:
     def __init__(self, request: Request[Any], *, attempts: int = 4, deadline: float | None = 60.0) -> None:
         retries = Retries(attempts=attempts, first_wait=0.0)
         self.clock = Clock(deadline)
-        self.flow = carry_out(request, Options(BASE, 10.0, deadline, retries, {}), self.clock)
+        self.flow = carry_out(request, Options(BASE, 10.0, deadline, retries, {}, "strict"), self.clock)
         self.next: Action | None = next(self.flow)
         self.result: APIResponse[Any] | None = None
         self.sent: list[str] = []
