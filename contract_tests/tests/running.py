@@ -152,7 +152,9 @@ def exchange(content: bytes = b'{"error": "no"}', *, status: int = 500, **change
 def outcome_of_test(
     outcome: TestOutcome, slug: str, reason: str = "", *exchanges: Exchange, name: str = "a test"
 ) -> TestResult:
-    return TestResult(name, (slug,), outcome, reason, slug if outcome == "failed" else "", exchanges, 0.25)
+    return TestResult(
+        name, (slug,), outcome, reason, slug if outcome in ("failed", "noted") else "", exchanges, 0.25
+    )
 
 
 def rule_result(

@@ -33,13 +33,14 @@ class Verdict:
     Attributes:
         status: its exit status.
         reasons: why, by rule, of every rule that has not simply passed.
-        failed, unchecked: those rules.
+        failed, noted, unchecked: those rules.
         seconds: how long the run took.
     """
 
     status: int
     reasons: dict[str, str]
     failed: frozenset[str]
+    noted: frozenset[str]
     unchecked: frozenset[str]
     left: tuple[str, ...]
     seconds: float
@@ -134,6 +135,7 @@ def verdict(status: int, report: Path, output: str) -> Verdict:
         status,
         {slug: rule["reason"] for slug, rule in rules.items() if rule["outcome"] != "passed"},
         frozenset(slug for slug, rule in rules.items() if rule["outcome"] == "failed"),
+        frozenset(slug for slug, rule in rules.items() if rule["outcome"] == "noted"),
         frozenset(slug for slug, rule in rules.items() if rule["outcome"] == "not_checked"),
         tuple(results["left"]),
         results["seconds"],

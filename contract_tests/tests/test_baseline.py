@@ -26,7 +26,7 @@ def test_a_known_deviation_does_not_fail_the_run() -> None:
     assert "mended in autumn" in results.rules[0].reason
 
 
-@pytest.mark.parametrize("slug", ["join.window", "errors.allow-header"])
+@pytest.mark.parametrize("slug", ["join.window", "errors.unknown-path"])
 def test_one_that_is_gone_fails_it_whatever_its_level(slug: str) -> None:
     results = tree(passed(slug))
     apply([Known(slug, "why")], results.rules, TODAY)
@@ -60,11 +60,11 @@ def test_others_are_none_of_its_business() -> None:
 
 def test_what_is_written_can_be_read_and_keeps_reasons_and_days(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
-    results = tree(failed("join.window"), failed("errors.allow-header"), passed("join.again"))
+    results = tree(failed("join.window"), failed("errors.unknown-path"), passed("join.again"))
     before = [Known("join.window", 'it\'s "late" \\ ü\x7f', date(2031, 1, 2)), Known("join.again", "gone")]
     apply(before, results.rules, TODAY)
     assert write_baseline(path, results.rules, before) == 2
-    assert read_baseline(path) == [before[0], Known("errors.allow-header", "not mended yet")]
+    assert read_baseline(path) == [before[0], Known("errors.unknown-path", "not mended yet")]
 
 
 def test_one_that_is_gone_is_dropped_without_having_been_applied(tmp_path: Path) -> None:

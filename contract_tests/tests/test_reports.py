@@ -47,7 +47,7 @@ def everything() -> Results:
     known.outcome, known.listed, known.reason = "known", "known", "mended in autumn (known; expected 200)"
     return tree(
         failed("join.window", "400, for a join 16 minutes before the call; got 200"),
-        failed("errors.allow-header", "`Allow` with GET"),
+        failed("errors.unknown-path", "`Allow` with GET"),
         known,
         rule_result("get.participants-only", "not_checked", NOTHING_CHECKED),
         passed("auth.required"),
@@ -65,7 +65,7 @@ def hostile(text: str = HOSTILE) -> Results:
     shown = exchange(body), exchange(text.encode("utf-8", "surrogatepass"))
     return tree(
         failed("join.window", f"400; got {text}", *shown),
-        failed("errors.allow-header", f"`Allow`; got {text}", *shown),
+        failed("errors.unknown-path", f"`Allow`; got {text}", *shown),
         rule_result("get.not-found", "not_checked", text),
         broken=[outcome_of_test("broken", "join.again", text)],
         left=[text],
@@ -125,7 +125,7 @@ def test_why_a_run_ended_early_is_told(report: Callable[[Results], str]) -> None
 
 
 def test_warnings_are_shorter_in_the_terminal() -> None:
-    text = in_terminal(tree(failed("errors.allow-header", "`Allow` with GET"), passed("join.window")))
+    text = in_terminal(tree(failed("errors.unknown-path", "`Allow` with GET"), passed("join.window")))
     assert "expected `Allow` with GET" in text
     assert "curl" not in text
 
@@ -147,7 +147,7 @@ def test_junit_fails_what_fails_the_run_and_nothing_else() -> None:
     failure = root.find("testsuite[@name='4. Join Video Call']/testcase[@name='join.window']/failure")
     assert failure is not None
     assert "HTTP 500" in (failure.text or "")
-    warning = root.find(".//testcase[@name='errors.allow-header']")
+    warning = root.find(".//testcase[@name='errors.unknown-path']")
     assert warning is not None
     assert [child.tag for child in warning] == ["system-out"]
 
@@ -179,7 +179,7 @@ def test_the_html_report_lists_every_rule_with_its_outcome() -> None:
     }
     assert rules == {
         "rule-join.window": "violation",
-        "rule-errors.allow-header": "warning",
+        "rule-errors.unknown-path": "warning",
         "rule-join.again": "known",
         "rule-get.participants-only": "not_checked",
         "rule-auth.required": "passed",

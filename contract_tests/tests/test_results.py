@@ -20,10 +20,18 @@ def test_a_violation_is_a_one_whatever_else_happened() -> None:
 
 
 def test_a_should_deviation_fails_at_that_level_only() -> None:
-    results = tree(failed("errors.allow-header"), passed("join.window"))
+    results = tree(failed("errors.unknown-path"), passed("join.window"))
     assert (results.exit_status, len(results.warnings), results.violations) == (0, 1, [])
     results.level = "should"
     assert (results.exit_status, results.warnings, len(results.violations)) == (1, [], 1)
+
+
+def test_note_fails_no_level_and_is_no_warning() -> None:
+    noted = outcome_of_test("noted", "list.newest-first", "calls in descending order")
+    results = tree(*rule_results({"list.newest-first": RULES["list.newest-first"]}, [noted]))
+    results.level = "should"
+    assert (results.exit_status, results.warnings, results.violations) == (0, [], [])
+    assert [result.reason for result in results.of("noted")] == ["expected calls in descending order"]
 
 
 def test_nothing_checked_is_no_success() -> None:
@@ -68,7 +76,7 @@ def test_json_has_the_promised_form() -> None:
     results = tree(failed("join.window", "200; got 500", exchange(b"\xff{")), passed("join.again"))
     document = json.loads(json.dumps(as_json(results)))
     assert document["base_url"] == "https://staging.example.com/api/v1/video"
-    assert document["summary"] == {"passed": 1, "failed": 1, "not_checked": 0, "known": 0}
+    assert document["summary"] == {"passed": 1, "failed": 1, "noted": 0, "not_checked": 0, "known": 0}
     rule = document["rules"][0]
     assert {key: rule[key] for key in ("id", "level", "section", "outcome", "reason")} == {
         "id": "join.window",

@@ -1,4 +1,4 @@
-"""That the suite catches what the small backend breaks, by a rule that names the cause.
+"""That the suite catches what the small backend breaks, by a rule that names the cause, and no freedom of it.
 
 Each run looks only at the rules that concern its switch. The default run has a few; `nox -s mutants` has all.
 """
@@ -73,3 +73,13 @@ def test_a_switch_is_caught_by_its_rule(broken: Break, tmp_path: Path) -> None:
         config.write_text(said)
         verdict = run_suite(config, *selection)
     assert verdict.failed == set(broken.rules.split()), verdict.output
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("freedom", ["public-host", "digit-ids"])
+def test_a_freedom_is_not_blamed(freedom: str, tmp_path: Path) -> None:
+    config = tmp_path / "contract.toml"
+    with serving([str(SMALL), freedom], tmp_path, "# ready") as said:
+        config.write_text(said)
+        verdict = run_suite(config, "--rule=list.pages", "--rule=list.own-calls", "--rule=join.again")
+    assert (verdict.status, verdict.failed, verdict.left) == (0, set(), ()), verdict.output

@@ -1,7 +1,7 @@
 """Conforming servers that differ: the reference server with a freedom of the document used at a time.
 
-A variant is data: which texts of the server are replaced, and what the suite may say of it: which `should`s it
-leaves (warnings), and which rules cannot be looked at there. The suite blames it for nothing else.
+A variant is data: which texts of the server are replaced, and what the suite may say of it: which
+recommendations it leaves (notes), and which rules cannot be looked at there. The suite blames it for nothing else.
 """
 
 # ruff: noqa: E501, S608 (texts of the server are as they are there)
@@ -20,22 +20,22 @@ class Variant:
 
     Attributes:
         name: what it does otherwise than the reference server.
-        warnings: the `should`s that it leaves.
+        notes: the recommendations that it leaves, where the document is open.
         unchecked: the rules that the suite says it cannot look at.
         options: of the server's command.
     """
 
     name: str
     changes: tuple[Change, ...]
-    warnings: frozenset[str] = frozenset()
+    notes: frozenset[str] = frozenset()
     unchecked: frozenset[str] = frozenset()
     options: tuple[str, ...] = ()
 
 
 def _variant(
-    name: str, *changes: Change, warnings: str = "", unchecked: str = "", options: tuple[str, ...] = ()
+    name: str, *changes: Change, notes: str = "", unchecked: str = "", options: tuple[str, ...] = ()
 ) -> Variant:
-    return Variant(name, changes, frozenset(warnings.split()), frozenset(unchecked.split()), options)
+    return Variant(name, changes, frozenset(notes.split()), frozenset(unchecked.split()), options)
 
 
 def _combined(name: str, *names: str) -> Variant:
@@ -44,7 +44,7 @@ def _combined(name: str, *names: str) -> Variant:
     return Variant(
         name,
         tuple(change for variant in variants for change in variant.changes),
-        frozenset[str]().union(*(variant.warnings for variant in variants)),
+        frozenset[str]().union(*(variant.notes for variant in variants)),
         frozenset[str]().union(*(variant.unchecked for variant in variants)),
         tuple(option for variant in variants for option in variant.options),
     )
@@ -165,8 +165,8 @@ def _clock(seconds: int) -> tuple[Change, ...]:
     return (
         Change(
             "clock.py",
-            "return datetime.now(UTC)",
-            f"return datetime.fromtimestamp(datetime.now(UTC).timestamp() + {seconds}, UTC)",
+            "return instant(time.time())",
+            f"return instant(time.time() + {seconds})",
         ),
         Change("agora/tokens.py", "issued = int(time.time())", f"issued = int(time.time()) + {seconds}"),
     )
@@ -224,7 +224,7 @@ if "token" in body:
 # -- One freedom each -------------------------------------------------------------------------------
 
 SINGLE = (
-    _variant("ids: UUIDs", options=("--ids", "uuid"), warnings="model.integer-ids"),
+    _variant("ids: UUIDs", options=("--ids", "uuid"), notes="model.integer-ids"),
     _variant(
         "lists: three calls a page, whatever is asked for",
         Change("api/reading.py", "DEFAULT_PAGE_SIZE = 20", "DEFAULT_PAGE_SIZE = 3"),
@@ -259,7 +259,7 @@ SINGLE = (
             ".order_by(both.c.scheduled_time.desc(), both.c.id.desc())",
             ".order_by(both.c.scheduled_time, both.c.id)",
         ),
-        warnings="list.newest-first",
+        notes="list.newest-first",
     ),
     _variant(
         "lists: a page beyond the last is empty",
@@ -275,7 +275,7 @@ SINGLE = (
             "        if page < 1:\n            raise",
             "        page = max(1, min(page, 9999))\n        if page < 1:\n            raise",
         ),
-        warnings="list.page-out-of-range",
+        notes="list.page-out-of-range",
     ),
     _variant(
         "others' calls: 404",
@@ -352,7 +352,7 @@ SINGLE = (
             "    if asked.doctor is not None and asked.patient is not None:\n",
             "    if False:\n",
         ),
-        warnings="create.participants-only",
+        notes="create.participants-only",
     ),
     _variant(
         "create: read-only fields are refused",
@@ -378,7 +378,7 @@ SINGLE = (
             '        raise refused_field("create.aware-time", name)\n',
             "        time = time.replace(tzinfo=UTC)\n",
         ),
-        warnings="create.aware-time",
+        notes="create.aware-time",
     ),
     _variant(
         "create: a time without an offset is in local time",
@@ -387,7 +387,7 @@ SINGLE = (
             '        raise refused_field("create.aware-time", name)\n',
             "        import datetime as d\n        time = time.replace(tzinfo=d.timezone(d.timedelta(hours=-6)))\n",
         ),
-        warnings="create.aware-time",
+        notes="create.aware-time",
     ),
     _variant(
         "create: no idempotency keys",
@@ -426,7 +426,7 @@ SINGLE = (
     _variant(
         "join: a 006 token lives a day",
         Change("agora/tokens.py", "salt=salt, ts=lapse)", "salt=salt, ts=issued + 86400)"),
-        warnings="join.token-timestamp",
+        notes="join.token-timestamp",
     ),
     _variant(
         "join: no privilege to publish data",
@@ -440,8 +440,8 @@ SINGLE = (
         "join: `expiration_time` has a fraction of a second",
         Change(
             "agora/tokens.py",
-            "datetime.fromtimestamp(issued + lifetime, UTC)",
-            "datetime.fromtimestamp(time.time() + lifetime, UTC)",
+            "instant(issued + lifetime)",
+            "instant(time.time() + lifetime)",
         ),
     ),
     _variant(
@@ -489,7 +489,7 @@ SINGLE = (
     _variant(
         "times: always with six digits", _times("text.rstrip('Z') + ('' if '.' in text else '.000000') + 'Z'")
     ),
-    _variant("times: with +00:00", _times("text.replace('Z', '+00:00')"), warnings="model.utc"),
+    _variant("times: with +00:00", _times("text.replace('Z', '+00:00')"), notes="model.utc"),
     _variant(
         "times: created and updated differ by microseconds",
         Change(
@@ -541,18 +541,18 @@ SINGLE = (
         Change(
             "api/reading.py", "if content_type is None or not _JSON.fullmatch(content_type):", "if False:"
         ),
-        warnings="errors.media-type",
+        notes="errors.media-type",
     ),
     _variant(
         "bodies: of any size",
         Change("app.py", "request_max_body_size=BODY_LIMIT", "request_max_body_size=None"),
         unchecked="errors.body-size",
     ),
-    _variant("methods: 404", _refusals(404, "errors.method-not-allowed"), warnings="errors.allow-header"),
+    _variant("methods: 404", _refusals(404, "errors.method-not-allowed"), notes="errors.allow-header"),
     _variant(
         "methods: no `Allow`",
         _headers("[(n, v) for n, v in headers if n != b'allow']"),
-        warnings="errors.allow-header",
+        notes="errors.allow-header",
     ),
     _variant(
         "errors: the framework's own, in plain text",
@@ -569,7 +569,7 @@ SINGLE = (
             "    await send(message)\n"
             "await inner(scope, receive, sending)\n"
         ),
-        warnings="errors.body-everywhere",
+        notes="errors.body-everywhere",
     ),
     _variant(
         "errors: an id that is no number is a 422",
@@ -595,14 +595,14 @@ SINGLE = (
             "else:\n"
             "    await inner(scope, receive, send)\n"
         ),
-        warnings="errors.body-everywhere",
+        notes="errors.body-everywhere",
     ),
     _variant(
         "auth: no challenge",
         Change(
             "api/tokens.py", 'CHALLENGE = {"WWW-Authenticate": "Bearer"}', "CHALLENGE: dict[str, str] = {}"
         ),
-        warnings="auth.challenge",
+        notes="auth.challenge",
     ),
     _variant(
         "auth: a challenge with a realm and a reason",
@@ -616,7 +616,7 @@ SINGLE = (
     _variant(
         "auth: the inactive may look",
         Change("store/people.py", "None if row is None or not row[1] else", "None if row is None else"),
-        warnings="auth.active-user",
+        notes="auth.active-user",
     ),
     # -- Events -------------------------------------------------------------------------------------
     _variant(

@@ -77,6 +77,7 @@ class Backend:
         self.clock = BackendClock()
         self.watchers: list[Callable[[Exchange], None]] = []
         self.count = 0
+        self.public_hosts: set[str] = set()
         self.findings: list[tuple[RuleId, str, tuple[Exchange, ...]]] = []
         self._call_id: object = None
         self._timeout = timeout
@@ -157,13 +158,22 @@ class Backend:
             return path
         return f"{self.base_url}{path}" if path.startswith("/") else urljoin(f"{self.base_url}/", path)
 
-    def leads_here(self, url: str) -> bool:
-        """Whether a URL is of this backend's origin, however its host and a usual port are written."""
+    def inner(self, link: str) -> str | None:
+        """Return where to follow a `next` or a `previous`; None if it does not lead to the list of calls.
+
+        It may name the host that the public uses, while the suite reaches the backend at another address. The
+        request, with its token, goes to the origin of `base_url` in any case.
+        """
         try:
-            own, other = httpx.URL(self.base_url), httpx.URL(url)
+            own, other = httpx.URL(f"{self.base_url}/video-calls/"), httpx.URL(link)
         except httpx.InvalidURL:
-            return False
-        return (own.scheme, own.host, own.port) == (other.scheme, other.host, other.port)
+            return None
+        if (own.scheme, own.host, own.port) == (other.scheme, other.host, other.port):
+            return link
+        if other.scheme not in ("http", "https") or not other.path.endswith("/video-calls/"):
+            return None
+        self.public_hosts.add(other.netloc.decode())
+        return str(own.copy_with(query=other.query or None))
 
     def send(
         self,
@@ -401,8 +411,8 @@ class Person:
         return self.send("GET", path, operation="listVideoCalls")
 
     def follow(self, link: str) -> Exchange:
-        """The page that a `next` or a `previous` leads to."""
-        return self.send("GET", link, operation="listVideoCalls")
+        """The page that a `next` or a `previous` leads to, read at the origin of `base_url`."""
+        return self.send("GET", self.backend.inner(link) or "/video-calls/", operation="listVideoCalls")
 
     def create(
         self,

@@ -1,7 +1,8 @@
 """The one tree of results: every report is made from it, and so is the exit status.
 
-Three things are kept apart: that the backend broke a rule (`failed`), that a rule could not be looked at
-(`not_checked`), and that the suite itself did not work (`broken`).
+Four things are kept apart: that the backend broke a rule (`failed`), that it does otherwise than recommended
+where the document leaves it free (`noted`), that a rule could not be looked at (`not_checked`), and that the
+suite itself did not work (`broken`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,9 +16,11 @@ from video_calls_contract.exchange import Exchange
 
 __all__ = ["Listed", "Outcome", "Results", "RuleResult", "TestOutcome", "TestResult"]
 
-Outcome = Literal["passed", "failed", "not_checked", "known"]
-TestOutcome = Literal["passed", "failed", "not_checked", "blocked", "broken"]
+Outcome = Literal["passed", "failed", "noted", "not_checked", "known"]
+TestOutcome = Literal["passed", "failed", "noted", "not_checked", "blocked", "broken"]
 Listed = Literal["", "known", "expired", "holds"]
+
+_DEVIATIONS = ("failed", "noted")
 
 CONFORMS, VIOLATIONS, NO_WORK = 0, 1, 2
 
@@ -34,7 +37,7 @@ class TestResult:
         rules: those that it holds, the first being the one that it blames unless it says otherwise.
         outcome: `blocked` where the backend refused what the test needs before its rule begins.
         reason: why it is not passed.
-        blamed: the rule that was broken.
+        blamed: the rule that was broken, or of which a deviation is noted.
         exchanges: the evidence.
     """
 
@@ -69,8 +72,8 @@ class RuleResult:
 
     @property
     def failures(self) -> list[TestResult]:
-        """The tests that show its violation."""
-        return [test for test in self.tests if test.outcome == "failed"]
+        """The tests that show its violation, or what is noted."""
+        return [test for test in self.tests if test.outcome in _DEVIATIONS]
 
     def fails(self, level: Level) -> bool:
         """Whether it fails a run in which deviations count from this level on."""
@@ -168,7 +171,7 @@ class Results:
 
     def summary(self) -> dict[Outcome, int]:
         """How many rules have which outcome."""
-        outcomes: tuple[Outcome, ...] = ("passed", "failed", "not_checked", "known")
+        outcomes: tuple[Outcome, ...] = ("passed", "failed", "noted", "not_checked", "known")
         return {outcome: len(self.of(outcome)) for outcome in outcomes}
 
     def sections(self) -> dict[str, list[RuleResult]]:
@@ -189,12 +192,13 @@ def rule_results(rules: Mapping[str, Rule], tests: Iterable[TestResult]) -> list
 
 
 def _of_rule(rule: Rule, tests: list[TestResult]) -> RuleResult:
-    about = tuple(test for test in tests if test.outcome != "failed" or test.blamed == rule.id)
-    failed = [test for test in about if test.outcome == "failed"]
+    about = tuple(test for test in tests if test.outcome not in _DEVIATIONS or test.blamed == rule.id)
+    failed = [test for test in about if test.outcome in _DEVIATIONS]
     if failed:
         exchanges = tuple(exchange for test in failed for exchange in test.exchanges)
         reason = "; ".join(dict.fromkeys(f"expected {test.reason}" for test in failed))
-        return RuleResult(rule, "failed", reason, exchanges[-MOST_EXCHANGES:], about)
+        outcome: Outcome = "failed" if failed[0].outcome == "failed" else "noted"
+        return RuleResult(rule, outcome, reason, exchanges[-MOST_EXCHANGES:], about)
     open_ends = [test for test in about if test.outcome in ("blocked", "broken")]
     reasons = "; ".join(dict.fromkeys(test.reason for test in about if test.outcome != "passed"))
     if any(test.outcome == "passed" for test in about) and not open_ends:

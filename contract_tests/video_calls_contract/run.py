@@ -130,6 +130,10 @@ class Run:
         if abs(offset) >= 2:  # noqa: PLR2004 (`Date` has whole seconds)
             where = "ahead of" if offset > 0 else "behind"
             notes.append(f"the backend's clock is {abs(offset):.0f} s {where} this machine's")
+        if hosts := ", ".join(sorted(self.backend.public_hosts)):
+            notes.append(
+                f"`next` and `previous` name {hosts}; the suite followed them at the address of base_url"
+            )
         if self.calls.crowded:
             crowded = self.backend.redactor.redact(self.calls.crowded)
             notes.append(f"calls within their join window could not be had: {crowded}")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from video_calls_contract.backend import Missing, Unreachable
-from video_calls_contract.catalogue import catalogue
+from video_calls_contract.catalogue import NOTED, catalogue
 from video_calls_contract.checks import Blocked, NotOffered, Violation
 from video_calls_contract.preflight import PreflightError, preflight
 from video_calls_contract.reports import visible
@@ -130,7 +130,7 @@ class Suite:
             path, line, _ = item.location
             report.outcome = "skipped"
             report.longrepr = (path, line or 0, visible(f"not checked: {result.reason}"))
-        elif result.outcome == "failed":
+        elif result.outcome in ("failed", "noted"):
             report.longrepr = _told(result)
         return report
 
@@ -144,8 +144,9 @@ class Suite:
             case None:
                 pass
             case Violation():
-                outcome, reason, exchanges = "failed", error.expected, error.exchanges
+                reason, exchanges = error.expected, error.exchanges
                 blamed = error.rule or rules[0]
+                outcome = "noted" if blamed in NOTED else "failed"
             case Missing() | NotOffered():
                 outcome, reason = "not_checked", str(error)
             case Blocked():
@@ -163,7 +164,7 @@ class Suite:
     def _is_let_pass(self, result: TestResult) -> bool:
         """Whether a violation does not fail the run, as far as one test can tell."""
         if result.outcome != "failed":
-            return False
+            return result.outcome == "noted"
         options, today = self.run.options, datetime.now(UTC).date()
         if any(known.allows(result.blamed, today) for known in options.baseline):
             return True

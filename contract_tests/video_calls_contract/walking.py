@@ -1,7 +1,7 @@
 """The list of calls, walked from page to page."""
 
 from dataclasses import dataclass, field
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from video_calls_contract.backend import Person
 from video_calls_contract.exchange import Exchange
@@ -64,23 +64,23 @@ def _along(person: Person, page: Exchange, link: str) -> Walk:
             return walk
         if len(walk.pages) >= MOST_PAGES:
             return walk
-        problem = _problem(person, page, link, following, seen)
+        problem = _problem(person, link, following, seen)
         if problem:
             walk.problem = problem
             return walk
-        seen.add(following)
+        seen.add(person.backend.inner(following) or following)
         page = person.follow(following)
 
 
-def _problem(person: Person, page: Exchange, link: str, following: object, seen: set[str]) -> str:
+def _problem(person: Person, link: str, following: object, seen: set[str]) -> str:
     if not isinstance(following, str):
         return f"`{link}` to be a URL or null; got {following!r}"
     other = urlsplit(following)
     if not other.scheme or not other.netloc:
         return f"`{link}` to be an absolute URL; got {following!r}"
-    # The token goes nowhere else.
-    if not person.backend.leads_here(following):
-        return f"`{link}` to lead to the same server; got {following!r}"
-    if urljoin(page.url, following) in seen:
+    inner = person.backend.inner(following)
+    if inner is None:
+        return f"`{link}` to lead to a page of the list; got {following!r}"
+    if inner in seen:
         return f"`{link}` to lead on; it leads to a page that was read before, {following!r}"
     return ""

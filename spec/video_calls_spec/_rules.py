@@ -162,7 +162,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'auth.active-user': Rule(
         id='auth.active-user',
-        level='should',
+        level='may',
         section='Security Considerations',
         statement='All endpoints require authentication',
         operation='*',
@@ -172,7 +172,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'auth.challenge': Rule(
         id='auth.challenge',
-        level='should',
+        level='may',
         section='Status Codes',
         statement='401: Unauthorized (no authentication)',
         operation='*',
@@ -212,7 +212,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'list.newest-first': Rule(
         id='list.newest-first',
-        level='should',
+        level='may',
         section='1. List Video Calls',
         statement='Get a list of video calls for the authenticated user (doctor or patient).',
         operation='listVideoCalls',
@@ -222,7 +222,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'list.page-out-of-range': Rule(
         id='list.page-out-of-range',
-        level='should',
+        level='may',
         section='Status Codes',
         statement='404: Not Found',
         operation='listVideoCalls',
@@ -252,7 +252,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'create.participants-only': Rule(
         id='create.participants-only',
-        level='should',
+        level='may',
         section='Security Considerations',
         statement='Users can only access their own video calls',
         operation='createVideoCall',
@@ -272,7 +272,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'create.aware-time': Rule(
         id='create.aware-time',
-        level='should',
+        level='may',
         section='2. Create Video Call',
         statement='"scheduled_time": "2024-01-05T10:00:00Z"',
         operation='createVideoCall',
@@ -642,7 +642,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'join.token-timestamp': Rule(
         id='join.token-timestamp',
-        level='should',
+        level='may',
         section='Security Considerations',
         statement='Agora tokens expire after 1 hour',
         operation='joinVideoCall',
@@ -762,7 +762,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'model.integer-ids': Rule(
         id='model.integer-ids',
-        level='should',
+        level='may',
         section='1. List Video Calls',
         statement='"id": 1,',
         operation='*',
@@ -852,7 +852,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'model.utc': Rule(
         id='model.utc',
-        level='should',
+        level='may',
         section='1. List Video Calls',
         statement='"scheduled_time": "2024-01-05T10:00:00Z",',
         operation='*',
@@ -882,7 +882,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'errors.body-everywhere': Rule(
         id='errors.body-everywhere',
-        level='should',
+        level='may',
         section='Error Responses',
         statement='The API returns detailed error messages for validation failures:',
         operation='*',
@@ -952,7 +952,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'errors.allow-header': Rule(
         id='errors.allow-header',
-        level='should',
+        level='may',
         section='Endpoints',
         statement='GET /api/v1/video/video-calls/',
         operation='*',
@@ -962,7 +962,7 @@ RULES: dict[RuleId, Rule] = {
     ),
     'errors.media-type': Rule(
         id='errors.media-type',
-        level='should',
+        level='may',
         section='2. Create Video Call',
         statement='Content-Type: application/json',
         operation='createVideoCall',

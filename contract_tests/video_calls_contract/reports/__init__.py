@@ -11,6 +11,7 @@ from video_calls_contract.exchange import NO_ANSWER, Exchange
 from video_calls_contract.results import Results, RuleResult, TestResult
 
 __all__ = [
+    "LEFT_OPEN",
     "OUTCOME_WORDS",
     "Kind",
     "Writer",
@@ -22,11 +23,15 @@ __all__ = [
 ]
 
 Writer = Callable[[Results], str]
-Kind = Literal["violation", "warning", "known", "not_checked", "passed"]
+Kind = Literal["violation", "warning", "noted", "known", "not_checked", "passed"]
+
+LEFT_OPEN = "Notes: what the document leaves open, and the backend does otherwise than recommended"
+"""The heading of deviations that are only noted."""
 
 OUTCOME_WORDS: dict[Kind, str] = {
     "violation": "violation",
     "warning": "warning",
+    "noted": "note",
     "known": "known",
     "not_checked": "not checked",
     "passed": "passed",
@@ -80,7 +85,9 @@ def counts(results: Results) -> str:
     kinds = [kind(result, results) for result in results.rules]
     told = [f"{kinds.count('passed')} passed"]
     told += [
-        count(kinds.count(one), word) if one in ("violation", "warning") else f"{kinds.count(one)} {word}"
+        count(kinds.count(one), word)
+        if one in ("violation", "warning", "noted")
+        else f"{kinds.count(one)} {word}"
         for one, word in OUTCOME_WORDS.items()
         if one != "passed" and one in kinds
     ]

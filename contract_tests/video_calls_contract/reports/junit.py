@@ -48,6 +48,8 @@ def _add_rule(suite: ET.Element, result: RuleResult, results: Results) -> None:
             failure.text = _text(_details(result))
         case "warning":
             ET.SubElement(case, "system-out").text = _text(f"warning: {result.reason}\n\n{_details(result)}")
+        case "noted":
+            ET.SubElement(case, "system-out").text = f"note: {reason}"
         case "known":
             ET.SubElement(case, "skipped", message=f"known: {reason}")
         case "not_checked":

@@ -6,6 +6,7 @@ Text that is not ours is written in character references, so that nothing in it 
 import re
 
 from video_calls_contract.reports import (
+    LEFT_OPEN,
     bounded,
     count,
     counts,
@@ -38,7 +39,12 @@ def as_markdown(results: Results) -> str:
         lines += _violations(results)
     if results.warnings:
         lines += ["### Warnings", "", *_table(results.warnings), ""]
-    for title, found in (("Known", results.of("known")), ("Not checked", results.of("not_checked"))):
+    tables: dict[str, list[RuleResult]] = {
+        LEFT_OPEN: results.of("noted"),
+        "Known": results.of("known"),
+        "Not checked": results.of("not_checked"),
+    }
+    for title, found in tables.items():
         if found:
             lines += [
                 f"<details><summary>{title} ({len(found)})</summary>",

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from video_calls_contract.catalogue import AREAS, catalogue
 from video_calls_contract.reports import (
+    LEFT_OPEN,
     bounded,
     count,
     counts,
@@ -32,6 +33,7 @@ _LOOKING_BACK = "Over all exchanges"
 _MARKS = {
     "passed": ("✓", "."),
     "failed": ("✗", "F"),
+    "noted": ("•", "n"),
     "not_checked": ("-", "-"),
     "blocked": ("!", "!"),
     "broken": ("?", "?"),
@@ -39,6 +41,7 @@ _MARKS = {
 _STYLES = {
     "passed": "green",
     "failed": "bold red",
+    "noted": "dim",
     "not_checked": "dim",
     "blocked": "yellow",
     "broken": "magenta",
@@ -142,6 +145,7 @@ class _Terminal:
         ):
             self._line()
             self._line(how, style="dim")
+        self._list(LEFT_OPEN, [(one.rule.id, one.reason) for one in results.of("noted")])
         self._list("Known deviations", [(one.rule.id, one.reason) for one in results.of("known")])
         self._list("Not checked", self._not_checked())
         self._list(

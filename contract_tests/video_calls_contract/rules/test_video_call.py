@@ -4,19 +4,22 @@ from datetime import timedelta
 
 import pytest
 
-from video_calls_contract.checks import accepted, require
+from video_calls_contract.checks import Blocked, accepted, require
 from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.lives import LongLife
 
 SECOND = timedelta(seconds=1)
 
 
-def moves(name: str, before: Exchange, after: Exchange, *, why: str) -> None:
+def moves(name: str, before: Exchange, change: Exchange, after: Exchange, *, why: str) -> None:
+    if not change.succeeded:
+        raise Blocked(f"{why} was answered {change.answer}", change)
     earlier, later = (instant(accepted(read).get(name)) for read in (before, after))
     require(
         earlier is not None and later is not None and later - earlier >= SECOND,
         f"`{name}` to move with {why}, a second or more after {earlier}; got {later}",
         before,
+        change,
         after,
     )
 
@@ -26,17 +29,20 @@ def moves(name: str, before: Exchange, after: Exchange, *, why: str) -> None:
 
 @pytest.mark.rule("model.updated-at")
 def test_updated_at_moves_when_a_call_starts(long_life: LongLife) -> None:
-    moves("updated_at", long_life.created_again, long_life.after_late_join, why="the start of the call")
+    before, change, after = long_life.created_again, long_life.late_join, long_life.after_late_join
+    moves("updated_at", before, change, after, why="the start of the call")
 
 
 @pytest.mark.rule("model.updated-at")
 def test_updated_at_moves_when_a_call_ends(long_life: LongLife) -> None:
-    moves("updated_at", long_life.after_second_join, long_life.after_end, why="the end of the call")
+    before, change, after = long_life.after_second_join, long_life.ended, long_life.after_end
+    moves("updated_at", before, change, after, why="the end of the call")
 
 
 @pytest.mark.rule("model.updated-at")
 def test_updated_at_moves_when_a_call_is_cancelled(long_life: LongLife) -> None:
-    moves("updated_at", long_life.other_after_refusal, long_life.other_after_cancel, why="the cancellation")
+    before, change = long_life.other_after_refusal, long_life.other_cancelled
+    moves("updated_at", before, change, long_life.other_after_cancel, why="the cancellation")
 
 
 @pytest.mark.rule("model.updated-at")
