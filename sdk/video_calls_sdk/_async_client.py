@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 from pydantic import BaseModel
 
 from video_calls_sdk._answers import Answers, APIResponse
-from video_calls_sdk._async_events import AsyncEventStream
 from video_calls_sdk._configuration import (
     DEFAULT_DEADLINE,
     DEFAULT_TIMEOUT,
@@ -35,6 +34,9 @@ from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_sdk._paging import AsyncCallList
 from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call, page_query
 from video_calls_sdk._transport import AsyncTransport, async_sleep
+
+if TYPE_CHECKING:
+    from video_calls_sdk._async_events import AsyncEventStream
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -154,6 +156,8 @@ class AsyncVideoCallsClient:
         * `ConfigurationError`: this is trio, another task iterates already, or the URL, the token or the
           environment's proxy cannot be used.
         """
+        from video_calls_sdk._async_events import AsyncEventStream  # a tenth of the import of the package
+
         return AsyncEventStream(self._transport, self._options, after)
 
     def with_options(

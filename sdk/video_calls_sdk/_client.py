@@ -7,13 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 from pydantic import BaseModel
 
 from video_calls_sdk._answers import Answers, APIResponse
-from video_calls_sdk._blocking_events import EventStream
 from video_calls_sdk._configuration import (
     DEFAULT_DEADLINE,
     DEFAULT_TIMEOUT,
@@ -34,6 +33,9 @@ from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_sdk._paging import CallPage
 from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call, page_query
 from video_calls_sdk._transport import Transport, sleep
+
+if TYPE_CHECKING:
+    from video_calls_sdk._blocking_events import EventStream
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -154,6 +156,8 @@ class VideoCallsClient:
         * `ConfigurationError`: another thread iterates already, or the URL, the token or the
           environment's proxy cannot be used.
         """
+        from video_calls_sdk._blocking_events import EventStream  # a tenth of the import of the package
+
         return EventStream(self._transport, self._options, after)
 
     def with_options(

@@ -6,7 +6,6 @@ not declare.
 """
 
 import logging
-import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any, TypeGuard, TypeVar, get_args, get_origin
@@ -17,7 +16,6 @@ Model = TypeVar("Model", bound=BaseModel)
 
 logger = logging.getLogger("video_calls_sdk")
 
-_POSITION = re.compile(r"(?<=\.)\d+(?=[.:])", re.ASCII)
 _MOST_KINDS = 1000
 
 
@@ -29,7 +27,9 @@ def read(model: type[Model], data: Mapping[str, Any], operation: str) -> tuple[M
     departures: list[str] = []
     found = _model(model, data, "", departures)
     for departure in departures:
-        _log(operation, _POSITION.sub("N", departure))
+        place, _, problem = departure.partition(": ")
+        kind = ".".join("N" if part.isdigit() else part for part in place.split("."))
+        _log(operation, f"{kind}: {problem}")
     return found, tuple(departures)
 
 
