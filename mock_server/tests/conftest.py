@@ -131,7 +131,7 @@ def clock() -> SettableClock:
 
 def in_process(app: Litestar) -> TestClient[Any]:
     """A client on this machine, as the server sees it."""
-    return TestClient(app, base_url="http://testserver.localhost", raise_server_exceptions=False)
+    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
 
 
 @pytest.fixture

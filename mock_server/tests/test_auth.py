@@ -123,6 +123,7 @@ def test_a_token_in_the_url_is_no_token(read_only_api: Api) -> None:
         pytest.param(signed(exp=1e308), id="expiry is after all years"),
         pytest.param(signed(nbf=True), id="nbf is a truth"),
         pytest.param(signed(aud=5), id="audience is a number"),
+        pytest.param(signed(x=float("nan")), id="not a number"),
         pytest.param(sealed(b'{"user_id": 101, "user_id": 102, "exp": 4000000000}'), id="claim twice"),
         pytest.param(sealed('{"user_id": 101, "exp": 4000000000}'.encode("utf-16")), id="UTF-16"),
         pytest.param(signed().replace(".", ".\n", 1), id="line break"),
@@ -333,15 +334,28 @@ def test_a_key_set_that_is_away_is_no_fault_of_the_client(
     assert ask(api, by(RSA, "RS256", "a")).status_code == 200
 
 
-def test_key_for_encryption_checks_no_token(make_api: Callable[..., Api], key_set: dict[str, Any]) -> None:
+def test_key_for_another_use_checks_no_token(make_api: Callable[..., Api], key_set: dict[str, Any]) -> None:
     key_set["keys"] = [
         jwk(RSA, "a") | {"use": "enc"},
         jwk(RSA, "b") | {"key_ops": ["encrypt"]},
         jwk(RSA, "c"),
+        json.loads(jwt.algorithms.ECAlgorithm.to_jwk(EC.public_key())) | {"kid": "c"},
+        None,
     ]
     api = make_api(jwt_algorithm="RS256", jwt_jwks_url=key_set["url"])
     statuses = [ask(api, by(RSA, "RS256", kid)).status_code for kid in "abc"]
     assert statuses == [401, 401, 200]
+
+
+def test_rsa_key_below_2048_bits_checks_no_token(
+    make_api: Callable[..., Api], key_set: dict[str, Any]
+) -> None:
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 (refused)
+    key_set["keys"] = [jwk(short, "a")]
+    api = make_api(jwt_algorithm="RS256", jwt_jwks_url=key_set["url"])
+    with pytest.warns(UserWarning, match="1024"):
+        token = by(short, "RS256", "a")
+    assert_refused(ask(api, token), "auth.valid-token")
 
 
 def test_known_key_works_while_its_key_set_drips(

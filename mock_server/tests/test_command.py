@@ -26,6 +26,7 @@ from video_calls_server.__main__ import main
 from video_calls_server.seed import load_seed
 from video_calls_server.settings import DEVELOPMENT_JWT_SECRET, Settings
 from video_calls_server.store import store_for
+from video_calls_server.store.database import database_url, name_of
 from video_calls_server.testing import Control
 
 APP_ID, CERTIFICATE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
@@ -114,6 +115,19 @@ def test_database_password_is_in_no_output(tmp_path: Path, monkeypatch: pytest.M
     assert "hidden" not in printed.output + repr(settings)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://calls:hidden@127.0.0.1:1/calls",
+        "postgresql://calls:an@hidden@127.0.0.1:1/calls",
+        "postgresql://calls%3Ahidden@127.0.0.1:1/calls",
+        "postgresql://127.0.0.1:1/calls?user=calls&password=hidden",
+    ],
+)
+def test_name_of_database_is_without_credentials(url: str) -> None:
+    assert name_of(database_url(url)) == "postgresql://127.0.0.1:1/calls"
+
+
 def test_banner_has_a_token_under_the_development_secret_alone(serve: Callable[..., Process]) -> None:
     assert "Bearer eyJ" in serve().banner
     own = serve(env={"VIDEO_CALLS_SERVER_JWT_SECRET": "x" * 32}).banner
@@ -121,8 +135,10 @@ def test_banner_has_a_token_under_the_development_secret_alone(serve: Callable[.
 
 
 def test_new_database_file_is_private(serve: Callable[..., Process], tmp_path: Path) -> None:
-    process = serve("--database", "private.db")
+    (tmp_path / "link.db").symlink_to("private.db")
+    process = serve("--database", "link.db")
     httpx.get(process.url + CALLS, headers=process.headers())
+    CliRunner().invoke(main, ["migrate", "--database", f"{tmp_path}/private.db-migrated"])
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("private.db*")}
     assert set(modes.values()) == {0o600}, modes
 

@@ -54,7 +54,7 @@ __all__ = [
 _Key = TypeVar("_Key", int, str)
 _Value = TypeVar("_Value")
 
-_ORIGIN = "http://video-calls.localhost"
+_ORIGIN = "http://localhost"
 _DOCTOR = "doctor@example.com"
 _PATIENT = "patient@example.com"
 

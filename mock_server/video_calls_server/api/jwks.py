@@ -3,12 +3,12 @@
 import asyncio
 import json
 import time
-from typing import Any
+from typing import cast
 
 import httpx
 import jwt
 
-from video_calls_server.settings import without_credentials
+from video_calls_server.settings import JwtAlgorithm, without_credentials
 from video_calls_server.unavailable import UnavailableError
 
 LIFETIME = 300.0
@@ -28,10 +28,11 @@ LARGEST = 256 * 1024
 
 
 class JwksKeys:
-    """The keys of a JWKS URL."""
+    """The keys of a JWKS URL that are for signatures of one algorithm."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, algorithm: JwtAlgorithm) -> None:
         self._url = url
+        self._algorithm = algorithm
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched = self._tried = float("-inf")
         self._failure: str | None = None
@@ -79,9 +80,12 @@ class JwksKeys:
         self._tried = time.monotonic()
         try:
             content = await self._content()
-            # RFC 7517, 4.2 and 4.3: a key may be for something else than signatures.
             keys = [key for key in json.loads(content)["keys"] if _checks_signatures(key)]
-            self._keys = {key.key_id or "": key for key in jwt.PyJWKSet.from_dict({"keys": keys}).keys}
+            self._keys = {
+                key.key_id or "": key
+                for key in jwt.PyJWKSet.from_dict({"keys": keys}).keys
+                if key.algorithm_name == self._algorithm
+            }
             self._fetched, self._failure = time.monotonic(), None
         except httpx.HTTPStatusError as error:  # whose text has the whole URL
             self._failure = f"{without_credentials(self._url)} answered {error.response.status_code}"
@@ -107,5 +111,10 @@ class JwksKeys:
         return content
 
 
-def _checks_signatures(key: dict[str, Any]) -> bool:
-    return key.get("use", "sig") == "sig" and "verify" in key.get("key_ops", ["verify"])
+def _checks_signatures(member: object) -> bool:
+    """Whether a member of a key set is a key for signatures (RFC 7517, 4.2 and 4.3)."""
+    if not isinstance(member, dict):
+        return False
+    key = cast("dict[str, object]", member)
+    operations = key.get("key_ops", ["verify"])
+    return key.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations

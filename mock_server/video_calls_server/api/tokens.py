@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, NoReturn, Protocol
 from uuid import uuid4
 
 import jwt
@@ -129,6 +129,7 @@ class TokenVerifier:
                 "verify_aud": self._audience is not None,
                 "verify_iat": False,  # these two have a leeway, unlike `exp`
                 "verify_nbf": False,
+                "enforce_minimum_key_length": True,  # RFC 7518, 3.3: an RSA key has 2048 bits or more
             },
         )
         _, members = (_json(segment) for segment in token.split(".")[:2])
@@ -177,7 +178,11 @@ class _Claims(msgspec.Struct):
 def _json(segment: str) -> Any:  # noqa: ANN401 (JSON)
     """Return the JSON of a segment: in UTF-8, and with unique names (RFC 7515, 4; RFC 7519, 4)."""
     text = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)).decode("utf-8")
-    return json.loads(text, object_pairs_hook=_unique_members)
+    return json.loads(text, object_pairs_hook=_unique_members, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -228,7 +233,7 @@ def key_source(settings: Settings) -> KeySource:
     from video_calls_server.api.jwks import JwksKeys
 
     assert settings.jwt_jwks_url is not None  # noqa: S101 (the settings have checked it)
-    return JwksKeys(settings.jwt_jwks_url)
+    return JwksKeys(settings.jwt_jwks_url, settings.jwt_algorithm)
 
 
 def _public_key(path: Path, algorithm: JwtAlgorithm) -> bytes:

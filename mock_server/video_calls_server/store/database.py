@@ -126,10 +126,11 @@ def has_password(database: str) -> bool:
 
 
 def name_of(url: URL) -> str:
-    """A database as a person would name it: the path of a file, or a URL without its password."""
+    """Return what people call a database: the path of a file, or a URL without user, password and query."""
     if url.get_backend_name() == "sqlite":
         return url.database or ":memory:"
-    return url.set(drivername="postgresql").render_as_string(hide_password=True)
+    host = (url.host or "").rpartition("@")[2]  # a password's `@` that was not encoded ends up here
+    return URL.create("postgresql", host=host, port=url.port, database=url.database).render_as_string()
 
 
 def driver_error(error: BaseException) -> BaseException:

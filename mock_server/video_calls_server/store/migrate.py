@@ -16,7 +16,7 @@ from video_calls_server.store.database import (
     driver_error,
     names_of_tables,
 )
-from video_calls_server.store.sqlite import FAILURES, begin_immediate, begin_where_told
+from video_calls_server.store.sqlite import FAILURES, begin_immediate, begin_where_told, make_private
 
 Change = tuple[str | None, str]
 """The revisions before and after."""
@@ -42,6 +42,7 @@ async def migrate(url: URL, name: str) -> Change:
 
 
 def _in_file(url: URL, name: str) -> Change:
+    make_private(url)
     engine = create_engine(url)
     event.listen(engine, "connect", begin_where_told)
     event.listen(engine, "begin", begin_immediate)

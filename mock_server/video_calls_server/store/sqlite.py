@@ -71,8 +71,7 @@ class SqliteStore(Store):
         engine = create_engine(self.url, poolclass=StaticPool, connect_args={"check_same_thread": False})
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", begin_immediate)
-        if self.url.database not in {None, "", ":memory:"}:
-            _make_private(Path(self.url.database or ""))
+        make_private(self.url)
         try:
             connection = engine.connect()
             _prepare(connection, self.name, self.seed)
@@ -143,8 +142,11 @@ class SqliteStore(Store):
         return self._connection
 
 
-def _make_private(path: Path) -> None:
-    """Make a file that is not there yet, for this user only; SQLite would make it for everybody to read."""
+def make_private(url: URL) -> None:
+    """Make a new database file, readable by this user only; SQLite lets everybody read it."""
+    if url.database in {None, "", ":memory:"}:
+        return
+    path = Path(url.database or "").resolve()  # a symbolic link may lead to a file that does not exist yet
     with suppress(OSError):  # what is wrong is what SQLite will say
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
