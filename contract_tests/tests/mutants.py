@@ -1219,8 +1219,8 @@ MUTANTS: tuple[Mutant, ...] = (
         _domain("if now < call.scheduled_time - JOIN_WINDOW:", "if False:"),
     ),
     _mutant(
-        "join: the window closes at `scheduled_time`",
-        "join.window",
+        "join: the window closes at `scheduled_time`, for an ongoing call too",
+        "join.again join.started-once",
         _domain(
             "if now < call.scheduled_time - JOIN_WINDOW:",
             "if not call.scheduled_time - JOIN_WINDOW <= now <= call.scheduled_time:",

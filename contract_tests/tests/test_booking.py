@@ -74,12 +74,12 @@ def test_last_open_time_of_the_past_is_on_the_grid() -> None:
 @pytest.mark.parametrize(
     ("policy", "most"),
     [
-        (Policy(furthest=90 * DAY), 20),
-        (Policy(furthest=7 * DAY), 20),
+        (Policy(furthest=90 * DAY), 25),
+        (Policy(furthest=7 * DAY), 25),
         (Policy(hours=(time(7), time(15, 30)), weekdays=WORKDAYS), 30),
         (Policy(hours=(time(22), time(6))), 25),
         (Policy(weekdays=frozenset({6, 0, 1, 2, 3})), 15),
-        (Policy(step_minutes=30), 20),
+        (Policy(step_minutes=30), 25),
         (Policy(90 * DAY, (time(8), time(17)), WORKDAYS, UTC, 15), 40),
     ],
 )

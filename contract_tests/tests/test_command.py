@@ -329,7 +329,9 @@ def test_a_second_interrupt_ends_the_cleaning_and_tells_what_is_left(tmp_path: P
     cleaning, release = threading.Event(), threading.Event()
 
     def waiting(request: Request) -> tuple[int, Any]:
-        if request.path.endswith("/cancel/") and request.authorization:
+        if request.path.endswith(("/cancel/", "/end/")):
+            if not any(earlier.path.endswith("/nothing/") for earlier in backend.requests):
+                return 400, {"error": "not before the tests"}
             cleaning.set()
             release.wait(30)
         return scheduling(request)

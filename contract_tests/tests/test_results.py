@@ -63,13 +63,24 @@ def test_a_rule_that_could_not_be_reached_is_a_two() -> None:
 
 @pytest.mark.parametrize(
     ("second", "expected"),
-    [("passed", "passed"), ("not_checked", "passed"), ("blocked", "not_checked"), ("broken", "not_checked")],
+    [("passed", "passed"), ("not_checked", "passed"), ("blocked", "passed"), ("broken", "not_checked")],
 )
-def test_a_rule_passes_where_no_test_of_it_was_kept_from_looking(second: TestOutcome, expected: str) -> None:
+def test_rule_passes_in_part_unless_the_suite_broke(second: TestOutcome, expected: str) -> None:
     tests = [outcome_of_test("passed", "join.window"), outcome_of_test(second, "join.window", "why")]
     result = rule_results(SLUGS, tests)[0]
     assert result.outcome == expected
     assert ("why" in result.reason) == (second != "passed")
+
+
+def test_rule_that_was_blocked_in_part_is_a_two() -> None:
+    tests = [
+        outcome_of_test("passed", "join.window"),
+        outcome_of_test("blocked", "join.window", "join was answered 500 for call 19", exchange()),
+    ]
+    results = tree(*rule_results(SLUGS, tests))
+    assert results.exit_status == 2
+    assert "join was answered 500 for call 19" in results.verdict
+    assert [len(rule.exchanges) for rule in results.rules] == [1, 0]
 
 
 def test_json_has_the_promised_form() -> None:

@@ -138,7 +138,6 @@ FAR = ("auth.challenge", "list.envelope", "list.page-size", "model.schema", "err
 
 NEAR = (
     "join.credentials",
-    "join.window",
     "join.again",
     "join.not-cancelled",
     "join.token-format",
@@ -175,7 +174,7 @@ def test_a_call_in_the_way_is_not_looked_for_in_every_test(tmp_path: Path) -> No
 
     with reference(Variant("somebody's call", (already(("scheduled", 7, 1, 1)),)), tmp_path) as config:
         alone(config, "doctor", "patient")
-        several = requests_for("join.credentials", "join.starts-call", "join.again", "end.completes")
+        several = requests_for("join.credentials", "join.starts-call", "join.uid-stable", "end.completes")
         assert several == requests_for("join.credentials")
 
 

@@ -274,7 +274,7 @@ class _Command:
         if self._begun:
             terminal.report(self._console, results)
             self._console.print()
-        problems = [] if self._begun else [results.why_not]
+        problems = [] if self._begun else [results.why_not, *results.left]
         problems += self._write_reports(results)
         if self._begun and self._write_baseline is not None:
             try:

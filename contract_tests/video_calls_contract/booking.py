@@ -73,7 +73,7 @@ class Policy:
             return self._furthest_described(now)
         if at < now + self.notice:
             return self._notice_described()
-        if not self._is_open(at):
+        if not self.is_open(at):
             return self._opening_described()
         if self._on_grid(at) != at:
             return self._grid_described()
@@ -103,7 +103,7 @@ class Policy:
         step = self.step or timedelta(minutes=30)
         found = self._on_grid(at - step) if self._on_grid(at) != at else at
         for _ in range(14 * _DAY // step):
-            if self._is_open(found):
+            if self.is_open(found):
                 break
             found -= step
         return found
@@ -156,7 +156,8 @@ class Policy:
         steps = -(-(local.replace(tzinfo=None) - midnight.replace(tzinfo=None)) // self.step)
         return (midnight + steps * self.step).astimezone(UTC)
 
-    def _is_open(self, at: datetime) -> bool:
+    def is_open(self, at: datetime) -> bool:
+        """Whether a time is within hours and weekdays."""
         local = at.astimezone(self.timezone)
         first, last = self.hours or (_MIDNIGHT, _END_OF_DAY)
         wraps, clock = last < first, local.time()
@@ -277,9 +278,7 @@ class _Discovery:
         return self._anchor + booked * 7 * _DAY - self._now
 
     def _weekdays(self, furthest: timedelta | None) -> frozenset[int] | None:
-        """Saturday and Sunday tell whether any day is closed."""
         own = self._anchor.weekday()
-        days: dict[int, bool] = {own: True}
 
         def books(weekday: int) -> bool:
             at = self._anchor + ((weekday - own) % 7) * _DAY
@@ -287,13 +286,8 @@ class _Discovery:
                 at -= 7 * _DAY
             return self._books(at)
 
-        for weekday in (5, 6):
-            days[weekday] = weekday == own or books(weekday)
-        if all(days.values()):
-            return None
-        for weekday in set(range(5)) - {own}:
-            days[weekday] = books(weekday)
-        return frozenset(weekday for weekday, is_open in days.items() if is_open)
+        found = frozenset(weekday for weekday in _EVERY_DAY if weekday == own or books(weekday))
+        return None if found == _EVERY_DAY else found
 
     def _hours(self) -> tuple[time, time] | None:
         """Eight hours on, eight hours back and twelve on tell whether any hour is closed."""

@@ -16,6 +16,7 @@ __all__ = [
     "TIMES",
     "Blocked",
     "NotOffered",
+    "OutsidePolicy",
     "Violation",
     "accepted",
     "differences",
@@ -79,6 +80,10 @@ class Blocked(Exception):
     def __init__(self, reason: str, exchange: Exchange | None = None) -> None:
         super().__init__(reason)
         self.exchange = exchange
+
+
+class OutsidePolicy(Blocked):
+    """The backend does not book the time that a test needs, and need not."""
 
 
 class NotOffered(Exception):

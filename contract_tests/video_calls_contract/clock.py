@@ -15,6 +15,9 @@ FAR = timedelta(seconds=75)
 NEAR = timedelta(seconds=3)
 """How close both sources are when the clock counts as known."""
 
+LEAST_MARGIN = timedelta(seconds=20)
+"""How far from a limit a test keeps if the clock is known."""
+
 _SECOND = timedelta(seconds=1)
 _LONGEST = timedelta(days=36500)  # by which a clock can differ
 
@@ -66,7 +69,7 @@ class BackendClock:
     @property
     def margin(self) -> timedelta:
         """How far from a limit of the rules a test keeps."""
-        return timedelta(seconds=20) if self.known else timedelta(seconds=80)
+        return LEAST_MARGIN if self.known else LEAST_MARGIN + timedelta(minutes=1)
 
     def now(self) -> datetime:
         """The backend's time."""

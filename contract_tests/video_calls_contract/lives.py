@@ -1,19 +1,23 @@
 """Lives of calls that several tests look at.
 
-What takes seconds to show (that times move, or stay, when the clock goes on; that a late join is welcome) is
+What takes seconds to show (that times move, or stay, when the clock goes on; what becomes of a late join) is
 lived through in the background while the other tests run, on a pair that they leave alone.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 
+from video_calls_contract.clock import LEAST_MARGIN
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.scheduling import Call, Calls
 
-__all__ = ["Joined", "LongLife", "join_and_end", "live_long"]
+__all__ = ["Joined", "LateJoin", "LongLife", "join_and_end", "join_late", "live_long"]
 
 _GAP = 1.2  # seconds, for backends that keep whole ones
-_AHEAD = 4.0  # seconds until a call starts
+_UNTIL_JOINED = 3.2  # seconds from the creation of a call to its first join
+_AHEAD = 4.5  # seconds until a call starts
 _LATE = 1.5  # seconds after its start
 
 
@@ -44,14 +48,14 @@ def join_and_end(calls: Calls) -> Joined:
 class LongLife:
     """What was said while two calls lived for seconds; `…_again` is a reading after the creation.
 
-    One was joined after its start, joined by the other and ended, with seconds between. The other was refused
-    a join, and cancelled.
+    One was joined, joined by the other after its start, and ended, with seconds between. The other was
+    refused a join, and cancelled.
     """
 
     created: Exchange
     created_again: Exchange
-    late_join: Exchange
-    after_late_join: Exchange
+    first_join: Exchange
+    after_first_join: Exchange
     second_join: Exchange
     after_second_join: Exchange
     ended: Exchange
@@ -65,27 +69,28 @@ class LongLife:
 
 def live_long(calls: Calls, wait: Callable[[float], None]) -> LongLife:
     """Live through it, `wait` letting seconds pass; `Blocked` where no call is to be had."""
-    other = calls.scheduled()
-    other_created_again = other.doctor.get(other.id)
-    with calls.soon(minutes=0, seconds=_AHEAD + calls.backend.clock.margin.total_seconds() - 20) as call:
-        created_again = call.doctor.get(call.id)
-        wait(_AHEAD + _LATE)
-        late_join = call.doctor.join(call.id)
-        after_late_join = call.doctor.get(call.id)
-        refused = other.doctor.join(other.id)
-        after_refusal = other.doctor.get(other.id)
-        wait(_GAP)
-        second_join = call.patient.join(call.id)
-        after_second_join = call.doctor.get(call.id)
-        wait(_GAP)
-        ended = call.doctor.end(call.id)
-        after_end = call.doctor.get(call.id)
-    cancelled = other.patient.cancel(other.id)
+    with calls.keeping():
+        other = calls.scheduled()
+        other_created_again = other.doctor.get(other.id)
+        with _starting_soon(calls) as call:
+            created_again = call.doctor.get(call.id)
+            wait(_UNTIL_JOINED)
+            first_join = call.doctor.join(call.id)
+            after_first_join = call.doctor.get(call.id)
+            refused = other.doctor.join(other.id)
+            after_refusal = other.doctor.get(other.id)
+            wait(_AHEAD + _LATE - _UNTIL_JOINED)
+            second_join = call.patient.join(call.id)
+            after_second_join = call.doctor.get(call.id)
+            wait(_GAP)
+            ended = call.doctor.end(call.id)
+            after_end = call.doctor.get(call.id)
+        cancelled = other.patient.cancel(other.id)
     return LongLife(
         created=call.created,
         created_again=created_again,
-        late_join=late_join,
-        after_late_join=after_late_join,
+        first_join=first_join,
+        after_first_join=after_first_join,
         second_join=second_join,
         after_second_join=after_second_join,
         ended=ended,
@@ -96,3 +101,27 @@ def live_long(calls: Calls, wait: Callable[[float], None]) -> LongLife:
         other_cancelled=cancelled,
         other_after_cancel=other.doctor.get(other.id),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LateJoin:
+    """What was said to the first join after a call's start, and how the call was read before and after."""
+
+    created: Exchange
+    before: Exchange
+    join: Exchange
+    after: Exchange
+
+
+def join_late(calls: Calls, wait: Callable[[float], None]) -> LateJoin:
+    """Live through it, `wait` letting seconds pass; `Blocked` where no call is to be had."""
+    with calls.keeping(), _starting_soon(calls, within=timedelta(seconds=1)) as call:
+        wait(_AHEAD + _LATE)
+        before = call.doctor.get(call.id)
+        join = call.patient.join(call.id)
+        return LateJoin(call.created, before, join, call.doctor.get(call.id))
+
+
+def _starting_soon(calls: Calls, *, within: timedelta | None = None) -> AbstractContextManager[Call]:
+    margin = calls.backend.clock.margin - LEAST_MARGIN
+    return calls.soon(minutes=0, seconds=_AHEAD + margin.total_seconds(), within=within)

@@ -122,10 +122,10 @@ class Results:
 
     @property
     def blocked(self) -> list[RuleResult]:
-        """The rules that could not be looked at because the backend refused what comes before."""
+        """The rules that were not looked at, or not wholly: the backend refused what comes before."""
         return [
             result
-            for result in self.of("not_checked")
+            for result in (*self.of("not_checked"), *self.of("passed"))
             if any(test.outcome == "blocked" for test in result.tests)
         ]
 
@@ -199,13 +199,16 @@ def _of_rule(rule: Rule, tests: list[TestResult]) -> RuleResult:
         reason = "; ".join(dict.fromkeys(f"expected {test.reason}" for test in failed))
         outcome: Outcome = "failed" if failed[0].outcome == "failed" else "noted"
         return RuleResult(rule, outcome, reason, exchanges[-MOST_EXCHANGES:], about)
-    open_ends = [test for test in about if test.outcome in ("blocked", "broken")]
+    broken = any(test.outcome == "broken" for test in about)
     reasons = "; ".join(dict.fromkeys(test.reason for test in about if test.outcome != "passed"))
-    if any(test.outcome == "passed" for test in about) and not open_ends:
-        return RuleResult(rule, "passed", f"in part: {reasons}" if reasons else "", (), about)
+    # Tests that were stopped by the same refusal have the same evidence.
+    evidence = {id(exchange): exchange for test in about for exchange in test.exchanges}
+    exchanges = tuple(evidence.values())[-MOST_EXCHANGES:]
+    if any(test.outcome == "passed" for test in about) and not broken:
+        return RuleResult(rule, "passed", f"in part: {reasons}" if reasons else "", exchanges, about)
     if not about and tests:
         reasons = f"its test ended at a violation of {tests[0].blamed}"
-    return RuleResult(rule, "not_checked", reasons or "no test of this run looked at it", (), about)
+    return RuleResult(rule, "not_checked", reasons or "no test of this run looked at it", exchanges, about)
 
 
 def as_json(results: Results) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Run:
             config.base_url, Redactor(), timeout=options.timeout, connection=connection(config)
         )
         self.people = People(config, self.backend)
-        self.calls = Calls(self.backend, self.people)
+        self.calls = Calls(self.backend, self.people, config.booking)
         self.observers = Observers(self.backend.clock, config.agora, self.calls.is_ours)
         self.backend.watchers.append(self.observers.watch)
         self.tests: list[TestResult] = []
@@ -76,7 +76,7 @@ class Run:
         self._finished: Results | None = None
 
     def begin(self) -> None:
-        """Find out where there is room for this run's calls."""
+        """Find out what the backend books, and where there is room for this run's calls."""
         self.calls.slots.look()
 
     def in_background(self, work: Callable[[], T]) -> "Future[T]":
@@ -125,7 +125,7 @@ class Run:
         return [f"calls {made} may be left: {why}"] if made else []
 
     def _notes(self) -> list[str]:
-        notes = list(self.notes)
+        notes = [*self.notes, *self.calls.slots.described()]
         offset = self.backend.clock.offset.total_seconds()
         if abs(offset) >= 2:  # noqa: PLR2004 (`Date` has whole seconds)
             where = "ahead of" if offset > 0 else "behind"

@@ -1,39 +1,46 @@
 """Calls for tests to work on: where they fit among those that exist, and that none is left behind.
 
-Far slots lie months ahead, in a block of days that this run has claimed by booking its first slot, so that
-two runs at once do not meet. Near ones lie within the join window. There a doctor and a patient have room for
-one call at a time, so near calls are lent out pair by pair and ended or cancelled when their test is over.
+Far calls lie months or days ahead, at times that `slots` finds. Near ones lie within the join window. There
+a doctor and a patient have room for one call at a time, so near calls are lent out pair by pair and ended or
+cancelled when their test is over.
 """
 
-import secrets
+import json
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from video_calls_contract.backend import Backend, Missing, People, Person
+from video_calls_contract.booking import Policy
 from video_calls_contract.checks import Blocked
-from video_calls_contract.exchange import Exchange, instant
+from video_calls_contract.exchange import Exchange, Together, as_object, instant
+from video_calls_contract.ids import is_id
+from video_calls_contract.slots import OVERLAP, Slots
 
 __all__ = ["PARTICIPANTS", "Call", "Calls", "Pair", "Slots"]
 
-OVERLAP = timedelta(minutes=30)
-BLOCK, BLOCKS = timedelta(days=32), 40
-SPACING = timedelta(hours=3)
+JOIN_WINDOW = timedelta(minutes=15)
 MOST_PAGES = 60
 PATIENCE = 40.0  # seconds to wait until another run lets go of a near slot
 PAUSE = 2.0  # seconds between two looks
 REMEMBERED = 20.0  # seconds for which nobody looks again whether calls of others are still in the way
 MOST_NAMED = 3
+_MOST_QUOTED = 160
 
 PARTICIPANTS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 """Those of the configuration who may be in this run's calls."""
 
-_EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
-
+_BECOMES = {
+    "joinVideoCall": "ongoing",
+    "endVideoCall": "completed",
+    "cancelVideoCall": "cancelled",
+    "DELETE": "cancelled",  # some backends do
+}
 _OPEN, _CLOSED = ("scheduled", "ongoing"), ("completed", "cancelled")
 
 
@@ -103,7 +110,7 @@ class Call:
         """
         exchange = self.doctor.get(self.id)
         if exchange.status != 200 or not exchange.object:  # noqa: PLR2004 (HTTP)
-            raise Blocked(f"a call that was just made could not be read: {exchange.answer}")
+            raise Blocked(f"get was answered {exchange.answer} for call {self.id}, just made", exchange)
         return exchange.object
 
 
@@ -116,6 +123,18 @@ class Made:
     at: datetime | None
 
 
+def _made(created: Exchange, call: dict[str, Any]) -> Made:
+    """Whose call it is: by the answer, or by the request where the answer names nobody."""
+    try:
+        asked = as_object(json.loads(created.request_body))
+    except (ValueError, RecursionError):
+        asked = {}
+    doctor, patient = (
+        call[role] if is_id(call.get(role)) else asked.get(role) for role in ("doctor", "patient")
+    )
+    return Made(doctor, patient, instant(call.get("scheduled_time")) or instant(asked.get("scheduled_time")))
+
+
 class Calls:
     """Makes calls, remembers every one in `made`, with the exchange in `creations`, and tidies up.
 
@@ -124,10 +143,10 @@ class Calls:
     where there was room for all.
     """
 
-    def __init__(self, backend: Backend, people: People) -> None:
+    def __init__(self, backend: Backend, people: People, policy: Policy) -> None:
         self.backend = backend
         self.people = people
-        self.slots = Slots(self)
+        self.slots = Slots(self, policy)
         self.made: dict[object, Made] = {}
         self.creations: list[Exchange] = []
         self._status: dict[object, object] = {}
@@ -136,6 +155,10 @@ class Calls:
         self._look_again = 0.0
         self.ended = threading.Event()
         self._freed = threading.Condition()
+        self._of_test: list[object] = []
+        self._of_thread = threading.local()
+        self._doctor_books = False
+        self._obstacles: dict[tuple[str | None, int], tuple[str, Exchange]] = {}
         backend.watchers.append(self._watch)
 
     # -- What was made --------------------------------------------------------------------------------
@@ -148,19 +171,20 @@ class Calls:
             if exchange.operation == "createVideoCall":
                 if call_id not in self.made:
                     self.creations.append(exchange)
-                self.made.setdefault(
-                    call_id,
-                    Made(call.get("doctor"), call.get("patient"), instant(call.get("scheduled_time"))),
-                )
+                    if not getattr(self._of_thread, "keeps", False):
+                        self._of_test.append(call_id)
+                self.made.setdefault(call_id, _made(exchange, call))
             self._status[call_id] = call.get("status")
-        if exchange.operation == "joinVideoCall" and exchange.succeeded:
-            named = exchange.url.rstrip("/").split("/")[-2]
-            joined = next((call_id for call_id in self._status if str(call_id) == named), named)
-            self._status[joined] = "ongoing"
+        becomes = _BECOMES.get(exchange.operation or exchange.method)
+        if exchange.succeeded and becomes:
+            parts = exchange.url.split("/")
+            changed = next((call_id for call_id in self._status if str(call_id) in parts), None)
+            if changed is not None:
+                self._status[changed] = becomes
 
     def is_ours(self, call_id: object) -> bool:
         """Whether this run made the call."""
-        return call_id in self.made
+        return isinstance(call_id, int | str) and call_id in self.made
 
     @property
     def ids(self) -> list[object]:
@@ -176,20 +200,20 @@ class Calls:
             if (made.doctor, made.patient) == (pair.doctor.doctor, pair.patient.patient)
             and made.at is not None
             and made.at > soon
-            and not self._is_closed(call_id)
+            and not self.is_closed(call_id)
         ]
 
     def tidy(self) -> list[str]:
         """Cancel or end every call that this run made and that is still open; what could not be is told."""
         left: list[str] = []
         for call_id, made in list(self.made.items()):
-            if not self._is_closed(call_id) and not self._close(call_id, made):
+            if not self.is_closed(call_id) and not self._close(call_id, made):
                 left.append(f"call {call_id} could be neither cancelled nor ended")
         return left
 
     def _close(self, call_id: object, made: Made) -> bool:
         actions = ("end", "cancel") if self._status.get(call_id) == "ongoing" else ("cancel", "end")
-        everybody = self.people.present(*PARTICIPANTS)
+        everybody = self.participants()
         owners = [
             person for person in everybody if person.doctor == made.doctor or person.patient == made.patient
         ] or everybody  # the backend may write their ids otherwise than the configuration
@@ -202,8 +226,70 @@ class Calls:
                 return True
         return bool(owners) and owners[0].get(call_id).object.get("status") in _CLOSED
 
-    def _is_closed(self, call_id: object) -> bool:
+    def is_closed(self, call_id: object) -> bool:
+        """Whether the call was ended or cancelled, as far as this run has seen."""
         return self._status.get(call_id) in _CLOSED
+
+    def participants(self) -> list[Person]:
+        """Those of the configuration who may be in this run's calls."""
+        return self.people.present(*PARTICIPANTS)
+
+    # -- Room -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def test(self) -> Generator[None]:
+        """Close the calls that are made meanwhile, if room is scarce, and free their times."""
+        self._of_test.clear()
+        yield
+        if self.slots.scarce:
+            for call_id in self._of_test:
+                self._close_if_open(call_id)
+            self.slots.give_back()
+
+    @contextmanager
+    def keeping(self) -> Generator[None]:
+        """Keep the calls that this thread makes meanwhile open when a test ends."""
+        self._of_thread.keeps = True
+        try:
+            yield
+        finally:
+            self._of_thread.keeps = False
+
+    def several(self, number: int, together: Together) -> list[Exchange]:
+        """Ask for so many calls of the pair; if room is scarce, for one after the other, each closed at once.
+
+        Raises:
+            OutsidePolicy: if there is no room for one.
+        """
+        if not self.slots.scarce:
+            times = [self.slots.take() for _ in range(number)]
+            return together([partial(self.book, self.pair, at) for at in times])
+        exchanges: list[Exchange] = []
+        for _ in range(number):
+            at = self.slots.take()
+            exchanges.append(self.book(self.pair, at))
+            self.close_created(exchanges[-1])
+            self.slots.give_back(at)
+        return exchanges
+
+    def close_created(self, exchange: Exchange) -> None:
+        """Close the call of an answer to a creation."""
+        call_id = exchange.object.get("id")
+        if self.is_ours(call_id):
+            self._close_if_open(call_id)
+
+    def _close_if_open(self, call_id: object) -> None:
+        if not self.is_closed(call_id):
+            self._close(call_id, self.made[call_id])
+
+    def book(self, pair: Pair, at: datetime) -> Exchange:
+        """Ask for a call as its doctor, or as its patient where no doctor has got one so far."""
+        exchange = pair.create(pair.doctor, at)
+        self._doctor_books |= exchange.succeeded
+        if exchange.succeeded or self._doctor_books:
+            return exchange
+        by_patient = pair.create(pair.patient, at)
+        return by_patient if by_patient.succeeded else exchange
 
     # -- Far calls ------------------------------------------------------------------------------------
 
@@ -258,34 +344,31 @@ class Calls:
         wanted = (self.people[doctor], self.people[patient])
         return next(pair for pair in self.pairs() if pair.participants == wanted)
 
-    def scheduled(self, pair: Pair | None = None, *, by: Person | None = None) -> Call:
-        """A scheduled call months ahead.
+    def scheduled(self, pair: Pair | None = None, *, by: Person | None = None, reach: int = 0) -> Call:
+        """A scheduled call months or days ahead, with room for others `reach` minutes before and after it.
 
         Raises:
             Blocked: the backend schedules none.
         """
         pair = pair or self.pair
-        return self.booked(lambda at: pair.create(by or pair.doctor, at), pair)
-
-    def booked(self, create: Callable[[datetime], Exchange], pair: Pair) -> Call:
-        """The call that `create` asks for at a free time; tried again where somebody was quicker.
-
-        Raises:
-            Blocked: the backend schedules none.
-        """
-        at = self.slots.take()
-        exchange = create(at)
+        at = self.slots.take(reach)
+        exchange = pair.create(by, at) if by else self.book(pair, at)
         for _ in range(2):
             if exchange.succeeded or not self.in_the_way(pair, at):
                 break
-            at = self.slots.take()
-            exchange = create(at)
+            at = self.slots.take(reach)
+            exchange = self.book(pair, at)
         return self._call(exchange, pair)
 
     def _call(self, exchange: Exchange, pair: Pair) -> Call:
-        if not exchange.succeeded or not isinstance(exchange.object.get("id"), int | str):
-            reason = f"no call could be scheduled: {exchange.answer} {exchange.object.get('error', '')}"
-            raise Blocked(reason.rstrip(), exchange)
+        if not exchange.succeeded:
+            error = exchange.object.get("error")
+            reason = f": {error}" if isinstance(error, str) else f": {exchange.text[:_MOST_QUOTED]}"
+            raise self._blocked(
+                f"no call could be scheduled: create was answered {exchange.answer}{reason}", exchange
+            )
+        if not is_id(exchange.object.get("id")):
+            raise Blocked("no call could be scheduled: a created call has no `id` that is one", exchange)
         return Call(exchange.object, exchange, pair)
 
     def in_the_way(self, pair: Pair, at: datetime) -> dict[str, Any] | None:
@@ -317,17 +400,23 @@ class Calls:
     # -- Near calls -----------------------------------------------------------------------------------
 
     @contextmanager
-    def soon(self, minutes: float = 10, *, by: str = "doctor", seconds: float = 0) -> Generator[Call]:
+    def soon(
+        self, minutes: float = 10, *, seconds: float = 0, within: timedelta | None = None
+    ) -> Generator[Call]:
         """A scheduled call so many minutes from the backend's now, of a pair that has no other; closed after.
+
+        Args:
+            within: how far from that the call may be, where the backend does not book every time; None if
+                any time within the join window will do.
 
         Raises:
             Blocked: the backend schedules none, or other people's calls leave no room.
         """
-        call = self._near(timedelta(minutes=minutes, seconds=seconds), by)
+        call = self._near(timedelta(minutes=minutes, seconds=seconds), within)
         try:
             yield call
         finally:
-            if not self._is_closed(call.id):
+            if not self.is_closed(call.id):
                 self._close(call.id, self.made[call.id])
             self._release(call.pair)
 
@@ -352,7 +441,7 @@ class Calls:
     def closed_near(self, pair: Pair) -> bool:
         """Whether a call of the pair's that this run has closed lies within reach of the join window."""
         near = self._made_near(pair, self.backend.clock.now(), 2 * OVERLAP)
-        return any(self._is_closed(call_id) for call_id in near)
+        return any(self.is_closed(call_id) for call_id in near)
 
     def _made_near(self, pair: Pair, at: datetime, reach: timedelta) -> dict[object, Made]:
         """The calls of this run that either of the pair has within reach of a time."""
@@ -399,9 +488,14 @@ class Calls:
         exchange = call.doctor.act(action, call.id)
         call.steps.append(exchange)
         if not exchange.succeeded:
-            raise Blocked(f"a call could not be brought so far: {action} was answered {exchange.answer}")
+            raise self._blocked(f"{action} was answered {exchange.answer} for call {call.id}", exchange)
 
-    def _near(self, ahead: timedelta, by: str) -> Call:
+    def _blocked(self, reason: str, refusal: Exchange) -> Blocked:
+        """The first refusal of this kind, which stands for all that follow."""
+        kind = refusal.operation, refusal.status
+        return Blocked(*self._obstacles.setdefault(kind, (reason, refusal)))
+
+    def _near(self, ahead: timedelta, within: timedelta | None) -> Call:
         until = time.monotonic() + (0 if self.crowded else PATIENCE)
         while True:
             if time.monotonic() < self._look_again:
@@ -413,7 +507,7 @@ class Calls:
                     everybody_was_asked = False
                     continue
                 try:
-                    found = self._attempt(pair, ahead, by)
+                    found = self._attempt(pair, ahead, within)
                 except BaseException:
                     self._release(pair)
                     raise
@@ -437,16 +531,20 @@ class Calls:
         created = instant(call.get("created_at"))
         return created is None or self.backend.clock.now() - created < timedelta(seconds=PATIENCE)
 
-    def _attempt(self, pair: Pair, ahead: timedelta, by: str) -> Call | dict[str, Any]:
+    def _attempt(self, pair: Pair, ahead: timedelta, within: timedelta | None) -> Call | dict[str, Any]:
         """The call, or the one that is in its way and none of this run's."""
-        at = self.backend.clock.now() + ahead
+        window = JOIN_WINDOW - self.backend.clock.margin
+        at = self.slots.near(ahead, window, within=within)
         self._clear(pair, at)
-        exchange = pair.create(getattr(pair, by), at)
+        exchange = self.book(pair, at)
         if not exchange.succeeded:
             obstacle = self.in_the_way(pair, at)
             if obstacle is not None:
                 return obstacle
-            exchange = pair.create(getattr(pair, by), at)  # what was in the way may be gone by now
+            if self.slots.is_of_policy(exchange) and not self.closed_near(pair):
+                self.slots.find_notice(pair)
+                at = self.slots.near(ahead, window, within=within)
+            exchange = self.book(pair, at)  # what was in the way may be gone by now
         return self._call(exchange, pair)
 
     def _clear(self, pair: Pair, at: datetime) -> None:
@@ -456,7 +554,7 @@ class Calls:
             Blocked: one of the calls stays open.
         """
         for call_id, made in self._made_near(pair, at, OVERLAP).items():
-            if not self._is_closed(call_id) and not self._close(call_id, made):
+            if not self.is_closed(call_id) and not self._close(call_id, made):
                 raise Blocked(f"call {call_id} of this run is in the way: no cancellation or end closes it")
 
     def _reserve(self, pair: Pair) -> bool:
@@ -470,64 +568,6 @@ class Calls:
         with self._freed:
             self._busy -= set(pair.participants)
             self._freed.notify_all()
-
-
-class Slots:
-    """Hands out times, three hours apart, that nothing else is near.
-
-    The future is cut into blocks of days, the same for every run. A run uses those alone at whose beginning
-    it has a call: the backend's own rule against overlaps keeps other runs of the same people out.
-    """
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-        self._lock = threading.Lock()
-        self._next = self._end = _EPOCH
-        self._taken: list[datetime] = []
-        self._blocks: list[datetime] = []
-
-    def look(self) -> None:
-        """See which times are taken, and claim a first block."""
-        calls = self._calls
-        self._taken = [
-            start
-            for person in calls.people.present(*PARTICIPANTS)
-            for call in calls.listed(person)
-            if call.get("status") in _OPEN and (start := instant(call.get("scheduled_time"))) is not None
-        ]
-        self._blocks = [start for start in self._all_blocks() if not _any_within(start, BLOCK, self._taken)]
-        with self._lock:
-            self._claim()
-
-    def _all_blocks(self) -> list[datetime]:
-        first = (self._calls.backend.clock.now() - _EPOCH) // BLOCK + 2
-        return [_EPOCH + (first + number) * BLOCK for number in range(BLOCKS)]
-
-    def take(self) -> datetime:
-        """The middle of an hour and a half in which the run's people have nothing, on either side."""
-        with self._lock:
-            while True:
-                self._next += SPACING
-                if self._next >= self._end:
-                    self._claim()
-                # A time without an offset, which a backend took as its own place's, may be here.
-                made = [call.at for call in list(self._calls.made.values()) if call.at is not None]
-                if not _any_within(self._next - SPACING / 2, SPACING, [*self._taken, *made]):
-                    return self._next
-
-    def _claim(self) -> None:
-        """Begin a block; unclaimed where a backend lets nothing be booked, for tests to find out why."""
-        for _ in range(3):
-            self._next = secrets.choice(self._blocks or self._all_blocks())
-            self._end = self._next + BLOCK
-            if self._next in self._blocks:
-                self._blocks.remove(self._next)
-            if self._calls.pair.create(self._calls.people.doctor, self._next).succeeded:
-                return
-
-
-def _any_within(start: datetime, length: timedelta, times: list[datetime]) -> bool:
-    return any(start <= time < start + length for time in times)
 
 
 def _taken_up_by(obstacles: list[dict[str, Any]]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from video_calls_contract.backend import Missing, Unreachable
 from video_calls_contract.catalogue import NOTED, catalogue
-from video_calls_contract.checks import Blocked, NotOffered, Violation
+from video_calls_contract.checks import Blocked, NotOffered, OutsidePolicy, Violation
 from video_calls_contract.preflight import PreflightError, preflight
 from video_calls_contract.reports import visible
 from video_calls_contract.results import Results, TestOutcome, TestResult
@@ -150,7 +150,8 @@ class Suite:
             case Missing() | NotOffered():
                 outcome, reason = "not_checked", str(error)
             case Blocked():
-                outcome, reason = "blocked", str(error)
+                outcome = "not_checked" if isinstance(error, OutsidePolicy) else "blocked"
+                reason, exchanges = str(error), (error.exchange,) if error.exchange else ()
             case KeyboardInterrupt() | pytest.exit.Exception():
                 return None
             case Unreachable():

@@ -7,9 +7,10 @@ closes two hours after its start, and schedulers who book for others.
 
 `python small_backend.py` serves on a free port, prints a configuration for the contract suite and then the
 line `# ready`. `python small_backend.py NAME` turns on a switch of `SWITCHES`: the backend then breaks the
-document in that way, or uses that freedom.
+document in that way, or uses that freedom. Its options are more of these, with values; `--help` names them.
 """
 
+import argparse
 import base64
 import hashlib
 import hmac
@@ -18,9 +19,9 @@ import os
 import re
 import secrets
 import struct
-import sys
 import threading
 import time
+import uuid
 import zlib
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,8 +77,23 @@ SWITCHES = {
 }
 """What a switch changes, by its name."""
 
-SWITCHED = sys.argv[1] if __name__ == "__main__" and len(sys.argv) > 1 else ""
-assert SWITCHED in ("", *SWITCHES), SWITCHED
+parser = argparse.ArgumentParser()
+parser.add_argument("--uuids", action="store_true", help="ids are UUIDs")
+parser.add_argument("--days-ahead", type=int, help="calls are at most so many days ahead")
+parser.add_argument("--opening-hours", action="store_true", help="eight hours on five days, open now")
+parser.add_argument("--step", type=int, help="calls start every so many minutes")
+parser.add_argument("--notice", type=int, default=0, help="calls are at least so many minutes ahead")
+parser.add_argument("--strict-window", action="store_true", help="no first join after the start")
+parser.add_argument("--hide-foreign", action="store_true", help="404 for calls of others")
+parser.add_argument("--break-join", action="store_true", help="500 for each join")
+parser.add_argument("--refuse-create", action="store_true", help="400 for each new call")
+parser.add_argument(
+    "--replace", action="append", default=[], metavar="NAME=JSON", help="a field of all answers"
+)
+parser.add_argument("switch", nargs="?", default="", choices=["", *SWITCHES])
+options = parser.parse_args(None if __name__ == "__main__" else [])
+SWITCHED = options.switch
+replaced: Json = {}
 
 
 class Refusal(Exception):
@@ -131,16 +147,17 @@ def user_of(header: str | None) -> Json:
     return user
 
 
-def person(role: str, number: int) -> Json | None:
+def person(role: str, number: int | str) -> Json | None:
     return next((user for user in USERS.values() if user.get(role) == number), None)
 
 
 # -- Calls -----------------------------------------------------------------------------------------
 
-calls: dict[int, Json] = {}
+calls: dict[int | str, Json] = {}
 lock = threading.Lock()
 cache: dict[tuple[str, str], Json] = {}
 stopped = threading.Event()
+OPENS = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=4)
 
 
 def now() -> datetime:
@@ -167,11 +184,11 @@ def shown(call: Json) -> Json:
 
 
 def own_call(user: Json, number: str) -> Json:
-    call = calls.get(int(number))
+    call = calls.get(number if options.uuids else int(number))
     if call is None:
         refuse(404, "Takový hovor tu není.")
     if call["doctor"] != user.get("doctor") and call["patient"] != user.get("patient"):
-        refuse(403, "Tento hovor vám nepatří.")
+        refuse(404 if options.hide_foreign else 403, "Tento hovor vám nepatří.")
     return call
 
 
@@ -208,7 +225,7 @@ def in_the_way(start: datetime) -> list[Json]:
     return found
 
 
-def asked_for(body: bytes) -> tuple[int, int, datetime]:
+def asked_for(body: bytes) -> tuple[int | str, int | str, datetime]:
     try:
         asked = json.loads(body)
         doctor, patient, text = (asked[name] for name in ("doctor", "patient", "scheduled_time"))
@@ -216,9 +233,22 @@ def asked_for(body: bytes) -> tuple[int, int, datetime]:
         start = datetime.fromisoformat(text.upper()).astimezone(UTC).replace(microsecond=0)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         refuse(400, "Tomu nerozumíme: chybí lékař, pacient nebo čas.")
-    if type(doctor) is not int or type(patient) is not int or not RFC_3339.fullmatch(text):
+    kind = str if options.uuids else int
+    if type(doctor) is not kind or type(patient) is not kind or not RFC_3339.fullmatch(text):
         refuse(400, "Tomu nerozumíme: lékař a pacient jsou čísla, čas je jako 2024-01-05T10:00:00Z.")
     return doctor, patient, start
+
+
+def is_booked(start: datetime) -> bool:
+    """Whether the clinic takes calls then: from four hours before the start of this program on, and not on
+    the second and third day from now."""
+    if options.days_ahead is not None and start > now() + timedelta(days=options.days_ahead):
+        return False
+    if options.step and start.timestamp() % (60 * options.step):
+        return False
+    opened = (start - OPENS) % timedelta(days=1)
+    day = (start - OPENS) // timedelta(days=1) % 7
+    return not options.opening_hours or (opened <= 480 * MINUTE and day not in (2, 3))
 
 
 def create(user: Json, body: bytes) -> Json:
@@ -230,8 +260,10 @@ def create(user: Json, body: bytes) -> Json:
         refuse(400, "Tento lékař nebo pacient tu není.")
     if people[0] is people[1]:
         refuse(400, "Lékař nemůže být sám sobě pacientem.")
-    if start <= now():
+    if start <= now() or options.refuse_create:
         refuse(400, "Tento čas už minul.")
+    if start < now() + options.notice * MINUTE or not is_booked(start):
+        refuse(400, "V tuto dobu neordinujeme.")
     for other in in_the_way(start):
         if (
             other["status"] in ("scheduled", "ongoing")
@@ -239,7 +271,7 @@ def create(user: Json, body: bytes) -> Json:
             and abs(other["scheduled_time"] - start) < 30 * MINUTE
         ):
             refuse(400, "V tu dobu už někdo z obou hovor má.")
-    number = max(calls, default=10**12) + secrets.randbelow(5) + 1
+    number = str(uuid.uuid4()) if options.uuids else 10**12 + len(calls) * 5 + secrets.randbelow(5)
     calls[number] = {
         "id": number,
         "channel_name": secrets.token_hex(16),
@@ -269,10 +301,14 @@ def let_others_in() -> None:
 
 
 def join(user: Json, call: Json) -> Json:
+    if options.break_join:
+        refuse(500, "Něco se pokazilo.")
     if call["status"] not in ("scheduled", "ongoing"):
         refuse(400, "Tento hovor už skončil.")
     if not now() - 120 * MINUTE <= call["scheduled_time"] <= now() + 15 * MINUTE:
         refuse(400, "Na tento hovor teď není čas.")
+    if options.strict_window and call["status"] == "scheduled" and now() > call["scheduled_time"]:
+        refuse(400, "Na tento hovor je pozdě.")
     is_first = call["status"] == "scheduled"
     if SWITCHED == "two-first-joins":
         let_others_in()
@@ -344,7 +380,7 @@ def page(user: Json, query: str, host: str) -> Json:
     if cursor := parse_qs(query).get("cursor"):
         try:
             direction, time, number = base64.urlsafe_b64decode(cursor[0] + "==").decode().split()
-            at = float(time), int(number)
+            at = float(time), number if options.uuids else int(number)
         except ValueError:
             refuse(404, "Taková stránka není.")
         place = sum((call["scheduled_time"].timestamp(), call["id"]) > at for call in own)
@@ -372,6 +408,17 @@ def page(user: Json, query: str, host: str) -> Json:
 # -- HTTP ------------------------------------------------------------------------------------------
 
 
+def with_replaced(answer: Any) -> Any:
+    """The answer, and all in it, with the fields of `--replace`."""
+    if isinstance(answer, list):
+        return [with_replaced(one) for one in answer]
+    if not isinstance(answer, dict):
+        return answer
+    return {
+        name: replaced[name] if name in replaced else with_replaced(value) for name, value in answer.items()
+    }
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -387,7 +434,7 @@ class Handler(BaseHTTPRequestHandler):
                 answer = {"error": "To nejde."}
             if SWITCHED == "traceback" and status == 400:
                 answer["page"] = "." * 9000 + 'Traceback (most recent call last): File "calls.py", line 7'
-        content = json.dumps(answer).encode()
+        content = json.dumps(with_replaced(answer)).encode()
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -416,8 +463,9 @@ class Handler(BaseHTTPRequestHandler):
             ("POST", "end/"): end,
             ("POST", "cancel/"): cancel,
         }
+        form = r"[0-9a-f-]{36}" if options.uuids else r"\d{1,18}"
         after_id = "[^/]*" if SWITCHED == "loose-path-id" else ""
-        match = re.fullmatch(ROOT + rf"/(\d{{1,18}}){after_id}/(\w+/)?", path, re.ASCII)
+        match = re.fullmatch(ROOT + rf"/({form}){after_id}/(\w+/)?", path, re.ASCII)
         action = match and actions.get((self.command, match[2] or ""))
         if not match or not action:
             refuse(404, "Tady nic není.")
@@ -444,6 +492,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
+    replaced.update(
+        {name: json.loads(value) for name, _, value in (one.partition("=") for one in options.replace)}
+    )
+    for user in USERS.values() if options.uuids else ():
+        user.update({role: str(uuid.uuid4()) for role in ("doctor", "patient") if role in user})
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     if SWITCHED == "empty-list-404":
         tomorrow = (now() + timedelta(days=1)).isoformat()
@@ -455,7 +508,10 @@ def main() -> None:
     print(f'[agora]\napp_id = "{APP_ID}"\napp_certificate = "{CERTIFICATE}"')
     for name, user in {**USERS, "expired": USERS["doctor"]}.items():
         print(f"[identities.{name}]")
-        print(*(f"{role} = {user[role]}" for role in ("doctor", "patient") if role in user), sep="\n")
+        print(
+            *(f"{role} = {json.dumps(user[role])}" for role in ("doctor", "patient") if role in user),
+            sep="\n",
+        )
         print(f'token = "{session("doctor", -9000) if name == "expired" else session(name, 9000)}"')
     print("# ready", flush=True)
     server.serve_forever()

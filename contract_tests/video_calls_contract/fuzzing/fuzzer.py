@@ -55,6 +55,7 @@ class Fuzzer:
         self._check = ""
         self._prefix = uuid4().hex
         self._slots: list[datetime] = []
+        self._most_slots = self.calls.slots.at_most(_SLOTS)
         self._refused = False
 
     # -- Calls to work on ---------------------------------------------------------------------------
@@ -214,11 +215,11 @@ class Fuzzer:
     def _slot(self, like: str) -> str:
         """A time in the spelling of another: a free one, and after many one that was free."""
         parsed = datetime.fromisoformat(like)
-        if len(self._slots) < _SLOTS:
+        if len(self._slots) < self._most_slots:
             self._slots.append(self.calls.slots.take())
             free = self._slots[-1]
         else:
-            free = self._slots[self._sent % _SLOTS]
+            free = self._slots[self._sent % self._most_slots]
         at = free.astimezone(parsed.tzinfo).replace(tzinfo=None)
         spelling = re.fullmatch(r".{10}(.).{8}(\.\d+)?(.*)", like, re.DOTALL)
         if spelling is None:

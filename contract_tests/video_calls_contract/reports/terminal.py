@@ -147,19 +147,15 @@ class _Terminal:
             self._line(how, style="dim")
         self._list(LEFT_OPEN, [(one.rule.id, one.reason) for one in results.of("noted")])
         self._list("Known deviations", [(one.rule.id, one.reason) for one in results.of("known")])
-        self._list("Not checked", self._not_checked())
+        self._list("Not checked", _by_reason(self._results.of("not_checked")))
+        in_part = [one for one in self._results.blocked if one.outcome == "passed"]
+        self._list("Checked in part", _by_reason(in_part))
         self._list(
             "Broken: the suite's own fault, and none of the backend's; please report it",
             [(test.name, test.reason) for test in results.broken],
         )
         self._list("Could not be cleaned up", [("", line) for line in results.left])
         self._list("Notes", [("", line) for line in results.notes])
-
-    def _not_checked(self) -> list[tuple[str, str]]:
-        by_reason: dict[str, list[str]] = {}
-        for result in self._results.of("not_checked"):
-            by_reason.setdefault(result.reason, []).append(result.rule.id)
-        return [(", ".join(slugs), reason) for reason, slugs in by_reason.items()]
 
     def _heading(self, result: RuleResult, word: str, style: str) -> None:
         rule = result.rule
@@ -214,6 +210,14 @@ class _Terminal:
         elif indent:
             shown = Padding(shown, (0, 0, 0, indent), expand=False)
         self._console.print(shown, **options)
+
+
+def _by_reason(results: Sequence[RuleResult]) -> list[tuple[str, str]]:
+    """The rules with the same reason, and the reason."""
+    by_reason: dict[str, list[str]] = {}
+    for result in results:
+        by_reason.setdefault(result.reason.removeprefix("in part: "), []).append(result.rule.id)
+    return [(", ".join(slugs), reason) for reason, slugs in by_reason.items()]
 
 
 def rules_table(target: Console) -> None:

@@ -1,6 +1,6 @@
 """What the tests are given."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from video_calls_contract.backend import Backend, People
 from video_calls_contract.checks import Blocked
 from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.listening import Expiry, expire
-from video_calls_contract.lives import Joined, LongLife, join_and_end, live_long
+from video_calls_contract.lives import Joined, LateJoin, LongLife, join_and_end, join_late, live_long
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import Calls, Slots
 from video_calls_contract.suite import SUITE
@@ -68,19 +68,31 @@ def joined(calls: Calls) -> Joined:
     return join_and_end(calls)
 
 
+@pytest.fixture(autouse=True)
+def call_lifetime(calls: Calls) -> Iterator[None]:
+    """Closes the test's own calls after it, if there is little room for more."""
+    with calls.test():
+        yield
+
+
 @pytest.fixture(scope="session")
-def lives(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
-    """Some of everything, for those who look back; why there was no call to join, where there was none."""
-    call = calls.scheduled()
+def obstacle(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
+    """Gives those who look back some of everything; why not all of it, if anything was in the way."""
+    calls.people.nobody.list()
+    for person in calls.pair.participants:
+        person.list()
+        person.get(calls.backend.no_call)
+    try:
+        call = calls.scheduled()
+    except Blocked as blocked:
+        return blocked
     for person in call.participants:
         person.list()
         person.join(call.id)
         person.get(call.id)
-        person.get(person.backend.no_call)
     for stranger in call.pair.others:
         stranger.get(call.id)
     call.pair.create(call.doctor, calls.backend.clock.now() - timedelta(days=1))
-    calls.people.nobody.list()
     call.patient.cancel(call.id)
     try:
         joined: Joined = request.getfixturevalue("joined")
@@ -97,6 +109,15 @@ def long_life_begun(request: pytest.FixtureRequest) -> Future[LongLife] | None:
         return None
     run: Run = request.getfixturevalue("run")
     return run.in_background(lambda: live_long(run.calls, run.wait))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def late_join_begun(request: pytest.FixtureRequest) -> Future[LateJoin] | None:
+    """Begins, when the run does, to wait for a call's start; only where a test is going to ask for it."""
+    if not _is_asked_for("late_join", request):
+        return None
+    run: Run = request.getfixturevalue("run")
+    return run.in_background(lambda: join_late(run.calls, run.wait))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -118,6 +139,12 @@ def expiry(expiry_begun: Future[Expiry]) -> Expiry:
 def long_life(long_life_begun: Future[LongLife]) -> LongLife:
     """Two calls that lived for some seconds; see `LongLife`."""
     return long_life_begun.result()
+
+
+@pytest.fixture
+def late_join(late_join_begun: Future[LateJoin]) -> LateJoin:
+    """The first join after a call's start; see `LateJoin`."""
+    return late_join_begun.result()
 
 
 def _is_asked_for(fixture: str, request: pytest.FixtureRequest) -> bool:

@@ -1,6 +1,6 @@
 """2. Create Video Call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from video_calls_contract.backend import Backend, People, wire_time
 from video_calls_contract.checks import (
     Blocked,
     NotOffered,
+    OutsidePolicy,
     Violation,
     accepted,
     refused,
@@ -22,7 +23,8 @@ from video_calls_contract.checks import (
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.ids import NO_CALL, Id, absent
 from video_calls_contract.prediction import how_predictable
-from video_calls_contract.scheduling import OVERLAP, Call, Calls, Pair, Slots
+from video_calls_contract.scheduling import Call, Calls, Pair, Slots
+from video_calls_contract.slots import OVERLAP
 from video_calls_contract.walking import LARGE, walked
 
 MANY = 60
@@ -41,7 +43,9 @@ ROUNDS = 4
 @pytest.mark.parametrize("by", ["doctor", "patient"])
 def test_either_participant_schedules_a_call(calls: Calls, slots: Slots, by: str) -> None:
     for pair in calls.pairs():
-        at = slots.take() + timedelta(minutes=7, seconds=41)
+        at = slots.take(reach=8)
+        if not slots.policy.step:
+            at += timedelta(minutes=7, seconds=41)
         exchange = pair.create(getattr(pair, by), at)
         body = accepted(exchange, 201, because=f"a valid request of the {by}")
         expected = {
@@ -238,7 +242,8 @@ def test_a_time_that_has_passed_is_refused(calls: Calls, backend: Backend, ago: 
     }[ago]
     with calls.room() as pair:
         for person in pair.participants:
-            exchange = pair.create(person, backend.clock.now() - by)
+            # Its time of day and weekday are bookable: that it has passed is all that is wrong.
+            exchange = pair.create(person, calls.slots.policy.last_open(backend.clock.now() - by))
             refused(exchange, 400, because=f"a time that was {by} ago")
 
 
@@ -246,7 +251,9 @@ def test_a_time_that_has_passed_is_refused(calls: Calls, backend: Backend, ago: 
 def test_a_time_that_has_passed_is_refused_whatever_its_offset(calls: Calls, backend: Backend) -> None:
     # Two hours ago, on the clocks of a place where it is later in the day, and earlier.
     for hours in (14, -11):
-        past = (backend.clock.now() - timedelta(hours=2)).astimezone(timezone(timedelta(hours=hours)))
+        past = calls.slots.policy.last_open(backend.clock.now() - timedelta(hours=2)).astimezone(
+            timezone(timedelta(hours=hours))
+        )
         exchange = calls.pair.create(calls.pair.doctor, past.isoformat())
         refused(exchange, 400, because="a time that was two hours ago")
 
@@ -255,10 +262,10 @@ def test_a_time_that_has_passed_is_refused_whatever_its_offset(calls: Calls, bac
 def test_a_time_that_is_minutes_away_is_accepted(calls: Calls) -> None:
     calls.scheduled()
     try:
-        with calls.soon(minutes=2) as call:
+        with calls.soon(minutes=2, within=timedelta(minutes=8)) as call:
             accepted(call.created, 201)
     except Blocked as blocked:
-        if blocked.exchange is None:
+        if blocked.exchange is None or isinstance(blocked, OutsidePolicy):
             raise
         accepted(
             blocked.exchange,
@@ -320,8 +327,8 @@ def time_of(call: Call) -> datetime:
     return at
 
 
-def booked(calls: Calls) -> tuple[Call, datetime]:
-    call = calls.scheduled()
+def booked(calls: Calls, reach: int = 0) -> tuple[Call, datetime]:
+    call = calls.scheduled(reach=reach)
     return call, time_of(call)
 
 
@@ -331,13 +338,16 @@ def booked(calls: Calls) -> tuple[Call, datetime]:
 def test_a_call_within_half_an_hour_is_refused(
     calls: Calls, together: Together, shared: str, minutes: tuple[int, ...]
 ) -> None:
-    pair = sharing(calls, shared)
-    call, at = booked(calls)
+    pair, policy = sharing(calls, shared), calls.slots.policy
+    distances = {policy.minutes_on_grid(distance) for distance in minutes}
+    if min(minutes) < 0 and distances == {0}:
+        raise OutsidePolicy(f"the backend books only every {policy.step_minutes} minutes")
+    call, at = booked(calls, reach=29)
     before = call.read()
     exchanges = together(
         [
             partial(pair.create, person, at + timedelta(minutes=distance))
-            for distance in minutes
+            for distance in sorted(distances)
             for person in pair.participants
         ]
     )
@@ -356,35 +366,37 @@ def test_a_call_within_half_an_hour_is_refused(
 
 @pytest.mark.rule("create.no-overlap")
 def test_a_call_of_another_day_is_in_the_way_too(calls: Calls, slots: Slots) -> None:
-    midnight = next((at for at in (slots.take() for _ in range(8)) if at.hour == at.minute == 0), None)
-    if midnight is None:
-        raise NotOffered("no time around midnight in UTC is free")
-    first = calls.pair.create(calls.pair.doctor, midnight - timedelta(minutes=5))
+    before, after = (slots.policy.minutes_on_grid(minutes, outwards=True) for minutes in (-5, 10))
+    midnight = slots.midnight(reach=10)
+    if midnight is None or after - before >= 30:
+        raise NotOffered("no two times around midnight in UTC are free and booked")
+    first = calls.pair.create(calls.pair.doctor, midnight + timedelta(minutes=before))
     if not first.succeeded:
         raise NotOffered("the backend books no calls around midnight in UTC")
-    exchange = calls.pair.create(calls.pair.patient, midnight + timedelta(minutes=10))
-    refused(exchange, 400, before=[first], because="a call 15 minutes after one of the day before, in UTC")
+    exchange = calls.pair.create(calls.pair.patient, midnight + timedelta(minutes=after))
+    refused(exchange, 400, before=[first], because="a call shortly after one of the day before, in UTC")
 
 
 @pytest.mark.rule("create.no-overlap")
 def test_every_call_is_in_the_way_however_many_there_are(
     calls: Calls, slots: Slots, together: Together
 ) -> None:
-    pair = calls.pair
-    missing = MANY - len(calls.open_far(pair))
+    pair, many = calls.pair, slots.at_most(MANY)
+    missing = many - len(calls.open_far(pair))
     together([partial(pair.create, pair.doctor, slots.take()) for _ in range(missing)])
     made = calls.open_far(pair)
-    if len(made) < MANY:
-        raise NotOffered(f"the backend books no {MANY} calls of one doctor")
+    if len(made) < many:
+        raise NotOffered(f"the backend books no {many} calls of one doctor")
     by_time = sorted(made, key=lambda one: one[1])
     for call_id, at in {by_time[0], by_time[len(made) // 2], by_time[-1], made[0], made[-1]}:
-        exchange = pair.create(pair.patient, at + timedelta(minutes=4))
+        distance = slots.policy.minutes_on_grid(4)
+        exchange = pair.create(pair.patient, at + timedelta(minutes=distance))
         if exchange.status != 400:
             refused(
                 exchange,
                 400,
                 before=[pair.doctor.get(call_id)],
-                because=f"a call 4 minutes after another of the {len(made)} that the doctor has",
+                because=f"a call {distance} minutes after another of the {len(made)} that the doctor has",
             )
 
 
@@ -392,9 +404,13 @@ def test_every_call_is_in_the_way_however_many_there_are(
 @pytest.mark.parametrize("minutes", [-8, 3, 25])
 def test_a_call_within_half_an_hour_of_an_ongoing_one_is_refused(calls: Calls, minutes: int) -> None:
     with calls.ongoing() as call:
-        exchange = call.pair.create(call.patient, time_of(call) + timedelta(minutes=minutes))
+        distance = calls.slots.policy.minutes_on_grid(minutes)
+        at = time_of(call) + timedelta(minutes=distance)
+        if outside := calls.slots.outside(at):
+            raise outside
+        exchange = call.pair.create(call.patient, at)
         refused(
-            exchange, 400, before=call.steps, because=f"a call {abs(minutes)} minutes from an ongoing one"
+            exchange, 400, before=call.steps, because=f"a call {abs(distance)} minutes from an ongoing one"
         )
 
 
@@ -403,9 +419,10 @@ def test_a_call_within_half_an_hour_of_an_ongoing_one_is_refused(calls: Calls, m
 @pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
 def test_a_call_more_than_half_an_hour_away_is_accepted(calls: Calls, shared: str, minutes: int) -> None:
     pair = sharing(calls, shared)
-    call, at = booked(calls)
-    exchange = pair.create(pair.patient, at + timedelta(minutes=minutes))
-    accepted(exchange, 201, call.created, because=f"a call {abs(minutes)} minutes from the nearest")
+    distance = calls.slots.policy.minutes_on_grid(minutes, outwards=True)
+    call, at = booked(calls, reach=abs(distance))
+    exchange = pair.create(pair.patient, at + timedelta(minutes=distance))
+    accepted(exchange, 201, call.created, because=f"a call {abs(distance)} minutes from the nearest")
 
 
 @pytest.mark.rule("create.adjacent")
@@ -426,7 +443,7 @@ def test_the_slot_of_a_cancelled_call_can_be_booked_again(calls: Calls) -> None:
     call, at = booked(calls)
     cancelled = call.doctor.cancel(call.id)
     if not cancelled.succeeded:
-        raise Blocked("a call could not be cancelled")
+        raise Blocked(f"cancel was answered {cancelled.status} for call {call.id}", cancelled)
     exchange = call.pair.create(call.patient, at)
     accepted(exchange, 201, cancelled, because="the time of a call that was cancelled")
 
@@ -434,10 +451,12 @@ def test_the_slot_of_a_cancelled_call_can_be_booked_again(calls: Calls) -> None:
 @pytest.mark.rule("create.frees-slot")
 def test_the_slot_of_a_completed_call_can_be_booked_again(calls: Calls) -> None:
     with calls.ongoing() as call:
-        at = instant(call.record.get("scheduled_time"))
+        at = time_of(call)
         ended = call.doctor.end(call.id)
-        if at is None or not ended.succeeded:
-            raise Blocked("a call could not be ended")
+        if not ended.succeeded:
+            raise Blocked(f"end was answered {ended.status} for call {call.id}", ended)
+        if outside := calls.slots.outside(at):
+            raise outside
         exchange = call.pair.create(call.doctor, at)
         accepted(exchange, 201, ended, because="the time of a call that was completed")
 
@@ -458,9 +477,12 @@ def test_of_simultaneous_conflicting_requests_one_is_accepted(
     ]
     calls.scheduled()
     for _ in range(ROUNDS):
-        at = slots.take()
+        at = slots.take(reach=4)
         exchanges = together(
-            [partial(who.create, by, at + timedelta(minutes=minutes)) for who, by, minutes in contenders]
+            [
+                partial(who.create, by, at + timedelta(minutes=slots.policy.minutes_on_grid(minutes)))
+                for who, by, minutes in contenders
+            ]
         )
         winners = [exchange for exchange in exchanges if exchange.succeeded]
         if len(winners) > 1:  # without a race, too?
@@ -537,10 +559,14 @@ def test_a_client_does_not_set_what_the_backend_keeps(calls: Calls, slots: Slots
 # "Unique identifier for the Agora channel"; "Channel names are randomly generated"
 
 
+def one_by_one(requests: Sequence[Callable[[], Exchange]]) -> list[Exchange]:
+    return [request() for request in requests]
+
+
 @pytest.fixture(scope="module")
-def sample(calls: Calls, slots: Slots) -> list[Exchange]:
+def sample(calls: Calls) -> list[Exchange]:
     """Calls made one after the other, as somebody would who tries to predict the next."""
-    made = [calls.pair.create(calls.pair.doctor, slots.take()) for _ in range(SAMPLE)]
+    made = calls.several(SAMPLE, one_by_one)
     return [exchange for exchange in made if isinstance(exchange.object.get("channel_name"), str)]
 
 

@@ -1,7 +1,6 @@
 """1. List Video Calls."""
 
 from collections import Counter
-from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -246,7 +245,7 @@ def test_a_page_has_the_four_fields_and_counts_all_pages(people: People, calls: 
 
 
 @pytest.fixture(scope="module")
-def several_pages(calls: Calls, slots: Slots, together: Together) -> None:
+def several_pages(calls: Calls, together: Together) -> None:
     """More calls than the backend puts on a page, if a hundred are more."""
     doctor = calls.pair.doctor
     page = doctor.list()
@@ -254,8 +253,7 @@ def several_pages(calls: Calls, slots: Slots, together: Together) -> None:
         count = page.object.get("count")
         if page.object.get("next") or not isinstance(count, int) or count >= enough:
             continue
-        times = [slots.take() for _ in range(enough - count)]
-        together([partial(calls.pair.create, doctor, at) for at in times])
+        calls.several(enough - count, together)
         page = doctor.list()
 
 

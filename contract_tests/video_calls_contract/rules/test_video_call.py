@@ -29,7 +29,7 @@ def moves(name: str, before: Exchange, change: Exchange, after: Exchange, *, why
 
 @pytest.mark.rule("model.updated-at")
 def test_updated_at_moves_when_a_call_starts(long_life: LongLife) -> None:
-    before, change, after = long_life.created_again, long_life.late_join, long_life.after_late_join
+    before, change, after = long_life.created_again, long_life.first_join, long_life.after_first_join
     moves("updated_at", before, change, after, why="the start of the call")
 
 
@@ -58,12 +58,12 @@ def test_updated_at_stays_when_a_request_is_refused_or_only_reads(long_life: Lon
 @pytest.mark.rule("model.started-at")
 def test_a_call_starts_when_it_is_joined_and_not_when_it_is_made(long_life: LongLife) -> None:
     created = instant(accepted(long_life.created, 201).get("created_at"))
-    started = instant(accepted(long_life.after_late_join).get("started_at"))
+    started = instant(accepted(long_life.after_first_join).get("started_at"))
     require(
         created is not None and started is not None and started - created >= 3 * SECOND,
         f"`started_at` to be when the call was joined, seconds after {created}; got {started}",
         long_life.created,
-        long_life.after_late_join,
+        long_life.after_first_join,
     )
 
 
@@ -78,7 +78,7 @@ def test_the_call_ends_later_than_it_started(long_life: LongLife) -> None:
         started is not None and ended is not None and ended - started >= SECOND,
         f"`ended_at` to be when the call ended, seconds after {body.get('started_at')!r}; "
         f"got {body.get('ended_at')!r}",
-        long_life.after_late_join,
+        long_life.after_first_join,
         long_life.ended,
         long_life.after_end,
     )

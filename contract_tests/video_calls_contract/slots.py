@@ -1,0 +1,336 @@
+"""Free times for a run's calls, months or days ahead, within what the backend books.
+
+The future is cut into blocks, the same for every run. A run uses only blocks in which it has booked the first
+free time: the backend's own rule against overlaps keeps other runs of the same people out. If little can be
+booked, times lie closer together, and a time whose call was cancelled is used again.
+"""
+
+import secrets
+import threading
+from bisect import bisect_left
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from video_calls_contract.booking import Policy, discover, discover_notice
+from video_calls_contract.checks import OutsidePolicy
+from video_calls_contract.exchange import Exchange, instant
+
+if TYPE_CHECKING:
+    from video_calls_contract.scheduling import Calls, Pair
+
+__all__ = ["OVERLAP", "Slots"]
+
+OVERLAP = timedelta(minutes=30)
+
+_EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+_FURTHEST = timedelta(days=1280)
+_SOONEST = timedelta(hours=3)
+_BLOCKS = tuple(timedelta(hours=hours) for hours in (32 * 24, 8 * 24, 24, 6, 2))
+_LEAST_BLOCKS = 5
+_LEAST_ROOM = timedelta(hours=6000)
+"""A run uses some 400 times, three hours apart; several runs have room in this much."""
+
+_GAP = OVERLAP + timedelta(minutes=1)
+_REACH = timedelta(minutes=75)
+_TRIED_EVERY = timedelta(minutes=5)
+_LONGEST_WAIT = timedelta(seconds=120)
+_LONGEST_CALL = timedelta(seconds=60)  # from the booking of a near call to its last request
+
+_ODD_TIMES = ((4, 22), (5, 3), (6, 12))
+"""Weekdays and hours: a backend that books these, 7 minutes and 41 seconds past, mostly has no policy."""
+
+_ODD = timedelta(minutes=7, seconds=41)
+_POLICY_REFUSALS = (400, 409, 422)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    start: datetime
+    end: datetime
+    first: datetime
+
+
+class Slots:
+    """Hands out times that nothing of the run's people is near.
+
+    Attributes:
+        policy: what the backend books, as far as it is known.
+        scarce: whether there is little room, so that calls are cancelled as soon as their test is over.
+    """
+
+    def __init__(self, calls: "Calls", policy: Policy) -> None:
+        self._calls = calls
+        self._known = self.policy = self._of_far_times = policy
+        self._lock = threading.RLock()
+        self._block = _Block(_EPOCH, _EPOCH, _EPOCH)
+        self._next = _EPOCH
+        self._taken: list[datetime] = []
+        self._lent: dict[datetime, timedelta] = {}
+        self._claimed: set[datetime] = set()
+        self._refusals: list[tuple[datetime, Exchange]] = []
+        self._looked_for_policy = self._looked_for_notice = False
+        self._reuses = False
+        self.scarce = False
+
+    # -- At the start ---------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """See which times are taken, find out what the backend books, and claim a first block."""
+        calls = self._calls
+        self._taken = sorted(
+            start
+            for person in calls.participants()
+            for call in calls.listed(person)
+            if call.get("status") in ("scheduled", "ongoing")
+            and (start := instant(call.get("scheduled_time"))) is not None
+        )
+        with self._lock:
+            self.scarce = self.policy.room(_FURTHEST) < _LEAST_ROOM
+            self._claim()
+            if self._claimed and not self._looked_for_policy and not self._books_odd_times():
+                self._find_policy()
+                self._claim()
+            if self.scarce:
+                self._reuses = self._books_again()
+
+    def described(self) -> list[str]:
+        """Return what the backend books, in sentences."""
+        return self.policy.described(self._now())
+
+    def outside(self, at: datetime) -> OutsidePolicy | None:
+        """Return why the backend does not book a time, with its refusal; None if it may."""
+        objection = self.policy.objection(at, self._now())
+        return self._excluded(objection) if objection else None
+
+    def _excluded(self, objection: str, advice: str = "") -> OutsidePolicy:
+        now = self._now()
+        evidence = (
+            exchange for at, exchange in self._refusals if self.policy.objection(at, now) == objection
+        )
+        return OutsidePolicy(objection + advice, next(evidence, None))
+
+    def _now(self) -> datetime:
+        return self._calls.backend.clock.now()
+
+    # -- Finding out what is booked -------------------------------------------------------------------
+
+    def is_of_policy(self, exchange: Exchange) -> bool:
+        """Whether a refusal may mean that the backend does not book this time."""
+        return exchange.status in _POLICY_REFUSALS
+
+    def _accepts(self, at: datetime, pair: "Pair | None" = None) -> bool | None:
+        pair = pair or self._calls.pair
+        exchange = self._calls.book(pair, at)
+        if exchange.succeeded:
+            self._calls.close_created(exchange)
+            return True
+        if self._is_taken(at):
+            return None
+        self._refusals.append((at, exchange))
+        return False
+
+    def _books_odd_times(self) -> bool:
+        start = self._block.start
+        for weekday, hour in _ODD_TIMES:
+            at = start.replace(hour=hour, minute=0) + timedelta(days=(weekday - start.weekday()) % 7) + _ODD
+            if self.policy.allows(at, self._now()) and not self._is_taken(at) and self._accepts(at) is False:
+                return not self.is_of_policy(self._refusals[-1][1])
+        return True
+
+    def _find_policy(self) -> None:
+        self._looked_for_policy = True
+        found = discover(self._accepts, self._now(), self._known)
+        if found is None:
+            return
+        self.policy = self._of_far_times = found
+        if found.hours != self._known.hours:
+            self._of_far_times = found.cautious()
+        self.scarce = self._of_far_times.room(_FURTHEST) < _LEAST_ROOM
+
+    def find_notice(self, pair: "Pair") -> None:
+        """Find out the shortest notice, once, after a time that is near was refused."""
+        with self._lock:
+            if not self._looked_for_notice and self._known.notice_minutes is None:
+                self._looked_for_notice = True
+                found = discover_notice(lambda at: self._accepts(at, pair), self._now(), self.policy)
+                self.policy = found or self.policy
+
+    def _books_again(self) -> bool:
+        """Whether the time of a cancelled call is booked again."""
+        at = self._free(timedelta(0))
+        return at is not None and bool(self._accepts(at)) and bool(self._accepts(at))
+
+    # -- Far times ------------------------------------------------------------------------------------
+
+    def take(self, reach: int = 0) -> datetime:
+        """Return a time that the backend books and that no other call is near.
+
+        Args:
+            reach: how many minutes before and after it the caller may book, too.
+
+        Raises:
+            OutsidePolicy: if there is no room within the policy.
+        """
+        length = timedelta(minutes=reach)
+        with self._lock:
+            if not self.scarce:
+                length = max(length, _REACH)
+            again = self.scarce and self._reuses
+            for _ in range(2 * _LEAST_BLOCKS):
+                at = self._free(length)
+                if at is not None:
+                    self._lent[at] = length
+                    self._next = at + length + OVERLAP
+                    return at
+                if again:
+                    again = False
+                    self._next = self._block.start
+                elif not self._claim():
+                    break
+            raise OutsidePolicy("; ".join(["no free time is left for another call", *self.described()]))
+
+    def midnight(self, reach: int) -> datetime | None:
+        """Return a free midnight in UTC with so many minutes on either side; None if there is none."""
+        length = timedelta(minutes=reach)
+        with self._lock:
+            occupied = self._occupied(reused=False)
+            at = self._next.replace(hour=0, minute=0, second=0, microsecond=0)
+            while (at := at + timedelta(days=1)) < self._block.end:
+                edges = (at - length, at + length)
+                if all(map(self.policy.is_open, edges)) and not _any_within(occupied, at, length + _GAP):
+                    self._lent[at] = length
+                    return at
+        return None
+
+    def at_most(self, number: int) -> int:
+        """Return how many times a test may have at once, if it wants this many."""
+        room = self._of_far_times.room(self._block.end - self._block.start)
+        return min(number, max(3, int(room / _GAP / 4))) if self.scarce else number
+
+    def give_back(self, *times: datetime) -> None:
+        """Take back times whose calls are closed; all that were lent if none is named."""
+        with self._lock:
+            for at in times or list(self._lent):
+                self._lent.pop(at, None)
+
+    def _free(self, reach: timedelta) -> datetime | None:
+        now, policy = self._now(), self._of_far_times
+        occupied = self._occupied(reused=self.scarce and self._reuses)
+        at = policy.next_allowed(self._next + reach, now)
+        while at is not None and at + reach < self._block.end:
+            if (
+                policy.is_open(at - reach)
+                and policy.is_open(at + reach)
+                and not _any_within(occupied, at, reach + _GAP)
+                and not any(abs(at - lent) < reach + length + _GAP for lent, length in self._lent.items())
+            ):
+                return at
+            at = policy.next_allowed(at + (policy.step or _TRIED_EVERY), now)
+        return None
+
+    def _occupied(self, *, reused: bool) -> list[datetime]:
+        """The times of calls, also of those that a backend took as times of its own place.
+
+        Args:
+            reused: whether the times of closed calls are free.
+        """
+        made = [
+            made.at
+            for call_id, made in list(self._calls.made.items())
+            if made.at is not None and not (reused and self._calls.is_closed(call_id))
+        ]
+        return sorted([*self._taken, *made])
+
+    def _is_taken(self, at: datetime) -> bool:
+        """Whether an open call is near, so that a refusal tells nothing of the policy."""
+        return _any_within(self._occupied(reused=True), at, _GAP)
+
+    def _claim(self) -> bool:
+        """Begin a block; unclaimed where a backend lets nothing be booked, for tests to find out why."""
+        blocks = self._blocks()
+        for block in blocks[:_LEAST_BLOCKS]:
+            exchange = self._calls.book(self._calls.pair, block.first)
+            if exchange.succeeded:
+                self._begin(block)
+                self._claimed.add(block.start)
+                return True
+            if (
+                not self._looked_for_policy
+                and self.is_of_policy(exchange)
+                and not self._calls.in_the_way(self._calls.pair, block.first)
+            ):
+                self._refusals.append((block.first, exchange))
+                self._find_policy()
+                return self._claim()
+        if not blocks or (self.scarce and self._claimed):
+            return False
+        self._begin(blocks[0])
+        return True
+
+    def _begin(self, block: _Block) -> None:
+        self._block, self._next = block, block.first + OVERLAP
+
+    def _blocks(self) -> list[_Block]:
+        """Blocks that this run has not claimed, in the order in which to try them: without calls first."""
+        now, policy = self._now(), self._of_far_times
+        until = now + min(policy.furthest or _FURTHEST, _FURTHEST)
+        length = next((one for one in _BLOCKS if (until - now) // one >= _LEAST_BLOCKS), _BLOCKS[-1])
+        number = -((_EPOCH - now - _SOONEST) // length) + (length == _BLOCKS[0])
+        found: list[tuple[int, int, _Block]] = []
+        occupied = self._occupied(reused=False)
+        while (start := _EPOCH + number * length) < until:
+            number += 1
+            end = min(start + length, until)
+            first = policy.next_allowed(start, now)
+            while first is not None and first < end and _any_within(occupied, first, _GAP):
+                first = policy.next_allowed(first + (policy.step or _TRIED_EVERY), now)
+            if first is None or first >= end or start in self._claimed:
+                continue
+            crowd = bisect_left(occupied, end) - bisect_left(occupied, start)
+            found.append((crowd, secrets.randbelow(2**32), _Block(start, end, first)))
+        return [block for _, _, block in sorted(found, key=lambda one: one[:2])]
+
+    # -- Near times -----------------------------------------------------------------------------------
+
+    def near(self, ahead: timedelta, window: timedelta, *, within: timedelta | None = None) -> datetime:
+        """Return a time so far ahead, or the next that the backend books before the window's end.
+
+        Args:
+            within: how far from `ahead` the time may be; None if any time in the window will do.
+
+        Raises:
+            OutsidePolicy: if there is none.
+        """
+        now, policy = self._now(), self.policy
+        if policy.notice > window:
+            raise self._excluded(policy.described(now)[-1])
+        if within is not None:
+            return self._close_to(now + ahead, within)
+        soonest = min(ahead, _LONGEST_CALL)
+        if policy.notice:
+            soonest = max(soonest, policy.notice + _LONGEST_CALL / 2)
+        found = policy.next_allowed(now + max(ahead, soonest), now)
+        if found is None or found > now + window:
+            found = policy.next_allowed(now + soonest, now)
+        if found is None:
+            raise self._excluded(policy.objection(now + ahead, now))
+        wait = found - window - now
+        if wait > _LONGEST_WAIT:
+            when = f"{found - window:%Y-%m-%d %H:%M} and {found:%H:%M} UTC"
+            raise self._excluded(policy.objection(now + ahead, now), f"; run the suite between {when}")
+        self._calls.ended.wait(max(0.0, wait.total_seconds()))
+        return found
+
+    def _close_to(self, wanted: datetime, within: timedelta) -> datetime:
+        now, policy = self._now(), self.policy
+        for found in (policy.next_allowed(wanted, now), policy.last_open(wanted)):
+            if found is not None and abs(found - wanted) <= within and policy.allows(found, now):
+                return found
+        raise self._excluded(policy.objection(wanted, now))
+
+
+def _any_within(times: list[datetime], at: datetime, reach: timedelta) -> bool:
+    """Whether one of these sorted times is less than `reach` from `at`."""
+    place = bisect_left(times, at - reach)
+    return any(abs(time - at) < reach for time in times[place : place + 2])
