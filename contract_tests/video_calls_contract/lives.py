@@ -76,6 +76,8 @@ def live_long(calls: Calls, wait: Callable[[float], None]) -> LongLife:
             created_again = call.doctor.get(call.id)
             wait(_UNTIL_JOINED)
             first_join = call.doctor.join(call.id)
+            if not first_join.succeeded:
+                raise calls.stopped("join", call, first_join)
             after_first_join = call.doctor.get(call.id)
             refused = other.doctor.join(other.id)
             after_refusal = other.doctor.get(other.id)
@@ -107,7 +109,7 @@ def live_long(calls: Calls, wait: Callable[[float], None]) -> LongLife:
 class LateJoin:
     """What was said to the first join after a call's start, and how the call was read before and after."""
 
-    created: Exchange
+    call: Call
     before: Exchange
     join: Exchange
     after: Exchange
@@ -119,7 +121,7 @@ def join_late(calls: Calls, wait: Callable[[float], None]) -> LateJoin:
         wait(_AHEAD + _LATE)
         before = call.doctor.get(call.id)
         join = call.patient.join(call.id)
-        return LateJoin(call.created, before, join, call.doctor.get(call.id))
+        return LateJoin(call, before, join, call.doctor.get(call.id))
 
 
 def _starting_soon(calls: Calls, *, within: timedelta | None = None) -> AbstractContextManager[Call]:

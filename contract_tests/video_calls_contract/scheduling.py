@@ -406,8 +406,8 @@ class Calls:
         """A scheduled call so many minutes from the backend's now, of a pair that has no other; closed after.
 
         Args:
-            within: how far from that the call may be, where the backend does not book every time; None if
-                any time within the join window will do.
+            within: how much later the call may be if the backend does not book this time, or earlier if
+                negative; None if any time within the join window will do.
 
         Raises:
             Blocked: the backend schedules none, or other people's calls leave no room.
@@ -488,10 +488,13 @@ class Calls:
         exchange = call.doctor.act(action, call.id)
         call.steps.append(exchange)
         if not exchange.succeeded:
-            raise self._blocked(f"{action} was answered {exchange.answer} for call {call.id}", exchange)
+            raise self.stopped(action, call, exchange)
+
+    def stopped(self, action: str, call: Call, refusal: Exchange) -> Blocked:
+        """Return why a call did not get so far; the first refusal of a kind stands for all of it."""
+        return self._blocked(f"{action} was answered {refusal.answer} for call {call.id}", refusal)
 
     def _blocked(self, reason: str, refusal: Exchange) -> Blocked:
-        """The first refusal of this kind, which stands for all that follow."""
         kind = refusal.operation, refusal.status
         return Blocked(*self._obstacles.setdefault(kind, (reason, refusal)))
 

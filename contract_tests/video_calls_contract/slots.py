@@ -297,7 +297,8 @@ class Slots:
         """Return a time so far ahead, or the next that the backend books before the window's end.
 
         Args:
-            within: how far from `ahead` the time may be; None if any time in the window will do.
+            within: how much later than `ahead` the time may be, or earlier if negative; None if any time in
+                the window will do.
 
         Raises:
             OutsidePolicy: if there is none.
@@ -305,11 +306,10 @@ class Slots:
         now, policy = self._now(), self.policy
         if policy.notice > window:
             raise self._excluded(policy.described(now)[-1])
+        soonest = policy.notice + _LONGEST_CALL / 2 if policy.notice else timedelta(0)
         if within is not None:
-            return self._close_to(now + ahead, within)
-        soonest = min(ahead, _LONGEST_CALL)
-        if policy.notice:
-            soonest = max(soonest, policy.notice + _LONGEST_CALL / 2)
+            return self._close_to(now + ahead, now + soonest, within)
+        soonest = max(soonest, min(ahead, _LONGEST_CALL))
         found = policy.next_allowed(now + max(ahead, soonest), now)
         if found is None or found > now + window:
             found = policy.next_allowed(now + soonest, now)
@@ -322,12 +322,15 @@ class Slots:
         self._calls.ended.wait(max(0.0, wait.total_seconds()))
         return found
 
-    def _close_to(self, wanted: datetime, within: timedelta) -> datetime:
+    def _close_to(self, wanted: datetime, soonest: datetime, within: timedelta) -> datetime:
         now, policy = self._now(), self.policy
-        for found in (policy.next_allowed(wanted, now), policy.last_open(wanted)):
-            if found is not None and abs(found - wanted) <= within and policy.allows(found, now):
-                return found
-        raise self._excluded(policy.objection(wanted, now))
+        if within > timedelta(0):
+            found = policy.next_allowed(max(wanted, soonest), now)
+        else:
+            found = policy.last_open(wanted)
+        if found is None or abs(found - wanted) > abs(within) or found < soonest:
+            raise self._excluded(policy.objection(wanted, now))
+        return found
 
 
 def _any_within(times: list[datetime], at: datetime, reach: timedelta) -> bool:
