@@ -15,8 +15,9 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 from video_calls_spec import RuleId
+from video_calls_spec.bodies import ACCEPTED_CODING
 
-from video_calls_contract.bodies import ACCEPTED_CODING, UnreadBodyError, read_body
+from video_calls_contract.bodies import UnreadBodyError, read_body
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.config import Config, ConfigError, Identity
 from video_calls_contract.connection import Connection, certificate_problem

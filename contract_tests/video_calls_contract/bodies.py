@@ -4,19 +4,12 @@ import time
 import zlib
 
 import httpx
+from video_calls_spec.bodies import Body
 
-__all__ = ["ACCEPTED_CODING", "MOST_BYTES", "MOST_VALUES", "UnreadBodyError", "read_body"]
-
-ACCEPTED_CODING = "gzip"
-"""The one coding that the suite asks for."""
-
-MOST_BYTES = 2 * 1024 * 1024
-"""Decoded bytes of a body: a page of 100 calls has some 100 KiB."""
+__all__ = ["MOST_VALUES", "UnreadBodyError", "read_body"]
 
 MOST_VALUES = 200_000
 """JSON values of a body: a page of 100 calls has some 3,000."""
-
-_GZIP_ONLY = 31  # zlib's `wbits` for the gzip format
 
 
 class UnreadBodyError(Exception):
@@ -30,34 +23,20 @@ def read_body(response: httpx.Response, *, until: float) -> bytes:
         UnreadBodyError: if the body is too long, or has a coding that was not asked for.
         httpx.ReadTimeout: if the body takes longer.
     """
-    decoder = (
-        zlib.decompressobj(_GZIP_ONLY) if _is_gzip(response.headers.get("content-encoding", "")) else None
-    )
-    body = bytearray()
-    received = False
+    body = Body(response.headers.get("content-encoding", ""))
     for chunk in response.iter_raw():
         if time.monotonic() > until:
             raise httpx.ReadTimeout("the body took too long", request=response.request)
-        received = True
         try:
-            # The bound of `decompress` leaves the rest of a bomb unread.
-            body += decoder.decompress(chunk, MOST_BYTES + 1 - len(body)) if decoder else chunk
+            body.add(chunk)
         except zlib.error:
             raise UnreadBodyError("the body is not the gzip that its Content-Encoding says") from None
-        if len(body) > MOST_BYTES:
-            raise UnreadBodyError(f"the body is longer than {MOST_BYTES // 2**20} MiB")
-    if decoder and received and not decoder.eof:
+        if body.problem is not None:
+            break
+    if body.problem is not None:
+        raise UnreadBodyError(f"the body is not read: {body.problem}")
+    if body.is_cut_off:
         raise UnreadBodyError("the gzip body is cut off")
-    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES:
+    if sum(body.content.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES:
         raise UnreadBodyError(f"the body has more than {MOST_VALUES:,} values")
-    return bytes(body)
-
-
-def _is_gzip(header: str) -> bool:
-    codings = [coding.strip().lower() for coding in header.split(",")]
-    codings = [coding for coding in codings if coding not in ("", "identity")]
-    if codings not in ([], ["gzip"], ["x-gzip"]):
-        raise UnreadBodyError(
-            f"the body has the Content-Encoding {', '.join(codings)!r}, and the suite asks for gzip alone"
-        )
-    return bool(codings)
+    return body.content

@@ -307,7 +307,7 @@ def test_memory_comes_back_when_namespaces_are_dropped(serve: Callable[..., Proc
 def monotonic(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The time by which namespaces are idle."""
     time = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(namespaces, "time", SimpleNamespace(monotonic=lambda: time.now))
+    monkeypatch.setattr(namespaces, "time", SimpleNamespace(monotonic=lambda: time.now, time=lambda: 0.0))
     return time
 
 

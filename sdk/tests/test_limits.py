@@ -91,6 +91,14 @@ def test_reading_stops_at_the_largest_body(kind: str) -> None:
 
 
 @CLIENTS
+def test_reading_stops_after_the_end_of_gzip(kind: str) -> None:
+    body = Parts(gzip.compress(b"{}") + bytes(MIB), times=100)
+    with pytest.raises(InvalidResponseError, match="more than 2,097,152 bytes"):
+        answer(kind, body, coding="gzip")
+    assert body.read in {2, 3}
+
+
+@CLIENTS
 def test_gzip_answer_is_decoded(kind: str) -> None:
     page = json.dumps({"count": 7, "next": None, "previous": None, "results": []}).encode()
     assert answer(kind, Parts(gzip.compress(page)), coding="gzip").count == 7

@@ -29,9 +29,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 from pydantic import BaseModel
+from video_calls_spec.bodies import ACCEPTED_CODING
 
 from video_calls_sdk._answers import Answer, Answers, APIResponse, failure, server_time, success
-from video_calls_sdk._body import ACCEPTED_CODING
 from video_calls_sdk._errors import (
     ConfigurationError,
     ConnectionFailedError,

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -16,8 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import anyio
 import httpx
+from video_calls_spec.bodies import Body
 
-from video_calls_sdk._body import Body
 from video_calls_sdk._configuration import checked_token, own_headers
 from video_calls_sdk._environment import proxy_of, tls
 from video_calls_sdk._errors import ConfigurationError
@@ -87,16 +88,16 @@ class Transport:
             try:
                 if response.is_stream_consumed:  # an event hook or a mock has read it
                     return Received(response.status_code, response.headers, response.content)
-                body = Body(response.headers)
+                body = _body_of(response)
                 for part in response.iter_raw():
-                    body.add(part)
+                    _add(body, part)
                     if body.problem is not None:
                         break
                     if ends is not None and time.monotonic() > ends:
                         raise OutOfTimeError
             finally:
                 response.close()
-        return Received(response.status_code, response.headers, body.content, body.problem)
+        return Received(response.status_code, response.headers, body.content, _problem(body))
 
     def authorize(self, action: Authorize) -> str:
         """A token, another than the stale one where there is another; asked for once, however many wait."""
@@ -265,13 +266,28 @@ class AsyncTransport:
 async def _received(response: httpx.Response) -> Received:
     if response.is_stream_consumed:  # an event hook or a mock has read it
         return Received(response.status_code, response.headers, response.content)
-    body = Body(response.headers)
+    body = _body_of(response)
     with anyio.CancelScope() as scope:  # a `break` would leave httpx's generators to the garbage collector
         async for part in response.aiter_raw():
-            body.add(part)
+            _add(body, part)
             if body.problem is not None:
                 scope.cancel()
-    return Received(response.status_code, response.headers, body.content, body.problem)
+    return Received(response.status_code, response.headers, body.content, _problem(body))
+
+
+def _body_of(response: httpx.Response) -> Body:
+    return Body(response.headers.get("content-encoding", ""))
+
+
+def _add(body: Body, part: bytes) -> None:
+    try:
+        body.add(part)
+    except zlib.error as error:
+        raise httpx.DecodingError(f"the body is not gzip: {error}") from error
+
+
+def _problem(body: Body) -> str | None:
+    return body.problem and f"body: {body.problem}"
 
 
 def _of_environment(kind: Callable[..., T], base_url: str) -> T:
