@@ -24,3 +24,26 @@ def test_a_429_with_a_date_that_is_none_is_waited_out() -> None:
     transport = httpx.MockTransport(lambda _: next(answers))
     backend = Backend("http://backend.invalid/api/v1/video", Redactor(), transport=transport)
     assert backend.send("GET", "/video-calls/").status == 200
+
+
+def test_requests_of_an_operation_that_hangs_wait_less() -> None:
+    timeouts: list[float] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, content=iter(()))
+        timeouts.append(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("hangs", request=request)
+
+    backend = Backend("http://backend.invalid", Redactor(), transport=httpx.MockTransport(answer))
+    for operation in ("joinVideoCall", "joinVideoCall", "joinVideoCall", "endVideoCall"):
+        backend.send("POST", "/video-calls/1/", operation=operation)
+    assert timeouts == [10, 10, 1, 10]
+
+
+def test_links_to_the_public_host_are_followed_at_the_own_address() -> None:
+    backend = Backend("http://10.0.0.5:8000/api/v1/video", Redactor())
+    own = "http://10.0.0.5:8000/api/v1/video/video-calls/?page=2"
+    assert backend.inner(own) == own
+    assert backend.inner("https://api.example.com/api/v1/video/video-calls/?page=2") == own
+    assert backend.inner("https://api.example.com/elsewhere/?page=2") is None

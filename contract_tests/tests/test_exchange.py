@@ -1,3 +1,4 @@
+import json
 import subprocess
 from datetime import UTC, datetime
 from typing import Any
@@ -130,3 +131,18 @@ def test_how_long_to_wait_is_read_of_whatever_a_backend_sends(
     headers: dict[str, str], seconds: float
 ) -> None:
     assert retry_after(httpx.Headers(headers, encoding="utf-8")) == seconds
+
+
+def test_long_list_shows_the_call_in_question_first() -> None:
+    calls = [{"id": number, "doctor": 1, "note": "x" * 100} for number in range(1, 90)]
+    shown = exchange(
+        operation="listVideoCalls", status=200, content=json.dumps({"results": calls}).encode()
+    ).about(80)
+    assert shown.response_text.index('"id": 80') < shown.response_text.index('"results"')
+
+
+def test_long_refusal_shows_the_part_in_question_first() -> None:
+    content = b"." * 9000 + b"Traceback (most recent call last)"
+    shown = exchange(status=400, content=content).about("Traceback (most recent call last)")
+    assert "Traceback" in shown.response_text
+    assert "Traceback" not in exchange(status=400, content=content).response_text

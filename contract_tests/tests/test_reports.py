@@ -130,6 +130,12 @@ def test_warnings_are_shorter_in_the_terminal() -> None:
     assert "curl" not in text
 
 
+def test_steps_before_a_violation_are_told_with_their_bodies() -> None:
+    before = exchange(b'{"id": 7}', status=201, method="POST", request_body=b'{"doctor": 1}')
+    text = in_terminal(tree(failed("join.window", "400", before, exchange())))
+    assert 'with {"doctor": 1}: 201 {"id": 7}' in text
+
+
 def test_a_long_body_is_shown_in_part() -> None:
     text = in_terminal(tree(failed("join.window", "400", exchange(b'"' + b"x" * 100_000 + b'"'))))
     assert len(text) < 5000

@@ -26,6 +26,16 @@ def test_a_should_deviation_fails_at_that_level_only() -> None:
     assert (results.exit_status, results.warnings, len(results.violations)) == (1, [], 1)
 
 
+def test_rules_that_one_refusal_shows_are_told_together() -> None:
+    refusal = exchange(operation="joinVideoCall", status=500)
+    other = failed("end.completes", "200; got 500", exchange(operation="endVideoCall", status=500))
+    results = tree(
+        failed("create.frees-slot", "200; got 500", refusal), other, failed("join.window", "200", refusal)
+    )
+    slugs = [[result.rule.id for result in cause] for cause in results.causes]
+    assert slugs == [["join.window", "create.frees-slot"], ["end.completes"]]
+
+
 def test_note_fails_no_level_and_is_no_warning() -> None:
     noted = outcome_of_test("noted", "list.newest-first", "calls in descending order")
     results = tree(*rule_results({"list.newest-first": RULES["list.newest-first"]}, [noted]))

@@ -51,6 +51,7 @@ BREAKS = (
     Break("cancel-refused", "cancel.cancels", "create.schedules"),
     Break("touched-by-get", "model.updated-at", "auth.required get.returns-call join.window list.own-calls"),
     Break("body-sets-created-at", "create.read-only-fields"),
+    Break("traceback", "privacy.errors", "errors.body"),
 )
 
 
@@ -83,3 +84,27 @@ def test_a_freedom_is_not_blamed(freedom: str, tmp_path: Path) -> None:
         config.write_text(said)
         verdict = run_suite(config, "--rule=list.pages", "--rule=list.own-calls", "--rule=join.again")
     assert (verdict.status, verdict.failed, verdict.left) == (0, set(), ()), verdict.output
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_request_that_ends_the_backend_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "contract.toml"
+    with serving([str(SMALL), "body-kills"], tmp_path, "# ready") as said:
+        config.write_text(said)
+        verdict = run_suite(config, "--rule=create.valid-body")
+    assert verdict.status == 2, verdict.output
+    named = [line for line in verdict.output.splitlines() if "the connection ended during POST" in line]
+    assert any('with {"doctor": [' in line for line in named), verdict.output
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_requests_that_hang_share_their_waits(tmp_path: Path) -> None:
+    config = tmp_path / "contract.toml"
+    with serving([str(SMALL), "hanging-join"], tmp_path, "# ready") as said:
+        config.write_text(said)
+        verdict = run_suite(config, "--section=join", "--section=end", "--section=cancel")
+    assert verdict.failed >= {"join.credentials", "join.window"}, verdict.output
+    assert "got 0" not in verdict.output
+    assert verdict.seconds < 100  # thirty waits of ten seconds otherwise

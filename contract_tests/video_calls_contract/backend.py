@@ -6,11 +6,12 @@ A 429 is waited out as its `Retry-After` asks. Nothing else is repeated but a GE
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -35,7 +36,12 @@ LONGEST_WAIT = 90.0  # seconds that a Retry-After may ask for
 PATIENCE = 300.0  # seconds of a request and all its repetitions
 _UNAUTHORIZED, _TOO_MANY_REQUESTS = 401, 429
 _OF_APP_ID = 35  # characters of an Agora token, which may be shown: its version and the app id
+_HUNG = 2  # requests of a kind without an answer, after which others of the kind may take less time
+_SHORT_TIMEOUT = 1.0  # seconds; more if an answer of that kind once took longer
 _BETWEEN_LOOKS = 5.0  # seconds until a gateway is looked for again after the same kind of answer
+
+_Kind: TypeAlias = tuple[str | None, str]
+"""Operation and method of a request."""
 
 UNSET: Any = object()
 """Distinguishes "no body" from a body of `null`."""
@@ -82,6 +88,10 @@ class Backend:
         self.findings: list[tuple[RuleId, str, tuple[Exchange, ...]]] = []
         self._call_id: object = None
         self._timeout = timeout
+        self._hung: Counter[_Kind] = Counter()
+        self._slowest: dict[_Kind, float] = {}
+        self.cut_off: list[Exchange] = []
+        self.gone = False
         self._lock = threading.Lock()
         self._resume_at = 0.0
         self._authorization: Callable[[], str | None] | None = None
@@ -209,6 +219,7 @@ class Backend:
                 self._record(exchange)
             if exchange.status == NO_ANSWER:
                 if not self._alive():
+                    self.gone = True
                     through = f" through {self.connection.through}" if self.connection.through else ""
                     raise Unreachable(f"{self.base_url} does not answer{through}: {exchange.text}")
                 if not again:
@@ -242,21 +253,28 @@ class Backend:
     ) -> Exchange:
         sent_at = datetime.now(UTC)
         status, answer_headers, content, unread = NO_ANSWER, httpx.Headers(), b"", ""
-        until = time.monotonic() + self._timeout
+        kind, cut_off, begun = (operation, method), False, time.monotonic()
+        timeout = self._timeout_of(kind)
+        until = begun + timeout
         try:
-            with self._client.stream(method, url, headers=headers, content=body or None) as response:
+            with self._client.stream(
+                method, url, headers=headers, content=body or None, timeout=timeout
+            ) as response:
                 try:
                     content = read_body(response, until=until)
                 except UnreadBodyError as error:
                     unread = str(error)
                 status, answer_headers = response.status_code, response.headers
+                self._slowest[kind] = max(time.monotonic() - begun, self._slowest.get(kind, 0.0))
         except httpx.TimeoutException:
-            content = f"no whole answer came within {self._timeout:g} s".encode()
+            self._hung[kind] += 1
+            content = f"no whole answer came within {timeout:g} s".encode()
         except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError) as error:
             if problem := certificate_problem(error):
                 raise NotTheBackend(f"{self.base_url} cannot be reached over TLS: {problem}") from None
             content = (str(error) or type(error).__name__).encode()
-        return Exchange(
+            cut_off = not isinstance(error, httpx.ConnectError)
+        exchange = Exchange(
             operation=operation,
             person=person,
             method=method,
@@ -271,6 +289,18 @@ class Backend:
             redactor=self.redactor,
             unread=unread,
         )
+        with self._lock:
+            if cut_off:
+                self.cut_off.append(exchange)
+            elif status != NO_ANSWER:
+                self.cut_off = [one for one in self.cut_off if one.received_at > sent_at]
+        return exchange
+
+    def _timeout_of(self, kind: _Kind) -> float:
+        """Seconds that a request may take. If requests of its kind hang, the others wait less."""
+        if self._hung[kind] < _HUNG:
+            return self._timeout
+        return min(self._timeout, max(_SHORT_TIMEOUT, 4 * self._slowest.get(kind, 0.0)))
 
     def _record(self, exchange: Exchange) -> None:
         if date := exchange.headers.get("date"):

@@ -20,6 +20,7 @@ NO_ANSWER = 0
 
 _AGORA_TOKEN = re.compile(r"\b00[67][A-Za-z0-9+/=]{40,}")
 _MOST_SHOWN = 4000  # characters of a body
+_OF_A_LINE = 300  # characters of a body
 _LONG = 1000  # bytes of a body; in a longer one, what matters is shown first
 _AROUND = 200  # characters before what matters
 _MOST_READ = 10 * _MOST_SHOWN  # characters of a body that are searched for secrets
@@ -147,6 +148,18 @@ class Exchange:
     def answer(self) -> str:
         """The status as it is told."""
         return "no answer" if self.status == NO_ANSWER else str(self.status)
+
+    @property
+    def request_line(self) -> str:
+        """The request in a line, with the beginning of its body."""
+        body = self.request_body.decode("utf-8", "backslashreplace")[:_OF_A_LINE]
+        line = f"{self.method} {self.url} as {self.person}"
+        return self.redactor.redact(f"{line} with {body}" if body else line)
+
+    @property
+    def answer_line(self) -> str:
+        """The answer in a line, with the beginning of its body."""
+        return self.redactor.redact(f"{self.answer} {self.text[:_OF_A_LINE]}".rstrip())
 
     @property
     def succeeded(self) -> bool:

@@ -95,18 +95,22 @@ def in_body(body: object, secrets: Iterable[str]) -> Iterator[str]:
             yield f"nothing sensitive in a response; `{where}` holds the Agora app certificate"
 
 
-def in_error(text: str, sent: str, emails: Iterable[str], secrets: Iterable[str]) -> Iterator[str]:
-    """Complaints about what a refusal shows beyond what was sent."""
+def in_error(
+    text: str, sent: str, emails: Iterable[str], secrets: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """Complaints about what a refusal shows beyond what was sent, each with the part that shows it."""
     for what, form in _INSIDES.items():
         if (found := form.search(text)) and found[0] not in sent:
-            yield f"no {what.removeprefix('a ').removeprefix('an ')} in an error; got {found[0][:80]!r}"
+            expected = f"no {what.removeprefix('a ').removeprefix('an ')} in an error"
+            yield f"{expected}; got {found[0][:80]!r}", found[0]
     known = {email.lower() for email in emails}
     for email in _EMAIL.findall(text):
         if email.lower() in known and email not in sent:
-            yield "nobody's e-mail address in an error; got one"
+            yield "nobody's e-mail address in an error; got one", email
             break
-    if any(secret in text for secret in secrets):
-        yield "no Agora app certificate in an error"
+    for secret in secrets:
+        if secret in text:
+            yield "no Agora app certificate in an error", secret
 
 
 def _leaves(node: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:

@@ -75,6 +75,14 @@ class RuleResult:
         """The tests that show its violation, or what is noted."""
         return [test for test in self.tests if test.outcome in _DEVIATIONS]
 
+    @property
+    def symptom(self) -> tuple[object, ...] | None:
+        """The refusal, or the missing answer, that shows the violation; None if something else does."""
+        shown = self.failures[0].exchanges[-1:] if self.failures else ()
+        if not shown or 200 <= shown[0].status < 400:  # noqa: PLR2004 (HTTP)
+            return None
+        return shown[0].operation, shown[0].status, str(shown[0].object.get("error"))
+
     def fails(self, level: Level) -> bool:
         """Whether it fails a run in which deviations count from this level on."""
         if self.listed == "holds":
@@ -113,7 +121,16 @@ class Results:
     @property
     def violations(self) -> list[RuleResult]:
         """The rules that fail the run."""
-        return [result for result in self.rules if result.fails(self.level)]
+        return [result for cause in self.causes for result in cause]
+
+    @property
+    def causes(self) -> list[list[RuleResult]]:
+        """The rules that fail the run, the most telling first of those that one refusal shows."""
+        causes: dict[object, list[RuleResult]] = {}
+        for result in self.rules:
+            if result.fails(self.level):
+                causes.setdefault(result.symptom or result.rule.id, []).append(result)
+        return [sorted(cause, key=_is_telling, reverse=True) for cause in causes.values()]
 
     @property
     def warnings(self) -> list[RuleResult]:
@@ -209,6 +226,11 @@ def _of_rule(rule: Rule, tests: list[TestResult]) -> RuleResult:
     if not about and tests:
         reasons = f"its test ended at a violation of {tests[0].blamed}"
     return RuleResult(rule, "not_checked", reasons or "no test of this run looked at it", exchanges, about)
+
+
+def _is_telling(result: RuleResult) -> bool:
+    """Whether a rule is of the operation whose refusal shows its violation."""
+    return result.symptom is not None and result.rule.operation == result.symptom[0]
 
 
 def as_json(results: Results) -> dict[str, Any]:

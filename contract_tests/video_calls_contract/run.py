@@ -130,6 +130,11 @@ class Run:
         if abs(offset) >= 2:  # noqa: PLR2004 (`Date` has whole seconds)
             where = "ahead of" if offset > 0 else "behind"
             notes.append(f"the backend's clock is {abs(offset):.0f} s {where} this machine's")
+        if self.backend.gone:
+            notes += [
+                f"the connection ended during {one.request_line}; the backend has not answered since"
+                for one in self.backend.cut_off
+            ]
         if hosts := ", ".join(sorted(self.backend.public_hosts)):
             notes.append(
                 f"`next` and `previous` name {hosts}; the suite followed them at the address of base_url"

@@ -4,7 +4,7 @@ import re
 
 from video_calls_contract import privacy
 from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object
-from video_calls_contract.observers.watching import Complaint, Observers, observes
+from video_calls_contract.observers.watching import Complaint, Finding, Observers, observes
 
 _REFUSALS, _UNAUTHORIZED, _TOO_MANY_REQUESTS, _SERVER_ERRORS = 400, 401, 429, 500
 _OF_OPERATIONS = (400, 401, 403, 404, 422)
@@ -81,7 +81,7 @@ def private_details(observers: Observers, exchange: Exchange) -> list[Complaint]
 
 
 @observes("privacy.errors")
-def private_errors(observers: Observers, exchange: Exchange) -> list[Complaint] | None:
+def private_errors(observers: Observers, exchange: Exchange) -> list[Finding] | None:
     """Nothing in a refusal tells of the backend's inside, or of other people."""
     for call in exchange.calls:
         for role in ("doctor_details", "patient_details"):
@@ -94,12 +94,13 @@ def private_errors(observers: Observers, exchange: Exchange) -> list[Complaint] 
     if exchange.status < _REFUSALS:
         return None
     secret = observers.agora.app_certificate
+    secrets = (secret,) if secret else ()
     sent = exchange.request_body.decode("utf-8", "replace")
     return [
-        (complaint,)
-        for complaint in privacy.in_error(exchange.text, sent, observers.emails, (secret,) if secret else ())
+        Finding(complaint, (exchange.about(part),))
+        for complaint, part in privacy.in_error(exchange.text, sent, observers.emails, secrets)
     ] + [
-        ("no call's `channel_name` in an error; got one",)
+        Finding("no call's `channel_name` in an error; got one", (exchange.about(channel),))
         for channel in observers.channels
         if channel in exchange.text and channel not in sent
     ][:1]

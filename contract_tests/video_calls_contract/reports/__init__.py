@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from video_calls_contract.exchange import NO_ANSWER, Exchange
+from video_calls_contract.exchange import Exchange
 from video_calls_contract.results import Results, RuleResult, TestResult
 
 __all__ = [
@@ -101,10 +101,14 @@ def evidence(test: TestResult) -> tuple[Exchange, ...]:
 
 def short(exchange: Exchange) -> str:
     """An exchange in a line."""
-    answer = "no answer" if exchange.status == NO_ANSWER else str(exchange.status)
     return visible(
-        exchange.redactor.redact(f"{exchange.method} {exchange.url} as {exchange.person}: {answer}")
+        exchange.redactor.redact(f"{exchange.method} {exchange.url} as {exchange.person}: {exchange.answer}")
     )
+
+
+def step(exchange: Exchange) -> str:
+    """An exchange before the telling one, with the beginnings of its bodies, in a line."""
+    return visible(f"{exchange.request_line}: {exchange.answer_line}".replace("\n", " "))
 
 
 def how_to_curl(shown: Iterable[Exchange]) -> str:

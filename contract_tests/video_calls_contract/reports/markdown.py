@@ -13,7 +13,7 @@ from video_calls_contract.reports import (
     evidence,
     headline,
     how_to_curl,
-    short,
+    step,
     visible,
 )
 from video_calls_contract.results import Results, RuleResult
@@ -93,7 +93,7 @@ def _details(result: RuleResult) -> list[str]:
             lines += [
                 "Before that:",
                 "",
-                *_fenced("text", "\n".join(short(one) for one in exchanges[:-1])),
+                *_fenced("text", "\n".join(step(one) for one in exchanges[:-1])),
                 "",
             ]
         for exchange in exchanges[-1:]:

@@ -18,7 +18,7 @@ from video_calls_contract.reports import (
     evidence,
     headline,
     how_to_curl,
-    short,
+    step,
     visible,
 )
 from video_calls_contract.results import CONFORMS, VIOLATIONS, Results, RuleResult, TestResult
@@ -132,9 +132,12 @@ class _Terminal:
 
     def print(self) -> None:
         results = self._results
-        for result in results.violations:
-            self._heading(result, "VIOLATION", "bold red")
-            self._tests(result)
+        for first, *others in results.causes:
+            self._heading(first, "VIOLATION", "bold red")
+            self._tests(first)
+            for other in others:
+                self._heading(other, "VIOLATION", "bold red")
+                self._line(f"{first.rule.id} shows the same; expected here: {other.reason}", indent=2)
         for result in results.warnings:
             self._heading(result, "warning", "bold yellow")
         if how := how_to_curl(
@@ -176,7 +179,7 @@ class _Terminal:
             self._line(f"expected {test.reason}", indent=2)
             exchanges = evidence(test)
             for before in exchanges[:-1]:
-                self._line(f"before: {short(before)}", indent=4, style="dim")
+                self._line(f"before: {step(before)}", indent=4, style="dim")
             for exchange in exchanges[-1:]:
                 self._block("sent", exchange.request_text)
                 self._block("came back", exchange.response_text)
