@@ -199,6 +199,12 @@ def test_unusable_variable_is_named_with_its_value(
     assert "secret" not in str(caught.value)
 
 
+def test_proxy_password_with_slash_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://me:a/secret@p.example")
+    with pytest.raises(ConfigError, match=r"HTTPS_PROXY=ftp://\*\*\*@p\.example:"):
+        connection(parse_config(FakeBackend(STAGING).toml(), "c"))
+
+
 def test_events_go_through_the_same_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     with websocket_server() as url:
         with Listener(doctor(url)) as listener:

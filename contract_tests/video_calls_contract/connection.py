@@ -6,15 +6,13 @@ The options and the environment are read once, for HTTP and for events alike. No
 import os
 import re
 import ssl
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
+from video_calls_spec.proxies import EnvironmentProxy, environment_proxy, masked
 
 from video_calls_contract.config import Config, ConfigError, Tls
 
@@ -57,9 +55,10 @@ def connection(config: Config) -> Connection:
     Raises:
         ConfigError: if a certificate, or a variable of the environment, cannot be used.
     """
-    variable, proxy = _proxy(config.base_url) if config.proxied else ("", None)
+    named = environment_proxy(config.base_url) if config.proxied else None
+    proxy = _checked(named) if named else None
     encrypted = any((url or "").startswith("https:") for url in (config.base_url, proxy))
-    through = f"the proxy of {variable} ({_masked(proxy)})" if proxy else ""
+    through = f"the proxy of {named.variable} ({masked(named.url)})" if named else ""
     return Connection(_context(config.tls) if encrypted else None, proxy, through)
 
 
@@ -127,54 +126,26 @@ def certificate_problem(error: BaseException) -> str:
 # -- The proxy -------------------------------------------------------------------------------------
 
 
-def _proxy(url: str) -> tuple[str, str | None]:
-    """The variable that names the proxy for a URL, and the proxy."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    proxies = getproxies()
-    scheme = next((name for name in (parts.scheme, "all") if proxies.get(name)), None)
-    if scheme is None or proxy_bypass(host) or _is_exempt(host, proxies.get("no", "")):
-        return "", None
-    variable = next(
-        (name for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY") if os.environ.get(name)),
-        "the system's settings",
-    )
-    value = proxies[scheme]
-    return variable, _checked(value if "://" in value else f"http://{value}", f"{variable}={_masked(value)}")
-
-
-def _is_exempt(host: str, exempt: str) -> bool:
-    """Whether `NO_PROXY` names a network with this address; the standard library reads names alone."""
-    with suppress(ValueError):
-        address = ip_address(host)
-        for entry in exempt.split(","):
-            with suppress(ValueError):
-                if address in ip_network(entry.strip().strip("[]"), strict=False):
-                    return True
-    return False
-
-
-def _checked(proxy: str, named: str) -> str:
+def _checked(named: EnvironmentProxy) -> str:
+    """Return the URL of a proxy that can be used."""
+    proxy = named.url
     try:
         parts = urlsplit(proxy)
         good = bool(parts.hostname) and parts.port != 0
         httpx.Proxy(proxy)
     except (ValueError, httpx.InvalidURL):
         raise ConfigError(
-            f"{named}: is not the URL of a proxy, such as http://proxy.example.com:3128"
+            f"{named.setting}: is not the URL of a proxy, such as http://proxy.example.com:3128"
         ) from None
     if parts.scheme in _SOCKS:
         if all(find_spec(package) for package in _SOCKS_PACKAGES):
             return proxy
         raise ConfigError(
-            f"{named}: a SOCKS proxy needs two more packages: pip install 'httpx[socks]' python-socks; "
-            "or name the backend's host in NO_PROXY"
+            f"{named.setting}: a SOCKS proxy needs two more packages: "
+            "pip install 'httpx[socks]' python-socks; or name the backend's host in NO_PROXY"
         )
     if not good or parts.scheme not in {"http", "https"}:
-        raise ConfigError(f"{named}: is not the URL of a proxy, such as http://proxy.example.com:3128")
+        raise ConfigError(
+            f"{named.setting}: is not the URL of a proxy, such as http://proxy.example.com:3128"
+        )
     return proxy
-
-
-def _masked(url: str | None) -> str:
-    """A URL without its user name and password."""
-    return re.sub(r"[^/]*@", "***@", url or "")

@@ -6,12 +6,10 @@ module reads it for both. No I/O beyond the environment and the files of certifi
 
 import os
 import ssl
-from contextlib import suppress
-from ipaddress import ip_address, ip_network
 from typing import NamedTuple
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
+from video_calls_spec.proxies import environment_proxy, masked
 
 from video_calls_sdk._errors import ConfigurationError
 
@@ -36,23 +34,19 @@ class Proxy(NamedTuple):
 
 
 def proxy_of(base_url: str) -> Proxy | None:
-    """The proxy through which the environment sends requests for a URL, or None.
-
-    A proxy without a scheme is an HTTP proxy. `NO_PROXY` holds names, addresses and networks (`::1/128`).
+    """Return the proxy through which the environment sends requests for a URL, or None.
 
     Raises:
         ConfigurationError: if the environment's proxy is not a URL of a supported scheme.
     """
-    url, settings = httpx.URL(base_url), getproxies()
-    scheme = next((each for each in (url.scheme, "all") if settings.get(each)), None)
-    if scheme is None or _goes_direct(url, settings.get("no", "")):
+    named = environment_proxy(base_url)
+    if named is None:
         return None
-    value = settings[scheme]
-    proxy = Proxy("", f"{_variable(scheme)}={_masked(value)}")
+    proxy = Proxy("", named.setting)
     try:
-        given = httpx.URL(value if "://" in value else f"http://{value}")
+        given = httpx.URL(named.url)
     except httpx.InvalidURL as error:
-        raise proxy.unusable(_masked(str(error))) from None
+        raise proxy.unusable(masked(str(error))) from None
     if given.scheme not in _PORTS:
         raise proxy.unusable(f"its scheme is not one of {', '.join(_PORTS)}")
     if not given.host:
@@ -76,30 +70,3 @@ def tls() -> ssl.SSLContext:
         raise ConfigurationError(
             f"{named or 'certifi'}: the certificates cannot be loaded: {error}"
         ) from error
-
-
-def _goes_direct(url: httpx.URL, no_proxy: str) -> bool:
-    entries = [entry.strip() for entry in no_proxy.split(",")]
-    if "*" in entries or proxy_bypass(f"{url.host}:{url.port or _PORTS[url.scheme]}"):
-        return True
-    try:
-        address = ip_address(url.host)
-    except ValueError:
-        return False
-    for entry in entries:
-        with suppress(ValueError):  # a name, or a mistake: neither is an address
-            if address in ip_network(entry.strip("[]"), strict=False):
-                return True
-    return False
-
-
-def _variable(scheme: str) -> str:
-    names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY")
-    return next((name for name in names if os.environ.get(name)), "the system's proxy")
-
-
-def _masked(value: str) -> str:
-    """A URL without the credentials that it may hold."""
-    before, at, host = value.rpartition("@")
-    scheme, separator, _ = before.partition("://")
-    return f"{scheme if separator else ''}{separator}***@{host}" if at else value
