@@ -36,7 +36,7 @@ def _row_of(connection: Connection, user: int | str) -> Row | None:
         return _ACTOR_BY_ID.row(connection, user_id=user)
     if "\0" in user:  # which PostgreSQL takes in no text
         return None
-    # The first has an index, and nearly all tokens spell an address as it is registered.
+    # Two addresses may differ in case alone: the one that is spelled as in the token comes first.
     return _ACTOR_BY_EMAIL.row(connection, email=user) or _ACTOR_BY_EMAIL_IN_ANY_CASE.row(
         connection, email=user
     )

@@ -34,6 +34,7 @@ users = Table(
     Column("full_name", Text, nullable=False),
     Column("is_active", Boolean, nullable=False),
 )
+Index("ix_users_email_in_any_case", func.lower(users.c.email))
 
 doctors = Table(
     "doctors",

@@ -39,6 +39,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("email"),
     )
+    op.create_index("ix_users_email_in_any_case", "users", [sa.text("lower(email)")])
     op.create_table(
         "doctors",
         sa.Column("id", _ROW_ID, autoincrement=False, nullable=False),
