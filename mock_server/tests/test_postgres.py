@@ -270,8 +270,8 @@ def test_the_migrated_tables_are_those_of_the_schema(postgres_url: str, empty_po
 
 
 @pytest.mark.filterwarnings(
-    "ignore::sqlalchemy.exc.SAWarning"
-)  # SQLite's expression indexes are not reflected
+    "ignore::UserWarning", "ignore::sqlalchemy.exc.SAWarning"
+)  # of the index by expression
 def test_the_migrated_tables_of_a_file_are_those_of_the_schema(tmp_path: Path) -> None:
     from sqlalchemy import create_engine
 
