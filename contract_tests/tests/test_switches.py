@@ -88,6 +88,19 @@ def test_a_freedom_is_not_blamed(freedom: str, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
+def test_one_uid_for_equal_profile_numbers_is_caught_in_any_pair(tmp_path: Path) -> None:
+    config = tmp_path / "contract.toml"
+    with serving([str(SMALL), "profile-uid"], tmp_path, "# ready") as said:
+        # The doctor has the number of the second patient.
+        swapped = said.replace("[identities.patient]", "[identities.third]")
+        swapped = swapped.replace("[identities.other_patient]", "[identities.patient]")
+        config.write_text(swapped.replace("[identities.third]", "[identities.other_patient]"))
+        verdict = run_suite(config, "--rule=join.uid-differs")
+    assert verdict.failed == {"join.uid-differs"}, verdict.output
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
 def test_request_that_ends_the_backend_is_named(tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
     with serving([str(SMALL), "body-kills"], tmp_path, "# ready") as said:

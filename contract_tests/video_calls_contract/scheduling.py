@@ -310,7 +310,8 @@ class Calls:
 
     def _near_pairs(self) -> list[Pair]:
         """Those, and the dual user as somebody's doctor or patient, where all others have no time."""
-        pairs = self.pairs()
+        # One uid for both would come from profiles whose numbers are equal: such a pair is joined first.
+        pairs = sorted(self.pairs(), key=lambda pair: pair.doctor.doctor != pair.patient.patient)
         if not self.people.has("dual_user"):
             return pairs
         dual, more = self.people["dual_user"], list[Pair]()
