@@ -187,7 +187,8 @@ def mutants(session: nox.Session) -> None:
 def variants(session: nox.Session) -> None:
     """The contract suite against conforming servers, a freedom of the document each (twenty minutes)."""
     install(session)
-    tests = ("contract_tests/tests/test_variants.py", "contract_tests/tests/test_staging.py")
+    names = ("variants", "staging", "independent")
+    tests = [f"contract_tests/tests/test_{name}.py" for name in names]
     session.run("pytest", "-n", "logical", "-m", "long", *tests, *session.posargs)
 
 

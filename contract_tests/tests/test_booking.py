@@ -126,11 +126,18 @@ def test_taken_times_count_as_bookable() -> None:
 
 def test_backend_that_books_nothing_has_no_policy() -> None:
     assert discover(lambda _at: False, NOW, Policy()) is None
-    assert discover_notice(lambda _at: False, NOW, Policy()) is None
+    assert discover_notice(lambda _at: False, NOW, Policy(), NOW) is None
 
 
 @pytest.mark.parametrize("minutes", [5, 30, 1440])
 def test_shortest_notice_is_found(minutes: int) -> None:
-    found = discover_notice(Backend(Policy(notice_minutes=minutes)).accepts, NOW, Policy())
+    found = discover_notice(Backend(Policy(notice_minutes=minutes)).accepts, NOW, Policy(), NOW + MINUTE)
     assert found is not None
     assert found.notice_minutes == minutes
+
+
+def test_notice_on_a_grid_is_the_shortest_that_explains_the_refusal() -> None:
+    grid = Policy(step_minutes=15)
+    backend = Backend(replace(grid, notice_minutes=5))
+    found = discover_notice(backend.accepts, NOW, grid, NOW + 2 * MINUTE)  # 10:30 was refused
+    assert found == replace(grid, notice_minutes=5)

@@ -1,6 +1,6 @@
 """That the suite leans on nothing of the reference server: backends that share no line with it conform.
 
-The default run has the small one; the other is in `nox -s variants`.
+The default run has the small one, and a short run of it as a clinic; the others are in `nox -s variants`.
 """
 
 from pathlib import Path
@@ -10,8 +10,17 @@ from runs import run_suite, serving
 from video_calls_spec import RULES
 
 HERE = Path(__file__).parent / "independent"
+SMALL = str(HERE / "small_backend.py")
 
 EVENTS = {slug for slug in RULES if slug.startswith("events.")}
+
+NOT_OF_SMALL = {
+    "create.idempotency-key",
+    "errors.body-size",
+    "list.page-out-of-range",
+    "list.page-size",
+    "tracing.request-id",
+}
 
 BACKENDS = {
     "clinic": (
@@ -25,23 +34,30 @@ BACKENDS = {
             "tracing.request-id",
         },
     ),
-    "small": (
-        [str(HERE / "small_backend.py")],
+    "small": ([SMALL], {"errors.allow-header"}, NOT_OF_SMALL),
+    "opening hours": (
+        [SMALL, "--uuids", "--days-ahead", "90", "--opening-hours"],
+        {"errors.allow-header", "model.integer-ids"},
+        NOT_OF_SMALL,
+    ),
+    "a week": (
+        [SMALL, "--days-ahead", "7", "--opening-hours", "--step", "15", "--notice", "5"],
         {"errors.allow-header"},
-        {
-            "create.idempotency-key",
-            "errors.body-size",
-            "list.page-out-of-range",
-            "list.page-size",
-            "tracing.request-id",
-        },
+        NOT_OF_SMALL,
+    ),
+    "to the letter": (
+        [SMALL, "--strict-window", "--hide-foreign"],
+        {"errors.allow-header"},
+        NOT_OF_SMALL,
     ),
 }
 """How each is started, which recommendations it leaves, and what cannot be looked at there."""
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("name", [pytest.param("clinic", marks=pytest.mark.long), "small"])
+@pytest.mark.parametrize(
+    "name", [name if name == "small" else pytest.param(name, marks=pytest.mark.long) for name in BACKENDS]
+)
 def test_an_independent_backend_conforms(name: str, tmp_path: Path) -> None:
     command, notes, unchecked = BACKENDS[name]
     config = tmp_path / "contract.toml"
@@ -54,3 +70,56 @@ def test_an_independent_backend_conforms(name: str, tmp_path: Path) -> None:
     assert all("not offered" in verdict.reasons[slug] for slug in EVENTS)
     assert verdict.status == 0, verdict.output
     assert verdict.left == ()
+
+
+@pytest.mark.timeout(60)
+def test_booking_policy_is_found_and_told(tmp_path: Path) -> None:
+    config = tmp_path / "contract.toml"
+    rules = ("create.schedules", "create.adjacent", "join.credentials", "join.token-channel")
+    command = [SMALL, "--uuids", "--days-ahead", "7", "--opening-hours", "--notice", "30"]
+    with serving(command, tmp_path, "# ready") as said:
+        config.write_text(said)
+        verdict = run_suite(config, *(f"--rule={slug}" for slug in rules))
+    assert (verdict.status, verdict.failed, verdict.left) == (0, set(), ()), verdict.output
+    reason = "the backend takes no booking less than 30 minutes ahead"
+    assert verdict.reasons["join.credentials"] == verdict.reasons["join.token-channel"] == reason
+    assert verdict.unchecked == {"join.credentials", "join.token-channel"}
+    for note in ("(about 7 days ahead)", "the backend books on ", reason):
+        assert note in verdict.output
+
+
+@pytest.mark.long
+@pytest.mark.timeout(200)
+def test_broken_join_costs_the_rules_that_need_one(tmp_path: Path) -> None:
+    config = tmp_path / "contract.toml"
+    leak = 'languages={"account_number": "608010167519"}'
+    with serving([SMALL, "--break-join", "--replace", leak], tmp_path, "# ready") as said:
+        config.write_text(said)
+        verdict = run_suite(config)
+    assert verdict.failed == {"errors.no-server-error", "join.credentials", "privacy.details"}, verdict.output
+    assert len(RULES) - len(verdict.unchecked) >= 60, verdict.output
+    assert "join was answered 500 for call " in verdict.reasons["end.completes"]
+    assert verdict.status == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("option", "rule"),
+    [
+        ("--replace=doctor={}", "model.schema"),
+        ("--replace=results=null", "list.envelope"),
+        ("--replace=uid={}", "model.schema"),
+        ("--replace=channel_name=[]", "model.schema"),
+        ("--refuse-create", "create.schedules"),
+        ("empty-list-404", "list.own-calls"),
+    ],
+)
+def test_odd_answer_is_a_violation_that_is_named(option: str, rule: str, tmp_path: Path) -> None:
+    config = tmp_path / "contract.toml"
+    with serving([SMALL, option], tmp_path, "# ready") as said:
+        config.write_text(said)
+        verdict = run_suite(config)
+    assert rule in verdict.failed, verdict.output
+    assert verdict.status == 1
+    assert "Broken" not in verdict.output

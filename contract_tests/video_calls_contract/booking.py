@@ -213,13 +213,18 @@ def discover(accepts: Accepts, now: datetime, known: Policy) -> Policy | None:
     return _Discovery(accepts, now, known).policy()
 
 
-def discover_notice(accepts: Accepts, now: datetime, known: Policy) -> Policy | None:
-    """Return the policy with its shortest notice; None if no time of the next two days is booked."""
-    for minutes in _NOTICES:
-        at = known.next_allowed(now + (minutes + 1) * _MINUTE, now)
-        if at is not None and accepts(at):
-            shortest = max(minutes for minutes in _NOTICES if minutes * _MINUTE <= at - now)
-            return replace(known, notice_minutes=shortest)
+def discover_notice(accepts: Accepts, now: datetime, known: Policy, refused: datetime) -> Policy | None:
+    """Return the policy with the shortest notice that explains why a time was refused.
+
+    None if no later time of the next two days is booked either, so that it is no matter of notice.
+    """
+    while longer := [minutes for minutes in _NOTICES if now + minutes * _MINUTE > refused]:
+        at = known.next_allowed(now + (longer[0] + 1) * _MINUTE, now)
+        if at is None:
+            return None
+        if accepts(at):
+            return replace(known, notice_minutes=longer[0])
+        refused = at
     return None
 
 

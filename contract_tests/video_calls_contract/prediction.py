@@ -105,7 +105,7 @@ def _is_time(seconds: float, call: dict[str, Any]) -> bool:
 
 
 def _numbers(call: dict[str, Any]) -> set[int]:
-    found = {call.get(name) for name in ("id", "doctor", "patient")}
+    found = [call.get(name) for name in ("id", "doctor", "patient")]
     numbers = {number for number in found if isinstance(number, int)}
     for name in ("created_at", "scheduled_time"):
         time = instant(call.get(name))

@@ -5,16 +5,17 @@ Everything here is about the configuration. What may be the backend's fault is l
 
 from datetime import UTC, datetime
 
-from video_calls_contract.backend import NotTheBackend, Person, Unreachable
+from video_calls_contract.backend import Backend, NotTheBackend, Person, Unreachable
 from video_calls_contract.claims import claims
 from video_calls_contract.config import API_PATH
 from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
+from video_calls_contract.gateway import NOWHERE
 from video_calls_contract.run import Run
 
 __all__ = ["PreflightError", "preflight"]
 
 _ACTIVE = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
-_UNAUTHORIZED, _NOT_FOUND = 401, 404
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _LONGEST_RUN = {"off": 600, "quick": 600, "long": 3600}
 """Seconds for which a token should last, by the length of generated requests."""
 
@@ -55,7 +56,8 @@ def _find_api(run: Run) -> None:
         if exchange.status == NO_ANSWER:
             raise PreflightError(f"{root} cannot be reached: {exchange.text}")
         answers.append(exchange)
-        if exchange.status != _NOT_FOUND and not 300 <= exchange.status < 400:  # noqa: PLR2004 (HTTP)
+        moved = 300 <= exchange.status < 400  # noqa: PLR2004 (HTTP)
+        if not moved and (exchange.status != _NOT_FOUND or _is_list(doctor, root, exchange)):
             break
     else:
         raise PreflightError(
@@ -67,13 +69,31 @@ def _find_api(run: Run) -> None:
     if not answers[-1].succeeded or not answers[-1].object:
         backend.check_origin(answers[-1])
     if answers[-1].succeeded:
-        try:
-            _ = answers[-1].json
-        except NotJsonError:
-            what = answers[-1].unread or "it is something else than JSON"
+        _check_json(backend, answers[-1])
+
+
+def _check_json(backend: Backend, page: Exchange) -> None:
+    """Tell a page that the API answers, whatever it is, from that of something else."""
+    try:
+        _ = page.json
+    except NotJsonError:
+        if not _wants_token(backend, backend.base_url):
+            what = page.unread or "it is something else than JSON"
             raise PreflightError(
-                f"the answer of {answers[-1].url} cannot be read: {what}; is base_url right?"
+                f"the answer of {page.url} cannot be read: {what}; is base_url right?"
             ) from None
+
+
+def _is_list(doctor: Person, root: str, missing: Exchange) -> bool:
+    """Whether a 404 comes from the list, because there are no calls, and not from an unknown path."""
+    nowhere = doctor.send("GET", f"{root}{NOWHERE}")
+    is_own_text = isinstance(missing.object.get("error"), str) and missing.object != nowhere.object
+    return is_own_text and _wants_token(doctor.backend, root)
+
+
+def _wants_token(backend: Backend, root: str) -> bool:
+    """Whether the list is refused to those who send no token."""
+    return backend.send("GET", f"{root}/video-calls/").status in (_UNAUTHORIZED, _FORBIDDEN)
 
 
 def _check_token(person: Person) -> None:

@@ -545,8 +545,9 @@ class Calls:
             obstacle = self.in_the_way(pair, at)
             if obstacle is not None:
                 return obstacle
-            if self.slots.is_of_policy(exchange) and not self.closed_near(pair):
-                self.slots.find_notice(pair)
+            is_free = not self.closed_near(pair) or self.slots.reuses()
+            if self.slots.is_of_policy(exchange) and is_free:
+                self.slots.find_notice(pair, at)
                 at = self.slots.near(ahead, window, within=within)
             exchange = self.book(pair, at)  # what was in the way may be gone by now
         return self._call(exchange, pair)

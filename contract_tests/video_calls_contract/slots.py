@@ -69,8 +69,9 @@ class Slots:
         self._lent: dict[datetime, timedelta] = {}
         self._claimed: set[datetime] = set()
         self._refusals: list[tuple[datetime, Exchange]] = []
-        self._looked_for_policy = self._looked_for_notice = False
-        self._reuses = False
+        self._looked_for_policy = False
+        self._has_notice = True
+        self._reuses: bool | None = None
         self.scarce = False
 
     # -- At the start ---------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ class Slots:
                 self._find_policy()
                 self._claim()
             if self.scarce:
-                self._reuses = self._books_again()
+                self.reuses()
 
     def described(self) -> list[str]:
         """Return what the backend books, in sentences."""
@@ -148,16 +149,23 @@ class Slots:
             self._of_far_times = found.cautious()
         self.scarce = self._of_far_times.room(_FURTHEST) < _LEAST_ROOM
 
-    def find_notice(self, pair: "Pair") -> None:
-        """Find out the shortest notice, once, after a time that is near was refused."""
+    def find_notice(self, pair: "Pair", refused: datetime) -> None:
+        """Find out the shortest notice after a time that is near was refused, if that is why."""
         with self._lock:
-            if not self._looked_for_notice and self._known.notice_minutes is None:
-                self._looked_for_notice = True
-                found = discover_notice(lambda at: self._accepts(at, pair), self._now(), self.policy)
+            is_explained = not self.policy.allows(refused, self._now())
+            if self._has_notice and not is_explained and self._known.notice_minutes is None:
+                found = discover_notice(lambda at: self._accepts(at, pair), self._now(), self.policy, refused)
+                self._has_notice = found is not None
                 self.policy = found or self.policy
 
-    def _books_again(self) -> bool:
+    def reuses(self) -> bool:
         """Whether the time of a cancelled call is booked again."""
+        with self._lock:
+            if self._reuses is None:
+                self._reuses = self._books_again()
+            return self._reuses
+
+    def _books_again(self) -> bool:
         at = self._free(timedelta(0))
         return at is not None and bool(self._accepts(at)) and bool(self._accepts(at))
 
@@ -176,7 +184,7 @@ class Slots:
         with self._lock:
             if not self.scarce:
                 length = max(length, _REACH)
-            again = self.scarce and self._reuses
+            again = self.scarce and bool(self._reuses)
             for _ in range(2 * _LEAST_BLOCKS):
                 at = self._free(length)
                 if at is not None:
@@ -216,7 +224,7 @@ class Slots:
 
     def _free(self, reach: timedelta) -> datetime | None:
         now, policy = self._now(), self._of_far_times
-        occupied = self._occupied(reused=self.scarce and self._reuses)
+        occupied = self._occupied(reused=self.scarce and bool(self._reuses))
         at = policy.next_allowed(self._next + reach, now)
         while at is not None and at + reach < self._block.end:
             if (

@@ -498,12 +498,6 @@ def main() -> None:
     for user in USERS.values() if options.uuids else ():
         user.update({role: str(uuid.uuid4()) for role in ("doctor", "patient") if role in user})
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if SWITCHED == "empty-list-404":
-        tomorrow = (now() + timedelta(days=1)).isoformat()
-        create(
-            USERS["doctor"],
-            json.dumps({"doctor": 7001, "patient": 7001, "scheduled_time": tomorrow}).encode(),
-        )
     print(f'base_url = "http://127.0.0.1:{server.server_port}/api/v1/video"')
     print(f'[agora]\napp_id = "{APP_ID}"\napp_certificate = "{CERTIFICATE}"')
     for name, user in {**USERS, "expired": USERS["doctor"]}.items():

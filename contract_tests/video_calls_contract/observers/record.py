@@ -6,6 +6,7 @@ from typing import Any
 
 from video_calls_contract.checks import COARSEST, TIMES
 from video_calls_contract.exchange import Exchange, as_object, instant
+from video_calls_contract.ids import is_id
 from video_calls_contract.observers.watching import (
     LENIENCE,
     CheckOfCall,
@@ -101,7 +102,7 @@ def utc(_: Observers, exchange: Exchange) -> list[Complaint] | None:
 def _details(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
     for role in ("doctor", "patient"):
         described = as_object(call.get(f"{role}_details"))
-        if not described:
+        if not described or not is_id(call.get(role)):
             continue  # the schema's business
         if described.get("id") != call.get(role):
             yield (

@@ -232,7 +232,7 @@ def test_simultaneous_joins_start_the_call_once(calls: Calls, together: Together
             )
             by_person = {
                 person.name: {
-                    exchange.object.get("uid") for exchange in joins if exchange.person == person.name
+                    str(exchange.object.get("uid")) for exchange in joins if exchange.person == person.name
                 }
                 for person in call.participants
             }
