@@ -1412,7 +1412,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _mutant(
         "join: each join has another uid",
-        "join.uid-stable",
+        "join.uid-stable events.participant-joined",
         _service(
             "call, uid = transition.call, actor.user_id",
             "call, uid = transition.call, __import__('secrets').randbelow(2**31) + 1",

@@ -36,6 +36,13 @@ def test_rules_that_one_refusal_shows_are_told_together() -> None:
     assert slugs == [["join.window", "create.frees-slot"], ["end.completes"]]
 
 
+@pytest.mark.parametrize("status", [101, 200])
+def test_rules_that_no_refusal_shows_are_told_apart(status: int) -> None:
+    shown = exchange(status=status)
+    results = tree(failed("join.window", "400", shown), failed("join.again", "200", shown))
+    assert len(results.causes) == 2
+
+
 def test_note_fails_no_level_and_is_no_warning() -> None:
     noted = outcome_of_test("noted", "list.newest-first", "calls in descending order")
     results = tree(*rule_results({"list.newest-first": RULES["list.newest-first"]}, [noted]))

@@ -79,7 +79,7 @@ class RuleResult:
     def symptom(self) -> tuple[object, ...] | None:
         """The refusal, or the missing answer, that shows the violation; None if something else does."""
         shown = self.failures[0].exchanges[-1:] if self.failures else ()
-        if not shown or 200 <= shown[0].status < 400:  # noqa: PLR2004 (HTTP)
+        if not shown or 0 < shown[0].status < 400:  # noqa: PLR2004 (HTTP)
             return None
         return shown[0].operation, shown[0].status, str(shown[0].object.get("error"))
 
