@@ -41,7 +41,7 @@ BACKENDS = {
         NOT_OF_SMALL,
     ),
     "a week": (
-        [SMALL, "--days-ahead", "7", "--opening-hours", "--step", "15", "--notice", "5"],
+        [SMALL, "--days-ahead", "7", "--opening-hours", "--step", "10", "--notice", "5"],
         {"errors.allow-header"},
         NOT_OF_SMALL,
     ),

@@ -216,13 +216,16 @@ def discover(accepts: Accepts, now: datetime, known: Policy) -> Policy | None:
 def discover_notice(accepts: Accepts, now: datetime, known: Policy, refused: datetime) -> Policy | None:
     """Return the policy with the shortest notice that explains why a time was refused.
 
-    None if no later time of the next two days is booked either, so that it is no matter of notice.
+    None if no later time of the next two days is booked either, or if calls that exist leave it open.
     """
     while longer := [minutes for minutes in _NOTICES if now + minutes * _MINUTE > refused]:
         at = known.next_allowed(now + (longer[0] + 1) * _MINUTE, now)
         if at is None:
             return None
-        if accepts(at):
+        is_accepted = accepts(at)
+        if is_accepted is None:
+            return None
+        if is_accepted:
             return replace(known, notice_minutes=longer[0])
         refused = at
     return None

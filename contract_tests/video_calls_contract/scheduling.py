@@ -372,8 +372,12 @@ class Calls:
             raise Blocked("no call could be scheduled: a created call has no `id` that is one", exchange)
         return Call(exchange.object, exchange, pair)
 
-    def in_the_way(self, pair: Pair, at: datetime) -> dict[str, Any] | None:
-        """A call that is not this run's and keeps the pair from having one at this time, if there is any."""
+    def in_the_way(self, pair: Pair, at: datetime, *, own: bool = False) -> dict[str, Any] | None:
+        """A call that keeps the pair from having one at this time, if there is any.
+
+        Args:
+            own: whether it may also be this run's.
+        """
         for person in pair.participants:
             for call in self.listed(person):
                 start = instant(call.get("scheduled_time"))
@@ -381,7 +385,7 @@ class Calls:
                     start is not None
                     and abs(start - at) <= OVERLAP
                     and call.get("status") in _OPEN
-                    and not self.is_ours(call.get("id"))
+                    and (own or not self.is_ours(call.get("id")))
                 ):
                     return call
         return None
@@ -545,11 +549,13 @@ class Calls:
             obstacle = self.in_the_way(pair, at)
             if obstacle is not None:
                 return obstacle
-            is_free = not self.closed_near(pair) or self.slots.reuses()
-            if self.slots.is_of_policy(exchange) and is_free:
-                self.slots.find_notice(pair, at)
-                at = self.slots.near(ahead, window, within=within)
             exchange = self.book(pair, at)  # what was in the way may be gone by now
+        if not exchange.succeeded and self.slots.is_of_policy(exchange):
+            is_free = not self.closed_near(pair) or self.slots.reuses()
+            if is_free and not self.in_the_way(pair, at, own=True):
+                self.slots.find_notice(pair, at, exchange)
+                at = self.slots.near(ahead, window, within=within)
+                exchange = self.book(pair, at)
         return self._call(exchange, pair)
 
     def _clear(self, pair: Pair, at: datetime) -> None:

@@ -8,7 +8,8 @@ booked, times lie closer together, and a time whose call was cancelled is used a
 import secrets
 import threading
 from bisect import bisect_left
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ _FURTHEST = timedelta(days=1280)
 _SOONEST = timedelta(hours=3)
 _BLOCKS = tuple(timedelta(hours=hours) for hours in (32 * 24, 8 * 24, 24, 6, 2))
 _LEAST_BLOCKS = 5
+_SURELY_BOOKED = timedelta(days=8)
 _LEAST_ROOM = timedelta(hours=6000)
 """A run uses some 400 times, three hours apart; several runs have room in this much."""
 
@@ -71,6 +73,7 @@ class Slots:
         self._refusals: list[tuple[datetime, Exchange]] = []
         self._looked_for_policy = False
         self._has_notice = True
+        self._books_nothing = False
         self._reuses: bool | None = None
         self.scarce = False
 
@@ -120,13 +123,18 @@ class Slots:
         """Whether a refusal may mean that the backend does not book this time."""
         return exchange.status in _POLICY_REFUSALS
 
-    def _accepts(self, at: datetime, pair: "Pair | None" = None) -> bool | None:
-        pair = pair or self._calls.pair
+    def _accepts(self, at: datetime) -> bool | None:
+        return self._probe(self._calls.pair, at, lambda: self._is_taken(at))
+
+    def _accepts_soon(self, pair: "Pair", at: datetime) -> bool | None:
+        return self._probe(pair, at, lambda: bool(self._calls.in_the_way(pair, at, own=True)))
+
+    def _probe(self, pair: "Pair", at: datetime, is_taken: Callable[[], bool]) -> bool | None:
         exchange = self._calls.book(pair, at)
         if exchange.succeeded:
             self._calls.close_created(exchange)
             return True
-        if self._is_taken(at):
+        if is_taken():
             return None
         self._refusals.append((at, exchange))
         return False
@@ -143,20 +151,29 @@ class Slots:
         self._looked_for_policy = True
         found = discover(self._accepts, self._now(), self._known)
         if found is None:
+            # Refusals of days that every policy allows tell the true cause.
+            self._books_nothing = self.scarce = True
+            self._of_far_times = replace(self._known, furthest=_SURELY_BOOKED)
             return
         self.policy = self._of_far_times = found
         if found.hours != self._known.hours:
             self._of_far_times = found.cautious()
         self.scarce = self._of_far_times.room(_FURTHEST) < _LEAST_ROOM
 
-    def find_notice(self, pair: "Pair", refused: datetime) -> None:
+    def find_notice(self, pair: "Pair", refused: datetime, exchange: Exchange) -> None:
         """Find out the shortest notice after a time that is near was refused, if that is why."""
         with self._lock:
             is_explained = not self.policy.allows(refused, self._now())
             if self._has_notice and not is_explained and self._known.notice_minutes is None:
-                found = discover_notice(lambda at: self._accepts(at, pair), self._now(), self.policy, refused)
-                self._has_notice = found is not None
-                self.policy = found or self.policy
+                self._refusals.append((refused, exchange))
+                found = discover_notice(
+                    lambda at: self._accepts_soon(pair, at), self._now(), self.policy, refused
+                )
+                # Another run's call may have been in the way then.
+                if found is not None and not self._accepts_soon(pair, refused):
+                    self.policy = found
+                else:
+                    self._has_notice = False
 
     def reuses(self) -> bool:
         """Whether the time of a cancelled call is booked again."""
@@ -257,6 +274,9 @@ class Slots:
     def _claim(self) -> bool:
         """Begin a block; unclaimed where a backend lets nothing be booked, for tests to find out why."""
         blocks = self._blocks()
+        if self._books_nothing and blocks:
+            self._begin(blocks[0])
+            return True
         for block in blocks[:_LEAST_BLOCKS]:
             exchange = self._calls.book(self._calls.pair, block.first)
             if exchange.succeeded:
