@@ -55,7 +55,7 @@ BREAKS = (
 )
 
 
-QUICK = ("list-from-cache", "overlap-latest", "rolling-days", "touched-by-get")
+QUICK = ("list-from-cache", "rolling-days")
 """What the default run takes."""
 
 
@@ -76,6 +76,7 @@ def test_a_switch_is_caught_by_its_rule(broken: Break, tmp_path: Path) -> None:
     assert verdict.failed == set(broken.rules.split()), verdict.output
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("freedom", ["public-host", "digit-ids"])
 def test_a_freedom_is_not_blamed(freedom: str, tmp_path: Path) -> None:
