@@ -183,8 +183,14 @@ class Slots:
             return self._reuses
 
     def _books_again(self) -> bool:
-        at = self._free(timedelta(0))
-        return at is not None and bool(self._accepts(at)) and bool(self._accepts(at))
+        for _ in range(_LEAST_BLOCKS):
+            at = self._free(timedelta(0))
+            if at is None:
+                return False
+            if self._accepts(at):
+                return bool(self._accepts(at))
+            self._lent[at] = timedelta(0)  # another run's call is there
+        return False
 
     # -- Far times ------------------------------------------------------------------------------------
 
