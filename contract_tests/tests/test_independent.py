@@ -72,6 +72,7 @@ def test_an_independent_backend_conforms(name: str, tmp_path: Path) -> None:
     assert verdict.left == ()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(60)
 def test_booking_policy_is_found_and_told(tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
