@@ -1,6 +1,5 @@
 """The control API: people, tokens, the clock, verdicts, who is present, what the server says of itself."""
 
-import asyncio
 import json
 import re
 import socket
@@ -25,8 +24,6 @@ from video_calls_server.__main__ import main
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
 from video_calls_server.control.routes import identities
 from video_calls_server.empty_calls import EmptyCalls
-from video_calls_server.seed import load_seed
-from video_calls_server.store import store_for
 from video_calls_server.testing import Control
 from video_calls_spec import RULES
 from websockets.exceptions import ConnectionClosed
@@ -973,21 +970,6 @@ def test_the_command_starts_with_a_snapshot(serve: Callable[..., Process], tmp_p
         headers = {"Authorization": f"Bearer {control.token('b@example.com')}"}
         joined = httpx.post(f"{control.base_url}/video-calls/{call.id}/join/", headers=headers)
         assert joined.status_code == 200
-
-
-def test_the_command_applies_a_changed_seed_where_it_is_asked_to(
-    serve: Callable[..., Process], tmp_path: Path
-) -> None:
-    person = "users:\n  - {{id: 101, email: doctor@example.com, full_name: {}, doctor: {{id: 1}}}}\n"
-    seed = tmp_path / "people.yaml"
-    seed.write_text(person.format("One"))
-    store = store_for(str(tmp_path / "kept.db"), load_seed(seed))
-    asyncio.run(store.open())
-    asyncio.run(store.close())
-    seed.write_text(person.format("Two"))
-    process = serve("--seed", "people.yaml", "--database", "kept.db", "--reload-seed")
-    with Control(process.url) as control:
-        assert control.identities.list()[0].full_name == "Two"
 
 
 def test_console_prints_the_address_of_the_server_that_runs(server: Process, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from conftest import CALLS, USERS, on_postgres
 from deployments import PATIENCE, Server, headers, soon
 from sqlalchemy import make_url
 from test_command import assert_told, run
-from test_events_cut import seed
 from video_calls_server import Settings
 from video_calls_server.settings import SettingsError
 from websockets.asyncio.client import connect
@@ -89,24 +88,6 @@ def test_each_worker_serves_and_the_banner_is_printed_once(start: Callable[..., 
             os.kill(one, signal.SIGCONT)
     assert server.stop()[0] == 0
     assert "".join(server.lines).count("A first request") == 1
-
-
-@pytest.mark.long
-def test_a_seed_is_applied_once_and_a_new_one_on_request(
-    start: Callable[..., Server], tmp_path: Path, postgres_url: str
-) -> None:
-    people = tmp_path / "people.yaml"
-    people.write_text(seed(1))
-    assert start("--seed", "people.yaml").stop()[0] == 0
-    third = "  - {id: 3, email: third@example.com, full_name: Third, doctor: {id: 3}}"
-    people.write_text(f"{seed(1)}\n{third}")
-    server = start("--seed", "people.yaml", "--reload-seed")
-    server.workers()
-    assert server.stop()[0] == 0
-    assert [row[0] for row in asyncio.run(on_postgres(postgres_url, "SELECT count(*) FROM users"))] == [3]
-    said = "".join(server.lines)
-    assert said.count("third@example.com ") == 1
-    assert "already has people" not in said
 
 
 @pytest.mark.long

@@ -123,19 +123,12 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "--reload-seed",
-    is_flag=True,
-    envvar="VIDEO_CALLS_SERVER_RELOAD_SEED",
-    show_envvar=True,
-    help="Bring the people of a database that is in use up to the seed file.",
-)
 @settings_options
-def serve(*, reload_seed: bool, **options: Any) -> None:  # noqa: ANN401 (the settings, by name)
+def serve(**options: Any) -> None:  # noqa: ANN401 (the settings, by name)
     """Run the server. Every setting is also an environment variable, and may stand in a .env file."""
     with told():
         settings = Settings(**options)
-        serving.serve(settings, reload_seed=reload_seed, options=_own_options())
+        serving.serve(settings, options=_own_options())
 
 
 @main.command()

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from types import FrameType
@@ -31,7 +30,7 @@ from video_calls_server.banner import banner
 from video_calls_server.namespaces import Namespace, Namespaces
 from video_calls_server.observability import shared_metrics
 from video_calls_server.observability.logs import Output, configure_logging
-from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
+from video_calls_server.seed import Seed, SeedError, load_seed
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import StoreError
 from video_calls_server.store.database import check_writable
@@ -55,7 +54,7 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 _SPAWN = get_context("spawn")  # what a fork would copy of this process (event loops, locks) is of no use
 
 
-def serve(settings: Settings, *, reload_seed: bool, options: str) -> None:
+def serve(settings: Settings, *, options: str) -> None:
     """Serve until the process is told to stop, by SIGINT or SIGTERM; then return.
 
     `options` are those of the command that the banner names.
@@ -68,17 +67,17 @@ def serve(settings: Settings, *, reload_seed: bool, options: str) -> None:
     """
     configure_logging(settings)
     with shared_metrics(settings) as has_ended:
-        _serve(settings, has_ended, reload_seed=reload_seed, options=options)
+        _serve(settings, has_ended, options=options)
 
 
-def _serve(settings: Settings, has_ended: Callable[[int], None], *, reload_seed: bool, options: str) -> None:
+def _serve(settings: Settings, has_ended: Callable[[int], None], *, options: str) -> None:
     app = create_app(settings)
     namespaces: Namespaces = app.state.namespaces
     store = namespaces.default.store
     with contextlib.closing(_listen(settings)) as listener:
         url = _url(listener)
         # Now, so that a database that cannot be opened is told in a line.
-        people = anyio.run(partial(_open, namespaces.default, settings, reload_seed=reload_seed))
+        people = anyio.run(_open, namespaces.default, settings)
 
         def ready() -> None:
             if sys.__stdout__ is not None:
@@ -92,25 +91,19 @@ def _serve(settings: Settings, has_ended: Callable[[int], None], *, reload_seed:
             _supervise(settings, listener, ready, has_ended)
 
 
-async def _open(namespace: Namespace, settings: Settings, *, reload_seed: bool) -> Seed:
-    """Open the database and see to its seed; everybody who is in it."""
+async def _open(namespace: Namespace, settings: Settings) -> Seed:
+    """Open the database, add the seed's people if it is new, and return everybody who is in it."""
     store = namespace.store
     try:
         await namespace.open()
         await store.write(check_writable)
-        if reload_seed:
-            from video_calls_server.store.reseed import apply_seed
-
-            changes = await store.write(partial(apply_seed, seed=load_seed(settings.seed or DEFAULT_SEED)))
-            logger.info("the seed is applied: %d people added, %d changed, %d deactivated", *changes)
         people = await store.people()
     except BaseException:
         await namespace.close()
         raise
     if settings.seed is not None and people != load_seed(settings.seed):
         logger.warning(
-            "%s already has people, other than those of %s: a seed is for a new database; "
-            "--reload-seed applies it to this one",
+            "%s already has people, other than those of %s: a seed is for a new database",
             store.name,
             settings.seed,
         )
