@@ -7,7 +7,7 @@ of a call just made, which is the application's. They may differ, and `created_a
 import threading
 from datetime import UTC, datetime, timedelta
 
-from video_calls_contract.exchange import http_date
+from video_calls_spec.retry_after import http_date
 
 FAR = timedelta(seconds=75)
 """How far from `Date` an application's clock is still believed: a minute, and what a request takes."""

@@ -7,24 +7,23 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any, cast
 
 import httpx
+import video_calls_spec.retry_after
+from video_calls_spec.redaction import REDACTED, redact_tokens
 
 from video_calls_contract.traces import Traces
 
 NO_ANSWER = 0
 """The status of an exchange to which nothing came back; its content says why."""
 
-_AGORA_TOKEN = re.compile(r"\b00[67][A-Za-z0-9+/=]{40,}")
 _MOST_SHOWN = 4000  # characters of a body
 _OF_A_LINE = 300  # characters of a body
 _LONG = 1000  # bytes of a body; in a longer one, what matters is shown first
 _AROUND = 200  # characters before what matters
 _MOST_READ = 10 * _MOST_SHOWN  # characters of a body that are searched for secrets
-_REDACTED = "(redacted)"
 
 
 class NotJsonError(Exception):
@@ -34,8 +33,8 @@ class NotJsonError(Exception):
 class Redactor:
     """Takes secrets out of everything that is shown.
 
-    Secrets are learned by value, and found in other encodings and in pieces too. The tokens of Agora, which a
-    backend makes, are known by their form as well.
+    Secrets are learned by value, and found in other encodings and in pieces too. JWTs and the tokens of Agora
+    are known by their form as well.
     """
 
     def __init__(self) -> None:
@@ -67,10 +66,10 @@ class Redactor:
         """The text, without what must not be seen."""
         for secret in sorted(self._names.copy(), key=len, reverse=True):
             text = text.replace(secret, self._names[secret])
-        text = _AGORA_TOKEN.sub(lambda token: f"{token[0][:3]}…", text)
+        text = redact_tokens(text)
         shown, last = list[str](), 0
         for start, end in self._traces.find(text):
-            shown += [text[last:start], _REDACTED]
+            shown += [text[last:start], REDACTED]
             last = end
         return "".join([*shown, text[last:]])
 
@@ -91,25 +90,10 @@ def instant(value: object) -> datetime | None:
         return None
 
 
-def http_date(text: str) -> datetime | None:
-    """A date of HTTP, which is in UTC also where it does not say so; None where it is none."""
-    try:
-        date = parsedate_to_datetime(text)
-        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
 def retry_after(headers: httpx.Headers) -> float:
-    """The seconds that a `Retry-After` asks to wait, by the server's own clock; one where it says nothing."""
-    value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    date = http_date(value)
-    if date is None:
-        return 1.0
-    now = http_date(headers.get("date", "")) or datetime.now(UTC)
-    return max(0.0, (date - now).total_seconds())
+    """Return the seconds that a `Retry-After` asks to wait; one if there is no valid `Retry-After`."""
+    seconds = video_calls_spec.retry_after.retry_after(headers)
+    return 1.0 if seconds is None else seconds
 
 
 @dataclass(frozen=True)

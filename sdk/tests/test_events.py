@@ -379,7 +379,7 @@ def test_reason_that_reflects_the_token_is_redacted_and_escaped(first: Take) -> 
 
     with fake(script) as server, pytest.raises(EventsClosedError) as caught:
         first(server.base_url, count=1)
-    assert caught.value.reason == "\\x1b[31mBearer [redacted]"
+    assert caught.value.reason == "\\x1b[31mBearer (redacted)"
     assert caught.value.reason in str(caught.value)
 
 

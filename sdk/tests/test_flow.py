@@ -1,7 +1,6 @@
 """What `carry_out` decides, played by hand: each test says what is to be done next, and what comes of it."""
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -346,17 +345,6 @@ def test_a_wait_that_the_server_asks_for_is_kept() -> None:
         answer(503, **{"retry-after": later, "date": format_datetime(date, usegmt=True)}),
     )
     assert playing.slept == [5.0, 7.0]
-
-
-def test_a_date_without_a_zone_is_in_gmt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    time.tzset()
-    try:
-        dates = {"date": "Sun, 06 Nov 1994 08:49:37 GMT", "retry-after": "Sun Nov  6 08:49:40 1994"}
-        assert play(get_call(1), answer(429, **dates)).slept == [3.0]
-    finally:
-        monkeypatch.undo()
-        time.tzset()
 
 
 def test_a_wait_beyond_the_deadline_is_not_begun() -> None:

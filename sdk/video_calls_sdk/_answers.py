@@ -1,27 +1,26 @@
-"""Reading what a server answered, tidy or not: into a model, or into the error that says why not.
+"""Read an answer into a model, or into the error that says why not.
 
-No I/O. Django REST framework's `{"detail": …}` and `{"field": ["…"]}`, FastAPI's lists and a proxy's HTML
-are read as well as the contract's `{"error": …}`.
+No I/O. Django REST framework's `{"detail": …}` and `{"field": ["…"]}`, FastAPI's lists and plain texts are
+read as well as the contract's `{"error": …}`.
 """
 
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import chain
-from time import time
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 from pydantic import BaseModel, ValidationError
 from video_calls_spec import RULES, RuleId
+from video_calls_spec.redaction import REDACTED
+from video_calls_spec.retry_after import retry_after
 
 from video_calls_sdk._errors import InvalidResponseError, StatusError, class_for
 from video_calls_sdk._lenient import is_object, read
-from video_calls_sdk._redaction import REDACTED, escaped, redacted, shown, shown_headers
+from video_calls_sdk._redaction import shown, shown_mapping
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -30,12 +29,10 @@ Answers: TypeAlias = Literal["strict", "lenient"]
 
 _LONGEST_TEXT = 500
 _LARGEST_PARSED = 2**18  # bytes of an answer that is shown in an error
-_LONGEST_READ = 16_384  # characters of a page that are looked at
-_TAG = re.compile(r"<[^<>]*>")
+_LONGEST_READ = 16_384  # bytes of a text that is shown in an error
 _QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
 _GENERAL = frozenset({"", "__all__", "body", "error", "errors", "detail", "non_field_errors"})
 _DEEPEST = 20
-_FARTHEST = 1e9  # seconds that a Retry-After can name
 _REFUSALS = frozenset({400, 409, 422})  # which backends choose among
 _MOST_PROBLEMS = 10
 
@@ -146,44 +143,19 @@ def failure(answer: Answer) -> StatusError:
     body = _body(answer)
     words, fields = _words(body)
     code = _mapping(body).get("code")
-    code = escaped(code) if isinstance(code, str) else None
+    code = code if isinstance(code, str) else None
     rule = _rule(answer.operation, answer.status, code, [*words, *chain.from_iterable(fields.values())])
     lines = [f"{name}: {' '.join(texts)}" for name, texts in fields.items()]
     if not words or not isinstance(_mapping(body).get("error"), str):  # the contract's `error` is a summary
         words += lines
     return class_for(answer.status, rule)(
-        escaped(_redirection(answer) or "; ".join(words) or _phrase(answer.status)),
+        _redirection(answer) or "; ".join(words) or _phrase(answer.status),
         code=code,
         rule=rule,
-        fields=escaped(fields),
+        fields=fields,
         retry_after=retry_after(answer.headers),
         **_seen(answer, body),
     )
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that `Retry-After` asks to wait, given in seconds or as a date; None where it does not."""
-    value = headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    if value.isascii() and value.isdigit():
-        return min(float(value), _FARTHEST)
-    then = _instant(value)
-    return None if then is None else min(max(0.0, then - (server_time(headers) or time())), _FARTHEST)
-
-
-def server_time(headers: Mapping[str, str]) -> float | None:
-    """The server's clock when it answered, in Unix seconds, where it said so."""
-    return _instant(headers.get("date", ""))
-
-
-def _instant(http_date: str) -> float | None:
-    """A date of HTTP, which is in GMT also where it does not say so, in Unix seconds."""
-    try:
-        date = parsedate_to_datetime(http_date)
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
 
 
 def _seen(answer: Answer, body: object) -> dict[str, Any]:
@@ -192,23 +164,24 @@ def _seen(answer: Answer, body: object) -> dict[str, Any]:
         "method": answer.method,
         "url": answer.url,
         "request_id": answer.request_id,
-        "headers": shown_headers(answer.headers, answer.token),
-        "body": escaped(body),
+        "headers": shown_mapping(answer.headers, answer.token),
+        "body": body,
     }
 
 
 def _body(answer: Answer) -> Any:  # noqa: ANN401 (JSON of any shape)
-    """What was answered, without secrets: an error travels far, and a credential must not."""
+    """Return what was answered as an error may show it; the white space of a text is collapsed."""
     if not answer.content:
         return None
     if answer.operation == "joinVideoCall" and answer.status < 300:  # noqa: PLR2004 (credentials)
         return REDACTED
     try:
         if len(answer.content) <= _LARGEST_PARSED:
-            return redacted(json.loads(answer.content), answer.token)
+            return shown(json.loads(answer.content), answer.token)
     except (ValueError, RecursionError):
         pass
-    return redacted(answer.content[:_LONGEST_READ].decode("utf-8", "replace"), answer.token)
+    text = answer.content[:_LONGEST_READ].decode("utf-8", "replace")
+    return shown(" ".join(text.split()), answer.token)
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -217,13 +190,12 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _words(body: object) -> tuple[list[str], dict[str, list[str]]]:
-    """What a body says of the request as a whole, and of which fields.
+    """Return what a body says of the request as a whole, and of which fields. A page of HTML says nothing.
 
     What `error`, `detail` and the like hold may be a text, a list, an object by field, or nested.
     """
     if isinstance(body, str):
-        text = _text_of_page(body[:_LONGEST_READ])[:_LONGEST_TEXT]
-        return [text] if text else [], {}
+        return [body[:_LONGEST_TEXT]] if body and not body.startswith("<") else [], {}
     said = _mapping(body)
     if isinstance(error := said.get("error"), str):
         found = [("", error)] if error else []
@@ -261,19 +233,11 @@ def _messages(value: object, field: str = "", depth: int = 0) -> list[tuple[str,
     ]
 
 
-def _text_of_page(page: str) -> str:
-    for name in ("head", "script", "style"):
-        while (start := page.lower().find(f"<{name}")) >= 0:
-            end = page.lower().find(f"</{name}", start)
-            page = page[:start] + (page[end + 2 :].partition(">")[2] if end >= 0 else "")
-    return " ".join(_TAG.sub(" ", page).split())
-
-
 def _redirection(answer: Answer) -> str | None:
     location = answer.headers.get("location")
     if not (location and 300 <= answer.status < 400):  # noqa: PLR2004 (the redirections)
         return None
-    place = redacted(_without_credentials(location), answer.token)
+    place = shown(_without_credentials(location), answer.token)
     return f"redirected to {place}; is base_url right?"
 
 

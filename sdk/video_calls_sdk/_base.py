@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
+from video_calls_spec.redaction import is_secret
 
 from video_calls_sdk._errors import NaiveDatetimeError, UnreadableFieldError
-from video_calls_sdk._redaction import is_secret, redacted
+from video_calls_sdk._redaction import shown
 
 
 class Model(BaseModel):
@@ -18,7 +19,7 @@ class Model(BaseModel):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """Every field without secrets, at any depth."""
         return (
-            (name, redacted(value))
+            (name, shown(value))
             for name, value in super().__repr_args__()
             if name is None or not is_secret(name)
         )

@@ -30,8 +30,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 from pydantic import BaseModel
 from video_calls_spec.bodies import ACCEPTED_CODING
+from video_calls_spec.retry_after import http_date
 
-from video_calls_sdk._answers import Answer, Answers, APIResponse, failure, server_time, success
+from video_calls_sdk._answers import Answer, Answers, APIResponse, failure, success
 from video_calls_sdk._errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -53,7 +54,6 @@ _SETTLED = frozenset({400, 409, 422})
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _UNAUTHORIZED = 401
 LONGEST_RETRY_AFTER = 86_400.0  # seconds; a later time is for the caller to wait for
-_SHOWN_HEADERS = frozenset({"accept", "content-type", "idempotency-key", "user-agent", "x-request-id"})
 _CLOCK_TOLERANCE = timedelta(seconds=2)  # of `created_at` against `Date`: stored in whole seconds, perhaps
 _STORED_PRECISION = timedelta(seconds=1)  # backends keep times in milliseconds, or in seconds
 _LARGEST_PAGE = "100"
@@ -213,10 +213,10 @@ def carry_out(  # noqa: C901, PLR0912, PLR0915 (one attempt, as it comes to a pe
             doubtful = doubtful or not isinstance(failed, _UNSENT)
             error = _no_answer(request, url, failed, doubtful, token)
             wait = options.retries.wait(attempt)
-            _log(request, url, headers, f"{type(failed).__name__}", attempt)
+            _log(request, url, attempt, type(failed).__name__)
         else:
             answer = Answer(*received[:3], request.method, url, request.operation, token, received.problem)
-            _log(request, url, headers, str(answer.status), attempt, answer.request_id)
+            _log(request, url, attempt, answer.status, answer)
             if 200 <= answer.status < 300:  # noqa: PLR2004 (the successes)
                 return success(answer, request.model, options.answers)
             error = refusal = failure(answer)
@@ -305,9 +305,9 @@ def _made_call(
 
 
 def _since(clock: _Clock, refusal: StatusError) -> datetime:
-    """When this operation began, as the server's clock told it."""
-    now = server_time(refusal.headers) or time.time()
-    return datetime.fromtimestamp(now - clock.passed(), UTC) - _CLOCK_TOLERANCE
+    """Return when this operation began, by the server's clock."""
+    now = http_date(refusal.headers.get("date", "")) or datetime.now(UTC)
+    return now - timedelta(seconds=clock.passed()) - _CLOCK_TOLERANCE
 
 
 # -- Requests ---------------------------------------------------------------------------------------
@@ -336,8 +336,9 @@ def next_query(url: str | None) -> Mapping[str, str] | None:
 
 
 def reason_of(failed: Exception, token: str) -> str:
-    """What a failed connection says, safe to show: it may quote what the server sent."""
-    return shown(str(failed) or type(failed).__name__, token)
+    """Return what a failed connection says, safe to show: it may quote what the server sent."""
+    reason: str = shown(str(failed) or type(failed).__name__, token)
+    return reason
 
 
 def safe_cause(failed: Exception, token: str) -> Exception | None:
@@ -377,18 +378,10 @@ def _within(timeout: float | httpx.Timeout, left: float | None) -> httpx.Timeout
     )
 
 
-def _log(  # noqa: PLR0917 (one line of a log)
-    request: Request[Any],
-    url: str,
-    headers: Mapping[str, str],
-    outcome: str,
-    attempt: int,
-    request_id: str | None = None,
+def _log(
+    request: Request[Any], url: str, attempt: int, outcome: object, answer: Answer | None = None
 ) -> None:
-    if not logger.isEnabledFor(logging.INFO):
-        return
-    logger.info("%s %s: %s (attempt %d, request id %s)", request.method, url, outcome, attempt, request_id)
-    shown = {
-        name: value if name.lower() in _SHOWN_HEADERS else "[redacted]" for name, value in headers.items()
-    }
-    logger.debug("request headers: %s", shown)
+    if logger.isEnabledFor(logging.INFO):
+        request_id = answer and answer.request_id
+        words = "%s %s: %s (attempt %d, request id %s)"
+        logger.info(words, request.method, url, outcome, attempt, request_id)

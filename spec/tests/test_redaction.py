@@ -17,6 +17,7 @@ ENCODED_JWT = JWT.replace("eyJ", "%65%79J", 1).replace(".", "%2E")
         f"/calls/?access_token={SECRET}&page=2",
         f"/calls/?%61pi%5Fkey={SECRET}",
         f"/calls/{ENCODED_JWT}/?page=2",
+        JWT.replace(".", "%2E"),
         f"/calls/?x={ENCODED_JWT.replace('%', '%25')}",
         f"https://example.com/?state={AGORA.replace('/', '%2F')}",
         f'{{"client_secret": "{SECRET}", "doctor": 1}}',
@@ -28,12 +29,14 @@ ENCODED_JWT = JWT.replace("eyJ", "%65%79J", 1).replace(".", "%2E")
         f'{{"password": "{SECRET}',
         f"username=jane&password={SECRET}",
         f"Bearer {JWT}",
+        f'{{"note": "not bearer {SECRET}"}}',
+        JWT.rpartition(".")[0],
     ],
 )
 def test_secrets_of_every_form_are_redacted(text: str) -> None:
     shown = redact(text)
     assert "(redacted)" in shown
-    for secret in (SECRET, JWT, JWT[10:], ENCODED_JWT, AGORA[:40], AGORA[-6:]):
+    for secret in (SECRET, JWT, JWT[10:], JWT[-8:], ENCODED_JWT, AGORA[:40], AGORA[-6:]):
         assert secret not in shown
 
 
@@ -44,6 +47,7 @@ def test_secrets_of_every_form_are_redacted(text: str) -> None:
         '{"expiration_time": 1704453600, "uid": 101, "channel_name": "call_1704447600_8273645"}',
         "/api/v1/video/video-calls/?page_size=1&x={a,b}[1-3]&q=100%25",
         '\x00\ufffd not json: "open',
+        'Bearer realm="api"',
     ],
 )
 def test_text_without_secrets_stays_as_it_is(text: str) -> None:
@@ -69,6 +73,7 @@ def test_names_of_secrets_are_known() -> None:
         assert is_secret(name), name
     for name in (
         "Idempotency-Key",
+        "idempotency_key",
         "Sec-WebSocket-Key",
         "keyword",
         "author",

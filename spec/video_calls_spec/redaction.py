@@ -15,9 +15,12 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _PUBLIC_NAMES = {"idempotency-key", "sec-websocket-key"}
-_AGORA_TOKEN = re.compile(r"00[67][0-9A-Za-z+/=]{40,}", re.ASCII)
-_DOTTED = re.compile(r"[\w.-]+", re.ASCII)
-_DOTS_OF_JWT = 2
+_TOKEN = re.compile(
+    r"eyJ[\w-]{8,}[\w.%-]*"  # a JWT, or the beginning of one; some of it may be percent-encoded
+    r"|(?<![0-9A-Za-z])00[67][0-9A-Za-z+/]{32,}[0-9A-Za-z+/=%]*",  # a token of Agora's
+    re.ASCII,
+)
+_OF_BEARER = re.compile(r"""(?<=bearer )(?!\w+=")[^\s"'\\<>,;]+""", re.IGNORECASE)
 
 # A JSON string and, if it is a member's name, the colon and a number after it. A text may end within it.
 _JSON_STRING = re.compile(
@@ -29,20 +32,26 @@ _MOST_DECODED = 3  # times
 
 def is_secret(name: str) -> bool:
     """Whether a header, a parameter or a member of this name holds a secret."""
-    return bool(_SECRET_NAME.search(name)) and name.lower() not in _PUBLIC_NAMES
+    return bool(_SECRET_NAME.search(name)) and name.lower().replace("_", "-") not in _PUBLIC_NAMES
 
 
 def redact(text: str) -> str:
     """Return a text with `(redacted)` in place of its secrets.
 
     The text may be JSON, a form, a URL, the value of a header, or the beginning of one of these. A secret is
-    the value of a JSON member or of a `name=value` pair whose name says so, a JWT, or a token of Agora's.
+    the value of a JSON member or of a `name=value` pair whose name says so, what follows `Bearer`, a JWT, or
+    a token of Agora's.
     Names and values are compared after percent-decoding and without JSON's escapes.
     """
-    text = _redact_tokens(_redact_json(text))
+    text = _OF_BEARER.sub(REDACTED, redact_tokens(_redact_json(text)))
     parts = _BETWEEN_PAIRS.split(text)
     parts[::2] = map(_redact_pair, parts[::2])
     return "".join(parts)
+
+
+def redact_tokens(text: str) -> str:
+    """Return a text with `(redacted)` in place of JWTs and Agora's tokens, which their form gives away."""
+    return _TOKEN.sub(REDACTED, text)
 
 
 def _redact_json(text: str) -> str:
@@ -69,17 +78,8 @@ def _redact_pair(part: str) -> str:
     return part
 
 
-def _redact_tokens(text: str) -> str:
-    return _AGORA_TOKEN.sub(REDACTED, _DOTTED.sub(_redact_jwt, text))
-
-
-def _redact_jwt(found: re.Match[str]) -> str:
-    before, start, rest = found[0].partition("eyJ")
-    return f"{before}{REDACTED}" if start and rest.count(".") >= _DOTS_OF_JWT else found[0]
-
-
 def _has_token(text: str) -> bool:
-    return _redact_tokens(text) != text
+    return _TOKEN.search(text) is not None
 
 
 def _unescaped(text: str) -> str:
