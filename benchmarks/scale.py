@@ -24,7 +24,7 @@ from sqlalchemy.engine import make_url
 from table import Row, clear_end, compared, markdown, progress
 from video_calls_server import Settings
 from video_calls_server.clock import SystemClock
-from video_calls_server.domain.calls import Draft
+from video_calls_server.domain.calls import Proposal
 from video_calls_server.domain.people import Actor
 from video_calls_server.events.hub import Hub
 from video_calls_server.seed import Seed
@@ -202,8 +202,8 @@ class Bench:
         """A call of the next doctor who was not given one here yet."""
         doctor = next(self.unused)
         actor = await self.actor(FIRST_USER["doctor"] + doctor)
-        draft = Draft(doctor, PATIENTS - doctor, datetime.now(UTC) + CREATED_IN)
-        created = await self.service.create(actor, draft, key=None)
+        time = datetime.now(UTC) + CREATED_IN
+        created = await self.service.create(actor, Proposal(doctor, PATIENTS - doctor, time, None, None))
         self.made.append((doctor, created.call.id))
 
     async def join(self) -> None:

@@ -17,13 +17,12 @@ from video_calls_server.agora.tokens import MintedToken, TokenVersion, mint
 from video_calls_server.channels import channel_name
 from video_calls_server.clock import Clock
 from video_calls_server.domain import calls
-from video_calls_server.domain.calls import Call, Draft, Transition
+from video_calls_server.domain.calls import Call, Proposal, Transition
 from video_calls_server.domain.people import Actor
-from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.events.hub import Hub
 from video_calls_server.events.payload import event_data
 from video_calls_server.settings import Settings
-from video_calls_server.store import Store, outbox, people, presence, queries, remembered
+from video_calls_server.store import OverlapError, Store, outbox, people, presence, queries, remembered
 from video_calls_server.store.outbox import StoredEvent
 
 logger = logging.getLogger("video_calls_server.events")
@@ -106,8 +105,7 @@ class CallService:
 
         def work(connection: Connection) -> Page:
             count, found = queries.page_of_calls(connection, actor, size=size, skip=skip)
-            if page > 1 and not found:
-                raise RuleViolation("list.page-out-of-range")
+            calls.check_page(page, found)
             return Page(count, found)
 
         return await self._store.read(work)
@@ -122,8 +120,9 @@ class CallService:
 
         return await self._store.read(work)
 
-    async def create(self, actor: Actor, draft: Draft, *, key: str | None) -> Created:
+    async def create(self, actor: Actor, proposal: Proposal) -> Created:
         """Schedule a call ("2. Create Video Call"), once per `Idempotency-Key`."""
+        draft, key = calls.draft_of(actor, proposal), proposal.idempotency_key
 
         def work(connection: Connection) -> Created:
             now = self._clock.now()  # within the transaction: what it waited for may have taken time
@@ -131,7 +130,7 @@ class CallService:
             if key is not None:
                 earlier = remembered.call_of_key(connection, actor, key, oldest=oldest_key)
                 if earlier is not None:
-                    return Created(_first_answer(earlier, draft), replayed=True)
+                    return Created(calls.first_answer(earlier, draft), replayed=True)
             new = calls.schedule(
                 draft,
                 doctor=people.doctor_to_book(connection, draft.doctor_id),
@@ -147,7 +146,10 @@ class CallService:
                 remembered.add_key(connection, actor, key, call, now=now, oldest=oldest_key)
             return Created(call, replayed=False)
 
-        return await self._store.write(work)
+        try:
+            return await self._store.write(work)
+        except OverlapError:
+            calls.refuse_overlap()
 
     async def join(self, actor: Actor, call_id: int | None) -> Joined:
         """Join a call and get Agora credentials ("4. Join Video Call")."""
@@ -293,10 +295,3 @@ def _user_ids(call: Call) -> tuple[int, int]:
 
 def _call(connection: Connection, call_id: int | None) -> Call | None:
     return None if call_id is None else queries.call(connection, call_id)
-
-
-def _first_answer(call: Call, draft: Draft) -> Call:
-    """The call as it was when its key was first used, if this request asks for the same."""
-    if draft != Draft(call.doctor.id, call.patient.id, call.scheduled_time):
-        raise RuleViolation("create.idempotency-key")
-    return call._replace(status="scheduled", started_at=None, ended_at=None, updated_at=call.created_at)

@@ -1,7 +1,7 @@
 """Reading what a client sent: ids, pages, and the body of a new call. Nothing here trusts it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -10,7 +10,7 @@ import msgspec
 
 from video_calls_server.api.errors import refused
 from video_calls_server.api.ids import Ids, whole_number
-from video_calls_server.domain.calls import Draft
+from video_calls_server.domain.calls import Proposal
 from video_calls_server.domain.violation import RuleViolation, error_text, refused_field
 
 DEFAULT_PAGE_SIZE = 20
@@ -57,20 +57,6 @@ def paging(query: Mapping[str, str]) -> Paging:
     return Paging(page, size)
 
 
-def idempotency_key(header: str | None) -> str | None:
-    """The `Idempotency-Key` of a request, if it has one.
-
-    Raises:
-        RuleViolation: it is no key.
-    """
-    if header is None:
-        return None
-    if not _IDEMPOTENCY_KEY.fullmatch(header):
-        text = "Idempotency-Key: must be 1 to 255 visible ASCII characters"
-        raise RuleViolation("create.valid-body", error=text)
-    return header
-
-
 def json_object(body: bytes, content_type: str | None) -> dict[str, msgspec.Raw]:
     """The fields of a JSON object, each still as it was sent.
 
@@ -90,33 +76,12 @@ def json_object(body: bytes, content_type: str | None) -> dict[str, msgspec.Raw]
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the body of a new call says: the fields that are well-formed, and why the others are not."""
+def proposal(sent: Mapping[str, msgspec.Raw], key: str | None, ids: Ids) -> Proposal:
+    """Read the fields of a new call, each by itself, so that its refusal names every malformed one.
 
-    doctor: int | None
-    patient: int | None
-    scheduled_time: datetime | None
-    violations: tuple[RuleViolation, ...]
-
-    def draft(self) -> Draft:
-        """The call that is asked for.
-
-        Raises:
-            RuleViolation: `create.valid-body` or `create.aware-time`, with every field that is wrong.
-        """
-        if self.doctor is not None and self.patient is not None and self.scheduled_time is not None:
-            return Draft(self.doctor, self.patient, self.scheduled_time)
-        first = self.violations[0]
-        fields = {
-            name: texts for violation in self.violations for name, texts in (violation.fields or {}).items()
-        }
-        text = "; ".join(f"{name}: {texts[0]}" for name, texts in fields.items())
-        raise RuleViolation(first.rule.id, error=text, fields=fields)  # type: ignore[arg-type]  # its own slug
-
-
-def new_call(sent: Mapping[str, msgspec.Raw], ids: Ids) -> Asked:
-    """Read the fields of a new call, each by itself, so that every wrong one can be named."""
+    `key` is the `Idempotency-Key`, if there is one. A field is refused by `create.valid-body` or
+    `create.aware-time`.
+    """
     people: dict[str, int] = {}
     time: datetime | None = None
     violations: list[RuleViolation] = []
@@ -131,7 +96,21 @@ def new_call(sent: Mapping[str, msgspec.Raw], ids: Ids) -> Asked:
         time = _instant("scheduled_time", _given(sent, "scheduled_time"))
     except RuleViolation as violation:
         violations.append(violation)
-    return Asked(people.get("doctor"), people.get("patient"), time, tuple(violations))
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        text = "Idempotency-Key: must be 1 to 255 visible ASCII characters"
+        violations.append(RuleViolation("create.valid-body", error=text))
+    refusal = _refusal(violations) if violations else None
+    return Proposal(people.get("doctor"), people.get("patient"), time, key, refusal)
+
+
+def _refusal(violations: Sequence[RuleViolation]) -> RuleViolation:
+    """Return one refusal that names the fields of all; the first one, if none of them is about a field."""
+    first = violations[0]
+    if first.fields is None:
+        return first
+    fields = {name: texts for each in violations for name, texts in (each.fields or {}).items()}
+    text = "; ".join(f"{name}: {texts[0]}" for name, texts in fields.items())
+    return RuleViolation(first.rule.id, error=text, fields=fields)  # type: ignore[arg-type]  # its own slug
 
 
 def _given(sent: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw:

@@ -11,8 +11,8 @@ from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPag
 from video_calls_server.api.answer import Answer
 from video_calls_server.api.ids import Ids
 from video_calls_server.api.middleware import admit
-from video_calls_server.api.reading import idempotency_key, json_object, new_call, paging
-from video_calls_server.domain.calls import Call, authorize_creation
+from video_calls_server.api.reading import json_object, paging, proposal
+from video_calls_server.domain.calls import Call
 from video_calls_server.domain.people import Actor
 from video_calls_server.namespaces import namespace_of
 from video_calls_server.representation import video_call, with_ids
@@ -56,12 +56,9 @@ async def list_video_calls(request: ApiRequest) -> Answer:
 @post("/video-calls/", operation_id="createVideoCall")
 async def create_video_call(request: ApiRequest) -> Answer:
     """Create a video call."""
-    asked = new_call(json_object(await request.body(), request.headers.get("content-type")), _ids(request))
-    if asked.doctor is not None and asked.patient is not None:
-        authorize_creation(request.user, asked.doctor, asked.patient)
-    draft = asked.draft()
-    key = idempotency_key(request.headers.get("idempotency-key"))
-    created = await _service(request).create(request.user, draft, key=key)
+    sent = json_object(await request.body(), request.headers.get("content-type"))
+    key = request.headers.get("idempotency-key")
+    created = await _service(request).create(request.user, proposal(sent, key, _ids(request)))
     shown = _shown(request, created.call)
     headers = [(b"location", f"{_root(request)}{API_ROOT}/video-calls/{shown.id}/".encode())]
     if created.replayed:

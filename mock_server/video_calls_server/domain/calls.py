@@ -13,16 +13,16 @@ An ongoing call that both participants have left can also end by itself (`end_em
 status, the rule that refuses it.
 
 The order of checks is the contract's: 401 (before this module), 404 (`existing`), 403 (`role_of`,
-`authorize_creation`), then 400.
+`draft_of`), then 400.
 
 Each rule is named by its slug in `openapi.yaml`, where its status and error text stand.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NoReturn
 
 from video_calls_spec import RuleId
 
@@ -118,8 +118,19 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposal:
+    """What the request for a new call says. A malformed field is None; `refusal` tells what is malformed."""
+
+    doctor_id: int | None
+    patient_id: int | None
+    scheduled_time: datetime | None
+    idempotency_key: str | None
+    refusal: RuleViolation | None
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
-    """What a client asks for when it schedules a call; `scheduled_time` is aware."""
+    """A well-formed request for a new call by an actor who may schedule it; `scheduled_time` is aware."""
 
     doctor_id: int
     patient_id: int
@@ -155,14 +166,21 @@ class NewCall:
 # -- Creating ---------------------------------------------------------------------------------------
 
 
-def authorize_creation(actor: Actor, doctor_id: int, patient_id: int) -> None:
-    """Only the doctor or the patient of a call may schedule it.
+def draft_of(actor: Actor, proposal: Proposal) -> Draft:
+    """Return what the actor asks for. Only the doctor or the patient of a call may schedule it.
 
     Raises:
-        RuleViolation: `create.participants-only`.
+        RuleViolation: `create.participants-only`, or the proposal's own refusal.
     """
-    if actor.doctor_id != doctor_id and actor.patient_id != patient_id:
+    doctor_id, patient_id, time = proposal.doctor_id, proposal.patient_id, proposal.scheduled_time
+    named_both = doctor_id is not None and patient_id is not None
+    if named_both and actor.doctor_id != doctor_id and actor.patient_id != patient_id:
         raise RuleViolation("create.participants-only")
+    if proposal.refusal is not None:
+        raise proposal.refusal
+    if doctor_id is None or patient_id is None or time is None:
+        raise ValueError("a proposal that lacks a field has to say why")
+    return Draft(doctor_id, patient_id, time)
 
 
 def schedule(
@@ -195,7 +213,7 @@ def schedule(
     if draft.scheduled_time <= now:
         raise refused_field("create.future", "scheduled_time")
     if any(abs(draft.scheduled_time - other) < MIN_DISTANCE for other in neighbours):
-        raise RuleViolation("create.no-overlap")
+        refuse_overlap()
     return NewCall(
         channel_name=channel_name,
         doctor=doctor,
@@ -205,7 +223,37 @@ def schedule(
     )
 
 
+def refuse_overlap() -> NoReturn:
+    """Refuse a call because its doctor or its patient has another one less than `MIN_DISTANCE` away.
+
+    Raises:
+        RuleViolation: `create.no-overlap`.
+    """
+    raise RuleViolation("create.no-overlap")
+
+
+def first_answer(call: Call, draft: Draft) -> Call:
+    """Return the call as it was when its `Idempotency-Key` was first used, if this request asks for the same.
+
+    Raises:
+        RuleViolation: `create.idempotency-key`.
+    """
+    if draft != Draft(call.doctor.id, call.patient.id, call.scheduled_time):
+        raise RuleViolation("create.idempotency-key")
+    return call._replace(status="scheduled", started_at=None, ended_at=None, updated_at=call.created_at)
+
+
 # -- Reading and changing ---------------------------------------------------------------------------
+
+
+def check_page(number: int, found: Sequence[Call]) -> None:
+    """Check that a page of a list exists: the first page always does, another one if it has calls.
+
+    Raises:
+        RuleViolation: `list.page-out-of-range`.
+    """
+    if number > 1 and not found:
+        raise RuleViolation("list.page-out-of-range")
 
 
 def existing(call: Call | None, action: Action) -> Call:

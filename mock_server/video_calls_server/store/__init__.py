@@ -6,6 +6,6 @@ are. No rule is decided here.
 """
 
 from video_calls_server.store.choice import store_for
-from video_calls_server.store.database import Store, StoreError
+from video_calls_server.store.database import OverlapError, Store, StoreError
 
-__all__ = ["Store", "StoreError", "store_for"]
+__all__ = ["OverlapError", "Store", "StoreError", "store_for"]

@@ -27,6 +27,10 @@ class StoreError(Exception):
     """The database cannot be used as configured; the message says why and what to do."""
 
 
+class OverlapError(Exception):
+    """The database refuses a change because two open calls of one person would be too near to each other."""
+
+
 class News(Protocol):
     """Who wants to know when another process has changed something."""
 
@@ -86,6 +90,7 @@ class Store(ABC):
         It may be run more than once, where what others did meanwhile undid it.
 
         Raises:
+            OverlapError: two open calls would be too near to each other.
             UnavailableError: the database did not answer, or could not keep the changes.
         """
 

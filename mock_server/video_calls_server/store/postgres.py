@@ -27,11 +27,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 from sqlalchemy.util import greenlet_spawn
 
-from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.pool import Pool
 from video_calls_server.seed import Seed
 from video_calls_server.store import people
-from video_calls_server.store.database import News, Store, StoreError, add_seed, check_tables, driver_error
+from video_calls_server.store.database import (
+    News,
+    OverlapError,
+    Store,
+    StoreError,
+    add_seed,
+    check_tables,
+    driver_error,
+)
 from video_calls_server.store.outbox import CHANNEL
 from video_calls_server.store.statement import Statement
 from video_calls_server.unavailable import UnavailableError
@@ -305,7 +312,7 @@ def _told(error: Exception, *, committing: bool) -> Exception | None:
     """What a failure of the database means for the work; nothing, where it is a mistake of ours."""
     state: str | None = getattr(driver_error(error), "sqlstate", None)
     if state == _OVERLAP:
-        return _Undone(RuleViolation("create.no-overlap"))
+        return _Undone(OverlapError(reason_of(error)))
     if state in _UNDONE:
         return _Undone(UnavailableError(f"other changes came first: {reason_of(error)}"))
     if state in _TOO_LONG or state == _READ_ONLY:
