@@ -1,12 +1,12 @@
 """What tests say about exchanges. A check that does not hold raises `Violation`, with its evidence."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from video_calls_spec import RuleId
 
-from video_calls_contract.backend import Person
+from video_calls_contract.backend import Person, wire_time
 from video_calls_contract.exchange import Exchange, NotJsonError, instant
 
 __all__ = [
@@ -20,6 +20,10 @@ __all__ = [
     "Violation",
     "accepted",
     "differences",
+    "is_at",
+    "is_cancelled",
+    "is_completed",
+    "is_scheduled",
     "refused",
     "require",
     "same_call",
@@ -137,6 +141,63 @@ def refused(
     if exchange.status not in statuses:
         wanted = " or ".join(str(status) for status in statuses)
         raise Violation(f"{wanted}{_reason(because)}; got {exchange.answer}", *before, exchange, rule=rule)
+
+
+def is_scheduled(created: Exchange, doctor: object, patient: object) -> None:
+    """Hold an accepted creation to the new call of this doctor and patient.
+
+    Raises:
+        Violation: it shows another call.
+    """
+    expected = {
+        "status": "scheduled",
+        "doctor": doctor,
+        "patient": patient,
+        "started_at": None,
+        "ended_at": None,
+    }
+    for name, value in expected.items():
+        got = created.object.get(name)
+        require(got == value, f"`{name}` {value!r}; got {got!r}", created)
+
+
+def is_at(created: Exchange, at: datetime, *, rule: RuleId | None = None) -> None:
+    """Hold an accepted creation to the time that was asked for.
+
+    Raises:
+        Violation: the call has another time.
+    """
+    value = created.object.get("scheduled_time")
+    got = instant(value)
+    require(
+        got is not None and abs(got - at) < timedelta(seconds=1),
+        f"`scheduled_time` to be the instant asked for, {wire_time(at.astimezone(UTC))}; got {value!r}",
+        created,
+        rule=rule,
+    )
+
+
+def is_completed(ended: Exchange) -> None:
+    """Hold an accepted end to what it does.
+
+    Raises:
+        Violation: it shows a call that has not ended.
+    """
+    body = ended.object
+    require(body.get("status") == "completed", "the call to be completed", ended)
+    require(body.get("ended_at") is not None, "`ended_at` to be set", ended)
+
+
+def is_cancelled(cancelled: Exchange) -> None:
+    """Hold an accepted cancellation to what it does.
+
+    Raises:
+        Violation: it shows a call that is not cancelled, or one that has started.
+    """
+    body = cancelled.object
+    require(body.get("status") == "cancelled", "the call to be cancelled", cancelled)
+    require(body.get("started_at") is None, "a cancelled call never to have started", cancelled)
+    require(body.get("ended_at") is None, "a cancelled call never to have ended", cancelled)
 
 
 def unchanged(call: dict[str, Any], reader: Person, *evidence: Exchange, rule: RuleId | None = None) -> None:

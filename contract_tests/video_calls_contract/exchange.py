@@ -19,6 +19,9 @@ from video_calls_contract.traces import Traces
 NO_ANSWER = 0
 """The status of an exchange to which nothing came back; its content says why."""
 
+SOMEBODY = "somebody"
+"""The person of an exchange whose credentials do not say who sent it."""
+
 _MOST_SHOWN = 4000  # characters of a body
 _OF_A_LINE = 300  # characters of a body
 _LONG = 1000  # bytes of a body; in a longer one, what matters is shown first

@@ -15,7 +15,10 @@ from typing import Any
 
 from video_calls_contract.exchange import instant
 
-__all__ = ["how_predictable"]
+__all__ = ["SAMPLE", "how_predictable"]
+
+SAMPLE = 24
+"""How many names are looked at together."""
 
 _RUN = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9A-Za-z]+|[^0-9A-Za-z]+")
 _DIGITS = re.compile(r"\d+|[A-Za-z]+")

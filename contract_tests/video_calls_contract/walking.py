@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from video_calls_contract.backend import Person
 from video_calls_contract.exchange import Exchange
 
-__all__ = ["LARGE", "Walk", "walked"]
+__all__ = ["LARGE", "Walk", "link_problem", "walked"]
 
 LARGE = "page_size=100"
 """Asks for fewer pages, where the backend takes a page size."""
@@ -64,23 +64,22 @@ def _along(person: Person, page: Exchange, link: str) -> Walk:
             return walk
         if len(walk.pages) >= MOST_PAGES:
             return walk
-        problem = _problem(person, link, following, seen)
+        inner = person.backend.inner(following) if isinstance(following, str) else None
+        problem = link_problem(link, following, leads_to_list=inner is not None)
+        if not problem and inner in seen:
+            problem = f"`{link}` to lead on; it leads to a page that was read before, {following!r}"
         if problem:
             walk.problem = problem
             return walk
-        seen.add(person.backend.inner(following) or following)
+        seen.add(inner or following)
         page = person.follow(following)
 
 
-def _problem(person: Person, link: str, following: object, seen: set[str]) -> str:
+def link_problem(link: str, following: object, *, leads_to_list: bool) -> str:
+    """Return what is wrong with a `next` or a `previous` that is not null; empty if nothing is."""
     if not isinstance(following, str):
         return f"`{link}` to be a URL or null; got {following!r}"
     other = urlsplit(following)
     if not other.scheme or not other.netloc:
         return f"`{link}` to be an absolute URL; got {following!r}"
-    inner = person.backend.inner(following)
-    if inner is None:
-        return f"`{link}` to lead to a page of the list; got {following!r}"
-    if inner in seen:
-        return f"`{link}` to lead on; it leads to a page that was read before, {following!r}"
-    return ""
+    return "" if leads_to_list else f"`{link}` to lead to a page of the list; got {following!r}"

@@ -8,14 +8,26 @@ Whether a record makes sense is asked of calls of this run alone: staging system
 """
 
 from video_calls_contract.observers import credentials, record, refusals
-from video_calls_contract.observers.watching import LENIENCE, MOST_FINDINGS, OBSERVED, Finding, Observers
+from video_calls_contract.observers.watching import (
+    LENIENCE,
+    MOST_FINDINGS,
+    OBSERVED,
+    Finding,
+    Observer,
+    Observers,
+    Recent,
+    Verdict,
+)
 
 __all__ = [
     "LENIENCE",
     "MOST_FINDINGS",
     "OBSERVED",
     "Finding",
+    "Observer",
     "Observers",
+    "Recent",
+    "Verdict",
     "credentials",
     "record",
     "refusals",

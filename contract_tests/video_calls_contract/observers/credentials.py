@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from video_calls_sdk.agora import InvalidTokenError, Privilege, TokenInfo, inspect_token
 
-from video_calls_contract.exchange import Exchange, instant
+from video_calls_contract.exchange import SOMEBODY, Exchange, instant
 from video_calls_contract.observers.watching import (
     LENIENCE,
     Complaint,
@@ -77,7 +77,9 @@ def uid_differs(observers: Observers, exchange: Exchange) -> list[Complaint] | N
     _channel, uid = _channel_and_uid(exchange)
     if exchange.operation != "joinVideoCall" or not exchange.succeeded or uid is None:
         return None
-    first = observers.uids.setdefault((exchange.url, uid), exchange)
+    if exchange.person == SOMEBODY:
+        return None
+    first = observers.uids.remembered((exchange.url, uid), observers.kept(exchange, None))
     if first.person != exchange.person:
         return [(f"a uid of their own for the {exchange.person}; {uid} is that of the {first.person}", first)]
     return []

@@ -47,7 +47,9 @@ def _other_types(observers: Observers, exchange: Exchange) -> Iterator[Complaint
     """Calls have ids of one type in every answer; so have doctors, and so have patients."""
     for name, value in _ids(exchange):
         kind = name.removesuffix("_details.id")
-        known = observers.known.setdefault(("type of the id", kind), Known(exchange, {"id": value}))
+        known = observers.id_types.get(kind)
+        if known is None:
+            known = observers.id_types[kind] = Known(observers.kept(exchange, None), {"id": value})
         first = known.values["id"]
         if type(value) is not type(first):
             whose = "a call" if kind == "id" else f"a {kind}"
@@ -115,14 +117,14 @@ def _details(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> 
             if not isinstance(person[0], str) or "@" not in person[0]:
                 yield (f"`{role}_details.user.email` to be an e-mail address; got {person[0]!r}",)
                 continue
-            known = observers.known.setdefault((role, call.get(role)), Known(exchange))
+            known = observers.people.remembered((role, call.get(role)), Known(exchange))
             first = known.values.setdefault("user", person)
             if person != first:
                 yield (
                     f"the same {role} to be described as in other calls, {first!r}; got {person!r}",
                     known.exchange,
                 )
-            namesakes = observers.known.setdefault((role, "email", person[0]), Known(exchange))
+            namesakes = observers.people.remembered((role, "email", person[0]), Known(exchange))
             other = namesakes.values.setdefault("id", call.get(role))
             if other != call.get(role):
                 yield (
@@ -139,7 +141,7 @@ def _final(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> It
     status, known = call.get("status"), observers.final.get(call["id"])
     if known is None:
         if status in ("completed", "cancelled"):
-            observers.final[call["id"]] = exchange
+            observers.final[call["id"]] = observers.kept(exchange, call["id"])
         return
     was = next((one.get("status") for one in known.calls if one.get("id") == call["id"]), status)
     if status != was and exchange.sent_at > known.received_at:

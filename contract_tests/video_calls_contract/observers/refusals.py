@@ -87,10 +87,10 @@ def private_errors(observers: Observers, exchange: Exchange) -> list[Finding] | 
         for role in ("doctor_details", "patient_details"):
             email = as_object(as_object(call.get(role)).get("user")).get("email")
             if isinstance(email, str) and "@" in email:
-                observers.emails.add(email.lower())
+                observers.emails[email.lower()] = None
         channel = call.get("channel_name")
         if isinstance(channel, str) and len(channel) >= _TELLING:
-            observers.channels.add(channel)
+            observers.channels[channel] = None
     if exchange.status < _REFUSALS:
         return None
     secret = observers.agora.app_certificate

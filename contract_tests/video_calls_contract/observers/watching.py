@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from video_calls_sdk.agora import InvalidTokenError, TokenInfo, inspect_token
 from video_calls_spec import RuleId
@@ -23,6 +23,7 @@ __all__ = [
     "Known",
     "Observer",
     "Observers",
+    "Recent",
     "Verdict",
     "observes",
     "of_each_call",
@@ -34,6 +35,27 @@ LENIENCE = timedelta(seconds=10)
 
 MOST_FINDINGS = 3
 """How many findings of a rule are kept."""
+
+MOST_REMEMBERED = 5_000
+"""How many calls, people and channels are remembered."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Recent(dict[K, V]):
+    """A dictionary that drops its oldest entry when it has more than `MOST_REMEMBERED`."""
+
+    def __setitem__(self, key: K, value: V) -> None:
+        super().__setitem__(key, value)
+        if len(self) > MOST_REMEMBERED:
+            del self[next(iter(self))]
+
+    def remembered(self, key: K, value: V) -> V:
+        """Return the value of a key; a new key gets this value."""
+        if key not in self:
+            self[key] = value
+        return self[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +87,38 @@ class Observers:
         self.is_ours = is_ours
         self.seen: Counter[RuleId] = Counter()
         self.findings: dict[RuleId, list[Finding]] = defaultdict(list)
-        self.known: dict[object, Known] = {}
-        self.emails: set[str] = set()
-        self.channels: set[str] = set()
-        self.final: dict[object, Exchange] = {}
-        self.uids: dict[tuple[str, int], Exchange] = {}
+        self.known: Recent[object, Known] = Recent()
+        self.people: Recent[object, Known] = Recent()
+        self.id_types: dict[str, Known] = {}
+        self.emails: Recent[str, None] = Recent()
+        self.channels: Recent[str, None] = Recent()
+        self.final: Recent[object, Exchange] = Recent()
+        self.uids: Recent[tuple[str, int], Exchange] = Recent()
 
     def watch(self, exchange: Exchange) -> None:
         """Ask every observer about an exchange."""
         for rule, observer in OBSERVED.items():
-            found = observer(self, exchange)
-            if found is None:
-                continue
-            self.seen[rule] += 1
-            room = MOST_FINDINGS - len(self.findings[rule])
-            self.findings[rule] += [_finding(complaint, exchange) for complaint in found[:room]]
+            self.ask(rule, observer, exchange)
+
+    def ask(self, rule: RuleId, observer: "Observer", exchange: Exchange) -> None:
+        """Ask one observer about an exchange, and keep its first findings."""
+        found = observer(self, exchange)
+        if found is None:
+            return
+        self.seen[rule] += 1
+        room = MOST_FINDINGS - len(self.findings[rule])
+        self.findings[rule] += [_finding(complaint, exchange) for complaint in found[:room]]
+
+    def kept(self, exchange: Exchange, call_id: object) -> Exchange:  # noqa: ARG002 (for subclasses)
+        """Return an exchange as it is kept, to compare later answers about a call with it."""
+        return exchange
 
     def first_seen(self, exchange: Exchange, call: dict[str, Any], name: str) -> tuple[Any, Exchange]:
         """The value that a field of this call had when it was first read, and where that was."""
-        known = self.known.setdefault(call["id"], Known(exchange))
+        call_id = call["id"]
+        if call_id not in self.known:
+            self.known[call_id] = Known(self.kept(exchange, call_id))
+        known = self.known[call_id]
         return known.values.setdefault(name, call.get(name)), known.exchange
 
 

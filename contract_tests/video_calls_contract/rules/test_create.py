@@ -1,12 +1,11 @@
 """2. Create Video Call."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
 import pytest
-from video_calls_spec import RuleId
 
 from video_calls_contract.backend import Backend, People, wire_time
 from video_calls_contract.checks import (
@@ -15,6 +14,8 @@ from video_calls_contract.checks import (
     OutsidePolicy,
     Violation,
     accepted,
+    is_at,
+    is_scheduled,
     refused,
     require,
     same_call,
@@ -22,16 +23,13 @@ from video_calls_contract.checks import (
 )
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.ids import NO_CALL, Id, absent
-from video_calls_contract.prediction import how_predictable
+from video_calls_contract.prediction import SAMPLE, how_predictable
 from video_calls_contract.scheduling import Call, Calls, Pair, Slots
 from video_calls_contract.slots import OVERLAP
 from video_calls_contract.walking import LARGE, walked
 
 MANY = 60
 """How many calls of one doctor an overlap is looked for among."""
-
-SAMPLE = 24
-"""How many channel names are looked at together."""
 
 ROUNDS = 4
 """How often a race is run."""
@@ -48,30 +46,11 @@ def test_either_participant_schedules_a_call(calls: Calls, slots: Slots, by: str
             at += timedelta(minutes=7, seconds=41)
         exchange = pair.create(getattr(pair, by), at)
         body = accepted(exchange, 201, because=f"a valid request of the {by}")
-        expected = {
-            "status": "scheduled",
-            "doctor": pair.doctor.doctor,
-            "patient": pair.patient.patient,
-            "started_at": None,
-            "ended_at": None,
-        }
-        for name, value in expected.items():
-            require(body.get(name) == value, f"`{name}` {value!r}; got {body.get(name)!r}", exchange)
-        is_at(body, at, exchange, rule="model.scheduled-time")
+        is_scheduled(exchange, pair.doctor.doctor, pair.patient.patient)
+        is_at(exchange, at, rule="model.scheduled-time")
         read = pair.doctor.get(body.get("id"))
         shown = accepted(read, 200, exchange, because="the new call")
         same_call(body, shown, "the call to be read as it was created", pair.doctor, exchange, read)
-
-
-def is_at(body: dict[str, Any], at: datetime, exchange: Exchange, *, rule: RuleId | None = None) -> None:
-    got = instant(body.get("scheduled_time"))
-    require(
-        got is not None and abs(got - at) < timedelta(seconds=1),
-        f"`scheduled_time` to be the instant asked for, {wire_time(at.astimezone(UTC))}; "
-        f"got {body.get('scheduled_time')!r}",
-        exchange,
-        rule=rule,
-    )
 
 
 @pytest.mark.rule("create.participants-only")
@@ -217,7 +196,8 @@ def test_a_time_with_another_offset_is_the_instant_that_it_names(
     at = slots.take().astimezone(timezone(timedelta(hours=hours)))
     text = at.isoformat()
     exchange = calls.pair.create(calls.pair.doctor, text)
-    is_at(accepted(exchange, 201, because=f"the time {text}"), at, exchange)
+    accepted(exchange, 201, because=f"the time {text}")
+    is_at(exchange, at)
 
 
 @pytest.mark.rule("create.schedules")
@@ -225,7 +205,8 @@ def test_a_time_as_javascript_writes_it_is_accepted(calls: Calls, slots: Slots) 
     at = slots.take()
     text = at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     exchange = calls.pair.create(calls.pair.doctor, text)
-    is_at(accepted(exchange, 201, because=f"the time {text}"), at, exchange)
+    accepted(exchange, 201, because=f"the time {text}")
+    is_at(exchange, at)
 
 
 # "Scheduled time must be in the future"

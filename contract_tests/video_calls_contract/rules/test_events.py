@@ -3,20 +3,19 @@
 Most tests judge one story, `Story`, that was lived through once with everybody listening.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import httpx
 import pytest
 
-from video_calls_contract import listening, privacy
+from video_calls_contract import listening
 from video_calls_contract.backend import People, Person
 from video_calls_contract.checks import Blocked, NotOffered, Violation, accepted, differences, require
+from video_calls_contract.event_form import is_event
 from video_calls_contract.exchange import Exchange, Together, as_object, instant
 from video_calls_contract.forgery import FORGERIES, forged
 from video_calls_contract.listening import (
@@ -32,12 +31,9 @@ from video_calls_contract.listening import (
 from video_calls_contract.observers import LENIENCE
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import Call, Calls
-from video_calls_contract.schema import complaints
 
 QUIET = 0.5
 """Seconds in which what should not be told would have come, after all that should be."""
-
-MOST_ID = 64  # characters
 
 ROLES = ("doctor", "patient")
 
@@ -184,31 +180,8 @@ def well_formed(listener: Listener, secrets: list[str]) -> None:
         listener.evidence(),
     )
     for event in listener.messages:
-        if event.get("type") not in TYPES:
-            continue
-        call_id = call_in(event).get("id")
-        shown = listener.evidence(call_id)
-        name = event["type"]
-        number = event.get("id")
-        good = isinstance(number, str) and 0 < len(number) <= MOST_ID
-        require(good, f"`{name}` to have an `id`, a text of 1 to {MOST_ID} characters; got {number!r}", shown)
-        require(
-            instant(event.get("created_at")),
-            f"`{name}` to have a `created_at`, a time with its offset",
-            shown,
-        )
-        require(call_in(event), f"`{name}` to hold the call in `data`", shown)
-        as_answer = replace(
-            shown,
-            operation="getVideoCall",
-            status=200,
-            headers=httpx.Headers({"content-type": "application/json"}),
-            content=json.dumps(call_in(event)).encode(),
-        )
-        found = complaints(as_answer)
-        require(not found, f"the call of `{name}` to be as it is elsewhere: {'; '.join(found)}", shown)
-        found = list(privacy.in_body(event, secrets))
-        require(not found, "; ".join(found), shown, rule="privacy.details")
+        if event.get("type") in TYPES:
+            is_event(event, listener.evidence(call_in(event).get("id")), secrets)
 
 
 def told_once(story: Story, run: Run, step: str, name: str) -> None:
