@@ -4,6 +4,7 @@ The SDK's pydantic models and the server's msgspec structs come from datamodel-c
 field's standard for it; the rule table is a plain Python literal, so that nobody parses YAML to read it.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTRACT = ROOT / "openapi.yaml"
-ASYNC_CLIENT = ROOT / "sdk/video_calls_sdk/_async_client.py"
+SDK = ROOT / "sdk/video_calls_sdk"
 HEADER = "# Generated from openapi.yaml by `nox -s generate`. Edit the contract, not this file."
 
 COMMON = [
@@ -121,54 +122,32 @@ def generated_models(contract: dict[str, Any], options: list[str]) -> str:
         return output.read_text(encoding="utf-8")
 
 
-SYNCHRONOUS = [
-    ("AsyncVideoCallsClient", "VideoCallsClient"),
-    ("AsyncCallsWithResponse", "CallsWithResponse"),
-    ("AsyncCallList", "CallPage"),
-    ("AsyncEventStream", "EventStream"),
-    ("from video_calls_sdk._async_events", "from video_calls_sdk._blocking_events"),
-    ("AsyncExchange", "Exchange"),
-    ("AsyncCalls", "Calls"),
-    ("AsyncTransport", "Transport"),
-    ("AsyncBaseTransport", "BaseTransport"),
-    ("AsyncClient", "Client"),
-    ("async_sleep", "sleep"),
-    ("str | Awaitable[str]", "str"),
-    ("from collections.abc import Awaitable, Callable", "from collections.abc import Callable"),
-    ("async def", "def"),
-    ("async for", "for"),
-    ("async with", "with"),
-    ("await ", ""),
-    ("__aenter__", "__enter__"),
-    ("__aexit__", "__exit__"),
-    ("aclose", "close"),
-    (", or a function, which may be asynchronous, that returns one", ", or a function that returns one"),
-    (
-        "One client serves many tasks of one event loop at once; make another for another loop.",
-        "One client serves many threads at once, and may be used after a fork.",
-    ),
-    ("for asynchronous code", "for synchronous code"),
-    (", and asyncio: under trio there are no events.", "."),
-    ("this is trio, another task iterates", "another thread iterates"),
-    (
-        "all attempts and waits together; None for no limit.",
-        "all attempts and waits together; None for no limit.\n"
-        "            With your own `http_client` or `transport`, it is checked between the parts of a body.",
-    ),
-]
+BLOCKING_NAMES = {
+    "AsyncCallList": "CallPage",
+    "StopAsyncIteration": "StopIteration",
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "__aiter__": "__iter__",
+    "__anext__": "__next__",
+    "aclose": "close",
+    "async_sleep": "sleep",
+    "_async_events": "_blocking_events",
+    "_async_socket": "_blocking_socket",
+}
+"""The identifiers of asynchronous code that lose more than their `Async`."""
 
 
-def synchronous(source: str) -> str:
-    """The blocking twin of the asynchronous client: the same text in other words."""
-    body = source[source.index("from __future__") :]
-    for asynchronous, blocking in SYNCHRONOUS:
-        body = body.replace(asynchronous, blocking)
-    docstring = '"""The synchronous client: does what `_flow` says, blocking."""'
-    header = "# Derived from _async_client.py by `nox -s generate`. Edit that file, not this one."
-    text = f"{header}\n\n{docstring}\n\n{body}"
-    command = [sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", "_client.py", "-"]
-    formatted = subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
-    return formatted.stdout
+def blocking(path: Path) -> str:
+    """Return a module of asynchronous code with the identifiers of its blocking twin."""
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"\b(async|await) ", "", text)
+    text = re.sub(r"\w+", lambda word: BLOCKING_NAMES.get(word[0], word[0]), text)
+    text = re.sub(r"\bAsync(?=[A-Z])", "", text)
+    text = f"# Derived from {path.name} by `nox -s generate`. Edit that file, not this one.\n\n{text}"
+    for command in (["check", "--select=I", "--fix-only"], ["format"]):
+        arguments = [sys.executable, "-m", "ruff", *command, "--quiet", f"--stdin-filename={path}", "-"]
+        text = subprocess.run(arguments, input=text, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    return text
 
 
 def generated() -> dict[Path, str]:
@@ -177,8 +156,9 @@ def generated() -> dict[Path, str]:
     return {
         ROOT / "spec/video_calls_spec/_rules.py": rule_table(contract),
         ROOT / "mock_server/video_calls_server/_structs.py": generated_models(contract, STRUCTS),
-        ROOT / "sdk/video_calls_sdk/_client.py": synchronous(ASYNC_CLIENT.read_text(encoding="utf-8")),
-        ROOT / "sdk/video_calls_sdk/_models.py": generated_models(as_a_client_reads_it(contract), MODELS),
+        SDK / "_client.py": blocking(SDK / "_async_client.py"),
+        SDK / "_blocking_events.py": blocking(SDK / "_async_events.py"),
+        SDK / "_models.py": generated_models(as_a_client_reads_it(contract), MODELS),
     }
 
 

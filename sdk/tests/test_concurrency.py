@@ -104,6 +104,17 @@ def test_an_operation_may_be_cancelled_wherever_it_waits(fresh_server: Any, dead
     assert step > 20
 
 
+def test_httpcore_loses_the_connection_of_a_cancelled_request(fresh_server: Any) -> None:
+    async def is_lost(step: int) -> bool:
+        async with httpx.AsyncClient(limits=ONE_CONNECTION) as http:
+            await asyncio.wait([asyncio.create_task(cancelled_at(step, http.get(fresh_server.url)))])
+            connections = http._transport._pool.connections  # type: ignore[attr-defined]
+            return not all(each.is_idle() or each.is_closed() for each in connections)
+
+    lost = [step for step in range(1, 10) if asyncio.run(is_lost(step))]
+    assert lost, "httpcore keeps no such connection any more: remove _give_back from _transport.py"
+
+
 def test_a_task_that_waits_for_anothers_token_may_be_cancelled() -> None:
     async def main() -> None:
         asked, given = asyncio.Event(), asyncio.Event()

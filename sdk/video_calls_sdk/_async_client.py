@@ -1,11 +1,8 @@
-"""The asynchronous client: does what `_flow` says, without blocking.
-
-`_client.py` is derived from this file by `spec/generate.py`; edit this one.
-"""
+"""The client: does what `_flow` says. The blocking client is derived from the asynchronous one."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,25 +12,29 @@ from pydantic import BaseModel
 
 from video_calls_sdk._answers import Answers, APIResponse
 from video_calls_sdk._configuration import (
-    DEFAULT_DEADLINE,
-    DEFAULT_TIMEOUT,
     NOT_GIVEN,
     NotGiven,
     base_url_of,
-    checked_answers,
-    checked_deadline,
-    checked_timeout,
-    lower,
-    options_of,
-    retries_of,
+    changed,
     token_of,
 )
-from video_calls_sdk._flow import Authorize, Options, Request, Retries, Send, carry_out, get_call, list_calls
+from video_calls_sdk._flow import (
+    DEFAULT_DEADLINE,
+    DEFAULT_TIMEOUT,
+    Authorize,
+    Options,
+    Request,
+    Retries,
+    Send,
+    carry_out,
+    get_call,
+    list_calls,
+)
 from video_calls_sdk._ids import Id
 from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_sdk._paging import AsyncCallList
 from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call, page_query
-from video_calls_sdk._transport import AsyncTransport, async_sleep
+from video_calls_sdk._transport import AsyncGetToken, AsyncTransport, async_sleep
 
 if TYPE_CHECKING:
     from video_calls_sdk._async_events import AsyncEventStream
@@ -42,7 +43,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class AsyncVideoCallsClient:
-    """A client of the Video Calls API for asynchronous code.
+    """A client of the Video Calls API.
 
     ```python
     async with AsyncVideoCallsClient("https://api.example.com/api/v1/video", token=jwt) as client:
@@ -50,15 +51,17 @@ class AsyncVideoCallsClient:
         credentials = await client.calls.join(call.id)
     ```
 
-    One client serves many tasks of one event loop at once; make another for another loop.
+    An asynchronous client serves many tasks of one event loop; a blocking client serves many threads, and may
+    be used after a fork.
 
     Args:
         base_url: the API's root, such as `https://api.example.com/api/v1/video`; by default
             `VIDEO_CALLS_BASE_URL` of the environment.
-        token: the JWT to send, or a function, which may be asynchronous, that returns one; it is asked again
-            once after a 401. By default `VIDEO_CALLS_TOKEN` of the environment.
+        token: the JWT to send, or a function that returns one; it is called again once after a 401. For an
+            asynchronous client, it may be asynchronous. By default `VIDEO_CALLS_TOKEN` of the environment.
         timeout: seconds that an attempt may go without progress, or an `httpx.Timeout`.
-        deadline: seconds that an operation may take, all attempts and waits together; None for no limit.
+        deadline: seconds that an operation may take, all attempts and waits together; None for no limit. A
+            blocking client with your own `http_client` or `transport` checks it between the parts of a body.
         retries: a policy, or how often to try again.
         headers: sent with every request, beside the client's own.
         answers: "strict" raises `InvalidResponseError` for each answer that departs from the contract;
@@ -77,7 +80,7 @@ class AsyncVideoCallsClient:
     def __init__(
         self,
         base_url: str | None = None,
-        token: str | Callable[[], str | Awaitable[str]] | None = None,
+        token: str | AsyncGetToken | None = None,
         *,
         timeout: float | httpx.Timeout = DEFAULT_TIMEOUT,
         deadline: float | None = DEFAULT_DEADLINE,
@@ -88,8 +91,8 @@ class AsyncVideoCallsClient:
         transport: httpx.AsyncBaseTransport | None = None,
         event_hooks: Mapping[str, list[Callable[..., Any]]] | None = None,
     ) -> None:
-        self._options = options_of(
-            base_url=base_url_of(base_url),
+        self._options = changed(
+            Options(base_url_of(base_url)),
             timeout=timeout,
             deadline=deadline,
             retries=retries,
@@ -113,7 +116,7 @@ class AsyncVideoCallsClient:
     def events(self, *, after: str | None = None) -> AsyncEventStream:
         """Follow what happens to the user's calls ("Websocket Events").
 
-        It needs `pip install 'video-calls[events]'`, and asyncio: under trio there are no events.
+        It needs `pip install 'video-calls[events]'`. An asynchronous client needs asyncio too, and not trio.
 
         ```python
         async with client.events() as events:
@@ -153,8 +156,8 @@ class AsyncVideoCallsClient:
         * `ConnectionFailedError`, `DeadlineExceededError`, `ServerError`, `RateLimitedError`: there was no
           first connection.
         * `InvalidResponseError`: a message is no event.
-        * `ConfigurationError`: this is trio, another task iterates already, or the URL, the token or the
-          environment's proxy cannot be used.
+        * `ConfigurationError`: another task or thread iterates already, this is trio, or the URL, the token
+          or the environment's proxy cannot be used.
         """
         from video_calls_sdk._async_events import AsyncEventStream  # a tenth of the import of the package
 
@@ -180,19 +183,15 @@ class AsyncVideoCallsClient:
         Raises:
             ConfigurationError: something given cannot be used.
         """
-        changes: dict[str, Any] = {}
-        if not isinstance(timeout, NotGiven):
-            changes["timeout"] = checked_timeout(timeout)
-        if not isinstance(deadline, NotGiven):
-            changes["deadline"] = checked_deadline(deadline)
-        if not isinstance(retries, NotGiven):
-            changes["retries"] = retries_of(retries)
-        if not isinstance(answers, NotGiven):
-            changes["answers"] = checked_answers(answers)
-        if headers:
-            changes["headers"] = {**self._options.headers, **lower(headers)}
         other = object.__new__(AsyncVideoCallsClient)
-        other._options = self._options._replace(**changes)
+        other._options = changed(
+            self._options,
+            timeout=timeout,
+            deadline=deadline,
+            retries=retries,
+            headers=headers,
+            answers=answers,
+        )
         other._transport = self._transport
         other._owner = False
         return other

@@ -1,12 +1,10 @@
-"""The asynchronous stream of events: does what `_events` says, without blocking."""
+"""The stream of events: does what `_events` says. The blocking one is derived from the asynchronous one."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-import anyio
 
 from video_calls_sdk._errors import ConfigurationError
 from video_calls_sdk._events import Action, Connect, Following, Receive, Task, Tell
@@ -27,9 +25,9 @@ class AsyncEventStream:
             print(event.type, event.data.call.id)
     ```
 
-    `async with` opens the connection, and closes it at the end. Without it the first event opens the
-    connection, and it is closed soon after the loop ends, as Python finalises what a loop leaves behind. One
-    task iterates; any of the same event loop may `aclose`.
+    `async with` opens the connection, and closes it at the end. Without it, the first event opens the
+    connection, and the end of the loop closes it; after a `break` from an asynchronous loop, Python does so
+    soon. One task, or one thread, iterates.
     """
 
     def __init__(self, transport: AsyncTransport, options: Options, after: str | None) -> None:
@@ -38,8 +36,6 @@ class AsyncEventStream:
         self._flow = self._following.run()
         self._action: Action | None = None
         self._entered = False
-        self._closed = False
-        self._waiting: anyio.CancelScope | None = None
         self._socket = _socket()
 
     @property
@@ -62,10 +58,10 @@ class AsyncEventStream:
         return event
 
     async def aclose(self) -> None:
-        """End it, from any task: the connection is closed, and the loop over it ends."""
-        self._closed = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        """Close the connection and end the loop over it, from any task of the event loop, or from any thread.
+
+        A handler of signals starts a thread for it, because it waits for locks that the loop may hold.
+        """
         await self._socket.aclose()
 
     async def __aenter__(self) -> AsyncEventStream:
@@ -87,24 +83,18 @@ class AsyncEventStream:
 
     async def _next(self, *, only_open: bool = False) -> Event | None:
         """The next event, None where there is none any more, or once the connection is open."""
-        if self._waiting is not None:
-            raise ConfigurationError("the events are being iterated over by another task")
-        _check_loop()
-        try:
-            with anyio.CancelScope() as self._waiting:
-                return await self._follow(only_open=only_open)
-        except Exception:
-            await self.aclose()
-            raise
-        finally:
-            self._waiting = None
-            if self._closed:
-                await self._socket.aclose()
-        return None
+        event = None
+        with self._socket.iterating():
+            try:
+                event = await self._follow(only_open=only_open)
+            except Exception:
+                await self.aclose()
+                raise
+        return event
 
     async def _follow(self, *, only_open: bool) -> Event | None:
-        while not self._closed:
-            # What was cancelled is done again.
+        while not self._socket.is_closed:
+            # What was interrupted is done again.
             action = next(self._flow) if self._action is None else self._action
             self._action = action
             if isinstance(action, Tell):
@@ -118,6 +108,7 @@ class AsyncEventStream:
                 self._action = self._flow.throw(error)
             else:
                 self._action = self._flow.send(outcome)
+        await self._socket.aclose()
         return None
 
     async def _carry_out(self, action: Task) -> Any:  # noqa: ANN401 (as many things as there are actions)
@@ -127,7 +118,7 @@ class AsyncEventStream:
             return await self._socket.open(action)
         if isinstance(action, Receive):
             return await self._socket.receive()
-        return await anyio.sleep(action.seconds)
+        return await self._socket.wait(action.seconds)
 
     def __repr__(self) -> str:
         return f"<AsyncEventStream last_event_id={self.last_event_id!r}>"
@@ -139,12 +130,3 @@ def _socket() -> AsyncSocket:
     except ModuleNotFoundError as error:
         raise ConfigurationError("events need websockets: pip install 'video-calls[events]'") from error
     return AsyncSocket()
-
-
-def _check_loop() -> None:
-    import asyncio  # here, for it costs a blocking program a tenth of its start
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        raise ConfigurationError("events need asyncio, which websockets stands on; this is trio") from None

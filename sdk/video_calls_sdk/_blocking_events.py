@@ -1,8 +1,9 @@
-"""The blocking stream of events: does what `_events` says."""
+# Derived from _async_events.py by `nox -s generate`. Edit that file, not this one.
+
+"""The stream of events: does what `_events` says. The blocking one is derived from the asynchronous one."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,9 @@ class EventStream:
             print(event.type, event.data.call.id)
     ```
 
-    `with` opens the connection, and closes it at the end. Without it the first event opens the connection,
-    and the end of the loop, `break` too, closes it. One thread iterates; any may `close`.
+    `with` opens the connection, and closes it at the end. Without it, the first event opens the
+    connection, and the end of the loop closes it; after a `break` from an asynchronous loop, Python does so
+    soon. One task, or one thread, iterates.
     """
 
     def __init__(self, transport: Transport, options: Options, after: str | None) -> None:
@@ -36,7 +38,6 @@ class EventStream:
         self._flow = self._following.run()
         self._action: Action | None = None
         self._entered = False
-        self._iterating = threading.Lock()
         self._socket = _socket()
 
     @property
@@ -59,15 +60,19 @@ class EventStream:
         return event
 
     def close(self) -> None:
-        """End it, from any thread: the connection is closed, and the loop over it ends.
+        """Close the connection and end the loop over it, from any task of the event loop, or from any thread.
 
-        A handler of signals starts a thread for it, for it waits for locks that the loop may hold.
+        A handler of signals starts a thread for it, because it waits for locks that the loop may hold.
         """
         self._socket.close()
 
     def __enter__(self) -> EventStream:
         self._entered = True
-        self._next(only_open=True)
+        try:
+            self._next(only_open=True)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -80,18 +85,17 @@ class EventStream:
 
     def _next(self, *, only_open: bool = False) -> Event | None:
         """The next event, None where there is none any more, or once the connection is open."""
-        if not self._iterating.acquire(blocking=False):
-            raise ConfigurationError("the events are being iterated over by another thread")
-        try:
-            return self._follow(only_open=only_open)
-        except Exception:
-            self.close()
-            raise
-        finally:
-            self._iterating.release()
+        event = None
+        with self._socket.iterating():
+            try:
+                event = self._follow(only_open=only_open)
+            except Exception:
+                self.close()
+                raise
+        return event
 
     def _follow(self, *, only_open: bool) -> Event | None:
-        while not self._socket.closing.is_set():
+        while not self._socket.is_closed:
             # What was interrupted is done again.
             action = next(self._flow) if self._action is None else self._action
             self._action = action
@@ -116,7 +120,7 @@ class EventStream:
             return self._socket.open(action)
         if isinstance(action, Receive):
             return self._socket.receive()
-        return self._socket.closing.wait(action.seconds)
+        return self._socket.wait(action.seconds)
 
     def __repr__(self) -> str:
         return f"<EventStream last_event_id={self.last_event_id!r}>"

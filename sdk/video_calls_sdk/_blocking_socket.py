@@ -1,13 +1,15 @@
-"""A blocking WebSocket, with `websockets`; imported by whoever follows events, for it is an extra."""
+"""A blocking WebSocket, with `websockets`: an extra, and imported when events are followed."""
 
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from video_calls_sdk._errors import ConfigurationError
 from video_calls_sdk._events import (
     CLOSE_TIMEOUT,
     LARGEST_MESSAGE,
@@ -30,13 +32,33 @@ from video_calls_sdk._websocket import (
 
 
 class Socket:
-    """One WebSocket after another. One thread opens and receives; any may close, for good."""
+    """One WebSocket after another. One thread opens, receives and waits; any may close."""
 
     def __init__(self) -> None:
-        self.closing = threading.Event()
+        self._closing = threading.Event()
+        self._iterating = threading.Lock()
         self._lock = threading.Lock()
         self._connection: ClientConnection | None = None
         self._open = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed for good."""
+        return self._closing.is_set()
+
+    @contextmanager
+    def iterating(self) -> Generator[None]:
+        """Do what is within.
+
+        Raises:
+            ConfigurationError: if another thread is within.
+        """
+        if not self._iterating.acquire(blocking=False):
+            raise ConfigurationError("the events are being iterated over by another thread")
+        try:
+            yield
+        finally:
+            self._iterating.release()
 
     def open(self, action: Connect) -> Opened | Refused | Failed:
         """Open one in place of the one before.
@@ -76,10 +98,14 @@ class Socket:
         except ConnectionClosed as error:
             return closed(error)
 
+    def wait(self, seconds: float) -> None:
+        """Wait so many seconds, or until it is closed."""
+        self._closing.wait(seconds)
+
     def close(self) -> None:
-        """Close it, and whatever is being opened or received comes to its end; not to be opened again."""
+        """Close it for good, and end what another thread opens, receives or waits for."""
         with self._lock:
-            self.closing.set()
+            self._closing.set()
             connection, is_open = self._connection, self._open
         if connection is not None and not is_open:
             _shut(connection)
@@ -95,7 +121,7 @@ class Socket:
     def _register(self, connection: ClientConnection) -> None:
         with self._lock:
             self._connection = connection
-            closing = self.closing.is_set()
+            closing = self.is_closed
         if closing:
             _shut(connection)
 

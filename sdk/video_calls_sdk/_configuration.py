@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import httpx
 
@@ -22,9 +22,6 @@ class NotGiven:
 
 
 NOT_GIVEN: Final = NotGiven()
-
-DEFAULT_TIMEOUT = 10.0  # seconds without progress, per attempt
-DEFAULT_DEADLINE = 60.0  # seconds, all attempts together
 
 
 @cache
@@ -79,24 +76,30 @@ def checked_token(token: object) -> str:
     return token
 
 
-def options_of(
+def changed(
+    options: Options,
     *,
-    base_url: str,
-    timeout: float | httpx.Timeout,
-    deadline: float | None,
-    retries: Retries | int,
+    timeout: float | httpx.Timeout | NotGiven,
+    deadline: float | NotGiven | None,
+    retries: Retries | int | NotGiven,
     headers: Mapping[str, str] | None,
-    answers: Answers,
+    answers: Answers | NotGiven,
 ) -> Options:
-    """Return the options of a new client."""
-    return Options(
-        base_url,
-        checked_timeout(timeout),
-        checked_deadline(deadline),
-        retries_of(retries),
-        lower(headers),
-        checked_answers(answers),
-    )
+    """Return options with these in place of the former ones, and with these headers added.
+
+    Raises:
+        ConfigurationError: if one of them cannot be used.
+    """
+    changes: dict[str, Any] = {"headers": {**options.headers, **lower(headers)}}
+    if not isinstance(timeout, NotGiven):
+        changes["timeout"] = checked_timeout(timeout)
+    if not isinstance(deadline, NotGiven):
+        changes["deadline"] = checked_deadline(deadline)
+    if not isinstance(retries, NotGiven):
+        changes["retries"] = retries_of(retries)
+    if not isinstance(answers, NotGiven):
+        changes["answers"] = checked_answers(answers)
+    return options._replace(**changes)
 
 
 def checked_answers(answers: Answers) -> Answers:

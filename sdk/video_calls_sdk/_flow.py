@@ -59,6 +59,9 @@ _STORED_PRECISION = timedelta(seconds=1)  # backends keep times in milliseconds,
 _LARGEST_PAGE = "100"
 _NONE: Mapping[str, str] = MappingProxyType({})
 
+DEFAULT_TIMEOUT = 10.0  # seconds without progress, per attempt
+DEFAULT_DEADLINE = 60.0  # seconds, all attempts together
+
 
 @dataclass(frozen=True, slots=True)
 class Retries:
@@ -87,11 +90,11 @@ class Options(NamedTuple):
     """What holds for each request of a client."""
 
     base_url: str
-    timeout: float | httpx.Timeout
-    deadline: float | None
-    retries: Retries
-    headers: Mapping[str, str]
-    answers: Answers
+    timeout: float | httpx.Timeout = DEFAULT_TIMEOUT
+    deadline: float | None = DEFAULT_DEADLINE
+    retries: Retries = Retries()
+    headers: Mapping[str, str] = _NONE
+    answers: Answers = "strict"
 
 
 class Request(NamedTuple, Generic[Model]):

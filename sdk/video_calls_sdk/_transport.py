@@ -38,6 +38,8 @@ _url = lru_cache(maxsize=256)(httpx.URL)
 T = TypeVar("T")
 
 Hooks = Mapping[str, list[Callable[..., Any]]]  # as httpx types them
+GetToken = Callable[[], str]
+AsyncGetToken = Callable[[], str | Awaitable[str]]
 
 
 class Transport:
@@ -45,7 +47,7 @@ class Transport:
 
     def __init__(
         self,
-        token: str | Callable[[], str],
+        token: str | GetToken,
         *,
         base_url: str,
         http_client: httpx.Client | None,
@@ -162,7 +164,7 @@ class AsyncTransport:
 
     def __init__(
         self,
-        token: str | Callable[[], str | Awaitable[str]],
+        token: str | AsyncGetToken,
         *,
         base_url: str,
         http_client: httpx.AsyncClient | None,
@@ -308,11 +310,11 @@ def _no_cookies() -> CookieJar:
 
 
 async def _give_back(http: httpx.AsyncClient, request: httpx.Request) -> None:
-    """Give back the place that a cancelled request has in the pool of connections, where httpcore does not.
+    """Return a cancelled request's connection to the pool, which httpcore 1.0.9 does not always do.
 
-    httpcore (1.0.9) forgets a connection whose request is cancelled between the making and the first use of
-    it, or while its answer is being closed: it stays neither idle nor closed, in the way of those that wait.
-    There is no public way to it; where the private one is gone, nothing is done.
+    A request may be cancelled after its connection is made and before the first use, or while its answer is
+    closed. httpcore then keeps the connection as neither idle nor closed, and other requests wait for it.
+    Only private attributes lead to the pool; if they are gone, do nothing.
     """
     with suppress(AttributeError):
         pool: Any = getattr(http, "_transport_for_url")(request.url)._pool  # noqa: B009, SLF001 (private)
