@@ -157,14 +157,6 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
-def picture(session: nox.Session) -> None:
-    """Take the README's picture of the console again (needs /usr/bin/chromium)."""
-    install(session)
-    taken = {"VIDEO_CALLS_TEST_PICTURE": str(Path("docs/console.webp").resolve())}
-    session.run("pytest", "-m", "browser", "mock_server/tests/test_picture.py", *session.posargs, env=taken)
-
-
-@nox.session
 def fuzz(session: nox.Session) -> None:
     """Schemathesis against the server and the control API at length (about ten minutes)."""
     install(session)

@@ -18,7 +18,6 @@ from click.testing import CliRunner
 from conftest import CALLS, USERS, Api, Process, SettableClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from litestar.exceptions import WebSocketDisconnect
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from video_calls_server.__main__ import main
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
@@ -116,118 +115,6 @@ def test_people_are_listed_with_tokens_that_are_good(shared: Api) -> None:
     assert not people[4]["active"]
 
 
-def test_what_is_not_said_of_a_new_person_is_chosen(api: Api) -> None:
-    found = [api.done("POST", "/identities", body) for body in ({}, {"doctor": True}, {"patient": True})]
-    both = api.done("POST", "/identities", {"doctor": True, "patient": {}, "active": False})
-    for person in (*found, both):
-        del person["token"]
-    assert found == [
-        {"user": 109, "email": "user.109@example.com", "full_name": "User 109"}
-        | {"active": True, "doctor": None, "patient": None},
-        {"user": 110, "email": "doctor.110@example.com", "full_name": "Dr. Doctor 110"}
-        | {"active": True, "doctor": {"id": 5, "specialization": None}, "patient": None},
-        {"user": 111, "email": "patient.111@example.com", "full_name": "Patient 111"}
-        | {"active": True, "doctor": None, "patient": {"id": 5}},
-    ]
-    assert (both["email"], both["active"]) == ("dual.user.112@example.com", False)
-    assert (both["doctor"]["id"], both["patient"]["id"]) == (6, 6)
-    assert [person["user"] for person in api.done("GET", "/identities")][-4:] == [109, 110, 111, 112]
-
-
-def test_all_of_a_new_person_can_be_said_and_they_can_act_at_once(api: Api, clock: SettableClock) -> None:
-    wanted = {
-        "user": 7,
-        "email": "dr.no@example.com",
-        "full_name": "Dr. No",
-        "doctor": {"id": 70, "specialization": "Islands"},
-        "patient": {"id": 71},
-    }
-    person = api.done("POST", "/identities", wanted)
-    assert {name: person[name] for name in wanted} == wanted
-    body = {"doctor": 70, "patient": 1, "scheduled_time": (clock.now() + timedelta(hours=1)).isoformat()}
-    headers = {"Authorization": f"Bearer {person['token']}"}
-    call = api.client.post(CALLS, json=body, headers=headers).json()
-    assert call["doctor_details"]["user"] == {"email": "dr.no@example.com", "full_name": "Dr. No"}
-
-
-@pytest.mark.parametrize(
-    ("taken", "field"),
-    [
-        ({"user": 101}, "user"),
-        ({"email": "Doctor@Example.com"}, "email"),
-        ({"doctor": {"id": 1}}, "doctor"),
-        ({"patient": {"id": 1}}, "patient"),
-    ],
-)
-def test_what_is_somebody_elses_is_refused_and_nobody_is_added(
-    shared: Api, taken: dict[str, object], field: str
-) -> None:
-    before = len(shared.done("GET", "/identities"))
-    refusal = error(shared.control("POST", "/identities", taken))
-    assert list(refusal["fields"]) == [field]
-    assert "somebody else's" in refusal["error"]
-    assert len(shared.done("GET", "/identities")) == before
-
-
-def test_what_is_chosen_is_never_somebody_elses(api: Api) -> None:
-    api.done("POST", "/identities", {"email": "user.110@example.com"})
-    person = api.done("POST", "/identities", {})
-    assert person["user"] == 110
-    assert person["email"] != "user.110@example.com"
-
-
-def test_the_next_free_id_is_one_that_an_id_can_be(api: Api) -> None:
-    largest = {"user": 2**32 - 1, "doctor": {"id": 2**63 - 1}, "patient": {"id": 2**63 - 1}}
-    api.done("POST", "/identities", largest)
-    person = api.done("POST", "/identities", {"doctor": True, "patient": True})
-    assert (person["user"], person["doctor"]["id"], person["patient"]["id"]) == (1, 5, 5)
-
-
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"user": 0}, "user"),
-        ({"user": 2**32}, "user"),
-        ({"user": "one"}, "user"),
-        ({"email": "nobody"}, "email"),
-        ({"email": "two@lines@example.com"}, "email"),
-        ({"full_name": ""}, "full_name"),
-        ({"full_name": "Jane\0Smith"}, "full_name"),
-        ({"email": "jane\0@example.com"}, "email"),
-        ({"doctor": {"id": HUGE}}, "id"),
-        ({"active": "yes"}, "active"),
-        ({"nickname": "Jo"}, "data"),
-    ],
-)
-def test_nobody_can_be_so(read_only_api: Api, body: dict[str, object], field: str) -> None:
-    assert field in " ".join(error(read_only_api.control("POST", "/identities", body))["fields"])
-
-
-def test_somebody_who_is_deactivated_is_refused_at_once_and_can_be_let_in_again(api: Api) -> None:
-    for named in ("doctor@example.com", "101"):
-        person = api.done("PATCH", f"/identities/{named}", {"active": False})
-        assert (person["user"], person["active"]) == (101, False)
-        refusal = api.get("doctor")
-        assert (refusal.status_code, refusal.json()["code"]) == (401, "auth.active-user")
-        assert api.get("patient").status_code == 200
-        assert api.done("PATCH", f"/identities/{named}", {"active": True})["active"]
-        assert api.get("doctor").status_code == 200
-
-
-def test_somebody_is_renamed_and_an_empty_change_changes_nothing(api: Api) -> None:
-    call = api.call()
-    person = api.done("PATCH", "/identities/102", {"full_name": "Jane <b>Doe</b>"})
-    assert api.done("PATCH", "/identities/102", {}) | {"token": None} == person | {"token": None}
-    shown = api.get("doctor", f"{CALLS}{call['id']}/").json()["patient_details"]["user"]
-    assert shown == {"email": "patient@example.com", "full_name": "Jane <b>Doe</b>"}
-
-
-@pytest.mark.parametrize(("method", "path"), [("PATCH", ""), ("POST", "/tokens")])
-@pytest.mark.parametrize("user", ["nobody@example.com", "0", "9" * 30, "%00"])
-def test_an_unknown_person_is_not_found(read_only_api: Api, method: str, path: str, user: str) -> None:
-    assert error(read_only_api.control(method, f"/identities/{user}{path}", {}), 404)["code"] == "not_found"
-
-
 def test_the_event_connection_of_who_is_deactivated_is_closed(control: Control) -> None:
     with follow(control) as doctor, follow(control, "patient@example.com") as patient:
         control.identities.deactivate("doctor@example.com")
@@ -238,47 +125,106 @@ def test_the_event_connection_of_who_is_deactivated_is_closed(control: Control) 
         assert json.loads(patient.recv(timeout=5))["type"] == "call.cancelled"
 
 
-# -- Tokens ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("wanted", "email", "full_name"),
+    [
+        ({}, "user.109@example.com", "User 109"),
+        ({"doctor": True}, "doctor.109@example.com", "Dr. Doctor 109"),
+        ({"doctor": True, "patient": True}, "dual.user.109@example.com", "Dr. Dual User 109"),
+    ],
+)
+def test_new_person_gets_what_was_left_out(
+    api: Api, wanted: dict[str, object], email: str, full_name: str
+) -> None:
+    person = api.done("POST", "/identities", wanted)
+    assert (person["user"], person["email"], person["full_name"]) == (109, email, full_name)
+    assert person["doctor"] == ({"id": 5, "specialization": None} if "doctor" in wanted else None)
+    assert person["patient"] == ({"id": 5} if "patient" in wanted else None)
 
 
-@pytest.mark.parametrize("kind", sorted(TOKEN_RULES))
-def test_a_token_of_every_kind_is_refused_by_its_rule(read_only_api: Api, kind: str) -> None:
-    made = read_only_api.done("POST", "/identities/doctor@example.com/tokens", {"kind": kind})
-    assert made["kind"] == kind
-    refusal = read_only_api.client.get(CALLS, headers={"Authorization": f"Bearer {made['token']}"})
-    assert (refusal.status_code, refusal.json()["code"]) == (401, TOKEN_RULES[kind])
+def test_new_person_acts_at_once(api: Api, clock: SettableClock) -> None:
+    wanted = {"email": "dr.no@example.com", "full_name": "Dr. No", "doctor": {"specialization": "Islands"}}
+    person = api.done("POST", "/identities", wanted)
+    assert person["doctor"] == {"id": 5, "specialization": "Islands"}
+    body = {"doctor": 5, "patient": 1, "scheduled_time": (clock.now() + timedelta(hours=1)).isoformat()}
+    headers = {"Authorization": f"Bearer {person['token']}"}
+    call = api.client.post(CALLS, json=body, headers=headers).json()
+    assert call["doctor_details"]["user"] == {"email": "dr.no@example.com", "full_name": "Dr. No"}
 
 
-def test_a_token_of_nobody_is_nobodys_whoever_there_is(api: Api) -> None:
-    api.done("POST", "/identities", {"user": 2**32 - 1})
-    made = api.done("POST", "/identities/101/tokens", {"kind": "unknown_user"})
-    refusal = api.client.get(CALLS, headers={"Authorization": f"Bearer {made['token']}"})
-    assert (refusal.status_code, refusal.json()["code"]) == (401, "auth.active-user")
+def test_email_of_another_person_is_neither_taken_nor_chosen(api: Api) -> None:
+    refusal = error(api.control("POST", "/identities", {"email": "Doctor@Example.com"}))
+    assert list(refusal["fields"]) == ["email"]
+    api.done("POST", "/identities", {"email": "user.110@example.com"})
+    person = api.done("POST", "/identities", {})
+    assert person["user"] == 110
+    assert person["email"] != "user.110@example.com"
 
 
-@pytest.mark.parametrize("kind", ["valid", "expired", "forged", "premature", "refresh", "unknown_user"])
-def test_a_token_expires_when_the_answer_says_in_real_time(api: Api, kind: str) -> None:
-    api.done("PUT", "/clock", {"time": "2040-01-01T00:00:00Z"})
-    made = api.done("POST", "/identities/101/tokens", {"kind": kind, "expires_in": 60})
-    claims = jwt.decode(made["token"], options={"verify_signature": False})
-    assert datetime.fromisoformat(made["expires_at"]) == datetime.fromtimestamp(claims["exp"], UTC)
-    ahead = {"expired": -60, "premature": 120}.get(kind, 60)
-    assert abs(claims["exp"] - datetime.now(UTC).timestamp() - ahead) < 10
-
-
-def test_a_valid_token_is_accepted_and_is_what_is_made_by_default(read_only_api: Api) -> None:
-    made = read_only_api.done("POST", "/identities/102/tokens", {})
-    assert made["kind"] == "valid"
-    assert (
-        read_only_api.client.get(CALLS, headers={"Authorization": f"Bearer {made['token']}"}).status_code
-        == 200
-    )
+def test_new_person_gets_a_free_id_after_the_largest(api: Api) -> None:
+    largest = {"id": 2**32 - 1, "email": "last@example.com", "full_name": "Last"}
+    roles = {"doctor": {"id": 2**63 - 1}, "patient": {"id": 2**63 - 1}}
+    api.done("PUT", "/state", {"users": [largest | roles]})
+    person = api.done("POST", "/identities", {"doctor": True, "patient": True})
+    assert (person["user"], person["doctor"]["id"], person["patient"]["id"]) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
-    "body", [{"kind": "good"}, {"expires_in": 0}, {"expires_in": 10**30}, {"expires_in": "1h"}, {"valid": 1}]
+    ("body", "field"),
+    [
+        ({"email": "two@lines@example.com"}, "email"),
+        ({"full_name": "Jane\0Smith"}, "full_name"),
+        ({"active": "yes"}, "active"),
+        ({"nickname": "Jo"}, "data"),
+    ],
 )
-def test_no_token_is_made_of_what_is_none(read_only_api: Api, body: dict[str, object]) -> None:
+def test_invalid_person_is_refused(read_only_api: Api, body: dict[str, object], field: str) -> None:
+    assert field in " ".join(error(read_only_api.control("POST", "/identities", body))["fields"])
+
+
+@pytest.mark.parametrize("named", ["doctor@example.com", "101"])
+def test_inactive_person_is_refused_until_reactivated(api: Api, named: str) -> None:
+    person = api.done("PATCH", f"/identities/{named}", {"active": False})
+    assert (person["user"], person["active"]) == (101, False)
+    assert api.get("doctor").json()["code"] == "auth.active-user"
+    assert api.get("patient").status_code == 200
+    assert api.done("PATCH", f"/identities/{named}", {"active": True})["active"]
+    assert api.get("doctor").status_code == 200
+
+
+def test_renamed_person_is_shown_in_calls(api: Api) -> None:
+    call = api.call()
+    person = api.done("PATCH", "/identities/102", {"full_name": "Jane <b>Doe</b>"})
+    assert api.done("PATCH", "/identities/102", {}) | {"token": None} == person | {"token": None}
+    shown = api.get("doctor", f"{CALLS}{call['id']}/").json()["patient_details"]["user"]
+    assert shown == {"email": "patient@example.com", "full_name": "Jane <b>Doe</b>"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PATCH", "nobody@example.com"), ("POST", f"{'9' * 30}/tokens"), ("POST", "%00/tokens")],
+)
+def test_unknown_person_is_not_found(read_only_api: Api, method: str, path: str) -> None:
+    assert error(read_only_api.control(method, f"/identities/{path}", {}), 404)["code"] == "not_found"
+
+
+# -- Tokens ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["valid", *sorted(TOKEN_RULES)])
+def test_token_of_each_kind_is_accepted_or_refused_by_its_rule(api: Api, kind: str) -> None:
+    api.done("PUT", "/clock", {"time": "2040-01-01T00:00:00Z"})  # tokens follow real time
+    wanted = {} if kind == "valid" else {"kind": kind}
+    made = api.done("POST", "/identities/101/tokens", wanted | {"expires_in": 60})
+    answer = api.client.get(CALLS, headers={"Authorization": f"Bearer {made['token']}"})
+    assert (made["kind"], answer.json().get("code")) == (kind, TOKEN_RULES.get(kind))
+    expires_in = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
+    expected = {"expired": -60, "premature": 120}.get(kind, 60)
+    assert abs(expires_in - timedelta(seconds=expected)) < timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("body", [{"kind": "good"}, {"expires_in": 0}, {"expires_in": 10**30}])
+def test_invalid_token_request_is_refused(read_only_api: Api, body: dict[str, object]) -> None:
     error(read_only_api.control("POST", "/identities/101/tokens", body))
 
 
@@ -305,80 +251,40 @@ vdRf875JPdXG+kEhftcBKjctJ8NozxIrEHAqBL9nPabnH5bZlInCpWSKEA==
 # -- The clock ---------------------------------------------------------------------------------------
 
 
-def shown(api: Api) -> datetime:
-    return datetime.fromisoformat(api.done("GET", "/clock")["time"])
-
-
-def test_the_clock_shows_the_time_of_its_base_until_it_is_set(api: Api, clock: SettableClock) -> None:
+def test_set_clock_runs_and_tells_its_offset(api: Api, clock: SettableClock) -> None:
     assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:00Z", "running": True, "offset": 0.0}
-    clock.advance(minutes=1)
-    assert shown(api) == clock.now()
-
-
-def test_a_clock_that_is_set_runs_on_and_says_how_far_it_is_ahead(api: Api, clock: SettableClock) -> None:
-    set_to = api.done("PUT", "/clock", {"time": "2024-01-05T12:00:00+02:00"})
-    assert set_to == {"time": "2024-01-05T10:00:00Z", "running": True, "offset": 7200.0}
+    api.done("PUT", "/clock", {"time": "2024-01-05T12:00:00+02:00"})
     clock.advance(seconds=5)
     assert api.done("GET", "/clock") == {"time": "2024-01-05T10:00:05Z", "running": True, "offset": 7200.0}
+    assert api.control("DELETE", "/clock").status_code == 204
+    assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:05Z", "running": True, "offset": 0.0}
 
 
-def test_a_clock_stands_still_until_it_is_resumed(api: Api, clock: SettableClock) -> None:
-    assert api.done("PUT", "/clock", {"running": False})["running"] is False
+def test_frozen_clock_stands_until_it_is_resumed(api: Api, clock: SettableClock) -> None:
+    api.done("PUT", "/clock", {"running": False})
     clock.advance(hours=1)
     assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:00Z", "running": False, "offset": -3600.0}
-    assert api.done("PUT", "/clock", {"time": "2024-01-05T20:00:00Z"})["running"] is False
-    assert api.done("POST", "/clock/advance", {"hours": 1})["time"] == "2024-01-05T21:00:00Z"
-    assert api.done("PUT", "/clock", {"running": True})["running"] is True
-    clock.advance(hours=1)
-    assert shown(api) == datetime(2024, 1, 5, 22, tzinfo=UTC)
-
-
-def test_a_clock_is_frozen_at_the_very_time_that_is_asked_for(control: Control) -> None:
-    time = datetime(2030, 1, 1, tzinfo=UTC)
-    control.clock.freeze(time)
-    assert control.clock.now() == time
-    control.clock.advance(minutes=1)
-    control.snapshots.save("then")
-    control.clock.reset()
-    control.snapshots.restore("then")
-    assert control.clock.now() == time + timedelta(minutes=1)
-
-
-def test_the_parts_of_a_step_are_added_and_a_negative_one_goes_back(api: Api) -> None:
     step = {"days": 1, "hours": 2, "minutes": 3, "seconds": 4.5}
     assert api.done("POST", "/clock/advance", step)["time"] == "2024-01-06T10:03:04.500000Z"
     back = {name: -by for name, by in step.items()}
-    assert api.done("POST", "/clock/advance", back)["offset"] == 0.0
-    assert api.done("POST", "/clock/advance", {})["offset"] == 0.0
+    assert api.done("POST", "/clock/advance", back)["time"] == "2024-01-05T08:00:00Z"
+    assert api.done("PUT", "/clock", {"running": True})["running"] is True
+    clock.advance(hours=1)
+    assert api.done("GET", "/clock")["time"] == "2024-01-05T09:00:00Z"
 
 
-def test_a_reset_clock_shows_the_machines_time_and_runs(api: Api) -> None:
-    api.done("PUT", "/clock", {"time": "2030-01-01T00:00:00Z", "running": False})
-    assert api.control("DELETE", "/clock").status_code == 204
-    assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:00Z", "running": True, "offset": 0.0}
-
-
-def test_a_call_that_is_two_hours_away_is_joined_after_a_jump(api: Api) -> None:
+@pytest.mark.parametrize("running", [True, False])
+def test_clock_jumps_to_a_join_window(api: Api, running: bool) -> None:
     call = api.create(minutes=120).json()
     assert api.act("doctor", call["id"], "join").json()["code"] == "join.window"
-    api.done("POST", "/clock/advance", {"minutes": 104, "seconds": 59})
-    assert api.act("doctor", call["id"], "join").json()["code"] == "join.window"
-    api.done("POST", "/clock/advance", {"seconds": 1})
+    answer = api.done("PUT", "/clock", {"join_window_of": call["id"], "running": running})
+    assert (answer["time"], answer["running"]) == ("2024-01-05T09:45:00Z", running)
     joined = api.act("doctor", call["id"], "join").json()
     in_an_hour = datetime.now(UTC) + timedelta(hours=1)
     assert abs(datetime.fromisoformat(joined["expiration_time"]) - in_an_hour) < timedelta(seconds=10)
 
 
-@pytest.mark.parametrize("running", [True, False, None])
-def test_the_clock_jumps_to_when_a_join_window_opens(api: Api, running: bool | None) -> None:
-    call = api.create(minutes=120).json()
-    answer = api.done("PUT", "/clock", {"join_window_of": call["id"], "running": running})
-    assert answer["time"] == "2024-01-05T09:45:00Z"
-    assert answer["running"] is (running is not False)
-    assert api.act("doctor", call["id"], "join").status_code == 200
-
-
-def test_what_is_booked_follows_the_clock_and_not_the_machine(api: Api) -> None:
+def test_rules_follow_the_clock(api: Api) -> None:
     api.done("PUT", "/clock", {"time": "2031-05-05T05:00:00Z"})
     body = {"doctor": 1, "patient": 1, "scheduled_time": "2031-05-05T04:59:59Z"}
     assert api.post("doctor", CALLS, json=body).json()["code"] == "create.future"
@@ -390,36 +296,22 @@ def test_what_is_booked_follows_the_clock_and_not_the_machine(api: Api) -> None:
     ("method", "path", "body", "status"),
     [
         ("PUT", "", {"time": "2026-01-01T00:00:00"}, 400),
-        ("PUT", "", {"time": "tomorrow"}, 400),
-        ("PUT", "", {"time": 5}, 400),
-        ("PUT", "", {"time": "1970-12-31T23:59:59Z"}, 400),
-        ("PUT", "", {"time": "9000-01-01T00:00:01Z"}, 400),
-        ("PUT", "", {"time": "0001-01-01T00:00:00+23:00"}, 400),
+        ("PUT", "", {"time": "1970-12-31T23:59:59Z", "running": False}, 400),
         ("PUT", "", {"time": "2026-01-01T00:00:00Z", "join_window_of": 1}, 400),
-        ("PUT", "", {"running": "no"}, 400),
         ("PUT", "", {"runing": False}, 400),
         ("PUT", "", {"join_window_of": 1}, 404),
-        ("PUT", "", {"join_window_of": HUGE}, 404),
         ("PUT", "", {"join_window_of": -HUGE - 1}, 404),
         ("POST", "/advance", {"days": 1e308}, 400),
-        ("POST", "/advance", {"days": 999_999_999, "hours": 1e300}, 400),
         ("POST", "/advance", {"days": 4_000_000}, 400),
-        ("POST", "/advance", {"days": -999_999_999}, 400),
-        ("POST", "/advance", {"hours": "one"}, 400),
-        ("POST", "/advance", {"weeks": 1}, 400),
+        ("POST", "/advance", {"days": -99_999}, 400),
     ],
 )
-def test_the_clock_cannot_be_put_there_and_stays_as_it_is(
+def test_impossible_time_is_refused_and_changes_nothing(
     read_only_api: Api, method: str, path: str, body: object, status: int
 ) -> None:
     before = read_only_api.done("GET", "/clock")
     error(read_only_api.control(method, f"/clock{path}", body), status)
     assert read_only_api.done("GET", "/clock") == before
-
-
-def test_a_refused_change_of_the_clock_stops_nothing(api: Api) -> None:
-    error(api.control("PUT", "/clock", {"time": "1900-01-01T00:00:00Z", "running": False}))
-    assert api.done("GET", "/clock")["running"] is True
 
 
 @pytest.mark.parametrize(
@@ -452,36 +344,40 @@ def test_a_call_that_both_have_left_ends_before_the_clock_answers(
     assert (ended["status"], ended["ended_at"]) == ("completed", "2024-01-05T08:05:00Z")
 
 
-def test_a_call_that_both_have_left_ends_when_the_clock_is_advanced(serve: Callable[..., Process]) -> None:
-    options = ("--end-when-empty-minutes", "5", "--database", ":memory:")
-    process = serve(*options, env={"AGORA_NCS_SECRET": SECRET})
-    with Control(process.url, namespace="w") as control:
-        call = schedule(control)
-        assert ask(control, "POST", f"/video-calls/{call}/join/").status_code == 200
-        for role in ("doctor", "patient"):
-            control.calls.arrive(call, role)
-            control.calls.leave(call, role)
-        with follow(control) as doctor:
-            control.clock.advance(minutes=5)
-            assert json.loads(doctor.recv(timeout=5))["type"] == "call.ended"
-
-
 # -- Calls -------------------------------------------------------------------------------------------
 
 
-def test_everybodys_calls_are_listed_newest_first(api: Api) -> None:
+def test_calls_are_listed_newest_first(api: Api) -> None:
     first = api.create(minutes=60).json()
     second = api.create("other_doctor", minutes=120, doctor=2, patient=2).json()
     third = api.create(minutes=10).json()
     api.act("doctor", third["id"], "join")
     found = api.done("GET", "/calls")
     assert [call["id"] for call in found] == [second["id"], first["id"], third["id"]]
-    assert [call.pop("present") for call in found] == [[], [], ["doctor"]]
-    assert found[1] == first
+    assert [call["present"] for call in found] == [[], [], ["doctor"]]
+    assert found[1].items() >= first.items()
     mine = api.done("GET", "/calls?identity=patient@example.com")
     assert [call["id"] for call in mine] == [first["id"], third["id"]]
     assert api.done("GET", "/calls?identity=outsider@example.com") == []
     error(api.control("GET", "/calls?identity=nobody@example.com"), 404)
+
+
+@pytest.mark.parametrize(
+    ("status", "minutes", "allowed", "opens"),
+    [
+        ("scheduled", 16, ["cancel"], "2024-01-05T08:01:00Z"),
+        ("scheduled", 15, ["join", "cancel"], "2024-01-05T08:00:00Z"),
+        ("ongoing", 15, ["join", "end"], "2024-01-05T08:00:00Z"),
+        ("completed", 15, [], None),
+        ("cancelled", 15, [], None),
+    ],
+)
+def test_listed_call_tells_what_its_participants_may_do(
+    api: Api, status: str, minutes: int, allowed: list[str], opens: str | None
+) -> None:
+    put_call(api, status, minutes)
+    call = api.done("GET", "/calls")[0]
+    assert (call["allowed"], call["join_opens_at"]) == (allowed, opens)
 
 
 def test_at_most_five_hundred_calls_are_listed(api: Api) -> None:
@@ -496,24 +392,19 @@ ACTIONS = ("get", "join", "end", "cancel")
 
 @pytest.mark.parametrize(
     ("status", "minutes"),
-    [
-        *(("scheduled", minutes) for minutes in (16, 15, 0, -600)),
-        *((status, 16) for status in ("ongoing", "completed", "cancelled")),
-    ],
+    [("scheduled", 16), ("scheduled", 15), ("ongoing", 16), ("completed", 16), ("cancelled", 16)],
 )
 def test_verdicts_are_what_the_api_then_answers(shared: Api, status: str, minutes: int) -> None:
-    emails = {person["user"]: person["email"] for person in shared.done("GET", "/identities")}
-    for user, user_id in USERS.items():
+    for user in ("patient", "outsider", "inactive_doctor"):
         call = put_call(shared, status, minutes)
-        said = shared.done("GET", f"/calls/{call}/verdicts?identity={emails[user_id]}")
-        assert (said["call"], said["identity"]) == (call, emails[user_id])
-        assert said["time"] == "2024-01-05T08:00:00Z"
-        assert tuple(each["action"] for each in said["actions"]) == ACTIONS
-        for each in said["actions"]:
+        answered = shared.done("GET", f"/calls/{call}/verdicts?identity={USERS[user]}")
+        assert (answered["call"], answered["time"]) == (call, "2024-01-05T08:00:00Z")
+        assert tuple(each["action"] for each in answered["actions"]) == ACTIONS
+        for each in answered["actions"]:
+            put_call(shared, status, minutes)  # as it was before the last action
             if each["action"] == "get":
                 answer = shared.get(user, f"{CALLS}{call}/")
             else:
-                put_call(shared, status, minutes)  # as it was before the last action
                 answer = shared.act(user, call, each["action"])
             assert each["allowed"] is answer.is_success, (user, each)
             assert each["refused_by"] == answer.json().get("code"), (user, each)
@@ -556,36 +447,48 @@ def test_each_rule_is_asked_alone_with_the_documents_sentence(api: Api) -> None:
             assert rule["statement"] == RULES[rule["id"]].statement
 
 
-def test_verdicts_follow_the_clock(api: Api) -> None:
-    call = api.create(minutes=60).json()["id"]
-
-    def join() -> str | None:
-        said = api.done("GET", f"/calls/{call}/verdicts?identity=doctor@example.com")
-        refused_by: str | None = said["actions"][1]["refused_by"]
-        return refused_by
-
-    assert join() == "join.window"
-    api.done("PUT", "/clock", {"join_window_of": call})
-    assert join() is None
-
-
 @pytest.mark.parametrize(
     ("path", "status"),
     [
-        ("/calls/99/verdicts?identity=doctor@example.com", 404),
-        (f"/calls/{HUGE}/verdicts?identity=doctor@example.com", 404),
         (f"/calls/{'9' * 5000}/verdicts?identity=doctor@example.com", 404),
         ("/calls/one/verdicts?identity=doctor@example.com", 404),
         ("/calls/1/verdicts?identity=nobody@example.com", 404),
         ("/calls/1/verdicts", 400),
     ],
 )
-def test_there_is_nothing_to_say_of_no_call_and_of_nobody(shared: Api, path: str, status: int) -> None:
+def test_verdicts_need_a_call_and_a_person(shared: Api, path: str, status: int) -> None:
     shared.create()
     error(shared.control("GET", path), status)
 
 
-# -- Who is there, and who follows -------------------------------------------------------------------
+# -- Participants and event connections --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_only_an_ongoing_call_has_anybody_present(shared: Api, present: bool) -> None:
+    call = shared.call("scheduled")["id"]
+    answer = shared.done("PUT", f"/calls/{call}/participants/doctor", {"present": present})
+    assert answer == {"call": call, "present": [], "changed": False}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/calls/1/participants/nurse", {"present": True}, 400),
+        ("/calls/9/participants/doctor", {"present": True}, 404),
+        ("/calls/1/participants/doctor", {}, 400),
+    ],
+)
+def test_invalid_participant_is_refused(shared: Api, path: str, body: object, status: int) -> None:
+    shared.create()
+    error(shared.control("PUT", path, body), status)
+
+
+@pytest.mark.parametrize("code", [1005, "soon"])
+def test_connections_are_not_closed_with_an_invalid_code(shared: Api, code: object) -> None:
+    with shared.client.websocket_connect(EVENTS, headers=shared.headers("doctor")):
+        error(shared.control("POST", "/events/disconnect", {"code": code}))
+        assert shared.done("POST", "/events/disconnect", {}) == {"closed": 1}
 
 
 def test_a_participant_comes_and_goes_and_events_tell(control: Control) -> None:
@@ -607,29 +510,6 @@ def test_a_participant_comes_and_goes_and_events_tell(control: Control) -> None:
     assert control.calls.list()[0].present == ["patient"]
 
 
-@pytest.mark.parametrize("status", ["scheduled", "completed", "cancelled"])
-@pytest.mark.parametrize("present", [True, False])
-def test_only_an_ongoing_call_has_anybody_present(shared: Api, status: str, present: bool) -> None:
-    call = shared.call(status)["id"]
-    answer = shared.done("PUT", f"/calls/{call}/participants/doctor", {"present": present})
-    assert answer == {"call": call, "present": [], "changed": False}
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "status"),
-    [
-        ("/calls/1/participants/nurse", {"present": True}, 400),
-        ("/calls/9/participants/doctor", {"present": True}, 404),
-        (f"/calls/{HUGE}/participants/doctor", {"present": True}, 404),
-        ("/calls/1/participants/doctor", {}, 400),
-        ("/calls/1/participants/doctor", {"present": None}, 400),
-    ],
-)
-def test_no_such_participant(shared: Api, path: str, body: object, status: int) -> None:
-    shared.create()
-    error(shared.control("PUT", path, body), status)
-
-
 def test_event_connections_are_closed_on_request_and_go_on_where_they_were(control: Control) -> None:
     call = schedule(control)
     with follow(control) as doctor, follow(control, "patient@example.com") as patient:
@@ -646,32 +526,15 @@ def test_event_connections_are_closed_on_request_and_go_on_where_they_were(contr
         assert close_code(again) == 4408
 
 
-@pytest.mark.parametrize("code", [1000, 1005, 4400, 0, 99999, "soon", None])
-def test_no_connection_is_closed_with_such_a_code(shared: Api, code: object) -> None:
-    with shared.client.websocket_connect(EVENTS, headers=shared.headers("doctor")):
-        error(shared.control("POST", "/events/disconnect", {"code": code}))
-        assert shared.done("POST", "/events/disconnect", {}) == {"closed": 1}
+# -- The server itself -------------------------------------------------------------------------------
 
 
-def test_who_follows_is_told_that_the_state_was_replaced(api: Api) -> None:
-    with api.client.websocket_connect(EVENTS, headers=api.headers("doctor")) as session:
-        api.done("POST", "/state/reset")
-        with pytest.raises(WebSocketDisconnect) as closed:
-            session.receive_json(timeout=5)
-    assert closed.value.code == 4410
-    assert "fetch" in closed.value.detail
-
-
-# -- What the server says of itself ------------------------------------------------------------------
-
-
-def test_the_rules_are_the_catalogue(read_only_api: Api) -> None:
+def test_rules_are_those_of_the_catalogue(read_only_api: Api) -> None:
     rules = read_only_api.done("GET", "/rules")
     assert [rule["id"] for rule in rules] == list(RULES)
     for rule in rules:
         for name, value in rule.items():
             assert value == getattr(RULES[rule["id"]], name)
-    assert {"id", "level", "statement", "section", "status", "error", "operation"} <= set(rules[0])
 
 
 def test_the_server_says_how_it_is_set_up(make_api: Callable[..., Api]) -> None:
@@ -730,11 +593,10 @@ def test_a_token_of_another_project_is_not_validly_signed(make_api: Callable[...
     assert (said["app_id"], said["signature_valid"]) == (pair["agora_app_id"], False)
 
 
-@pytest.mark.parametrize("token", ["", "006", "007", "eyJ", "006" + "0" * 32, "007" + "eJ" * 30, "é" * 99])
-def test_what_is_no_agora_token_is_refused(read_only_api: Api, token: str) -> None:
-    assert list(error(read_only_api.control("POST", "/agora/inspect", {"token": token}))["fields"]) == [
-        "token"
-    ]
+@pytest.mark.parametrize("token", ["", "007" + "eJ" * 30, "é" * 99])
+def test_invalid_agora_token_is_refused(read_only_api: Api, token: str) -> None:
+    refusal = error(read_only_api.control("POST", "/agora/inspect", {"token": token}))
+    assert list(refusal["fields"]) == ["token"]
 
 
 # -- The docs page and the description ---------------------------------------------------------------
@@ -781,29 +643,6 @@ def test_every_operation_of_the_description_is_there(shared: Api) -> None:
         assert refused.status_code == 405, path
 
 
-def test_every_control_operation_is_described(read_only_api: Api) -> None:
-    paths = described(read_only_api)["paths"]
-    for path in (
-        "/_control/identities",
-        "/_control/identities/{user}/tokens",
-        "/_control/clock",
-        "/_control/clock/advance",
-        "/_control/faults/{fault_id}",
-        "/_control/state",
-        "/_control/state/reset",
-        "/_control/snapshots/{name}/restore",
-        "/_control/calls/{call_id}/verdicts",
-        "/_control/calls/{call_id}/participants/{role}",
-        "/_control/events/disconnect",
-        "/_control/requests/stream",
-        "/_control/rules",
-        "/_control/agora/inspect",
-        "/_control/server",
-        "/_control/namespaces/{name}",
-    ):
-        assert path in paths
-
-
 @pytest.mark.parametrize("place", ["", "/_ns/worker-1"])
 def test_the_docs_page_asks_this_server_alone(shared: Api, place: str) -> None:
     page = shared.client.get(f"{place}/_control/docs", headers={"Host": "localhost"})
@@ -826,27 +665,19 @@ def test_the_docs_page_asks_this_server_alone(shared: Api, place: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [
-        ("GET", "", 404),
-        ("GET", "/", 404),
-        ("GET", "/nothing", 404),
-        ("GET", "/../secret", 404),
-        ("GET", "/identities/101", 405),
-        ("POST", "/clock", 405),
-        ("DELETE", "/server", 405),
-    ],
+    [("GET", "", 404), ("GET", "/nothing", 404), ("GET", "/identities/101", 405), ("POST", "/clock", 405)],
 )
-def test_there_is_nothing_there(read_only_api: Api, method: str, path: str, status: int) -> None:
+def test_unknown_operation_is_refused(read_only_api: Api, method: str, path: str, status: int) -> None:
     error(read_only_api.control(method, path), status)
 
 
 @pytest.mark.parametrize(
-    "content", [b"{", b"", b"\xff\xfe", b"null", b"[]", b'"x"', b"1", b"[" * 5000, b"\0"]
+    "content", [b"{", b"", b"null", b"[]", b"[" * 5000, b'{"time": "\xff"}', b'{"\xed\xa0\x80": 1}']
 )
-def test_what_is_no_json_object_is_refused(read_only_api: Api, content: bytes) -> None:
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/clock"), ("POST", "/faults"), ("PUT", "/state")])
+def test_invalid_json_is_refused(read_only_api: Api, method: str, path: str, content: bytes) -> None:
     headers = {"Host": "localhost", "Content-Type": "application/json"}
-    for method, path in (("PUT", "/clock"), ("POST", "/identities"), ("PATCH", "/identities/101")):
-        error(read_only_api.client.request(method, f"/_control{path}", content=content, headers=headers))
+    error(read_only_api.client.request(method, f"/_control{path}", content=content, headers=headers))
 
 
 def test_a_body_that_is_too_large_is_refused_with_the_limit(read_only_api: Api) -> None:
@@ -991,25 +822,6 @@ def test_console_says_what_to_do_where_there_is_none() -> None:
             found = CliRunner().invoke(main, ["console", "--print", *options])
             assert (found.exit_code, found.stdout) == (2, "")
             assert said in found.stderr
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/identities"),
-        ("PATCH", "/identities/doctor@example.com"),
-        ("POST", "/identities/doctor@example.com/tokens"),
-        ("PUT", "/clock"),
-        ("POST", "/faults"),
-        ("POST", "/agora/inspect"),
-        ("PUT", "/state"),
-    ],
-)
-def test_body_with_invalid_utf8_is_refused(shared: Api, method: str, path: str) -> None:
-    for body in (b'{"token": "\xff"}', b'{"\xed\xa0\x80": 1}'):
-        answer = shared.client.request(method, f"/_control{path}", content=body)
-        assert answer.status_code == 400, (body, answer.text)
-        assert answer.json()["error"]
 
 
 def test_path_cannot_forge_a_line_of_the_log(

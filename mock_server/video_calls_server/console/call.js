@@ -1,12 +1,12 @@
 /** The call picked: what each rule would say now, the operations, and who is in the channel. */
 
-import {html, useEffect} from './vendor/htm-preact.module.js';
+import {html} from './vendor/htm-preact.module.js';
 import {act, title} from './acting.js';
 import {Now} from './calls.js';
-import {change, load} from './loading.js';
+import {change} from './loading.js';
 import {Copy, Facts, Loaded, Panel, Rule, Status} from './parts.js';
 import {call, state} from './state.js';
-import {DAY, JOIN_WINDOW, Time, serverNow} from './time.js';
+import {Time} from './time.js';
 
 export function Call() {
   const one = call();
@@ -60,13 +60,6 @@ function Participants({one}) {
 }
 
 function Verdicts({one}) {
-  useEffect(() => { // the join window opens by itself
-    const opens = Date.parse(one.scheduled_time) - JOIN_WINDOW - serverNow();
-    if (one.status !== 'scheduled' || !state.clock.data?.running) return undefined;
-    if (opens < 0 || opens > DAY) return undefined;
-    const timer = setTimeout(() => load('verdicts'), opens + 50);
-    return () => clearTimeout(timer);
-  }, [one.id, one.status, state.clock.data]);
   return html`<ul class="verdicts">${state.verdicts.data?.actions.map((verdict) => html`
     <${Verdict} key=${verdict.action} verdict=${verdict} id=${one.id} />`)}</ul>`;
 }

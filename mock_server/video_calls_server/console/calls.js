@@ -1,17 +1,16 @@
 /** The calls of the person picked, in time and as a table, and scheduling another. */
 
-import {html, useState} from './vendor/htm-preact.module.js';
+import {html, useEffect, useState} from './vendor/htm-preact.module.js';
 import {act, title} from './acting.js';
-import {change, load, look} from './loading.js';
+import {change, load, look, refresh} from './loading.js';
 import {Dialog, Field, Loaded, Panel, Status, filled, short} from './parts.js';
 import {person, set, state} from './state.js';
 import {Timeline} from './timeline.js';
-import {JOIN_WINDOW, MINUTE, Time, away, duration, inputTime, inputValue, serverNow, useNow} from './time.js';
-
-const FITTING = {scheduled: ['join', 'cancel'], ongoing: ['join', 'end'], completed: [], cancelled: []};
+import {DAY, MINUTE, Time, away, duration, inputTime, inputValue, serverNow, useNow} from './time.js';
 
 export function Calls() {
   const calls = state.calls.data;
+  useEffect(refreshAtNextOpening, [calls, state.clock.data]);
   const showAll = ({target}) => {
     set({everyone: target.checked});
     load('calls');
@@ -29,6 +28,16 @@ export function Calls() {
       <//>
       ${state.dialog === 'schedule' && html`<${Schedule} />`}
     <//>`;
+}
+
+/** Ask the server again when the next join window opens: it then allows other actions. */
+function refreshAtNextOpening() {
+  const now = serverNow();
+  const openings = (state.calls.data ?? []).map((one) => Date.parse(one.join_opens_at) - now);
+  const next = Math.min(...openings.filter((wait) => wait > 0));
+  if (!state.clock.data?.running || next > DAY) return undefined;
+  const timer = setTimeout(refresh, next + 50);
+  return () => clearTimeout(timer);
 }
 
 const counted = (calls) => (calls.length >= 500 ? 'the newest 500' : calls.length);
@@ -79,7 +88,7 @@ function Row({one}) {
       <td><${Status} of=${one.status} /><div class="quiet"><${Now} one=${one} /></div></td>
       <td>
         <div class="buttons">
-          ${FITTING[one.status]?.map((operation) => html`
+          ${one.allowed.map((operation) => html`
             <button
               class="small" key=${operation} aria-label=${`${title(operation)} call ${one.id}`}
               onClick=${() => { look(one.id); act(operation, one.id); }}
@@ -99,8 +108,9 @@ export function Now({one}) {
     const present = one.present.length ? `, ${one.present.join(' and ')} present` : '';
     return html`for ${duration(now - started)}${present}`;
   }
-  const opens = Date.parse(one.scheduled_time) - JOIN_WINDOW;
-  return now < opens ? html`join opens ${away(opens - now)}` : html`<strong>join is open</strong>`;
+  const opens = Date.parse(one.join_opens_at);
+  if (now < opens) return html`join opens ${away(opens - now)}`;
+  return one.allowed.includes('join') ? html`<strong>join is open</strong>` : null;
 }
 
 /** The form of a new call, by the person picked. */

@@ -11,7 +11,10 @@ import {Time, exactTime, moment} from './time.js';
 export function Requests() {
   const [wanted, setWanted] = useState('');
   useEffect(followRequests, []);
-  const shown = state.requests.filter((exchange) => exchange.id === state.opened || matches(exchange, wanted));
+  useEffect(() => { // the request to open may be one that the filter hides
+    if (state.opened !== null) setWanted('');
+  }, [state.opened]);
+  const shown = state.requests.filter((exchange) => matches(exchange, wanted));
   const clear = async () => {
     if (await change('The log of requests is empty', [], 'DELETE', 'requests')) set({requests: []});
   };

@@ -7,8 +7,6 @@ export const SECOND = 1000;
 export const MINUTE = 60 * SECOND;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
-export const JOIN_WINDOW = 15 * MINUTE; // before the scheduled time
-export const USUAL_LENGTH = 30 * MINUTE; // of a call, as the overlap rule reckons it
 
 /** The server's time in milliseconds, carried on from when it was last read; null before that. */
 export function serverNow() {

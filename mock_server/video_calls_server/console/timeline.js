@@ -4,21 +4,22 @@ import {html, useEffect, useRef, useState} from './vendor/htm-preact.module.js';
 import {look} from './loading.js';
 import {icon, short} from './parts.js';
 import {state} from './state.js';
-import {DAY, HOUR, JOIN_WINDOW, USUAL_LENGTH, clockTime, dayName, dayOfMonth, moment, useNow} from './time.js';
+import {DAY, HOUR, MINUTE, clockTime, dayName, dayOfMonth, moment, useNow} from './time.js';
 
 const LANE = 2; // rem
 const AXIS = 1.75; // rem
-const SHORTEST = USUAL_LENGTH / 2; // so that a call that ended at once can be seen and pressed
+const OPEN_END = 30 * MINUTE; // the length of a bar if the call has not ended
+const SHORTEST = 15 * MINUTE; // so that a call that ended at once can be seen and pressed
 
 /** The hour before a time, in the reader's zone (which may be half an hour off). */
 const wholeHour = (at) => new Date(at).setMinutes(0, 0, 0);
 
 /** From when to when a call is drawn. */
-function extent({status, scheduled_time, started_at, ended_at}) {
+function extent({join_opens_at, scheduled_time, started_at, ended_at}) {
   const scheduled = Date.parse(scheduled_time);
   const start = Date.parse(started_at ?? scheduled_time);
-  const end = status === 'cancelled' || !ended_at ? scheduled + USUAL_LENGTH : Date.parse(ended_at);
-  const opens = status === 'scheduled' || status === 'ongoing' ? scheduled - JOIN_WINDOW : start;
+  const end = ended_at ? Date.parse(ended_at) : scheduled + OPEN_END;
+  const opens = join_opens_at ? Date.parse(join_opens_at) : start;
   return {opens: Math.min(opens, start), start, end: Math.max(end, start + SHORTEST), scheduled};
 }
 

@@ -1,4 +1,4 @@
-"""What each rule would say now, of a call and a person. Pure: the domain's own functions are asked."""
+"""What the rules would decide now about a call. Pure: it asks the domain and states no rule of its own."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -25,6 +25,7 @@ _ALLOWING: dict[Action, Status] = {
     "end": "ongoing",
     "cancel": "scheduled",
 }
+_CHANGES: tuple[Action, ...] = ("join", "end", "cancel")
 _ACTIVE: RuleId = "auth.active-user"
 _WINDOW: dict[Action, tuple[RuleId, ...]] = {"join": ("join.window",)}
 
@@ -37,6 +38,18 @@ class Verdict(NamedTuple):
     error: str | None
     rules: dict[RuleId, bool]
     """Whether each rule that this action is held to refuses, were it asked alone."""
+
+
+def allowed_changes(call: Call, now: datetime) -> list[Action]:
+    """Return which of join, end and cancel the rules allow to an active participant of the call now."""
+    doctor = _doctor(call)
+    return [action for action in _CHANGES if _violation(action, call, doctor, now) is None]
+
+
+def join_opening(call: Call) -> datetime | None:
+    """Return when the call's join window opens, or None if the call's status forbids to join at any time."""
+    opens = calls.join_opens_at(call)
+    return opens if _violation("join", call, _doctor(call), opens) is None else None
 
 
 def verdicts(call: Call, actor: Actor, now: datetime, *, is_active: bool) -> list[Verdict]:
@@ -52,7 +65,7 @@ def _of_nobody(verdict: Verdict) -> Verdict:
 
 
 def _verdict(action: Action, call: Call, actor: Actor, now: datetime) -> Verdict:
-    participant = Actor(call.doctor.user.id, call.doctor.id, None)
+    participant = _doctor(call)
     # Each rule is asked alone: of the person, the status, the time, with nothing else in the way.
     attempts = (
         (call._replace(status=_ALLOWING[action], scheduled_time=now), actor),
@@ -70,6 +83,10 @@ def _verdict(action: Action, call: Call, actor: Actor, now: datetime) -> Verdict
         None if said is None else said.error,
         {rule: rule in refusing for rule in held},
     )
+
+
+def _doctor(call: Call) -> Actor:
+    return Actor(call.doctor.user.id, call.doctor.id, None)
 
 
 def _violation(action: Action, call: Call, actor: Actor, now: datetime) -> RuleViolation | None:

@@ -280,6 +280,11 @@ def role_of(actor: Actor, call: Call, action: Action) -> Role:
     raise RuleViolation(PARTICIPANTS_ONLY[action])
 
 
+def join_opens_at(call: Call) -> datetime:
+    """Return the start of the call's join window."""
+    return call.scheduled_time - JOIN_WINDOW
+
+
 def join(call: Call, actor: Actor, now: datetime, *, presence_is_noticed: bool = False) -> Transition:
     """Join a call ("4. Join Video Call"): the first join starts it, later ones change nothing of it.
 
@@ -290,7 +295,7 @@ def join(call: Call, actor: Actor, now: datetime, *, presence_is_noticed: bool =
     """
     role = role_of(actor, call, "join")
     status = _next_status("join", call)
-    if now < call.scheduled_time - JOIN_WINDOW:
+    if now < join_opens_at(call):
         raise RuleViolation("join.window")
     events: list[Event] = []
     if call.status != status:

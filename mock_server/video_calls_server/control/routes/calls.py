@@ -16,7 +16,7 @@ from video_calls_server.agora.notifications import Notice
 from video_calls_server.api.ids import Ids, ShownId, number_of
 from video_calls_server.control.errors import unknown
 from video_calls_server.control.routes.identities import known_actor
-from video_calls_server.control.verdicts import Verdict, verdicts
+from video_calls_server.control.verdicts import Verdict, allowed_changes, join_opening, verdicts
 from video_calls_server.domain.calls import NOT_FOUND, Action, Call
 from video_calls_server.domain.people import Actor, Role
 from video_calls_server.namespaces import Namespace
@@ -28,9 +28,15 @@ _LONGEST_SHOWN = 80  # characters of what is no id
 
 
 class KnownCall(VideoCall, kw_only=True):
-    """A call, and the roles that are now in its channel."""
+    """A call with the roles that are now in its channel, and what the rules allow to its participants now.
+
+    `allowed` holds which of join, end and cancel a participant may do. `join_opens_at` is the start of the
+    join window, null if the call can no longer be joined.
+    """
 
     present: list[Role]
+    allowed: list[Action]
+    join_opens_at: datetime | None
 
 
 class RuleVerdict(Struct):
@@ -99,7 +105,8 @@ async def list_calls(
         _, found = queries.page_of_calls(connection, known_actor(connection, identity), size=MOST, skip=0)
         return found
 
-    return [_known(call, namespace.ids) for call in await namespace.store.read(work)]
+    found, now = await namespace.store.read(work), namespace.clock.now()
+    return [_known(call, namespace.ids, now) for call in found]
 
 
 @get("/calls/{call_id:str}/verdicts", summary="Ask what each rule would say now")
@@ -156,10 +163,15 @@ def known_call(connection: Connection, ids: Ids, call_id: ShownId) -> Call:
     return call
 
 
-def _known(call: Call, ids: Ids) -> KnownCall:
+def _known(call: Call, ids: Ids, now: datetime) -> KnownCall:
     shown = with_ids(video_call(call), ids)
     fields = {name: getattr(shown, name) for name in shown.__struct_fields__}
-    return KnownCall(**fields, present=sorted(call.present))
+    return KnownCall(
+        **fields,
+        present=sorted(call.present),
+        allowed=allowed_changes(call, now),
+        join_opens_at=join_opening(call),
+    )
 
 
 def _said(verdict: Verdict) -> ActionVerdict:

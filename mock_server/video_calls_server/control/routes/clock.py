@@ -11,7 +11,7 @@ from video_calls_server.api.ids import ShownId
 from video_calls_server.clock import SettableClock
 from video_calls_server.control.errors import ControlError
 from video_calls_server.control.routes.calls import known_call
-from video_calls_server.domain.calls import JOIN_WINDOW
+from video_calls_server.domain.calls import join_opens_at
 from video_calls_server.namespaces import Namespace
 
 
@@ -55,7 +55,7 @@ async def set_clock(namespace: NamedDependency[Namespace], data: JSONBody[ClockC
     if data.join_window_of is not None:
         call_id = data.join_window_of
         call = await namespace.store.read(lambda connection: known_call(connection, namespace.ids, call_id))
-        time = call.scheduled_time - JOIN_WINDOW
+        time = join_opens_at(call)
     _put(namespace.clock, time, running=data.running)
     await namespace.moved()
     return _state(namespace.clock)
