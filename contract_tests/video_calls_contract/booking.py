@@ -265,7 +265,8 @@ class _Discovery:
     def _anchors(self) -> list[datetime]:
         """Full hours of days that are workdays everywhere, the middle of the week first; tomorrow last."""
         midnight = self._now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        days = [midnight + days * _DAY for days in range(2, 9)]
+        # A backend may book no more than a week ahead: the hours around the anchor must be within that.
+        days = [midnight + days * _DAY for days in range(2, 7)]
         days.sort(key=lambda day: (*(day.weekday() not in week for week in _MIDDLES_OF_WEEKS), day))
         found = [
             day + hour * _HOUR for day in [*days[:_ANCHOR_DAYS], midnight + _DAY] for hour in _ANCHOR_HOURS

@@ -156,6 +156,7 @@ class Calls:
         self.ended = threading.Event()
         self._freed = threading.Condition()
         self._of_test: list[object] = []
+        self._of_fixtures: list[object] = []
         self._of_thread = threading.local()
         self._doctor_books = False
         self._obstacles: dict[tuple[str | None, int], tuple[str, Exchange]] = {}
@@ -239,12 +240,24 @@ class Calls:
     @contextmanager
     def test(self) -> Generator[None]:
         """Close the calls that are made meanwhile, if room is scarce, and free their times."""
+        self._of_fixtures += self._of_test
         self._of_test.clear()
         yield
+        self._close_if_scarce(self._of_test)
         if self.slots.scarce:
-            for call_id in self._of_test:
-                self._close_if_open(call_id)
             self.slots.give_back()
+
+    @contextmanager
+    def module(self) -> Generator[None]:
+        """Close the calls that fixtures make meanwhile, if room is scarce."""
+        yield
+        self._close_if_scarce(self._of_fixtures)
+
+    def _close_if_scarce(self, call_ids: list[object]) -> None:
+        if self.slots.scarce:
+            for call_id in call_ids:
+                self._close_if_open(call_id)
+        call_ids.clear()
 
     @contextmanager
     def keeping(self) -> Generator[None]:

@@ -1,13 +1,13 @@
 """Free times for a run's calls, months or days ahead, within what the backend books.
 
-The future is cut into blocks, the same for every run. A run uses only blocks in which it has booked the first
-free time: the backend's own rule against overlaps keeps other runs of the same people out. If little can be
-booked, times lie closer together, and a time whose call was cancelled is used again.
+The future is cut into blocks, the same for every run: months, or days if little can be booked. A run uses
+only blocks in which it has booked the first free time, and prefers those without calls. So two runs of the
+same people take different ones. If little can be booked, times lie closer together, and a time whose call
+was cancelled is used again.
 """
 
 import secrets
 import threading
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -27,8 +27,9 @@ OVERLAP = timedelta(minutes=30)
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 _FURTHEST = timedelta(days=1280)
 _SOONEST = timedelta(hours=3)
-_BLOCKS = tuple(timedelta(hours=hours) for hours in (32 * 24, 8 * 24, 24, 6, 2))
-_LEAST_BLOCKS = 5
+_DAY, _MONTH = timedelta(days=1), timedelta(days=32)
+_MOST_ATTEMPTS = 5
+_SHARE = 8  # a test may have one in so many of the times that can be booked
 _SURELY_BOOKED = timedelta(days=8)
 _LEAST_ROOM = timedelta(hours=6000)
 """A run uses some 400 times, three hours apart; several runs have room in this much."""
@@ -50,7 +51,9 @@ _POLICY_REFUSALS = (400, 409, 422)
 class _Block:
     start: datetime
     end: datetime
-    first: datetime
+
+
+_Span = tuple[datetime, datetime]
 
 
 class Slots:
@@ -65,11 +68,11 @@ class Slots:
         self._calls = calls
         self._known = self.policy = self._of_far_times = policy
         self._lock = threading.RLock()
-        self._block = _Block(_EPOCH, _EPOCH, _EPOCH)
+        self._own: list[_Block] = []
+        self._block = _Block(_EPOCH, _EPOCH)
         self._next = _EPOCH
         self._taken: list[datetime] = []
         self._lent: dict[datetime, timedelta] = {}
-        self._claimed: set[datetime] = set()
         self._refusals: list[tuple[datetime, Exchange]] = []
         self._looked_for_policy = False
         self._has_notice = True
@@ -92,7 +95,7 @@ class Slots:
         with self._lock:
             self.scarce = self.policy.room(_FURTHEST) < _LEAST_ROOM
             self._claim()
-            if self._claimed and not self._looked_for_policy and not self._books_odd_times():
+            if not self._looked_for_policy and not self._books_odd_times():
                 self._find_policy()
                 self._claim()
             if self.scarce:
@@ -149,6 +152,7 @@ class Slots:
 
     def _find_policy(self) -> None:
         self._looked_for_policy = True
+        self._own.clear()
         found = discover(self._accepts, self._now(), self._known)
         if found is None:
             # Refusals of days that every policy allows tell the true cause.
@@ -183,13 +187,14 @@ class Slots:
             return self._reuses
 
     def _books_again(self) -> bool:
-        for _ in range(_LEAST_BLOCKS):
-            at = self._free(timedelta(0))
-            if at is None:
-                return False
+        for _ in range(_MOST_ATTEMPTS):
+            try:
+                at = self.take()
+            except OutsidePolicy:
+                break
             if self._accepts(at):
                 return bool(self._accepts(at))
-            self._lent[at] = timedelta(0)  # another run's call is there
+            # The time stays lent: another run's call is there.
         return False
 
     # -- Far times ------------------------------------------------------------------------------------
@@ -207,37 +212,33 @@ class Slots:
         with self._lock:
             if not self.scarce:
                 length = max(length, _REACH)
-            again = self.scarce and bool(self._reuses)
-            for _ in range(2 * _LEAST_BLOCKS):
-                at = self._free(length)
-                if at is not None:
-                    self._lent[at] = length
-                    self._next = at + length + OVERLAP
-                    return at
-                if again:
-                    again = False
-                    self._next = self._block.start
-                elif not self._claim():
-                    break
-            raise OutsidePolicy("; ".join(["no free time is left for another call", *self.described()]))
+            while (at := self._free(length)) is None:
+                if not self._claim():
+                    sentences = ["no free time is left for another call", *self.described()]
+                    raise OutsidePolicy("; ".join(sentences))
+            self._lent[at] = length
+            self._next = at + length + OVERLAP
+            return at
 
     def midnight(self, reach: int) -> datetime | None:
         """Return a free midnight in UTC with so many minutes on either side; None if there is none."""
         length = timedelta(minutes=reach)
         with self._lock:
-            occupied = self._occupied(reused=False)
-            at = self._next.replace(hour=0, minute=0, second=0, microsecond=0)
-            while (at := at + timedelta(days=1)) < self._block.end:
+            busy = self._busy(reused=False)
+            at = self._block.end.replace(hour=0, minute=0, second=0, microsecond=0)
+            # The block itself may begin with the call that claimed it.
+            while at >= max(self._block.start - _DAY, self._now() + _SOONEST):
                 edges = (at - length, at + length)
-                if all(map(self.policy.is_open, edges)) and not _any_within(occupied, at, length + _GAP):
+                if all(map(self.policy.is_open, edges)) and _end_of_conflict(busy, *edges) is None:
                     self._lent[at] = length
                     return at
+                at -= _DAY
         return None
 
     def at_most(self, number: int) -> int:
         """Return how many times a test may have at once, if it wants this many."""
-        room = self._of_far_times.room(self._block.end - self._block.start)
-        return min(number, max(3, int(room / _GAP / 4))) if self.scarce else number
+        room = self._of_far_times.room(_FURTHEST)
+        return min(number, max(3, int(room / _GAP / _SHARE)))
 
     def give_back(self, *times: datetime) -> None:
         """Take back times whose calls are closed; all that were lent if none is named."""
@@ -246,22 +247,39 @@ class Slots:
                 self._lent.pop(at, None)
 
     def _free(self, reach: timedelta) -> datetime | None:
-        now, policy = self._now(), self._of_far_times
-        occupied = self._occupied(reused=self.scarce and bool(self._reuses))
-        at = policy.next_allowed(self._next + reach, now)
-        while at is not None and at + reach < self._block.end:
-            if (
-                policy.is_open(at - reach)
-                and policy.is_open(at + reach)
-                and not _any_within(occupied, at, reach + _GAP)
-                and not any(abs(at - lent) < reach + length + _GAP for lent, length in self._lent.items())
-            ):
+        """Return the next free time of this run's blocks; from their starts on if there is little room."""
+        searches = [(self._block, self._next)]
+        if self.scarce:
+            searches += [(block, block.start) for block in self._own]
+        busy = self._busy(reused=self.scarce and bool(self._reuses))
+        for block, start in searches:
+            at = self._first_free(block, start, reach, busy)
+            if at is not None:
+                self._block = block
                 return at
-            at = policy.next_allowed(at + (policy.step or _TRIED_EVERY), now)
         return None
 
-    def _occupied(self, *, reused: bool) -> list[datetime]:
-        """The times of calls, also of those that a backend took as times of its own place.
+    def _first_free(
+        self, block: _Block, start: datetime, reach: timedelta, busy: list[_Span]
+    ) -> datetime | None:
+        now, policy = self._now(), self._of_far_times
+        busy = [span for span in busy if span[1] > block.start - _DAY and span[0] < block.end + _DAY]
+        at = policy.next_allowed(start + reach, now)
+        while at is not None and at + reach < block.end:
+            after = _end_of_conflict(busy, at - reach, at + reach)
+            if after is None and policy.is_open(at - reach) and policy.is_open(at + reach):
+                return at
+            later = at + (policy.step or _TRIED_EVERY)
+            at = policy.next_allowed(later if after is None else after + _GAP + reach, now)
+        return None
+
+    def _busy(self, *, reused: bool) -> list[_Span]:
+        """Return when calls start, and the spans that are lent to tests."""
+        spans = [(at, at) for at in self._starts(reused=reused)]
+        return spans + [(at - reach, at + reach) for at, reach in self._lent.items()]
+
+    def _starts(self, *, reused: bool) -> list[datetime]:
+        """Return the times of calls, also of those that a backend took as times of its own place.
 
         Args:
             reused: whether the times of closed calls are free.
@@ -271,59 +289,54 @@ class Slots:
             for call_id, made in list(self._calls.made.items())
             if made.at is not None and not (reused and self._calls.is_closed(call_id))
         ]
-        return sorted([*self._taken, *made])
+        return [*self._taken, *made]
 
     def _is_taken(self, at: datetime) -> bool:
         """Whether an open call is near, so that a refusal tells nothing of the policy."""
-        return _any_within(self._occupied(reused=True), at, _GAP)
+        return any(abs(start - at) < _GAP for start in self._starts(reused=True))
 
     def _claim(self) -> bool:
         """Begin a block; unclaimed where a backend lets nothing be booked, for tests to find out why."""
         blocks = self._blocks()
-        if self._books_nothing and blocks:
-            self._begin(blocks[0])
-            return True
-        for block in blocks[:_LEAST_BLOCKS]:
-            exchange = self._calls.book(self._calls.pair, block.first)
+        for block, first in blocks[: 0 if self._books_nothing else _MOST_ATTEMPTS]:
+            exchange = self._calls.book(self._calls.pair, first)
             if exchange.succeeded:
-                self._begin(block)
-                self._claimed.add(block.start)
+                self._begin(block, first)
                 return True
             if (
                 not self._looked_for_policy
                 and self.is_of_policy(exchange)
-                and not self._calls.in_the_way(self._calls.pair, block.first)
+                and not self._calls.in_the_way(self._calls.pair, first)
             ):
-                self._refusals.append((block.first, exchange))
+                self._refusals.append((first, exchange))
                 self._find_policy()
                 return self._claim()
-        if not blocks or (self.scarce and self._claimed):
+        if not blocks or (self.scarce and self._own):
             return False
-        self._begin(blocks[0])
+        self._begin(*blocks[0])
         return True
 
-    def _begin(self, block: _Block) -> None:
-        self._block, self._next = block, block.first + OVERLAP
+    def _begin(self, block: _Block, first: datetime) -> None:
+        self._own.append(block)
+        self._block, self._next = block, first
 
-    def _blocks(self) -> list[_Block]:
-        """Blocks that this run has not claimed, in the order in which to try them: without calls first."""
-        now, policy = self._now(), self._of_far_times
-        until = now + min(policy.furthest or _FURTHEST, _FURTHEST)
-        length = next((one for one in _BLOCKS if (until - now) // one >= _LEAST_BLOCKS), _BLOCKS[-1])
-        number = -((_EPOCH - now - _SOONEST) // length) + (length == _BLOCKS[0])
-        found: list[tuple[int, int, _Block]] = []
-        occupied = self._occupied(reused=False)
-        while (start := _EPOCH + number * length) < until:
-            number += 1
-            end = min(start + length, until)
-            first = policy.next_allowed(start, now)
-            while first is not None and first < end and _any_within(occupied, first, _GAP):
-                first = policy.next_allowed(first + (policy.step or _TRIED_EVERY), now)
-            if first is None or first >= end or start in self._claimed:
-                continue
-            crowd = bisect_left(occupied, end) - bisect_left(occupied, start)
-            found.append((crowd, secrets.randbelow(2**32), _Block(start, end, first)))
-        return [block for _, _, block in sorted(found, key=lambda one: one[:2])]
+    def _blocks(self) -> list[tuple[_Block, datetime]]:
+        """Return the blocks of others and their first free times: those with the fewest calls first."""
+        now = self._now()
+        length, soonest = (_DAY, now + _SOONEST) if self.scarce else (_MONTH, now + _MONTH)
+        until = now + min(self._of_far_times.furthest or _FURTHEST, _FURTHEST)
+        start = _EPOCH + (soonest - _EPOCH) // length * length
+        busy = self._busy(reused=False)
+        found: list[tuple[int, int, _Block, datetime]] = []
+        while start < until:
+            block = _Block(max(start, soonest), min(start + length, until))
+            start += length
+            first = self._first_free(block, block.start, timedelta(0), busy)
+            is_own = any(own.start < block.end and block.start < own.end for own in self._own)
+            if first is not None and not is_own:
+                crowd = sum(block.start <= at < block.end for at, _ in busy)
+                found.append((crowd, secrets.randbelow(2**32), block, first))
+        return [(block, first) for _, _, block, first in sorted(found, key=lambda one: one[:2])]
 
     # -- Near times -----------------------------------------------------------------------------------
 
@@ -367,7 +380,6 @@ class Slots:
         return found
 
 
-def _any_within(times: list[datetime], at: datetime, reach: timedelta) -> bool:
-    """Whether one of these sorted times is less than `reach` from `at`."""
-    place = bisect_left(times, at - reach)
-    return any(abs(time - at) < reach for time in times[place : place + 2])
+def _end_of_conflict(busy: list[_Span], start: datetime, end: datetime) -> datetime | None:
+    """Return when the last span ends that is less than the gap away from this one; None if none is."""
+    return max((last for first, last in busy if first - _GAP < end and start < last + _GAP), default=None)

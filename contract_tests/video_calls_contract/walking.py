@@ -20,14 +20,14 @@ class Walk:
 
     Attributes:
         ended: whether the last of them was reached.
-        calm: whether the list was the same before and after.
+        query: what the list was asked for with.
         problem: what was wrong with a page or a link, so that the walk could not go on.
     """
 
     pages: list[Exchange] = field(default_factory=list[Exchange])
     ended: bool = False
-    calm: bool = True
     problem: str = ""
+    query: str = ""
 
     @property
     def ids(self) -> list[object]:
@@ -38,15 +38,18 @@ class Walk:
         """The way back from the last page."""
         return _along(person, self.pages[-1], "previous")
 
+    def is_current(self, person: Person) -> bool:
+        """Whether the list still begins as it was read, so that no other run has changed it meanwhile."""
+        first, again = self.pages[0], person.list(self.query)
+        return again.object.get("count") == first.object.get("count") and [
+            call.get("id") for call in again.calls
+        ] == [call.get("id") for call in first.calls]
+
 
 def walked(person: Person, query: str = "") -> Walk:
-    """The whole list of a person, or as much of it as is bearable."""
+    """Return the whole list of a person, or its first pages if it has very many."""
     walk = _along(person, person.list(query), "next")
-    again = person.list(query)
-    first = walk.pages[0]
-    walk.calm = again.object.get("count") == first.object.get("count") and [
-        call.get("id") for call in again.calls
-    ] == [call.get("id") for call in first.calls]
+    walk.query = query
     return walk
 
 

@@ -83,6 +83,7 @@ parser.add_argument("--days-ahead", type=int, help="calls are at most so many da
 parser.add_argument("--opening-hours", action="store_true", help="eight hours on five days, open now")
 parser.add_argument("--step", type=int, help="calls start every so many minutes")
 parser.add_argument("--notice", type=int, default=0, help="calls are at least so many minutes ahead")
+parser.add_argument("--starts-at", type=datetime.fromisoformat, help="the time when the clock starts")
 parser.add_argument("--strict-window", action="store_true", help="no first join after the start")
 parser.add_argument("--hide-foreign", action="store_true", help="404 for calls of others")
 parser.add_argument("--break-join", action="store_true", help="500 for each join")
@@ -157,11 +158,14 @@ calls: dict[int | str, Json] = {}
 lock = threading.Lock()
 cache: dict[tuple[str, str], Json] = {}
 stopped = threading.Event()
-OPENS = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=4)
+CLOCK_AHEAD = options.starts_at - datetime.now(UTC) if options.starts_at else timedelta(0)
 
 
 def now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
+    return (datetime.now(UTC) + CLOCK_AHEAD).replace(microsecond=0)
+
+
+OPENS = now().replace(minute=0, second=0) - timedelta(hours=4)
 
 
 def shown(call: Json) -> Json:
@@ -438,6 +442,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if options.starts_at:
+            self.send_header("Date", self.date_time_string(now().timestamp()))
         if status == 401:
             self.send_header("WWW-Authenticate", "Bearer")
         self.end_headers()

@@ -68,9 +68,16 @@ def joined(calls: Calls) -> Joined:
     return join_and_end(calls)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def module_calls(calls: Calls) -> Iterator[None]:
+    """Close the calls of a module's fixtures after the module if there is little room for more."""
+    with calls.module():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def call_lifetime(calls: Calls) -> Iterator[None]:
-    """Closes the test's own calls after it, if there is little room for more."""
+    """Close the test's own calls after it if there is little room for more."""
     with calls.test():
         yield
 

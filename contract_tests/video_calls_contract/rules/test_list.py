@@ -246,7 +246,7 @@ def test_a_page_has_the_four_fields_and_counts_all_pages(people: People, calls: 
     for _ in range(4):
         walk = walked(person, LARGE)
         holds_only_own(person, calls, *walk.pages)
-        if walk.calm and walk.ended:
+        if walk.ended and walk.is_current(person):
             count = walk.pages[0].object.get("count")
             require(
                 count == len(walk.ids),
@@ -290,7 +290,7 @@ def test_every_call_is_on_one_page_there_and_back(people: People, calls: Calls, 
         try:
             is_whole(person, walk)
         except Violation as violation:
-            if walk.calm:
+            if walk.is_current(person):
                 problem = violation
                 continue
         else:
@@ -334,12 +334,15 @@ def is_whole(person: Person, walk: Walk) -> None:
 @pytest.mark.rule("list.newest-first")
 @pytest.mark.usefixtures("several_pages")
 def test_calls_come_in_descending_order_of_their_time(people: People) -> None:
-    walk = walked(people.doctor)
+    for _ in range(4):
+        walk = walked(people.doctor)
+        if walk.is_current(people.doctor):
+            break
+    else:
+        raise NotOffered("other people's calls came and went while the list was read")
     times = [
         time for page in walk.pages for call in page.calls if (time := instant(call.get("scheduled_time")))
     ]
-    if not walk.calm:
-        raise NotOffered("other people's calls came and went while the list was read")
     require(
         times == sorted(times, reverse=True), "calls in descending order of `scheduled_time`", *walk.pages[:2]
     )

@@ -1,0 +1,126 @@
+"""Free times for the calls of a run, at a backend that books few of them."""
+
+import itertools
+import json
+from datetime import UTC, datetime, time, timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+from video_calls_contract.backend import Backend, People
+from video_calls_contract.booking import Policy
+from video_calls_contract.config import parse_config
+from video_calls_contract.exchange import Redactor
+from video_calls_contract.scheduling import Calls
+from video_calls_contract.slots import Slots
+
+URL = "http://backend.invalid/api/v1/video"
+CONFIG = f"""
+base_url = "{URL}"
+identities.doctor = {{ id = 1, token = "token-of-the-doctor" }}
+identities.patient = {{ id = 1, token = "token-of-the-patient" }}
+"""
+WIDEST_REACH = 75  # minutes, of `create.adjacent`
+MONDAY = datetime(2026, 11, 30, tzinfo=UTC)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+
+
+class Clinic:
+    """Books calls of one doctor and one patient by a policy, at a time that stands still."""
+
+    def __init__(self, policy: Policy, now: datetime) -> None:
+        self.policy, self.now = policy, now
+        self.open: dict[int, datetime] = {}
+        self.numbers = itertools.count(1)
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        status, body = self.answered(request.method, request.url.path.split("/")[5:], request.content)
+        headers = {"Content-Type": "application/json", "Date": format_datetime(self.now, usegmt=True)}
+        return httpx.Response(status, content=iter([json.dumps(body).encode()]), headers=headers)
+
+    def answered(self, method: str, path: list[str], content: bytes) -> tuple[int, object]:
+        if method == "GET":
+            calls = [self.call(number, at) for number, at in self.open.items()]
+            return 200, {"count": len(calls), "next": None, "previous": None, "results": calls}
+        if "cancel" in path:
+            return 200, self.call(int(path[0]), self.open.pop(int(path[0]))) | {"status": "cancelled"}
+        at = datetime.fromisoformat(json.loads(content)["scheduled_time"])
+        is_taken = any(abs(at - other) < HOUR / 2 for other in self.open.values())
+        if is_taken or at <= self.now or not self.policy.allows(at, self.now):
+            return 400, {"error": "no"}
+        number = next(self.numbers)
+        self.open[number] = at
+        return 201, self.call(number, at)
+
+    def call(self, number: int, at: datetime) -> dict[str, object]:
+        return {
+            "id": number,
+            "doctor": 1,
+            "patient": 1,
+            "status": "scheduled",
+            "scheduled_time": at.isoformat(),
+            "created_at": self.now.isoformat(),
+        }
+
+    def run(self, known: Policy) -> Slots:
+        """Begin a run that knows so much of the policy."""
+        backend = Backend(URL, Redactor(), transport=httpx.MockTransport(self.answer))
+        slots = Calls(backend, People(parse_config(CONFIG, "contract.toml"), backend), known).slots
+        slots.look()
+        return slots
+
+
+def week(*hours: int) -> Policy:
+    return Policy(7 * DAY, (time(hours[0]), time(hours[1])), frozenset(range(5)), notice_minutes=30)
+
+
+@pytest.mark.parametrize("hours", [(8, 16), (22, 6)], ids=["day", "night"])
+def test_week_of_opening_hours_has_room_for_two_runs_at_any_hour(hours: tuple[int, int]) -> None:
+    policy = week(*hours)
+    for offset in range(7 * 24):
+        clinic = Clinic(policy, MONDAY + offset * HOUR + timedelta(minutes=10))
+        first, second = clinic.run(policy), clinic.run(policy)
+        reach = WIDEST_REACH * timedelta(minutes=1)
+        times = [first.take(WIDEST_REACH), second.take(WIDEST_REACH)]
+        for at in times:
+            assert policy.allows(at - reach, clinic.now), clinic.now
+            assert policy.allows(at + reach, clinic.now), clinic.now
+            assert all(abs(at - other) > reach + HOUR / 2 for other in clinic.open.values()), clinic.now
+
+
+@pytest.mark.parametrize("offset", [12, 36, 60, 107, 150])
+def test_discovered_week_has_room_for_a_run(offset: int) -> None:
+    clinic = Clinic(week(8, 16), MONDAY + offset * HOUR + timedelta(minutes=10))
+    slots = clinic.run(Policy())
+    assert slots.scarce
+    assert slots.reuses()
+    for _ in range(20):
+        slots.take(WIDEST_REACH)
+        slots.give_back()
+
+
+def test_run_takes_times_of_several_days_before_it_gives_up() -> None:
+    policy = week(8, 16)
+    clinic = Clinic(policy, MONDAY)
+    slots = clinic.run(policy)
+    times = {slots.take() for _ in range(30)}
+    assert len({at.date() for at in times}) >= 3
+    assert all(abs(one - other) > HOUR / 2 for one, other in itertools.combinations(times, 2))
+
+
+def test_runs_take_different_months() -> None:
+    clinic = Clinic(Policy(), MONDAY)
+    runs = [clinic.run(Policy()) for _ in range(3)]
+    times = [{run.take() for _ in range(100)} for run in runs]
+    for one, other in itertools.combinations(times, 2):
+        assert min(abs(at - another) for at in one for another in other) > HOUR
+    assert min(min(of_run) for of_run in times) > MONDAY + 30 * DAY
+
+
+def test_midnight_is_free_on_both_sides() -> None:
+    policy = Policy(7 * DAY, notice_minutes=30)
+    clinic = Clinic(policy, MONDAY + 9 * HOUR)
+    midnight = clinic.run(policy).midnight(10)
+    assert midnight is not None
+    assert midnight.time() == time(0)
+    assert all(abs(midnight - at) > timedelta(minutes=40) for at in clinic.open.values())
