@@ -152,7 +152,7 @@ def browser(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Every example, session of the README and tutorial as it stands (JavaScript if Node.js is there)."""
     install(session)
-    tests = [f"spec/tests/test_{name}.py" for name in ("examples", "readme", "tutorials", "control_page")]
+    tests = [f"spec/tests/test_{name}.py" for name in ("examples", "pages")]
     session.run("pytest", "-v", "-m", "long or not long", *tests, *session.posargs)
 
 
@@ -207,20 +207,6 @@ def stores(session: nox.Session) -> None:
 
 
 @nox.session
-def soak(session: nox.Session) -> None:
-    """Mixed load on both databases: memory, descriptors and connections stay flat (`--minutes`, twenty)."""
-    install(session)
-    session.run("python", "benchmarks/soak.py", *session.posargs)
-
-
-@nox.session
-def scale(session: nox.Session) -> None:
-    """What an operation costs beside a million calls, on both databases (five minutes)."""
-    install(session)
-    session.run("python", "benchmarks/scale.py", *session.posargs)
-
-
-@nox.session
 def faults(session: nox.Session) -> None:
     """The SDK through a network that spoils every fifth exchange, a thousand of each operation (minutes)."""
     install(session)
@@ -229,7 +215,7 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Everything that is measured, in one table (ten minutes; `--quick` a minute or two)."""
+    """Everything that is measured, in one table (some minutes; `--quick` takes one)."""
     install(session)
     session.run("python", "benchmarks", *session.posargs)
 

