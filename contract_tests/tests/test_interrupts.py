@@ -9,7 +9,6 @@ from video_calls_contract.backend import Backend
 from video_calls_contract.exchange import Exchange, Redactor
 
 URL = "http://backend.invalid/api/v1/video"
-INTERRUPTS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +25,7 @@ def seen_of(handler: Callable[[httpx.Request], httpx.Response]) -> tuple[Backend
     return backend, seen
 
 
-@INTERRUPTS
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_was_made_is_known_before_the_interrupt(number: signal.Signals) -> None:
     def make(_: httpx.Request) -> httpx.Response:
         signal.raise_signal(number)
@@ -36,23 +35,6 @@ def test_what_was_made_is_known_before_the_interrupt(number: signal.Signals) -> 
     with pytest.raises(KeyboardInterrupt):
         backend.send("POST", "/video-calls/", json_body={})
     assert [exchange.object["id"] for exchange in seen] == [7]
-
-
-@INTERRUPTS
-def test_a_second_interrupt_does_not_wait(number: signal.Signals) -> None:
-    reached: list[str] = []
-
-    def hang(_: httpx.Request) -> httpx.Response:
-        signal.raise_signal(signal.SIGINT)
-        reached.append("after the first")
-        signal.raise_signal(number)
-        reached.append("after the second")
-        return httpx.Response(201, content=iter([b'{"id": 7}']))
-
-    backend, seen = seen_of(hang)
-    with pytest.raises(KeyboardInterrupt):
-        backend.send("POST", "/video-calls/", json_body={})
-    assert (reached, seen) == (["after the first"], [])
 
 
 def test_interrupts_act_as_before_once_the_answer_is_there() -> None:

@@ -24,7 +24,7 @@ from video_calls_contract.backend import Unreachable
 from video_calls_contract.baseline import Known, read_baseline, write_baseline
 from video_calls_contract.catalogue import AREAS, catalogue, selected
 from video_calls_contract.config import TEMPLATE, Config, ConfigError, Tls, read_config
-from video_calls_contract.destination import Destination, DestinationError
+from video_calls_contract.destination import DestinationError, check, write
 from video_calls_contract.preflight import PreflightError, preflight
 from video_calls_contract.reference import ReferenceServerError, reference_server
 from video_calls_contract.reports import Writer, count, terminal, visible
@@ -128,9 +128,8 @@ def init(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         raise _Told(f"{path} is there already; --force writes over it")
     try:
-        destination = Destination(path)
-        destination.check()
-        destination.write(TEMPLATE)
+        check(path)
+        write(path, TEMPLATE)
     except DestinationError as error:
         raise _Told(str(error)) from None
     click.echo(f"{path} is written: fill it in, then: video-calls-contract run" + _other_config(path))
@@ -186,7 +185,7 @@ class _Command:
             )
         self._config, self._base_url, self._reference = config or DEFAULT_CONFIG, base_url, reference
         self._tls = Tls(ca, cert, key)
-        self._reports = {name: Destination(path) for name, path in reports.items() if path is not None}
+        self._reports = {name: path for name, path in reports.items() if path is not None}
         self._write_baseline = write_baseline
         self._begun = False
         try:
@@ -223,15 +222,12 @@ class _Command:
         return known + [one for one in read_baseline(written) if one.rule not in mentioned]
 
     def _check_destinations(self) -> None:
-        files = [*self._reports.values()]
-        if self._write_baseline is not None:
-            files.append(Destination(self._write_baseline))
         seen: set[Path] = set()
-        for file in files:
-            file.check()
-            path = file.path.resolve()
+        for file in (*self._reports.values(), *filter(None, [self._write_baseline])):
+            check(file)
+            path = file.resolve()
             if path in seen and (path.is_file() or not path.exists()):
-                raise DestinationError(f"{file.path}: is given for two reports")
+                raise DestinationError(f"{file}: is given for two reports")
             seen.add(path)
 
     def run(self) -> int:
@@ -292,17 +288,15 @@ class _Command:
     def _write_reports(self, results: Results) -> list[str]:
         """Write each; what kept one from being written is told."""
         problems: list[str] = []
-        for name, destination in self._reports.items():
+        for name, path in self._reports.items():
             try:
-                destination.write(WRITERS[name](results))
+                write(path, WRITERS[name](results))
             except DestinationError as error:
                 problems.append(str(error))
             except Exception as error:  # noqa: BLE001 (one report that breaks is no reason to lose the others)
-                problems.append(
-                    f"{destination.path}: the {name} report broke: {_named(error)}; please report it"
-                )
+                problems.append(f"{path}: the {name} report broke: {_named(error)}; please report it")
             else:
-                self._say(f"{name} report: {destination.path}")
+                self._say(f"{name} report: {path}")
         return problems
 
     def _say(self, text: str) -> None:

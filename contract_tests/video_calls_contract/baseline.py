@@ -14,7 +14,7 @@ from video_calls_spec.encoding import EncodingError, decoded
 
 from video_calls_contract.catalogue import catalogue
 from video_calls_contract.config import ConfigError
-from video_calls_contract.destination import Destination, DestinationError
+from video_calls_contract.destination import DestinationError, write
 from video_calls_contract.results import RuleResult
 
 __all__ = ["Known", "apply", "read_baseline", "write_baseline"]
@@ -122,7 +122,7 @@ def write_baseline(path: Path, results: list[RuleResult], previous: list[Known])
         lines.append(f"reason = {_toml(known.reason)}")
         lines.append(f"until = {known.until}" if known.until else "# until = 2030-12-31")
     try:
-        Destination(path).write("\n".join([*lines, ""]))
+        write(path, "\n".join([*lines, ""]))
     except DestinationError as error:
         raise ConfigError(str(error)) from None
     return len(listed)

@@ -1,37 +1,26 @@
-"""Interrupts that wait until it is known what they would cut short."""
+"""Interrupts that wait until the answer to a request is recorded."""
 
 import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from types import FrameType
-
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def held_back() -> Generator[None]:
-    """Have an interrupt wait until this is done; a second one does not wait.
-
-    A call that was made without our learning of it could not be taken away.
-    """
-    if threading.current_thread() is not threading.main_thread():  # which alone is interrupted
+    """Delay an interrupt until this is done, so that a call that was created can be cancelled."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
         yield
         return
-    held: list[signal.Signals] = []
-    before = {number: handler for number in _INTERRUPTS if callable(handler := signal.getsignal(number))}
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        held.append(signal.Signals(number))
-        if len(held) > 1:
-            before[held[-1]](number, frame)
-
+    held: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: held.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        for number in before:
-            signal.signal(number, hold)
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if len(held) == 1:
+        if held:
             signal.raise_signal(held[0])
