@@ -1,11 +1,7 @@
-"""All that the database holds, as one value that can be put back. It knows the tables, not what they mean.
-
-Rows go through the driver in bulk: a thousand calls with their events are put back in some 20 ms.
-"""
+"""All that the database holds, as one value that can be put back. It knows the tables, not what they mean."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import Boolean, Connection, Table, column, delete, func, insert, select
@@ -22,11 +18,7 @@ TABLES: tuple[Table, ...] = tuple(
 
 _SELECT = {table.name: Statement(select(table).order_by(*table.primary_key)) for table in TABLES}
 _DELETE = {table.name: Statement(delete(table)) for table in TABLES}
-_INSERT: dict[tuple[str, str, int], str] = {}
-
-
-BLOCK = 20
-"""Rows that are put back with one statement, which takes half the time of one statement for each."""
+_INSERT = {table.name: Statement(insert(table)) for table in TABLES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +64,12 @@ def dump(connection: Connection) -> Dump:
 
 
 async def restore(store: Store, dump: Dump) -> None:
-    """Have the database hold this and nothing else.
+    """Replace everything that the database holds by a dump.
 
     Raises:
         UnavailableError: the database did not answer, and is as it was.
     """
-    # The rows refer to each other rightly; looking that up again for each took two thirds of the time.
-    await store.read(lambda connection: _check_references(connection, "OFF"))
-    try:
-        await store.write(lambda connection: _replace(connection, dump))
-    finally:
-        await store.read(lambda connection: _check_references(connection, "ON"))
-
-
-def _check_references(connection: Connection, state: str) -> None:
-    if connection.dialect.name == "sqlite":
-        connection.connection.cursor().execute(f"PRAGMA foreign_keys = {state}")
+    await store.write(lambda connection: _replace(connection, dump))
 
 
 def _replace(connection: Connection, dump: Dump) -> None:
@@ -98,34 +80,18 @@ def _replace(connection: Connection, dump: Dump) -> None:
         _DELETE[table.name].run(connection)
     for table in TABLES:
         rows = dump.rows.get(table.name, [])
-        if connection.dialect.name == "postgresql":
-            rows = _with_booleans(table, rows)
-        in_blocks = len(rows) - len(rows) % BLOCK
-        blocks = (rows[start : start + BLOCK] for start in range(0, in_blocks, BLOCK))
-        _insert(connection, table, BLOCK, [tuple(chain.from_iterable(block)) for block in blocks])
-        _insert(connection, table, 1, rows[in_blocks:])
+        _INSERT[table.name].run_many(connection, _as_stored(connection, table, rows))
     _count_from(connection, dump.counters)
 
 
-def _with_booleans(table: Table, rows: list[Row]) -> list[Row]:
-    """Rows as PostgreSQL takes them; SQLite, from which they may come, has numbers for booleans."""
+def _as_stored(connection: Connection, table: Table, rows: list[Row]) -> list[Row]:
+    """Return rows with booleans for PostgreSQL; SQLite, from which they may come, has numbers for them."""
     booleans = {index for index, each in enumerate(table.columns) if isinstance(each.type, Boolean)}
-    if not booleans:
+    if not booleans or connection.dialect.name == "sqlite":
         return rows
     return [
         tuple(bool(value) if index in booleans else value for index, value in enumerate(row)) for row in rows
     ]
-
-
-def _insert(connection: Connection, table: Table, size: int, blocks: list[Row]) -> None:
-    """Add blocks of so many rows each, their values one after the other."""
-    if not blocks:
-        return
-    key = connection.dialect.name, table.name, size
-    if key not in _INSERT:
-        block = insert(table).values([dict.fromkeys(table.columns.keys())] * size)
-        _INSERT[key] = str(block.compile(dialect=connection.dialect))
-    connection.connection.cursor().executemany(_INSERT[key], blocks)
 
 
 # -- The last ids that were given --------------------------------------------------------------------
