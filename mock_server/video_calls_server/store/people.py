@@ -13,9 +13,10 @@ _actors = (
     .outerjoin(patients, patients.c.user_id == users.c.id)
 )
 _ACTOR_BY_ID = Statement(_actors.where(users.c.id == bindparam("user_id")))
-_ACTOR_BY_EMAIL = Statement(_actors.where(users.c.email == bindparam("email")))
-_ACTOR_BY_EMAIL_IN_ANY_CASE = Statement(
-    _actors.where(func.lower(users.c.email) == func.lower(bindparam("email", type_=Text)))
+_email = bindparam("email", type_=Text)
+# Two addresses may differ in case only: the one that is spelled as in the token comes first.
+_ACTOR_BY_EMAIL = Statement(
+    _actors.where(func.lower(users.c.email) == func.lower(_email)).order_by((users.c.email == _email).desc())
 )
 
 
@@ -36,10 +37,7 @@ def _row_of(connection: Connection, user: int | str) -> Row | None:
         return _ACTOR_BY_ID.row(connection, user_id=user)
     if "\0" in user:  # which PostgreSQL takes in no text
         return None
-    # Two addresses may differ in case alone: the one that is spelled as in the token comes first.
-    return _ACTOR_BY_EMAIL.row(connection, email=user) or _ACTOR_BY_EMAIL_IN_ANY_CASE.row(
-        connection, email=user
-    )
+    return _ACTOR_BY_EMAIL.row(connection, email=user)
 
 
 _EMAIL = Statement(select(users.c.email).where(users.c.id == bindparam("user_id")))
