@@ -770,9 +770,8 @@ def test_what_takes_too_long_is_unavailable_and_changes_nothing(
     assert told(api, call_id) == ["call.started", "participant.joined"]
 
 
-def test_work_that_is_cancelled_is_undone_and_leaves_its_connection_as_it_was(postgres_url: str) -> None:
+def test_cancelled_work_is_undone_and_others_are_served(postgres_url: str) -> None:
     store = store_for(postgres_url, load_seed(), Pool(size=1))
-    backend = Statement(text("SELECT pg_backend_pid()"))
 
     def work(connection: Connection) -> None:
         Statement(text("UPDATE users SET full_name = 'changed'")).run(connection)
@@ -783,28 +782,23 @@ def test_work_that_is_cancelled_is_undone_and_leaves_its_connection_as_it_was(po
         return int(execute(postgres_url, sql)[0][0])
 
     async def cancelled() -> None:
-        before = await store.read(backend.row)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(store.write, work)
             await anyio.to_thread.run_sync(until, sleeps, "the work sleeps")
             tasks.cancel_scope.cancel()
-        assert await store.read(backend.row) == before
-        assert not await store.read(
-            lambda connection: connection.connection.driver_connection.is_in_transaction()
-        )
         assert await store.people() == load_seed()
         await store.close()
 
     asyncio.run(cancelled())
 
 
-def test_a_change_that_is_cancelled_as_it_begins_leaves_its_connection_as_it_was(postgres_url: str) -> None:
+def test_a_change_cancelled_as_it_begins_leaves_no_transaction(postgres_url: str) -> None:
     store = store_for(postgres_url, load_seed(), Pool(size=1))
     left = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
 
     async def cancelled() -> None:
         await store.open()
-        for turns in range(1, 9):  # of the event loop; after some of them BEGIN is under way
+        for turns in range(1, 12):  # of the event loop; after some of them BEGIN is under way
             change = asyncio.create_task(store.write(queries.count_all_calls))
             for _ in range(turns):
                 await asyncio.sleep(0)

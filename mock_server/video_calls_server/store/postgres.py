@@ -1,16 +1,15 @@
 """The database of a larger deployment: PostgreSQL, for several processes on several machines.
 
-The work of a store is written against a synchronous connection and runs here in a greenlet, which waits for
-the driver (asyncpg) without holding up the event loop. It is one greenlet for all of it, from the connection
-taken to the connection returned, for each greenlet costs as much as a statement. What SQLite keeps by having
-one writer at a time is kept here by the database itself: calls are locked before they change, two exclusion
-constraints keep calls apart, and events are numbered in the order in which they are committed (`outbox`).
+The work of a store is written against a synchronous connection. SQLAlchemy runs it in a greenlet, which waits
+for the driver (asyncpg) and does not block the event loop. SQLite has one writer at a time. Here the database
+itself keeps writers apart: calls are locked before they change, two exclusion constraints keep calls from
+overlapping, and events are numbered in the order in which they are committed (`outbox`).
 """
 
 import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
@@ -18,14 +17,12 @@ from typing import Any, TypeVar
 import anyio
 import asyncpg
 from anyio.abc import TaskStatus
-from sqlalchemy import AdaptedConnection, Connection, Engine, event, text
+from sqlalchemy import Connection, event
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
-from sqlalchemy.util import greenlet_spawn
 
 from video_calls_server.pool import Pool
 from video_calls_server.seed import Seed
@@ -40,7 +37,6 @@ from video_calls_server.store.database import (
     driver_error,
 )
 from video_calls_server.store.outbox import CHANNEL
-from video_calls_server.store.statement import Statement
 from video_calls_server.unavailable import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
@@ -100,9 +96,8 @@ class PostgresStore(Store):
             pool_size=pool.size,
             max_overflow=0,
             pool_timeout=pool.wait,
-            isolation_level="AUTOCOMMIT",  # transactions begin where `_run` begins them
+            isolation_level="AUTOCOMMIT",  # transactions begin where `_on` begins them
         )
-        event.listen(engine.sync_engine, "reset", _roll_back)
         try:
             await _on(engine, self._prepare, in_transaction=True)
         except (*FAILURES, UnavailableError, _Lost, _Undone) as error:
@@ -234,8 +229,37 @@ class _Undone(Exception):
 
 
 async def _on(engine: AsyncEngine, work: Callable[[Connection], T], *, in_transaction: bool) -> T:
-    """What work returns on a connection of the pool, and what its failure means."""
-    return await greenlet_spawn(_run, engine.sync_engine, work, in_transaction=in_transaction)
+    """Return what work returns on a connection of the pool.
+
+    Raises:
+        UnavailableError: if there is no connection, or the database fails for now.
+        _Lost, _Undone: if the work can be tried again.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(engine.connect())
+        except FAILURES as error:
+            raise UnavailableError(reason_of(error)) from error
+        committing = False
+        try:
+            if not in_transaction:
+                return await connection.run_sync(work)
+            # `Statement` speaks to the driver, and so the transaction is the driver's.
+            async with (await connection.get_raw_connection()).driver_connection.transaction():  # type: ignore[union-attr]
+                result = await connection.run_sync(work)
+                committing = True
+                return result
+        except FAILURES as error:
+            meaning = _meaning_of(error, committing=committing)
+            if meaning is None:
+                raise
+            if not isinstance(meaning, _Undone):
+                await connection.invalidate()
+            raise meaning from error
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):  # nobody knows how far its transaction has come
+                await connection.invalidate()
+            raise
 
 
 async def _again(unit: Callable[[], Awaitable[T]]) -> T:
@@ -247,52 +271,6 @@ async def _again(unit: Callable[[], Awaitable[T]]) -> T:
         raise undone.final from undone
     except _Lost as lost:
         raise UnavailableError(str(lost)) from lost
-
-
-_BEGINNING = "video_calls_beginning"
-"""In the info of a connection while it is sent a BEGIN, of which the driver learns with the answer."""
-
-_BEGIN, _COMMIT = Statement(text("BEGIN")), Statement(text("COMMIT"))
-
-
-def _run(engine: Engine, work: Callable[[Connection], T], *, in_transaction: bool) -> T:
-    try:
-        connection = engine.connect()
-    except FAILURES as error:
-        raise UnavailableError(reason_of(error)) from error
-    with connection:
-        committing = False
-        try:
-            if in_transaction:
-                connection.info[_BEGINNING] = True
-                _BEGIN.run(connection)
-                del connection.info[_BEGINNING]
-            result = work(connection)
-            if in_transaction:
-                committing = True
-                _COMMIT.run(connection)
-        except FAILURES as error:
-            told = _told(error, committing=committing)
-            if told is None:
-                raise
-            if not isinstance(told, _Undone):
-                connection.invalidate()
-            raise told from error
-        return result
-
-
-def _roll_back(connection: AdaptedConnection, record: ConnectionPoolEntry, state: PoolResetState) -> None:
-    """Whatever ended the work, its transaction ends before the connection is another's."""
-    was_beginning, driver = record.info.pop(_BEGINNING, False), connection.driver_connection
-    if not state.asyncio_safe or driver.is_closed():  # which is made anew when it is next taken
-        return
-    if was_beginning or driver.is_in_transaction():
-        connection.run_async(_rolled_back)
-
-
-async def _rolled_back(driver: Any) -> None:  # noqa: ANN401 (asyncpg's connection, which has no types)
-    with anyio.CancelScope(shield=True):  # whoever gave up may be cancelled already
-        await driver.execute("ROLLBACK")
 
 
 FAILURES = (
@@ -308,8 +286,8 @@ FAILURES = (
 """What the database, and the way to it, may raise: through SQLAlchemy, past it, and before it is reached."""
 
 
-def _told(error: Exception, *, committing: bool) -> Exception | None:
-    """What a failure of the database means for the work; nothing, where it is a mistake of ours."""
+def _meaning_of(error: Exception, *, committing: bool) -> Exception | None:
+    """Return what a failure of the database means for the work; None if it is a mistake of ours."""
     state: str | None = getattr(driver_error(error), "sqlstate", None)
     if state == _OVERLAP:
         return _Undone(OverlapError(reason_of(error)))

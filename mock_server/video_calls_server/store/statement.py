@@ -45,11 +45,7 @@ class Statement:
     def run_many(self, connection: Connection, rows: list[Row]) -> None:
         """Run it once for each row, whose values are those of the parameters in their order."""
         sql, _, _ = self._compiled.get(connection.dialect.name) or self._compile(connection)
-        opened: Any = connection.connection.dbapi_connection
-        if connection.dialect.is_async:
-            opened.run_async(lambda driver: driver.executemany(sql, rows))
-        else:
-            opened.executemany(sql, rows)
+        connection.connection.cursor().executemany(sql, rows)
 
     def _compile(self, connection: Connection) -> tuple[str, tuple[str, ...], dict[str, Any]]:
         compiled = self._clause.compile(dialect=connection.dialect)
