@@ -39,23 +39,12 @@ def statuses(calls: list[Call]) -> Counter[str]:
 
 @pytest.mark.parametrize(
     ("count", "now"),
-    [
-        (4, MONDAY),
-        (5, datetime(2026, 1, 10, 23, 59, tzinfo=UTC)),
-        (50, MONDAY.replace(minute=0)),
-        (333, MONDAY),
-    ],
+    [(2, MONDAY), (4, MONDAY), (5, datetime(2026, 1, 10, 23, 59, tzinfo=UTC)), (333, MONDAY)],
 )
-def test_there_are_as_many_calls_as_asked_for_and_some_of_every_status(count: int, now: datetime) -> None:
+def test_calls_have_as_many_statuses_as_there_can_be(count: int, now: datetime) -> None:
     _, calls = populated(count, now=now)
     assert len(calls) == count
-    assert set(statuses(calls)) == {"scheduled", "ongoing", "completed", "cancelled"}
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_fewer_calls_are_of_as_many_statuses(count: int) -> None:
-    _, calls = populated(count)
-    assert len(statuses(calls)) == len(calls) == count
+    assert len(statuses(calls)) == min(count, 4)
 
 
 def test_the_same_number_at_the_same_time_is_the_same_calls() -> None:
@@ -65,29 +54,18 @@ def test_the_same_number_at_the_same_time_is_the_same_calls() -> None:
 
 
 @pytest.mark.parametrize("counts", [(400,), (60, 60, 7)])
-def test_nobody_has_two_calls_less_than_half_an_hour_apart(counts: tuple[int, ...]) -> None:
+def test_calls_keep_their_distance_between_active_people(counts: tuple[int, ...]) -> None:
     _, calls = populated(*counts)
+    assert len({call.channel_name for call in calls}) == sum(counts)
+    people = {user.id for call in calls for user in (call.doctor.user, call.patient.user)}
+    assert people == {101, 102, 103, 104, 107}
+    assert all(call.doctor.user.id != call.patient.user.id for call in calls)
     of_user: defaultdict[int, list[datetime]] = defaultdict(list)
     for call in calls:
         if call.status != "cancelled":
             for user in (call.doctor.user, call.patient.user):
                 of_user[user.id].append(call.scheduled_time)
     assert all(b - a >= MIN_DISTANCE for times in of_user.values() for a, b in pairwise(sorted(times)))
-
-
-def test_calls_that_are_there_already_keep_their_slots() -> None:
-    _, first = populated(100)
-    _, both = populated(100, 100)
-    assert len(both) == 200
-    assert both[:100] == first
-    assert len({call.channel_name for call in both}) == 200
-
-
-def test_only_active_people_call_and_never_themselves() -> None:
-    _, calls = populated(300)
-    people = {user.id for call in calls for user in (call.doctor.user, call.patient.user)}
-    assert people == {101, 102, 103, 104, 107}
-    assert all(call.doctor.user.id != call.patient.user.id for call in calls)
 
 
 def test_two_people_alone_have_their_calls_over_more_days() -> None:
@@ -110,9 +88,7 @@ def test_calls_are_in_working_hours_but_for_those_around_now() -> None:
     assert statuses(outside) == {"ongoing": 1, "scheduled": 1}
 
 
-@pytest.mark.parametrize(
-    ("count", "now"), [(100, MONDAY), *((count, MONDAY.replace(minute=0)) for count in range(50, 62))]
-)
+@pytest.mark.parametrize(("count", "now"), [(100, MONDAY), (50, MONDAY.replace(minute=0))])
 def test_times_fit_the_status_and_the_clock(count: int, now: datetime) -> None:
     _, calls = populated(count, now=now)
     for call in calls:
@@ -138,13 +114,7 @@ def test_times_fit_the_status_and_the_clock(count: int, now: datetime) -> None:
     assert max(call.scheduled_time for call in calls) > now + timedelta(days=7)
 
 
-def test_there_is_something_to_see_today() -> None:
-    _, calls = populated(50)
-    today = [call for call in calls if call.scheduled_time.date() == MONDAY.date()]
-    assert set(statuses(today)) >= {"scheduled", "completed", "ongoing"}
-
-
-def test_ids_follow_the_order_in_which_calls_were_made_and_events_that_in_which_they_were_told() -> None:
+def test_ids_of_calls_and_events_follow_their_times() -> None:
     rows, calls = populated(200)
     assert [call.id for call in sorted(calls, key=lambda call: call.created_at)] == list(range(1, 201))
     told = [(event["created_at"], event["id"]) for event in rows.of(schema.events)]

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from conftest import CALLS, Api, SettableClock, in_memory
 from litestar.exceptions import WebSocketDisconnect
@@ -19,7 +18,6 @@ from video_calls_server.store import store_for
 from video_calls_server.store.dump import Dump, dump, restore
 from video_calls_server.unavailable import UnavailableError
 
-HERE = {"Host": "localhost"}  # control is for this machine alone
 EVENTS = "/api/v1/video/events/"
 PEOPLE = [
     {"id": 101, "email": "doctor@example.com", "full_name": "Dr. John Doe", "doctor": {"id": 1}},
@@ -35,26 +33,15 @@ PEOPLE = [
 TIME = "2024-01-05T10:00:00Z"
 
 
-def control(api: Api, method: str, path: str, **options: Any) -> httpx.Response:
-    return api.client.request(method, f"/_control{path}", headers=HERE, **options)
-
-
-def done(api: Api, method: str, path: str, body: object = None) -> Any:
-    """What the control API answers to what it can do."""
-    answer = control(api, method, path, json=body)
-    assert answer.status_code in {200, 201, 204}, answer.text
-    return answer.json() if answer.content else None
-
-
 def state(api: Api) -> dict[str, Any]:
-    found: dict[str, Any] = done(api, "GET", "/state")
+    found: dict[str, Any] = api.done("GET", "/state")
     return found
 
 
 def put_calls(api: Api, *calls: dict[str, Any]) -> list[dict[str, Any]]:
     """The calls as they are taken out again, after they were put in."""
     pair = {"doctor": 1, "patient": 1, "scheduled_time": TIME}
-    done(api, "PUT", "/state", {"users": PEOPLE, "calls": [pair | call for call in calls]})
+    api.done("PUT", "/state", {"users": PEOPLE, "calls": [pair | call for call in calls]})
     found: list[dict[str, Any]] = state(api)["calls"]
     return found
 
@@ -63,15 +50,15 @@ def put_calls(api: Api, *calls: dict[str, Any]) -> list[dict[str, Any]]:
 def full(make_api: Callable[..., Api], clock: SettableClock) -> Api:
     """A server that has some of everything."""
     api = make_api(rate_limit="1000/minute")
-    done(api, "POST", "/state/calls", {"count": 30})
+    api.done("POST", "/state/calls", {"count": 30})
     assert api.create(minutes=600, headers={"Idempotency-Key": "one"}).status_code == 201
     call = api.create(minutes=10).json()
     for user in ("doctor", "patient"):
         assert api.act(user, call["id"], "join").status_code == 200
-    assert done(api, "PUT", f"/calls/{call['id']}/participants/doctor", {"present": False})["changed"]
+    assert api.done("PUT", f"/calls/{call['id']}/participants/doctor", {"present": False})["changed"]
     clock.advance(days=0.3, microseconds=7)
-    done(api, "POST", "/faults", {"status": 503, "times": 2, "operation": "joinVideoCall"})
-    done(api, "PUT", "/clock", {"running": False})
+    api.done("POST", "/faults", {"status": 503, "times": 2, "operation": "joinVideoCall"})
+    api.done("PUT", "/clock", {"running": False})
     return api
 
 
@@ -81,43 +68,18 @@ def full(make_api: Callable[..., Api], clock: SettableClock) -> Api:
 def test_a_state_that_is_taken_out_and_put_in_is_the_same_document(
     full: Api, make_api: Callable[..., Api]
 ) -> None:
-    taken = control(full, "GET", "/state")
+    taken = full.control("GET", "/state")
     document = taken.json()
     assert {name for name, value in document.items() if not value} == set()
     for api in (full, make_api()):
-        assert control(api, "PUT", "/state", content=taken.content).status_code == 204
-        assert control(api, "GET", "/state").content == taken.content
-
-
-def test_the_document_says_what_the_api_says(full: Api) -> None:
-    document = state(full)
-    calls = {call["id"]: call for call in document["calls"]}
-    for known in done(full, "GET", "/calls"):
-        call = calls[known["id"]]
-        assert {name: known[name] for name in call if name in known} == {
-            name: call[name] for name in call if name in known
-        }
-    doctors = {user["doctor"]["id"]: user["id"] for user in document["users"] if "doctor" in user}
-    patients = {user["patient"]["id"]: user["id"] for user in document["users"] if "patient" in user}
-    for event in document["events"]:
-        call = event["data"]["call"]
-        assert event["to"] == sorted([doctors[call["doctor"]], patients[call["patient"]]])
-    left = max(calls.values(), key=lambda call: call["id"])
-    assert (left["present"], list(left["absent_since"])) == (["patient"], ["doctor"])
-    assert document["clock"] == {"time": "2024-01-05T15:12:00.000007Z", "running": False}
-    assert document["faults"] == [{"operation": "joinVideoCall", "times": 2, "status": 503}]
-    assert document["idempotency_keys"][0]["key"] == "one"
-    assert document["last_forgotten_event"] < document["events"][0]["id"]
-
-
-def test_the_document_is_indented_for_a_reader(read_only_api: Api) -> None:
-    assert control(read_only_api, "GET", "/state").text.startswith('{\n  "version": 1,\n')
+        assert api.control("PUT", "/state", content=taken.content).status_code == 204
+        assert api.control("GET", "/state").content == taken.content
 
 
 def test_what_is_put_in_goes_on_as_it_would_have(full: Api, make_api: Callable[..., Api]) -> None:
     document = state(full)
     other = make_api()
-    done(other, "PUT", "/state", document)
+    other.done("PUT", "/state", document)
     pages = [api.get("doctor").json() for api in (full, other)]
     assert pages[0]["results"] == pages[1]["results"]
     one, two = (api.create(minutes=3000).json() for api in (full, other))
@@ -129,25 +91,20 @@ def test_what_is_put_in_goes_on_as_it_would_have(full: Api, make_api: Callable[.
     assert state(other)["events"][-1]["id"] == document["events"][-1]["id"] + 2
 
 
-def test_times_are_taken_with_any_offset_and_given_in_utc(api: Api) -> None:
-    (call,) = put_calls(api, {"scheduled_time": "2024-01-05T12:00:00.000001+02:00"})
-    assert call["scheduled_time"] == "2024-01-05T10:00:00.000001Z"
-
-
 def test_the_clock_stays_where_a_document_has_none_and_is_set_where_it_has_one(api: Api) -> None:
-    done(api, "PUT", "/clock", {"time": "2030-01-01T00:00:00Z"})
+    api.done("PUT", "/clock", {"time": "2030-01-01T00:00:00Z"})
     put_calls(api)
-    assert done(api, "GET", "/clock")["time"] == "2030-01-01T00:00:00Z"
-    done(api, "PUT", "/state", {"users": PEOPLE, "clock": {"time": "2031-01-01T01:00:00+01:00"}})
-    clock = done(api, "GET", "/clock")
+    assert api.done("GET", "/clock")["time"] == "2030-01-01T00:00:00Z"
+    api.done("PUT", "/state", {"users": PEOPLE, "clock": {"time": "2031-01-01T01:00:00+01:00"}})
+    clock = api.done("GET", "/clock")
     assert (clock["time"], clock["running"]) == ("2031-01-01T00:00:00Z", True)
 
 
 def test_faults_are_those_of_the_document(api: Api) -> None:
-    done(api, "POST", "/faults", {"status": 503})
+    api.done("POST", "/faults", {"status": 503})
     put_calls(api)
-    assert done(api, "GET", "/faults") == []
-    done(api, "PUT", "/state", {"users": PEOPLE, "faults": [{"status": 500, "times": 1}]})
+    assert api.done("GET", "/faults") == []
+    api.done("PUT", "/state", {"users": PEOPLE, "faults": [{"status": 500, "times": 1}]})
     assert api.get("doctor").status_code == 500
     assert api.get("doctor").status_code == 200
     assert state(api)["faults"] == []  # it can act no more
@@ -216,18 +173,6 @@ def test_ids_that_are_not_said_are_those_that_are_free(api: Api) -> None:
     assert api.create().json()["id"] == 8
 
 
-def test_the_order_of_notices_is_that_of_their_numbers_up_to_64_bits(api: Api) -> None:
-    first = {"id": "m", "call": 1, "uid": 101, "sequence": 9, "received_at": TIME}
-    notices = [first, first | {"id": "n", "sequence": 2**64 - 1}]
-    call = {"id": 1, "doctor": 1, "patient": 1, "scheduled_time": TIME}
-    done(api, "PUT", "/state", {"users": PEOPLE, "calls": [call], "agora_notices": notices})
-    assert state(api)["agora_notices"] == notices
-    rows = api.client.app.state.namespaces.default.store._connection.exec_driver_sql(
-        "SELECT client_seq FROM agora_notices ORDER BY client_seq"
-    )
-    assert rows.scalars().all() == ["00000000000000000009", "18446744073709551615"]
-
-
 # -- Refused -----------------------------------------------------------------------------------------
 
 EVENT_CALL = {
@@ -244,34 +189,14 @@ EVENT_CALL = {
     "created_at": TIME,
     "updated_at": TIME,
 }
+EVENT = {"type": "call.cancelled", "created_at": TIME, "to": [101, 102], "data": {"call": EVENT_CALL}}
+CALL = {"doctor": 1, "patient": 1, "scheduled_time": TIME}
+KEY_OF_CALL = {"key": "k", "call": 1, "created_at": TIME}
 WHOLE: dict[str, Any] = {
     "users": PEOPLE,
-    "calls": [
-        {"id": 1, "doctor": 1, "patient": 1, "scheduled_time": TIME, "channel_name": "c"},
-        {"id": 2, "doctor": 4, "patient": 1, "scheduled_time": TIME, "status": "ongoing"},
-    ],
-    "events": [
-        {
-            "id": 1,
-            "type": "call.cancelled",
-            "created_at": TIME,
-            "to": [101, 102],
-            "data": {"call": EVENT_CALL},
-        },
-        {
-            "id": 2,
-            "type": "call.cancelled",
-            "created_at": TIME,
-            "to": [101, 102],
-            "data": {"call": EVENT_CALL},
-        },
-    ],
-    "idempotency_keys": [
-        {"user": 101, "key": "k", "call": 1, "created_at": TIME},
-        {"user": 102, "key": "k", "call": 1, "created_at": TIME},
-    ],
-    "agora_notices": [{"id": "n", "call": 1, "uid": 101, "sequence": None, "received_at": TIME}],
-    "request_windows": [{"user": 101, "start": TIME, "requests": 3}],
+    "calls": [CALL | {"id": 1, "channel_name": "c"}, CALL | {"status": "ongoing"}],
+    "events": [EVENT | {"id": 1}, EVENT | {"id": 2}],
+    "idempotency_keys": [{"user": 101} | KEY_OF_CALL, {"user": 102} | KEY_OF_CALL],
     "clock": {"time": TIME, "running": False},
     "faults": [{"status": 503}],
 }
@@ -279,52 +204,30 @@ WHOLE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def in_use() -> Iterator[Api]:
-    """An application with a call and a fault, which no refused document changes."""
+    """An application in a state that no refused document changes."""
     with in_memory() as api:
-        api.call("ongoing")
-        done(api, "POST", "/faults", {"delay": 0.001})
+        api.done("PUT", "/state", WHOLE)
         yield api
-
-
-def test_the_document_of_the_refusals_is_good_itself(api: Api) -> None:
-    done(api, "PUT", "/state", WHOLE)
 
 
 @pytest.mark.parametrize(
     ("place", "value", "error"),
     [
-        ("version", 2, "version: "),
         ("people", [], "the document: "),
         ("users", [], "users: "),
         ("users.1.id", 101, "users[1].id: 101 is given to another user too"),
-        ("users.1.id", 0, "users[1].id: "),
-        ("users.1.id", 2**32, "users[1].id: "),
-        (
-            "users.1.email",
-            "doctor@example.com",
-            "users[1].email: doctor@example.com is given to another user",
-        ),
         ("users.2.doctor.id", 1, "users[2].doctor.id: 1 is given to another user too"),
-        ("users.2.patient.id", 1, "users[2].patient.id: 1 is given to another user too"),
         ("calls.1.doctor", 9, "calls[1].doctor: there is no doctor 9"),
-        ("calls.1.doctor", "1", "calls[1].doctor: "),
-        ("calls.1.patient", 9, "calls[1].patient: there is no patient 9"),
-        ("calls.1.patient", 4, "calls[1]: doctor 4 and patient 4 are the same user"),
         ("calls.1.id", 1, "calls[1].id: 1 is given to another call too"),
         ("calls.1.id", 2**53, "calls[1].id: "),
         ("calls.1.channel_name", "c", "calls[1].channel_name: c is given to another call too"),
-        ("calls.1.channel_name", "ü", "calls[1].channel_name: must be 1 to 63 of the characters that Agora"),
         (
             "calls.1.channel_name",
             "c\n",
             "calls[1].channel_name: must be 1 to 63 of the characters that Agora",
         ),
         ("calls.1.status", "over", "calls[1].status: "),
-        (
-            "calls.1.scheduled_time",
-            "2024-01-05T10:00:00",
-            "calls[1].scheduled_time: ",
-        ),
+        ("calls.1.scheduled_time", "2024-01-05T10:00:00", "calls[1].scheduled_time: "),
         (
             "calls.1.scheduled_time",
             "9999-12-31T23:59:59-01:00",
@@ -332,38 +235,18 @@ def test_the_document_of_the_refusals_is_good_itself(api: Api) -> None:
         ),
         ("calls.1.started_at", None, "calls[1].started_at: an ongoing call has one"),
         ("calls.1.ended_at", TIME, "calls[1].ended_at: an ongoing call has none"),
-        ("calls.0.started_at", TIME, "calls[0].started_at: a scheduled call has none"),
-        (
-            "calls.0.present",
-            ["doctor"],
-            "calls[0].present: only an ongoing call has anybody, and this one is",
-        ),
-        ("calls.0.absent_since", {"doctor": TIME}, "calls[0].absent_since: only an ongoing call has anybody"),
-        ("calls.1.present", ["doctor", "doctor"], "calls[1].present: names a role twice"),
-        ("calls.1.present", ["nurse"], "calls[1].present[0]: "),
+        ("calls.0.present", ["doctor"], "calls[0].present: only an ongoing call has anybody"),
         ("events.1.id", 1, "events[1].id: 1 does not come after 1; events are in their order"),
-        ("last_forgotten_event", 1, "events[0].id: 1 does not come after 1; events are in their order"),
         ("events.1.to", [101, 9], "events[1].to[1]: there is no user 9"),
         ("events.1.to", [101, 101], "events[1].to[1]: 101 is given to another place of the list too"),
-        ("events.1.data", [], "events[1].data: "),
         ("events.1.data.call.id", 1.5, "events[1].data.call.id: "),
-        ("idempotency_keys.1.user", 9, "idempotency_keys[1].user: there is no user 9"),
-        (
-            "idempotency_keys.1.user",
-            101,
-            "idempotency_keys[1].key: k is given to another call of this user too",
-        ),
+        ("idempotency_keys.1.user", 101, "idempotency_keys[1].key: k is given to another call of this user"),
         ("idempotency_keys.0.call", 9, "idempotency_keys[0].call: there is no call 9"),
-        ("agora_notices.0.call", 9, "agora_notices[0].call: there is no call 9"),
-        ("agora_notices.0.uid", 9, "agora_notices[0].uid: there is no user 9"),
-        ("agora_notices.0.sequence", 2**64, "agora_notices[0].sequence: "),
-        ("request_windows.0.user", 9, "request_windows[0].user: there is no user 9"),
         ("clock.time", "1970-01-01T00:00:00Z", "clock.time: must be within the years 1971 to 9000"),
-        ("faults.0.status", 200, "faults[0].status: "),
         ("faults.0", {}, "faults[0]: status: nothing would happen"),
     ],
 )
-def test_a_wrong_document_is_refused_with_its_place_and_changes_nothing(
+def test_invalid_document_is_refused_with_its_place(
     in_use: Api, place: str, value: object, error: str
 ) -> None:
     before = state(in_use)
@@ -373,51 +256,35 @@ def test_a_wrong_document_is_refused_with_its_place_and_changes_nothing(
     for step in way:
         target = target[int(step) if step.isdigit() else step]
     target[int(field) if field.isdigit() else field] = value
-    refused = control(in_use, "PUT", "/state", json=document)
+    refused = in_use.control("PUT", "/state", document)
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
     assert refused.json()["error"].startswith(error)
-    assert "\n" not in refused.json()["error"]
     assert state(in_use) == before
 
 
-def test_a_completed_call_does_not_end_before_it_starts(api: Api) -> None:
-    call = {"status": "completed", "started_at": TIME, "ended_at": "2024-01-05T09:59:59Z"}
-    document = {"users": PEOPLE, "calls": [{"doctor": 1, "patient": 1, "scheduled_time": TIME} | call]}
-    refused = control(api, "PUT", "/state", json=document)
-    assert refused.json()["error"] == "calls[0].ended_at: is before started_at"
-
-
-DEEP = b'{"events": [{"data": {"a": ' + b"[" * 100_000
-
-
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"\xff", b'{"users": NaN}', DEEP], ids=["none", "open", "no UTF-8", "NaN", "deep"]
+    ("change", "error"),
+    [
+        ({"doctor": 4, "patient": 4}, "calls[0]: doctor 4 and patient 4 are the same user"),
+        (
+            {"status": "completed", "started_at": TIME, "ended_at": "2024-01-05T09:59:59Z"},
+            "calls[0].ended_at: is before started_at",
+        ),
+    ],
 )
-def test_what_is_no_json_is_refused(read_only_api: Api, body: bytes) -> None:
-    refused = control(read_only_api, "PUT", "/state", content=body)
-    assert refused.status_code == 400
-    assert refused.json()["error"].startswith("the document is not JSON")
+def test_impossible_call_is_refused(in_use: Api, change: dict[str, Any], error: str) -> None:
+    refused = in_use.control("PUT", "/state", {"users": PEOPLE, "calls": [CALL | change]})
+    assert refused.json()["error"] == error
 
 
 # -- Beginning anew, and realistic calls -------------------------------------------------------------
 
 
-def test_a_reset_is_the_state_of_the_start(make_api: Callable[..., Api]) -> None:
-    api = make_api(seed_calls=12)
-    done(api, "POST", "/state/reset")
-    at_start = state(api)
-    assert len(at_start["calls"]) == 12
-    done(api, "PUT", "/state", WHOLE)
-    assert state(api) != at_start
-    done(api, "POST", "/state/reset")
-    assert state(api) == at_start
-
-
 def test_a_reset_without_seeded_calls_leaves_people_alone_with_ids_from_one(api: Api) -> None:
     api.call("completed")
-    done(api, "PUT", "/clock", {"time": "2030-01-01T00:00:00Z", "running": False})
-    done(api, "POST", "/faults", {"status": 503})
-    done(api, "POST", "/state/reset")
+    api.done("PUT", "/clock", {"time": "2030-01-01T00:00:00Z", "running": False})
+    api.done("POST", "/faults", {"status": 503})
+    api.done("POST", "/state/reset")
     empty = state(api)
     assert (empty["calls"], empty["events"], empty["faults"]) == ([], [], [])
     assert empty["clock"] == {"time": "2024-01-05T08:00:00Z", "running": True}
@@ -427,21 +294,16 @@ def test_a_reset_without_seeded_calls_leaves_people_alone_with_ids_from_one(api:
 
 def test_realistic_calls_come_beside_those_that_there_are(api: Api) -> None:
     kept = api.call()
-    assert done(api, "POST", "/state/calls", {"count": 20}) == {"count": 20}
-    calls = done(api, "GET", "/calls")
+    assert api.done("POST", "/state/calls", {"count": 20}) == {"count": 20}
+    calls = api.done("GET", "/calls")
     assert len(calls) == 21
     assert {call["status"] for call in calls} == {"scheduled", "ongoing", "completed", "cancelled"}
     assert api.get("doctor", f"{CALLS}{kept['id']}/").json() == kept
 
 
-@pytest.mark.parametrize("count", [0, -1, 10_001, "many"])
-def test_so_many_calls_cannot_be_made(read_only_api: Api, count: object) -> None:
-    assert control(read_only_api, "POST", "/state/calls", json={"count": count}).status_code == 400
-
-
 def test_without_people_no_calls_are_made(api: Api) -> None:
-    done(api, "PUT", "/state", {"users": PEOPLE[:1]})
-    refused = control(api, "POST", "/state/calls", json={"count": 4})
+    api.done("PUT", "/state", {"users": PEOPLE[:1]})
+    refused = api.control("POST", "/state/calls", {"count": 4})
     assert refused.status_code == 400
     assert "active doctor and an active patient" in refused.json()["error"]
 
@@ -450,66 +312,61 @@ def test_without_people_no_calls_are_made(api: Api) -> None:
 
 
 def test_a_snapshot_brings_back_state_clock_and_faults(full: Api) -> None:
-    before = control(full, "GET", "/state").content
-    done(full, "PUT", "/snapshots/before")
-    assert control(full, "GET", "/snapshots/before").content == before
-    done(full, "PUT", "/state", {"users": PEOPLE, "clock": {"time": TIME}, "faults": [{"status": 500}]})
-    done(full, "POST", "/snapshots/before/restore")
-    assert control(full, "GET", "/state").content == before
+    before = full.control("GET", "/state").content
+    full.done("PUT", "/snapshots/before")
+    assert full.control("GET", "/snapshots/before").content == before
+    full.done("PUT", "/state", {"users": PEOPLE, "clock": {"time": TIME}, "faults": [{"status": 500}]})
+    full.done("POST", "/snapshots/before/restore")
+    assert full.control("GET", "/state").content == before
 
 
 def test_ids_go_on_as_they_did_after_the_snapshot_was_saved(api: Api) -> None:
     api.call("completed")
-    done(api, "PUT", "/snapshots/s")
+    api.done("PUT", "/snapshots/s")
     first = [api.call("cancelled")["id"], state(api)["events"][-1]["id"]]
-    done(api, "POST", "/snapshots/s/restore")
+    api.done("POST", "/snapshots/s/restore")
     assert [api.call("cancelled")["id"], state(api)["events"][-1]["id"]] == first
 
 
 def test_a_clock_that_ran_goes_on_from_the_time_of_the_snapshot(api: Api, clock: SettableClock) -> None:
-    done(api, "PUT", "/snapshots/s")
+    api.done("PUT", "/snapshots/s")
     clock.advance(hours=5)
-    done(api, "POST", "/snapshots/s/restore")
-    assert done(api, "GET", "/clock")["time"] == "2024-01-05T08:00:00Z"
+    api.done("POST", "/snapshots/s/restore")
+    assert api.done("GET", "/clock")["time"] == "2024-01-05T08:00:00Z"
     clock.advance(hours=1)
-    assert done(api, "GET", "/clock")["time"] == "2024-01-05T09:00:00Z"
+    assert api.done("GET", "/clock")["time"] == "2024-01-05T09:00:00Z"
 
 
 def test_snapshots_are_listed_replaced_and_deleted(api: Api) -> None:
-    done(api, "PUT", "/snapshots/b")
+    api.done("PUT", "/snapshots/b")
     api.call()
-    done(api, "PUT", "/snapshots/a.1_-")
-    listed = done(api, "GET", "/snapshots")
+    api.done("PUT", "/snapshots/a.1_-")
+    listed = api.done("GET", "/snapshots")
     assert [(each["name"], each["calls"]) for each in listed] == [("a.1_-", 1), ("b", 0)]
     saved_at = datetime.fromisoformat(listed[0]["saved_at"])
     assert abs(datetime.now(UTC) - saved_at) < timedelta(minutes=1)
-    done(api, "PUT", "/snapshots/b")
-    done(api, "DELETE", "/snapshots/a.1_-")
-    assert [(each["name"], each["calls"]) for each in done(api, "GET", "/snapshots")] == [("b", 1)]
-
-
-@pytest.mark.parametrize(
-    ("method", "path"), [("GET", ""), ("POST", "/restore"), ("DELETE", "")], ids=["read", "restore", "delete"]
-)
-def test_an_unknown_snapshot_is_not_found(read_only_api: Api, method: str, path: str) -> None:
-    missing = control(read_only_api, method, f"/snapshots/other{path}")
-    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
-
-
-@pytest.mark.parametrize("name", ["a%20b", "%C3%BC", "x" * 65, "a%0A"])
-def test_a_name_is_of_letters_digits_and_three_signs(read_only_api: Api, name: str) -> None:
-    refused = control(read_only_api, "PUT", f"/snapshots/{name}")
-    assert refused.status_code == 400
-    assert "cannot be the name of a snapshot" in refused.json()["error"]
+    api.done("PUT", "/snapshots/b")
+    api.done("DELETE", "/snapshots/a.1_-")
+    assert [(each["name"], each["calls"]) for each in api.done("GET", "/snapshots")] == [("b", 1)]
 
 
 def test_there_are_a_hundred_snapshots_at_most(api: Api) -> None:
     for number in range(100):
-        done(api, "PUT", f"/snapshots/s{number}")
-    done(api, "PUT", "/snapshots/s7")
-    refused = control(api, "PUT", "/snapshots/one-more")
+        api.done("PUT", f"/snapshots/s{number}")
+    api.done("PUT", "/snapshots/s7")
+    refused = api.control("PUT", "/snapshots/one-more")
     assert refused.status_code == 400
     assert "100 snapshots already" in refused.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "other", 404), ("POST", "other/restore", 404), ("DELETE", "other", 404), ("PUT", "a%0A", 400)],
+)
+def test_unknown_or_invalid_snapshot_is_refused(
+    read_only_api: Api, method: str, path: str, status: int
+) -> None:
+    assert read_only_api.control(method, f"/snapshots/{path}").status_code == status
 
 
 @pytest.mark.parametrize(
@@ -522,9 +379,9 @@ def test_there_are_a_hundred_snapshots_at_most(api: Api) -> None:
     ],
 )
 def test_whoever_follows_events_is_told_to_begin_anew(api: Api, method: str, path: str, body: object) -> None:
-    done(api, "PUT", "/snapshots/s")
+    api.done("PUT", "/snapshots/s")
     with api.client.websocket_connect(EVENTS, headers=api.headers("doctor")) as session:
-        done(api, method, path, body)
+        api.done(method, path, body)
         with pytest.raises(WebSocketDisconnect) as closed:
             session.receive_json(timeout=5)
     assert closed.value.code == 4410
@@ -570,7 +427,7 @@ def test_a_database_that_another_process_holds_stays_as_it_is(
 
 
 def test_the_description_says_what_a_state_is(read_only_api: Api) -> None:
-    answer = control(read_only_api, "GET", "/docs/openapi.json")
+    answer = read_only_api.control("GET", "/docs/openapi.json")
     operation = answer.json()["paths"]["/_control/state"]["put"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     assert schema == "#/components/schemas/State"
@@ -578,7 +435,7 @@ def test_the_description_says_what_a_state_is(read_only_api: Api) -> None:
 
 
 def test_the_description_says_what_an_error_is(api: Api) -> None:
-    described = control(api, "GET", "/openapi.json").json()
+    described = api.control("GET", "/openapi.json").json()
     for operations in described["paths"].values():
         for operation in operations.values():
             assert "400" not in operation["responses"]

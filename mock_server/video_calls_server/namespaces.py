@@ -90,7 +90,7 @@ class Namespace:
         self._set_out()
         await self.store.open()
         self.is_open = True
-        if self._beginning.has_calls:
+        if self._beginning.calls or self._beginning.state is not None:
             if await self.store.read(queries.count_all_calls):
                 logger.warning("%s has calls already and stays as it is", self.store.name)
             else:

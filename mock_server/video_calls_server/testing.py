@@ -15,7 +15,7 @@ with Control("http://127.0.0.1:8000", namespace="worker-1") as control:
 `base_url` leads into the namespace, so that a browser, a page's `fetch` and the SDK need nothing else.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -33,7 +33,6 @@ from video_calls_server.control.requests import Exchange
 from video_calls_server.control.routes.calls import CallVerdicts, Disconnected, KnownCall, PresenceKept
 from video_calls_server.control.routes.clock import ClockState
 from video_calls_server.control.routes.identities import Identity, Token, TokenKind
-from video_calls_server.control.routes.server import NamespaceState
 from video_calls_server.domain.people import Role
 
 __all__ = [
@@ -87,25 +86,12 @@ class _Api:
         except msgspec.DecodeError as error:
             raise ControlError(f"this is no answer of a reference server's: {error}", None) from error
 
-    @contextmanager
-    def stream(self, path: str) -> Generator[Iterator[str]]:
-        with self._client.stream("GET", f"{CONTROL}{path}", timeout=None) as response:
-            if not response.is_success:
-                response.read()
-                raise ControlError(_reason(response), response.status_code)
-            yield response.iter_lines()
-
 
 def _reason(response: httpx.Response) -> str:
     try:
         return str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
         return f"HTTP {response.status_code}; is this a reference server with its control API on?"
-
-
-def _given(**values: object) -> dict[str, object]:
-    """Those that are not None."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 class ClockControl:
@@ -182,7 +168,13 @@ class IdentityControl:
         active: bool = True,
     ) -> Identity:
         """Add a doctor, a patient, somebody who is both, or neither; what is not given is chosen."""
-        wanted = _given(email=email, full_name=full_name, doctor=doctor, patient=patient, active=active)
+        wanted = {
+            "email": email,
+            "full_name": full_name,
+            "doctor": doctor,
+            "patient": patient,
+            "active": active,
+        }
         return self._api.read(Identity, "POST", "/identities", json=wanted)
 
     def deactivate(self, identity: str | int) -> None:
@@ -207,10 +199,6 @@ class IdentityControl:
         """
         wanted = {"kind": kind, "expires_in": expires_in}
         return self._api.read(Token, "POST", f"/identities/{_segment(identity)}/tokens", json=wanted).token
-
-    def rename(self, identity: str | int, full_name: str) -> None:
-        """From now on calls show this person's new name."""
-        self._change(identity, full_name=full_name)
 
     def _change(self, identity: str | int, **change: object) -> None:
         self._api.send("PATCH", f"/identities/{_segment(identity)}", json=change)
@@ -306,14 +294,6 @@ class SnapshotControl:
         """
         self._api.send("POST", f"/snapshots/{_segment(name)}/restore")
 
-    def dump(self, name: str) -> dict[str, Any]:
-        """The state that is kept under this name, as `state.dump` gives the present one."""
-        return self._api.read(dict[str, Any], "GET", f"/snapshots/{_segment(name)}")
-
-    def names(self) -> list[str]:
-        """Of all that are kept."""
-        return [snapshot["name"] for snapshot in self._api.read(list[dict[str, Any]], "GET", "/snapshots")]
-
     def delete(self, name: str) -> None:
         """Keep it no longer."""
         self._api.send("DELETE", f"/snapshots/{_segment(name)}")
@@ -327,7 +307,8 @@ class CallControl:
 
     def list(self, identity: str | int | None = None) -> "list[KnownCall]":
         """All calls, or those of the person with this e-mail address or user id; newest first."""
-        return self._api.read(list[KnownCall], "GET", "/calls", params=_given(identity=identity))
+        params = {} if identity is None else {"identity": identity}
+        return self._api.read(list[KnownCall], "GET", "/calls", params=params)
 
     def verdicts(self, call_id: int | str, identity: str | int) -> CallVerdicts:
         """What each rule would say now if this person read, joined, ended or cancelled the call."""
@@ -358,56 +339,19 @@ class RequestControl:
     def __init__(self, api: _Api) -> None:
         self._api = api
 
-    def list(
-        self,
-        *,
-        identity: str | int | None = None,
-        operation: str | None = None,
-        status: str | int | None = None,
-        rule: str | None = None,
-        call: int | str | None = None,
-        fault: str | None = None,
-        after: int | None = None,
-        limit: int | None = None,
-    ) -> "list[Exchange]":
-        """Those that fit, newest first.
+    def list(self, **filters: str | int) -> "list[Exchange]":
+        """Return the requests that pass all filters, newest first.
 
         Args:
-            identity: the e-mail address, or user id, of whose they are.
-            operation: such as `joinVideoCall`.
-            status: such as 404, `4xx`, or `none` where the client was told nothing.
-            rule: the slug of the rule that refused them.
-            call: the id of the call that they are about.
-            fault: the label of the fault that acted on them.
-            after: the id of a request; later ones only.
-            limit: at most so many, 1 to 500; by default 100.
-        """
-        wanted = _given(
-            identity=identity,
-            operation=operation,
-            status=status,
-            rule=rule,
-            call=call,
-            fault=fault,
-            after=after,
-            limit=limit,
-        )
-        return self._api.read(list[Exchange], "GET", "/requests", params=wanted)
+            **filters: `identity` (an e-mail address or user id), `operation` (such as `joinVideoCall`),
+                `status` (such as 404, `4xx`, or `none` if the client got no answer), `rule` (the slug of the
+                rule that refused the request), `call` (an id), `fault` (the label of the fault that acted),
+                `after` (the id of a request: only later ones), `limit` (1 to 500; by default 100).
 
-    @contextmanager
-    def follow(self) -> Generator[Iterator[Exchange]]:
-        """The requests from now on, each as it is answered; for a server in another process.
-
-        ```python
-        with control.requests.follow() as requests:
-            page.get_by_role("button", name="Join").click()
-            assert next(requests).status == 200
-        ```
+        Raises:
+            ControlError: if a filter cannot be used.
         """
-        with self._api.stream("/requests/stream") as lines:
-            next(lines)  # which comes when it follows
-            data = (line.removeprefix("data: ") for line in lines if line.startswith("data: "))
-            yield (msgspec.json.decode(line, type=Exchange) for line in data)
+        return self._api.read(list[Exchange], "GET", "/requests", params=filters)
 
     def clear(self) -> None:
         """Forget those so far."""
@@ -457,10 +401,6 @@ class Control:
     def token(self, identity: str | int) -> str:
         """A JWT of a person that is good for an hour; `identities.token` makes others."""
         return self.identities.token(identity)
-
-    def namespaces(self) -> list[str]:
-        """The names of all namespaces of the server; that of its own is empty."""
-        return [each.name for each in self._api.read(list[NamespaceState], "GET", "/namespaces")]
 
     def drop(self) -> None:
         """Drop the namespace with all that is in it.

@@ -26,11 +26,6 @@ class Beginning:
     faults: tuple[Fault, ...] = ()
     state: "State | None" = None
 
-    @property
-    def has_calls(self) -> bool:
-        """Whether a new database gets more than people."""
-        return bool(self.calls or self.state)
-
 
 def beginning_of(settings: Settings) -> Beginning:
     """What the settings ask for.

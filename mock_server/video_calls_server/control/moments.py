@@ -13,7 +13,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from video_calls_server._structs import EventData
-from video_calls_server.agora.notifications import LARGEST_SEQUENCE
 from video_calls_server.agora.tokens import CHANNEL_NAME
 from video_calls_server.channels import channel_name
 from video_calls_server.clock import EARLIEST, LATEST
@@ -22,9 +21,7 @@ from video_calls_server.control.state import (
     ROLES,
     CallEntry,
     KeyEntry,
-    NoticeEntry,
     State,
-    WindowEntry,
     wrong,
 )
 from video_calls_server.domain.calls import Status
@@ -32,7 +29,6 @@ from video_calls_server.domain.people import Role
 from video_calls_server.seed import UserEntry, given_twice
 from video_calls_server.store import schema
 from video_calls_server.store.dump import Dump
-from video_calls_server.store.presence import ordered_text
 from video_calls_server.store.queries import to_microseconds
 
 _TIMES_OF: dict[Status, tuple[str, ...]] = {
@@ -88,8 +84,6 @@ def moment_of(state: State, *, now: datetime, running: bool) -> Moment:
             schema.event_recipients: recipients,
             schema.forgotten_events: [{"last_id": last} for last in [state.last_forgotten_event] if last],
             schema.idempotency_keys: _key_rows(state.idempotency_keys, known),
-            schema.agora_notices: _notice_rows(state.agora_notices, known),
-            schema.request_windows: _window_rows(state.request_windows, known),
         },
         counters={
             schema.calls.name: max(known.calls, default=0),
@@ -213,8 +207,6 @@ def _absence(entry: CallEntry, where: str) -> dict[Role, int]:
             raise wrong(
                 f"{where}.{field}", f"only an ongoing call has anybody, and this one is {entry.status}"
             )
-    if len(set(entry.present)) < len(entry.present):
-        raise wrong(f"{where}.present", "names a role twice")
     return {
         role: to_microseconds(_utc(time, f"{where}.absent_since.{role}"))
         for role, time in entry.absent_since.items()
@@ -262,41 +254,6 @@ def _key_rows(entries: list[KeyEntry], known: _Known) -> list[_Values]:
         once.take((entry.user, entry.key), f"{where}.key", shown=entry.key)
         created = to_microseconds(_utc(entry.created_at, f"{where}.created_at"))
         rows.append({"user_id": entry.user, "key": entry.key, "call_id": entry.call, "created_at": created})
-    return rows
-
-
-def _notice_rows(entries: list[NoticeEntry], known: _Known) -> list[_Values]:
-    rows: list[_Values] = []
-    once = _Once("notice")
-    for index, entry in enumerate(entries):
-        where = f"agora_notices[{index}]"
-        known.check("call", entry.call, f"{where}.call")
-        known.check("user", entry.uid, f"{where}.uid")
-        once.take(entry.id, f"{where}.id")
-        sequence = entry.sequence
-        if sequence is not None and sequence > LARGEST_SEQUENCE:
-            raise wrong(f"{where}.sequence", "is more than 64 bits hold")
-        rows.append(
-            {
-                "notice_id": entry.id,
-                "call_id": entry.call,
-                "uid": entry.uid,
-                "client_seq": ordered_text(sequence),
-                "received_at": to_microseconds(_utc(entry.received_at, f"{where}.received_at")),
-            }
-        )
-    return rows
-
-
-def _window_rows(entries: list[WindowEntry], known: _Known) -> list[_Values]:
-    rows: list[_Values] = []
-    once = _Once("window")
-    for index, entry in enumerate(entries):
-        where = f"request_windows[{index}]"
-        known.check("user", entry.user, f"{where}.user")
-        once.take(entry.user, f"{where}.user")
-        start = to_microseconds(_utc(entry.start, f"{where}.start")) // 1_000_000
-        rows.append({"user_id": entry.user, "window_start": start, "requests": entry.requests})
     return rows
 
 

@@ -141,12 +141,13 @@ class _Planner:
         """So many calls, none of them yet made."""
         most = min(len(self._doctors), len(self._patients))
         numbers = _numbers(count, most)
-        around = [self._plan("ongoing", _back(self._slot)) for _ in range(numbers["ongoing"])]
+        around = [self._plan("ongoing", _slots(self._slot, -SLOT)) for _ in range(numbers["ongoing"])]
         if numbers["scheduled"]:
-            around.append(self._plan("scheduled", _ahead(self._slot + SLOT)))
-        past = _times("completed", numbers["completed"]) + _times("cancelled", numbers["cancelled"] // 2)
-        coming = _times("scheduled", numbers["scheduled"] - 1)
-        coming += _times("cancelled", numbers["cancelled"] - numbers["cancelled"] // 2)
+            around.append(self._plan("scheduled", _slots(self._slot + SLOT, SLOT)))
+        cancelled = numbers["cancelled"] // 2
+        past = _some("completed", numbers["completed"]) + _some("cancelled", cancelled)
+        coming = _some("scheduled", numbers["scheduled"] - 1)
+        coming += _some("cancelled", numbers["cancelled"] - cancelled)
         return [
             *around,
             *self._spread(past, -1, most * _CALLS_A_DAY),
@@ -165,9 +166,9 @@ class _Planner:
                 else self._random.choice(days) + SLOT * self._random.randrange(_SLOTS_A_DAY)
             )
             if step < 0:
-                slots = _back(min(start, self._slot - SLOT))
+                slots = _slots(min(start, self._slot - SLOT), -SLOT)
             else:
-                slots = _ahead(max(start, self._slot + 2 * SLOT))
+                slots = _slots(max(start, self._slot + 2 * SLOT), SLOT)
             plans.append(self._plan(status, filter(_is_in_working_hours, slots)))
         return plans
 
@@ -254,7 +255,7 @@ def _numbers(count: int, most: int) -> dict[Status, int]:
     return {status: numbers.get(status, 0) for status in get_args(Status)}
 
 
-def _times(status: Status, number: int) -> list[Status]:
+def _some(status: Status, number: int) -> list[Status]:
     return [status for _ in range(number)]
 
 
@@ -262,18 +263,11 @@ def _slot_number(time: datetime) -> int:
     return (time - _EPOCH) // SLOT
 
 
-def _ahead(time: datetime) -> Iterator[datetime]:
-    """This slot and those after it."""
+def _slots(time: datetime, step: timedelta) -> Iterator[datetime]:
+    """Yield this slot and those after it, or before it if the step is negative."""
     while True:
         yield time
-        time += SLOT
-
-
-def _back(time: datetime) -> Iterator[datetime]:
-    """This slot and those before it."""
-    while True:
-        yield time
-        time -= SLOT
+        time += step
 
 
 def _is_in_working_hours(time: datetime) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from video_calls_server.clock import instant
+from video_calls_server.control.errors import ControlError
 from video_calls_server.control.fault import Fault
-from video_calls_server.store import schema
 from video_calls_server.store.dump import Dump
 
 MOST = 100
@@ -16,10 +16,6 @@ MOST = 100
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 """The names that snapshots, and namespaces, can have."""
-
-
-class SnapshotError(Exception):
-    """There can be no snapshot of this name; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +36,6 @@ class Snapshot:
     saved_at: datetime
     moment: Moment
 
-    @property
-    def calls(self) -> int:
-        """How many calls there are in it."""
-        return self.moment.dump.size(schema.calls)
-
 
 class Snapshots:
     """The snapshots of one namespace."""
@@ -56,27 +47,20 @@ class Snapshots:
         """By name."""
         return iter(sorted(self._kept.values(), key=lambda snapshot: snapshot.name))
 
-    def check(self, name: str) -> None:
-        """Let a name pass under which a moment can be kept.
-
-        Raises:
-            SnapshotError: it cannot be a name, or there are too many already.
-        """
-        if not NAME.fullmatch(name):
-            raise SnapshotError(
-                f"{name[:80]!r} cannot be the name of a snapshot; "
-                "give 1 to 64 letters, digits, '.', '_' or '-'"
-            )
-        if name not in self._kept and len(self._kept) >= MOST:
-            raise SnapshotError(f"there are {MOST} snapshots already; delete those that are done with")
-
     def keep(self, name: str, moment: Moment) -> None:
         """Keep a moment, in place of what was kept under this name.
 
         Raises:
-            SnapshotError: it cannot be a name, or there are too many already.
+            ControlError: if it cannot be a name, or there are too many already.
         """
-        self.check(name)
+        if not NAME.fullmatch(name):
+            text = (
+                f"{name[:80]!r} cannot be the name of a snapshot; give 1 to 64 letters, digits, '.', '_', '-'"
+            )
+            raise ControlError(text, field="name")
+        if name not in self._kept and len(self._kept) >= MOST:
+            text = f"there are {MOST} snapshots already; delete those that are done with"
+            raise ControlError(text, field="name")
         self._kept[name] = Snapshot(name, instant(time.time()), moment)
 
     def get(self, name: str) -> Snapshot | None:

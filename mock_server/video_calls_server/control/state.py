@@ -14,7 +14,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from video_calls_spec.encoding import EncodingError, decoded
 
 from video_calls_server.api.ids import INTEGERS, Ids, Kind
-from video_calls_server.clock import instant
 from video_calls_server.control.fault import Fault
 from video_calls_server.control.snapshots import Moment
 from video_calls_server.domain.calls import Status
@@ -81,26 +80,11 @@ class KeyEntry(Struct, kw_only=True, forbid_unknown_fields=True):
     created_at: _Time
 
 
-class NoticeEntry(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A notice of Agora's that was taken in; `sequence` is its `clientSeq`."""
-
-    id: str
-    call: _Number
-    uid: UserId
-    sequence: Annotated[int, Meta(ge=0)] | None
-    received_at: _Time
-
-
-class WindowEntry(Struct, kw_only=True, forbid_unknown_fields=True):
-    """How many requests a user has made since the start of a window of the rate limit, in real time."""
-
-    user: UserId
-    start: _Time
-    requests: Annotated[int, Meta(ge=1, le=2**31 - 1)]
-
-
 class State(Struct, kw_only=True, forbid_unknown_fields=True):
-    """All that a namespace holds. Of what is left out there is nothing; but the clock stays as it is."""
+    """All that a namespace holds. What is left out is empty, except the clock, which stays as it is.
+
+    A state has no window of the rate limit and no Agora notification: both belong to real time.
+    """
 
     version: Literal[1] = 1
     clock: ClockReading | UnsetType = UNSET
@@ -109,8 +93,6 @@ class State(Struct, kw_only=True, forbid_unknown_fields=True):
     events: list[EventEntry] = []
     last_forgotten_event: Annotated[int, Meta(ge=0, le=_LARGEST_NUMBER)] = 0
     idempotency_keys: list[KeyEntry] = []
-    agora_notices: list[NoticeEntry] = []
-    request_windows: list[WindowEntry] = []
     faults: list[Fault] = []
 
 
@@ -158,7 +140,6 @@ _IDS: tuple[tuple[Kind, *tuple[str, ...]], ...] = (
     ("doctor", "events", "data", "call", "doctor_details", "id"),
     ("patient", "events", "data", "call", "patient_details", "id"),
     ("call", "idempotency_keys", "call"),
-    ("call", "agora_notices", "call"),
 )
 """The kind of each id of a document, and the steps to it."""
 
@@ -224,24 +205,6 @@ def state_of(moment: Moment) -> State:
                 created_at=time_of(row["created_at"]),
             )
             for row in dump.of(schema.idempotency_keys)
-        ],
-        agora_notices=[
-            NoticeEntry(
-                id=row["notice_id"],
-                call=row["call_id"],
-                uid=row["uid"],
-                sequence=None if row["client_seq"] is None else int(row["client_seq"]),
-                received_at=time_of(row["received_at"]),
-            )
-            for row in dump.of(schema.agora_notices)
-        ],
-        request_windows=[
-            WindowEntry(
-                user=row["user_id"],
-                start=instant(row["window_start"]),
-                requests=row["requests"],
-            )
-            for row in dump.of(schema.request_windows)
         ],
         faults=list(moment.faults),
     )

@@ -19,12 +19,6 @@ _ATTEMPTS: dict[Action, _Attempt] = {
     "end": calls.end,
     "cancel": calls.cancel,
 }
-_ALLOWING: dict[Action, Status] = {
-    "get": "scheduled",
-    "join": "scheduled",
-    "end": "ongoing",
-    "cancel": "scheduled",
-}
 _CHANGES: tuple[Action, ...] = ("join", "end", "cancel")
 _ACTIVE: RuleId = "auth.active-user"
 _WINDOW: dict[Action, tuple[RuleId, ...]] = {"join": ("join.window",)}
@@ -66,11 +60,12 @@ def _of_nobody(verdict: Verdict) -> Verdict:
 
 def _verdict(action: Action, call: Call, actor: Actor, now: datetime) -> Verdict:
     participant = _doctor(call)
+    allowing = _allowing_status(action)
     # Each rule is asked alone: of the person, the status, the time, with nothing else in the way.
     attempts = (
-        (call._replace(status=_ALLOWING[action], scheduled_time=now), actor),
+        (call._replace(status=allowing, scheduled_time=now), actor),
         (call._replace(scheduled_time=now), participant),
-        (call._replace(status=_ALLOWING[action]), participant),
+        (call._replace(status=allowing), participant),
     )
     refusing = {
         violation.rule.id for each in attempts if (violation := _violation(action, *each, now)) is not None
@@ -95,6 +90,13 @@ def _violation(action: Action, call: Call, actor: Actor, now: datetime) -> RuleV
     except RuleViolation as violation:
         return violation
     return None
+
+
+def _allowing_status(action: Action) -> Status:
+    for status, following in NEXT.get(action, {}).items():
+        if not isinstance(following, Refusal):
+            return status
+    return "scheduled"
 
 
 def _of_status(action: Action) -> list[RuleId]:

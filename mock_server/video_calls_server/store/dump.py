@@ -50,10 +50,6 @@ class Dump:
         names = table.columns.keys()
         return [dict(zip(names, row, strict=True)) for row in self.rows.get(table.name, [])]
 
-    def size(self, table: Table) -> int:
-        """How many rows a table has."""
-        return len(self.rows.get(table.name, ()))
-
 
 def dump(connection: Connection) -> Dump:
     """All that the database holds at one moment: as all that is done within a `Store.write`."""

@@ -16,14 +16,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import Connection
 
 from video_calls_server.agora.tokens import MAX_UID
-from video_calls_server.api.ids import Ids, ShownId, number_of
+from video_calls_server.api.ids import Ids, ShownId
 from video_calls_server.api.tokens import LARGEST_ID, make_token
 from video_calls_server.clock import instant
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.control.layer import CONTROL
-from video_calls_server.domain.people import Actor, Doctor, Patient, Role, User
+from video_calls_server.domain.people import Actor, Doctor, Patient, User
 from video_calls_server.namespaces import Namespace
-from video_calls_server.seed import Email, FullName, Id, Person, Specialization, UserId
+from video_calls_server.seed import Email, FullName, Person, Specialization
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import people
 
@@ -64,27 +64,19 @@ class Identity(Struct):
 
 
 class NewDoctor(Struct, forbid_unknown_fields=True):
-    """A doctor to add; the next free id where none is given."""
+    """A doctor to add."""
 
-    id: Id | str | None = None
     specialization: Specialization | None = None
-
-
-class NewPatient(Struct, forbid_unknown_fields=True):
-    """A patient to add; the next free id where none is given."""
-
-    id: Id | str | None = None
 
 
 class NewIdentity(Struct, forbid_unknown_fields=True):
     """A person to add. What is left out is chosen."""
 
-    user: UserId | None = None
     email: Email | None = None
     full_name: FullName | None = None
     active: bool = True
     doctor: NewDoctor | bool = False
-    patient: NewPatient | bool = False
+    patient: bool = False
 
 
 class IdentityChange(Struct, forbid_unknown_fields=True):
@@ -120,7 +112,7 @@ def identities_router(settings: Settings) -> Router:
     @post("/", summary="Add a doctor, a patient, somebody who is both, or neither")
     async def add_identity(namespace: NamedDependency[Namespace], data: JSONBody[NewIdentity]) -> Identity:
         def work(connection: Connection) -> Person:
-            person = _new_person(data, people.everybody(connection), namespace.ids)
+            person = _new_person(data, people.everybody(connection))
             people.add_person(connection, *person)
             return person
 
@@ -199,56 +191,31 @@ def _unknown_user(named: str) -> ControlError:
     return unknown(f"user {named!r}; those that there are stand under {CONTROL}/identities")
 
 
-def _new_person(wanted: NewIdentity, people: list[Person], ids: Ids) -> Person:
-    user_id = wanted.user or _free((person[0].id for person in people), largest=MAX_UID)
-    doctors = [doctor for _, doctor, _ in people if doctor is not None]
-    patients = [patient for _, _, patient in people if patient is not None]
-    as_doctor = NewDoctor() if wanted.doctor is True else wanted.doctor or None
-    as_patient = NewPatient() if wanted.patient is True else wanted.patient or None
-    doctor_id = patient_id = None
-    if as_doctor is not None:
-        doctor_id = _chosen(ids, "doctor", as_doctor.id) or _free(each.id for each in doctors)
-    if as_patient is not None:
-        patient_id = _chosen(ids, "patient", as_patient.id) or _free(each.id for each in patients)
-    kind = (
-        "dual.user"
-        if doctor_id and patient_id
-        else "doctor"
-        if doctor_id
-        else "patient"
-        if patient_id
-        else "user"
-    )
+def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
+    user_id = _free((person[0].id for person in people), largest=MAX_UID)
+    role = {
+        (True, True): "dual.user",
+        (True, False): "doctor",
+        (False, True): "patient",
+        (False, False): "user",
+    }[bool(wanted.doctor), wanted.patient]
     emails = [person[0].email.lower() for person in people]
     email = wanted.email or next(
-        free for number in count(user_id) if (free := f"{kind}.{number}@example.com") not in emails
+        free for number in count(user_id) if (free := f"{role}.{number}@example.com") not in emails
     )
-    full_name = wanted.full_name or f"{'Dr. ' if doctor_id else ''}{kind.replace('.', ' ').title()} {user_id}"
-    for field, value, given, taken in (
-        ("user", user_id, user_id, [person[0].id for person in people]),
-        ("email", email.lower(), email, emails),
-        ("doctor", doctor_id, as_doctor and as_doctor.id, [each.id for each in doctors]),
-        ("patient", patient_id, as_patient and as_patient.id, [each.id for each in patients]),
-    ):
-        if value in taken:
-            raise ControlError(f"{field} {given} is somebody else's; give another, or none", field=field)
+    if email.lower() in emails:
+        raise ControlError(f"email {email} is somebody else's; give another, or none", field="email")
+    title = "Dr. " if wanted.doctor else ""
+    full_name = wanted.full_name or f"{title}{role.replace('.', ' ').title()} {user_id}"
     user = User(user_id, email, full_name, wanted.active)
-    specialization = None if as_doctor is None else as_doctor.specialization
-    return (
-        user,
-        None if doctor_id is None else Doctor(doctor_id, user, specialization),
-        None if patient_id is None else Patient(patient_id, user),
-    )
-
-
-def _chosen(ids: Ids, role: Role, given: ShownId | None) -> int | None:
-    """Return the number of an id that is to be given to somebody; None to choose one."""
-    if given is None:
-        return None
-    number = number_of(ids, role, given)
-    if number is None:
-        raise ControlError(f"{given!r} cannot be the id of a {role} here; leave it out", field=role)
-    return number
+    doctor = patient = None
+    if wanted.doctor:
+        doctor_id = _free(doctor.id for _, doctor, _ in people if doctor is not None)
+        specialization = wanted.doctor.specialization if isinstance(wanted.doctor, NewDoctor) else None
+        doctor = Doctor(doctor_id, user, specialization)
+    if wanted.patient:
+        patient = Patient(_free(patient.id for _, _, patient in people if patient is not None), user)
+    return user, doctor, patient
 
 
 def _free(taken: Iterable[int], *, largest: int = LARGEST_ID) -> int:

@@ -17,7 +17,7 @@ from video_calls_server.api.ids import Ids
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.control.moments import moment_of
 from video_calls_server.control.population import PopulationError, populate
-from video_calls_server.control.snapshots import Moment, Snapshot, SnapshotError
+from video_calls_server.control.snapshots import Moment, Snapshot
 from video_calls_server.control.state import State, StateError, read_state, state_of, written
 from video_calls_server.namespaces import Namespace
 from video_calls_server.settings import MOST_CALLS
@@ -103,7 +103,10 @@ async def make_calls(namespace: NamedDependency[Namespace], data: JSONBody[Reali
 @get("/", summary="List the snapshots")
 async def list_snapshots(namespace: NamedDependency[Namespace]) -> list[SavedSnapshot]:
     """By name. They are kept in memory, for as long as the namespace is there."""
-    return [SavedSnapshot(each.name, each.saved_at, each.calls) for each in namespace.snapshots]
+    return [
+        SavedSnapshot(each.name, each.saved_at, len(each.moment.dump.rows["calls"]))
+        for each in namespace.snapshots
+    ]
 
 
 @get("/{name:str}", summary="Take out a snapshot")
@@ -115,11 +118,7 @@ async def read_snapshot(namespace: NamedDependency[Namespace], name: FromPath[st
 @put("/{name:str}", status_code=204, summary="Save a snapshot")
 async def save_snapshot(namespace: NamedDependency[Namespace], name: FromPath[str]) -> None:
     """Of the state, the clock and the faults, in place of one of the same name."""
-    try:
-        namespace.snapshots.check(name)
-        namespace.snapshots.keep(name, await namespace.moment())
-    except SnapshotError as error:
-        raise ControlError(str(error), field="name") from error
+    namespace.snapshots.keep(name, await namespace.moment())
 
 
 @post("/{name:str}/restore", status_code=204, summary="Restore a snapshot")
