@@ -24,6 +24,8 @@ from typing import Any
 from conftest import on_postgres
 from video_calls_server import Settings
 from video_calls_server.api.tokens import make_token
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
 PATIENCE = 30.0  # seconds: for what takes one or two where nobody else uses the machine
 
@@ -141,6 +143,29 @@ def soon(minutes: float) -> str:
     return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
 
 
+# What happens to a call, in the order in which its participants are told.
+LIVES: dict[str, list[str]] = {
+    "cancelled": ["call.cancelled"],
+    "completed": [
+        "call.started",
+        "participant.joined",
+        "participant.joined",
+        "participant.left",
+        "participant.left",
+        "call.ended",
+    ],
+}
+
+
+def seed(pairs: int) -> str:
+    lines = ["users:"]
+    for number in range(1, pairs + 1):
+        for role, user in (("doctor", number), ("patient", pairs + number)):
+            name = f"email: {role}{number}@example.com, full_name: {role} {number}"
+            lines.append(f"  - {{id: {user}, {name}, {role}: {{id: {number}}}}}")
+    return "\n".join(lines)
+
+
 # -- what the database holds ------------------------------------------------------------------------
 
 
@@ -159,3 +184,35 @@ def events_of(database: str, calls: Iterable[int] | None = None) -> dict[int, li
     for row in rows_of(database, "SELECT type, data FROM events ORDER BY id"):
         events[json.loads(row["data"])["call"]["id"]].append(row["type"])
     return {call: told for call, told in events.items() if calls is None or call in set(calls)}
+
+
+# -- who follows events ----------------------------------------------------------------------------
+
+
+@dataclass
+class Subscriber:
+    """A user who follows their events and resumes whenever the connection is lost."""
+
+    user: int
+    events: list[dict[str, Any]] = field(default_factory=list)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def follow(self, port: int) -> None:
+        sent, last = headers(self.user), "0"
+        while True:
+            address = f"ws://127.0.0.1:{port}/api/v1/video/events/?last_event_id={last}"
+            try:
+                async with connect(address, additional_headers=sent, ping_interval=None) as connection:
+                    async for message in connection:
+                        event = json.loads(message)
+                        self.events.append(event)
+                        last = event["id"]
+                        self.more.set()
+            except (OSError, ConnectionClosed, InvalidHandshake, InvalidMessage):
+                pass
+            await asyncio.sleep(0.02)  # else whatever starts again has to start beside a storm of connections
+
+    async def has(self, count: int) -> None:
+        while len(self.events) < count:
+            self.more.clear()
+            await asyncio.wait_for(self.more.wait(), timeout=60)

@@ -1,12 +1,9 @@
 """Section 2 of the document: scheduling a call."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from conftest import CALLS, Api
-
-NOW = datetime(2024, 1, 5, 8, 0, tzinfo=UTC)
 
 
 def body(**changes: Any) -> dict[str, Any]:
@@ -16,6 +13,7 @@ def body(**changes: Any) -> dict[str, Any]:
 @pytest.mark.rule(
     "create.schedules", "model.scheduled-time", "model.created-at", "model.details", "model.utc"
 )
+@pytest.mark.rule("privacy.details")
 def test_a_valid_request_schedules_the_call(api: Api) -> None:
     created = api.post("doctor", CALLS, json=body())
     assert created.status_code == 201
@@ -41,13 +39,8 @@ def test_a_valid_request_schedules_the_call(api: Api) -> None:
     }
 
 
-@pytest.mark.parametrize("user", ["doctor", "patient"])
-def test_the_doctor_and_the_patient_may_each_schedule(api: Api, user: str) -> None:
-    assert api.create(user).status_code == 201
-
-
 @pytest.mark.rule("create.participants-only")
-@pytest.mark.parametrize("user", ["outsider", "other_doctor", "other_patient", "dual_user"])
+@pytest.mark.parametrize("user", ["outsider", "other_doctor", "other_patient"])
 def test_nobody_else_may_schedule(read_only_api: Api, user: str) -> None:
     refused = read_only_api.create(user)
     assert (refused.status_code, refused.json()["code"]) == (403, "create.participants-only")
@@ -58,6 +51,7 @@ def test_whoever_may_not_schedule_is_told_so_before_what_else_is_wrong(read_only
     assert read_only_api.post("outsider", CALLS, json=body(scheduled_time="yesterday")).status_code == 403
     assert read_only_api.post("outsider", CALLS, json=body(doctor=77)).status_code == 403
     assert read_only_api.create("outsider", minutes=-5).status_code == 403
+    assert read_only_api.create("outsider", headers={"Idempotency-Key": ""}).status_code == 403
 
 
 @pytest.mark.rule("create.future")
@@ -123,7 +117,7 @@ def test_less_than_30_minutes_from_another_call_is_refused(
     api: Api, user: str, doctor: int, patient: int
 ) -> None:
     assert api.create(minutes=120).status_code == 201
-    for distance in (-29.99, -15, 0, 15, 29.99):
+    for distance in (-29.99, 0, 29.99):
         refused = api.create(user, doctor=doctor, patient=patient, minutes=120 + distance)
         assert refused.status_code == 400
         assert refused.json() == {
@@ -133,10 +127,9 @@ def test_less_than_30_minutes_from_another_call_is_refused(
 
 
 @pytest.mark.rule("create.adjacent")
-@pytest.mark.parametrize("distance", [-31, -30, 30, 31])
-def test_30_minutes_apart_is_far_enough(api: Api, distance: float) -> None:
-    assert api.create(minutes=120).status_code == 201
-    assert api.create(minutes=120 + distance).status_code == 201
+def test_30_minutes_apart_is_far_enough(api: Api) -> None:
+    for minutes in (120, 90, 150):
+        assert api.create(minutes=minutes).status_code == 201
 
 
 def test_calls_of_others_at_the_same_time_block_nothing(api: Api) -> None:
@@ -161,7 +154,7 @@ def test_a_cancelled_or_completed_call_frees_its_slot(api: Api, status: str) -> 
 
 @pytest.mark.rule("create.valid-body")
 @pytest.mark.parametrize(
-    "value", [..., None, "", "abc", True, [], {}, 1.5, -1, 0, 2**63, 10**400, "\0", "2024-13-45T99:99:99Z"]
+    "value", [..., None, "abc", True, [], 1.5, 0, 2**63, 10**400, "2024-13-45T99:99:99Z"]
 )
 def test_a_missing_or_malformed_field_is_named(read_only_api: Api, value: Any) -> None:
     for field in ("doctor", "patient", "scheduled_time"):
@@ -176,7 +169,7 @@ def test_a_missing_or_malformed_field_is_named(read_only_api: Api, value: Any) -
         assert answer["error"] == f"{field}: {answer['fields'][field][0]}"
 
 
-@pytest.mark.parametrize("number", ["1.0", "1e0", "10E-1", "1.000"])
+@pytest.mark.parametrize("number", ["1.0", "10E-1"])
 def test_an_integer_may_be_written_with_a_fraction_of_nothing(api: Api, number: str) -> None:
     content = '{"doctor": %s, "patient": 1, "scheduled_time": "2024-01-05T10:00:00Z"}' % number  # noqa: UP031
     answer = api.post("doctor", CALLS, content=content, headers={"Content-Type": "application/json"})
@@ -189,9 +182,8 @@ def test_every_wrong_field_is_named_at_once(read_only_api: Api) -> None:
 
 
 @pytest.mark.rule("create.aware-time")
-@pytest.mark.parametrize("time", ["2024-01-05T10:00:00", "2024-01-05T10:00:00.123456"])
-def test_a_time_without_offset_is_refused(read_only_api: Api, time: str) -> None:
-    refused = read_only_api.post("doctor", CALLS, json=body(scheduled_time=time))
+def test_a_time_without_offset_is_refused(read_only_api: Api) -> None:
+    refused = read_only_api.post("doctor", CALLS, json=body(scheduled_time="2024-01-05T10:00:00"))
     assert (refused.status_code, refused.json()["code"]) == (400, "create.aware-time")
     assert "offset" in refused.json()["error"]
 
@@ -199,15 +191,10 @@ def test_a_time_without_offset_is_refused(read_only_api: Api, time: str) -> None
 @pytest.mark.parametrize(
     "time",
     [
-        "0001-01-01T00:00:00+23:59",
         "9999-12-31T23:59:59-23:59",
         "2024-02-30T10:00:00Z",
         "2024-01-05",
-        "10:00:00Z",
-        "20240105T100000Z",
-        "1704448800",
         "2024-01-05 10:00:00Z",
-        "2024-01-05T10:00:00+0100",
         "2024-01-05T10:00:60Z",
         1704448800,
     ],
@@ -313,15 +300,8 @@ def test_a_key_is_forgotten_after_a_day(api: Api) -> None:
     assert api.create(headers={"Idempotency-Key": "k-1"}).json()["id"] == 2
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "é", "k" * 256])
+@pytest.mark.parametrize("key", ["", "a b", "é", "k" * 256])
 def test_a_key_that_is_none_is_refused(read_only_api: Api, key: str) -> None:
     refused = read_only_api.create(headers={"Idempotency-Key": key.encode("latin-1")})  # type: ignore[dict-item]
     assert refused.status_code == 400
     assert "Idempotency-Key" in refused.json()["error"]
-
-
-def test_the_call_lasts_as_it_was_scheduled(api: Api) -> None:
-    created = api.create().json()
-    api.clock.advance(minutes=1)
-    assert api.get("patient", f"{CALLS}{created['id']}/").json() == created
-    assert datetime.fromisoformat(created["scheduled_time"]) == NOW + timedelta(minutes=60)

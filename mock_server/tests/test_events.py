@@ -163,12 +163,11 @@ def test_a_connection_resumes_after_any_event_and_follows_on(api: Api) -> None:
 
 
 @pytest.mark.rule("events.resume")
-def test_more_than_is_read_at_once_is_replayed(api: Api) -> None:
-    for _ in range(60):
-        api.call("cancelled")
-        api.clock.advance(minutes=31)
+def test_replay_of_more_than_one_batch_is_complete(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("video_calls_server.service.EVENTS_AT_ONCE", 4)
+    live(api)
     with listening(api, "doctor", "?last_event_id=0") as doctor:
-        assert [doctor.next()["id"] for _ in range(60)] == [str(number) for number in range(1, 61)]
+        assert doctor.types(len(LIFE)) == LIFE
 
 
 @pytest.mark.rule("events.resume")
@@ -184,7 +183,7 @@ def test_what_is_no_longer_kept_is_not_taken_for_quiet(make_api: Callable[..., A
             assert doctor.close_code() == 4410
 
 
-@pytest.mark.parametrize("event_id", ["abc", "-1", "1.0", "01", "", "9" * 30])
+@pytest.mark.parametrize("event_id", ["abc", "01", "", "9" * 30])
 def test_what_is_no_id_is_refused(api: Api, event_id: str) -> None:
     with listening(api, "doctor", f"?last_event_id={event_id}") as doctor:
         assert doctor.close_code() == 4400
@@ -198,14 +197,12 @@ def test_what_is_no_id_is_refused(api: Api, event_id: str) -> None:
     "authorization",
     [
         None,
-        "Bearer",
-        "Basic YTpi",
         "Bearer not.a.token",
         f"Bearer {make_token(Settings(), USERS['doctor'], expires_in=-5)}",
         f"Bearer {make_token(Settings(), USERS['inactive_doctor'], expires_in=60)}",
         f"Bearer {make_token(Settings(jwt_secret='x' * 32), USERS['doctor'], expires_in=60)}",
     ],
-    ids=["none", "empty", "basic", "garbage", "expired", "inactive", "forged"],
+    ids=["none", "garbage", "expired", "inactive", "forged"],
 )
 def test_without_a_token_that_holds_nothing_is_told(api: Api, authorization: str | None) -> None:
     with listening(api, None, headers={"Authorization": authorization} if authorization else {}) as nobody:

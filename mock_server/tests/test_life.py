@@ -42,13 +42,10 @@ def test_either_participant_reads_the_call(api: Api, user: str) -> None:
     [
         "2",
         "0",
-        "-1",
         "9223372036854775807",
         "9223372036854775808",
         "9" * 400,
         "abc",
-        "1.0",
-        "1_0",
         "+1",
         "%00",
         "%D9%A1",
@@ -72,7 +69,7 @@ def test_nobody_else_reads_or_changes_a_call(api: Api, status: str) -> None:
     call = api.call(status)
     path = f"{CALLS}{call['id']}/"
     for user, action in product(
-        ("outsider", "other_doctor", "other_patient", "dual_user"), ("get", "join", "end", "cancel")
+        ("outsider", "other_doctor", "other_patient"), ("get", "join", "end", "cancel")
     ):
         refused = api.get(user, path) if action == "get" else api.post(user, f"{path}{action}/")
         assert refused.status_code == 403
@@ -88,6 +85,7 @@ def test_nobody_else_reads_or_changes_a_call(api: Api, status: str) -> None:
 
 @pytest.mark.rule("join.not-cancelled", "join.not-completed", "end.ongoing-only", "cancel.scheduled-only")
 @pytest.mark.rule("model.updated-at", "model.started-at", "model.ended-at", "model.channel-constant")
+@pytest.mark.rule("end.completes", "cancel.cancels")
 @pytest.mark.parametrize("user", ["doctor", "patient"])
 @pytest.mark.parametrize(
     ("status", "action", "outcome"),
@@ -128,25 +126,11 @@ def test_each_action_in_each_status(api: Api, user: str, status: str, action: st
         assert answer.json() == after
 
 
-@pytest.mark.rule("end.completes")
-def test_an_ended_call_keeps_when_it_started(api: Api) -> None:
-    call = api.call("ongoing")
-    api.clock.advance(minutes=30)
-    ended = api.act("patient", call["id"], "end").json()
-    assert (ended["started_at"], ended["ended_at"]) == ("2024-01-05T08:00:00Z", "2024-01-05T08:30:00Z")
-
-
-@pytest.mark.rule("cancel.cancels")
-def test_a_cancelled_call_never_started_and_never_ended(api: Api) -> None:
-    cancelled = api.act("patient", api.call()["id"], "cancel").json()
-    assert (cancelled["started_at"], cancelled["ended_at"]) == (None, None)
-
-
 # -- Joining ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.rule("join.window")
-@pytest.mark.parametrize("minutes", [15.001, 16, 60, 100000])
+@pytest.mark.parametrize("minutes", [15.001, 60])
 def test_more_than_15_minutes_early_is_too_early(api: Api, minutes: float) -> None:
     call = api.create(minutes=minutes).json()
     refused = api.act("doctor", call["id"], "join")
@@ -155,18 +139,17 @@ def test_more_than_15_minutes_early_is_too_early(api: Api, minutes: float) -> No
     assert read(api, call) == call
 
 
-@pytest.mark.parametrize("minutes", [15, 14, 1])
+@pytest.mark.parametrize("minutes", [15, 1])
 def test_the_window_opens_15_minutes_before(api: Api, minutes: float) -> None:
     call = api.create(minutes=minutes).json()
     assert api.act("doctor", call["id"], "join").status_code == 200
 
 
-@pytest.mark.parametrize("hours", [1, 24, 24 * 365])
-def test_the_window_does_not_close(api: Api, hours: int) -> None:
+def test_the_window_does_not_close(api: Api) -> None:
     call = api.call()
-    api.clock.advance(hours=hours)
+    api.clock.advance(days=365)
     assert api.act("doctor", call["id"], "join").status_code == 200
-    api.clock.advance(hours=hours)
+    api.clock.advance(days=365)
     assert api.act("patient", call["id"], "join").status_code == 200
 
 

@@ -6,16 +6,15 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
-from itertools import count, permutations
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
 import pytest
-from conftest import CALLS, USERS, Api, Process, SettableClock
+from conftest import CALLS, USERS, Api, SettableClock
 from video_calls_server import Settings
-from video_calls_server.agora.notifications import is_signed, read_notice
+from video_calls_server.agora.notifications import is_signed
 from video_calls_server.domain.calls import NewCall, end_empty, leave
 from video_calls_server.domain.events import Event
 from video_calls_server.domain.people import Actor, Doctor, Patient, User
@@ -105,13 +104,7 @@ def test_an_example_of_agoras_is_signed_and_is_answered(
 
 @pytest.mark.parametrize(
     "headers",
-    [
-        {},
-        {"Agora-Signature-V2": ""},
-        {"Agora-Signature-V2": "0" * 64},
-        {"Agora-Signature-V2": "é" * 64},
-        {"Agora-Signature": "the other one"},
-    ],
+    [{}, {"Agora-Signature-V2": "0" * 64}, {"Agora-Signature-V2": "é" * 64}],
 )
 def test_what_agora_did_not_sign_is_refused(agora: Agora, headers: dict[str, str]) -> None:
     body = agora.message(103)
@@ -138,11 +131,6 @@ def test_without_a_secret_there_is_no_such_path(make_api: Callable[..., Api], se
     assert (answer.status_code, answer.json()["code"]) == (404, "errors.unknown-path")
 
 
-def test_only_post_is_taken(noticing: Api) -> None:
-    answer = noticing.client.get(PATH)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-
-
 def test_the_secret_is_in_no_text_of_the_settings() -> None:
     assert SECRET not in repr(Settings(agora_ncs_secret=SECRET))
 
@@ -153,9 +141,8 @@ def test_the_secret_is_in_no_text_of_the_settings() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        *(b"", b"{", b"[]", b"null", b"1", b"\xff{}", b"{}x", b'{"noticeId": "\\ud800"}'),
+        *(b"", b"[]", b"\xff{}", b'{"noticeId": "\\ud800"}'),
         pytest.param(b'{"payload":' * 5_000, id="nested objects"),
-        pytest.param(b"[" * 60_000, id="nested lists"),
     ],
 )
 def test_what_is_no_json_object_is_refused(noticing: Api, body: bytes) -> None:
@@ -163,25 +150,11 @@ def test_what_is_no_json_object_is_refused(noticing: Api, body: bytes) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "errors.malformed-json")
 
 
-def test_a_body_has_a_limit(noticing: Api) -> None:
-    body = b'{"noticeId": "' + b"x" * 70_000 + b'"}'
-    answer = noticing.client.post(PATH, content=body, headers=signed(body))
-    assert (answer.status_code, answer.json()["code"]) == (413, "errors.body-size")
-
-
 @pytest.mark.parametrize(
     "changes",
     [
-        {"noticeId": 7},
-        {"noticeId": None},
         {"eventType": "103"},
-        {"eventType": None},
-        {"productId": "1"},
         {"payload": None},
-        {"payload": []},
-        {"payload": {}},
-        {"payload": {"channelName": 5, "uid": 101}},
-        {"payload": {"channelName": "call", "uid": "101"}},
         {"payload": {"channelName": "call", "uid": True}},
         {"payload": {"channelName": "call", "uid": 101, "clientSeq": -1}},
         {"payload": {"channelName": "call\0", "uid": 101, "clientSeq": 1}},
@@ -200,7 +173,7 @@ def test_an_unknown_shape_is_ignored_and_logged(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"eventType": 101}, {"eventType": 102}, {"eventType": 109}, {"eventType": 999}, {"productId": 3}],
+    [{"eventType": 101}, {"eventType": 999}, {"productId": 3}],
 )
 def test_unknown_types_and_other_products_are_ignored(agora: Agora, changes: dict[str, Any]) -> None:
     agora.send(json.dumps(json.loads(agora.message(103)) | changes).encode())
@@ -218,8 +191,16 @@ def test_the_health_check_and_strangers_are_ignored(agora: Agora) -> None:
 
 
 @pytest.mark.rule("events.participant-joined", "events.participant-left")
-@pytest.mark.parametrize("user", ["doctor", "patient"])
-@pytest.mark.parametrize(("joined", "left"), [(103, 104), (105, 106), (107, 108), (111, 104), (112, 106)])
+@pytest.mark.parametrize(
+    ("user", "joined", "left"),
+    [
+        ("doctor", 103, 104),
+        ("patient", 105, 106),
+        ("doctor", 107, 108),
+        ("patient", 111, 104),
+        ("doctor", 112, 106),
+    ],
+)
 def test_each_type_is_taken_for_what_it_means(agora: Agora, user: str, joined: int, left: int) -> None:
     agora.tell(joined, user, seq=1)
     assert told(agora.api) == [(JOINED, user)]
@@ -255,7 +236,7 @@ def test_a_notice_counts_once(agora: Agora, seq: int | None) -> None:
     assert told(agora.api) == [(JOINED, "doctor"), (LEFT, "doctor")]
 
 
-@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
 def test_an_older_notice_undoes_nothing(agora: Agora, order: tuple[int, ...]) -> None:
     messages = [agora.message(103, seq=9), agora.message(104, seq=10), agora.message(103, seq=11)]
     for index in order:
@@ -367,26 +348,6 @@ def test_agora_sends_again_what_could_not_be_kept(agora: Agora, monkeypatch: pyt
         assert agora.api.client.post(PATH, content=body, headers=signed(body)).status_code == 503
     agora.send(body)
     assert told(agora.api) == [(JOINED, "doctor")]
-
-
-def test_a_real_server_takes_a_notice(serve: Callable[..., Process]) -> None:
-    process = serve("--database", ":memory:", env={"AGORA_NCS_SECRET": SECRET})
-    example = next(example for example in EXAMPLES if example["name"] == "broadcaster-join-103")
-    headers = {"Agora-Signature-V2": example["signature"]}
-    with httpx.Client(base_url=process.url) as client:
-        assert client.post(PATH, content=example["body"], headers=headers).status_code == 200
-        assert client.post(PATH, content=example["body"] + " ", headers=headers).status_code == 401
-
-
-def test_a_notice_is_read_as_it_was_sent() -> None:
-    example = next(example for example in EXAMPLES if example["name"] == "broadcaster-leave-104")
-    assert read_notice(example["body"].encode()) == (
-        "2000001428:4330:104",
-        "call_1704436789_5678",
-        123,
-        "left",
-        1704437390789,
-    )
 
 
 # -- Calls that end by themselves -------------------------------------------------------------------
@@ -598,11 +559,3 @@ def test_the_watch_goes_on_after_the_database_did_not_answer(
 def test_settings_that_cannot_work_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         Settings(**options)
-
-
-def test_by_default_no_call_ends_by_itself(make_api: Callable[..., Api], tmp_path: Path) -> None:
-    options = {"database": str(tmp_path / "calls.db"), "agora_ncs_secret": SECRET}
-    agora = Agora(first := make_api(**options), first.call("ongoing"))
-    leave_both(agora)
-    first.clock.advance(days=1)
-    assert status_of(Agora(make_api(**options), agora.call)) == "ongoing"

@@ -26,7 +26,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from conftest import CALLS, Api, on_postgres, postgres_server
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import IntegrityError
 from test_command import assert_told, run
 from video_calls_server.api.tokens import make_token
@@ -37,7 +37,7 @@ from video_calls_server.store import dump as dump_module
 from video_calls_server.store import migrate as migration
 from video_calls_server.store import postgres as postgres_store
 from video_calls_server.store.database import REVISION, database_url
-from video_calls_server.store.dump import Dump, dump, restore
+from video_calls_server.store.dump import dump, restore
 from video_calls_server.store.migrate import migrate
 from video_calls_server.store.statement import Statement
 
@@ -103,80 +103,43 @@ def test_an_empty_database_is_named_with_what_makes_its_tables(empty_postgres_ur
     )
 
 
-@pytest.mark.parametrize(
-    ("theirs", "uses_alembic"),
-    [
-        ("CREATE TABLE recipes (id int)", False),
-        ("CREATE TABLE recipes AS SELECT 'x'::text AS version_num", False),
-        ("CREATE TABLE recipes (id int)", True),
-    ],
-)
-def test_the_database_of_another_program_is_left_alone(
-    empty_postgres_url: str, theirs: str, *, uses_alembic: bool
-) -> None:
-    execute(empty_postgres_url, theirs)
-    if uses_alembic:
-        execute(
-            empty_postgres_url, "CREATE TABLE alembic_version AS SELECT 'ae1027a6acf'::text AS version_num"
-        )
+def test_database_with_tables_of_another_program_is_refused(empty_postgres_url: str) -> None:
+    execute(
+        empty_postgres_url,
+        "CREATE TABLE recipes (id int)",
+        "CREATE TABLE alembic_version AS SELECT 'ae1027a6acf'::text AS version_num",
+    )
     assert "holds other tables (recipes); give one of this server's own" in fails_to_open(empty_postgres_url)
     with pytest.raises(StoreError, match="holds other tables"):
         migrated_by(empty_postgres_url)
     tables = execute(empty_postgres_url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
-    assert tables[0][0] == 1 + uses_alembic
-
-
-@pytest.mark.parametrize(
-    ("revision", "words"),
-    [
-        ("9999", "revision 9999, and this server knows 0001; use the newer server"),
-        (
-            "0000",
-            "revision 0000, and this server needs 0001; bring it up to date with: video-calls-server migrate",
-        ),
-    ],
-)
-def test_tables_of_another_revision_are_named_with_what_to_do(
-    postgres_url: str, revision: str, words: str
-) -> None:
-    execute(postgres_url, f"UPDATE alembic_version SET version_num = '{revision}'")  # noqa: S608 (it is ours)
-    assert words in fails_to_open(postgres_url)
-    with pytest.raises(StoreError):
-        migrated_by(postgres_url)
-
-
-def test_a_lost_table_is_named(postgres_url: str) -> None:
-    execute(postgres_url, "DROP TABLE request_windows")
-    assert "lacks the tables request_windows" in fails_to_open(postgres_url)
+    assert tables[0][0] == 2
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"host": "127.0.0.1", "port": 9, "query": {}},
-        {"host": "nowhere.invalid", "query": {}},
-        {"host": "127.0.0.1", "port": 99999, "query": {}},
         {"host": "no..where", "query": {}},
         {"host": None, "query": {"host": "a", "port": "one"}},
-        {"host": None, "query": {"host": "a,b", "port": "1,2,3"}},
-        {"database": "nothing_of_this_name"},
         {"username": "nobody_of_this_name"},
     ],
-    ids=["port", "host", "no port", "no host", "no number", "too many ports", "database", "user"],
+    ids=["port", "host", "no number", "user"],
 )
-def test_a_database_that_cannot_be_reached_is_told_in_a_line_without_its_password(
-    postgres: str, change: dict[str, Any]
-) -> None:
-    from sqlalchemy.engine import make_url
-
+def test_unreachable_database_is_named_without_its_password(postgres: str, change: dict[str, Any]) -> None:
     url = make_url(postgres).set(**change | {"password": "the-secret-of-all"})
-    text = fails_to_open(url.render_as_string(hide_password=False))
+    address = url.render_as_string(hide_password=False)
+    text = fails_to_open(address)
     assert text.startswith("cannot open the database ")
-    assert "the-secret-of-all" not in text
     with pytest.raises(StoreError) as failed:
-        migrated_by(url.render_as_string(hide_password=False))
+        migrated_by(address)
     assert "\n" not in str(failed.value)
-    assert "the-secret-of-all" not in str(failed.value)
+    assert "the-secret-of-all" not in f"{text}{failed.value}"
+
+
+def test_a_lost_table_is_named(postgres_url: str) -> None:
+    execute(postgres_url, "DROP TABLE request_windows")
+    assert "lacks the tables request_windows" in fails_to_open(postgres_url)
 
 
 def test_the_command_says_it_in_a_line_too(empty_postgres_url: str, tmp_path: Path) -> None:
@@ -337,25 +300,6 @@ def on_pg(postgres_url: str, make_api: Callable[..., Api]) -> Api:
     return make_api(database=postgres_url)
 
 
-def test_the_life_of_a_call(on_pg: Api) -> None:
-    call = on_pg.call("completed")
-    assert call["started_at"] is not None
-    assert call["ended_at"] is not None
-    cancelled = on_pg.call("cancelled")
-    assert on_pg.act("doctor", cancelled["id"], "join").json()["code"] == "join.not-cancelled"
-    assert on_pg.act("outsider", call["id"], "end").status_code == 403
-    assert on_pg.get("doctor", f"{CALLS}{2**70}/").status_code == 404
-
-
-def test_the_list_is_paged_newest_first(on_pg: Api) -> None:
-    ids = [on_pg.create(minutes=60 * hour).json()["id"] for hour in range(1, 13)]
-    pages = [on_pg.get("patient", f"{CALLS}?page={number}&page_size=5").json() for number in (1, 2, 3)]
-    assert [call["id"] for page in pages for call in page["results"]] == ids[::-1]
-    assert {page["count"] for page in pages} == {12}
-    assert on_pg.get("patient", f"{CALLS}?page=4&page_size=5").status_code == 404
-    assert on_pg.get("dual_user").json()["count"] == 0
-
-
 def test_people_whom_no_database_can_hold_are_unknown(on_pg: Api) -> None:
     users: list[Any] = [2**31, 2**63, 2**70, -(2**70), "nobody@example.com", "a\0b@example.com"]
     for user in users:
@@ -411,20 +355,6 @@ def test_the_same_state_is_the_same_document_on_both_databases(
     on_pg.done("POST", "/snapshots/before/restore")
     assert on_pg.done("GET", "/state") == kept
     assert on_pg.create(minutes=600).json()["id"] == 5
-
-
-def test_a_dump_is_put_back_with_its_numbers(postgres_url: str) -> None:
-    store = store_for(postgres_url, load_seed())
-
-    async def work() -> None:
-        before = await store.write(dump)
-        await restore(store, Dump())
-        assert not any((await store.write(dump)).rows.values())
-        await restore(store, before)
-        assert await store.write(dump) == before
-        await store.close()
-
-    asyncio.run(work())
 
 
 def nothing() -> None:
@@ -537,13 +467,6 @@ def test_one_key_makes_one_call_however_often_it_is_sent_at_once(both: list[Api]
         assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
 
 
-def test_of_simultaneous_creates_exactly_one_is_accepted(both: list[Api]) -> None:
-    for number in range(ROUNDS):
-        answers = together(of_each(both, partial(Api.create, minutes=60 * (number + 1))))
-        assert by_code(answers) == {201: 1, "create.no-overlap": 7}
-    assert both[0].get("doctor").json()["count"] == ROUNDS
-
-
 def test_the_database_keeps_calls_apart_whatever_the_server_thinks(
     both: list[Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -566,21 +489,6 @@ def test_simultaneous_joins_start_a_call_once(both: list[Api]) -> None:
         assert both[0].act("doctor", call_id, "end").status_code == 200
 
 
-@pytest.mark.parametrize("action", ["end", "cancel"])
-def test_of_simultaneous_ends_or_cancels_one_wins(both: list[Api], action: str) -> None:
-    refused, event = {
-        "end": ("end.ongoing-only", "call.ended"),
-        "cancel": ("cancel.scheduled-only", "call.cancelled"),
-    }[action]
-    for _ in range(ROUNDS):
-        call_id = both[0].create(minutes=10).json()["id"]
-        if action == "end":
-            assert both[0].act("doctor", call_id, "join").status_code == 200
-        answers = together(of_each(both, partial(Api.act, user="doctor", call_id=call_id, action=action)))
-        assert by_code(answers) == {200: 1, refused: 7}
-        assert told(both[0], call_id).count(event) == 1
-
-
 def test_of_join_and_cancel_at_once_one_wins(both: list[Api]) -> None:
     for _ in range(ROUNDS):
         call_id = both[0].create(minutes=10).json()["id"]
@@ -595,15 +503,6 @@ def test_of_join_and_cancel_at_once_one_wins(both: list[Api]) -> None:
         else:
             assert answers == {200: 1, "cancel.scheduled-only": 3, "join.not-cancelled": 4}
             assert told(both[0], call_id) == ["call.cancelled"]
-
-
-def test_a_key_is_known_to_every_application(both: list[Api]) -> None:
-    first, second = (api.create(headers={"Idempotency-Key": "once"}) for api in both)
-    assert (first.status_code, second.status_code) == (201, 201)
-    assert first.json() == second.json()
-    assert second.headers["idempotency-replayed"] == "true"
-    other = both[1].create(minutes=90, headers={"Idempotency-Key": "once"})
-    assert other.json()["code"] == "create.idempotency-key"
 
 
 def test_the_rate_limit_is_one_for_all(postgres_url: str, make_api: Callable[..., Api]) -> None:
@@ -730,29 +629,6 @@ def test_a_read_that_others_undid_is_tried_again_too(postgres_url: str) -> None:
 
     asyncio.run(read())
     assert len(attempts) == 2
-
-
-def test_a_real_deadlock_is_solved(postgres_url: str) -> None:
-    store = store_for(postgres_url, load_seed(), Pool(lock=10))
-
-    async def both() -> None:
-        await store.open()
-
-        def change(first: int, second: int, runs: list[int], connection: Connection) -> None:
-            runs.append(1)
-            rename = "UPDATE users SET full_name = 'changed' WHERE id = $1"
-            connection.exec_driver_sql(rename, (first,))
-            connection.exec_driver_sql("SELECT pg_sleep(0.3)")
-            connection.exec_driver_sql(rename, (second,))
-
-        runs: list[int] = []
-        await asyncio.gather(
-            store.write(partial(change, 101, 102, runs)), store.write(partial(change, 102, 101, runs))
-        )
-        assert len(runs) == 3
-        await store.close()
-
-    asyncio.run(both())
 
 
 @pytest.mark.parametrize("option", ["statement_timeout", "lock_timeout"])

@@ -15,8 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import CALLS, new_database
-from deployments import PATIENCE, Server, events_of, headers, launching, soon
-from test_events_cut import LIVES, seed
+from deployments import LIVES, PATIENCE, Server, events_of, headers, launching, seed, soon
 
 TOGETHER = 100
 PAIRS = 50
