@@ -410,7 +410,7 @@ def test_a_module_of_the_suite_that_cannot_be_loaded_is_told_as_its_own_fault(tm
     assert "Traceback" not in result.stdout + result.stderr
 
 
-# -- The reference server, and plain pytest -----------------------------------------------------------
+# -- The reference server -----------------------------------------------------------------------------
 
 
 def test_the_reference_server_is_started_tested_and_stopped(tmp_path: Path) -> None:
@@ -446,59 +446,3 @@ def test_a_reference_run_brings_its_own_configuration(tmp_path: Path) -> None:
     result = here("run", "--reference", "--base-url", "http://x", cwd=tmp_path)
     assert result.exit_code == 2
     assert "leave out --config and --base-url" in result.stderr
-
-
-def in_plain_pytest(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    """One module of the rules, without the plugins that happen to be installed here: they take seconds."""
-    plugins = ("-p", "no:cacheprovider", "-p", "xdist", "-p", "video_calls_contract.plugin")
-    rules = ("--pyargs", "video_calls_contract.rules.test_authentication")
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *plugins, *rules, "--contract-config", "contract.toml", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
-
-
-@pytest.mark.usefixtures("echo")
-def test_plain_pytest_runs_the_rules_and_says_what_came_out(tmp_path: Path) -> None:
-    result = in_plain_pytest("-k", "no_operation_works_without", cwd=tmp_path)
-    assert result.returncode == 1, result.stdout
-    assert "auth.required: expected 401" in result.stdout
-    assert "the backend breaks" in result.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["-n", "2"], "leave out -n"),
-        (["--contract-base-url", "x"], "is not an http"),
-    ],
-)
-def test_plain_pytest_tells_what_it_cannot_do(
-    tmp_path: Path, echo: FakeBackend, arguments: list[str], words: str
-) -> None:
-    result = in_plain_pytest(*arguments, cwd=tmp_path)
-    assert result.returncode == 4, result.stdout
-    assert words in result.stderr
-    assert echo.requests == []
-
-
-@pytest.mark.usefixtures("echo")
-def test_plain_pytest_lets_pass_what_is_known(tmp_path: Path) -> None:
-    (tmp_path / "b.toml").write_text('[[known]]\nrule = "auth.required"\nreason = "in autumn"\n')
-    result = in_plain_pytest(
-        "--contract-baseline", "b.toml", "-k", "no_operation_works_without", cwd=tmp_path
-    )
-    assert result.returncode == 0, result.stdout
-    assert "1 xfailed" in result.stdout
-
-
-@pytest.mark.usefixtures("echo")
-def test_plain_pytest_is_not_green_where_nothing_was_checked(tmp_path: Path) -> None:
-    result = in_plain_pytest("-k", "test_a_token_that_has_expired_is_refused", cwd=tmp_path)
-    assert "1 skipped" in result.stdout
-    assert result.returncode == 2

@@ -252,7 +252,7 @@ class _Command:
         self._console = terminal.console()
         progress = terminal.Progress(self._console)
         run = Run(config, self._options)
-        suite = Suite(run, started=progress.started, ended=progress.ended, begun=True)
+        suite = Suite(run, started=progress.started, ended=progress.ended)
         try:
             preflight(run)
             progress.begin(run.backend.base_url, count(len(self._options.rules), "rule"), run.notes)

@@ -1,6 +1,6 @@
 """One run of the suite: the backend, the people, the calls, what is watched, and what came out.
 
-Started by the command or by plain pytest; the tests take what they need from it through fixtures.
+The command starts it; the tests take what they need from it through fixtures.
 """
 
 import time

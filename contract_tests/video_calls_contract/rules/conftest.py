@@ -19,13 +19,7 @@ from video_calls_contract.suite import SUITE
 @pytest.fixture(scope="session")
 def run(request: pytest.FixtureRequest) -> Run:
     """The run that the tests belong to."""
-    suite = request.config.stash.get(SUITE, None)
-    if suite is None:
-        raise pytest.UsageError(
-            "give --contract-config FILE (`video-calls-contract init` writes one), "
-            "or use `video-calls-contract run`"
-        )
-    return suite.run
+    return request.config.stash[SUITE].run
 
 
 @pytest.fixture(scope="session")

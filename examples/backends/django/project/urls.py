@@ -1,9 +1,8 @@
-"""Where the operations are."""
+"""Routes of the six operations."""
 
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
-
-from clinic.views import VideoCallViewSet
+from video_calls.views import VideoCallViewSet
 
 router = SimpleRouter()
 router.register("video-calls", VideoCallViewSet, basename="video-call")

@@ -1,10 +1,7 @@
-"""The document built again, with Django REST framework and nothing of this project.
+"""The document's backend, built with Django REST framework and nothing of this project.
 
-It does what the document says as such a project plainly would, and leaves the rest as the framework has it:
-404 for other people's calls, 10 calls a page whatever is asked for, a redirect where the final slash is
-missing, HTML for unknown paths, `OPTIONS` that describes, 30 minutes sharp as a conflict, naive times as UTC,
-and tokens from Agora's own package, which live a day though their privileges lapse in an hour.
-
-`python -m clinic DIRECTORY` serves on a free port, prints a configuration for the contract suite and then the
-line `# ready`.
+It implements what the document says in the plainest way and leaves the rest to the framework: 404 for other
+users' calls, 10 calls a page, a redirect if the final slash is missing, HTML for unknown paths, 30 minutes
+sharp as a conflict, naive times as UTC, and tokens of Agora's own package, which live a day though their
+privileges lapse in an hour.
 """

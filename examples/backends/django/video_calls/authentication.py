@@ -5,7 +5,7 @@ from django.conf import settings
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
-from clinic.models import User
+from video_calls.models import User
 
 
 class JwtAuthentication(authentication.BaseAuthentication):
@@ -24,5 +24,5 @@ class JwtAuthentication(authentication.BaseAuthentication):
             raise exceptions.AuthenticationFailed("User is inactive")
         return user, None
 
-    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 (the framework's signature)
+    def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'

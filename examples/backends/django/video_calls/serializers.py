@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.utils import timezone
 from rest_framework import exceptions, serializers
 
-from clinic.models import Doctor, Patient, User, VideoCall
+from video_calls.models import Doctor, Patient, User, VideoCall
 
 
 class UserSerializer(serializers.ModelSerializer[User]):
