@@ -45,7 +45,7 @@ def from_peer(api: Api, peer: str | None, path: str = "/_control/server", **head
 # -- Without a key -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.8.8", "::1"])
+@pytest.mark.parametrize("peer", ["127.8.8.8", "::1", "::ffff:127.0.0.1"])
 def test_a_peer_on_this_machine_may(shared: Api, peer: str) -> None:
     assert from_peer(shared, peer).status_code == 200
 

@@ -6,11 +6,12 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from conftest import CALLS, Api
 from opentelemetry import trace
@@ -20,13 +21,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client.parser import text_string_to_metric_families
 from video_calls_server import Settings, create_app
 from video_calls_server.observability.logs import configure_logging
-from video_calls_server.pool import Pool
-from video_calls_server.seed import DEFAULT_SEED, load_seed
 from video_calls_server.service import CallService
 from video_calls_server.settings import SettingsError
-from video_calls_server.store.database import database_url
-from video_calls_server.store.postgres import PostgresStore
-from video_calls_server.unavailable import UnavailableError
 
 EVENTS = "/api/v1/video/events/"
 LIST, DETAIL = "/api/v1/video/video-calls", "/api/v1/video/video-calls/{id}"
@@ -61,8 +57,11 @@ def lines(text: str, logger: str) -> list[dict[str, Any]]:
 
 def test_a_request_is_a_line_of_json_with_its_fields(api: Api, log: Callable[..., str]) -> None:
     log(log_format="json")
+    api.client.get("/healthz")
     api.post("doctor", f"{CALLS}7/join/", headers={"X-Request-ID": "trace-1"})
-    (line,) = lines(log(), ".requests")
+    anonymous, line = lines(log(), ".requests")
+    assert anonymous.keys() & {"user", "rule"} == set()
+    assert anonymous["message"].endswith(f"user=- rule=- request_id={anonymous['request_id']}")
     time, duration = line.pop("time"), line.pop("duration_ms")
     assert time.startswith("20")
     assert time.endswith("+00:00")
@@ -105,14 +104,6 @@ def test_unread_lines_are_dropped_and_counted(
     *kept, lost, _ = lines(received.strip(b"x").decode(), "")
     assert len(kept) + lost["dropped"] == 10
     assert len(kept) < 10
-
-
-def test_a_field_without_a_value_is_absent(api: Api, log: Callable[..., str]) -> None:
-    log(log_format="json")
-    assert api.client.get("/healthz").status_code == 200
-    (line,) = lines(log(), ".requests")
-    assert line.keys() & {"user", "rule"} == set()
-    assert line["message"].endswith(f"user=- rule=- request_id={line['request_id']}")
 
 
 def test_an_event_is_a_line_with_its_fields(api: Api, log: Callable[..., str]) -> None:
@@ -174,8 +165,11 @@ def measured(make_api: Callable[..., Api]) -> Api:
     return make_api(metrics=True)
 
 
-def samples(text: str) -> dict[tuple[str, str, str, str], float]:
-    """The values by name, method, path and status."""
+Key = tuple[str, str, str, str]
+"""The name of a metric, and its labels `method`, `path` and `status_code`."""
+
+
+def samples(text: str) -> dict[Key, float]:
     return {
         (each.name, *(each.labels.get(label, "") for label in ("method", "path", "status_code"))): each.value
         for family in text_string_to_metric_families(text)
@@ -183,123 +177,49 @@ def samples(text: str) -> dict[tuple[str, str, str, str], float]:
     }
 
 
-class Counted:
-    """How far the metrics of this process have gone since it was made, for they are of all its servers."""
-
-    def __init__(self, api: Api) -> None:
-        self._api = api
-        self._before = self._now()
-
-    def _now(self) -> dict[tuple[str, str, str, str], float]:
-        answer = self._api.client.get("/metrics")
-        assert answer.headers["content-type"].startswith("text/plain")
-        return samples(answer.text)
-
-    def requests(self) -> dict[tuple[str, str, str], float]:
-        own = ("GET", "/metrics", "200")
-        return {key[1:]: by for key, by in self._of("video_calls_requests_total").items() if key[1:] != own}
-
-    def by(self, name: str) -> float:
-        return sum(self._of(name).values())
-
-    def _of(self, name: str) -> dict[tuple[str, str, str, str], float]:
-        now = self._now().items()
-        steps = {key: value - self._before.get(key, 0) for key, value in now if key[0] == name}
-        return {key: step for key, step in steps.items() if step}
+def steps(api: Api, before: dict[Key, float], name: str) -> dict[tuple[str, str, str], float]:
+    """Return how far a metric of this process, which has several servers, has gone since `before`."""
+    now = samples(api.client.get("/metrics").text)
+    found = {key[1:]: value - before.get(key, 0) for key, value in now.items() if key[0] == name}
+    return {key: step for key, step in found.items() if step and key[1] != "/metrics"}
 
 
-def test_requests_are_counted_by_the_template_of_their_path_and_their_status(measured: Api) -> None:
+def test_requests_are_counted_by_path_template_and_status(
+    measured: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise LookupError
+
     call = measured.call()["id"]
-    counted = Counted(measured)
+    before = samples(measured.client.get("/metrics").text)
     for path in (f"{CALLS}{call}/", f"{CALLS}{call}/", f"{CALLS}77/", CALLS):
         measured.get("doctor", path)
     measured.client.get(CALLS)
     measured.act("doctor", call, "join")
-    assert counted.requests() == {
+    monkeypatch.setattr(CallService, "authenticate", fail)
+    measured.get("doctor")
+    assert steps(measured, before, "video_calls_requests_total") == {
         ("GET", DETAIL, "200"): 2,
         ("GET", DETAIL, "404"): 1,
         ("GET", LIST, "200"): 1,
         ("GET", LIST, "401"): 1,
+        ("GET", LIST, "500"): 1,
         ("POST", f"{DETAIL}/join", "200"): 1,
     }
+    seconds = steps(measured, before, "video_calls_request_duration_seconds_sum")
+    assert 0 < seconds["GET", DETAIL, "200"] < 60
 
 
-def test_what_no_route_takes_is_counted_without_a_series_for_each(measured: Api) -> None:
-    counted = Counted(measured)
-    measured.client.get("/wp-admin/1")
-    measured.client.get("/wp-admin/2")
-    measured.client.request("BREW", "/coffee")
-    measured.client.delete(f"{CALLS}7/")
-    assert counted.requests() == {
-        ("GET", "unmatched", "404"): 2,
-        ("OTHER", "unmatched", "404"): 1,
-        ("DELETE", "unmatched", "405"): 1,
-    }
+def test_open_event_connection_is_in_progress(measured: Api) -> None:
+    before = samples(measured.client.get("/metrics").text)
+    with measured.client.websocket_connect(EVENTS, headers=measured.headers("doctor")):
+        in_progress = steps(measured, before, "video_calls_requests_in_progress")
+        assert in_progress["websocket", EVENTS.rstrip("/"), "200"] == 1
+    assert steps(measured, before, "video_calls_requests_in_progress") == {}
 
 
-def test_the_time_of_requests_is_observed(measured: Api) -> None:
-    counted = Counted(measured)
-    measured.get("doctor")
-    assert (
-        counted._of("video_calls_request_duration_seconds_count")[
-            "video_calls_request_duration_seconds_count", "GET", LIST, "200"
-        ]
-        == 1
-    )
-    assert 0 < counted.by("video_calls_request_duration_seconds_sum") < 60
-
-
-def test_a_request_that_fails_is_counted(measured: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(*_: object, **__: object) -> None:
-        raise LookupError
-
-    monkeypatch.setattr(CallService, "authenticate", fail)
-    counted = Counted(measured)
-    measured.get("doctor")
-    assert counted.requests() == {("GET", LIST, "500"): 1}
-
-
-def test_events_and_their_connections_are_counted(measured: Api) -> None:
-    call = measured.call()["id"]
-    counted = Counted(measured)
-    with measured.client.websocket_connect(EVENTS, headers=measured.headers("doctor")) as session:
-        assert counted.by("video_calls_event_connections") == 1
-        measured.act("doctor", call, "join")
-        session.receive_json(timeout=5)
-        session.receive_json(timeout=5)
-        assert counted.by("video_calls_events_told_total") == 2
-    assert counted.by("video_calls_event_connections") == 0
-
-
-def test_connections_of_the_pool_that_are_in_use_are_counted(measured: Api, postgres_url: str) -> None:
-    counted, in_use = Counted(measured), "video_calls_database_connections_in_use"
-
-    cut = "SELECT pg_terminate_backend(pg_backend_pid())"
-
-    async def use() -> None:
-        store = PostgresStore(database_url(postgres_url), load_seed(DEFAULT_SEED), Pool())
-        await store.open()
-        assert counted.by(in_use) == 0
-        assert await store.read(lambda _: counted.by(in_use)) == 1
-        with pytest.raises(ZeroDivisionError):
-            await store.write(lambda _: 1 / 0)
-        assert counted.by(in_use) == 0
-        with pytest.raises(UnavailableError):  # and of those that are lost and made anew
-            await store.read(lambda connection: connection.exec_driver_sql(cut))
-        assert len((await store.people()).people) == 8
-        assert counted.by(in_use) == 0
-        await store.close()
-
-    anyio.run(use)
-
-
-def test_metrics_need_no_token_and_are_beside_the_api(measured: Api) -> None:
-    assert measured.client.get("/metrics").status_code == 200
-    assert measured.client.post("/metrics").status_code == 405
-    assert measured.get("doctor", "/api/v1/video/metrics").status_code == 404
-
-
-def test_there_are_none_by_default(api: Api) -> None:
+def test_metrics_need_no_token_and_are_off_by_default(measured: Api, api: Api) -> None:
+    assert measured.client.get("/metrics").headers["content-type"].startswith("text/plain")
     assert api.client.get("/metrics").status_code == 404
 
 
@@ -328,30 +248,15 @@ def traced(make_api: Callable[..., Api], spans: object) -> Api:  # noqa: ARG001 
     return make_api(otel=True)
 
 
-def attributes(span: ReadableSpan) -> dict[str, Any]:
-    return dict(span.attributes or {})
-
-
-def test_a_request_is_one_span_named_by_its_operation(
-    traced: Api, spans: Callable[[], list[ReadableSpan]]
-) -> None:
+def test_request_is_a_span_named_by_operation(traced: Api, spans: Callable[[], list[ReadableSpan]]) -> None:
     traced.post("doctor", f"{CALLS}7/join/", headers={"X-Request-ID": "trace-4"})
-    (span,) = spans()
-    assert (span.name, span.kind) == ("joinVideoCall", trace.SpanKind.SERVER)
-    found = attributes(span)
-    assert found["http.route"] == f"{DETAIL}/join"
-    assert found["http.status_code"] == 404
-    assert found["video_calls.rule"] == "join.not-found"
-    assert found["video_calls.request_id"] == "trace-4"
-
-
-def test_no_name_of_a_span_holds_what_a_client_made_up(
-    traced: Api, spans: Callable[[], list[ReadableSpan]]
-) -> None:
     traced.client.get("/healthz")
-    traced.client.get("/wp-admin/1")
-    traced.client.request("BREW", "/coffee")
-    assert [span.name for span in spans()] == ["GET /healthz", "GET", "HTTP"]
+    join, health = spans()
+    assert (join.name, health.name) == ("joinVideoCall", "GET /healthz")
+    assert join.kind == trace.SpanKind.SERVER
+    found = dict(join.attributes or {})
+    assert (found["http.route"], found["http.status_code"]) == (f"{DETAIL}/join", 404)
+    assert found["video_calls.request_id"] == "trace-4"
 
 
 def test_a_span_continues_the_trace_of_the_caller_and_the_log_names_it(
@@ -378,7 +283,7 @@ def test_no_token_comes_into_a_span(
     api.client.get(CALLS, headers=headers)
     with api.client.websocket_connect(EVENTS, subprotocols=["bearer", token]):
         pass
-    text = str([attributes(span) for span in spans()])
+    text = str([dict(span.attributes or {}) for span in spans()])
     assert "seen" in text
     assert token not in text
     assert "key-of-the-control-api" not in text
@@ -435,7 +340,7 @@ def test_an_extra_that_is_not_installed_is_named(setting: str, package: str, ext
 
 
 def test_what_is_off_is_not_imported() -> None:
-    modules = {"prometheus_client", "opentelemetry", "video_calls_server.observability.spans"}
+    modules = {"prometheus_client", "opentelemetry.sdk", "video_calls_server.observability.spans"}
     assert python(after=f"print({modules} & set(sys.modules))").stdout.strip() == "set()"
 
 
@@ -458,13 +363,22 @@ def test_the_metrics_of_all_processes_are_told_by_each(tmp_path: Path) -> None:
     assert samples(text)["video_calls_requests_total", "GET", LIST, "200"] == 5
 
 
-def test_the_environment_says_where_spans_go() -> None:
-    done = python("otel=True", OTEL_TRACES_EXPORTER="console", OTEL_RESOURCE_ATTRIBUTES="service.version=7")
-    for value in ('"listVideoCalls"', '"video-calls-server"', '"7"'):
-        assert value in done.stdout
+def test_spans_go_where_the_environment_says() -> None:
+    received: list[tuple[str, bytes]] = []
 
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
 
-def test_an_exporter_that_is_not_installed_is_named() -> None:
-    done = python("otel=True", OTEL_TRACES_EXPORTER="smoke-signals")
-    assert done.stderr.startswith("otel: ")
-    assert "smoke-signals" in done.stderr
+    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        thread = threading.Thread(target=collector.handle_request)
+        thread.start()
+        endpoint = f"http://127.0.0.1:{collector.server_port}"
+        python("otel=True", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_RESOURCE_ATTRIBUTES="version=seven")
+        thread.join(30)
+    ((path, body),) = received
+    assert path == "/v1/traces"
+    for text in (b"listVideoCalls", b"video-calls-server", b"seven"):
+        assert text in body

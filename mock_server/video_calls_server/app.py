@@ -8,7 +8,9 @@ from functools import cache
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
-from litestar.types import ASGIApp
+from litestar.enums import ScopeType
+from litestar.plugins import PluginProtocol
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from video_calls_server import pages
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
@@ -18,7 +20,6 @@ from video_calls_server.api.middleware import Tracing
 from video_calls_server.api.notifications import notifications_router
 from video_calls_server.api.routes import API_ROOT, api_router
 from video_calls_server.api.tokens import TokenVerifier, key_source
-from video_calls_server.application import Application
 from video_calls_server.clock import Clock, SystemClock
 from video_calls_server.control.access import LOOPBACK_ORIGINS, Access
 from video_calls_server.control.faulty import HEADER as FAULT_HEADER
@@ -31,21 +32,39 @@ from video_calls_server.settings import Settings
 _EXPOSED = ["X-Request-ID", "Location", "Retry-After", "Idempotency-Replayed", FAULT_HEADER]
 
 
-def _nothing(app: ASGIApp) -> ASGIApp:
-    return app
+class _Application(Litestar):
+    """Litestar within layers that see every request, also one to a path that no route takes."""
+
+    outermost: ASGIApp
+    """The outermost layer; the innermost serves with `serve`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
+        """Serve a request through the layers; start and stop without them."""
+        is_request = scope["type"] in {ScopeType.HTTP, ScopeType.WEBSOCKET}
+        await (self.outermost if is_request else self.serve)(scope, receive, send)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve without the layers."""
+        await super().__call__(scope, receive, send)
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        # Private in Litestar 2.25, which has no public switch: its own plugins import pydantic, which no
+        # handler here uses, and which takes a seventh of the start-up.
+        return plugins
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
-    """The reference server as an ASGI application.
+    """Return the reference server as an ASGI application.
 
-    Runs under uvicorn, in a test without a socket, or mounted in another ASGI application. `clock` is
+    It runs under uvicorn, in a test without a socket, or mounted in another ASGI application. `clock` is
     what the domain rules read, by default the machine's; tokens and JWTs follow real time in any case.
 
     Raises:
-        SeedError: the seed file cannot be used.
-        SettingsError: a key cannot be read, or an extra that is asked for is not installed.
-        StoreError: the database is none that this server can use. (It is opened at start-up, or with
-            the first request where another application has mounted this one.)
+        SeedError: if the seed file cannot be used.
+        SettingsError: if a key cannot be read, or an extra is needed and not installed.
+        StoreError: if this server cannot use the database. (It is opened at start-up or, if another
+            application has mounted this one, with the first request.)
     """
     namespaces = Namespaces(settings, clock or SystemClock())
 
@@ -57,7 +76,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     observed = observation(settings)
     has_control = settings.has_control
     access = Access(settings.control_key)
-    outside = faulty(access) if has_control else _nothing
+    api_middleware = [faulty(access)] if has_control else []
     cors = CORSConfig(
         allow_origins=list(settings.cors_origin),
         allow_origin_regex=LOOPBACK_ORIGINS,
@@ -66,10 +85,10 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         expose_headers=_EXPOSED,
         max_age=600,
     )
-    app = Application(
+    app = _Application(
         route_handlers=[
-            api_router(outside),
-            events_router(API_ROOT, outside),
+            api_router(api_middleware),
+            events_router(API_ROOT, api_middleware),
             *([notifications_router(settings.agora_ncs_secret)] if settings.agora_ncs_secret else []),
             pages.healthz,
             pages.readyz,
@@ -79,6 +98,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
             *observed.pages,
             *pages.static_routers(settings.static),
         ],
+        middleware=observed.middleware,
         state=State(
             {
                 "namespaces": namespaces,
@@ -92,24 +112,17 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         openapi_config=None,  # the contract is openapi.yaml, and nothing is derived from the handlers
         logging_config=None,
     )
-    behind_cors = app.asgi_handler
-    traced = Tracing(
-        allows_origin=cors.is_origin_allowed,
-        cross_origin=behind_cors,
-        same_origin=getattr(behind_cors, "app", behind_cors),
-        default=namespaces.default,
-    )
-    app.asgi_handler = observed.around(traced)
+    layered: ASGIApp = Tracing(app.serve, allows_origin=cors.is_origin_allowed, default=namespaces.default)
     if has_control:
         # `--cors-origin` opens the API to a page, and nothing of control.
         control_cors = replace(cors, allow_origins=[])
 
         @cache
-        def control() -> Litestar:  # made when it is first used, for making it takes as long as starting does
+        def control() -> Litestar:  # made when it is first used, because making it takes as long as starting
             from video_calls_server.control.app import control_app
 
             return control_app(settings, namespaces, access, control_cors)
 
-        app.asgi_handler = ControlLayer(app.asgi_handler, control, namespaces, access, cors)
-    app.asgi_handler = Gate(app.asgi_handler, loopback_only=settings.uses_development_secrets)
+        layered = ControlLayer(layered, control, namespaces, access, cors)
+    app.outermost = Gate(layered, loopback_only=settings.uses_development_secrets)
     return app

@@ -28,7 +28,7 @@ from video_calls_server.api.protocol import http_protocol
 from video_calls_server.app import create_app
 from video_calls_server.banner import banner
 from video_calls_server.namespaces import Namespace, Namespaces
-from video_calls_server.observability import shared_metrics
+from video_calls_server.observability import forget_worker
 from video_calls_server.observability.logs import Output, configure_logging
 from video_calls_server.seed import Seed, SeedError, load_seed
 from video_calls_server.settings import Settings, SettingsError
@@ -66,11 +66,6 @@ def serve(settings: Settings, *, options: str) -> None:
         UnavailableError: it can be opened, but not read or changed.
     """
     configure_logging(settings)
-    with shared_metrics(settings) as has_ended:
-        _serve(settings, has_ended, options=options)
-
-
-def _serve(settings: Settings, has_ended: Callable[[int], None], *, options: str) -> None:
     app = create_app(settings)
     namespaces: Namespaces = app.state.namespaces
     store = namespaces.default.store
@@ -88,7 +83,7 @@ def _serve(settings: Settings, has_ended: Callable[[int], None], *, options: str
         if settings.workers == 1:
             _run(_Server(settings, app, ready), listener)
         else:
-            _supervise(settings, listener, ready, has_ended)
+            _supervise(settings, listener, ready)
 
 
 async def _open(namespace: Namespace, settings: Settings) -> Seed:
@@ -248,9 +243,7 @@ def _work(settings: Settings, listener: socket.socket, supervisor: Connection) -
         raise SystemExit(_FAILED) from None
 
 
-def _supervise(
-    settings: Settings, listener: socket.socket, ready: Callable[[], None], has_ended: Callable[[int], None]
-) -> None:
+def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Keep the workers running until the process is told to stop."""
     told = _told_to_stop()
     workers: list[_Worker] = []
@@ -271,7 +264,7 @@ def _supervise(
                         {"pid": worker.pid, "status": worker.status},
                     )
                     worker.stop()
-                    has_ended(worker.pid)
+                    forget_worker(settings, worker.pid)
                     if not worker.listens:
                         wait([told], _PAUSE)
                     workers[index] = _Worker(settings, listener)

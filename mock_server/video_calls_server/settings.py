@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from dataclasses import Field, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -187,7 +188,7 @@ class Settings:
         _ = self.agora_project, self.rate  # a wrong one is refused now, not at the first request
         self._check_events()
         self._check_jwt()
-        if not is_loopback(self.host) and self.uses_development_secrets:
+        if self.uses_development_secrets and not self._is_local:
             raise SettingsError(
                 f"host: {self.host} is reachable from other machines, and the built-in development secrets "
                 "are public; set VIDEO_CALLS_SERVER_JWT_SECRET (or a public key or JWKS URL), AGORA_APP_ID "
@@ -245,7 +246,12 @@ class Settings:
     @property
     def has_control(self) -> bool:
         """Whether there is a control layer: in one process only, and beyond loopback only behind a key."""
-        return self.control and self.workers == 1 and (is_loopback(self.host) or self.control_key is not None)
+        return self.control and self.workers == 1 and (self._is_local or self.control_key is not None)
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host == "localhost" or self.host.endswith(".localhost") or bool(is_loopback(self.host))
 
     def _check_processes(self) -> None:
         if not 1 <= self.workers <= _MOST_WORKERS:
@@ -345,12 +351,14 @@ def setting_fields() -> "tuple[Field[Any], ...]":
     return fields(Settings)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server on `host`."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
+@lru_cache  # each request asks, and reading an address takes a while
+def is_loopback(text: str) -> bool | None:
+    """Whether an IP address is a loopback address, also if it is an IPv4 address within an IPv6 one.
+
+    Return None if the text is not an IP address.
+    """
     try:
-        address = ipaddress.ip_address(host)
-        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
+        return None
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

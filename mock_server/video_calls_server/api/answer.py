@@ -3,10 +3,16 @@
 Litestar's `Response` can do a great deal more, and building one took a fifth of the time of a GET.
 """
 
+import logging
 from collections.abc import Iterable
 
 import msgspec
+from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
+
+from video_calls_server._structs import Error
+
+logger = logging.getLogger("video_calls_server")
 
 Header = tuple[bytes, bytes]
 
@@ -31,3 +37,14 @@ class Answer:
         """Send it."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+async def refuse(  # noqa: PLR0917 (the last three are ASGI's)
+    error: Error, status: int, scope: Scope, receive: Receive, send: Send, headers: Iterable[Header] = ()
+) -> None:
+    """Answer a request with an error, or close a WebSocket that is not accepted yet, and log why."""
+    logger.info("request refused: %s", error.error)
+    if scope["type"] == ScopeType.HTTP:
+        await Answer(error, status=status, headers=headers)(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 4000 + status, "reason": error.error})

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -184,6 +185,6 @@ class _Connection:
         scope.cancel()
 
 
-def events_router(root: str, outside: Middleware) -> Router:
+def events_router(root: str, middleware: Sequence[Middleware]) -> Router:
     """The WebSocket under the API's base path. It authenticates by itself, for it refuses by closing."""
-    return Router(root, route_handlers=[events], middleware=[outside])
+    return Router(root, route_handlers=[events], middleware=middleware)

@@ -3,17 +3,13 @@
 It stands around everything else, so that the API, the control API and the pages cannot differ in it.
 """
 
-import ipaddress
-import logging
 from collections.abc import Awaitable
 
-from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from video_calls_server._structs import Error
-from video_calls_server.api.answer import Answer
-
-logger = logging.getLogger("video_calls_server")
+from video_calls_server.api.answer import refuse
+from video_calls_server.settings import is_loopback
 
 
 class Gate:
@@ -28,8 +24,6 @@ class Gate:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve the request, or refuse it with 400 or 403."""
-        if scope["type"] not in {ScopeType.HTTP, ScopeType.WEBSOCKET}:  # the application starts or stops
-            return self._app(scope, receive, send)
         hosts = authorizations = 0
         for name, _ in scope["headers"]:
             if name == b"host":
@@ -38,37 +32,24 @@ class Gate:
                 authorizations += 1
         if hosts > 1 or authorizations > 1:
             text = f"The request has several {'Host' if hosts > 1 else 'Authorization'} headers"
-            return _refuse(scope, receive, send, 400, Error(error=text, code="bad_request"))
+            return refuse(Error(error=text, code="bad_request"), 400, scope, receive, send)
         if not hosts and scope.get("http_version") == "1.1":
             error = Error(error="The request has no Host header", code="bad_request")
-            return _refuse(scope, receive, send, 400, error)
+            return refuse(error, 400, scope, receive, send)
         if self._loopback_only and not _is_on_loopback(scope):
             text = (
                 "This server signs with the built-in development secrets, which are public, and so it serves "
                 "its own machine only; set VIDEO_CALLS_SERVER_JWT_SECRET, AGORA_APP_ID and "
                 "AGORA_APP_CERTIFICATE"
             )
-            return _refuse(scope, receive, send, 403, Error(error=text, code="development_secrets"))
+            return refuse(Error(error=text, code="development_secrets"), 403, scope, receive, send)
         return self._app(scope, receive, send)
 
 
 def _is_on_loopback(scope: Scope) -> bool:
-    """Whether the request came in by a loopback address or, if it came by none, from one.
+    """Whether the server's end of the connection is a loopback address or, if it is no address, the client's.
 
     In a test without a socket, and at a Unix socket, neither end has an address.
     """
-    for end in (scope.get("server"), scope.get("client")):
-        try:
-            address = ipaddress.ip_address(end[0] if end else "")
-        except ValueError:
-            continue
-        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-    return True
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, error: Error) -> None:
-    logger.info("request refused: %s", error.error)
-    if scope["type"] == ScopeType.HTTP:
-        await Answer(error, status=status)(scope, receive, send)
-    else:
-        await send({"type": "websocket.close", "code": 4000 + status, "reason": error.error})
+    ends = [is_loopback(end[0]) for end in (scope.get("server"), scope.get("client")) if end]
+    return next((local for local in ends if local is not None), True)

@@ -1,11 +1,11 @@
 """The six operations of the contract, each under its path and method; a test holds them against it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from litestar import Request, Router, get, post
-from litestar.types import ASGIApp
+from litestar.types import Middleware
 
 from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_server.api.answer import Answer
@@ -19,8 +19,6 @@ from video_calls_server.representation import video_call, with_ids
 from video_calls_server.service import CallService
 
 API_ROOT = "/api/v1/video"
-
-Layer = Callable[[ASGIApp], ASGIApp]
 
 ApiRequest = Request[Actor, Any, Any]  # the token's claims and the app's state are untyped in Litestar
 
@@ -119,12 +117,8 @@ def _page_url(request: ApiRequest, page: int) -> str:
     return f"{request.url.scheme}://{request.url.netloc}{path}?{urlencode(query)}"
 
 
-def api_router(outside: Layer) -> Router:
-    """The API under its base path, for authenticated users alone; `outside` comes before everything of it."""
-
-    def middleware(app: ASGIApp) -> ASGIApp:  # one for both, for Litestar guards each of them at a price
-        return outside(admit(app))
-
+def api_router(middleware: Sequence[Middleware]) -> Router:
+    """Return the API under its base path, for active users only."""
     return Router(
         API_ROOT,
         route_handlers=[
@@ -135,5 +129,6 @@ def api_router(outside: Layer) -> Router:
             end_video_call,
             cancel_video_call,
         ],
-        middleware=[middleware],
+        before_request=admit,
+        middleware=middleware,
     )

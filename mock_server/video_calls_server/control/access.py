@@ -6,7 +6,6 @@ site in the developer's browser must not reach it either, nor anybody through a 
 """
 
 import hmac
-import ipaddress
 import re
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from video_calls_server.api.middleware import header
 from video_calls_server.control.errors import ControlError
+from video_calls_server.settings import is_loopback
 
 KEY_HEADER = "Video-Calls-Control-Key"
 
@@ -85,7 +85,7 @@ def _reason_against(scope: Scope) -> str | None:
     peer = client[0] if client else None
     if not peer:
         return "comes from an unknown address"
-    if peer != _IN_PROCESS and not _is_here(peer):
+    if peer != _IN_PROCESS and not is_loopback(peer):
         return f"comes from {peer[:100]}"
     for name, _ in scope["headers"]:
         if _OF_PROXIES.fullmatch(name):
@@ -99,10 +99,3 @@ def _reason_against(scope: Scope) -> str | None:
     # Browsers send no Origin with an <img> or a link, but say where these stand.
     is_elsewhere = header(scope, b"sec-fetch-site") == "cross-site"
     return "comes from a page of another site" if is_elsewhere else None
-
-
-def _is_here(peer: str) -> bool:
-    try:
-        return ipaddress.ip_address(peer).is_loopback
-    except ValueError:
-        return False

@@ -15,7 +15,6 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from video_calls_server._structs import Error
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
-from video_calls_server.application import Application
 from video_calls_server.control.access import KEY_HEADER, Access, guarded
 from video_calls_server.control.errors import (
     ControlError,
@@ -93,7 +92,7 @@ def control_app(settings: Settings, namespaces: Namespaces, access: Access, cors
         ],
         middleware=[guarded(access)],
     )
-    return Application(
+    return Litestar(
         route_handlers=[router, _description],
         dependencies={"namespace": Provide(_namespace, sync_to_thread=False)},
         exception_handlers={

@@ -1,15 +1,12 @@
 """Faults as they happen to requests: a middleware of the API, outside everything else of it.
 
 What a fault does instead of an answer, or to one, is done here; which faults act is decided in `faults`.
-Where there are none, a request pays for one look-up.
 """
 
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from video_calls_spec import RULES, RuleId
@@ -17,14 +14,14 @@ from video_calls_spec import RULES, RuleId
 from video_calls_server._structs import Error
 from video_calls_server.api.answer import Answer, Header
 from video_calls_server.api.drop import DROP
-from video_calls_server.api.errors import RETRY_AFTER_UNAVAILABLE, Refused, on_exception
+from video_calls_server.api.errors import RETRY_AFTER_UNAVAILABLE, Refused
 from video_calls_server.api.events import credentials
 from video_calls_server.api.ids import shown_in
 from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
 from video_calls_server.control.access import Access
 from video_calls_server.control.errors import ControlError
 from video_calls_server.control.fault import EVENTS, Fault, FaultError, parse_fault
-from video_calls_server.control.faults import Acting, Asked, Faults, spoiled
+from video_calls_server.control.faults import Acting, Asked, spoiled
 from video_calls_server.domain.people import Actor
 from video_calls_server.namespaces import namespace_of
 from video_calls_server.unavailable import UnavailableError
@@ -34,9 +31,6 @@ HEADER = "Video-Calls-Fault"
 
 TRY_AGAIN = 1013
 """The code with which a WebSocket is closed that cannot be answered a status."""
-
-MAY_FAIL = "may_fail"
-"""Stands in the state of the scope of a request on which a fault may act."""
 
 _HEADER = HEADER.lower().encode()
 _DROPPED = "dropped"
@@ -77,56 +71,48 @@ def faulty(access: Access) -> Callable[[ASGIApp], ASGIApp]:
     These are the faults of the namespace and, if the caller may control the server, those of the request's
     header.
     """
-    return partial(_faulty, access)
+
+    def middleware(app: ASGIApp) -> ASGIApp:
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            texts = [value for name, value in scope["headers"] if name == _HEADER]
+            if not texts and not namespace_of(scope).faults:
+                await app(scope, receive, send)
+                return
+            try:
+                acting = await _acting(access, texts, scope)
+            except FaultError as error:
+                text, fields = f"{HEADER}: {error}", {error.field: [error.reason]}
+                body = Error(error=text, code="bad_request", fields=fields)
+                await _answer(Answer(body, status=400), scope, receive, send)
+            except ControlError as error:
+                body = Error(error=error.error, code=error.code)
+                await _answer(Answer(body, status=error.status), scope, receive, send)
+            else:
+                await _serve(app, acting, scope, receive, send)
+
+        return serve
+
+    return middleware
 
 
-def _faulty(access: Access, app: ASGIApp) -> ASGIApp:
+async def _acting(access: Access, texts: list[bytes], scope: Scope) -> Acting | None:
+    """Return the faults that act on a request, or None if none does; `texts` are those of its own header.
 
-    def choose(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        chosen = middleware if MAY_FAIL in scope["state"] else app
-        return chosen(scope, receive, send)
-
-    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
-        namespace = namespace_of(scope)
-        faults = namespace.faults
-        texts = [value for name, value in scope["headers"] if name == _HEADER]
-        if not faults and not texts:
-            await app(scope, receive, send)
-            return
-        try:
-            if texts:
-                access.check(scope, f"{HEADER} is for callers who may control the server: ")
-            own = [parse_fault(text.decode("latin-1")) for text in texts]
-        except FaultError as error:
-            body = Error(error=f"{HEADER}: {error}", code="bad_request", fields={error.field: [error.reason]})
-            await _answer(Answer(body, status=400), scope, receive, send)
-            return
-        except ControlError as error:
-            body = Error(error=error.error, code=error.code)
-            await _answer(Answer(body, status=error.status), scope, receive, send)
-            return
-        acting = await _acting(faults, own, scope)
-        if not acting:
-            await app(scope, receive, send)
-            return
-        scope["state"]["fault"] = acting.names
-        await namespace.delay(acting.seconds_before)
-        if scope["type"] == ScopeType.HTTP:
-            await _serve(app, acting, scope, receive, send)
-        else:
-            await _shake_hands(app, acting, scope, receive, send)
-
-    return choose
-
-
-async def _acting(faults: Faults, own: list[Fault], scope: Scope) -> Acting:
+    Raises:
+        ControlError: if the request has a fault of its own, and its caller may not control the server.
+        FaultError: if the request's header does not say a fault.
+    """
+    faults = namespace_of(scope).faults
+    if texts:
+        access.check(scope, f"{HEADER} is for callers who may control the server: ")
+    own = [parse_fault(text.decode("latin-1")) for text in texts]
     operation = EVENTS if scope["type"] == ScopeType.WEBSOCKET else _operation_id(scope)
     if operation is None:
-        return Acting(faults)
+        return None
     call = shown_in(str(scope["path_params"].get("id", "")))
     wanted = faults.identities(operation, call, own)
     identities = await _identities(wanted, scope) if wanted else wanted
-    return faults.act(Asked(operation, call, identities), own)
+    return faults.act(Asked(operation, call, identities), own) or None
 
 
 def _operation_id(scope: Scope) -> str | None:
@@ -185,11 +171,24 @@ class _Served:
         await send({"type": "http.response.body", "body": body, "more_body": not whole})
 
 
-async def _serve(app: ASGIApp, acting: Acting, scope: Scope, receive: Receive, send: Send) -> None:
+async def _serve(app: ASGIApp, acting: Acting | None, scope: Scope, receive: Receive, send: Send) -> None:
+    if acting is None:
+        await app(scope, receive, send)
+        return
+    scope["state"]["fault"] = acting.names
+    await namespace_of(scope).delay(acting.seconds_before)
+    if scope["type"] == ScopeType.HTTP:
+        await _answer_request(app, acting, scope, receive, send)
+    else:
+        await _shake_hands(app, acting, scope, receive, send)
+
+
+async def _answer_request(app: ASGIApp, acting: Acting, scope: Scope, receive: Receive, send: Send) -> None:
     fault = acting.answer
     served: _Served | None = None
     if fault is None or fault.after or fault.body:
-        served = await _served(app, scope, receive)
+        served = _Served()
+        await app(scope, receive, served.take)
     else:
         scope["user"] = await _actor(scope)  # for the log, for the API never finds it out
     await namespace_of(scope).delay(acting.seconds_after)
@@ -199,18 +198,6 @@ async def _serve(app: ASGIApp, acting: Acting, scope: Scope, receive: Receive, s
         await _refusal(fault, fault.status, scope, acting.names)(scope, receive, send)
     elif served is not None:
         await _pass_on(served, acting, scope, receive, send)
-
-
-async def _served(app: ASGIApp, scope: Scope, receive: Receive) -> _Served:
-    """The answer of the API, be it a refusal."""
-    served = _Served()
-    try:
-        await app(scope, receive, served.take)
-    except Exception as error:  # noqa: BLE001 (as Litestar would, were the answer not ours to change)
-        request: Request[Any, Any, Any] = Request(scope, receive, served.take)
-        refusal = on_exception(request, error).to_asgi_response(app=None, request=request)
-        await refusal(scope, receive, served.take)
-    return served
 
 
 async def _pass_on(served: _Served, acting: Acting, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,11 +1,11 @@
-"""The outermost layer where the control layer is on: it finds the namespace of a request and records it.
+"""The layer around the API and the control API: it finds the namespace of a request and records the request.
 
-What is below sees the namespace in the scope and need not know how it was chosen: by a header, or by a
-prefix of the path, which goes into the root path as that of an application mounted there would.
+The layers below find the namespace in the scope and need not know how it was chosen: by a header, or by a
+prefix of the path, which becomes part of the root path, as that of a mounted application does.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -24,23 +24,21 @@ from litestar.types import (
 )
 
 from video_calls_server._structs import Error
-from video_calls_server.api.answer import Answer, Header
+from video_calls_server.api.answer import Header, refuse
 from video_calls_server.api.middleware import header
 from video_calls_server.control.access import Access
 from video_calls_server.control.errors import ControlError
-from video_calls_server.control.faulty import HEADER as FAULT_HEADER
-from video_calls_server.control.faulty import MAY_FAIL, raise_if_dropped
-from video_calls_server.control.requests import BODY, RawHeaders
-from video_calls_server.namespaces import Namespace, Namespaces
+from video_calls_server.control.faulty import raise_if_dropped
+from video_calls_server.control.requests import RawHeaders, Recorded, RequestLog
+from video_calls_server.namespaces import Namespaces
 
 HEADER = "Video-Calls-Namespace"
 PREFIX = "/_ns/"
 CONTROL = "/_control"
 
 _HEADER = HEADER.lower().encode()
-_FAULT_HEADER = FAULT_HEADER.lower().encode()
 _API = ("/api/", "/agora/")
-_TOLD = {"websocket.accept", "websocket.close", "websocket.http.response.body"}
+_RECORDED = {"websocket.accept", "websocket.close", "websocket.http.response.body"}
 
 
 class ControlLayer:
@@ -60,39 +58,22 @@ class ControlLayer:
         self._access = access
         self._cors = cors
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request in its namespace."""
-        name, has_fault = "", False
-        for key, value in scope["headers"]:
-            if key == _HEADER:
-                name = value.decode("latin-1")
-            elif key == _FAULT_HEADER:
-                has_fault = True
-        state = scope.setdefault("state", {})
-        namespace = self._namespaces.default
-        is_mounted = scope.get("root_path") or not namespace.is_open  # for then nobody tells of the start
-        if name or has_fault or namespace.faults or is_mounted or not scope["path"].startswith(_API):
-            return self._serve(name or None, scope, receive, send)
-        # By far the most requests come here: they get no coroutine and no look-up that they do not need.
-        namespace.use()
-        state["namespace"] = namespace
-        return self._recorded(namespace, scope, receive, send)
-
-    async def _serve(self, name: str | None, scope: Scope, receive: Receive, send: Send) -> None:
         root: str = scope.get("root_path", "")
         path = scope["path"].removeprefix(root)
+        name = header(scope, _HEADER) or None
         if path.startswith(PREFIX):
             name, slash, rest = path.removeprefix(PREFIX).partition("/")
             # The page's relative links start from its last slash.
             if not slash and scope["type"] == ScopeType.HTTP:
-                await send(_to(f"{name}/"))
+                await send(_redirect_to(f"{name}/"))
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return
             path = f"/{rest}"
             scope["root_path"] = f"{root}{PREFIX}{name}"
-        state = scope["state"]
         is_control = path == CONTROL or path.startswith(f"{CONTROL}/")
-        is_recorded = not is_control and path.startswith(_API)
+        is_recorded = path.startswith(_API)
         if scope.get("method") == "OPTIONS" and self._namespaces.existing(name) is None:
             # A preflight carries no key, its answer is the same in each namespace, and it makes none.
             namespace, is_recorded = self._namespaces.default, False
@@ -102,47 +83,14 @@ class ControlLayer:
             except ControlError as error:
                 await self._refuse(error, scope, receive, send)
                 return
-        state["namespace"] = namespace
+        scope.setdefault("state", {})["namespace"] = namespace
         if is_control:
             await self._control()(scope, receive, send)
-        elif not is_recorded:
-            await self._app(scope, receive, send)
-        else:
-            state[MAY_FAIL] = True
-            await self._recorded(namespace, scope, receive, send)
+        elif is_recorded:
+            await _Recording(namespace.log, scope, receive, send).serve(self._app)
             raise_if_dropped(scope)
-
-    def _recorded(self, namespace: Namespace, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] != ScopeType.HTTP:
-            return self._shake_hands(namespace, scope, receive, send)
-        state = scope["state"]
-        state["record"] = namespace.log.record
-        return self._app(scope, receive if scope["method"] == "GET" else _kept(receive, state), send)
-
-    async def _shake_hands(self, namespace: Namespace, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a WebSocket, which is recorded when it is accepted or refused, and when it is closed."""
-        started = time.perf_counter()
-        headers: RawHeaders = []
-        status = 0
-
-        async def send_recorded(message: Any) -> None:  # noqa: ANN401 (Litestar does not type all of them)
-            nonlocal headers, status
-            kind, answer = message["type"], b""
-            if kind == "websocket.accept":
-                status = HTTPStatus.SWITCHING_PROTOCOLS
-            elif kind == "websocket.close":
-                status, answer = message["code"], (message["reason"] or "").encode()
-            elif kind == "websocket.http.response.start":
-                status, headers = message["status"], list(message["headers"])
-            elif kind == "websocket.http.response.body":
-                answer = message["body"]
-            await send(message)
-            if kind in _TOLD:
-                namespace.log.record(scope, time.perf_counter() - started, status, headers, answer)
-
-        await self._app(scope, receive, send_recorded)
-        if not status:
-            namespace.log.record(scope, time.perf_counter() - started, 0, [], b"")
+        else:
+            await self._app(scope, receive, send)
 
     def _check(self, name: str | None, scope: Scope) -> None:
         purpose = f"there is no namespace {name!r}, and only callers who may control the server make one: "
@@ -150,30 +98,65 @@ class ControlLayer:
 
     async def _refuse(self, error: ControlError, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request that has no namespace; pages of allowed origins can read why."""
-        if scope["type"] != ScopeType.HTTP:
-            await send({"type": "websocket.close", "code": 4000 + error.status, "reason": error.error})
-            return
         origin = header(scope, b"origin")
         headers: list[Header] = []
         if origin is not None and self._cors.is_origin_allowed(origin):
             allowing = self._cors.simple_headers | {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
             headers = [(name.lower().encode(), value.encode()) for name, value in allowing.items()]
-        body = Error(error=error.error, code=error.code)
-        await Answer(body, status=error.status, headers=headers)(scope, receive, send)
+        await refuse(Error(error=error.error, code=error.code), error.status, scope, receive, send, headers)
 
 
-def _kept(receive: Receive, state: dict[str, Any]) -> Receive:
-    """What is received, with the body kept for the log."""
+class _Recording:
+    """A request on its way through, which is recorded once it is answered.
 
-    async def receive_kept() -> HTTPReceiveMessage | WebSocketReceiveMessage:
-        message = await receive()
+    A WebSocket is recorded when it is accepted or refused, and when the server closes it.
+    """
+
+    def __init__(self, log: RequestLog, scope: Scope, receive: Receive, send: Send) -> None:
+        self._log = log
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._started = time.perf_counter()
+        self._status = 0
+        self._headers: RawHeaders = []
+        self._body = self._answer = b""
+
+    async def serve(self, app: ASGIApp) -> None:
+        """Serve the request and record it."""
+        try:
+            await app(self._scope, self._receive_kept, self._send_kept)
+        finally:
+            if self._scope["type"] == ScopeType.HTTP or not self._status:
+                self._record()
+
+    async def _receive_kept(self) -> HTTPReceiveMessage | WebSocketReceiveMessage:
+        message = await self._receive()
         if message["type"] == "http.request":
-            state[BODY] = state.get(BODY, b"") + message["body"]
+            self._body += message["body"]
         return message
 
-    return receive_kept
+    async def _send_kept(self, message: Any) -> None:  # noqa: ANN401 (Litestar does not type all of them)
+        kind = message["type"]
+        if kind.endswith("http.response.start"):  # of a request, or of a handshake
+            self._status, self._headers = message["status"], list(message["headers"])
+        elif kind.endswith("http.response.body"):
+            self._answer += message["body"]
+        elif kind == "websocket.accept":
+            self._status = HTTPStatus.SWITCHING_PROTOCOLS
+        elif kind == "websocket.close":
+            self._status, self._answer = message["code"], (message["reason"] or "").encode()
+        await self._send(message)
+        if kind in _RECORDED:
+            self._record()
+
+    def _record(self) -> None:
+        seconds = time.perf_counter() - self._started
+        self._log.record(
+            Recorded(self._scope, seconds, self._status, self._headers, body=self._body, answer=self._answer)
+        )
 
 
-def _to(place: str) -> HTTPResponseStartEvent:
+def _redirect_to(place: str) -> HTTPResponseStartEvent:
     headers = [(b"location", quote(place).encode()), (b"content-length", b"0")]
     return {"type": "http.response.start", "status": 307, "headers": headers}

@@ -31,9 +31,6 @@ MOST_BYTES = 16 * 1024 * 1024
 LONGEST_BODY = 64 * 1024
 """How much of one body is shown, in bytes."""
 
-BODY = "body"
-"""Where, in the state of a request's scope, its body is found."""
-
 _PER_REQUEST, _PER_HEADER = 1024, 128
 """Bytes that Python takes for a recorded request and for each header, beside the text itself."""
 
@@ -74,18 +71,12 @@ class Recorded:
         "user_id",
     )
 
-    def __init__(  # noqa: PLR0917 (called for every request, and by position at less of a price)
-        self,
-        request_id: int,
-        scope: Scope,
-        seconds: float,
-        status: int,
-        headers: RawHeaders,
-        answer: bytes,
+    def __init__(
+        self, scope: Scope, seconds: float, status: int, headers: RawHeaders, *, body: bytes, answer: bytes
     ) -> None:
         # Nothing of the scope itself is kept: it holds parsed bodies, and the whole namespace.
         state, handler = scope["state"], scope.get("route_handler")
-        self.id = request_id
+        self.id = 0  # until it is in the log
         self.started = time.time() - seconds
         self.duration = seconds
         self.method = str(scope.get("method", "WEBSOCKET"))
@@ -93,7 +84,7 @@ class Recorded:
         self.query: bytes = scope["query_string"]
         self.server: tuple[str, int | None] | None = scope.get("server")
         self.headers: RawHeaders = list(scope["headers"])
-        self.body: bytes = state.get(BODY, b"")
+        self.body = body
         self.status = status
         self.answer_headers = headers
         self.answer = answer
@@ -102,7 +93,7 @@ class Recorded:
         self.user_id: int | None = getattr(scope.get("user"), "user_id", None)
         self.rule: RuleId | None = state.get("rule")
         self.fault: str | None = state.get("fault")
-        self.size = _PER_REQUEST + sum(map(len, (self.path, self.query, self.body, answer, self.fault or "")))
+        self.size = _PER_REQUEST + sum(map(len, (self.path, self.query, body, answer, self.fault or "")))
         for name, value in (*self.headers, *headers):
             self.size += _PER_HEADER + len(name) + len(value)
 
@@ -126,10 +117,10 @@ class RequestLog:
     def __iter__(self) -> Iterator[Recorded]:
         return iter(self._kept)
 
-    def record(self, scope: Scope, seconds: float, status: int, headers: RawHeaders, answer: bytes) -> None:
-        """Keep a request that was served in so many seconds, and let go of the oldest."""
+    def record(self, recorded: Recorded) -> None:
+        """Keep a request, and drop the oldest beyond the limits."""
         self._last_id += 1
-        recorded = Recorded(self._last_id, scope, seconds, status, headers, answer)
+        recorded.id = self._last_id
         self._kept.append(recorded)
         self._bytes += recorded.size
         while len(self._kept) > KEPT or self._bytes > MOST_BYTES:

@@ -1,107 +1,59 @@
 """Spans of requests for OpenTelemetry: Litestar's plugin, named by the operations of the contract.
 
-Where they go, how many of them, and as whose is what the standard OTEL_ variables say. An application that
-runs this one within its own, and has set a tracer provider, keeps that.
+OpenTelemetry's SDK and its exporter read the OTEL_ variables themselves. If the process has a tracer provider
+already, such as that of `opentelemetry-instrument`, spans go there.
 """
 
 import os
-from importlib.metadata import entry_points
+from contextvars import ContextVar
 from typing import Any
 
-from litestar.enums import HttpMethod, ScopeType
 from litestar.plugins.opentelemetry import OpenTelemetryConfig
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Scope
 from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from video_calls_server import tracing
-from video_calls_server.settings import SettingsError
 
-_OTLP = "otlp_proto_http"
 _SECRETS = ["authorization", "cookie", "set-cookie", "sec-websocket-protocol", "video-calls-control-key"]
 """Headers that hold tokens; OTEL_ variables may ask for any to be recorded."""
 
-_BEGINNINGS = {"http.response.start", "websocket.accept", "websocket.close"}
-_METHODS = {*HttpMethod, "OPTIONS"}
+_ids: ContextVar[dict[str, str]] = ContextVar("ids_of_span", default={})  # noqa: B039 (it is never changed)
 
 
 def traced(app: ASGIApp) -> ASGIApp:
-    """An application of whose requests there are spans.
-
-    Raises:
-        SettingsError: the variables ask for what is not installed.
-    """
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # nobody has set one
-        _configure()
+    """Record a span of each request to an application."""
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # the process has set none
+        service = os.environ.get("OTEL_SERVICE_NAME", "video-calls-server")
+        provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
     config = OpenTelemetryConfig(
-        scope_span_details_extractor=_first_details,
+        scope_span_details_extractor=_details,
+        server_request_hook_handler=_note_ids,
         exclude_spans=["receive", "send"],  # one span a request says enough, at a third of the cost
         http_capture_headers_sanitize_fields=_SECRETS,
     )
-    return config.middleware(app=_named(app))
+    return config.middleware(app=app)
 
 
 def current_ids() -> dict[str, str]:
-    """The ids of the span that is being recorded, for the log."""
-    span = trace.get_current_span().get_span_context()
-    if not span.is_valid:
-        return {}
-    return {"trace_id": trace.format_trace_id(span.trace_id), "span_id": trace.format_span_id(span.span_id)}
+    """Return the ids of the request's span, for the log; a request's own line comes after its span."""
+    return _ids.get()
 
 
-def _configure() -> None:
-    """Have spans go where the environment says; the SDK itself reads the rest of it."""
-    if "service.name" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
-        os.environ.setdefault("OTEL_SERVICE_NAME", "video-calls-server")
-    provider = TracerProvider()
-    for name in os.environ.get("OTEL_TRACES_EXPORTER", "otlp").split(","):
-        if name.strip() not in {"", "none"}:
-            provider.add_span_processor(BatchSpanProcessor(_exporter(name.strip())))
-    trace.set_tracer_provider(provider)
+def _note_ids(span: trace.Span, _scope: dict[str, Any]) -> None:
+    found = span.get_span_context()
+    if found.is_valid:
+        trace_id, span_id = trace.format_trace_id(found.trace_id), trace.format_span_id(found.span_id)
+        _ids.set({"trace_id": trace_id, "span_id": span_id})
 
 
-def _exporter(name: str) -> SpanExporter:
-    # OTLP is spoken over HTTP: its exporter for that comes with the extra.
-    found = entry_points(group="opentelemetry_traces_exporter", name=_OTLP if name == "otlp" else name)
-    if not found:
-        raise SettingsError(f"otel: OTEL_TRACES_EXPORTER: there is no exporter {name}; install its package")
-    exporter: SpanExporter = next(iter(found)).load()()
-    return exporter
-
-
-def _first_details(scope: Scope) -> tuple[str, dict[str, Any]]:
-    """What is known before a route is found; a path would make a name of each call's id."""
-    if scope["type"] != ScopeType.HTTP:
-        return "WEBSOCKET", {}
-    return (scope["method"] if scope["method"] in _METHODS else "HTTP"), {}
-
-
-def _named(app: ASGIApp) -> ASGIApp:
-    """Name the span when the answer begins: by then the route is known, and with its end the span ends."""
-
-    async def named(scope: Scope, receive: Receive, send: Send) -> None:
-        span = trace.get_current_span()
-
-        async def send_named(message: Message) -> None:
-            if message["type"] in _BEGINNINGS:
-                _describe(span, scope)
-            await send(message)
-
-        await app(scope, receive, send_named if span.is_recording() else send)
-
-    return named
-
-
-def _describe(span: trace.Span, scope: Scope) -> None:
-    if "path_template" in scope:
-        path, handler = scope["path_template"], scope["route_handler"]
-        operation: object = getattr(handler, "operation_id", None) or handler.name
-        span.update_name(operation if isinstance(operation, str) else f"{scope.get('method')} {path}")
-        span.set_attribute(HTTP_ROUTE, path)
-    rule: str | None = scope["state"].get("rule")
-    if rule is not None:
-        span.set_attribute("video_calls.rule", rule)
-    if scope["type"] == ScopeType.HTTP:
-        span.set_attribute("video_calls.request_id", tracing.request_id.get())
+def _details(scope: Scope) -> tuple[str, dict[str, Any]]:
+    """Return a span's name, which holds nothing that a client chooses, and attributes."""
+    path, handler = scope["path_template"], scope["route_handler"]
+    name = getattr(handler, "operation_id", None) or handler.name or f"{scope.get('method')} {path}"
+    return name, {"http.route": path, "video_calls.request_id": tracing.request_id.get()}
