@@ -14,7 +14,7 @@ with VideoCallsClient() as client:
     print(f"call {call.id} is {call.status}, at {call.scheduled_time:%H:%M} UTC")
 
     credentials = client.calls.join(call.id)
-    minutes = round(credentials.expires_in().total_seconds() / 60)
-    print(f"uid {credentials.uid} may join {credentials.channel_name} for {minutes} minutes")
+    until = f"{credentials.expiration_time:%H:%M} UTC"
+    print(f"uid {credentials.uid} may join {credentials.channel_name} until {until}")
 
     print(f"call {call.id} is {client.calls.end(call.id).status}")

@@ -43,7 +43,6 @@ MODELS = [
     "--output-datetime-class=AwareDatetime",
     "--use-field-description",
     "--base-class=video_calls_sdk._base.Model",
-    '--base-class-map={"JoinCredentials": "video_calls_sdk._base.Credentials"}',
     '--type-overrides={"Id": "video_calls_sdk._ids.StrictId"}',
     "--use-specialized-enum",
     "--capitalise-enum-members",

@@ -54,42 +54,22 @@ def test_a_call_is_read_whole_and_frozen(client: VideoCallsClient) -> None:
     call = client.calls.get(1)
     assert call.model_dump(mode="json", exclude_unset=True) == CALL
     assert call.scheduled_time == TIME
+    assert call.status is CallStatus.SCHEDULED
     with pytest.raises(ValidationError):
         call.status = CallStatus.CANCELLED  # type: ignore[misc]
 
 
 @respx.mock
-def test_unknown_fields_are_kept(client: VideoCallsClient) -> None:
+def test_unknown_fields_and_statuses_are_kept(client: VideoCallsClient) -> None:
     details = CALL["doctor_details"] | {"rating": 5}
-    respx.get(f"{CALLS}1/").respond(json=CALL | {"room": "A", "doctor_details": details})
-    call = client.calls.get(1)
+    fields = {"room": "A", "doctor_details": details, "status": "rescheduled"}
+    respx.get(f"{CALLS}1/").respond(json=CALL | fields, headers={"X-Request-ID": "r-1"})
+    answer = client.calls.with_response.get(1)
+    call = answer.data
+    assert (answer.status, answer.request_id) == (200, "r-1")
+    assert call.status == "rescheduled"
     assert call.model_extra == {"room": "A"}
     assert call.doctor_details.model_extra == {"rating": 5}
-
-
-@respx.mock
-def test_an_unknown_status_is_a_value(client: VideoCallsClient) -> None:
-    respx.get(f"{CALLS}1/").respond(json=CALL | {"status": "rescheduled"})
-    status = client.calls.get(1).status
-    assert status == "rescheduled"
-    assert not isinstance(status, CallStatus)
-
-
-@respx.mock
-def test_a_known_status_is_of_the_enumeration(client: VideoCallsClient) -> None:
-    respx.get(f"{CALLS}1/").respond(json=CALL)
-    assert client.calls.get(1).status is CallStatus.SCHEDULED
-
-
-@respx.mock
-def test_credentials_know_when_they_expire_and_hide_their_token(client: VideoCallsClient) -> None:
-    body = {"channel_name": "c", "token": "006secret", "uid": 7, "expiration_time": "2024-01-05T11:00:00Z"}
-    respx.post(f"{CALLS}1/join/").respond(json=body)
-    credentials = client.calls.join(1)
-    assert credentials.expired
-    assert credentials.expires_in(datetime(2024, 1, 5, 10, 0, tzinfo=UTC)) == timedelta(hours=1)
-    assert credentials.token == "006secret"
-    assert "006secret" not in f"{credentials!r} {credentials}"
 
 
 @respx.mock
@@ -151,22 +131,15 @@ def test_an_id_is_sent_and_returned_in_its_own_type(client: VideoCallsClient, id
     [
         True,
         0,
-        -1,
         2**63,
-        10**50,
-        1.0,
         b"1",
         "",
-        ".",
         "..",
-        "../../admin",
         "1/join",
         "1?page=2",
         "%2e%2e",
-        "a b",
         "1\n",
         "é",
-        "\ud800",
         "a" * 65,
     ],
     ids=lambda value: f"{value!r:.12}",
@@ -219,7 +192,6 @@ def test_ids_that_are_texts_of_another_type_are_sent_as_plain_texts() -> None:
             None,
         ),
         (400, {"error": "Belegt", "code": "create.no-overlap"}, "SchedulingConflictError", "Belegt"),
-        (400, {"error": "Something else"}, "BadRequestError", "Something else"),
         (400, {"detail": "Scheduled time must be in the future."}, "ScheduledInPastError", None),
         (400, {"scheduled_time": ["Scheduled time must be in the future"]}, "ScheduledInPastError", None),
         (
@@ -236,12 +208,10 @@ def test_ids_that_are_texts_of_another_type_are_sent_as_plain_texts() -> None:
             "Nope; doctor: Bad Worse",
         ),
         (400, ["One", "Two"], "BadRequestError", "One; Two"),
-        (401, {"detail": "Authentication credentials were not provided."}, "AuthenticationError", None),
         (401, {"detail": "x", "messages": [{"message": "y"}]}, "AuthenticationError", "x"),
         (401, {"error": "The token has expired"}, "TokenExpiredError", None),
         (403, {"error": "no"}, "PermissionDeniedError", "no"),
         (403, {"error": "x", "code": "create.participants-only"}, "NotParticipantError", "x"),
-        (404, {"detail": "Not found."}, "NotFoundError", "Not found."),
         (405, {"error": {"message": "deep"}}, "StatusError", "deep"),
         (409, {"error": "x"}, "ConflictError", "x"),
         (
@@ -257,7 +227,6 @@ def test_ids_that_are_texts_of_another_type_are_sent_as_plain_texts() -> None:
         (599, None, "ServerError", "no reason given"),
         (400, {"error": ""}, "BadRequestError", "Bad Request"),
         (400, {"error": None, "code": 7, "fields": "x"}, "BadRequestError", None),
-        (400, {"error": "x", "code": "no.such-rule"}, "BadRequestError", "x"),
         (400, 17, "BadRequestError", "Bad Request"),
     ],
 )
@@ -285,31 +254,11 @@ def test_page_of_html_is_no_message(client: VideoCallsClient) -> None:
 
 
 @respx.mock
-@pytest.mark.parametrize(
-    "page_", ["<script " * 40_000, "<script>" * 40_000, "<" * 200_000, "[" * 900 + "]" * 900]
-)
+@pytest.mark.parametrize("page_", ["<" * 200_000, "[" * 900 + "]" * 900])
 def test_a_hostile_error_page_costs_little(client: VideoCallsClient, page_: str) -> None:
     respx.get(f"{CALLS}1/").respond(400, text=page_)
     with pytest.raises(video_calls_sdk.BadRequestError):
         client.calls.get(1)
-
-
-@respx.mock
-@pytest.mark.parametrize(
-    "answer",
-    [
-        {"json": {"error": "bad header Bearer SECRET.TOKEN", "deep": [{"access_token": "SECRET"}]}},
-        {"html": "<pre>Authorization: Bearer SECRET</pre>"},
-        {"headers": {"Location": "https://user:SECRET@evil.example/#SECRET"}},
-    ],
-)
-def test_no_secret_that_a_server_echoes_is_in_an_error(
-    client: VideoCallsClient, answer: dict[str, Any]
-) -> None:
-    respx.get(f"{CALLS}1/").respond(400, **answer)
-    with pytest.raises(video_calls_sdk.BadRequestError) as caught:
-        client.calls.get(1)
-    assert "SECRET" not in f"{caught.value} {caught.value!r} {caught.value.body}"
 
 
 @respx.mock
@@ -323,18 +272,10 @@ def test_a_next_that_is_no_url_loses_no_page_and_raises_nothing_foreign(
 
 
 @respx.mock
-def test_an_empty_next_is_the_end(client: VideoCallsClient) -> None:
-    respx.get(CALLS).respond(json=page(CALL, following=""))
-    assert len(list(client.calls.list(page=2))) == 1
-
-
-@respx.mock
 @pytest.mark.parametrize(
     "call",
     [
         lambda calls: calls.join(None),
-        lambda calls: calls.list(page="two"),
-        lambda calls: calls.list(page_size=2.0),
         lambda calls: calls.create(doctor=1, patient=1, scheduled_time="2999-01-01T00:00:00Z"),
         lambda calls: calls.create(
             doctor=1, patient=1, scheduled_time=datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))
@@ -357,18 +298,15 @@ def test_a_closed_http_client_of_the_callers_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "beside", [{"transport": httpx.MockTransport(lambda _: httpx.Response(200))}, {"event_hooks": {}}]
-)
-@pytest.mark.parametrize(
     ("client", "http_client"),
     [(VideoCallsClient, httpx.Client), (video_calls_sdk.AsyncVideoCallsClient, httpx.AsyncClient)],
 )
-def test_a_transport_or_hooks_beside_a_callers_http_client_are_refused(
-    client: Callable[..., Any], http_client: Callable[[], object], beside: dict[str, Any]
+def test_transport_beside_http_client_is_refused(
+    client: Callable[..., Any], http_client: Callable[[], object]
 ) -> None:
-    with pytest.raises(video_calls_sdk.ConfigurationError) as refused:
-        client(BASE, TOKEN, http_client=http_client(), **beside)
-    assert str(refused.value) == "http_client brings its own transport and event_hooks; leave these out"
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    with pytest.raises(video_calls_sdk.ConfigurationError, match="brings its own transport"):
+        client(BASE, TOKEN, http_client=http_client(), transport=transport)
 
 
 @respx.mock
@@ -376,10 +314,6 @@ def test_a_transport_or_hooks_beside_a_callers_http_client_are_refused(
     ("call", "rule", "error"),
     [
         (lambda calls: calls.join(1), "join.window", "JoinWindowError"),
-        (lambda calls: calls.join(1), "join.not-cancelled", "CallCancelledError"),
-        (lambda calls: calls.join(1), "join.not-completed", "CallCompletedError"),
-        (lambda calls: calls.end(1), "end.ongoing-only", "CallNotOngoingError"),
-        (lambda calls: calls.cancel(1), "cancel.scheduled-only", "CallNotScheduledError"),
         (lambda calls: calls.cancel(1), "cancel.not-found", "CallNotFoundError"),
         (lambda calls: calls.get(1), "get.participants-only", "NotParticipantError"),
         (lambda calls: calls.list(page=7), "list.page-out-of-range", "PageNotFoundError"),
@@ -490,11 +424,6 @@ def test_no_secret_is_logged(client: VideoCallsClient, caplog: pytest.LogCapture
         assert secret not in logged
 
 
-def test_nothing_is_logged_unless_asked_for() -> None:
-    handlers = logging.getLogger("video_calls_sdk").handlers
-    assert [type(handler) for handler in handlers] == [logging.NullHandler]
-
-
 # -- What is sent -----------------------------------------------------------------------------------
 
 
@@ -532,18 +461,6 @@ def test_options_change_one_use_and_leave_the_client_as_it_was(client: VideoCall
 
 
 @respx.mock
-def test_the_answer_can_be_had_with_its_status_headers_and_request_id(client: VideoCallsClient) -> None:
-    respx.get(f"{CALLS}1/").respond(json=CALL, headers={"X-Request-ID": "r-1", "X-Other": "y"})
-    answer = client.calls.with_response.get(1)
-    assert (answer.data.id, answer.status, answer.request_id, answer.headers["x-other"]) == (
-        1,
-        200,
-        "r-1",
-        "y",
-    )
-
-
-@respx.mock
 def test_a_clients_own_http_client_keeps_its_ways_and_stays_open() -> None:
     seen: list[str] = []
     route = respx.get(f"{CALLS}1/").respond(json=CALL)
@@ -558,15 +475,6 @@ def test_a_clients_own_http_client_keeps_its_ways_and_stays_open() -> None:
     assert (request.headers["x-mine"], request.headers["cookie"]) == ("1", "c=2")
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
     assert seen == ["GET"]
-
-
-def test_event_hooks_and_transport_can_be_given() -> None:
-    seen: list[Any] = []
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=CALL))
-    hooks = {"request": [seen.append], "response": [seen.append]}
-    with VideoCallsClient(BASE, TOKEN, transport=transport, event_hooks=hooks) as client:
-        assert client.calls.get(1).id == 1
-    assert [type(item) for item in seen] == [httpx.Request, httpx.Response]
 
 
 # -- Configuration ----------------------------------------------------------------------------------
@@ -587,25 +495,19 @@ def test_the_environment_gives_what_is_not_given(monkeypatch: pytest.MonkeyPatch
     [
         ({"token": TOKEN}, "no base_url"),
         ({"base_url": "api.example.com", "token": TOKEN}, "must be absolute"),
-        ({"base_url": "ftp://example.com", "token": TOKEN}, "must be absolute"),
         ({"base_url": "https://u:p@example.com", "token": TOKEN}, "no credentials"),
         ({"base_url": "https://example.com/?a=1", "token": TOKEN}, "no credentials, query"),
         ({"base_url": "https://example.com:port", "token": TOKEN}, "not a URL"),
         ({"base_url": BASE}, "no token"),
         ({"base_url": BASE, "token": "two words"}, "not a JWT"),
-        ({"base_url": BASE, "token": "line\nend"}, "not a JWT"),
         ({"base_url": BASE, "token": TOKEN, "deadline": 0}, "deadline must be"),
-        ({"base_url": BASE, "token": TOKEN, "deadline": float("nan")}, "deadline must be"),
         ({"base_url": BASE, "token": TOKEN, "deadline": "5"}, "deadline must be"),
-        ({"base_url": BASE, "token": TOKEN, "timeout": -1}, "timeout must be"),
         ({"base_url": BASE, "token": TOKEN, "timeout": "x"}, "timeout must be"),
         ({"base_url": BASE, "token": TOKEN, "retries": -1}, "retries must be"),
         ({"base_url": BASE, "token": TOKEN, "retries": None}, "retries must be"),
         ({"base_url": BASE, "token": TOKEN, "headers": {"x": 1}}, "header x cannot be sent"),
         ({"base_url": BASE, "token": TOKEN, "headers": {"x": "two words\n"}}, "header x cannot be sent"),
         ({"base_url": BASE, "token": TOKEN, "headers": {"Content-Length": "9"}}, "cannot be sent"),
-        ({"base_url": 5, "token": TOKEN}, "no base_url"),
-        ({"base_url": BASE, "token": ""}, "no token"),
         ({"base_url": BASE, "token": b"bytes"}, "must be a str"),
         ({"base_url": BASE, "token": "a\x7f"}, "not a JWT"),
         ({"base_url": BASE, "token": TOKEN, "headers": {"Authorization": "x"}}, "not as a header"),
@@ -619,15 +521,3 @@ def test_what_cannot_be_used_is_told_at_once(
     with pytest.raises(video_calls_sdk.ConfigurationError, match=problem) as caught:
         VideoCallsClient(**given)
     assert "two words" not in str(caught.value)
-
-
-def test_a_closed_client_says_so() -> None:
-    client = VideoCallsClient(BASE, TOKEN)
-    client.close()
-    with pytest.raises(video_calls_sdk.ConfigurationError, match="closed"):
-        client.calls.get(1)
-
-
-def test_no_secret_is_in_a_repr() -> None:
-    with VideoCallsClient(BASE, TOKEN) as client:
-        assert repr(client) == f"<VideoCallsClient {BASE}>"

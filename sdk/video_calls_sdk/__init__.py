@@ -13,10 +13,11 @@ with VideoCallsClient("https://api.example.com/api/v1/video", token=jwt) as clie
 """
 
 import logging
-from typing import TYPE_CHECKING, Any
 
 from video_calls_sdk._answers import APIResponse
 from video_calls_sdk._async_client import AsyncCalls, AsyncCallsWithResponse, AsyncVideoCallsClient
+from video_calls_sdk._async_events import AsyncEventStream
+from video_calls_sdk._blocking_events import EventStream
 from video_calls_sdk._client import Calls, CallsWithResponse, VideoCallsClient
 from video_calls_sdk._errors import (
     AnsweredError,
@@ -146,23 +147,5 @@ __all__ = [
     "VideoCallsClient",
     "VideoCallsError",
 ]
-
-if TYPE_CHECKING:
-    from video_calls_sdk._async_events import AsyncEventStream
-    from video_calls_sdk._blocking_events import EventStream
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 (as Python calls it)
-    """Import the streams of events when they are first used: they are a tenth of the import."""
-    if name == "AsyncEventStream":
-        from video_calls_sdk._async_events import AsyncEventStream
-
-        return AsyncEventStream
-    if name == "EventStream":
-        from video_calls_sdk._blocking_events import EventStream
-
-        return EventStream
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
 
 logging.getLogger("video_calls_sdk").addHandler(logging.NullHandler())

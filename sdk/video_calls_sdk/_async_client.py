@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel
 
 from video_calls_sdk._answers import Answers, APIResponse
+from video_calls_sdk._async_events import AsyncEventStream
 from video_calls_sdk._configuration import (
     NOT_GIVEN,
     NotGiven,
@@ -35,9 +36,6 @@ from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_sdk._paging import AsyncCallList
 from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call, page_query
 from video_calls_sdk._transport import AsyncGetToken, AsyncTransport, async_sleep
-
-if TYPE_CHECKING:
-    from video_calls_sdk._async_events import AsyncEventStream
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -67,14 +65,12 @@ class AsyncVideoCallsClient:
         answers: "strict" raises `InvalidResponseError` for each answer that departs from the contract;
             "lenient" reads what can be read, and a field that cannot raises `UnreadableFieldError` when it is
             used.
-        http_client: an `httpx.AsyncClient` to send with, which brings its own transport and event hooks; it
-            is never closed here.
+        http_client: an `httpx.AsyncClient` to send with, such as one with event hooks; it is never closed
+            here.
         transport: an `httpx.AsyncBaseTransport` for the client's own `httpx.AsyncClient`.
-        event_hooks: those of the client's own `httpx.AsyncClient`.
 
     Raises:
-        ConfigurationError: something given cannot be used, or `transport` or `event_hooks` is given beside
-            `http_client`.
+        ConfigurationError: if an argument cannot be used, or both `http_client` and `transport` are given.
     """
 
     def __init__(
@@ -89,7 +85,6 @@ class AsyncVideoCallsClient:
         answers: Answers = "strict",
         http_client: httpx.AsyncClient | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
-        event_hooks: Mapping[str, list[Callable[..., Any]]] | None = None,
     ) -> None:
         self._options = changed(
             Options(base_url_of(base_url)),
@@ -104,7 +99,6 @@ class AsyncVideoCallsClient:
             base_url=self._options.base_url,
             http_client=http_client,
             transport=transport,
-            event_hooks=event_hooks,
         )
         self._owner = True
 
@@ -159,8 +153,6 @@ class AsyncVideoCallsClient:
         * `ConfigurationError`: another task or thread iterates already, this is trio, or the URL, the token
           or the environment's proxy cannot be used.
         """
-        from video_calls_sdk._async_events import AsyncEventStream  # a tenth of the import of the package
-
         return AsyncEventStream(self._transport, self._options, after)
 
     def with_options(
@@ -288,8 +280,8 @@ class AsyncCalls:
 
     Each raises `AuthenticationError`, `RateLimitedError`, `ServerError`, `ConnectionFailedError`,
     `DeadlineExceededError` or `InvalidResponseError` beside what it names, another `StatusError` where a
-    backend refuses in a way of its own, and `ConfigurationError` where the client is closed, the token cannot
-    be sent, an id is no `Id` that can be sent, or a number of a page is no int.
+    backend refuses in a way of its own, and `ConfigurationError` if the client is closed, the token cannot be
+    sent, or an id is no `Id` that can be sent.
     """
 
     def __init__(self, exchange: AsyncExchange) -> None:

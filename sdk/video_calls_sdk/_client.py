@@ -4,15 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel
 
 from video_calls_sdk._answers import Answers, APIResponse
+from video_calls_sdk._blocking_events import EventStream
 from video_calls_sdk._configuration import (
     NOT_GIVEN,
     NotGiven,
@@ -37,9 +38,6 @@ from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_sdk._paging import CallPage
 from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call, page_query
 from video_calls_sdk._transport import GetToken, Transport, sleep
-
-if TYPE_CHECKING:
-    from video_calls_sdk._blocking_events import EventStream
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -69,14 +67,12 @@ class VideoCallsClient:
         answers: "strict" raises `InvalidResponseError` for each answer that departs from the contract;
             "lenient" reads what can be read, and a field that cannot raises `UnreadableFieldError` when it is
             used.
-        http_client: an `httpx.Client` to send with, which brings its own transport and event hooks; it
-            is never closed here.
+        http_client: an `httpx.Client` to send with, such as one with event hooks; it is never closed
+            here.
         transport: an `httpx.BaseTransport` for the client's own `httpx.Client`.
-        event_hooks: those of the client's own `httpx.Client`.
 
     Raises:
-        ConfigurationError: something given cannot be used, or `transport` or `event_hooks` is given beside
-            `http_client`.
+        ConfigurationError: if an argument cannot be used, or both `http_client` and `transport` are given.
     """
 
     def __init__(
@@ -91,7 +87,6 @@ class VideoCallsClient:
         answers: Answers = "strict",
         http_client: httpx.Client | None = None,
         transport: httpx.BaseTransport | None = None,
-        event_hooks: Mapping[str, list[Callable[..., Any]]] | None = None,
     ) -> None:
         self._options = changed(
             Options(base_url_of(base_url)),
@@ -106,7 +101,6 @@ class VideoCallsClient:
             base_url=self._options.base_url,
             http_client=http_client,
             transport=transport,
-            event_hooks=event_hooks,
         )
         self._owner = True
 
@@ -161,8 +155,6 @@ class VideoCallsClient:
         * `ConfigurationError`: another task or thread iterates already, this is trio, or the URL, the token
           or the environment's proxy cannot be used.
         """
-        from video_calls_sdk._blocking_events import EventStream  # a tenth of the import of the package
-
         return EventStream(self._transport, self._options, after)
 
     def with_options(
@@ -288,8 +280,8 @@ class Calls:
 
     Each raises `AuthenticationError`, `RateLimitedError`, `ServerError`, `ConnectionFailedError`,
     `DeadlineExceededError` or `InvalidResponseError` beside what it names, another `StatusError` where a
-    backend refuses in a way of its own, and `ConfigurationError` where the client is closed, the token cannot
-    be sent, an id is no `Id` that can be sent, or a number of a page is no int.
+    backend refuses in a way of its own, and `ConfigurationError` if the client is closed, the token cannot be
+    sent, or an id is no `Id` that can be sent.
     """
 
     def __init__(self, exchange: Exchange) -> None:

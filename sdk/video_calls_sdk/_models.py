@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field
-from video_calls_sdk._base import Credentials, Model
+from video_calls_sdk._base import Model
 from video_calls_sdk._ids import StrictId
 
 
@@ -152,7 +152,7 @@ class VideoCallPage(Model):
     """
 
 
-class JoinCredentials(Credentials):
+class JoinCredentials(Model):
     """
     What a client needs to connect to the call's Agora channel.
     """

@@ -9,10 +9,10 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import lru_cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookiejar import CookieJar
 from typing import Any, NamedTuple, TypeVar
 
 import anyio
@@ -37,7 +37,6 @@ _url = lru_cache(maxsize=256)(httpx.URL)
 
 T = TypeVar("T")
 
-Hooks = Mapping[str, list[Callable[..., Any]]]  # as httpx types them
 GetToken = Callable[[], str]
 AsyncGetToken = Callable[[], str | Awaitable[str]]
 
@@ -52,15 +51,13 @@ class Transport:
         base_url: str,
         http_client: httpx.Client | None,
         transport: httpx.BaseTransport | None,
-        event_hooks: Hooks | None,
     ) -> None:
-        _check_whose(http_client, transport, event_hooks)
+        _check_whose(http_client, transport)
         self._token = token
         self._current: str | None = None
         self._base_url = base_url
         self._given = http_client
         self._transport = transport
-        self._hooks = event_hooks
         # The parent's connections are left alone in a forked process: what is sent on them would mix with its
         # own. Its lock may have been held by a thread that is not there any more.
         self._of_process = {os.getpid(): self._make()}
@@ -131,9 +128,7 @@ class Transport:
         from video_calls_sdk._deadline import DeadlineTransport
 
         transport = self._transport or _of_environment(DeadlineTransport, self._base_url)
-        return httpx.Client(
-            headers=own_headers(), cookies=_no_cookies(), transport=transport, event_hooks=self._hooks
-        )
+        return httpx.Client(headers=own_headers(), cookies=_NoCookies(), transport=transport)
 
     def _usable(self) -> "_OfProcess":
         if self._closed:
@@ -169,18 +164,16 @@ class AsyncTransport:
         base_url: str,
         http_client: httpx.AsyncClient | None,
         transport: httpx.AsyncBaseTransport | None,
-        event_hooks: Hooks | None,
     ) -> None:
-        _check_whose(http_client, transport, event_hooks)
+        _check_whose(http_client, transport)
         self._token = token
         self._current: str | None = None
         self._token_lock = anyio.Lock()
         self._given = http_client
         self._http = http_client or httpx.AsyncClient(
             headers=own_headers(),
-            cookies=_no_cookies(),
+            cookies=_NoCookies(),
             transport=transport or _of_environment(httpx.AsyncHTTPTransport, base_url),
-            event_hooks=event_hooks,
         )
         self._loop: object = None
         self._closed = False
@@ -304,9 +297,11 @@ def _of_environment(kind: Callable[..., T], base_url: str) -> T:
         raise proxy.unusable(error) from error
 
 
-def _no_cookies() -> CookieJar:
-    """A jar that keeps no cookies: the API has none, and one user's must not reach another."""
-    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+class _NoCookies(CookieJar):
+    """A jar that stays empty: the API has no cookies, and one user's must not reach another."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Keep none."""
 
 
 async def _give_back(http: httpx.AsyncClient, request: httpx.Request) -> None:
@@ -328,10 +323,9 @@ async def _give_back(http: httpx.AsyncClient, request: httpx.Request) -> None:
         await pool._close_connections(pool._assign_requests_to_connections())  # noqa: SLF001
 
 
-def _check_whose(http_client: object, *of_our_own: object) -> None:
-    """Refuses beside a caller's client what only our own is made with: it would have no effect."""
-    if http_client is not None and any(each is not None for each in of_our_own):
-        raise ConfigurationError("http_client brings its own transport and event_hooks; leave these out")
+def _check_whose(http_client: object, transport: object) -> None:
+    if http_client is not None and transport is not None:
+        raise ConfigurationError("http_client brings its own transport: leave transport out")
 
 
 def _running_loop() -> object:

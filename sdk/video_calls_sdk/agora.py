@@ -1,7 +1,7 @@
-"""Reads Agora tokens: for whom, for which channel, for how long, and whether a certificate signed them.
+"""Read Agora tokens: for whom, for which channel, for how long, and whether a certificate signed them.
 
 Versions 006 (AccessToken) and 007 (AccessToken2) are read without a network and without Agora's packages.
-Everything read is a claim, for anybody can write a token: only `TokenInfo.verify` tells who signed it.
+Everything read is a claim, because anybody can write a token: only `TokenInfo.verify` checks who signed it.
 
 >>> token = (
 ...     "006970CA35de60c44645bbae8a215061b33IACV0fZUBw+72cVoL9eyGGh3Q6Poi8bgjwVLnyKSJyOXR7dIfRBXoFHl"
@@ -33,12 +33,13 @@ from typing import Literal
 
 from video_calls_sdk._errors import NaiveDatetimeError, VideoCallsError
 
-__all__ = ["InvalidTokenError", "Privilege", "Service", "ServiceType", "TokenInfo", "inspect_token"]
+__all__ = ["InvalidTokenError", "Privilege", "TokenInfo", "inspect_token"]
 
 _APP_ID = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNATURE_BYTES = 32  # HMAC-SHA256
 _MOST_INFLATED = 64 * 1024  # bytes; real tokens have some hundreds
+_RTC, _RTM = 1, 2  # the services of a 007 token whose parts can be read: calls and messages
 
 
 class InvalidTokenError(VideoCallsError, ValueError):
@@ -63,40 +64,6 @@ class Privilege(IntEnum):
     PUBLISH_DATA_STREAM = 4
 
 
-class ServiceType(IntEnum):
-    """The services of Agora's whose part of a 007 token can be read.
-
-    >>> ServiceType(1)
-    <ServiceType.RTC: 1>
-    """
-
-    RTC = 1
-    """Voice and video calls."""
-    RTM = 2
-    """Signaling, also called Real-Time Messaging."""
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What a 007 token grants for one service; found in `TokenInfo.services`.
-
-    >>> Service(ServiceType.RTM, {}, channel_name=None, account="test_user").account
-    'test_user'
-
-    Attributes:
-        type: of the service.
-        privileges: when each lapses. Keys are `Privilege` members for RTC, where they are known, and plain
-            integers else; for RTM, 1 is to log in.
-        channel_name: of RTC; None for RTM.
-        account: for RTC the uid in decimal or the user account, empty for any uid; for RTM the user id.
-    """
-
-    type: ServiceType
-    privileges: Mapping[int, datetime] = field(hash=False)
-    channel_name: str | None
-    account: str
-
-
 @dataclass(frozen=True, slots=True)
 class TokenInfo:
     """What an Agora token says. Made by `inspect_token`; its repr shows neither token nor signature.
@@ -115,16 +82,13 @@ class TokenInfo:
         version: "006" or "007".
         app_id: of the Agora project, 32 hex digits.
         salt: a random number.
-        issued_at: when a 007 token was made; None for 006, which does not tell.
+        issued_at: when a 007 token was made; None for 006.
         expires_at: when the token lapses: the `ts` of 006, issue plus lifetime of 007.
         privileges: what the holder may do in the channel, and when each lapses. Keys are `Privilege` members,
             or plain integers where unknown. Empty for a 007 token without RTC.
         channel_name: None for 006, which holds only a CRC of it, and for a 007 token without RTC.
         account: the uid in decimal or the user account, empty for any uid; None as for `channel_name`.
         channel_crc, uid_crc: the CRC-32 of both; None for 007.
-        services: all that a 007 token grants; empty for 006.
-        unread_services: the bytes of a 007 token from the first service on that is not a `ServiceType`, for
-            their length cannot be known.
     """
 
     version: Literal["006", "007"]
@@ -137,11 +101,8 @@ class TokenInfo:
     account: str | None
     channel_crc: int | None
     uid_crc: int | None
-    services: tuple[Service, ...]
-    unread_services: bytes
     _signature: bytes = field(repr=False)
     _message: bytes = field(repr=False)
-    _signed_at: int | None = field(repr=False)
 
     def expired(self, now: datetime | None = None) -> bool:
         """Whether the token has lapsed at `now`, an aware time; by default the present.
@@ -207,8 +168,8 @@ class TokenInfo:
             return False
         key = _utf8(app_certificate)
         message = self._message
-        if self._signed_at is not None:
-            key = hmac.digest(struct.pack("<I", self._signed_at), key, "sha256")
+        if self.issued_at is not None:
+            key = hmac.digest(struct.pack("<I", int(self.issued_at.timestamp())), key, "sha256")
             key = hmac.digest(struct.pack("<I", self.salt), key, "sha256")
         elif channel_name is None or uid is None:
             raise ValueError("a 006 token does not hold its channel and uid: give channel_name and uid")
@@ -228,12 +189,11 @@ def inspect_token(token: str) -> TokenInfo:
         InvalidTokenError: it is none, was cut off or otherwise made unreadable, or has more behind it. Damage
             that leaves it readable shows in `TokenInfo.verify` alone.
     """
-    text = _text(token)
-    match text[:3]:
+    match token[:3]:
         case "006":
-            return _read_006(text[3:])
+            return _read_006(token[3:])
         case "007":
-            return _read_007(text[3:])
+            return _read_007(token[3:])
         case _:
             raise InvalidTokenError("an Agora token starts with 006 or 007")
 
@@ -256,16 +216,13 @@ def _read_006(text: str) -> TokenInfo:
         salt=salt,
         issued_at=None,
         expires_at=expires_at,
-        privileges={_named(privilege): lapse for privilege, lapse in privileges.items()},
+        privileges=privileges,
         channel_name=None,
         account=None,
         channel_crc=channel_crc,
         uid_crc=uid_crc,
-        services=(),
-        unread_services=b"",
         _signature=signature,
         _message=message,
-        _signed_at=None,
     )
 
 
@@ -276,55 +233,39 @@ def _read_007(text: str) -> TokenInfo:
     app_id = _app_id(content.text())
     issued, lifetime, salt = content.uint32(), content.uint32(), content.uint32()
     expires_at = _time(issued + lifetime)
-    services: dict[ServiceType, Service] = {}
-    unread = b""
+    privileges: dict[int, datetime] = {}
+    channel_name = account = None
     for _ in range(content.uint16()):
-        from_here = content.rest()
-        number = content.uint16()
-        try:
-            service_type = ServiceType(number)
-        except ValueError:
-            unread = from_here
-            break
-        if service_type in services:
-            raise InvalidTokenError(f"it has two services of type {service_type.name}")
-        services[service_type] = _service(content, service_type, issued, expires_at)
-    if not unread:
+        service = content.uint16()
+        if service not in {_RTC, _RTM}:
+            break  # the length of its part, and so where the next one begins, is unknown
+        granted = _privileges(content, since=issued, expires_at=expires_at)
+        if service == _RTC:
+            privileges, channel_name, account = granted, content.text(), content.text()
+        else:
+            content.text()  # the user's id
+    else:
         content.end()
-    rtc = services.get(ServiceType.RTC)
     return TokenInfo(
         version="007",
         app_id=app_id,
         salt=salt,
         issued_at=_time(issued),
         expires_at=expires_at,
-        privileges=rtc.privileges if rtc else {},
-        channel_name=rtc.channel_name if rtc else None,
-        account=rtc.account if rtc else None,
+        privileges=privileges,
+        channel_name=channel_name,
+        account=account,
         channel_crc=None,
         uid_crc=None,
-        services=tuple(services.values()),
-        unread_services=unread,
         _signature=signature,
         _message=message,
-        _signed_at=issued,
     )
-
-
-def _service(content: "_Bytes", service_type: ServiceType, issued: int, expires_at: datetime) -> Service:
-    privileges = _privileges(content, since=issued, expires_at=expires_at)
-    if service_type is ServiceType.RTM:
-        return Service(service_type, privileges, channel_name=None, account=content.text())
-    named = {_named(privilege): lapse for privilege, lapse in privileges.items()}
-    return Service(service_type, named, channel_name=content.text(), account=content.text())
 
 
 def _privileges(content: "_Bytes", *, since: int, expires_at: datetime) -> dict[int, datetime]:
     lapses: dict[int, datetime] = {}
     for _ in range(content.uint16()):
-        privilege, seconds = content.uint16(), content.uint32()
-        if privilege in lapses:
-            raise InvalidTokenError(f"it grants privilege {privilege} twice")
+        privilege, seconds = _named(content.uint16()), content.uint32()
         lapses[privilege] = _time(since + seconds) if seconds else expires_at
     return lapses
 
@@ -334,12 +275,6 @@ def _named(privilege: int) -> int:
         return Privilege(privilege)
     except ValueError:
         return privilege
-
-
-def _text(token: object) -> str:
-    if not isinstance(token, str):
-        raise InvalidTokenError(f"an Agora token is a str, not {type(token).__name__}")
-    return token
 
 
 def _app_id(text: str) -> str:

@@ -59,19 +59,6 @@ _DOCTOR = "doctor@example.com"
 _PATIENT = "patient@example.com"
 
 
-@contextmanager
-def _of_the_extra() -> Generator[None]:
-    """Says what to install where an import fails."""
-    try:
-        yield
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            f"video_calls_sdk.testing needs {missing.name}, which is not installed: "
-            "pip install 'video-calls[testing]'",
-            name=missing.name,
-        ) from missing
-
-
 # -- The reference server -----------------------------------------------------------------------------
 
 
@@ -281,12 +268,11 @@ class ServerApplication:
 @contextmanager
 def server_application() -> Generator[ServerApplication]:
     """Make the application of a test session, and the thread that it runs on."""
-    with _of_the_extra():
-        from anyio.from_thread import start_blocking_portal
-        from video_calls_server import Settings, create_app
-        from video_calls_server.api.routes import API_ROOT
-        from video_calls_server.api.tokens import make_token
-        from video_calls_server.seed import load_seed
+    from anyio.from_thread import start_blocking_portal
+    from video_calls_server import Settings, create_app
+    from video_calls_server.api.routes import API_ROOT
+    from video_calls_server.api.tokens import make_token
+    from video_calls_server.seed import load_seed
 
     for name in ("video_calls_server.testing", "video_calls_server.control.app"):
         import_module(name)  # now, because later a test's freezegun may have replaced `datetime`
@@ -346,11 +332,11 @@ def example_response(operation_id: str, status: int | None = None, name: str | N
     return httpx.Response(status, json=example)
 
 
-def contract_router(base_url: str | None = None) -> respx.MockRouter:
-    """A respx router with a route for each operation of the contract, named by its operation id.
+def contract_router() -> respx.MockRouter:
+    """Return a respx router with a route for each operation of the contract, named by its operation id.
 
-    Each answers with the first example of the operation's success, until a test gives it another answer. It
-    is a `respx.MockRouter` like any other, and mocks while it is entered.
+    Each answers, at any base URL, with the first example of the operation's success, until a test gives it
+    another answer. It is a `respx.MockRouter` like any other, and mocks while it is entered.
 
     ```python
     with contract_router() as router:
@@ -358,17 +344,12 @@ def contract_router(base_url: str | None = None) -> respx.MockRouter:
         ...
         assert router["joinVideoCall"].call_count == 1
     ```
-
-    Args:
-        base_url: the API's root, such as `https://api.example.com/api/v1/video`; by default any.
     """
-    with _of_the_extra():
-        import respx
+    import respx
 
-    router = respx.MockRouter(base_url=base_url, assert_all_called=False)
+    router = respx.MockRouter(assert_all_called=False)
     for operation_id, operation in _operations().items():
-        path = operation.path if base_url is None else f"^{operation.path}"
-        route = router.route(method=operation.method, path__regex=f"{path}$", name=operation_id)
+        route = router.route(method=operation.method, path__regex=f"{operation.path}$", name=operation_id)
         route.return_value = example_response(operation_id)
     return router
 
@@ -385,8 +366,7 @@ class _Operation:
 @cache
 def _operations() -> dict[str, _Operation]:
     """The operations of the contract by their ids."""
-    with _of_the_extra():
-        import yaml
+    import yaml
     from video_calls_spec import openapi_path, resolved
 
     # `Any` is what YAML holds; that the contract is what it should be is tested where it is kept.

@@ -28,7 +28,7 @@ PRINTED = {
     "schedule_and_join.py": [
         "call 1 is scheduled",
         "uid 101 may join call_",
-        "for 60 minutes",
+        "until",
         "call 1 is completed",
     ],
     "schedule_and_join_async.py": [

@@ -1,7 +1,7 @@
 """Typed uses of the public surface: checked by mypy and pyright, both strict, and never run."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import assert_type
 
 import httpx
@@ -118,8 +118,7 @@ def errors(error: SchedulingConflictError, credentials: JoinCredentials) -> None
     assert_type(error.status, int)
     assert_type(error.fields, dict[str, list[str]])
     assert_type(error.retry_after, float | None)
-    assert_type(credentials.expires_in(), timedelta)
-    assert_type(credentials.expired, bool)
+    assert_type(credentials.expiration_time, datetime)
 
 
 def wrong(client: VideoCallsClient, call: VideoCall) -> None:
