@@ -133,11 +133,10 @@ def contract(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The site of docs/ into docs/_build, strictly, and each of its links and anchors (a minute)."""
+    """The site of docs/ into docs/_build; a warning or a broken reference fails (a minute)."""
     install(session, "-e", ".[docs]")
     built = "docs/_build"
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", built)
-    session.run("python", "docs/check_site.py", built)
     session.log(f"{Path(built).resolve()}/index.html")
 
 

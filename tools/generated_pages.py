@@ -1,25 +1,21 @@
-"""What pages show of the contract, the settings and the commands, made from themselves at every build.
+"""Generate what pages show of the contract, the settings and the commands, at every build of the site.
 
 A line `{{ name }}` of a page becomes what the function `name` of `GENERATED` returns, as Markdown.
 """
 
-import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
-from enum import Enum
 from typing import Any
 
 import click
-import video_calls_sdk
 import yaml
-from pydantic import BaseModel
 from sphinx.application import Sphinx
 from video_calls_contract import __main__ as contract_command
 from video_calls_contract.catalogue import AREAS
 from video_calls_contract.config import TEMPLATE
-from video_calls_sdk import Retries, VideoCallsClient, VideoCallsError, _errors
+from video_calls_sdk import _errors
 from video_calls_server import __main__ as server_command
 from video_calls_server.settings import environment_variable, setting_fields
 from video_calls_spec import RULES, Rule, openapi_path, resolved
@@ -28,18 +24,18 @@ CONTRACT: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf
 WIDTH = 100  # characters of a command's help
 MARKER = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
 ELSEWHERE = "The tables of this page are on the built site (`nox -s docs`).\n\n"
-"""What a page says to those who read it where it is not built."""
+"""A note for readers of the Markdown file, which has no tables."""
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of Markdown."""
+    """Return a table of Markdown."""
     heads = list(heads)
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 def block(language: str, text: str) -> str:
-    """A block of code."""
+    """Return a block of code."""
     return f"```{language}\n{text.rstrip()}\n```"
 
 
@@ -47,22 +43,22 @@ def block(language: str, text: str) -> str:
 
 
 def slug_target(slug: str) -> str:
-    """The name of a rule's place on its page."""
+    """Return the anchor of a rule."""
     return f"rule-{slug.replace('.', '-')}"
 
 
 def linked_rule(slug: str) -> str:
-    """A rule's slug as a link to it."""
+    """Return a link to a rule."""
     return f"[`{slug}`](#{slug_target(slug)})"
 
 
 def linked_error(error: type[Exception]) -> str:
-    """An exception of the SDK as a link to it."""
+    """Return a link to an exception of the SDK."""
     return f"{{py:exc}}`~video_calls_sdk.{error.__name__}`"
 
 
 def rule_catalogue() -> str:
-    """Every rule, under the part of the API that it is about."""
+    """Return every rule, by area of the API."""
     areas = {area: [rule for rule in RULES.values() if rule.id.startswith(f"{area}.")] for area in AREAS}
     text = [f"{len(RULES)} rules: {' · '.join(f'[{area}](#rules-{area})' for area in areas if areas[area])}."]
     for area, rules in areas.items():
@@ -87,19 +83,19 @@ def _rule(rule: Rule) -> str:
 
 
 def _quoted(statement: str) -> str:
-    """A line of the document as a quotation: of its code and its headings, as code."""
+    """Return a line of the document for a quotation; its code and its headings become code."""
     if statement.startswith(("#", '"', "AGORA_", "GET ", "Content-Type")):
         return f"`{statement}`"
     return statement
 
 
 def _anchor(heading: str) -> str:
-    """Where GitHub, and MyST after it, puts a heading."""
+    """Return the anchor that GitHub and MyST give to a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def error_statuses() -> str:
-    """The refusals by status: kinds and rules, their texts, and what the SDK raises."""
+    """Return the refusals by status: kinds and rules, their texts, and what the SDK raises."""
     kinds: dict[int, dict[str, str]] = {}
     for path in CONTRACT["paths"].values():
         for method, operation in path.items():
@@ -135,7 +131,7 @@ def _examples(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def operations() -> str:
-    """The operations: what they take and what they answer."""
+    """Return the operations, with their parameters and answers."""
     text: list[str] = []
     for path, item in CONTRACT["paths"].items():
         for method, operation in item.items():
@@ -171,19 +167,11 @@ def _operation(method: str, path: str, operation: dict[str, Any], shared: list[A
 
 
 def schemas() -> str:
-    """What bodies are made of."""
+    """Return the schemas of the bodies, as the contract has them."""
     text: list[str] = []
     for name, schema in CONTRACT["components"]["schemas"].items():
-        text += [f"(schema-{name.lower()})=\n### {name}", schema["description"]]
-        if fields := schema.get("properties"):
-            required = schema.get("required", [])
-            rows = [
-                (f"`{field}`", _type(each), "" if field in required else "optional", _description(each))
-                for field, each in fields.items()
-            ]
-            text.append(table(("field", "type", "", "meaning"), rows))
-        elif "enum" in schema:
-            text.append(f"One of {', '.join(f'`{value}`' for value in schema['enum'])}.")
+        shown = yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=WIDTH)
+        text += [f"(schema-{name.lower()})=\n### {name}", block("yaml", shown)]
     return "\n\n".join(text)
 
 
@@ -192,27 +180,13 @@ def _linked_schema(schema: dict[str, Any]) -> str:
     return f"[`{name}`](#schema-{name.lower()})"
 
 
-def _type(schema: dict[str, Any]) -> str:
-    if "$ref" in schema:
-        return _linked_schema(schema)
-    if "items" in schema:
-        return f"list of {_type(schema['items'])}"
-    given = schema.get("type", "any")
-    names = given if isinstance(given, list) else [given]
-    return " or ".join(names) + (f" ({schema['format']})" if "format" in schema else "")
-
-
-def _description(schema: dict[str, Any]) -> str:
-    return str(resolved(CONTRACT, schema).get("description", "")).strip().replace("\n", " ")
-
-
 def event_protocol() -> str:
-    """How events are told, as the contract says it."""
+    """Return the contract's description of the protocol of events."""
     return str(next(tag["description"] for tag in CONTRACT["tags"] if tag["name"] == "Events"))
 
 
 def event_types() -> str:
-    """The events, with an example of each."""
+    """Return the events, with an example of each."""
     text: list[str] = []
     for name, item in CONTRACT["webhooks"].items():
         operation = item["post"]
@@ -230,7 +204,7 @@ def event_types() -> str:
 
 
 def server_settings() -> str:
-    """Every setting of the server."""
+    """Return every setting of the server."""
     rows = [
         (
             f"`--{field.name.replace('_', '-')}`<br>`{environment_variable(field)}`",
@@ -247,29 +221,8 @@ def _default(value: object) -> str:
     return "" if value in (None, (), "") else f"<br>Default: `{value}`"
 
 
-def sdk_settings() -> str:
-    """Every argument of the SDK's client."""
-    return table(("argument", "default", "meaning"), _arguments(VideoCallsClient, "Args"))
-
-
-def sdk_retries() -> str:
-    """Every part of the SDK's policy for retries."""
-    return table(("`Retries`", "default", "meaning"), _arguments(Retries, "Attributes"))
-
-
-def _arguments(documented: type, section: str) -> Iterator[tuple[str, str, str]]:
-    text = inspect.getdoc(documented) or ""
-    part = re.search(rf"^{section}:\n((?:(?: .*)?\n?)+)", text, re.MULTILINE)
-    if part is None:
-        raise LookupError(f"{documented} documents no {section}")
-    meanings = dict(re.findall(r"^    (\w+): ((?:.+\n?)(?:     .*\n?)*)", part[1], re.MULTILINE))
-    for name, parameter in inspect.signature(documented).parameters.items():
-        shown = "" if parameter.default is None else f"`{parameter.default!r}`"
-        yield f"`{name}`", shown, " ".join(meanings[name].split())
-
-
 def contract_configuration() -> str:
-    """The file that `video-calls-contract init` writes."""
+    """Return the file that `video-calls-contract init` writes."""
     return block("toml", TEMPLATE)
 
 
@@ -277,13 +230,13 @@ def contract_configuration() -> str:
 
 
 def server_commands() -> str:
-    """The help of `video-calls-server`; the settings, which all of its commands take, once."""
+    """Return the help of `video-calls-server`, without the settings that all of its commands accept."""
     settings = {field.name for field in setting_fields()}
     return _commands("video-calls-server", server_command.main, settings)
 
 
 def contract_commands() -> str:
-    """The help of `video-calls-contract`."""
+    """Return the help of `video-calls-contract`."""
     return _commands("video-calls-contract", contract_command.main, set())
 
 
@@ -298,98 +251,31 @@ def _commands(program: str, group: click.Group, left_out: set[str]) -> str:
     return "\n\n".join(text)
 
 
-# -- The SDK ------------------------------------------------------------------------------------------
-
-
-def sdk_clients() -> str:
-    """What is public and neither a model nor an error."""
-    rest = [each for each in _public() if not issubclass(each, (BaseModel, Enum, VideoCallsError))]
-    return _classes(sorted(rest, key=_clients_first))
-
-
-def _clients_first(client: type) -> tuple[bool, str, bool]:
-    """The two clients, then the rest, each beside its twin."""
-    name = client.__name__
-    return not name.endswith("Client"), name.removeprefix("Async"), name.startswith("Async")
-
-
-def sdk_models() -> str:
-    """The models, with the enumerations that they hold."""
-    models = [each for each in _public() if issubclass(each, (BaseModel, Enum))]
-    return _classes(models, ":undoc-members:", ":exclude-members: model_config")
-
-
-def sdk_errors() -> str:
-    """The errors, parents first."""
-
-    def descend(error: type[Exception]) -> Iterator[type[Exception]]:
-        yield error
-        for child in error.__subclasses__():
-            yield from descend(child)
-
-    public = set(_public())
-    return _classes(
-        (each for each in dict.fromkeys(descend(VideoCallsError)) if each in public),
-        ":show-inheritance:",
-        directive="autoexception",
-    )
-
-
-def error_tree() -> str:
-    """The tree of errors, as it is drawn above them."""
-    drawn = re.search(r"^    VideoCallsError\n(?:    .*\n)+", _errors.__doc__ or "", re.MULTILINE)
-    if drawn is None:
-        raise LookupError("the docstring of video_calls_sdk._errors draws no tree")
-    return block("text", inspect.cleandoc(drawn[0]))
-
-
-def _public() -> list[Any]:
-    """Return the public classes."""
-    public = (getattr(video_calls_sdk, name) for name in video_calls_sdk.__all__)
-    return [each for each in public if isinstance(each, type)]
-
-
-def _classes(classes: Iterable[type], *options: str, directive: str = "autoclass") -> str:
-    directives = "\n\n".join(
-        "\n".join(
-            [f".. {directive}:: video_calls_sdk.{each.__name__}", *(f"   {option}" for option in options)]
-        )
-        for each in classes
-    )
-    return f"```{{eval-rst}}\n{directives}\n```"
-
-
 GENERATED: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
         rule_catalogue,
         error_statuses,
-        error_tree,
         operations,
         schemas,
         event_protocol,
         event_types,
         server_settings,
-        sdk_settings,
-        sdk_retries,
         contract_configuration,
         server_commands,
         contract_commands,
-        sdk_clients,
-        sdk_models,
-        sdk_errors,
     )
 }
 
 
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put into a page what its lines ask for."""
+    """Replace the markers of a page."""
     source[0] = MARKER.sub(lambda marker: GENERATED[marker[1]](), source[0].replace(ELSEWHERE, ""))
     if docname == "video-calls-api":  # its JSON leaves parts out, as `{ ... }`, which JavaScript can be
         source[0] = source[0].replace("```json", "```javascript").replace("```http", "```text")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Take part in a build."""
+    """Register with Sphinx."""
     app.connect("source-read", fill)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
