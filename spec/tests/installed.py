@@ -9,7 +9,7 @@ it needs nothing but that and the standard library.
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import files, version
@@ -193,7 +193,7 @@ def contract() -> None:
         assert 'pip install "video-calls[server]"' in run(*reference, status=2)
 
 
-# -- What is said where an extra is missing ------------------------------------------------------------
+# -- Missing extras -----------------------------------------------------------------------------------
 
 
 def without_events() -> None:
@@ -201,56 +201,49 @@ def without_events() -> None:
     assert "video-calls[events]" in str(kept_from_events())
 
 
-def without_server() -> None:
-    """So does the server's command."""
-    assert 'pip install "video-calls[server]"' in run("video-calls-server", "--version", status=2)
+REFUSED: dict[str, tuple[str, ...]] = {
+    'pip install "video-calls[server]"': ("video-calls-server", "--version"),
+    'pip install "video-calls[contract]"': ("video-calls-contract", "rules"),
+    "video-calls[server,postgres]": ("video-calls-server", "serve", "--database", NOWHERE),
+    "video-calls[metrics]": ("video-calls-server", "serve", "--metrics"),
+    "video-calls[otel]": ("video-calls-server", "serve", "--otel"),
+}
+"""Commands that need an extra, by what they say without it."""
 
 
-def without_contract() -> None:
-    """So does the suite's."""
-    assert 'pip install "video-calls[contract]"' in run("video-calls-contract", "rules", status=2)
-
-
-def without_postgres() -> None:
-    """So does the server, of what it is asked for."""
-    assert "video-calls[server,postgres]" in run(
-        "video-calls-server", "serve", "--database", NOWHERE, status=2
-    )
-
-
-def without_metrics() -> None:
-    """And of metrics."""
-    assert "video-calls[metrics]" in run("video-calls-server", "serve", "--metrics", status=2)
-
-
-def without_otel() -> None:
-    """And of spans."""
-    assert "video-calls[otel]" in run("video-calls-server", "serve", "--otel", status=2)
+def refused(*hints: str) -> None:
+    """Each command says what to install."""
+    for hint in hints:
+        printed = run(*REFUSED[hint], status=2)
+        assert hint in printed, printed
 
 
 PROMISED = (server, postgres, metrics, otel, testing, events, contract)
 
 
-def checks(extras: list[str]) -> Iterator[Callable[[], None]]:
-    """What an environment with these extras is held to."""
+def check(extras: list[str]) -> None:
+    """Check an environment with these extras."""
+    nothing_more(extras)
+    packaged()
+    sdk()
+    for promised in PROMISED:
+        if promised.__name__ in extras:
+            promised()
     brought = {module for extra in extras for module in BROUGHT[extra]}
-    yield from (packaged, sdk)
-    yield from (promised for promised in PROMISED if promised.__name__ in extras)
+    without_server, without_contract, *without_parts = REFUSED
     if "websockets" not in brought:
-        yield without_events
+        without_events()
     if "litestar" not in brought:
-        yield without_server
+        refused(without_server)
     if "schemathesis" not in brought:
-        yield without_contract
+        refused(without_contract)
     if "server" in extras:
-        yield from (without_postgres, without_metrics, without_otel)
+        refused(*without_parts)
 
 
 if __name__ == "__main__":
     asked = sys.argv[1:]
     with TemporaryDirectory() as directory:
         os.chdir(directory)
-        nothing_more(asked)
-        for check in checks(asked):
-            check()
+        check(asked)
     print(f"video-calls {version('video-calls')} with {', '.join(asked) or 'nothing more'}: all holds")
