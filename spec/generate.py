@@ -50,8 +50,18 @@ MODELS = [
 ]
 
 
+def operation_ids(contract: dict[str, Any]) -> list[str]:
+    """Return the names of the operations, in the order of the contract."""
+    return [
+        operation["operationId"]
+        for path in contract["paths"].values()
+        for method, operation in path.items()
+        if method != "parameters"
+    ]
+
+
 def rule_table(contract: dict[str, Any]) -> str:
-    """The catalogue as a module: the type of its slugs, and the rules by slug."""
+    """Return a module with the names of the operations, the slugs of the rules, and the rules by slug."""
     rules = contract["x-rules"]
     slugs = [rule["id"] for rule in rules]
     if repeated := {slug for slug in slugs if slugs.count(slug) > 1}:
@@ -62,6 +72,10 @@ def rule_table(contract: dict[str, Any]) -> str:
         "from typing import Literal",
         "",
         "from video_calls_spec._types import Rule",
+        "",
+        "OperationId = Literal[",
+        *(f"    {name!r}," for name in operation_ids(contract)),
+        "]",
         "",
         "RuleId = Literal[",
         *(f"    {slug!r}," for slug in slugs),

@@ -470,25 +470,21 @@ class Person:
 
     def join(self, call_id: object) -> Exchange:
         """Join a call."""
-        return self.send("POST", f"/video-calls/{call_id}/join/", operation="joinVideoCall")
+        return self.act("join", call_id)
 
     def end(self, call_id: object) -> Exchange:
         """End a call."""
-        return self.send("POST", f"/video-calls/{call_id}/end/", operation="endVideoCall")
+        return self.act("end", call_id)
 
     def cancel(self, call_id: object) -> Exchange:
         """Cancel a call."""
-        return self.send("POST", f"/video-calls/{call_id}/cancel/", operation="cancelVideoCall")
+        return self.act("cancel", call_id)
 
     def act(self, action: str, call_id: object) -> Exchange:
-        """Do what `action` names: get, join, end or cancel."""
-        by_name: dict[str, Callable[[object], Exchange]] = {
-            "get": self.get,
-            "join": self.join,
-            "end": self.end,
-            "cancel": self.cancel,
-        }
-        return by_name[action](call_id)
+        """Get a call, or send an action of the contract on it, such as `join`."""
+        if action == "get":
+            return self.get(call_id)
+        return self.send("POST", f"/video-calls/{call_id}/{action}/", operation=f"{action}VideoCall")
 
 
 def wire_time(value: object) -> object:

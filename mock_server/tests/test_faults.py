@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 import httpx
 import msgspec
@@ -24,7 +24,7 @@ from video_calls_server import Settings, create_app
 from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_server.api.protocol import http_protocol
 from video_calls_server.api.tokens import make_token
-from video_calls_server.control.fault import EVENTS, Fault, FaultError, Operation, parse_fault, read_fault
+from video_calls_server.control.fault import Fault, FaultError, parse_fault, read_fault
 from video_calls_server.control.faults import Asked, Faults, spoiled
 from video_calls_server.control.faulty import TRY_AGAIN, ConnectionDropped
 from video_calls_server.service import CallService
@@ -160,17 +160,6 @@ def test_a_json_object_is_read_strictly(sent: Any, field: str) -> None:
 def loaded_contract() -> dict[str, Any]:
     contract: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
     return contract
-
-
-def test_the_operations_are_those_of_the_contract_and_the_events() -> None:
-    contract = loaded_contract()
-    operations = {
-        operation["operationId"]
-        for methods in contract["paths"].values()
-        for operation in methods.values()
-        if "operationId" in operation
-    }
-    assert set(get_args(Operation)) == operations | {EVENTS}
 
 
 # -- On which requests they act ---------------------------------------------------------------------

@@ -4,7 +4,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,12 @@ import jsonschema
 import pytest
 import yaml
 from openapi_spec_validator import validate
+from video_calls_contract.catalogue import AREAS
+from video_calls_contract.fuzzing.knowledge import ACTIONS as FUZZED
 from video_calls_server import Settings, create_app
 from video_calls_server.api.routes import API_ROOT
+from video_calls_server.control.verdicts import _ATTEMPTS
+from video_calls_server.domain.calls import NEXT, NOT_FOUND, PARTICIPANTS_ONLY
 from video_calls_spec import RULES, openapi_path, resolved
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +55,32 @@ def test_the_server_answers_its_operations_and_no_others() -> None:
         if method != "OPTIONS"
     }
     assert routes == OPERATIONS
+
+
+ACTIONS = {"get"} | {path.split("/")[3] for _, path in OPERATIONS.values() if path.count("/") > 3}
+
+
+@pytest.mark.parametrize(
+    ("table", "actions"),
+    [
+        ("domain.calls.NOT_FOUND", NOT_FOUND),
+        ("domain.calls.PARTICIPANTS_ONLY", PARTICIPANTS_ONLY),
+        ("domain.calls.NEXT", {"get", *NEXT}),
+        ("control.verdicts._ATTEMPTS", _ATTEMPTS),
+        ("fuzzing.knowledge.ACTIONS", {"get", *(action.name for action in FUZZED.values())}),
+    ],
+)
+def test_table_has_each_action(table: str, actions: Collection[str]) -> None:
+    assert set(actions) == ACTIONS, table
+
+
+def test_each_rule_is_in_an_area_of_the_catalogue() -> None:
+    assert {rule.partition(".")[0] for rule in RULES} <= set(AREAS)
+
+
+def test_console_offers_faults_for_each_operation() -> None:
+    script = (ROOT / "mock_server/video_calls_server/console/faults.js").read_text(encoding="utf-8")
+    assert [name for name in OPERATIONS if f"'{name}'" not in script] == []
 
 
 # -- Examples ---------------------------------------------------------------------------------------

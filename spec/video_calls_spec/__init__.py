@@ -9,10 +9,10 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from video_calls_spec._rules import RULES, RuleId
+from video_calls_spec._rules import RULES, OperationId, RuleId
 from video_calls_spec._types import Level, Rule
 
-__all__ = ["RULES", "Level", "Rule", "RuleId", "openapi_path", "resolved"]
+__all__ = ["RULES", "Level", "OperationId", "Rule", "RuleId", "openapi_path", "resolved"]
 
 
 def openapi_path() -> Path:

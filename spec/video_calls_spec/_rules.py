@@ -4,6 +4,15 @@ from typing import Literal
 
 from video_calls_spec._types import Rule
 
+OperationId = Literal[
+    'listVideoCalls',
+    'createVideoCall',
+    'getVideoCall',
+    'joinVideoCall',
+    'endVideoCall',
+    'cancelVideoCall',
+]
+
 RuleId = Literal[
     'auth.required',
     'auth.bearer',

@@ -148,7 +148,7 @@ class Fuzzer:
     ) -> Request:
         path = f"/video-calls/{quote(text, safe='')}/"
         if operation in ACTIONS:
-            path += f"{ACTIONS[operation]}/"
+            path += f"{ACTIONS[operation].name}/"
         return Request(operation, method, path, valid, flaws, target)
 
     def _create(self, body: object, headers: Mapping[str, Any], dice: int) -> Request:

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 from video_calls_contract.checks import Violation
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.fuzzing.fuzzer import UNSIGNED, Case, Fuzzer
-from video_calls_contract.fuzzing.knowledge import State
+from video_calls_contract.fuzzing.knowledge import ACTIONS
 from video_calls_contract.run import Run
 from video_calls_contract.schema import contract
 
@@ -31,11 +31,6 @@ _UNHURRIED = (
     HealthCheck.data_too_large,
     HealthCheck.large_base_example,
 )
-_NEAR: dict[str, State] = {
-    "joinVideoCall": "scheduled",
-    "endVideoCall": "ongoing",
-    "cancelVideoCall": "ongoing",
-}
 
 
 def fuzz_operation(run: Run, operation: str) -> None:
@@ -47,7 +42,7 @@ def fuzz_operation(run: Run, operation: str) -> None:
     fuzzer = Fuzzer(run)
     described = _schema(long=fuzzer.long)
     target = _operation(described, operation)
-    near = _NEAR.get(operation)
+    near = ACTIONS[operation].prepared_in if operation in ACTIONS else None
     with fuzzer.calls_to_work_on(near), _told_of(fuzzer):
         for number, case in enumerate(_boundaries(described, target)):
             unsigned = "Authorization" not in case.headers

@@ -11,9 +11,6 @@ from video_calls_contract.fuzzing.knowledge import ACTIONS, INT32, Knowledge, Re
 from video_calls_contract.ids import is_id
 from video_calls_contract.schema import complaints
 
-_LETS = {"join": ("scheduled", "ongoing"), "end": ("ongoing",), "cancel": ("scheduled",)}
-_SURELY = {("join", "ongoing"), ("end", "ongoing"), ("cancel", "scheduled")}
-
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -55,12 +52,14 @@ def _judge_success(request: Request, person: Person, exchange: Exchange, known: 
 
 def _out_of_turn(request: Request, exchange: Exchange, known: Knowledge) -> Fault | None:
     state = known.states.get(request.target) if request.changes else None
-    action = ACTIONS.get(request.operation, "")
-    if state is None or state in _LETS[action]:
+    if state is None:
+        return None
+    action = ACTIONS[request.operation]
+    if state in action.allowed_in:
         return None
     check = "use_after_free" if state == "closed" else "status_code_conformance"
     happened = "was ended or cancelled" if state == "closed" else f"is {state}"
-    return Fault(check, f"a refusal to {action} a call that {happened}; got {exchange.status}")
+    return Fault(check, f"a refusal to {action.name} a call that {happened}; got {exchange.status}")
 
 
 def _other_than_asked(request: Request, exchange: Exchange) -> Fault | None:
@@ -116,8 +115,13 @@ def _refusals_of_new(request: Request, person: Person) -> tuple[int, ...]:
     return (400, 403) if named else (400, *FORBIDDEN)
 
 
+def _is_certain(request: Request, known: Knowledge) -> bool:
+    """Whether the contract always allows this change of a call in its state."""
+    return known.states.get(request.target) == ACTIONS[request.operation].certain_in
+
+
 def _refusals_of_ours(request: Request, known: Knowledge) -> tuple[int, ...]:
-    certain = not request.changes or (ACTIONS[request.operation], known.states[request.target]) in _SURELY
+    certain = not request.changes or _is_certain(request, known)
     return () if certain else (400,)
 
 
@@ -128,7 +132,7 @@ def _what_was_asked(request: Request, person: Person, known: Knowledge) -> tuple
         return "ignored_auth", "a request without a token"
     if request.flaws:
         return "negative_data_rejection", ", ".join(request.flaws)
-    if (ACTIONS.get(request.operation), state) in _SURELY:
+    if request.changes and _is_certain(request, known):
         return "positive_data_acceptance", f"a call that is {state}"
     if request.target is not None:
         return "ensure_resource_availability", f"the {person.name}'s own call"

@@ -10,10 +10,34 @@ from video_calls_contract.exchange import NO_ANSWER, Exchange
 from video_calls_contract.ids import NO_CALL, Id
 
 INT32, INT64 = 2**31, 2**63
-ACTIONS = {"joinVideoCall": "join", "endVideoCall": "end", "cancelVideoCall": "cancel"}
 
 State = Literal["scheduled", "ongoing", "closed"]
-_BECOMES: dict[str, State] = {"join": "ongoing", "end": "closed", "cancel": "closed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An operation that changes a call.
+
+    Attributes:
+        name: the last part of its path.
+        allowed_in: the states in which the contract may allow it.
+        certain_in: the state in which the contract always allows it, whatever the time.
+        leads_to: the state after its success.
+        prepared_in: the state of the calls that are created for its generated requests.
+    """
+
+    name: str
+    allowed_in: tuple[State, ...]
+    certain_in: State
+    leads_to: State
+    prepared_in: State
+
+
+ACTIONS = {
+    "joinVideoCall": Action("join", ("scheduled", "ongoing"), "ongoing", "ongoing", "scheduled"),
+    "endVideoCall": Action("end", ("ongoing",), "ongoing", "closed", "ongoing"),
+    "cancelVideoCall": Action("cancel", ("scheduled",), "scheduled", "closed", "ongoing"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +98,7 @@ class Knowledge:
                 self.created(call_id, exchange)
         elif request.changes and request.target in self.states:
             if exchange.succeeded:
-                self.states[request.target] = _BECOMES[ACTIONS[request.operation]]
+                self.states[request.target] = ACTIONS[request.operation].leads_to
                 self.told[request.target].append(exchange)
             elif exchange.status == NO_ANSWER or exchange.status >= 500:  # noqa: PLR2004 (HTTP)
                 self.states[request.target] = None  # it may have happened all the same

@@ -12,19 +12,12 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+from video_calls_spec import OperationId
 
 from video_calls_server.api.ids import UUID_FORM
 
-Operation = Literal[
-    "listVideoCalls",
-    "createVideoCall",
-    "getVideoCall",
-    "joinVideoCall",
-    "endVideoCall",
-    "cancelVideoCall",
-    "events",
-]
-"""What a fault can be for: the operations of the contract, and the WebSocket of the events."""
+Operation = Literal[OperationId, "events"]
+"""The operations of the contract, and the WebSocket of the events: a fault can choose any of them."""
 
 Spoiling = Literal["truncated", "corrupted", "missing_field", "wrong_type", "null"]
 

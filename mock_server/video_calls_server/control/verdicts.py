@@ -19,7 +19,6 @@ _ATTEMPTS: dict[Action, _Attempt] = {
     "end": calls.end,
     "cancel": calls.cancel,
 }
-_CHANGES: tuple[Action, ...] = ("join", "end", "cancel")
 _ACTIVE: RuleId = "auth.active-user"
 _WINDOW: dict[Action, tuple[RuleId, ...]] = {"join": ("join.window",)}
 
@@ -37,7 +36,7 @@ class Verdict(NamedTuple):
 def allowed_changes(call: Call, now: datetime) -> list[Action]:
     """Return which of join, end and cancel the rules allow to an active participant of the call now."""
     doctor = _doctor(call)
-    return [action for action in _CHANGES if _violation(action, call, doctor, now) is None]
+    return [action for action in NEXT if _violation(action, call, doctor, now) is None]
 
 
 def join_opening(call: Call) -> datetime | None:
