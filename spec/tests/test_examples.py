@@ -75,7 +75,7 @@ def test_every_example_is_run_and_in_the_table() -> None:
     assert scripts == {*PRINTED, *ELSEWHERE}
     listed = set(re.findall(r"^\| \[(.*?)\]", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE))
     tests = {f"testing/{path.name}" for path in EXAMPLES.glob("testing/test_*.py")}
-    assert listed == {*scripts, *tests, "github-actions/contract.yml", "frontend/", "browser/"}
+    assert scripts | tests <= listed
 
 
 @pytest.mark.parametrize("script", PRINTED)
