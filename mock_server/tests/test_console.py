@@ -178,11 +178,6 @@ def test_token_of_a_person_is_copied(console: Console) -> None:
     assert httpx.get(f"{console.url}{CALLS[1:]}", headers=headers).status_code == 200
 
 
-def test_chosen_person_outlives_a_reload(console: Console) -> None:
-    console.open("Jane Smith").open()
-    expect(console.part("People").get_by_role("radio", name="Jane Smith")).to_be_checked()
-
-
 def test_person_is_added_after_a_refusal_says_why(console: Console) -> None:
     console.open()
     console.press("Add a person")
@@ -214,9 +209,10 @@ def test_person_is_deactivated_and_reactivated(console: Console) -> None:
     console.answers("200", "done")
 
 
-def test_expired_token_is_made_and_used(console: Console) -> None:
+def test_expired_token_of_the_chosen_person_is_used(console: Console) -> None:
     call = console.has_call()
-    people = console.open().part("People")
+    people = console.open("Jane Smith").open().part("People")
+    expect(people.get_by_role("radio", name="Jane Smith")).to_be_checked()
     people.get_by_text("Make a token").click()
     people.get_by_label("Kind of token").select_option("Expired")
     console.press("Make the token")

@@ -560,7 +560,7 @@ def test_the_server_says_how_it_is_set_up(make_api: Callable[..., Api]) -> None:
 
 
 @pytest.mark.parametrize("version", ["006", "007"])
-def test_an_agora_token_is_read(make_api: Callable[..., Api], version: str) -> None:
+def test_agora_token_is_decoded(make_api: Callable[..., Api], version: str) -> None:
     api = make_api(agora_token_version=version)
     call = api.call()
     joined = api.act("doctor", call["id"], "join").json()
@@ -583,16 +583,6 @@ def test_an_agora_token_is_read(make_api: Callable[..., Api], version: str) -> N
         assert api.done("POST", "/agora/inspect", whole | wrong)["signature_valid"] is False
 
 
-def test_a_token_of_another_project_is_not_validly_signed(make_api: Callable[..., Api]) -> None:
-    pair = {"agora_app_id": "0123456789abcdef" * 2, "agora_app_certificate": "fedcba9876543210" * 2}
-    other = make_api(**pair)
-    call = other.call()
-    joined = other.act("doctor", call["id"], "join").json()
-    whole = {"token": joined["token"], "channel_name": call["channel_name"], "uid": joined["uid"]}
-    said = make_api().done("POST", "/agora/inspect", whole)
-    assert (said["app_id"], said["signature_valid"]) == (pair["agora_app_id"], False)
-
-
 @pytest.mark.parametrize("token", ["", "007" + "eJ" * 30, "é" * 99])
 def test_invalid_agora_token_is_refused(read_only_api: Api, token: str) -> None:
     refusal = error(read_only_api.control("POST", "/agora/inspect", {"token": token}))
@@ -611,40 +601,17 @@ def described(api: Api) -> dict[str, Any]:
     return found
 
 
-def test_the_description_is_valid_and_says_of_each_operation_what_it_is_for(read_only_api: Api) -> None:
+def test_description_is_valid_and_explains_each_operation(read_only_api: Api) -> None:
     description = described(read_only_api)
     OpenAPIV31SpecValidator(description).validate()
-    operations = [
-        (f"{method} {path}", operation)
-        for path, item in description["paths"].items()
-        for method, operation in item.items()
-        if method in METHODS
-    ]
-    assert len(operations) > 30
-    for name, operation in operations:
-        assert operation["summary"], name
-        assert operation["tags"], name
-    ids = [operation["operationId"] for _, operation in operations]
-    assert len(set(ids)) == len(ids)
-
-
-def test_every_operation_of_the_description_is_there(shared: Api) -> None:
-    values = {"user": "101", "role": "doctor", "name": "worker-1"}
-    for path, item in described(shared)["paths"].items():
-        filled = re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], "1"), path)
-        assert filled.startswith("/_control/")
+    for path, item in description["paths"].items():
         for method in METHODS & set(item):
-            if filled.endswith("/stream"):
-                continue
-            answer = shared.client.request(method, filled, headers={"Host": "localhost"})
-            assert answer.status_code not in {405, 500}, (method, path)
-            assert answer.json()["code"] != "errors.unknown-path" if answer.status_code == 404 else True
-        refused = shared.client.request("TRACE", filled, headers={"Host": "localhost"})
-        assert refused.status_code == 405, path
+            assert item[method]["summary"], (method, path)
+            assert item[method]["tags"], (method, path)
 
 
 @pytest.mark.parametrize("place", ["", "/_ns/worker-1"])
-def test_the_docs_page_asks_this_server_alone(shared: Api, place: str) -> None:
+def test_docs_page_uses_no_other_server(shared: Api, place: str) -> None:
     page = shared.client.get(f"{place}/_control/docs", headers={"Host": "localhost"})
     assert page.headers["content-type"].startswith("text/html")
     links = re.findall(r'(?:src|href|url)[=:]\s*"([^"]+)"', page.text)
@@ -680,14 +647,14 @@ def test_invalid_json_is_refused(read_only_api: Api, method: str, path: str, con
     error(read_only_api.client.request(method, f"/_control{path}", content=content, headers=headers))
 
 
-def test_a_body_that_is_too_large_is_refused_with_the_limit(read_only_api: Api) -> None:
+def test_too_large_body_is_refused(read_only_api: Api) -> None:
     headers = {"Host": "localhost", "Content-Length": str(64 * 1024 * 1024 + 1)}
     refusal = error(read_only_api.client.put("/_control/clock", content=b"{}", headers=headers), 413)
     assert refusal["code"] == "errors.body-size"
     assert "65536" not in refusal["error"]
 
 
-# -- Whatever is sent --------------------------------------------------------------------------------
+# -- Generated requests ------------------------------------------------------------------------------
 
 WORDS = ["doctor@example.com", "101", "doctor", "1", "a", "..", "", "%00", "%ff", "é", "9" * 30, "-1", "true"]
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -736,7 +703,7 @@ def fields_of(description: dict[str, Any], operation: dict[str, Any]) -> set[str
         pytest.param(LONG, id="long", marks=[pytest.mark.long, pytest.mark.timeout(0)]),
     ],
 )
-def test_whatever_is_sent_is_answered_in_json_and_never_500(api: Api, bounds: settings) -> None:
+def test_generated_requests_get_json_and_never_500(api: Api, bounds: settings) -> None:
     description = described(api)
     status: dict[int, int] = {}
 

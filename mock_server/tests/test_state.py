@@ -426,14 +426,6 @@ def test_a_database_that_another_process_holds_stays_as_it_is(
     asyncio.run(store.close())
 
 
-def test_the_description_says_what_a_state_is(read_only_api: Api) -> None:
-    answer = read_only_api.control("GET", "/docs/openapi.json")
-    operation = answer.json()["paths"]["/_control/state"]["put"]
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-    assert schema == "#/components/schemas/State"
-    assert "calls" in json.dumps(answer.json()["components"]["schemas"]["State"])
-
-
 def test_the_description_says_what_an_error_is(api: Api) -> None:
     described = api.control("GET", "/openapi.json").json()
     for operations in described["paths"].values():

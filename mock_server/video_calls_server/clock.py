@@ -67,9 +67,9 @@ class SettableClock:
             ValueError: the time has no offset, or is not within `EARLIEST` and `LATEST`.
         """
         if self._stands_at is None:
-            self._ahead = _checked(time) - self._base.now()
+            self._ahead = checked(time) - self._base.now()
         else:
-            self._stands_at = _checked(time)
+            self._stands_at = checked(time)
         self._wake()
 
     def advance(self, by: timedelta) -> None:
@@ -90,7 +90,7 @@ class SettableClock:
         Raises:
             ValueError: as of `set`.
         """
-        self._stands_at = self.now() if time is None else _checked(time)
+        self._stands_at = self.now() if time is None else checked(time)
         self._wake()
 
     def resume(self) -> None:
@@ -114,7 +114,12 @@ class SettableClock:
         self._changed = anyio.Event()
 
 
-def _checked(time: datetime) -> datetime:
+def checked(time: datetime) -> datetime:
+    """Return a time to which a clock can be set, in UTC.
+
+    Raises:
+        ValueError: if it has no offset, or is not within `EARLIEST` and `LATEST`.
+    """
     if time.utcoffset() is None:
         raise ValueError(f"{time.isoformat()} has no time zone; give an offset, such as Z")
     if not EARLIEST <= time <= LATEST:

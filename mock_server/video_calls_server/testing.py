@@ -94,14 +94,18 @@ def _reason(response: httpx.Response) -> str:
         return f"HTTP {response.status_code}; is this a reference server with its control API on?"
 
 
-class ClockControl:
+class _Part:
+    """A part of the control API."""
+
+    def __init__(self, api: _Api) -> None:
+        self._api = api
+
+
+class ClockControl(_Part):
     """The clock by which the rules decide. JWTs and Agora tokens follow real time.
 
     Setting and advancing leave it running, or standing, as it was; what becomes due happens at once.
     """
-
-    def __init__(self, api: _Api) -> None:
-        self._api = api
 
     def now(self) -> datetime:
         """What it shows, in UTC."""
@@ -148,11 +152,8 @@ class ClockControl:
         self._api.send("PUT", "/clock", json=change)
 
 
-class IdentityControl:
+class IdentityControl(_Part):
     """The people, and tokens of all kinds for them. `identity` is a person's e-mail address or user id."""
-
-    def __init__(self, api: _Api) -> None:
-        self._api = api
 
     def list(self) -> "list[Identity]":
         """Everybody, each with a token that is good for an hour."""
@@ -204,11 +205,8 @@ class IdentityControl:
         self._api.send("PATCH", f"/identities/{_segment(identity)}", json=change)
 
 
-class FaultControl:
+class FaultControl(_Part):
     """What goes wrong on purpose."""
-
-    def __init__(self, api: _Api) -> None:
-        self._api = api
 
     def add(self, **fault: object) -> KeptFault:
         """Add a fault; it acts on every request that it matches, after those that are there.
@@ -249,11 +247,8 @@ class FaultControl:
             self.remove(added.id)
 
 
-class StateControl:
+class StateControl(_Part):
     """The whole state: people, calls, events, clock and faults."""
-
-    def __init__(self, api: _Api) -> None:
-        self._api = api
 
     def reset(self) -> None:
         """Be as at the start."""
@@ -276,11 +271,8 @@ class StateControl:
         self._api.send("POST", "/state/calls", json={"count": count})
 
 
-class SnapshotControl:
+class SnapshotControl(_Part):
     """States that the server keeps in memory, under names."""
-
-    def __init__(self, api: _Api) -> None:
-        self._api = api
 
     def save(self, name: str) -> None:
         """Keep the state as it is, in place of what was kept under this name."""
@@ -299,11 +291,8 @@ class SnapshotControl:
         self._api.send("DELETE", f"/snapshots/{_segment(name)}")
 
 
-class CallControl:
+class CallControl(_Part):
     """Everybody's calls, and who is in their channels."""
-
-    def __init__(self, api: _Api) -> None:
-        self._api = api
 
     def list(self, identity: str | int | None = None) -> "list[KnownCall]":
         """All calls, or those of the person with this e-mail address or user id; newest first."""
@@ -333,11 +322,8 @@ class CallControl:
         return self._api.read(PresenceKept, "PUT", path, json={"present": present}).changed
 
 
-class RequestControl:
+class RequestControl(_Part):
     """The last requests to the API, with tokens redacted."""
-
-    def __init__(self, api: _Api) -> None:
-        self._api = api
 
     def list(self, **filters: str | int) -> "list[Exchange]":
         """Return the requests that pass all filters, newest first.

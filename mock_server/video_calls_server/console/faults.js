@@ -5,9 +5,6 @@ import {change} from './loading.js';
 import {Field, Loaded, Panel, filled} from './parts.js';
 import {state} from './state.js';
 
-const OPERATIONS = [
-  'listVideoCalls', 'createVideoCall', 'getVideoCall', 'joinVideoCall', 'endVideoCall', 'cancelVideoCall', 'events',
-];
 const EFFECTS = {
   status: 'Answer with a status', drop: 'Drop the connection', body: 'Spoil the body', delay: 'Only delay',
 };
@@ -58,6 +55,13 @@ function Fault({fault}) {
       </div>
       <button class="small" aria-label=${`Switch off ${called}, fault ${id}`} onClick=${remove}>Off</button>
     </li>`;
+}
+
+/** The operations that rules are about, and the handshake of the events. */
+function operations() {
+  const named = new Set(state.rules.data?.map(({operation}) => operation));
+  named.delete('*'); // of the rules about all of them
+  return [...named, 'events'];
 }
 
 /** What a fault does and to whom. */
@@ -116,7 +120,7 @@ function NewFault() {
         <${Field} label="Operation" wide>
           <select name="operation">
             <option value="">any</option>
-            ${OPERATIONS.map((name) => html`<option value=${name}>${name}</option>`)}
+            ${operations().map((name) => html`<option value=${name}>${name}</option>`)}
           </select>
         <//>
         <${Field} label="Of person" wide>

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from video_calls_server.clock import EARLIEST, LATEST
+from video_calls_server.clock import EARLIEST, checked
 from video_calls_server.control.fault import Fault, FaultError, parse_fault
 from video_calls_server.seed import DEFAULT_SEED, Seed, load_seed
 from video_calls_server.settings import Settings, SettingsError
@@ -48,14 +48,9 @@ def beginning_of(settings: Settings) -> Beginning:
 
 def _time(text: str) -> datetime:
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.utcoffset() is None:
-        raise SettingsError(f"clock: {text!r} is no time with an offset, such as 2030-01-05T10:00:00Z")
-    if not EARLIEST <= time <= LATEST:
-        raise SettingsError(f"clock: {text} is not within the years {EARLIEST.year} to {LATEST.year}")
-    return time
+        return checked(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise SettingsError(f"clock: {error}; give a time such as 2030-01-05T10:00:00Z") from error
 
 
 def _fault(text: str) -> Fault:

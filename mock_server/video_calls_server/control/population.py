@@ -39,9 +39,6 @@ _CALLS_A_DAY = 6
 _PARTS: dict[Status, float] = {"scheduled": 0.3, "cancelled": 0.12, "ongoing": 0.05}
 """How large a part of all calls these are; the others are completed."""
 
-_LEAVES_FIRST = 0.3
-"""How likely the patient leaves a completed call before the doctor ends it."""
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FIRST: tuple[Status, ...] = ("scheduled", "completed", "ongoing")
@@ -230,9 +227,6 @@ class _Planner:
             lived.append((joins, calls.join(lived[-1][1].call, second, joins)))
         if status == "completed":
             ends = self._after(joins, 8 * 60, 25 * 60)
-            if self._random.random() < _LEAVES_FIRST:
-                leaves = self._after(ends, -60, -5)
-                lived.append((leaves, calls.leave(lived[-1][1].call, "patient", leaves)))
             lived.append((ends, calls.end(lived[-1][1].call, doctor, ends)))
         return lived
 
