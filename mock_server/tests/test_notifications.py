@@ -462,7 +462,7 @@ def test_a_call_that_was_ended_is_not_ended_again(ending: Agora) -> None:
     ending.api.clock.advance(hours=1)
     assert (look(ending.api), told(ending.api)) == (None, events)
     store: Store = ending.api.client.app.state.namespaces.default.store
-    assert anyio.run(store.read, queries.calls_left_by_both) == []
+    assert anyio.run(store.write, queries.calls_left_by_both) == []
 
 
 def test_one_who_left_does_not_empty_a_call() -> None:

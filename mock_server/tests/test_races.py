@@ -98,7 +98,7 @@ class Pair:
         assert len(self.shares) == len(+self.shares) == 2
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[list[Server], str]]:

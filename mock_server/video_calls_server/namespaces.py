@@ -23,7 +23,6 @@ from video_calls_server.control.requests import RequestLog
 from video_calls_server.control.snapshots import NAME, Moment, Snapshots
 from video_calls_server.empty_calls import EmptyCalls
 from video_calls_server.events.hub import Hub
-from video_calls_server.memory import give_back_memory
 from video_calls_server.service import CallService
 from video_calls_server.settings import Settings
 from video_calls_server.store import StoreError, queries, store_for
@@ -238,7 +237,6 @@ class Namespaces:
         if namespace is None:
             return False
         await namespace.drop()
-        give_back_memory()
         return True
 
     def stop(self) -> None:

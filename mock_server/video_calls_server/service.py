@@ -227,7 +227,7 @@ class CallService:
         def work(connection: Connection) -> list[Transition]:
             now = self._clock.now()
             transitions: list[Transition] = []
-            for call in queries.calls_left_to_change(connection):
+            for call in queries.calls_left_by_both(connection):
                 transition = calls.end_empty(call, now, after=self._end_when_empty)
                 if transition.events:
                     queries.update_call(connection, transition.call)
@@ -235,8 +235,6 @@ class CallService:
                 transitions.append(transition)
             return transitions
 
-        if not await self._store.read(queries.calls_left_by_both):
-            return None
         transitions = await self._store.write(work)
         for transition in transitions:
             self._tell(transition)

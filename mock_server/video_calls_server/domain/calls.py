@@ -288,7 +288,7 @@ def join_opens_at(call: Call) -> datetime:
 def join(call: Call, actor: Actor, now: datetime, *, presence_is_noticed: bool = False) -> Transition:
     """Join a call ("4. Join Video Call"): the first join starts it, later ones change nothing of it.
 
-    Where Agora notices who is present, a join is but the intention: `arrive` tells of the participant.
+    If Agora notifies of presence, a join only announces intent: `arrive` records the presence.
 
     Raises:
         RuleViolation: one of `join.*`.
@@ -305,11 +305,8 @@ def join(call: Call, actor: Actor, now: datetime, *, presence_is_noticed: bool =
         if role in call.absent_since:  # and on the way back: it is not yet time to end the call
             call = call._replace(absent_since={**call.absent_since, role: now})
         return Transition(call, tuple(events))
-    if role not in call.present:
-        absent = {other: since for other, since in call.absent_since.items() if other != role}
-        call = call._replace(present=call.present | {role}, absent_since=absent)
-        events.append(_participant("participant.joined", call, role))
-    return Transition(call, tuple(events))
+    arrived = arrive(call, role)
+    return Transition(arrived.call, (*events, *arrived.events))
 
 
 def end(call: Call, actor: Actor, now: datetime) -> Transition:

@@ -153,23 +153,16 @@ def call_of_channel(connection: Connection, channel_name: str) -> Call | None:
     return None if row is None else _call(row)
 
 
-_left_by_both = _calls.where(
-    calls.c.doctor_absent_since.is_not(None), calls.c.patient_absent_since.is_not(None)
+_LEFT_BY_BOTH = Statement(
+    _calls.where(
+        calls.c.doctor_absent_since.is_not(None), calls.c.patient_absent_since.is_not(None)
+    ).with_for_update(of=calls, skip_locked=True)
 )
-_LEFT_BY_BOTH = Statement(_left_by_both)
 
 
 def calls_left_by_both(connection: Connection) -> list[Call]:
-    """The calls that were left by the doctor and by the patient."""
+    """Return the calls that both have left and no other transaction changes, within `Store.write`."""
     return [_call(row) for row in _LEFT_BY_BOTH.rows(connection)]
-
-
-_LEFT_TO_CHANGE = Statement(_left_by_both.with_for_update(of=calls, skip_locked=True))
-
-
-def calls_left_to_change(connection: Connection) -> list[Call]:
-    """The same but for those that somebody else is changing, within `Store.write`."""
-    return [_call(row) for row in _LEFT_TO_CHANGE.rows(connection)]
 
 
 _NEWEST_FIRST = calls.c.scheduled_time.desc(), calls.c.id.desc()
