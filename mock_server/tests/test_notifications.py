@@ -21,7 +21,7 @@ from video_calls_server.domain.people import Actor, Doctor, Patient, User
 from video_calls_server.empty_calls import RETRY_SECONDS, EmptyCalls
 from video_calls_server.service import NOTICE_LIFETIME, CallService
 from video_calls_server.settings import SettingsError
-from video_calls_server.store import Store, queries
+from video_calls_server.store import Store
 from video_calls_server.store.sqlite import SqliteStore
 from video_calls_server.unavailable import UnavailableError
 
@@ -320,13 +320,8 @@ def test_nobody_is_present_in_a_call_that_is_not_ongoing(noticing: Api, status: 
 
 
 @pytest.mark.rule("model.updated-at")
-def test_a_notice_changes_nothing_of_the_resource(agora: Agora) -> None:
+def test_notice_wakes_followers_and_leaves_the_call_unchanged(agora: Agora) -> None:
     agora.api.clock.advance(minutes=1)
-    agora.tell(103)
-    assert agora.api.get("doctor", f"{CALLS}{agora.call['id']}/").json() == agora.call
-
-
-def test_who_follows_is_told_at_once(agora: Agora) -> None:
     headers = agora.api.headers("patient")
     with agora.api.client.websocket_connect("/api/v1/video/events/", headers=headers) as session:
         agora.tell(103)
@@ -336,6 +331,7 @@ def test_who_follows_is_told_at_once(agora: Agora) -> None:
         {"uid": USERS["doctor"], "role": "doctor"},
     )
     assert event["data"]["call"] == agora.call
+    assert agora.api.get("doctor", f"{CALLS}{agora.call['id']}/").json() == agora.call
 
 
 def test_agora_sends_again_what_could_not_be_kept(agora: Agora, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,16 +449,6 @@ def test_the_first_of_several_is_due_first(ending: Agora) -> None:
     api.clock.time = first
     assert look(api) == first + timedelta(minutes=1)
     assert (status_of(ending), status_of(other)) == ("completed", "ongoing")
-
-
-def test_a_call_that_was_ended_is_not_ended_again(ending: Agora) -> None:
-    leave_both(ending)
-    assert ending.api.act("doctor", ending.call["id"], "end").status_code == 200
-    events = told(ending.api)
-    ending.api.clock.advance(hours=1)
-    assert (look(ending.api), told(ending.api)) == (None, events)
-    store: Store = ending.api.client.app.state.namespaces.default.store
-    assert anyio.run(store.write, queries.calls_left_by_both) == []
 
 
 def test_one_who_left_does_not_empty_a_call() -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
@@ -33,11 +33,9 @@ from video_calls_server.api.tokens import make_token
 from video_calls_server.pool import Pool
 from video_calls_server.seed import load_seed
 from video_calls_server.store import StoreError, outbox, queries, schema, store_for
-from video_calls_server.store import dump as dump_module
 from video_calls_server.store import migrate as migration
 from video_calls_server.store import postgres as postgres_store
 from video_calls_server.store.database import REVISION, database_url
-from video_calls_server.store.dump import dump, restore
 from video_calls_server.store.migrate import migrate
 from video_calls_server.store.statement import Statement
 
@@ -354,72 +352,6 @@ def test_the_same_state_is_the_same_document_on_both_databases(
     on_pg.done("POST", "/snapshots/before/restore")
     assert on_pg.done("GET", "/state") == kept
     assert on_pg.create(minutes=600).json()["id"] == 5
-
-
-def nothing() -> None:
-    pass
-
-
-class _Then:
-    """A statement of the dump's with something that somebody else does just before or after it."""
-
-    def __init__(
-        self, statement: Any, *, before: Callable[[], None] = nothing, after: Callable[[], None] = nothing
-    ) -> None:
-        self._statement, self._before, self._after = statement, before, after
-
-    def rows(self, connection: Connection) -> Any:
-        found = self._statement.rows(connection)
-        self._after()
-        return found
-
-    def run(self, connection: Connection) -> None:
-        self._before()
-        self._statement.run(connection)
-
-
-def test_a_dump_is_of_one_moment(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = store_for(postgres_url, load_seed())
-
-    def meanwhile() -> None:
-        with ThreadPoolExecutor() as threads:
-            threads.submit(execute, postgres_url, "DELETE FROM patients").result()
-
-    async def work() -> None:
-        before = await store.write(dump)
-        users = dump_module._SELECT["users"]
-        monkeypatch.setitem(dump_module._SELECT, "users", _Then(users, after=meanwhile))
-        assert await store.write(dump) == before
-        await store.close()
-
-    asyncio.run(work())
-
-
-def test_nobody_adds_a_row_while_a_dump_is_put_back(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = store_for(postgres_url, load_seed())
-
-    async def work() -> None:
-        before = await store.write(dump)
-        with ThreadPoolExecutor() as threads:
-            added: list[Future[list[Any]]] = []
-
-            def meanwhile() -> None:
-                sql = "INSERT INTO request_windows VALUES (101, 0, 1)"
-                added.append(threads.submit(execute, postgres_url, sql))
-                until(
-                    lambda: added[0].done() or threads.submit(waiting_for_a_lock, postgres_url).result(),
-                    "added, or waits",
-                )
-
-            users = dump_module._DELETE["users"]
-            monkeypatch.setitem(dump_module._DELETE, "users", _Then(users, before=meanwhile))
-            await restore(store, before)
-            added[0].result()
-        await store.close()
-
-    asyncio.run(work())
 
 
 # -- Two applications on one database ----------------------------------------------------------------

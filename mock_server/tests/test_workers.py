@@ -15,8 +15,6 @@ from conftest import CALLS, USERS, on_postgres
 from deployments import PATIENCE, Server, headers, soon
 from sqlalchemy import make_url
 from test_command import assert_told, run
-from video_calls_server import Settings
-from video_calls_server.settings import SettingsError
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -57,13 +55,6 @@ def test_what_workers_and_pools_cannot_be_is_told_in_a_line(
     tmp_path: Path, options: list[str], words: list[str]
 ) -> None:
     assert_told(run("serve", *options, cwd=tmp_path), *words)
-
-
-def test_several_workers_have_no_control_layer() -> None:
-    assert Settings(database=SOMEWHERE).has_control
-    assert not Settings(database=SOMEWHERE, workers=2).has_control
-    with pytest.raises(SettingsError, match="PostgreSQL"):
-        Settings(database="calls.db", workers=2)
 
 
 # -- workers ----------------------------------------------------------------------------------------
