@@ -1,8 +1,7 @@
-"""TCP proxies that do what networks do; each runs on an event loop of its own, in a thread.
+"""A proxy that does to exchanges what networks do: break off, cut short, hold up, answer in vain.
 
-`FaultProxy` does it to an exchange: breaks off, cuts short, holds up, answers in vain. It understands as much
-HTTP/1.1 as it takes to see where a request and its answer end: `Content-Length` and keep-alive. Each exchange
-is let through or spoiled as a sequence of faults says, so that a seed tells the whole run.
+It runs on an event loop of its own, in a thread. It understands as much HTTP/1.1 as it takes to see where a
+request and its answer end: `Content-Length` and keep-alive. A sequence says what is done to each exchange.
 """
 
 import asyncio
@@ -11,7 +10,6 @@ import re
 import socket
 import struct
 import threading
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -58,16 +56,26 @@ def seeded_faults(seed: int, share: float = 0.2) -> Iterator[Fault | None]:
         yield chance.choices(list(Fault), _WEIGHTS)[0] if chance.random() < share else None
 
 
-class Proxy(ABC):
-    """Stands before a server; `with` starts and stops it.
+class FaultProxy:
+    """Stands before a server and spoils some exchanges; `with` starts and stops it.
 
     Attributes:
         url: where it listens.
+        exchanges: how many requests it has read.
+        injected: how often it did what.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(
+        self, server: str, faults: Iterator[Fault | None], *, without_header: bytes | None = None
+    ) -> None:
         address = urlsplit(server)
         self._server = (address.hostname, address.port)
+        self._faults = faults
+        self._without = without_header and re.compile(
+            rb"\r\n" + re.escape(without_header) + rb":[^\r]*", re.IGNORECASE
+        )
+        self.exchanges = 0
+        self.injected: Counter[Fault] = Counter()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._run(),), daemon=True)
 
@@ -104,54 +112,13 @@ class Proxy(ABC):
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server = await asyncio.open_connection(*self._server)
         try:
-            await self._between(reader, writer, server_reader, server)
+            while await self._exchange(reader, writer, server_reader, server):
+                pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the client, or the server, has closed
         finally:
             for end in (server, writer):
                 end.transport.abort()
-
-    @abstractmethod
-    async def _between(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        server_reader: asyncio.StreamReader,
-        server: asyncio.StreamWriter,
-    ) -> None:
-        """All that is said on one connection; at the end of it both ends are broken off."""
-
-
-class FaultProxy(Proxy):
-    """Spoils some exchanges.
-
-    Attributes:
-        exchanges: how many requests it has read.
-        injected: how often it did what.
-        waiting: set while an exchange is held.
-    """
-
-    def __init__(
-        self, server: str, faults: Iterator[Fault | None], *, without_header: bytes | None = None
-    ) -> None:
-        super().__init__(server)
-        self._faults = faults
-        self._without = without_header and re.compile(
-            rb"\r\n" + re.escape(without_header) + rb":[^\r]*", re.IGNORECASE
-        )
-        self.exchanges = 0
-        self.injected: Counter[Fault] = Counter()
-        self.waiting = threading.Event()
-
-    async def _between(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        server_reader: asyncio.StreamReader,
-        server: asyncio.StreamWriter,
-    ) -> None:
-        while await self._exchange(reader, writer, server_reader, server):
-            pass
 
     async def _exchange(
         self,
@@ -173,9 +140,7 @@ class FaultProxy(Proxy):
             server.write(head + body)
             answer = b"".join(await _message(server_reader))
         if fault is Fault.HOLD_AFTER:
-            self.waiting.set()
             await asyncio.wait_for(reader.read(1), _LONGEST_HOLD)  # returns when the client goes away
-            self.waiting.clear()
             return False
         if fault in {Fault.RESET_BEFORE, Fault.RESET_AFTER}:
             _reset(writer)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import random
 import socket
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trio
-from fault_proxy import Proxy
 from video_calls_sdk import (
     AsyncVideoCallsClient,
     AuthenticationError,
@@ -242,7 +240,7 @@ def test_events_are_models_and_what_is_unknown_is_a_value(first: Take) -> None:
     assert binary.id == "e4"
 
 
-@pytest.mark.parametrize("text", ["", "hello", "[]", "{}", message(1, id=None), message(1, data={})])
+@pytest.mark.parametrize("text", ["hello", "{}", message(1, data={})])
 def test_a_message_that_is_no_event_is_an_error(first: Take, text: str) -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
         await connection.send(text)
@@ -288,7 +286,7 @@ def test_the_token_travels_in_a_header_alone_beside_the_clients_own(
 # -- Coming back ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [None, 1000, 1001, 1011, 1012, 1013, 4408], ids=str)
+@pytest.mark.parametrize("code", [None, 1000, 1011], ids=str)
 def test_a_connection_that_ends_is_made_again_after_the_last_event(first: Take, code: int | None) -> None:
     """None: it is broken off."""
 
@@ -319,19 +317,7 @@ def test_it_begins_where_the_server_says_that_it_does(first: Take) -> None:
         assert server.places == [None, "e7"]
 
 
-def test_garbage_on_the_wire_is_a_lost_connection(first: Take) -> None:
-    async def script(server: Fake, connection: ServerConnection) -> None:
-        await connection.send(message(len(server.places)))
-        if len(server.places) == 1:
-            connection.transport.write(b"\xff\xff\xff\xff garbage")
-        await connection.wait_closed()
-
-    with fake(script) as server:
-        assert ids(first(server.base_url, count=2)) == ["e1", "e2"]
-        assert server.places == [None, "e1"]
-
-
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 503])
 def test_a_server_that_cannot_answer_for_now_is_asked_again(first: Take, status: int) -> None:
     """More often than a request would be, once there has been a connection."""
 
@@ -353,7 +339,6 @@ def test_a_server_that_cannot_answer_for_now_is_asked_again(first: Take, status:
     [
         (4400, InvalidEventIdError, "no id of an event"),
         (4410, EventsExpiredError, "fetch the calls anew"),
-        (1008, EventsClosedError, "policy"),
         (4499, EventsClosedError, "policy"),
     ],
 )
@@ -396,7 +381,7 @@ def test_message_that_inflates_beyond_a_mebibyte_closes_the_events(first: Take) 
 # -- The first connection ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [200, 403, 404, 405, 426, 501])
+@pytest.mark.parametrize("status", [200, 404])
 def test_a_backend_without_events_is_said_to_be_one(first: Take, status: int) -> None:
     body = b'{"error": "Not here"}'
     with (
@@ -486,15 +471,6 @@ def test_a_token_that_is_refused_twice_is_an_error(
     assert server.tokens == ["one", "two"]
 
 
-def test_a_fixed_token_that_is_refused_is_not_tried_again(first: Take) -> None:
-    async def script(_: Fake, connection: ServerConnection) -> None:
-        await connection.close(4402)
-
-    with fake(script) as server, pytest.raises(TokenExpiredError):
-        first(server.base_url, count=1)
-    assert len(server.tokens) == 1
-
-
 def test_tokens_may_expire_again_and_again(first: Take) -> None:
     async def script(server: Fake, connection: ServerConnection) -> None:
         if len(server.tokens) < 5:
@@ -508,23 +484,6 @@ def test_tokens_may_expire_again_and_again(first: Take) -> None:
         assert server.tokens == list("abcde")
 
 
-def test_a_token_that_holds_is_kept_when_the_connection_is_lost(first: Take) -> None:
-    async def script(server: Fake, connection: ServerConnection) -> None:
-        await connection.send(message(len(server.tokens)))
-
-    with fake(script) as server:
-        assert len(first(server.base_url, tokens("only"), count=3)) == 3
-        assert server.tokens[:3] == ["only"] * 3
-
-
-def test_what_the_tokens_function_raises_is_raised(first: Take) -> None:
-    def token() -> str:
-        raise LookupError("no session")
-
-    with fake(stay) as server, pytest.raises(LookupError, match="no session"):
-        first(server.base_url, token, count=1)
-
-
 # -- Ending -----------------------------------------------------------------------------------------
 
 
@@ -533,12 +492,6 @@ async def talk(_: Fake, connection: ServerConnection) -> None:
     with suppress(ConnectionClosed):
         for number in count():
             await connection.send(message(number))
-
-
-def test_the_end_of_with_closes_the_connection(first: Take) -> None:
-    with fake(talk) as server:
-        assert ids(first(server.base_url, count=3)) == ["e0", "e1", "e2"]
-        assert server.gone.wait(5)
 
 
 def test_with_opens_the_connection_and_a_break_leaves_it_open() -> None:
@@ -742,7 +695,7 @@ def test_one_task_iterates() -> None:
         asyncio.run(run(url, reached))
 
 
-@pytest.mark.parametrize("after", ["", 7, b"7"])
+@pytest.mark.parametrize("after", ["", 7])
 def test_the_id_to_begin_after_is_a_str(after: Any) -> None:
     with (
         VideoCallsClient("http://localhost", SECRET) as client,
@@ -800,57 +753,6 @@ def lived(calls: int) -> list[tuple[int, str]]:
     return [(call, kind) for call in range(1, calls + 1) for kind in kinds]
 
 
-class CuttingProxy(Proxy):
-    """Breaks off each connection after some bytes from the server, as a seed says.
-
-    Attributes:
-        cut: how many it has broken off.
-    """
-
-    def __init__(self, server: str) -> None:
-        super().__init__(server)
-        self._chance = random.Random(5)  # noqa: S311 (is to repeat itself)
-        self.cut = 0
-
-    async def _between(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        server_reader: asyncio.StreamReader,
-        server: asyncio.StreamWriter,
-    ) -> None:
-        up = asyncio.create_task(self._pump(reader, server))
-        try:
-            left = self._chance.randrange(400, 2_400)
-            while left > 0 and (data := await server_reader.read(min(left, 4096))):
-                left -= len(data)
-                writer.write(data)
-                await writer.drain()
-            self.cut += left <= 0
-        finally:
-            up.cancel()
-
-    @staticmethod
-    async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(4096):
-                writer.write(data)
-            writer.close()
-
-
-@pytest.mark.parametrize("take_of", [take, take_async], ids=["sync", "async"])
-def test_500_events_over_connections_that_are_cut_come_once_each_and_in_order(
-    fresh_server: Any, take_of: Take
-) -> None:
-    token = make_token(Settings(), 102, expires_in=600)
-    with ThreadPoolExecutor() as executor, CuttingProxy(fresh_server.url) as proxy:
-        living = executor.submit(live, fresh_server, 125)
-        events = take_of(f"{proxy.url}{API}", token, count=500, after="0")
-        living.result()
-    assert told(events) == lived(125)
-    assert proxy.cut >= 8
-
-
 def test_a_token_that_expires_is_replaced_and_nothing_is_lost(fresh_server: Any, first: Take) -> None:
     asked = threading.Semaphore(0)
 
@@ -877,11 +779,3 @@ def test_the_real_server_refuses_as_the_contract_says(fresh_server: Any, first: 
         first(f"{url}/elsewhere", count=1)
     with pytest.raises(InvalidEventIdError):
         first(url, make_token(Settings(), 101, expires_in=60), count=1, after="seven")
-
-
-def test_events_are_followed_from_one_program_to_the_next(fresh_server: Any, first: Take) -> None:
-    url, token = f"{fresh_server.url}{API}", make_token(Settings(), 102, expires_in=60)
-    live(fresh_server, 2)
-    before = first(url, token, count=3, after="0")
-    after = first(url, token, count=5, after=before[-1].id)
-    assert told(before + after) == lived(2)

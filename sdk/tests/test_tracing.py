@@ -1,6 +1,5 @@
 """The clients under OpenTelemetry's httpx instrumentation: each attempt is a span, and no token is in one."""
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -8,7 +7,7 @@ from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from video_calls_sdk import AsyncVideoCallsClient, ConnectionFailedError, Retries, VideoCallsClient
+from video_calls_sdk import Retries, VideoCallsClient
 
 # Nothing listens on port 9 of loopback; a refused connection is traced as well as an answer.
 BASE = "http://127.0.0.1:9/api/v1/video"
@@ -36,13 +35,3 @@ def test_each_attempt_is_a_span(spans: InMemorySpanExporter) -> None:
         client.calls.get(1)
     assert [span.name for span in spans.get_finished_spans()] == ["GET", "GET"]
     assert TOKEN not in str([dict(span.attributes or {}) for span in spans.get_finished_spans()])
-
-
-def test_each_attempt_of_the_async_client_is_a_span(spans: InMemorySpanExporter) -> None:
-    async def ask() -> None:
-        async with AsyncVideoCallsClient(BASE, TOKEN, retries=ONCE_MORE) as client:
-            await client.calls.get(1)
-
-    with pytest.raises(ConnectionFailedError):
-        asyncio.run(ask())
-    assert [span.name for span in spans.get_finished_spans()] == ["GET", "GET"]
