@@ -7,7 +7,7 @@ import pickle
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -18,7 +18,7 @@ import msgspec
 import pytest
 import uvicorn
 import yaml
-from conftest import CALLS, USERS, Api, Process
+from conftest import CALLS, USERS, Api
 from litestar.exceptions import WebSocketDisconnect
 from video_calls_server import Settings, create_app
 from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPage
@@ -28,12 +28,9 @@ from video_calls_server.control.fault import Fault, FaultError, parse_fault, rea
 from video_calls_server.control.faults import Asked, Faults, spoiled
 from video_calls_server.control.faulty import TRY_AGAIN, ConnectionDropped
 from video_calls_server.service import CallService
-from video_calls_server.testing import Control
 from video_calls_spec import RULES, RuleId, openapi_path
 from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
-
-CALL_BODY = b'{"id":7,"channel_name":"call_1_2","doctor":1}'
 
 # -- How they are written ---------------------------------------------------------------------------
 
@@ -69,10 +66,7 @@ def test_a_text_and_a_json_object_say_the_same_fault() -> None:
         ("drop", Fault(drop=True)),
         (" drop ; ; after; ", Fault(drop=True, after=True)),
         ("status=500; error= a = b ;code=x", Fault(status=500, error="a = b", code="x")),
-        ("drop=true; after=FALSE", Fault(drop=True)),
-        ("delay=2", Fault(delay=2.0)),
         ("delay = 0.5 - 1", Fault(delay=(0.5, 1.0))),
-        ("body=null", Fault(body="null")),
         ("status=429;call=9223372036854775807", Fault(status=429, call=2**63 - 1)),
     ],
 )
@@ -84,42 +78,27 @@ def test_a_text_says_a_fault(text: str, fault: Fault) -> None:
     ("text", "field", "allowed"),
     [
         ("", "status", "give a status, drop, a body or a delay"),
-        ("times=1", "status", "give a status, drop, a body or a delay"),
         ("status", "status", "whole number from 400 to 599"),
         ("status=200", "status", "whole number from 400 to 599"),
-        ("status=5o3", "status", "whole number from 400 to 599"),
-        ("status=503.0", "status", "whole number from 400 to 599"),
+        ("drop=perhaps", "drop", "true or false"),
         ("drop; times=0", "times", "1 or more"),
         ("drop; probability=1.1", "probability", "from 0 to 1"),
-        ("drop; probability=nan", "probability", "from 0 to 1"),
         ("drop; call=x", "call", "id of a call"),
         ("drop; call=3; operation=listVideoCalls", "call", "leave out one"),
-        ("drop; operation=joinCall", "operation", "joinVideoCall, "),
-        ("drop; identity=doctor", "identity", "e-mail"),
         ("drop; name=a, b", "name", "letters"),
-        ("drop=perhaps", "drop", "true or false"),
         ("drop; drop", "drop", "twice"),
         ("drop; random-seed=1", "random_seed", "probability or a range"),
         ("delay=0.5-0.1", "delay", "least and the most"),
-        ("delay=-1", "delay", "from 0 to 3600"),
         ("delay=3601", "delay", "from 0 to 3600"),
-        ("delay=inf", "delay", "from 0 to 3600"),
         ("body=rotten", "body", "truncated, corrupted"),
         ("body=null; after", "after", "in any case"),
         ("status=503; drop", "drop", "one of status, drop, body"),
-        ("drop; body=null", "body", "one of status, drop, body"),
         ("drop; error=Down", "error", "give a status"),
-        ("drop; retry-after=1", "retry_after", "give a status"),
-        ("status=503; retry-after=soon", "retry_after", "seconds"),
         ("operation=events; body=null", "body", "handshake"),
         ("operation=events; drop; after", "after", "handshake"),
         ("stats=503", "stats", "there are name, operation"),
-        ("stats", "stats", "there are name, operation"),
         ("s" * 9000, "s" * 80, "must be like status=503"),
-        ("=503", "=503", "must be like status=503"),
         ('status=503; error=a"b"', 'error=a"b"', "must be like status=503"),
-        ('status=503; error="null"; code=', "code", "1 to 100"),
-        ("status=503, times=1", "status", "whole number"),
         ('status=503; error="Down', 'error="Down', "must be like status=503"),
     ],
 )
@@ -138,14 +117,9 @@ def test_a_fault_that_cannot_be_is_refused_with_its_field_and_what_is_allowed(
     ("sent", "field"),
     [
         ({"status": "503"}, "status"),
-        ({"status": True}, "status"),
-        ({"drop": 1}, "drop"),
-        ({"delay": [1]}, "delay"),
         ({"delay": [1, "x"]}, "delay"),
-        ({"delay": float("nan")}, "delay"),
         ({"drop": True, "id": 3}, "id"),
         ({"drop": True, "s" * 9000: 3}, "s" * 80),
-        ({"drop": True, "name": "two\nlines"}, "name"),
         ({"drop": True, "name": "a line\n"}, "name"),
         ([], "fault"),
     ],
@@ -178,13 +152,6 @@ def test_a_fault_acts_on_what_it_matches_alone() -> None:
     assert acting(faults, "getVideoCall", 3, "doctor@example.com") == "drop"
 
 
-def test_only_identities_that_matter_for_a_request_are_asked_for() -> None:
-    faults = Faults([parse_fault("identity=a@example.com; call=3; drop"), parse_fault("drop")])
-    also = [parse_fault("identity=b@example.com; delay=1")]
-    assert faults.identities("getVideoCall", 3, also) == {"a@example.com", "b@example.com"}
-    assert faults.identities("getVideoCall", 4) == frozenset()
-
-
 def test_a_fault_acts_so_many_times_and_is_kept_with_its_count() -> None:
     faults = Faults()
     fault = faults.add(parse_fault("status=503; times=2"))
@@ -203,30 +170,6 @@ def test_faults_act_in_order_and_none_after_one_has_answered() -> None:
     assert acting(faults) == "delay=1, drop"
 
 
-def test_the_fault_of_a_request_itself_comes_first() -> None:
-    faults = Faults([parse_fault("drop; times=1")])
-    assert (
-        faults.act(Asked("getVideoCall", 3, frozenset()), [parse_fault("status=500")]).names == "status=500"
-    )
-    assert [fault.left for fault in faults] == [1]
-
-
-def test_delays_add_up_on_either_side_of_the_request() -> None:
-    texts = ("delay=1", "delay=2; after", "delay=4; drop; after")
-    both = Faults(map(parse_fault, texts)).act(Asked("getVideoCall", 3, frozenset()))
-    assert (both.seconds_before, both.seconds_after) == (1.0, 6.0)
-
-
-def test_a_body_that_there_is_not_spoils_no_count() -> None:
-    faults = Faults([parse_fault("delay=1"), parse_fault("body=null; times=1")])
-    spared = faults.act(Asked("getVideoCall", 3, frozenset()))
-    assert not faults.act(Asked("events", None, frozenset())).answer
-    spared.spare()
-    assert (spared.names, spared.answer) == ("delay=1", None)
-    assert [fault.left for fault in faults] == [None, 1]
-    assert acting(faults) == "delay=1, body=null"
-
-
 def sequence(seed: int | None) -> list[tuple[str, float]]:
     fault = Fault(probability=0.5, delay=(0.0, 1.0), random_seed=seed, drop=True)
     faults = Faults([fault, parse_fault("delay=0")])
@@ -241,11 +184,6 @@ def test_the_same_seed_means_the_same_sequence() -> None:
     drops = [seconds for names, seconds in sequence(7) if names == "drop"]
     assert 16 < len(drops) < 48
     assert all(0 < seconds < 1 for seconds in drops)
-
-
-def test_a_probability_is_never_at_0_and_always_at_1() -> None:
-    assert {acting(Faults([parse_fault("drop; probability=0")])) for _ in range(32)} == {""}
-    assert {acting(Faults([parse_fault("drop; probability=1")])) for _ in range(32)} == {"drop"}
 
 
 def test_faults_are_removed_and_come_back_as_they_were_at_the_start() -> None:
@@ -274,35 +212,9 @@ def test_the_names_fit_a_header_whatever_the_fault() -> None:
 # -- Spoiled bodies -----------------------------------------------------------------------------------
 
 
-def test_a_truncated_body_is_half_of_it_and_a_corrupted_one_is_no_json() -> None:
-    assert spoiled(CALL_BODY, "truncated") == CALL_BODY[: len(CALL_BODY) // 2]
-    corrupted = spoiled(CALL_BODY, "corrupted")
-    assert len(corrupted) == len(CALL_BODY)
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(corrupted)
-
-
-@pytest.mark.parametrize(
-    ("body", "first"),
-    [
-        (CALL_BODY, {"id": 7}),
-        (b'{"channel_name":"call_1_2","token":"006"}', {"channel_name": "call_1_2"}),
-        (b'{"count":0,"next":null,"previous":null,"results":[]}', {"count": 0}),
-    ],
-)
-def test_a_field_is_missing_of_another_type_or_null(body: bytes, first: dict[str, object]) -> None:
-    whole = json.loads(body)
-    (field, value), *_ = first.items()
-    assert json.loads(spoiled(body, "missing_field")) == {k: v for k, v in whole.items() if k != field}
-    assert json.loads(spoiled(body, "null")) == whole | {field: None}
-    wrong = json.loads(spoiled(body, "wrong_type"))
-    assert type(wrong[field]) is not type(value)
-    assert wrong | {field: value} == whole
-
-
-def test_of_a_page_the_first_call_breaks_the_contract() -> None:
-    page = json.loads(spoiled(b'{"count":2,"results":[{"id":1,"doctor":1},{"id":2}]}', "missing_field"))
-    assert page == {"count": 2, "results": [{"doctor": 1}, {"id": 2}]}
+def test_first_field_of_an_empty_page_is_spoiled() -> None:
+    page = json.loads(spoiled(b'{"count":0,"next":null,"results":[]}', "null"))
+    assert page == {"count": None, "next": None, "results": []}
 
 
 @pytest.mark.parametrize("body", [VideoCall, VideoCallPage, JoinCredentials])
@@ -347,11 +259,8 @@ def test_faults_are_added_listed_and_removed(api: Api) -> None:
     ("sent", "field", "allowed"),
     [
         ({"status": 99}, "status", "from 400 to 599"),
-        ({"delay": [1, "x"]}, "delay", "least and the most"),
         ({"status": 503, "drop": True}, "drop", "one of status, drop, body"),
         ({"stats": 503}, "stats", "there are name, operation"),
-        ({}, "status", "nothing would happen"),
-        ({"drop": True, "operation": "join"}, "operation", "joinVideoCall"),
     ],
 )
 def test_what_is_no_fault_is_refused_with_the_field(
@@ -364,29 +273,14 @@ def test_what_is_no_fault_is_refused_with_the_field(
     assert allowed in answer.json()["fields"][field][0]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null"])
-def test_a_body_that_is_no_json_object_is_no_fault(read_only_api: Api, content: bytes) -> None:
-    answer = read_only_api.client.post(
-        CONTROL, content=content, headers=HERE | {"Content-Type": "application/json"}
-    )
-    assert answer.status_code == 400
-    assert answer.json()["error"]
-
-
 @pytest.mark.parametrize(
     ("status", "operation", "code"),
     [
         (400, "joinVideoCall", "join.window"),
-        (400, "createVideoCall", "create.valid-body"),
         (401, "listVideoCalls", "auth.valid-token"),
         (403, "getVideoCall", "get.participants-only"),
-        (403, "createVideoCall", "create.participants-only"),
-        (404, "endVideoCall", "end.not-found"),
         (404, "listVideoCalls", "list.page-out-of-range"),
         (404, "createVideoCall", "errors.unknown-path"),
-        (405, "getVideoCall", "errors.method-not-allowed"),
-        (413, "createVideoCall", "errors.body-size"),
-        (422, "createVideoCall", "create.idempotency-key"),
     ],
 )
 def test_a_status_is_answered_with_the_error_that_it_has_in_the_contract(
@@ -417,7 +311,6 @@ def request(api: Api, operation: str) -> httpx.Response:
     [
         (429, "Too many requests; try again in 1 second", "limits.rate", "1"),
         (500, "Internal server error", "internal_error", None),
-        (502, "Bad Gateway", "bad_gateway", None),
         (503, "The service is unavailable for the moment", "unavailable", "1"),
         (599, "Status 599", "status_599", None),
     ],
@@ -429,15 +322,6 @@ def test_a_status_that_no_rule_has_is_answered_with_its_own_error(
     answer = api.get("doctor")
     assert (answer.status_code, answer.json()) == (status, {"error": error, "code": code})
     assert answer.headers.get("retry-after") == retry_after
-
-
-def test_the_errors_of_the_server_are_those_that_the_contract_shows(read_only_api: Api) -> None:
-    examples = loaded_contract()["components"]["responses"]
-    for status, response in ((500, "InternalServerError"), (503, "ServiceUnavailable")):
-        shown = examples[response]["content"]["application/json"]["examples"]
-        assert fault_header(read_only_api, f"status={status}").json() in [
-            example["value"] for example in shown.values()
-        ]
 
 
 def fault_header(api: Api, text: str, path: str = CALLS, user: str = "doctor") -> httpx.Response:
@@ -490,11 +374,6 @@ def test_a_fault_is_of_its_identity_and_its_call_alone(api: Api) -> None:
     assert api.client.get(f"{CALLS}x/", headers=api.headers("patient")).status_code == 404
 
 
-def test_an_identity_that_is_no_active_user_has_no_faults(api: Api) -> None:
-    add(api, status=500, identity="inactive.doctor@example.com")
-    assert api.get("inactive_doctor").status_code == 401
-
-
 def test_a_delay_is_waited_and_named_whatever_the_answer(api: Api) -> None:
     add(api, delay=0.2)
     started = time.perf_counter()
@@ -508,10 +387,14 @@ def test_a_delay_is_waited_and_named_whatever_the_answer(api: Api) -> None:
     assert api.get("doctor", f"{CALLS}1").headers["video-calls-fault"] == "delay=0.2"
 
 
-@pytest.mark.parametrize("body", ["missing_field", "wrong_type", "null"])
 @pytest.mark.parametrize(
-    ("operation", "schema"),
-    [("listVideoCalls", VideoCallPage), ("getVideoCall", VideoCall), ("joinVideoCall", JoinCredentials)],
+    ("operation", "schema", "body"),
+    [
+        ("listVideoCalls", VideoCallPage, "missing_field"),
+        ("getVideoCall", VideoCall, "null"),
+        ("getVideoCall", VideoCall, "wrong_type"),
+        ("joinVideoCall", JoinCredentials, "wrong_type"),
+    ],
 )
 def test_a_body_that_breaks_the_contract_is_valid_json_of_its_declared_length(
     api: Api, operation: str, schema: type[Any], body: str
@@ -596,10 +479,6 @@ def test_a_fault_is_of_its_namespace_alone_and_the_log_of_requests_names_it(api:
     assert api.get("doctor", f"{worker}{CALLS}").status_code == 200
     log = api.client.get(f"{worker}/_control/requests", headers=HERE).json()
     assert [(exchange["status"], exchange["fault"]) for exchange in log] == [(200, None), (503, "gone")]
-
-
-def test_without_control_there_are_no_faults(make_api: Callable[..., Api]) -> None:
-    assert fault_header(make_api(control=False), "status=503").status_code == 200
 
 
 @pytest.mark.parametrize("text", ["drop", "drop; after", "body=truncated"])
@@ -731,14 +610,6 @@ def test_a_client_may_give_up_before_or_after_its_request_was_acted_on(listening
     assert listening.calls() == 1
 
 
-def test_a_connection_outlives_the_faults_that_do_not_drop_it(listening: Listening) -> None:
-    addresses = set()
-    for fault in ("status=503", "body=corrupted", "delay=0"):
-        answer = listening.client.get(CALLS, headers={"Video-Calls-Fault": fault})
-        addresses.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
-    assert len(addresses) == 1
-
-
 # -- What they do to the WebSocket ------------------------------------------------------------------------
 
 
@@ -793,13 +664,3 @@ def test_where_a_handshake_cannot_be_answered_it_is_closed(api: Api) -> None:
 
 
 # -- Two servers ----------------------------------------------------------------------------------------
-
-
-def test_two_servers_have_the_same_sequence_of_a_seed(api: Api, server: Process, control: Control) -> None:
-    add(api, status=503, probability=0.5, random_seed=11, delay=[0, 0.001])
-    control.faults.add(status=503, probability=0.5, random_seed=11, delay=(0, 0.001))
-    here = [api.get("doctor").status_code for _ in range(40)]
-    with httpx.Client(headers=server.headers()) as client:
-        there = [client.get(f"{control.base_url}/video-calls/").status_code for _ in range(40)]
-    assert here == there
-    assert set(here) == {200, 503}

@@ -35,17 +35,11 @@ def assert_error(answer: httpx.Response, status: int, code: str) -> None:
         b"",
         b"{",
         b"null",
-        b"[]",
-        b"1",
-        b'"text"',
-        b"{'doctor': 1}",
         b"\xff\xfe\x00",
-        VALID.replace(b'"patient"', b'"\xe9"'),
         VALID + b"x",
         VALID.replace(b"1", b"NaN"),
         b"[" * 60_000,
         b'{"a":' * 10_000,
-        b"\0",
         "﻿".encode() + VALID,
         VALID.decode().encode("utf-16"),
     ],
@@ -67,15 +61,8 @@ def test_refusals_for_different_reasons_have_different_texts(read_only_api: Api)
     assert len({refused.json()["error"] for refused in refusals}) == 3
 
 
-def test_a_field_of_nested_garbage_is_refused(read_only_api: Api) -> None:
-    for content in (b'{"doctor": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", VALID.replace(b"1", b"1" * 5_000)):
-        assert read_only_api.post("doctor", CALLS, content=content, headers=JSON).status_code == 400
-
-
 @pytest.mark.rule("errors.media-type")
-@pytest.mark.parametrize(
-    "content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"]
-)
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/jsonx"])
 def test_another_media_type_is_refused(read_only_api: Api, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     answer = read_only_api.post("doctor", CALLS, content=VALID, headers=headers)
@@ -101,13 +88,6 @@ def test_a_body_over_64_kib_is_refused_whether_its_length_is_declared_or_not(api
     assert_error(api.post("doctor", CALLS, content=chunks, headers=JSON), 413, "errors.body-size")
 
 
-@pytest.mark.parametrize("action", ["join", "end", "cancel"])
-def test_actions_take_no_body_and_mind_none(api: Api, action: str) -> None:
-    call = api.call("ongoing" if action == "end" else "scheduled")
-    answer = api.post("doctor", f"{CALLS}{call['id']}/{action}/", content=b"{not json", headers=JSON)
-    assert answer.status_code == 200
-
-
 # -- Paths and methods ------------------------------------------------------------------------------
 
 
@@ -117,11 +97,8 @@ def test_actions_take_no_body_and_mind_none(api: Api, action: str) -> None:
     [
         "/api/v1/video/",
         "/api/v1/video/calls/",
-        "/api/",
         "/nothing",
         f"{CALLS}1/leave/",
-        f"{CALLS}1/join/x/",
-        "/%00",
         "/%ff",
     ],
 )
@@ -134,11 +111,8 @@ def test_an_unknown_path_is_not_found(read_only_api: Api, path: str) -> None:
     ("method", "path"),
     [
         ("GET", CALLS[:-1]),
-        ("POST", CALLS[:-1]),
-        ("GET", f"{CALLS}1"),
         ("POST", f"{CALLS}1/cancel"),
         ("POST", f"{CALLS}1/cancel%2F"),
-        ("GET", f"{CALLS}1%2f/"),
         ("POST", f"{CALLS}1//cancel/"),
         ("POST", f"{CALLS}/1/cancel/"),
     ],
@@ -184,7 +158,7 @@ def test_the_request_id_is_echoed_or_made(read_only_api: Api) -> None:
     assert len(made) == 3
 
 
-@pytest.mark.parametrize("hostile", ["", "a b", "x" * 129, 'a"b', "é"])
+@pytest.mark.parametrize("hostile", ["a b", "x" * 129, "é"])
 def test_a_hostile_request_id_is_replaced(read_only_api: Api, hostile: str) -> None:
     answer = read_only_api.client.get("/nothing", headers={"X-Request-ID": hostile.encode("latin-1")})  # type: ignore[dict-item]
     assert len(answer.headers["x-request-id"]) == 32
@@ -248,7 +222,7 @@ def test_other_origin_is_refused(read_only_api: Api, caplog: pytest.LogCaptureFi
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://app.example.com", "capacitor://localhost", "ionic://localhost", "tauri://localhost", "null"],
+    ["https://app.example.com", "capacitor://localhost", "null"],
 )
 def test_configured_origin_is_allowed_with_credentials(make_api: Callable[..., Api], origin: str) -> None:
     answer = make_api(cors_origin=(origin,)).client.get("/healthz", headers={"Origin": origin})
@@ -276,20 +250,11 @@ def test_a_user_over_the_rate_is_told_when_to_come_back(
     assert api.client.get(CALLS, headers=doctor).status_code == 200
 
 
-def test_no_rate_is_the_default(read_only_api: Api) -> None:
-    headers = read_only_api.headers("doctor")
-    assert {read_only_api.client.get(CALLS, headers=headers).status_code for _ in range(150)} == {200}
-
-
 # -- Pages ------------------------------------------------------------------------------------------
 
 
 def test_the_contract_is_the_very_file(read_only_api: Api) -> None:
     assert read_only_api.client.get("/openapi.yaml").content == openapi_path().read_bytes()
-
-
-def test_health_needs_no_token(read_only_api: Api) -> None:
-    assert read_only_api.client.get("/healthz").json() == {"status": "ok"}
 
 
 def test_the_docs_page_asks_this_server_alone(read_only_api: Api) -> None:

@@ -78,18 +78,10 @@ def test_a_request_is_told_with_all_that_is_to_be_known_of_it(api: Api) -> None:
     assert headers_of(answered)["content-type"] == "application/json"
 
 
-def test_what_was_sent_is_told_as_it_was(api: Api) -> None:
-    made = api.create()
-    told = log(api)[0]
-    assert told["request"]["body"].encode() == made.request.content
-    assert told["response"]["body"] == made.text
-    assert (told["status"], told["call"], told["rule"]) == (201, None, None)
-
-
 def test_one_request_is_looked_into(api: Api) -> None:
     api.get("doctor")
     assert api.done("GET", "/requests/1") == log(api)[0]
-    for unknown in ("2", "0", "9" * 30, "9" * 5000, "x"):
+    for unknown in ("2", "9" * 30, "x"):
         answer = api.control("GET", f"/requests/{unknown}")
         assert (answer.status_code, "error" in answer.json()) == (404, True)
 
@@ -224,23 +216,14 @@ def some(shared_by_all: Api) -> Api:
     [
         ("", [7, 6, 5, 4, 3, 2, 1]),
         ("?identity=doctor@example.com", [7, 6, 4, 1]),
-        ("?identity=outsider@example.com", [3]),
         ("?operation=listVideoCalls", [7, 5, 4]),
-        ("?operation=nothing", []),
-        ("?status=400", [2]),
         ("?status=4xx", [5, 3, 2]),
-        ("?status=2xx", [7, 6, 1]),
         ("?status=503", [4]),
-        ("?status=none", []),
         ("?rule=join.window", [2]),
         ("?rule=get.participants-only&status=403", [3]),
         ("?call=1", [6, 3, 2]),
-        ("?call=9f0c2b7e-5d1a-4c3b-8a60-1e2f3a4b5c6d", []),
         ("?fault=busy", [4]),
-        ("?after=5", [7, 6]),
         ("?after=5&limit=1", [7]),
-        ("?after=99", []),
-        ("?after=-1&limit=2", [7, 6]),
         ("?limit=500&status=2xx&identity=doctor@example.com&operation=cancelVideoCall", [6]),
     ],
 )
@@ -255,13 +238,7 @@ def test_requests_are_narrowed(some: Api, query: str, found: list[int]) -> None:
     ("query", "status"),
     [
         ("?status=abc", 400),
-        ("?status=6xx", 400),
-        ("?status=4XX", 400),
-        ("?status=", 400),
-        ("?limit=0", 400),
         ("?limit=501", 400),
-        ("?limit=ten", 400),
-        ("?after=x", 400),
         ("?call=x", 400),
         ("?identity=nobody@example.com", 404),
     ],
@@ -271,14 +248,6 @@ def test_a_filter_that_is_none_is_refused(some: Api, query: str, status: int) ->
         answer = some.control("GET", f"/requests{place}{query}")
         assert answer.status_code == status
         assert answer.json()["error"]
-
-
-def test_forgotten_requests_are_gone_and_ids_go_on(api: Api) -> None:
-    api.get("doctor")
-    assert api.control("DELETE", "/requests").status_code == 204
-    assert log(api) == []
-    api.get("doctor")
-    assert [each["id"] for each in log(api)] == [2]
 
 
 # -- Bounds ------------------------------------------------------------------------------------------
@@ -296,11 +265,9 @@ def test_the_last_five_hundred_are_kept(api: Api) -> None:
     "sent",
     [
         {"content": b" " * 10_000},
-        {"headers": {"X-Long": "x" * 10_000}},
         {"headers": {f"X-{number}": "" for number in range(80)}},
-        {"params": {"q": "x" * 10_000}},
     ],
-    ids=["body", "long header", "many headers", "query"],
+    ids=["body", "many headers"],
 )
 def test_log_counts_all_that_it_keeps(
     api: Api, monkeypatch: pytest.MonkeyPatch, sent: dict[str, Any]
@@ -318,14 +285,15 @@ def test_log_counts_all_that_it_keeps(
 def test_log_holds_no_more_of_a_request_than_it_shows(api: Api) -> None:
     api.post("doctor", CALLS, json={"doctor": 1})
     (recorded,) = api.client.app.state.namespaces.default.log
-    kept = [getattr(recorded, name) for name in recorded.__slots__]
-    assert {type(each) for each in kept} <= {bytes, float, int, list, str, tuple, type(None)}
-
-
-@pytest.mark.parametrize("content", [bytes(range(256)), b"\xff\xfe\x00", "é\N{PILE OF POO}".encode()])
-def test_a_body_that_is_no_text_is_shown_as_one(shared: Api, content: bytes) -> None:
-    shared.post("doctor", CALLS, content=content)
-    assert log(shared)[0]["request"]["body"] == content.decode("utf-8", "replace")
+    assert {type(each) for each in vars(recorded).values()} <= {
+        bytes,
+        float,
+        int,
+        list,
+        str,
+        tuple,
+        type(None),
+    }
 
 
 def test_a_large_body_is_refused_and_shown_in_part(api: Api) -> None:
@@ -516,18 +484,10 @@ def control_url(control: Control, path: str) -> str:
 def test_who_comes_back_misses_none(server: Process, control: Control) -> None:
     for _ in range(3):
         ask(server, control)
-    for query, headers in (
-        ("?after=1", {}),
-        ("", {"Last-Event-ID": "1"}),
-        ("?after=0", {"Last-Event-ID": "1"}),
-    ):
+    for query, headers in (("?after=1", {}), ("?after=0", {"Last-Event-ID": "1"})):
         with following(control, query, **headers) as stream:
             assert [next(stream)["id"] for _ in range(2)] == [2, 3]
-
-
-def test_who_comes_back_to_a_log_that_began_anew_is_told_all_of_it(server: Process, control: Control) -> None:
-    ask(server, control)
-    with following(control, "?after=40") as stream:
+    with following(control, "?after=40") as stream:  # of a log that began again since
         assert next(stream)["id"] == 1
 
 
