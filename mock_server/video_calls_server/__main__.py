@@ -39,7 +39,6 @@ from video_calls_server.unavailable import UnavailableError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SHOWN = 10
-_WIDEST = 2000  # characters
 _PATIENCE = 2.0  # seconds
 
 _OURS = re.compile(r"VIDEO_CALLS_|AGORA_|OTEL_|(PROMETHEUS_MULTIPROC_DIR|FORWARDED_ALLOW_IPS)$", re.ASCII)
@@ -215,19 +214,13 @@ def identities(*, as_json: bool, contract_config: str | None, **options: Any) ->
 
 
 def _print_table(rows: list[dict[str, int | str | bool | None]]) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    columns = [Column(name.replace("_", " "), no_wrap=True, overflow="ignore") for name in rows[0]]
-    table = Table(*columns, box=None)
     words = {"None": "-", "True": "yes", "False": "no"}
-    for row in rows:
-        table.add_row(*(Text(words.get(str(value), str(value))) for value in row.values()))
-    console = Console()
-    # An address that is cut is of no use.
-    console.width = max(console.width, Console(width=_WIDEST).measure(table).maximum)
-    console.print(table)
+    table = [[name.replace("_", " ") for name in rows[0]]]
+    table += ([words.get(str(value), str(value)) for value in row.values()] for row in rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
 
 
 def _people(settings: Settings) -> Seed:

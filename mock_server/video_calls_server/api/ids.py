@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Annotated, Literal, Protocol, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -33,44 +33,26 @@ _INTEGER = msgspec.json.Decoder(Annotated[int, Meta(ge=1, le=LARGEST_ID)])
 _TEXT = msgspec.json.Decoder(str)
 
 
-class Ids(Protocol):
-    """The numbers of calls, doctors and patients in the form in which clients see them."""
-
-    expected: str
-    """What an id in a body must be."""
-
-    def show(self, kind: Kind, number: int) -> ShownId:
-        """Return the id that clients see."""
-        ...
-
-    def number(self, kind: Kind, text: str) -> int | None:
-        """Return the number of an id in a path or a query; None if the text is not an id of this kind."""
-        ...
-
-    def sent(self, kind: Kind, value: msgspec.Raw) -> int:
-        """Return the number of an id in a body, `NOBODY` if it is well-formed and of nothing.
-
-        Raises:
-            msgspec.DecodeError: if the value has another form than ids have.
-        """
-        ...
-
-
 class IntegerIds:
     """Ids as they are in the store."""
 
     expected = "must be a positive whole number"
+    """What an id in a body must be."""
 
     def show(self, kind: Kind, number: int) -> ShownId:  # noqa: ARG002 (the same for each kind)
         """Return the number itself."""
         return number
 
     def number(self, kind: Kind, text: str) -> int | None:  # noqa: ARG002
-        """Return the number of decimal digits."""
+        """Return the number of decimal digits in a path or a query; None for any other text."""
         return whole_number(text)
 
     def sent(self, kind: Kind, value: msgspec.Raw) -> int:  # noqa: ARG002
-        """Return the number of a JSON number."""
+        """Return the number of a JSON number.
+
+        Raises:
+            msgspec.DecodeError: if the value has another form than ids have.
+        """
         number: int = _INTEGER.decode(_as_integer(value))
         return number
 
@@ -85,16 +67,23 @@ class UuidIds:
         return _uuid(kind, number)
 
     def number(self, kind: Kind, text: str) -> int | None:
-        """Return the number in a UUID."""
+        """Return the number in a UUID in a path or a query; None if it is not a UUID of this kind."""
         return _number(kind, text) if _UUID.fullmatch(text) else None
 
     def sent(self, kind: Kind, value: msgspec.Raw) -> int:
-        """Return the number in a UUID in a JSON text."""
+        """Return the number in a UUID in a JSON text, `NOBODY` if it is well-formed and of nothing.
+
+        Raises:
+            msgspec.DecodeError: if the value has another form than ids have.
+        """
         text = _TEXT.decode(value)
         if not _UUID.fullmatch(text):
             raise msgspec.ValidationError(self.expected)
         return self.number(kind, text) or NOBODY
 
+
+Ids: TypeAlias = IntegerIds | UuidIds
+"""The numbers of calls, doctors and patients in the form in which clients see them."""
 
 INTEGERS = IntegerIds()
 _FORMS: dict[IdForm, Ids] = {"integer": INTEGERS, "uuid": UuidIds()}

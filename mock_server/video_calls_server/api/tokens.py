@@ -9,11 +9,10 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn, Protocol
+from typing import Annotated, Any, NamedTuple, NoReturn
 from uuid import uuid4
 
 import jwt
@@ -41,28 +40,11 @@ logger = logging.getLogger("video_calls_server")
 Key = jwt.PyJWK | str | bytes
 
 
-class KeySource(Protocol):
-    """Where the key that checks a token comes from."""
+KeySource = Callable[[str], Awaitable[Key]]
+"""Returns the key that checks a token.
 
-    async def key_of(self, token: str) -> Key:
-        """The key for this token.
-
-        Raises:
-            jwt.PyJWTError: there is none.
-            UnavailableError: the keys cannot be had for now.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FixedKey:
-    """One key for every token: a secret, or a public key."""
-
-    key: Key
-
-    async def key_of(self, token: str) -> Key:  # noqa: ARG002 (the key is the same for all)
-        """That key."""
-        return self.key
+It raises `jwt.PyJWTError` if there is none, and `UnavailableError` if the keys cannot be fetched for now.
+"""
 
 
 class Verified(NamedTuple):
@@ -79,8 +61,8 @@ class TokenVerifier:
     beyond its expiry. Whether the user is still active is not remembered.
     """
 
-    def __init__(self, settings: Settings, keys: KeySource) -> None:
-        self._keys = keys
+    def __init__(self, settings: Settings, key_of: KeySource) -> None:
+        self._key_of = key_of
         self._algorithm: JwtAlgorithm = settings.jwt_algorithm
         self._user_claim = settings.jwt_user_claim
         self._issuer = settings.jwt_issuer
@@ -117,7 +99,7 @@ class TokenVerifier:
     async def _checked(self, token: str) -> Verified:
         if len(token) > LONGEST_TOKEN or not _COMPACT.fullmatch(token):
             raise ValueError("it is not a JWT in compact form")
-        key = await self._keys.key_of(token)
+        key = await self._key_of(token)
         jwt.decode(
             token,
             key,
@@ -221,19 +203,27 @@ def bearer_token(authorization: str | None) -> str:
 
 
 def key_source(settings: Settings) -> KeySource:
-    """Where the configured keys come from.
+    """Return where the configured keys come from.
 
     Raises:
-        SettingsError: a configured key cannot be read.
+        SettingsError: if a configured key cannot be read.
     """
-    if settings.signing_secret is not None:
-        return FixedKey(settings.signing_secret)
-    if settings.jwt_public_key is not None:
-        return FixedKey(_public_key(settings.jwt_public_key, settings.jwt_algorithm))
-    from video_calls_server.api.jwks import JwksKeys
+    if settings.jwt_jwks_url is not None:
+        from video_calls_server.api.jwks import JwksKeys
 
-    assert settings.jwt_jwks_url is not None  # noqa: S101 (the settings have checked it)
-    return JwksKeys(settings.jwt_jwks_url, settings.jwt_algorithm)
+        return JwksKeys(settings.jwt_jwks_url, settings.jwt_algorithm).key_of
+    key: Key | None = settings.signing_secret
+    if settings.jwt_public_key is not None:
+        key = _public_key(settings.jwt_public_key, settings.jwt_algorithm)
+    assert key is not None  # noqa: S101 (the settings have checked it)
+    return _fixed(key)
+
+
+def _fixed(key: Key) -> KeySource:
+    async def key_of(_token: str) -> Key:
+        return key
+
+    return key_of
 
 
 def _public_key(path: Path, algorithm: JwtAlgorithm) -> bytes:

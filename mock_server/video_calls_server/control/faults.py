@@ -24,8 +24,6 @@ class Asked(NamedTuple):
 class _Counted:
     """A fault, how often it has acted, and its own chance."""
 
-    __slots__ = ("acted", "fault", "random")
-
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
         self.acted = 0
@@ -46,8 +44,6 @@ class _Counted:
 
 class Acting:
     """The faults that act on one request, in order."""
-
-    __slots__ = ("_counted", "_faults", "answer", "seconds_after", "seconds_before")
 
     def __init__(self, faults: "Faults") -> None:
         self._faults = faults

@@ -50,27 +50,6 @@ class Recorded:
     nothing. `server` is the address at which the server itself was reached; `size` is in bytes.
     """
 
-    __slots__ = (
-        "answer",
-        "answer_headers",
-        "body",
-        "call_id",
-        "duration",
-        "fault",
-        "headers",
-        "id",
-        "method",
-        "operation",
-        "path",
-        "query",
-        "rule",
-        "server",
-        "size",
-        "started",
-        "status",
-        "user_id",
-    )
-
     def __init__(
         self, scope: Scope, seconds: float, status: int, headers: RawHeaders, *, body: bytes, answer: bytes
     ) -> None:
