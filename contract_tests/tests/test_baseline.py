@@ -52,12 +52,6 @@ def test_it_counts_to_the_end_of_its_last_day(days: int, status: int) -> None:
     assert results.rules[0].listed == ("expired" if status else "known")
 
 
-def test_others_are_none_of_its_business() -> None:
-    results = tree(failed("join.window"), failed("join.again"))
-    apply([KNOWN], results.rules, TODAY)
-    assert [result.rule.id for result in results.violations] == ["join.again"]
-
-
 def test_what_is_written_can_be_read_and_keeps_reasons_and_days(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
     results = tree(failed("join.window"), failed("errors.unknown-path"), passed("join.again"))

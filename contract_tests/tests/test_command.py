@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from running import CERTIFICATE, TOKENS, FakeBackend, Request, command, echoing, fake_backend, run, scheduling
 from video_calls_contract import command as console_script
@@ -91,18 +90,6 @@ def test_a_part_of_a_heading_selects_the_rules_under_it() -> None:
     under = [slug for slug, rule in catalogue().items() if rule.section == "Endpoints"]
     assert list(selected((), ("endpoint",), fuzz=True)) == under
     assert {slug.partition(".")[0] for slug in under} == {"errors"}
-
-
-@pytest.mark.parametrize(
-    ("option", "begun", "offered"),
-    [
-        ("--rule", "join.not-c", ["join.not-cancelled", "join.not-completed"]),
-        ("--section", "pr", ["privacy"]),
-    ],
-)
-def test_shell_is_offered_rules_and_areas(option: str, begun: str, offered: list[str]) -> None:
-    completion = ShellComplete(main, {}, "video-calls-contract", "_VIDEO_CALLS_CONTRACT_COMPLETE")
-    assert [item.value for item in completion.get_completions(["run", option], begun)] == offered
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:

@@ -81,12 +81,6 @@ def test_ids_may_be_texts_that_the_environment_gives(monkeypatch: pytest.MonkeyP
     assert config.identities["patient"].patient == "2"
 
 
-def test_a_token_may_come_from_a_command() -> None:
-    words = [sys.executable, "-c", "print('Bearer from-a-command')"]
-    config = parse_config(URL + TWO.replace('token = "d"', f"token_command = {words!r}"), "c")
-    assert config.identities["doctor"].token == "from-a-command"
-
-
 def commanded(command: str) -> str | None:
     """The doctor's token, of a command as it is written in TOML."""
     text = URL + TWO.replace('token = "d"', f"token_command = {command}")

@@ -1,20 +1,19 @@
 """What the fuzz section blames, and what it lets pass."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from running import CALL, fake_backend, scheduling
+from running import CALL, exchange, fake_backend, scheduling
 from running import Request as Asked
 from runs import reference
 from variants import Variant
 from video_calls_contract.backend import Person
 from video_calls_contract.checks import Violation
 from video_calls_contract.config import read_config
-from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor
+from video_calls_contract.exchange import NO_ANSWER, Exchange
 from video_calls_contract.fuzzing import Knowledge, Request, body_flaws, fuzz_links, fuzz_operation, judge
 from video_calls_contract.preflight import preflight
 from video_calls_contract.run import Options, Run
@@ -32,10 +31,8 @@ NOBODY = Person("nobody", None, None)  # type: ignore[arg-type]
 def answer(
     status: int, body: object = REFUSAL, content_type: str = "application/json", operation: str | None = None
 ) -> Exchange:
-    now = datetime.now(UTC)
     headers = httpx.Headers({"Content-Type": content_type})
-    content = json.dumps(body).encode()
-    return Exchange(operation, "doctor", "GET", "/", (), b"", status, headers, content, now, now, Redactor())
+    return exchange(json.dumps(body).encode(), status=status, operation=operation, headers=headers)
 
 
 def on(operation: str, target: int | None, *, valid: bool = True, flaws: tuple[str, ...] = ()) -> Request:

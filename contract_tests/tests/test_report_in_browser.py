@@ -41,14 +41,3 @@ def test_nothing_runs_off_the_edge_of_a_phone(page: Any) -> None:
     for control in page.locator("#filters :is(select, input, label)").all():
         box = control.bounding_box()
         assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE["width"], control.inner_text()
-
-
-def test_a_group_keeps_its_upper_edge_when_a_filter_hides_its_first_rule(page: Any) -> None:
-    page.get_by_role("checkbox", name="not checked").uncheck()
-    group = page.locator("section.group").first
-    assert not group.locator(".rule").first.is_visible()
-    widths = [
-        rule.evaluate("rule => getComputedStyle(rule).borderTopWidth")
-        for rule in group.locator(".rule:not([hidden])").all()
-    ]
-    assert widths == ["1px", *["0px"] * (len(widths) - 1)]

@@ -22,7 +22,7 @@ import pytest
 import video_calls_contract
 from video_calls_contract.backend import Unreachable
 from video_calls_contract.baseline import Known, read_baseline, write_baseline
-from video_calls_contract.catalogue import AREAS, catalogue, selected
+from video_calls_contract.catalogue import catalogue, selected
 from video_calls_contract.config import TEMPLATE, Config, ConfigError, Tls, read_config
 from video_calls_contract.destination import DestinationError, check, write
 from video_calls_contract.preflight import PreflightError, preflight
@@ -57,15 +57,6 @@ class _Told(click.ClickException):
         click.echo(f"video-calls-contract: {visible(self.message)}", file=file, err=file is None)
 
 
-def _rules(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
-    """The slugs that a shell completes what is begun to."""
-    return [slug for slug in catalogue() if slug.startswith(begun)]
-
-
-def _sections(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
-    return [area for area in AREAS if area.startswith(begun)]
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="video-calls")
 def main() -> None:
@@ -85,14 +76,12 @@ def main() -> None:
 @click.option("--cert", type=_FILE, metavar="FILE", help="PEM of the client's certificate.")
 @click.option("--key", type=_FILE, metavar="FILE", help="PEM of its key, unless --cert holds it.")
 @click.option("--reference", is_flag=True, help="Start the installed reference server, and test that.")
-@click.option("--rule", "rules", metavar="SLUG", multiple=True, shell_complete=_rules,
-              help="Only this rule; may be repeated.")  # fmt: skip
+@click.option("--rule", "rules", metavar="SLUG", multiple=True, help="Only this rule; may be repeated.")
 @click.option(
     "--section",
     "sections",
     metavar="NAME",
     multiple=True,
-    shell_complete=_sections,
     help="Only this section, such as join; may be repeated.",
 )
 @click.option("--level", type=click.Choice(["must", "should"]), default="must", show_default=True,

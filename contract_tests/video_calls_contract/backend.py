@@ -30,8 +30,6 @@ from video_calls_contract.tokens import Token
 
 __all__ = ["Backend", "Missing", "NotTheBackend", "People", "Person", "Unreachable"]
 
-"""An id that no call has: large, and within what databases count with."""
-
 LONGEST_WAIT = 90.0  # seconds that a Retry-After may ask for
 PATIENCE = 300.0  # seconds of a request and all its repetitions
 _UNAUTHORIZED, _TOO_MANY_REQUESTS = 401, 429

@@ -12,7 +12,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +32,9 @@ _OF_BOOKING = {"days_ahead", "hours", "weekdays", "timezone", "step_minutes", "n
 _MOST_DAYS = 3650
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HEX = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
+
+TEMPLATE = Path(__file__).with_name("template.toml").read_text(encoding="utf-8")
+"""The configuration that `init` writes."""
 
 DOCTORS = ("doctor", "other_doctor", "inactive_doctor")
 PATIENTS = ("patient", "other_patient", "inactive_patient")
@@ -144,10 +147,6 @@ class Config:
     tls: Tls = Tls()
     proxied: bool = True
     booking: Policy = Policy()  # noqa: RUF009 (frozen)
-
-    def at(self, base_url: str) -> "Config":
-        """The same, for a backend elsewhere."""
-        return replace(self, base_url=_base_url(base_url))
 
 
 def read_config(path: Path, *, base_url: str | None = None, tls: Tls = Tls()) -> Config:
@@ -416,82 +415,3 @@ def _clean(token: str, key: str) -> str:
     if not token or not token.isascii() or any(character.isspace() for character in token):
         raise ConfigError(f"{key}: is empty, or holds what no token does")
     return token
-
-
-TEMPLATE = """\
-# Who and where the contract suite is. Only base_url, doctor and patient are required: without another part,
-# the rules that need it are reported as not checked. The more parts, the more is known.
-#
-# Every text may hold ${VARIABLE}. In place of token, token_command = "…" has the shell run a command that
-# prints a token; token_command = ["…", "…"] runs these words without a shell.
-#
-# Take people who exist for tests alone: the suite books, joins, ends and cancels calls as them, and it
-# cancels or ends whatever it made.
-
-base_url = "http://127.0.0.1:8000/api/v1/video"
-
-# PEM files, relative to this file's folder: the authority of the backend's certificate if that is private,
-# and the client's certificate if the backend wants one.
-# ca = "staging-ca.pem"
-# cert = "client.pem"
-# key = "client.key"
-
-# With the certificate, the signatures of Agora tokens are verified.
-# [agora]
-# app_id = "${AGORA_APP_ID}"
-# app_certificate = "${AGORA_APP_CERTIFICATE}"
-
-# The times that the backend books, if it does not book all. What is not said is found out.
-# [booking]
-# days_ahead = 90
-# hours = ["08:00", "16:30"]  # the first and the last start of a day
-# weekdays = ["mon", "tue", "wed", "thu", "fri"]
-# timezone = "Europe/Berlin"  # of hours and weekdays; UTC without it
-# step_minutes = 15
-# notice_minutes = 5
-
-[identities.doctor]
-id = 1  # as in the `doctor` of a call; a text, such as a UUID, in quotes
-token = "${DOCTOR_TOKEN}"
-
-[identities.patient]
-id = 1  # as in the `patient` of a call
-token = "${PATIENT_TOKEN}"
-
-# A second doctor and a second patient, active like the first.
-# [identities.other_doctor]
-# id = 2
-# token = "${OTHER_DOCTOR_TOKEN}"
-
-# [identities.other_patient]
-# id = 2
-# token = "${OTHER_PATIENT_TOKEN}"
-
-# A user who takes part in no call of the four above.
-# [identities.outsider]
-# token = "${OUTSIDER_TOKEN}"
-
-# One user who is a doctor and a patient.
-# [identities.dual_user]
-# doctor = 4
-# patient = 4
-# token = "${DUAL_USER_TOKEN}"
-
-# A doctor and a patient who were deactivated. With a token, it is also seen to be refused.
-# [identities.inactive_doctor]
-# id = 3
-# token = "${INACTIVE_DOCTOR_TOKEN}"
-
-# [identities.inactive_patient]
-# id = 3
-# token = "${INACTIVE_PATIENT_TOKEN}"
-
-# A genuine token of the doctor, or of anybody active, that has expired.
-# [identities.expired]
-# token = "${EXPIRED_TOKEN}"
-
-# A genuine token of the doctor, or of anybody active, that expires some seconds after it was printed: the
-# command is run in the middle of the run. Only backends with events need it.
-# [identities.expiring]
-# token_command = "./get-token --user test-doctor --expires-in 8s"
-"""

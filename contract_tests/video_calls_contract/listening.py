@@ -376,9 +376,8 @@ def expire(people: People, wait: Callable[[float], None]) -> Expiry:
     if not isinstance(expires, int | float):
         raise Missing("the `exp` of the token of [identities.expiring] cannot be read")
     clock = person.backend.clock
-    left = min(
-        (datetime.fromtimestamp(expires, UTC) - now).total_seconds() for now in clock.candidates(_now())
-    )
+    times = clock.candidates(datetime.now(UTC))
+    left = min((datetime.fromtimestamp(expires, UTC) - now).total_seconds() for now in times)
     if left > LONGEST_LIFE:
         raise Missing(
             f"the token of [identities.expiring] lives for {left:.0f} s; have it expire within seconds"
@@ -393,7 +392,3 @@ def expire(people: People, wait: Callable[[float], None]) -> Expiry:
         while time.monotonic() < until and not listener.closes(0):
             wait(0.2)
         return Expiry(listener.close_code, listener.evidence())
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -61,7 +61,6 @@ class LongLife:
     ended: Exchange
     after_end: Exchange
     other_created_again: Exchange
-    other_refused: Exchange
     other_after_refusal: Exchange
     other_cancelled: Exchange
     other_after_cancel: Exchange
@@ -79,7 +78,7 @@ def live_long(calls: Calls, wait: Callable[[float], None]) -> LongLife:
             if not first_join.succeeded:
                 raise calls.stopped("join", call, first_join)
             after_first_join = call.doctor.get(call.id)
-            refused = other.doctor.join(other.id)
+            other.doctor.join(other.id)
             after_refusal = other.doctor.get(other.id)
             wait(_AHEAD + _LATE - _UNTIL_JOINED)
             second_join = call.patient.join(call.id)
@@ -98,7 +97,6 @@ def live_long(calls: Calls, wait: Callable[[float], None]) -> LongLife:
         ended=ended,
         after_end=after_end,
         other_created_again=other_created_again,
-        other_refused=refused,
         other_after_refusal=after_refusal,
         other_cancelled=cancelled,
         other_after_cancel=other.doctor.get(other.id),

@@ -339,21 +339,11 @@ class Calls:
         """The doctor and the patient."""
         return self.pairs()[0]
 
-    @property
-    def other_pair(self) -> Pair:
-        """The other doctor and the other patient.
+    def pair_of(self, doctor: str, patient: str) -> Pair:
+        """Return a pair by the names of its people.
 
         Raises:
-            Missing: one of them is not in the configuration.
-        """
-        doctor, patient = self.people["other_doctor"], self.people["other_patient"]
-        return next(pair for pair in self.pairs() if pair.participants == (doctor, patient))
-
-    def mixed_pair(self, doctor: str, patient: str) -> Pair:
-        """A pair by the names of its people.
-
-        Raises:
-            Missing: one of them is not in the configuration.
+            Missing: if one of them is not in the configuration.
         """
         wanted = (self.people[doctor], self.people[patient])
         return next(pair for pair in self.pairs() if pair.participants == wanted)
@@ -599,10 +589,9 @@ def _taken_up_by(obstacles: list[dict[str, Any]]) -> str:
     named = list({str(call.get("id")): _named(call) for call in obstacles}.values())
     if not named:  # tests that go on for long may have everybody
         return "near calls of this run take up everybody's time"
-    shown, more = named[:MOST_NAMED], len(named) - MOST_NAMED
-    if more > 0:
-        shown.append(f"{more} more")
-    one = len(named) == 1
+    shown, one = named[:MOST_NAMED], len(named) == 1
+    if more := named[MOST_NAMED:]:
+        shown.append(f"{len(more)} more")
     return (
         f"{' and '.join(shown)} {'takes' if one else 'take'} up the next quarter of an hour: "
         f"cancel or end {'it' if one else 'them'}, or run the suite later"

@@ -40,10 +40,7 @@ def _successes() -> dict[str, tuple[int, dict[str, Any]]]:
 
 
 def operations() -> tuple[str, ...]:
-    """The ids of the contract's operations, in its order.
-
-    Each has rules, and they need no YAML, which would make a shell's completion wait.
-    """
+    """Return the ids of the contract's operations, in its order. Each has rules, which need no YAML."""
     return tuple(dict.fromkeys(rule.operation for rule in RULES.values() if rule.operation != "*"))
 
 

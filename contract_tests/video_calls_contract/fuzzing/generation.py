@@ -40,8 +40,8 @@ def fuzz_operation(run: Run, operation: str) -> None:
         Violation: an answer is not what the contract says; the request is the smallest that was found.
     """
     fuzzer = Fuzzer(run)
-    described = _schema(long=fuzzer.long)
-    target = _operation(described, operation)
+    described: Any = _schema(long=fuzzer.long)  # generic over what it is made from
+    target = described.find_operation_by_id(operation)
     near = ACTIONS[operation].prepared_in if operation in ACTIONS else None
     with fuzzer.calls_to_work_on(near), _told_of(fuzzer):
         for number, case in enumerate(_boundaries(described, target)):
@@ -146,10 +146,6 @@ def _schema(*, long: bool) -> OpenApiSchema:
             }
         )
         return schemathesis.openapi.from_dict(contract(), config=config)
-
-
-def _operation(described: Any, operation: str) -> Any:  # noqa: ANN401 (generic over what it is made from)
-    return described.find_operation_by_id(operation)
 
 
 def _boundaries(described: Any, operation: Any) -> Iterator[Case]:  # noqa: ANN401 (generic)

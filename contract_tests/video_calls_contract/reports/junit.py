@@ -22,12 +22,12 @@ def as_junit(results: Results) -> str:
         suite = ET.SubElement(root, "testsuite", name="The suite itself", timestamp=_timestamp(results))
         if results.exit_status == NO_WORK:
             case = ET.SubElement(suite, "testcase", classname=_CASES, name="could do its work", time="0")
-            ET.SubElement(case, "error", message=_text(results.why_not), type="NoWork")
+            ET.SubElement(case, "error", message=visible(results.why_not), type="NoWork")
         for test in results.broken:
             case = ET.SubElement(
-                suite, "testcase", classname=_CASES, name=_text(test.name), time=f"{test.seconds:.3f}"
+                suite, "testcase", classname=_CASES, name=visible(test.name), time=f"{test.seconds:.3f}"
             )
-            ET.SubElement(case, "error", message=_text(test.reason), type="Broken")
+            ET.SubElement(case, "error", message=visible(test.reason), type="Broken")
         _count(suite)
     for name in ("tests", "failures", "errors", "skipped"):
         root.set(name, str(sum(int(suite.get(name, "0")) for suite in root)))
@@ -39,15 +39,15 @@ def _add_rule(suite: ET.Element, result: RuleResult, results: Results) -> None:
     rule = result.rule
     seconds = sum(test.seconds for test in result.tests)
     case = ET.SubElement(
-        suite, "testcase", classname=_text(rule.section), name=rule.id, time=f"{seconds:.3f}"
+        suite, "testcase", classname=visible(rule.section), name=rule.id, time=f"{seconds:.3f}"
     )
-    reason = _text(result.reason)
+    reason = visible(result.reason)
     match kind(result, results):
         case "violation":
             failure = ET.SubElement(case, "failure", message=reason, type=rule.level)
-            failure.text = _text(_details(result))
+            failure.text = visible(_details(result))
         case "warning":
-            ET.SubElement(case, "system-out").text = _text(f"warning: {result.reason}\n\n{_details(result)}")
+            ET.SubElement(case, "system-out").text = f"warning: {reason}\n\n{visible(_details(result))}"
         case "noted":
             ET.SubElement(case, "system-out").text = f"note: {reason}"
         case "known":
@@ -78,8 +78,3 @@ def _count(suite: ET.Element) -> None:
 
 def _timestamp(results: Results) -> str:
     return results.started_at.replace(tzinfo=None).isoformat(timespec="seconds")
-
-
-def _text(text: str) -> str:
-    """What XML can hold: what it cannot is among what is not seen."""
-    return visible(text)

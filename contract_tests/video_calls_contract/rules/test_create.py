@@ -295,9 +295,9 @@ def test_equal_ids_of_different_users_are_no_matter(calls: Calls, slots: Slots) 
 def sharing(calls: Calls, whom: str) -> Pair:
     """A pair that shares the doctor, the patient, or both, with the first pair."""
     if whom == "doctor":
-        return calls.mixed_pair("doctor", "other_patient")
+        return calls.pair_of("doctor", "other_patient")
     if whom == "patient":
-        return calls.mixed_pair("other_doctor", "patient")
+        return calls.pair_of("other_doctor", "patient")
     return calls.pair
 
 
@@ -408,7 +408,7 @@ def test_a_call_more_than_half_an_hour_away_is_accepted(calls: Calls, shared: st
 
 @pytest.mark.rule("create.adjacent")
 def test_others_have_their_own_time(calls: Calls) -> None:
-    other = calls.other_pair
+    other = calls.pair_of("other_doctor", "other_patient")
     call, at = booked(calls)
     exchange = other.create(other.doctor, at)
     accepted(

@@ -259,7 +259,7 @@ def test_a_key_with_another_body_is_refused(calls: Calls, slots: Slots) -> None:
 
 @pytest.mark.rule("create.idempotency-key")
 def test_nobody_is_given_the_call_of_another_user_with_the_same_key(calls: Calls, slots: Slots) -> None:
-    others, at = calls.other_pair, slots.take()
+    others, at = calls.pair_of("other_doctor", "other_patient"), slots.take()
     key, first = kept_key(calls, at)
     theirs = others.create(others.patient, at, headers=key)
     require(
