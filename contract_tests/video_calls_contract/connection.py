@@ -128,24 +128,19 @@ def certificate_problem(error: BaseException) -> str:
 
 def _checked(named: EnvironmentProxy) -> str:
     """Return the URL of a proxy that can be used."""
-    proxy = named.url
     try:
-        parts = urlsplit(proxy)
-        good = bool(parts.hostname) and parts.port != 0
-        httpx.Proxy(proxy)
+        parts = urlsplit(named.url)
+        is_good = bool(parts.hostname) and parts.port != 0 and parts.scheme in (*_SOCKS, "http", "https")
+        httpx.Proxy(named.url)
     except (ValueError, httpx.InvalidURL):
+        is_good = False
+    if not is_good:
         raise ConfigError(
             f"{named.setting}: is not the URL of a proxy, such as http://proxy.example.com:3128"
-        ) from None
-    if parts.scheme in _SOCKS:
-        if all(find_spec(package) for package in _SOCKS_PACKAGES):
-            return proxy
+        )
+    if urlsplit(named.url).scheme in _SOCKS and not all(map(find_spec, _SOCKS_PACKAGES)):
         raise ConfigError(
             f"{named.setting}: a SOCKS proxy needs two more packages: "
             "pip install 'httpx[socks]' python-socks; or name the backend's host in NO_PROXY"
         )
-    if not good or parts.scheme not in {"http", "https"}:
-        raise ConfigError(
-            f"{named.setting}: is not the URL of a proxy, such as http://proxy.example.com:3128"
-        )
-    return proxy
+    return named.url

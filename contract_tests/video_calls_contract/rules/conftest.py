@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -104,49 +106,36 @@ def obstacle(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def long_life_begun(request: pytest.FixtureRequest) -> Future[LongLife] | None:
-    """Begins, when the run does, what takes seconds to show; only where a test is going to ask for it."""
-    if not _is_asked_for("long_life", request):
-        return None
+def background(request: pytest.FixtureRequest) -> dict[str, Future[Any]]:
+    """Begin, when the run does, what takes seconds to show, if a test asks for it."""
+    works: dict[str, Callable[[Run], Any]] = {
+        "long_life": lambda run: live_long(run.calls, run.wait),
+        "late_join": lambda run: join_late(run.calls, run.wait),
+        "expiry": lambda run: expire(run.people, run.wait),
+    }
+    names = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    if not names & works.keys():
+        return {}
     run: Run = request.getfixturevalue("run")
-    return run.in_background(lambda: live_long(run.calls, run.wait))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def late_join_begun(request: pytest.FixtureRequest) -> Future[LateJoin] | None:
-    """Begins, when the run does, to wait for a call's start; only where a test is going to ask for it."""
-    if not _is_asked_for("late_join", request):
-        return None
-    run: Run = request.getfixturevalue("run")
-    return run.in_background(lambda: join_late(run.calls, run.wait))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def expiry_begun(request: pytest.FixtureRequest) -> Future[Expiry] | None:
-    """Begins, when the run does, to wait for a token's end; only where a test is going to ask for it."""
-    if not _is_asked_for("expiry", request):
-        return None
-    run: Run = request.getfixturevalue("run")
-    return run.in_background(lambda: expire(run.people, run.wait))
+    return {name: run.in_background(partial(work, run)) for name, work in works.items() if name in names}
 
 
 @pytest.fixture
-def expiry(expiry_begun: Future[Expiry]) -> Expiry:
-    """What became of a connection whose token expired."""
-    return expiry_begun.result()
+def expiry(background: dict[str, Future[Any]]) -> Expiry:
+    """What happened to a connection whose token expired."""
+    expiry: Expiry = background["expiry"].result()
+    return expiry
 
 
 @pytest.fixture
-def long_life(long_life_begun: Future[LongLife]) -> LongLife:
+def long_life(background: dict[str, Future[Any]]) -> LongLife:
     """Two calls that lived for some seconds; see `LongLife`."""
-    return long_life_begun.result()
+    long_life: LongLife = background["long_life"].result()
+    return long_life
 
 
 @pytest.fixture
-def late_join(late_join_begun: Future[LateJoin]) -> LateJoin:
+def late_join(background: dict[str, Future[Any]]) -> LateJoin:
     """The first join after a call's start; see `LateJoin`."""
-    return late_join_begun.result()
-
-
-def _is_asked_for(fixture: str, request: pytest.FixtureRequest) -> bool:
-    return any(fixture in getattr(item, "fixturenames", ()) for item in request.session.items)
+    late_join: LateJoin = background["late_join"].result()
+    return late_join
