@@ -10,7 +10,7 @@ import msgspec
 
 from video_calls_server.api.errors import refused
 from video_calls_server.api.ids import Ids, whole_number
-from video_calls_server.domain.calls import Proposal
+from video_calls_server.domain.calls import Draft, Proposal
 from video_calls_server.domain.violation import RuleViolation, error_text, refused_field
 
 DEFAULT_PAGE_SIZE = 20
@@ -99,8 +99,10 @@ def proposal(sent: Mapping[str, msgspec.Raw], key: str | None, ids: Ids) -> Prop
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         text = "Idempotency-Key: must be 1 to 255 visible ASCII characters"
         violations.append(RuleViolation("create.valid-body", error=text))
-    refusal = _refusal(violations) if violations else None
-    return Proposal(people.get("doctor"), people.get("patient"), time, key, refusal)
+    doctor, patient = people.get("doctor"), people.get("patient")
+    if violations or doctor is None or patient is None or time is None:
+        return Proposal(doctor, patient, _refusal(violations))
+    return Proposal(doctor, patient, Draft(doctor, patient, time), key)
 
 
 def _refusal(violations: Sequence[RuleViolation]) -> RuleViolation:

@@ -118,23 +118,25 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """What the request for a new call says. A malformed field is None; `refusal` tells what is malformed."""
-
-    doctor_id: int | None
-    patient_id: int | None
-    scheduled_time: datetime | None
-    idempotency_key: str | None
-    refusal: RuleViolation | None
-
-
-@dataclass(frozen=True, slots=True)
 class Draft:
-    """A well-formed request for a new call by an actor who may schedule it; `scheduled_time` is aware."""
+    """A well-formed request for a new call; `scheduled_time` is aware."""
 
     doctor_id: int
     patient_id: int
     scheduled_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What the request for a new call says: a draft, or the refusal of what is malformed in it.
+
+    `doctor_id` and `patient_id` are None if they are malformed.
+    """
+
+    doctor_id: int | None
+    patient_id: int | None
+    draft: Draft | RuleViolation
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +174,13 @@ def draft_of(actor: Actor, proposal: Proposal) -> Draft:
     Raises:
         RuleViolation: `create.participants-only`, or the proposal's own refusal.
     """
-    doctor_id, patient_id, time = proposal.doctor_id, proposal.patient_id, proposal.scheduled_time
+    doctor_id, patient_id, draft = proposal.doctor_id, proposal.patient_id, proposal.draft
     named_both = doctor_id is not None and patient_id is not None
     if named_both and actor.doctor_id != doctor_id and actor.patient_id != patient_id:
         raise RuleViolation("create.participants-only")
-    if proposal.refusal is not None:
-        raise proposal.refusal
-    if doctor_id is None or patient_id is None or time is None:
-        raise ValueError("a proposal that lacks a field has to say why")
-    return Draft(doctor_id, patient_id, time)
+    if isinstance(draft, RuleViolation):
+        raise draft
+    return draft
 
 
 def schedule(
