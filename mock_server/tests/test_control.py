@@ -3,8 +3,6 @@
 import json
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -768,14 +766,6 @@ def test_the_command_starts_with_a_snapshot(serve: Callable[..., Process], tmp_p
         headers = {"Authorization": f"Bearer {control.token('b@example.com')}"}
         joined = httpx.post(f"{control.base_url}/video-calls/{call.id}/join/", headers=headers)
         assert joined.status_code == 200
-
-
-def test_console_prints_the_address_of_the_server_that_runs(server: Process, tmp_path: Path) -> None:
-    port = server.url.rpartition(":")[2]
-    command = [sys.executable, "-m", "video_calls_server", "console", "--print", "--port", port]
-    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
-    assert found.stdout == f"{server.url}/\n"
-    assert httpx.get(found.stdout.strip()).headers["content-type"].startswith("text/html")
 
 
 def test_console_says_what_to_do_where_there_is_none() -> None:

@@ -213,15 +213,6 @@ def test_a_namespace_is_dropped_with_all_that_is_in_it(api: Api) -> None:
     assert within(api, "a", "GET", "/_control/calls").json() == []
 
 
-def test_nothing_is_left_of_a_dropped_namespace(api: Api) -> None:
-    within(api, "a", "GET", CALLS)
-    dropped = next(each for each in all_of(api) if each.name == "a")
-    api.control("DELETE", "/namespaces/a")
-    assert not dropped.is_open
-    assert dropped.log.closed
-    assert dropped.store._connection is None
-
-
 def resident(process: Process) -> int:
     """The memory of a process, in KiB."""
     status = Path(f"/proc/{process.popen.pid}/status").read_text()
