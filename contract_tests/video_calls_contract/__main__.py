@@ -1,4 +1,4 @@
-"""The command `video-calls-contract`: run, init, rules.
+"""The command `video-calls-contract`: run, watch, har, init, rules.
 
 What a person can get wrong ends in one line that says what and how to mend it, and exit status 2. Nothing
 that the current directory holds for pytest has a part in a run.
@@ -7,7 +7,6 @@ that the current directory holds for pytest has a part in a run.
 import io
 import json
 import os
-import signal
 import sys
 import threading
 import warnings
@@ -25,36 +24,19 @@ from video_calls_contract.baseline import Known, read_baseline, write_baseline
 from video_calls_contract.catalogue import catalogue, selected
 from video_calls_contract.config import TEMPLATE, Config, ConfigError, Tls, read_config
 from video_calls_contract.destination import DestinationError, check, write
+from video_calls_contract.interrupts import terminated_as_interrupted
 from video_calls_contract.preflight import PreflightError, preflight
 from video_calls_contract.reference import ReferenceServerError, reference_server
-from video_calls_contract.reports import Writer, count, terminal, visible
-from video_calls_contract.reports.html import as_html
-from video_calls_contract.reports.junit import as_junit
-from video_calls_contract.reports.markdown import as_markdown
-from video_calls_contract.results import NO_WORK, Results, as_json
+from video_calls_contract.reports import count, terminal, visible
+from video_calls_contract.reports.files import ReportFiles, Told, named
+from video_calls_contract.results import NO_WORK, Results
 from video_calls_contract.run import INTERRUPTED, FuzzLength, Options, Run
 from video_calls_contract.suite import Suite
+from video_calls_contract.watch.command import har, watch
 
 DEFAULT_CONFIG = Path("contract.toml")
 _PACKAGE = Path(video_calls_contract.__file__).parent
 _FILE = click.Path(path_type=Path)
-
-WRITERS: dict[str, Writer] = {
-    "junit": as_junit,
-    "json": lambda results: json.dumps(as_json(results), indent=2) + "\n",
-    "html": as_html,
-    "markdown": as_markdown,
-}
-
-
-class _Told(click.ClickException):
-    """What kept the suite from its work, in a line."""
-
-    exit_code = NO_WORK
-
-    def show(self, file: Any = None) -> None:  # noqa: ANN401 (click's)
-        """Print it."""
-        click.echo(f"video-calls-contract: {visible(self.message)}", file=file, err=file is None)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -115,12 +97,12 @@ def run_command(**options: Any) -> None:  # noqa: ANN401 (the options, by name)
 def init(path: Path, *, force: bool) -> None:
     """Write a configuration with comments, to be filled in."""
     if path.exists() and not force:
-        raise _Told(f"{path} is there already; --force writes over it")
+        raise Told(f"{path} is there already; --force writes over it")
     try:
         check(path)
         write(path, TEMPLATE)
     except DestinationError as error:
-        raise _Told(str(error)) from None
+        raise Told(str(error)) from None
     click.echo(f"{path} is written: fill it in, then: video-calls-contract run" + _other_config(path))
 
 
@@ -143,6 +125,10 @@ def rules(*, in_json: bool) -> None:
         click.echo(json.dumps(listed, indent=2))
     else:
         terminal.rules_table(terminal.console())
+
+
+main.add_command(watch)
+main.add_command(har)
 
 
 class _Command:
@@ -174,7 +160,7 @@ class _Command:
             )
         self._config, self._base_url, self._reference = config or DEFAULT_CONFIG, base_url, reference
         self._tls = Tls(ca, cert, key)
-        self._reports = {name: path for name, path in reports.items() if path is not None}
+        self._reports = ReportFiles(reports)
         self._write_baseline = write_baseline
         self._begun = False
         try:
@@ -188,12 +174,12 @@ class _Command:
                 baseline=tuple(known) if baseline else (),
             )
             self._previous = self._before(known, baseline, write_baseline)
-            self._check_destinations()
+            self._reports.check(write_baseline)
         except ValueError as error:
             fuzzed = fuzz == "off" and any(name.startswith("fuzz") for name in (*rules, *sections))
-            raise _Told("--fuzz off leaves nothing of what is asked for" if fuzzed else str(error)) from None
+            raise Told("--fuzz off leaves nothing of what is asked for" if fuzzed else str(error)) from None
         except (ConfigError, DestinationError) as error:
-            raise _Told(str(error)) from None
+            raise Told(str(error)) from None
 
     @staticmethod
     def _known(baseline: Path | None, written: Path | None) -> list[Known]:
@@ -210,27 +196,18 @@ class _Command:
         mentioned = {one.rule for one in known}
         return known + [one for one in read_baseline(written) if one.rule not in mentioned]
 
-    def _check_destinations(self) -> None:
-        seen: set[Path] = set()
-        for file in (*self._reports.values(), *filter(None, [self._write_baseline])):
-            check(file)
-            path = file.resolve()
-            if path in seen and (path.is_file() or not path.exists()):
-                raise DestinationError(f"{file}: is given for two reports")
-            seen.add(path)
-
     def run(self) -> int:
         """Do it; the exit status."""
         with ExitStack() as stack:
-            stack.enter_context(_terminated_as_interrupted())
+            stack.enter_context(terminated_as_interrupted())
             try:
                 config = self._backend(stack)
                 results = self._test(config)
                 return self._tell(results)
             except (ConfigError, ReferenceServerError) as error:
-                raise _Told(str(error)) from None
+                raise Told(str(error)) from None
             except KeyboardInterrupt:
-                raise _Told(INTERRUPTED) from None
+                raise Told(INTERRUPTED) from None
 
     def _backend(self, stack: ExitStack) -> Config:
         if self._reference:
@@ -260,7 +237,7 @@ class _Command:
             terminal.report(self._console, results)
             self._console.print()
         problems = [] if self._begun else [results.why_not, *results.left]
-        problems += self._write_reports(results)
+        problems += self._reports.write(results, self._say)
         if self._begun and self._write_baseline is not None:
             try:
                 listed = write_baseline(self._write_baseline, results.rules, self._previous)
@@ -271,22 +248,8 @@ class _Command:
         if self._begun:
             terminal.verdict(self._console, results)
         if problems:
-            raise _Told("; ".join(problems))
+            raise Told("; ".join(problems))
         return results.exit_status
-
-    def _write_reports(self, results: Results) -> list[str]:
-        """Write each; what kept one from being written is told."""
-        problems: list[str] = []
-        for name, path in self._reports.items():
-            try:
-                write(path, WRITERS[name](results))
-            except DestinationError as error:
-                problems.append(str(error))
-            except Exception as error:  # noqa: BLE001 (one report that breaks is no reason to lose the others)
-                problems.append(f"{path}: the {name} report broke: {_named(error)}; please report it")
-            else:
-                self._say(f"{name} report: {path}")
-        return problems
 
     def _say(self, text: str) -> None:
         self._console.print(visible(text), soft_wrap=True)
@@ -324,28 +287,6 @@ def _own_environment() -> Generator[None]:
         os.environ.update(before)
 
 
-@contextmanager
-def _terminated_as_interrupted() -> Generator[None]:
-    """A SIGTERM cleans up as a Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread, which alone is told of signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
 def run() -> None:
     """The console script."""
     for stream in (sys.stdout, sys.stderr):
@@ -363,7 +304,7 @@ def run() -> None:
         click.echo(f"video-calls-contract: {INTERRUPTED}", err=True)
     except Exception as error:  # noqa: BLE001 (a traceback would help nobody who tests a backend)
         click.echo(
-            f"video-calls-contract: the suite itself broke: {_named(error)}; please report it", err=True
+            f"video-calls-contract: the suite itself broke: {named(error)}; please report it", err=True
         )
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Interrupts that wait until the answer to a request is recorded."""
+"""Interrupts: a SIGTERM is one too, and each waits until the answer to a request is recorded."""
 
 import signal
 import threading
@@ -24,3 +24,21 @@ def held_back() -> Generator[None]:
             signal.signal(number, handler)
         if held:
             signal.raise_signal(held[0])
+
+
+@contextmanager
+def terminated_as_interrupted() -> Generator[None]:
+    """Raise KeyboardInterrupt for a SIGTERM too, so that it cleans up as a Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread, which alone is told of signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -40,7 +40,7 @@ BROUGHT = {
     "otel": SERVER | {"opentelemetry"},
     "testing": SERVER | {"pytest", "respx"},
     "events": {"websockets"},
-    "contract": {"click", "jsonschema_rs", "pytest", "schemathesis", "websockets"},
+    "contract": {"click", "jsonschema_rs", "pytest", "schemathesis", "uvicorn", "websockets"},
 }
 """What each extra brings, and whoever asks for no other goes without."""
 

@@ -1,0 +1,410 @@
+"""Traffic of others: what is blamed, what is not, and that the proxy passes it on."""
+
+import asyncio
+import base64
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+import websockets
+from agora_token_builder.AccessToken import AccessToken
+from click.testing import CliRunner
+from running import command, fake_backend
+from video_calls_contract.__main__ import main
+from video_calls_contract.config import Agora, Config
+from video_calls_contract.results import Results
+from video_calls_contract.watch.judgement import Judge
+from video_calls_contract.watch.proxy import Proxy, Way
+from video_calls_contract.watch.records import Closed, Opened, Passed, Record, Told
+from websockets.asyncio.server import ServerConnection, serve
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+ROOT = "/api/v1/video"
+CALLS = f"{ROOT}/video-calls/"
+DETAILS = {"id": 1, "user": {"email": "jane@clinic.example", "full_name": "Jane Smith"}}
+
+
+def iso(seconds: float = 0) -> str:
+    return (NOW + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def jwt(user: int = 1, lasts: float = 3600) -> str:
+    def part(value: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    return f"{part({'alg': 'HS256'})}.{part({'user_id': user, 'exp': NOW.timestamp() + lasts})}.signature"
+
+
+def call(call_id: int = 7, **changes: Any) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "id": call_id,
+        "channel_name": f"call_{call_id}_8362910475",
+        "doctor": 1,
+        "patient": 1,
+        "doctor_details": DETAILS,
+        "patient_details": DETAILS,
+        "status": "scheduled",
+        "scheduled_time": iso(600),
+        "started_at": None,
+        "ended_at": None,
+        "created_at": iso(),
+        "updated_at": iso(),
+    }
+    return {**record, **changes}
+
+
+ONGOING = {"status": "ongoing", "started_at": iso(2), "updated_at": iso(2)}
+COMPLETED = {"status": "completed", "started_at": iso(2), "ended_at": iso(4), "updated_at": iso(4)}
+CANCELLED = {"status": "cancelled", "updated_at": iso(4)}
+
+
+def passed(
+    method: str, path: str, status: int, body: Any = None, *, at: float = 0, token: str = "", **more: Any
+) -> Passed:
+    """An exchange `at` seconds after the first, of a tenth of a second."""
+    sent = NOW.timestamp() + at
+    headers = [("authorization", f"Bearer {token or jwt()}"), ("content-type", "application/json")]
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    values: dict[str, Any] = {
+        "request_headers": headers,
+        "sent_at": sent,
+        "status": status,
+        "headers": [("content-type", "application/json")],
+        "body": content,
+        "received_at": sent + 0.1,
+    }
+    return Passed(method, CALLS + path, **{**values, **more})
+
+
+def created(record: dict[str, Any], asked: dict[str, Any] | None = None, at: float = 0) -> Passed:
+    names = ("doctor", "patient", "scheduled_time")
+    body = {name: record[name] for name in names} if asked is None else asked
+    return passed("POST", "", 201, record, at=at, request_body=json.dumps(body).encode())
+
+
+def read(record: dict[str, Any], at: float = 9, **more: Any) -> Passed:
+    return passed("GET", f"{record['id']}/", 200, record, at=at, **more)
+
+
+def page(*records: dict[str, Any], count: int | None = None, **links: str | None) -> Passed:
+    body = {"count": count or len(records), "next": None, "previous": None, "results": records, **links}
+    return passed("GET", "", 200, body, at=9)
+
+
+def act(action: str, record: dict[str, Any], at: float = 4) -> Passed:
+    return passed("POST", f"{record['id']}/{action}/", 200, record, at=at)
+
+
+def joined(user: int = 1, uid: int = 1, lasts: float = 3600, at: float = 2, token: str = "") -> Passed:
+    ends = int(NOW.timestamp() + at + lasts)
+    minted = AccessToken("a" * 32, "b" * 32, "call_7_8362910475", str(uid))
+    minted.ts = ends
+    for privilege in range(1, 5):
+        minted.addPrivilege(privilege, ends)
+    body = {"channel_name": "call_7_8362910475", "token": minted.build(), "uid": uid}
+    body["expiration_time"] = datetime.fromtimestamp(ends, UTC).isoformat().replace("+00:00", "Z")
+    return passed("POST", "7/join/", 200, body, at=at, token=token or jwt(user))
+
+
+def event(kind: str = "call.started", number: str = "1", **changes: Any) -> str:
+    record = call(**{**ONGOING, **changes})
+    return json.dumps({"id": number, "type": kind, "created_at": iso(2), "data": {"call": record}})
+
+
+def connection(*messages: str, lasts: float = 5, token: str = "") -> list[Record]:
+    begun = NOW.timestamp()
+    headers = [("authorization", f"Bearer {token}")] if token else []
+    told: list[Record] = [Told(1, message, begun + 3) for message in messages]
+    return [Opened(1, f"{ROOT}/events/", headers, None, begun), *told, Closed(1, None, begun + lasts)]
+
+
+def judged(*records: Record) -> Results:
+    judge = Judge(f"http://target.example{ROOT}", Agora(), "must", NOW - timedelta(seconds=1))
+    for record in records:
+        judge.judge(record)
+    results = judge.results()
+    assert not results.broken
+    return results
+
+
+def blamed(*records: Record) -> set[str]:
+    return {one.rule.id for one in judged(*records).rules if one.outcome in ("failed", "noted")}
+
+
+LATE = {"scheduled_time": iso(3600)}
+REOPENED = {**ONGOING, "updated_at": iso(9)}
+COUNTED = [created(call(n, doctor=n, patient=n, channel_name=f"c{n}")) for n in range(1, 26)]
+
+BROKEN: list[tuple[str, list[Record]]] = [
+    ("model.schema", [read({"id": 7})]),
+    ("errors.no-server-error", [passed("GET", "7/", 500, {"error": "oh"})]),
+    ("errors.no-server-error", [passed("GET", "7/", 0, failure="cut off"), read(call(), at=5)]),
+    ("errors.body", [passed("GET", "7/", 404, {"detail": "no"})]),
+    ("privacy.details", [read(call(doctor_details={**DETAILS, "password": "hunter2"}))]),
+    ("privacy.errors", [passed("GET", "7/", 400, {"error": 'File "/srv/app.py", line 3'})]),
+    ("auth.required", [read(call(), request_headers=[])]),
+    ("auth.expired-token", [read(call(), token=jwt(lasts=-600))]),
+    ("create.schedules", [created(call(**ONGOING))]),
+    ("create.valid-body", [created(call(), {"doctor": 1})]),
+    ("create.future", [created(call(scheduled_time=iso(-600)))]),
+    ("create.no-overlap", [created(call()), created(call(8), at=2), read(call())]),
+    ("create.unique-channel", [read(call()), read(call(8, channel_name=call()["channel_name"]))]),
+    ("create.random-channel", [*COUNTED]),
+    ("model.scheduled-time", [created(call(), {**call(), "scheduled_time": iso(900)})]),
+    ("model.channel-constant", [created(call()), read(call(channel_name="call_8_99"))]),
+    ("model.updated-at", [created(call()), act("cancel", call(status="cancelled"), at=60)]),
+    ("get.returns-call", [passed("GET", "7/", 200, call(8))]),
+    ("get.returns-call", [created(call()), read(call(**COMPLETED)), read(call(**REOPENED), 20)]),
+    ("join.not-cancelled", [read(call(**CANCELLED), at=0), joined(at=5)]),
+    ("join.starts-call", [created(call()), joined(), read(call())]),
+    ("join.window", [created(call(**LATE)), read(call(**ONGOING, **LATE))]),
+    ("join.uid-differs", [joined(user=1), joined(user=2, at=3)]),
+    ("join.uid-stable", [joined(uid=1), joined(uid=2, at=3)]),
+    ("join.token-lifetime", [joined(lasts=7200)]),
+    ("end.completes", [act("end", call(**ONGOING))]),
+    ("cancel.scheduled-only", [read(call(**ONGOING), at=2), act("cancel", call(**CANCELLED))]),
+    ("list.pages", [page(call(), call())]),
+    ("list.pages", [page(call(), next="/elsewhere/")]),
+    ("list.envelope", [page(call(), count=9)]),
+    ("list.newest-first", [page(call(), call(8, **LATE))]),
+    ("errors.method-not-allowed", [passed("PATCH", "7/", 200, call())]),
+    ("events.call-started", connection(event(number=""), token=jwt())),
+    ("events.changes-only", connection(event(), event(number="2"), token=jwt())),
+    ("events.order", connection(event("call.ended"), event(number="2"), token=jwt())),
+    ("events.authentication", connection(event())),
+    ("events.token-expiry", connection(lasts=600, token=jwt(lasts=60))),
+]
+
+
+@pytest.mark.parametrize(("rule", "records"), BROKEN, ids=[rule for rule, _ in BROKEN])
+def test_broken_rule_is_blamed(rule: str, records: list[Record]) -> None:
+    assert rule in blamed(*records)
+
+
+AHEAD = {"created_at": iso(7200), "updated_at": iso(7200), "scheduled_time": iso(7800)}
+CANCELLED_AHEAD = {**AHEAD, "status": "cancelled", "updated_at": iso(7260)}
+RESET = {"created_at": iso(9), "updated_at": iso(9), "channel_name": "call_7_99"}
+RENAMED = {"id": 1, "user": {"email": "j@clinic.example", "full_name": "Jane"}}
+REPLAYED = connection(event(), event("call.ended", "2", **COMPLETED), token=jwt())
+TO_HTTPS = [("location", "https://target.example/")]
+
+FREE: dict[str, list[Record]] = {
+    "another client joins": [created(call()), act("end", call(**COMPLETED))],
+    "an older answer comes last": [
+        read(call(**COMPLETED), at=5),
+        read(call(**ONGOING), at=2, received_at=NOW.timestamp() + 9),
+    ],
+    "a creation is sent again": [created(call()), created(call(), at=1)],
+    "a rival was cancelled": [created(call()), created(call(8), at=2), read(call(**CANCELLED))],
+    "an answer is cancelled": [passed("GET", "7/", 200, b"{", is_cancelled=True)],
+    "not modified": [passed("GET", "7/", 304, b"")],
+    "a redirect": [passed("GET", "7/", 301, b"", headers=TO_HTTPS)],
+    "HEAD and OPTIONS": [passed("OPTIONS", "", 204, b""), passed("HEAD", "7/", 405, b"")],
+    "another path": [Passed("GET", "/metrics", [], 0.0, status=500, body=b"oh")],
+    "no connection": [passed("GET", "7/", 0, failure="no", is_unreachable=True), read(call())],
+    "the target goes away": [passed("GET", "7/", 0, failure="cut off")],
+    "a gateway answers": [passed("GET", "7/", 503, b"<html>", headers=[("content-type", "text/html")])],
+    "an unknown coding": [passed("GET", "7/", 200, b"?", headers=[("content-encoding", "br")])],
+    "the data is reset": [read(call(**COMPLETED)), read(call(**RESET), 20)],
+    "a clock is set": [created(call(**AHEAD)), act("cancel", call(**CANCELLED_AHEAD))],
+    "a person is renamed": [read(call()), read(call(doctor_details=RENAMED, patient_details=RENAMED))],
+    "a token is refreshed": [joined(token=jwt(lasts=60)), joined(token=jwt(lasts=900), at=3)],
+    "opaque tokens": [joined(token="one"), joined(token="two", at=3)],
+    "an old record": [read(call(created_at=iso(-9000), started_at=iso(-9000)))],
+    "a replayed event": [read(call(**COMPLETED), at=1), *REPLAYED],
+}
+
+
+@pytest.mark.parametrize("records", FREE.values(), ids=FREE.keys())
+def test_freedom_is_not_blamed(records: list[Record]) -> None:
+    assert blamed(*records) == set()
+
+
+def test_evidence_has_no_token_and_no_personal_data() -> None:
+    leaking = {**call(), "status": 5, "note": jwt(2)}
+    secret = passed("GET", "7/", 200, leaking, token="opaque-token-1234567890")
+    result = next(one for one in judged(secret).rules if one.rule.id == "model.schema")
+    shown = "".join(
+        [result.reason, *(f"{one.request_text}{one.response_text}{one.curl}" for one in result.exchanges)]
+    )
+    assert '"$TOKEN"' in shown
+    for private in ("opaque-token", "Jane", "clinic.example", jwt(2)):
+        assert private not in shown
+
+
+def test_unjudged_rules_say_why() -> None:
+    reasons = {one.rule.id: one.reason for one in judged(read(call())).rules if one.outcome == "not_checked"}
+    assert "which user" in reasons["get.participants-only"]
+    assert "run" in reasons["create.no-race"]
+    assert "no join" in reasons["join.token-format"]
+
+
+# -- The proxy ----------------------------------------------------------------------------------------
+
+NOT_GZIP = b"\x1f\x8b is not gzip"
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the request, byte for byte, under headers that a proxy might touch."""
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    if scope["path"] == "/hangs/":
+        await receive()
+    target = scope["raw_path"] + b"?" + scope["query_string"]
+    headers = [(b"x-target", target), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")]
+    headers += [(b"x-got-" + name, value) for name, value in scope["headers"]]
+    headers += [(b"content-encoding", b"gzip")]
+    await send({"type": "http.response.start", "status": 418, "headers": headers})
+    await send({"type": "http.response.body", "body": NOT_GZIP + body})
+
+
+@asynccontextmanager
+async def served(application: Any) -> AsyncIterator[int]:
+    config = uvicorn.Config(application, http="h11", ws="websockets-sansio", lifespan="auto", log_config=None)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@asynccontextmanager
+async def proxied(port: int) -> AsyncIterator[tuple[int, asyncio.Queue[Any]]]:
+    """A proxy in front of a port of this machine, and what it records."""
+    records: asyncio.Queue[Any] = asyncio.Queue()
+    origin = f"http://127.0.0.1:{port}"
+    async with served(Proxy(Way(Config(origin, {}), origin, None), records.put_nowait)) as own:
+        yield own, records
+
+
+def test_request_and_answer_pass_unchanged() -> None:
+    async def main() -> None:
+        async with served(echo) as target, proxied(target) as (port, records), httpx.AsyncClient() as client:
+            url = f"http://127.0.0.1:{port}/a%2Fb/../c?q=%5B1%5D"
+            body = b"x" * 100_000
+            async with client.stream("PUT", url, content=body, headers={b"X-Name": b"\xe9"}) as answer:
+                got = b"".join([part async for part in answer.aiter_raw()])
+            assert (answer.status_code, got) == (418, NOT_GZIP + body)
+            assert answer.headers["x-target"].encode() == answer.request.url.raw_path
+            assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
+            assert answer.headers["x-got-x-name"] == "\xe9"
+            assert answer.headers["x-got-host"] == f"127.0.0.1:{port}"
+            record = await records.get()
+            assert record.is_request_cut
+            assert record.body == got
+
+    asyncio.run(main())
+
+
+def test_client_that_leaves_cancels_request() -> None:
+    async def main() -> None:
+        async with served(echo) as target, proxied(target) as (port, records), httpx.AsyncClient() as client:
+            with pytest.raises(httpx.ReadTimeout):
+                await client.get(f"http://127.0.0.1:{port}/hangs/", timeout=0.2)
+            assert (await records.get()).is_cancelled
+
+    asyncio.run(main())
+
+
+def test_target_that_is_gone_is_answered_502() -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            target = unused.getsockname()[1]
+        async with proxied(target) as (port, records), httpx.AsyncClient() as client:
+            assert (await client.get(f"http://127.0.0.1:{port}/")).status_code == 502
+            assert (await records.get()).is_unreachable
+
+    asyncio.run(main())
+
+
+async def repeat(connection: ServerConnection) -> None:
+    """Send messages back, and end with a code of the API's when asked to."""
+    with suppress(websockets.ConnectionClosed):
+        async for message in connection:
+            if message == "end":
+                await connection.close(4402, "over")
+            await connection.send(message)
+
+
+def refuse(connection: ServerConnection, request: Any) -> Any:
+    return connection.respond(403, "no") if request.path == "/refused/" else None
+
+
+def test_websocket_passes_with_subprotocol_and_close_codes() -> None:
+    async def main() -> None:
+        names: Any = ["bearer"]
+        async with (
+            serve(repeat, "127.0.0.1", 0, subprotocols=names, process_request=refuse) as target,
+            proxied(target.sockets[0].getsockname()[1]) as (port, records),
+        ):
+            url = f"ws://127.0.0.1:{port}/events/"
+            async with websockets.connect(url, subprotocols=["other", *names]) as client:
+                assert client.subprotocol == "bearer"
+                await client.send(b"\x00")
+                assert await client.recv() == b"\x00"
+                await client.close(4000)
+            async with websockets.connect(url, subprotocols=names) as client:
+                await client.send("end")
+                with pytest.raises(websockets.ConnectionClosed) as closed:
+                    await client.recv()
+                assert closed.value.rcvd
+                assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4402, "over")
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                await websockets.connect(f"ws://127.0.0.1:{port}/refused/", subprotocols=names)
+            assert (refused.value.response.status_code, refused.value.response.body) == (403, b"no")
+            kept = [records.get_nowait() for _ in range(records.qsize())]
+            assert [one.code for one in kept if isinstance(one, Closed)] == [None, 4402]
+
+    asyncio.run(main())
+
+
+# -- The command --------------------------------------------------------------------------------------
+
+
+def test_command_judges_until_it_is_ended(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    with fake_backend(lambda request: (500 if request.authorization else 401, {})) as target:
+        words = command("watch", "--target", target.url, "--listen", "127.0.0.1:0", "--json", str(report))
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            url = process.stdout.readline().split()[-4].rstrip(";")
+            headers = {"Authorization": "Bearer x"}
+            assert httpx.get(f"{url}/video-calls/", headers=headers).status_code == 500
+            assert "errors.no-server-error" in process.stdout.readline()
+            process.send_signal(signal.SIGTERM)
+            assert "breaks" in process.stdout.read()
+    assert process.returncode == 1
+    rules = json.loads(report.read_text())["rules"]
+    assert [one["id"] for one in rules if one["fails"]] == ["errors.no-server-error"]
+
+
+@pytest.mark.parametrize("answer", [(404, {"detail": "Not found"}), (200, []), (302, {})])
+def test_target_that_is_not_the_api_is_refused(answer: tuple[int, Any]) -> None:
+    with fake_backend(lambda _: answer) as target:
+        done = CliRunner().invoke(main, ["watch", "--target", target.url, "--listen", "127.0.0.1:0"])
+        assert (done.exit_code, "no Video Calls API" in done.output) == (2, True)
+    done = CliRunner().invoke(main, ["watch", "--target", target.url, "--listen", "127.0.0.1:0"])
+    assert (done.exit_code, "cannot be reached" in done.output) == (2, True)
+
+
+def test_proxy_does_not_watch_itself() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    arguments = ["watch", "--target", f"http://localhost:{port}", "--listen", f"127.0.0.1:{port}"]
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code, "the proxy itself" in done.output) == (2, True)
