@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from video_calls_sdk.agora import InvalidTokenError, Privilege, TokenInfo, inspect_token
+from video_calls_sdk.agora import InvalidTokenError, Privilege, TokenInfo
 
 from video_calls_contract.exchange import SOMEBODY, Exchange, instant
 from video_calls_contract.observers.watching import (
@@ -13,6 +13,7 @@ from video_calls_contract.observers.watching import (
     Verdict,
     observes,
     of_each_join,
+    token_of,
 )
 
 HOUR = timedelta(hours=1)
@@ -27,7 +28,7 @@ def token_format(observers: Observers, exchange: Exchange) -> list[Complaint] | 
         return None
     body = exchange.object
     try:
-        token = inspect_token(body.get("token", ""))
+        token = token_of(exchange)
     except InvalidTokenError as error:
         return [(f"`token` to be an Agora AccessToken of version 006 or 007; {error}",)]
     known = observers.agora.app_id
@@ -132,7 +133,7 @@ def expiration_time(observers: Observers, exchange: Exchange) -> list[Complaint]
     if time is None:
         return [("`expiration_time` to be a time",)]
     try:
-        token = inspect_token(body.get("token", ""))
+        token = token_of(exchange)
     except InvalidTokenError:
         token = None
     if token is not None and token.privileges:

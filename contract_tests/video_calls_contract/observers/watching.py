@@ -28,6 +28,7 @@ __all__ = [
     "observes",
     "of_each_call",
     "of_each_join",
+    "token_of",
 ]
 
 LENIENCE = timedelta(seconds=10)
@@ -173,6 +174,16 @@ def of_each_call(check: CheckOfCall, *, ours: bool = True) -> Observer:
     return observer
 
 
+def token_of(exchange: Exchange) -> TokenInfo:
+    """Return the Agora token of an answer to a join.
+
+    Raises:
+        InvalidTokenError: if it has none.
+    """
+    token = exchange.object.get("token")
+    return inspect_token(token if isinstance(token, str) else "")
+
+
 def of_each_join(check: Callable[[Observers, Exchange, TokenInfo], Iterator[Complaint]]) -> Observer:
     """An observer of the Agora token in every answer to a join."""
 
@@ -180,7 +191,7 @@ def of_each_join(check: Callable[[Observers, Exchange, TokenInfo], Iterator[Comp
         if exchange.operation != "joinVideoCall" or not exchange.succeeded:
             return None
         try:
-            token = inspect_token(exchange.object.get("token", ""))
+            token = token_of(exchange)
         except InvalidTokenError:
             return None
         return list(check(observers, exchange, token))
