@@ -26,7 +26,6 @@ def token_format(observers: Observers, exchange: Exchange) -> list[Complaint] | 
     """Agora's packages could have made the token, for the backend's project."""
     if exchange.operation != "joinVideoCall" or not exchange.succeeded:
         return None
-    body = exchange.object
     try:
         token = token_of(exchange)
     except InvalidTokenError as error:
