@@ -24,7 +24,16 @@ from video_calls_spec.encoding import EncodingError, decoded
 from video_calls_contract.booking import WEEKDAYS, Policy
 from video_calls_contract.ids import Id, is_id
 
-__all__ = ["TEMPLATE", "Agora", "Config", "ConfigError", "Identity", "TokenCommand", "read_config"]
+__all__ = [
+    "TEMPLATE",
+    "Agora",
+    "Config",
+    "ConfigError",
+    "Identity",
+    "TokenCommand",
+    "read_config",
+    "valid_base_url",
+]
 
 API_PATH = "/api/v1/video"
 COMMAND_SECONDS = 30
@@ -201,7 +210,7 @@ def parse_config(
             f"{source}: there is no [identities.{missing[0]}]; at least a doctor and a patient are needed"
         )
     return Config(
-        base_url=_base_url(url),
+        base_url=valid_base_url(url),
         identities=identities,
         agora=Agora(
             reader.hex32(agora, "app_id", "agora."), reader.hex32(agora, "app_certificate", "agora.")
@@ -211,7 +220,12 @@ def parse_config(
     )
 
 
-def _base_url(url: str) -> str:
+def valid_base_url(url: str) -> str:
+    """Return the root of an API as it was given, without a slash at its end.
+
+    Raises:
+        ConfigError: if it is no such URL.
+    """
     try:
         parts = urlsplit(url)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

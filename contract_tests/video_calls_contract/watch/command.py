@@ -5,7 +5,6 @@ import pickle
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,7 +16,7 @@ from rich.console import Console
 from video_calls_spec import RULES, Level, RuleId
 
 from video_calls_contract.catalogue import NOTED
-from video_calls_contract.config import Agora, Config, ConfigError, Tls, read_config
+from video_calls_contract.config import Agora, Config, ConfigError, Tls, read_config, valid_base_url
 from video_calls_contract.destination import DestinationError
 from video_calls_contract.interrupts import terminated_as_interrupted
 from video_calls_contract.observers import Finding
@@ -174,7 +173,7 @@ def _without_file(url: str, tls: Tls) -> Config:
     if tls.key and not tls.cert:
         raise click.UsageError("--key is given without its certificate; add --cert")
     try:
-        return replace(Config("", {}).at(url), tls=tls)
+        return Config(valid_base_url(url), {}, tls=tls)
     except ConfigError as error:
         raise Told(str(error).replace("base_url", "--target", 1)) from None
 
