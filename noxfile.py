@@ -194,7 +194,7 @@ def workers(session: nox.Session) -> None:
 def load(session: nox.Session) -> None:
     """Two processes on each database under load: races, kill -9, stops, restarts, damage (half an hour)."""
     install(session)
-    tests = [f"mock_server/tests/test_{name}.py" for name in ("races", "under_load", "events_cut", "disk")]
+    tests = [f"mock_server/tests/test_{name}.py" for name in ("races", "under_load", "disk")]
     session.run("pytest", "-m", "long", "-rP", *tests, *session.posargs)
 
 

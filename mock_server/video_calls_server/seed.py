@@ -4,7 +4,7 @@ A file that is wrong is refused with its line and the reason.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -235,15 +235,11 @@ def cast(seed: Seed) -> Cast:
         other_doctor=_nth(active_doctors, 1),
         other_patient=_nth(active_patients, 1),
         outsider=_nth([*neither, *third], 0),
-        inactive_doctor=_first(doctors, lambda doctor: not doctor.user.active),
-        inactive_patient=_first(patients, lambda patient: not patient.user.active),
+        inactive_doctor=_nth([doctor for doctor in doctors if not doctor.user.active], 0),
+        inactive_patient=_nth([patient for patient in patients if not patient.user.active], 0),
         dual_user=_nth([(u, d, p) for u, d, p in seed.people if u.active and d and p], 0),
     )
 
 
 def _nth(values: list[Value], index: int) -> Value | None:
     return values[index] if index < len(values) else None
-
-
-def _first(values: list[Value], fits: Callable[[Value], bool]) -> Value | None:
-    return next((value for value in values if fits(value)), None)
