@@ -6,26 +6,14 @@ from video_calls_contract.schema import operations
 
 __all__ = ["AREAS", "NOTED", "catalogue", "selected"]
 
-AREAS = {
-    "auth": "Authentication",
-    "list": "1. List Video Calls",
-    "create": "2. Create Video Call",
-    "get": "3. Get Video Call Details",
-    "join": "4. Join Video Call",
-    "end": "5. End Video Call",
-    "cancel": "6. Cancel Video Call",
-    "model": "VideoCall",
-    "errors": "Error Responses",
-    "privacy": "Security Considerations",
-    "limits": "Rate Limiting",
-    "tracing": "Extensions",
-    "events": "Websocket Events",
-    "fuzz": "Schemas (Schemathesis)",
-}
-"""The first parts of the slugs, in the order of the catalogue, with what a person calls them: headings.
+AREAS: dict[str, str] = {}
+"""The first parts of the slugs, in the order of the catalogue, with the document's heading of the first rule.
 
 `--section` takes one.
 """
+for _rule in RULES.values():
+    AREAS.setdefault(_rule.id.partition(".")[0], _rule.section.partition(" (")[0])
+AREAS["fuzz"] = "Schemas (Schemathesis)"
 
 
 NOTED: frozenset[str] = frozenset(

@@ -98,7 +98,7 @@ def test_a_body_over_64_kib_is_refused_whether_its_length_is_declared_or_not(api
         "/api/v1/video/",
         "/api/v1/video/calls/",
         "/nothing",
-        f"{CALLS}1/leave/",
+        f"{CALLS}1/no-such-action/",
         "/%ff",
     ],
 )
