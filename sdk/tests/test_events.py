@@ -484,6 +484,14 @@ def test_tokens_may_expire_again_and_again(first: Take) -> None:
         assert server.tokens == list("abcde")
 
 
+def test_error_of_the_token_function_is_raised(first: Take) -> None:
+    def token() -> str:
+        raise LookupError("no session")
+
+    with fake(stay) as server, pytest.raises(LookupError, match="no session"):
+        first(server.base_url, token, count=1)
+
+
 # -- Ending -----------------------------------------------------------------------------------------
 
 
