@@ -12,16 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mutants import PACKAGE, Mutant, build
-from variants import Variant
-
-__all__ = ["LONGEST", "Verdict", "command", "judged", "reference", "run_suite", "serving", "verdict"]
+__all__ = ["LONGEST", "SMALL", "Verdict", "command", "reference", "run_suite", "serving", "verdict"]
 
 LONGEST = 240  # seconds of a run of the suite: some servers make it wait
 
-_SERVE = (
-    "from video_calls_server.__main__ import run; import video_calls_server as s; print(s.__file__); run()"
-)
+SMALL = str(Path(__file__).parent / "independent" / "small_backend.py")
+
+_SERVER = ("-P", "-m", "video_calls_server")
 _OPTIONS = ("--port", "0", "--database", ":memory:", "--log-level", "error")
 _SOMEWHERE = "http://somewhere"
 
@@ -75,28 +72,21 @@ def serving(command: Iterable[str], directory: Path, ready: str, **environment: 
 
 
 @contextmanager
-def reference(server: Mutant | Variant, directory: Path) -> Iterator[Path]:
-    """The configuration for an altered reference server that runs as long as the context lasts."""
-    build(server.changes, directory)
-    with serving(
-        ["-c", _SERVE, "serve", *_OPTIONS, *server.options], directory, "API  ", PYTHONPATH=str(directory)
-    ) as said:
-        assert Path(said.splitlines()[0]).parent == directory / PACKAGE.name
+def reference(directory: Path) -> Iterator[Path]:
+    """The configuration for a reference server that runs as long as the context lasts."""
+    with serving([*_SERVER, "serve", *_OPTIONS], directory, "API  ") as said:
         url = re.search(r"API\s+(http://\S+)/", said)
         assert url
         config = directory / "contract.toml"
-        ids = "uuid" if "uuid" in server.options else "integer"
-        config.write_text(_people(ids).replace(_SOMEWHERE, url[1]))
+        config.write_text(_people().replace(_SOMEWHERE, url[1]))
         yield config
 
 
 @cache
-def _people(ids: str) -> str:
+def _people() -> str:
     """A configuration with the people of the reference server; their tokens outlive all tests."""
-    words = ["-P", "-m", "video_calls_server", "identities", "--database", ":memory:", "--ids", ids]
-    return subprocess.run(
-        [sys.executable, *words, "--contract-config", _SOMEWHERE], capture_output=True, check=True, text=True
-    ).stdout
+    words = [*_SERVER, "identities", "--database", ":memory:", "--contract-config", _SOMEWHERE]
+    return subprocess.run([sys.executable, *words], capture_output=True, check=True, text=True).stdout
 
 
 def command(config: Path, report: Path, *options: str) -> list[str]:
@@ -118,12 +108,6 @@ def run_suite(config: Path, *options: str, report: str = "report.json") -> Verdi
         check=False,
     )
     return verdict(done.returncode, file, done.stdout)
-
-
-def judged(server: Mutant | Variant, directory: Path, *options: str) -> Verdict:
-    """What the suite says of an altered reference server."""
-    with reference(server, directory) as config:
-        return run_suite(config, *options)
 
 
 def verdict(status: int, report: Path, output: str) -> Verdict:

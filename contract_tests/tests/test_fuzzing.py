@@ -9,7 +9,6 @@ import pytest
 from running import CALL, exchange, fake_backend, scheduling
 from running import Request as Asked
 from runs import reference
-from variants import Variant
 from video_calls_contract.backend import Person
 from video_calls_contract.checks import Violation
 from video_calls_contract.config import read_config
@@ -237,7 +236,7 @@ def test_calls_of_others_are_not_changed(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
     directory = tmp_path_factory.mktemp("reference")
-    with reference(Variant("fuzzed", ()), directory) as path:
+    with reference(directory) as path:
         yield path
 
 

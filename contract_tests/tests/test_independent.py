@@ -1,16 +1,15 @@
 """That the suite leans on nothing of the reference server: backends that share no line with it conform.
 
-The default run has the small one; the others are in `nox -s variants`, and `examples/backends` has two more.
+The default run has the small one; the others are in `nox -s freedoms`, and `examples/backends` has two more.
 """
 
 from pathlib import Path
 
 import pytest
-from runs import run_suite, serving
+from runs import SMALL, run_suite, serving
 from video_calls_spec import RULES
 
 HERE = Path(__file__).parent / "independent"
-SMALL = str(HERE / "small_backend.py")
 
 EVENTS = {slug for slug in RULES if slug.startswith("events.")}
 
@@ -116,3 +115,40 @@ def test_odd_answer_is_a_violation_that_is_named(option: str, rule: str, tmp_pat
     assert rule in verdict.failed, verdict.output
     assert verdict.status == 1
     assert "Broken" not in verdict.output
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_one_uid_for_equal_profile_numbers_is_caught_in_any_pair(tmp_path: Path) -> None:
+    config = tmp_path / "contract.toml"
+    with serving([SMALL, "profile-uid"], tmp_path, "# ready") as said:
+        # The doctor has the number of the second patient.
+        swapped = said.replace("[identities.patient]", "[identities.third]")
+        swapped = swapped.replace("[identities.other_patient]", "[identities.patient]")
+        config.write_text(swapped.replace("[identities.third]", "[identities.other_patient]"))
+        verdict = run_suite(config, "--rule=join.uid-differs")
+    assert verdict.failed == {"join.uid-differs"}, verdict.output
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_request_that_ends_the_backend_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "contract.toml"
+    with serving([SMALL, "body-kills"], tmp_path, "# ready") as said:
+        config.write_text(said)
+        verdict = run_suite(config, "--rule=create.valid-body")
+    assert verdict.status == 2, verdict.output
+    named = [line for line in verdict.output.splitlines() if "the connection ended during POST" in line]
+    assert any('with {"doctor": [' in line for line in named), verdict.output
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_requests_that_hang_share_their_waits(tmp_path: Path) -> None:
+    config = tmp_path / "contract.toml"
+    with serving([SMALL, "hanging-join"], tmp_path, "# ready") as said:
+        config.write_text(said)
+        verdict = run_suite(config, "--section=join", "--section=end", "--section=cancel")
+    assert verdict.failed >= {"join.credentials", "join.window"}, verdict.output
+    assert "got 0" not in verdict.output
+    assert verdict.seconds < 100  # thirty waits of ten seconds otherwise

@@ -13,17 +13,15 @@ from typing import Any
 
 import httpx
 import pytest
-from runs import LONGEST, command, judged, reference, run_suite
-from variants import Variant, already
+from runs import LONGEST, command, reference, run_suite
 
-PLAIN = Variant("the reference server as it is", ())
 PEOPLE = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[Path]:
     """The configuration for a reference server that nobody else uses."""
-    with reference(PLAIN, tmp_path) as config:
+    with reference(tmp_path) as config:
         yield config
 
 
@@ -46,13 +44,24 @@ def open_calls(config: Path) -> list[dict[str, Any]]:
     return [call for call in found.values() if call["status"] in ("scheduled", "ongoing")]
 
 
-def book(config: Path, minutes: float) -> int:
-    """A call of the doctor and the patient that is none of the suite's."""
-    with api(config, "doctor") as client:
+def book(config: Path, minutes: float, person: str = "doctor", number: int = 1) -> int:
+    """A call that is none of the suite's, of the doctor and the patient with this number."""
+    with api(config, person) as client:
         at = datetime.now(UTC) + timedelta(minutes=minutes)
-        body = {"doctor": 1, "patient": 1, "scheduled_time": at.isoformat()}
+        body = {"doctor": number, "patient": number, "scheduled_time": at.isoformat()}
         call_id: int = client.post("video-calls/", json=body).raise_for_status().json()["id"]
         return call_id
+
+
+def leave(config: Path, minutes: float) -> None:
+    """Leave a call of the doctor and the patient there that was made hours ago."""
+    state_url = tomllib.loads(config.read_text())["base_url"].replace("/api/v1/video", "/_control/state")
+    state = httpx.get(state_url).raise_for_status().json()
+    now = datetime.now(UTC)
+    at, made = now + timedelta(minutes=minutes), now - timedelta(hours=3)
+    call = {"scheduled_time": at.isoformat(), "created_at": made.isoformat(), "updated_at": made.isoformat()}
+    state["calls"].append({"doctor": 1, "patient": 1, **call})
+    httpx.put(state_url, json=state).raise_for_status()
 
 
 def free_the_next_hour(config: Path) -> None:
@@ -103,9 +112,12 @@ def test_two_runs_at_once_pass_where_another_was_killed(config: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(LONGEST)
-def test_where_nobody_has_time_a_run_says_so_and_blames_nobody(tmp_path: Path) -> None:
-    busy = Variant("nobody has time", (already(("scheduled", 7, 1, 1), ("ongoing", -4, 2, 2)),))
-    said = judged(busy, tmp_path)
+def test_where_nobody_has_time_a_run_says_so_and_blames_nobody(config: Path) -> None:
+    book(config, 7)
+    ongoing = book(config, 1, "other_doctor", 2)
+    with api(config, "other_doctor") as client:
+        client.post(f"video-calls/{ongoing}/join/").raise_for_status()
+    said = run_suite(config)
     assert said.failed == set(), said.output
     assert said.status == 2, said.output
     assert "run the suite later" in said.reasons["join.credentials"]
@@ -136,14 +148,13 @@ NEAR = (
 
 @pytest.mark.timeout(LONGEST)
 def test_an_own_call_in_the_way_is_named_and_the_rules_that_need_no_near_call_are_judged(
-    tmp_path: Path,
+    config: Path,
 ) -> None:
-    busy = Variant("a call that was left there", (already(("scheduled", 7, 1, 1)),))
-    with reference(busy, tmp_path) as config:
-        [theirs] = open_calls(config)
-        alone(config, "doctor", "patient")
-        said = run_suite(config, *(f"--rule={slug}" for slug in (*FAR, *NEAR)))
-        requests = json.loads((tmp_path / "report.json").read_text())["requests"]
+    leave(config, 7)
+    [theirs] = open_calls(config)
+    alone(config, "doctor", "patient")
+    said = run_suite(config, *(f"--rule={slug}" for slug in (*FAR, *NEAR)))
+    requests = json.loads(config.with_name("report.json").read_text())["requests"]
     at = datetime.fromisoformat(theirs["scheduled_time"])
     reason = (
         f"call {theirs['id']} of doctor 1 and patient 1, scheduled for {at:%Y-%m-%d %H:%M} UTC, takes up the "

@@ -8,6 +8,7 @@ closes two hours after its start, and schedulers who book for others.
 `python small_backend.py` serves on a free port, prints a configuration for the contract suite and then the
 line `# ready`. `python small_backend.py NAME` turns on a switch of `SWITCHES`: the backend then breaks the
 document in that way, or uses that freedom. Its options are more of these, with values; `--help` names them.
+`--policy JSON` alters a part of `POLICY`, which says what the document says.
 """
 
 import argparse
@@ -37,45 +38,51 @@ RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\
 
 Json = dict[str, Any]
 
-SWITCHES = {
-    # Reads
-    "list-from-cache": "the list is cached until a call is booked or cancelled; joins and ends do not show",
-    "empty-list-404": "a list without calls is answered 404",
-    "foreign-page-2": "every page but the first also has a call of other people",
-    "touched-by-get": "reading a call moves its `updated_at`",
-    "profile-uid": "the uid is the number of the doctor's or the patient's profile",
-    # Changes
-    "join-keeps-updated-at": "a first join does not move `updated_at`",
-    "end-keeps-updated-at": "an end does not move `updated_at`; each join does",
-    "cancel-keeps-updated-at": "a cancellation does not move `updated_at`",
-    "cancel-refused": "no call can be cancelled",
-    "two-ends": "two simultaneous ends both succeed",
-    "two-first-joins": "two simultaneous first joins both start the call",
-    "body-sets-created-at": "`created_at` can be set by the client",
-    # Overlaps
-    "overlap-latest": "only the twenty calls that were made last can be in the way",
-    "overlap-window": "only the first forty calls by time can be in the way",
-    "overlap-one-day": "only calls of the same day in UTC can be in the way",
-    # Values
-    "loose-path-id": "in a path, the digits at the beginning of a text are the id",
-    "loose-body-id": "in a body, the digits at the beginning of a text are the id",
-    "list-as-id": "in a body, a list of one id is that id",
-    "object-as-id": "in a body, an object with an `id` is that id",
-    "number-as-time": "a number is a time, in milliseconds since 1970",
-    "rolling-days": "a day that does not exist is one of the next month",
-    # Refusals
-    "body-before-token": "a body is validated before the token",
-    "any-scheme": "the scheme before the token does not matter",
-    "one-error-text": "every refusal has the same text",
-    "traceback": "a refusal ends in a traceback, behind a long page",
-    # Outages
-    "body-kills": "a list in place of a doctor's id ends the process",
-    "hanging-join": "no join is answered",
-    # Freedoms
-    "public-host": "`next` and `previous` name the host that the public uses",
-    "digit-ids": "ids of calls are texts of digits",
+SWITCHES = (
+    *("list-from-cache", "empty-list-404", "foreign-page-2", "touched-by-get", "profile-uid", "two-ends"),
+    *("join-keeps-updated-at", "end-keeps-updated-at", "cancel-keeps-updated-at", "two-first-joins"),
+    *("body-sets-created-at", "overlap-latest", "overlap-one-day", "loose-path-id", "loose-body-id"),
+    *("object-as-id", "number-as-time", "rolling-days", "body-before-token", "any-scheme", "one-error-text"),
+    *("traceback", "body-kills", "hanging-join", "public-host", "digit-ids"),
+)
+"""Violations and freedoms by name; the tests that use them say what they are."""
+
+POLICY: Json = {
+    # Who may do what: see `may`; what is done although it was refused: "done" or "touched"
+    "may": dict.fromkeys(("list", "create", "get", "join", "end", "cancel"), "participants"),
+    "though_refused": {},
+    "state_first": False,  # a call that is over is told of before who may know it
+    "hidden": [],  # statuses that a list leaves out
+    "step": 0,  # calls that a page shows again, or, below 0, that no page shows
+    "early": 0,  # calls before the end at which `next` is null
+    "no_previous": False,
+    # Which calls are in the way of a new one
+    "sharing": ["doctor", "patient"],  # one of these is enough
+    "blocking": ["scheduled", "ongoing"],
+    "minutes": {"before": 30, "after": 30},
+    "unguarded": [],  # of `sharing`: what is checked before others are let in, and not after
+    # Whom and when a new call takes
+    "taken": [],  # of "unknown doctor", "inactive patient" and so on
+    "same_user": "user",  # or "number", or "allowed"
+    "earliest": 0,  # minutes from now
+    "honoured": "",  # a field that the client sets
+    "assumed": {},  # in place of fields that are missing
+    "ignores_offset": False,
+    "channel": "random",  # see `new_channel`
+    "channel_each": False,  # each participant is sent to another channel
+    # Which statuses an action starts from and leads to, and what else it sets: "now", None, or a field
+    "also_from": {"join": "", "end": "", "cancel": ""},
+    "to": {"join": "ongoing", "end": "completed", "cancel": "cancelled"},
+    "sets": {"join": {"started_at": "now"}, "end": {"ended_at": "now"}, "cancel": {}},
+    "forgotten": "",  # an action whose answer alone shows it
+    # Joins
+    "opens": {"doctor": 15, "patient": 15},  # minutes before the start
+    "closes_at_start": False,
+    "restarts": False,  # a later join starts the call again
+    "random_uid": False,
+    "token": {},  # what it says in place of what is true; see `agora_token`
 }
-"""What a switch changes, by its name."""
+"""What the backend does. Each value is what the document says; `--policy` gives others."""
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--uuids", action="store_true", help="ids are UUIDs")
@@ -91,9 +98,12 @@ parser.add_argument("--refuse-create", action="store_true", help="400 for each n
 parser.add_argument(
     "--replace", action="append", default=[], metavar="NAME=JSON", help="a field of all answers"
 )
+parser.add_argument("--policy", type=json.loads, default={}, metavar="JSON", help="parts of POLICY")
 parser.add_argument("switch", nargs="?", default="", choices=["", *SWITCHES])
 options = parser.parse_args(None if __name__ == "__main__" else [])
 SWITCHED = options.switch
+for part, value in options.policy.items():
+    POLICY[part] = {**POLICY[part], **value} if isinstance(POLICY[part], dict) else value
 replaced: Json = {}
 
 
@@ -187,13 +197,51 @@ def shown(call: Json) -> Json:
     return body
 
 
-def own_call(user: Json, number: str) -> Json:
+def may(user: Json, call: Json, action: str) -> bool:
+    """Whether a user may do something with a call, or see it in the list."""
+    is_doctor, is_patient = (call[role] == user.get(role) for role in ("doctor", "patient"))
+    answers: dict[str, bool] = {
+        "participants": is_doctor or is_patient,
+        "anyone": True,
+        "any doctor": is_patient or "doctor" in user,
+        "any patient": is_doctor or "patient" in user,
+        "outsiders": is_doctor or is_patient or "scheduler" in user,
+        "equal numbers": is_doctor or is_patient or call["doctor"] == user.get("patient"),
+        "the doctor": is_doctor,
+        "one side": is_doctor if "doctor" in user else is_patient,
+    }
+    return answers[POLICY["may"][action]]
+
+
+def own_call(user: Json, number: str, action: str) -> Json:
     call = calls.get(number if options.uuids else int(number))
     if call is None:
         refuse(404, "Takový hovor tu není.")
-    if call["doctor"] != user.get("doctor") and call["patient"] != user.get("patient"):
+    if POLICY["state_first"] and action != "get" and call["status"] in ("completed", "cancelled"):
+        refuse(400, "Tento hovor už skončil.")
+    if not may(user, call, action):
+        if action in POLICY["though_refused"]:
+            change_though_refused(call, action)
         refuse(404 if options.hide_foreign else 403, "Tento hovor vám nepatří.")
     return call
+
+
+def change_though_refused(call: Json, action: str) -> None:
+    if POLICY["though_refused"][action] == "done":
+        change(call, action)
+    call["updated_at"] = datetime.now(UTC)
+
+
+def change(call: Json, action: str) -> Json:
+    """Do what an action does to a call; return the call as the answer shows it."""
+    before = dict(call)
+    for name, value in POLICY["sets"][action].items():
+        call[name] = now() if value == "now" else value and call[value]
+    call.update(status=POLICY["to"][action], **touched(action))
+    after = dict(call)
+    if POLICY["forgotten"] == action:
+        call.update(before)
+    return after
 
 
 def loosely(value: Any) -> Any:
@@ -202,8 +250,6 @@ def loosely(value: Any) -> Any:
         os._exit(1)
     if SWITCHED == "loose-body-id" and isinstance(value, str) and (digits := re.match(r"\d+", value)):
         return int(digits[0])
-    if SWITCHED == "list-as-id" and isinstance(value, list) and len(value) == 1:
-        return value[0]
     return value.get("id") if SWITCHED == "object-as-id" and isinstance(value, dict) else value
 
 
@@ -217,23 +263,52 @@ def loosely_timed(value: Any) -> Any:
     return value
 
 
-def in_the_way(start: datetime) -> list[Json]:
+def looked_at(start: datetime) -> list[Json]:
     """The calls that an overlap is looked for in."""
     found = list(calls.values())
     if SWITCHED == "overlap-latest":
         return found[-20:]
-    if SWITCHED == "overlap-window":
-        return sorted(found, key=lambda call: call["scheduled_time"])[:40]
     if SWITCHED == "overlap-one-day":
         return [call for call in found if call["scheduled_time"].date() == start.date()]
     return found
 
 
+def is_in_the_way(doctor: Any, patient: Any, start: datetime, sharing: list[str]) -> bool:
+    """Whether a call of the doctor or the patient is less than half an hour away."""
+    near, asked = POLICY["minutes"], {"doctor": doctor, "patient": patient}
+    for other in looked_at(start):
+        shared = [role for role in sharing if other[role] == asked[role]]
+        distance = start - other["scheduled_time"]
+        if (
+            other["status"] in POLICY["blocking"]
+            and shared
+            and -near["after"] * MINUTE < distance < near["before"] * MINUTE
+        ):
+            return True
+    return False
+
+
+def new_channel(doctor: Any, patient: Any) -> str:
+    """The name of a new call's channel."""
+    count = str(len(calls) + 1)
+    cancelled = [call for call in calls.values() if call["status"] == "cancelled"]
+    names = {
+        "random": secrets.token_hex(16),
+        "counter": f"call_{count}",
+        "hash": "call_" + hashlib.md5(count.encode(), usedforsecurity=False).hexdigest(),
+        "participants": f"call_{doctor}_{patient}",
+        "freed": cancelled[-1]["channel_name"] if cancelled else secrets.token_hex(16),
+    }
+    return names[POLICY["channel"]]
+
+
 def asked_for(body: bytes) -> tuple[int | str, int | str, datetime]:
     try:
-        asked = json.loads(body)
+        asked = POLICY["assumed"] | json.loads(body)
         doctor, patient, text = (asked[name] for name in ("doctor", "patient", "scheduled_time"))
         doctor, patient, text = loosely(doctor), loosely(patient), loosely_timed(text)
+        if POLICY["ignores_offset"]:
+            text = re.sub(r"([+-]\d\d:\d\d|Z)?$", "Z", text, count=1)
         start = datetime.fromisoformat(text.upper()).astimezone(UTC).replace(microsecond=0)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         refuse(400, "Tomu nerozumíme: chybí lékař, pacient nebo čas.")
@@ -257,28 +332,27 @@ def is_booked(start: datetime) -> bool:
 
 def create(user: Json, body: bytes) -> Json:
     doctor, patient, start = asked_for(body)
-    if doctor != user.get("doctor") and patient != user.get("patient") and "scheduler" not in user:
+    if not may(user, {"doctor": doctor, "patient": patient}, "create") and "scheduler" not in user:
         refuse(403, "Objednat můžete jen sebe.")
-    people = person("doctor", doctor), person("patient", patient)
-    if None in people or any("inactive" in someone for someone in people if someone):
-        refuse(400, "Tento lékař nebo pacient tu není.")
-    if people[0] is people[1]:
+    people = taken("doctor", doctor), taken("patient", patient)
+    same = {"user": people[0] is people[1], "number": doctor == patient, "allowed": False}
+    if same[POLICY["same_user"]]:
         refuse(400, "Lékař nemůže být sám sobě pacientem.")
-    if start <= now() or options.refuse_create:
+    if start <= now() + POLICY["earliest"] * MINUTE or options.refuse_create:
         refuse(400, "Tento čas už minul.")
-    if start < now() + options.notice * MINUTE or not is_booked(start):
+    if (options.notice and start < now() + options.notice * MINUTE) or not is_booked(start):
         refuse(400, "V tuto dobu neordinujeme.")
-    for other in in_the_way(start):
-        if (
-            other["status"] in ("scheduled", "ongoing")
-            and (other["doctor"] == doctor or other["patient"] == patient)
-            and abs(other["scheduled_time"] - start) < 30 * MINUTE
-        ):
-            refuse(400, "V tu dobu už někdo z obou hovor má.")
+    is_free = not is_in_the_way(doctor, patient, start, POLICY["sharing"])
+    if POLICY["unguarded"]:
+        let_others_in()
+        guarded = [role for role in POLICY["sharing"] if role not in POLICY["unguarded"]]
+        is_free = is_free and not is_in_the_way(doctor, patient, start, guarded)
+    if not is_free:
+        refuse(400, "V tu dobu už někdo z obou hovor má.")
     number = str(uuid.uuid4()) if options.uuids else 10**12 + len(calls) * 5 + secrets.randbelow(5)
     calls[number] = {
         "id": number,
-        "channel_name": secrets.token_hex(16),
+        "channel_name": new_channel(doctor, patient),
         "doctor": doctor,
         "patient": patient,
         "status": "scheduled",
@@ -290,7 +364,19 @@ def create(user: Json, body: bytes) -> Json:
     }
     if SWITCHED == "body-sets-created-at" and (wished := json.loads(body).get("created_at")):
         calls[number]["created_at"] = wished.replace("Z", ".000Z")
+    if wish := json.loads(body).get(POLICY["honoured"]):
+        calls[number][POLICY["honoured"]] = wish
     return shown(calls[number])
+
+
+def taken(role: str, number: Any) -> Json:
+    """The person with this number, who is known and active."""
+    user = person(role, number)
+    if user is None and f"unknown {role}" in POLICY["taken"]:
+        user = USERS.setdefault(f"new {role}", {role: number, "name": "Nový"})
+    if user is None or ("inactive" in user and f"inactive {role}" not in POLICY["taken"]):
+        refuse(400, "Tento lékař nebo pacient tu není.")
+    return user
 
 
 def touched(action: str) -> Json:
@@ -304,66 +390,85 @@ def let_others_in() -> None:
     lock.acquire()
 
 
-def join(user: Json, call: Json) -> Json:
+def join(user: Json, call: Json) -> Json:  # noqa: C901 (a condition for each policy)
     if options.break_join:
         refuse(500, "Něco se pokazilo.")
-    if call["status"] not in ("scheduled", "ongoing"):
+    role = "doctor" if user.get("doctor") == call["doctor"] else "patient"
+    if call["status"] not in ("scheduled", "ongoing", POLICY["also_from"]["join"]):
         refuse(400, "Tento hovor už skončil.")
-    if not now() - 120 * MINUTE <= call["scheduled_time"] <= now() + 15 * MINUTE:
+    if not now() - 120 * MINUTE <= call["scheduled_time"] <= now() + POLICY["opens"][role] * MINUTE:
         refuse(400, "Na tento hovor teď není čas.")
-    if options.strict_window and call["status"] == "scheduled" and now() > call["scheduled_time"]:
+    is_strict = POLICY["closes_at_start"] or (options.strict_window and call["status"] == "scheduled")
+    if is_strict and now() > call["scheduled_time"]:
         refuse(400, "Na tento hovor je pozdě.")
-    is_first = call["status"] == "scheduled"
+    is_first = call["status"] != "ongoing"
     if SWITCHED == "two-first-joins":
         let_others_in()
     if is_first and SWITCHED == "two-first-joins":
         call.update(status="ongoing", started_at=datetime.now(UTC), updated_at=now())
     elif is_first:
-        call.update(status="ongoing", started_at=now(), **touched("join"))
+        change(call, "join")
+    elif POLICY["restarts"]:
+        call.update(started_at=datetime.now(UTC))
     elif SWITCHED == "end-keeps-updated-at":
         call.update(updated_at=now())
     uid = int.from_bytes(hashlib.sha256(f"{call['id']} {user['name']}".encode()).digest()[:4]) >> 1 or 1
+    if POLICY["random_uid"]:
+        uid = secrets.randbelow(2**31) + 1
     if SWITCHED == "profile-uid":
-        uid = call["doctor"] if user.get("doctor") == call["doctor"] else call["patient"]
-    issued = int(time.time())
+        uid = call[role]
+    channel, issued = call["channel_name"], int(time.time())
+    if POLICY["channel_each"]:
+        channel = f"{channel}_{role}"
+    lifetime = POLICY["token"].get("lifetime", 3600)
     return {
-        "channel_name": call["channel_name"],
-        "token": agora_token(call["channel_name"], uid, issued),
+        "channel_name": channel,
+        "token": agora_token(channel, uid, issued),
         "uid": uid,
-        "expiration_time": datetime.fromtimestamp(issued + 3600, UTC).isoformat().replace("+00:00", "Z"),
+        "expiration_time": datetime.fromtimestamp(issued + lifetime, UTC).isoformat().replace("+00:00", "Z"),
         "app_id": APP_ID,
         "role": "publisher",
     }
 
 
 def end(_user: Json, call: Json) -> Json:
-    if call["status"] != "ongoing":
+    if call["status"] not in ("ongoing", POLICY["also_from"]["end"]):
         refuse(400, "Ukončit lze jen hovor, který běží.")
     if SWITCHED == "two-ends":
         let_others_in()
-    call.update(status="completed", ended_at=now(), **touched("end"))
-    return shown(call)
+    return shown(change(call, "end"))
 
 
 def cancel(_user: Json, call: Json) -> Json:
-    if call["status"] != "scheduled" or SWITCHED == "cancel-refused":
+    if call["status"] not in ("scheduled", POLICY["also_from"]["cancel"]):
         refuse(400, "Zrušit lze jen hovor, který ještě nezačal.")
-    call.update(status="cancelled", **touched("cancel"))
-    return shown(call)
+    return shown(change(call, "cancel"))
 
 
 def agora_token(channel: str, uid: int, issued: int) -> str:
     """An AccessToken2: for an hour, with the four privileges of a publisher for as long."""
+    said = {
+        "channel": channel,
+        "uid": uid,
+        "app_id": APP_ID,
+        "certificate": CERTIFICATE,
+        "lifetime": 3600,
+        "privileges": [1, 2, 3, 4],
+        **POLICY["token"],
+    }
 
     def text(value: str | bytes) -> bytes:
         data = value.encode() if isinstance(value, str) else value
         return struct.pack("<H", len(data)) + data
 
     salt = secrets.randbelow(99_999_998) + 1
-    privileges = b"".join(struct.pack("<HI", privilege, 3600) for privilege in (1, 2, 3, 4))
-    content = text(APP_ID) + struct.pack("<IIIHHH", issued, 3600, salt, 1, 1, 4) + privileges
-    content += text(channel) + text(str(uid))
-    key = hmac.digest(struct.pack("<I", issued), CERTIFICATE.encode(), "sha256")
+    each = said.get("each", said["lifetime"])  # the seconds of each privilege
+    privileges = b"".join(struct.pack("<HI", privilege, each) for privilege in said["privileges"])
+    content = text(said["app_id"]) + struct.pack(
+        "<IIIHHH", issued, said["lifetime"], salt, 1, 1, len(said["privileges"])
+    )
+    content += privileges + text(said["channel"]) + text(str(said["uid"]))
+    key = hmac.digest(struct.pack("<I", issued), said["certificate"].encode(), "sha256")
     key = hmac.digest(struct.pack("<I", salt), key, "sha256")
     packed = zlib.compress(text(hmac.digest(key, content, "sha256")) + content)
     return "007" + base64.b64encode(packed).decode("ascii")
@@ -375,9 +480,7 @@ def agora_token(channel: str, uid: int, issued: int) -> str:
 def page(user: Json, query: str, host: str) -> Json:
     """The page after, or before, the call that the cursor names by time and id."""
     own = [
-        call
-        for call in calls.values()
-        if call["doctor"] == user.get("doctor") or call["patient"] == user.get("patient")
+        call for call in calls.values() if may(user, call, "list") and call["status"] not in POLICY["hidden"]
     ]
     own.sort(key=lambda call: (call["scheduled_time"], call["id"]), reverse=True)
     first, last = 0, PAGE
@@ -388,6 +491,7 @@ def page(user: Json, query: str, host: str) -> Json:
         except ValueError:
             refuse(404, "Taková stránka není.")
         place = sum((call["scheduled_time"].timestamp(), call["id"]) > at for call in own)
+        place -= POLICY["step"] if direction == "after" else 0
         first, last = (place + 1, place + 1 + PAGE) if direction == "after" else (max(0, place - PAGE), place)
 
     def link(direction: str, call: Json) -> str:
@@ -403,8 +507,10 @@ def page(user: Json, query: str, host: str) -> Json:
         host = "api.ordinace.example"
     return {
         "count": len(own),
-        "next": link("after", own[last - 1]) if found and last < len(own) else None,
-        "previous": link("before", own[first]) if found and first else None,
+        "next": link("after", own[min(last, len(own)) - 1])
+        if found and last + POLICY["early"] < len(own)
+        else None,
+        "previous": link("before", own[first]) if found and first and not POLICY["no_previous"] else None,
         "results": [shown(call) for call in found],
     }
 
@@ -451,7 +557,7 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any  # noqa: N815
 
-    def answer(self, body: bytes) -> tuple[int, Json]:
+    def answer(self, body: bytes) -> tuple[int, Json]:  # noqa: C901 (a condition for each switch)
         path, query = urlsplit(self.path).path, urlsplit(self.path).query
         if SWITCHED == "body-before-token" and (self.command, path) == ("POST", f"{ROOT}/"):
             asked_for(body)
@@ -475,7 +581,8 @@ class Handler(BaseHTTPRequestHandler):
         action = match and actions.get((self.command, match[2] or ""))
         if not match or not action:
             refuse(404, "Tady nic není.")
-        call = own_call(user, match[1])
+        name = (match[2] or "get").rstrip("/")
+        call = own_call(user, match[1], name)
         if action is cancel:
             cache.clear()
         if action is join and SWITCHED == "hanging-join":
@@ -483,7 +590,12 @@ class Handler(BaseHTTPRequestHandler):
             stopped.wait()
         if self.command == "GET" and SWITCHED == "touched-by-get":
             call["updated_at"] = datetime.now(UTC)
-        return 200, action(user, call)
+        try:
+            return 200, action(user, call)
+        except Refusal:
+            if name in POLICY["though_refused"]:
+                change_though_refused(call, name)
+            raise
 
     def listed(self, user: Json, query: str) -> Json:
         if SWITCHED != "list-from-cache":

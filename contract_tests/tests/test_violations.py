@@ -1,0 +1,81 @@
+"""That the suite names the rule that a backend breaks, and no other that it looks at.
+
+Each run looks only at the rules that concern it. The default run has a few; `nox -s violations` has all. As a
+program, this module prints what caught each, from their JUnit report.
+"""
+
+import json
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from altering import Alteration, slug
+from runs import SMALL, run_suite, serving
+from video_calls_spec import RULES
+from violations import VIOLATIONS, Violation
+
+QUICK = (
+    "get needs no token",
+    "a list is cached, so that joins and ends do not show",
+    "overlap with later calls alone",
+    "a day that does not exist is one of the next month",
+    "a 006 token has another certificate",
+    "the patient is told nothing",
+)
+"""What the default run has: one of each kind of thing that the suite stands on."""
+
+COLUMNS = ("violation", "caught by", "also blamed", "seconds")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "violation",
+    [
+        pytest.param(one, id=slug(one.name), marks=() if one.name in QUICK else pytest.mark.long)
+        for one in VIOLATIONS
+    ],
+)
+def test_violation_is_named_by_its_rules(
+    violation: Violation,
+    altered: Callable[..., str],
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    config, how = tmp_path / "contract.toml", violation.how
+    selection = [f"--rule={rule}" for rule in sorted(violation.looked_at)]
+    if isinstance(how, Alteration):
+        config.write_text(altered(violation.name))
+        verdict = run_suite(config, *selection)
+    else:
+        word = how if isinstance(how, str) else f"--policy={json.dumps(how)}"
+        with serving([SMALL, word], tmp_path, "# ready") as said:
+            config.write_text(said)
+            verdict = run_suite(config, *selection)
+    blamed = verdict.failed | verdict.noted
+    found = (blamed & violation.rules, blamed - violation.rules)
+    values = (violation.name, *(", ".join(sorted(rules)) for rules in found), f"{verdict.seconds:.1f}")
+    for column, value in zip(COLUMNS, values, strict=True):
+        record_property(column, value)
+    assert blamed == violation.rules, verdict.output
+    assert verdict.status == (1 if verdict.failed else 0), verdict.output
+
+
+def test_every_rule_has_a_violation() -> None:
+    assert {rule for violation in VIOLATIONS for rule in violation.looked_at} <= set(RULES)
+    assert {rule for violation in VIOLATIONS for rule in violation.rules} == set(RULES)
+
+
+def print_table(report: str) -> None:
+    """Print what caught each violation, from a JUnit report of these tests."""
+    cases = [case.iter("property") for case in ET.parse(report).iter("testcase")]  # noqa: S314 (it is ours)
+    told = [{one.get("name"): one.get("value", "") for one in properties} for properties in cases]
+    rows = sorted([one[column] for column in COLUMNS] for one in told if COLUMNS[0] in one)
+    for violation, caught, also, seconds in (COLUMNS, *rows):
+        print(f"{violation:66}  {caught:44}  {also:24}  {seconds}")
+    print(f"\n{len(rows)} violations, {sum(not row[1] for row in rows)} not caught")
+
+
+if __name__ == "__main__":
+    print_table(sys.argv[1])
