@@ -15,7 +15,7 @@ from altering import Alteration, Answer, Forward, Json, Request, answered, befor
 # isort: split
 from altering import refusal, restated, told, without
 from video_calls_spec import RULES
-from violations import DAY, taking, token_006
+from violations import DAY, token_006
 
 FIELDS = {"doctor", "patient", "scheduled_time"}
 TIME = re.compile(rb'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z"')
@@ -43,6 +43,10 @@ async def strict(request: Request, forward: Forward) -> Answer:
     request.path += f"{found.json['id']}/cancel/"
     await forward(request)
     return Answer(400, {"content-type": "application/json"}, b'{"error": "Unknown fields."}')
+
+
+def with_slash(request: Request) -> None:
+    request.path = request.path.rstrip("/") + "/"
 
 
 def as_page(answer: Answer) -> None:
@@ -82,7 +86,7 @@ FREEDOMS: dict[str, Alteration] = {
     "no privilege to publish data": token_006(),
     "times in whole seconds": times(b"Z"),
     "times with +00:00": times(b"+00:00"),
-    "no slash is needed": taking("", "[^/]$", "", "/"),
+    "no slash is needed": before(with_slash),
     "another media type is 400": restated(400, "errors.media-type"),
     "any media type is JSON": before(
         lambda one: one.set_header("content-type", "application/json"), "create"
