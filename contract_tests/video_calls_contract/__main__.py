@@ -82,6 +82,8 @@ def main() -> None:
               help="How long generated requests are sent.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
               metavar="SECONDS", help="How long a request may take.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(1, 8), default=6, show_default=True,
+              help="How many tests run at once; 1 for one after the other.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn at random.")
 def run_command(**options: Any) -> None:  # noqa: ANN401 (the options, by name)
     """Test a backend.
@@ -150,6 +152,7 @@ class _Command:
         write_baseline: Path | None,
         fuzz: FuzzLength,
         timeout: float,
+        jobs: int,
         seed: int,
         **reports: Path | None,
     ) -> None:
@@ -171,6 +174,7 @@ class _Command:
                 timeout=timeout,
                 level=level,
                 seed=seed,
+                jobs=jobs,
                 baseline=tuple(known) if baseline else (),
             )
             self._previous = self._before(known, baseline, write_baseline)

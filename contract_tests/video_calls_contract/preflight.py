@@ -3,6 +3,7 @@
 Everything here is about the configuration. What may be the backend's fault is left to the tests.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from video_calls_contract.backend import Backend, NotTheBackend, Person, Unreachable
@@ -32,8 +33,8 @@ def preflight(run: Run) -> None:
         Unreachable: the backend limits these users' requests too strictly.
     """
     _find_api(run)
-    for person in run.people.present(*_ACTIVE):
-        _check_token(person)
+    with ThreadPoolExecutor(run.options.jobs) as pool:
+        list(pool.map(_check_token, run.people.present(*_ACTIVE)))
     if run.people.has("expired"):
         _check_expired(run.people["expired"])
     _check_different(run)

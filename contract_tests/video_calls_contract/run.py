@@ -40,6 +40,7 @@ class Options:
         timeout: seconds that a request may take.
         level: the least level whose deviations fail the run.
         seed: of everything that is drawn at random, but for slots and keys.
+        jobs: how many tests may run at once.
     """
 
     rules: dict[str, Rule] = field(default_factory=catalogue)
@@ -47,6 +48,7 @@ class Options:
     timeout: float = 10.0
     level: Level = "must"
     seed: int = 0
+    jobs: int = 6
     baseline: tuple[Known, ...] = ()
 
 
@@ -79,6 +81,11 @@ class Run:
         """Find out what the backend books, and where there is room for this run's calls."""
         self.calls.slots.look()
 
+    @property
+    def jobs(self) -> int:
+        """How many tests may run at once now: one if there is little room for calls."""
+        return 1 if self.calls.slots.scarce else self.options.jobs
+
     def in_background(self, work: Callable[[], T]) -> "Future[T]":
         """Start something that mostly waits."""
         return self.pool.submit(work)
@@ -103,7 +110,7 @@ class Run:
         try:
             self.calls.ended.set()
             self.pool.shutdown(wait=True, cancel_futures=True)
-            results.left = [redact(line) for line in self.calls.tidy()]
+            results.left = [redact(line) for line in self.calls.tidy(self.jobs)]
         except KeyboardInterrupt:
             results.left = self._perhaps_left("cleaning up was interrupted")
             self.stopped = self.stopped or INTERRUPTED

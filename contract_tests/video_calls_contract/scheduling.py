@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -204,13 +205,16 @@ class Calls:
             and not self.is_closed(call_id)
         ]
 
-    def tidy(self) -> list[str]:
-        """Cancel or end every call that this run made and that is still open; what could not be is told."""
-        left: list[str] = []
-        for call_id, made in list(self.made.items()):
-            if not self.is_closed(call_id) and not self._close(call_id, made):
-                left.append(f"call {call_id} could be neither cancelled nor ended")
-        return left
+    def tidy(self, jobs: int) -> list[str]:
+        """Cancel or end every open call of this run, up to `jobs` at once, and return what could not be closed."""
+        still_open = [(call_id, made) for call_id, made in self.made.items() if not self.is_closed(call_id)]
+        with ThreadPoolExecutor(jobs) as pool:
+            closed = list(pool.map(lambda one: self._close(*one), still_open))
+        return [
+            f"call {call_id} could be neither cancelled nor ended"
+            for (call_id, _), is_closed in zip(still_open, closed, strict=True)
+            if not is_closed
+        ]
 
     def _close(self, call_id: object, made: Made) -> bool:
         actions = ("end", "cancel") if self._status.get(call_id) == "ongoing" else ("cancel", "end")

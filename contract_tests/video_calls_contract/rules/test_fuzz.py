@@ -6,6 +6,8 @@ from video_calls_contract.checks import NotOffered
 from video_calls_contract.run import Run
 from video_calls_contract.schema import operations
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module", autouse=True)
 def wanted(run: Run) -> None:

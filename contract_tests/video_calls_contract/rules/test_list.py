@@ -234,6 +234,7 @@ def test_nothing_in_a_query_widens_the_list(people: People) -> None:
 
 
 @pytest.mark.rule("list.envelope")
+@pytest.mark.alone
 @pytest.mark.usefixtures("far_calls")
 @pytest.mark.parametrize("name", ["doctor", "patient"])
 def test_a_page_has_the_four_fields_and_counts_all_pages(people: People, calls: Calls, name: str) -> None:
@@ -275,6 +276,7 @@ def several_pages(calls: Calls, together: Together) -> None:
 
 
 @pytest.mark.rule("list.pages")
+@pytest.mark.alone
 @pytest.mark.usefixtures("several_pages")
 @pytest.mark.parametrize("sized", [False, True], ids=["default", "page_size"])
 def test_every_call_is_on_one_page_there_and_back(people: People, calls: Calls, *, sized: bool) -> None:
@@ -332,6 +334,7 @@ def is_whole(person: Person, walk: Walk) -> None:
 
 
 @pytest.mark.rule("list.newest-first")
+@pytest.mark.alone
 @pytest.mark.usefixtures("several_pages")
 def test_calls_come_in_descending_order_of_their_time(people: People) -> None:
     for _ in range(4):
