@@ -206,7 +206,7 @@ class Calls:
         ]
 
     def tidy(self, jobs: int) -> list[str]:
-        """Cancel or end every open call of this run, up to `jobs` at once, and return what could not be closed."""
+        """Close every open call of this run, up to `jobs` at once, and return what could not be closed."""
         still_open = [(call_id, made) for call_id, made in self.made.items() if not self.is_closed(call_id)]
         with ThreadPoolExecutor(jobs) as pool:
             closed = list(pool.map(lambda one: self._close(*one), still_open))
