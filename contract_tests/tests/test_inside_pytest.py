@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runs import serving
+from runs import SMALL, serving
 
 BACKENDS = Path(__file__).parents[2] / "examples" / "backends"
-SMALL = str(Path(__file__).parent / "independent" / "small_backend.py")
 FRAMEWORKS = {"django": ["-p", "pytest_django.plugin"], "fastapi": []}
 """The examples, with the plugins that their pytest needs."""
 NOT_OFFERED = {
@@ -54,9 +53,9 @@ def run_pytest(directory: Path, *options: str) -> "subprocess.CompletedProcess[s
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Iterator[Path]:
-    """A folder with the tests of a backend that refuses to cancel."""
+    """A folder with the tests of a backend that lets no patient cancel."""
     (tmp_path / "test_contract.py").write_text(MODULE.format('Path("contract.toml").resolve()'))
-    with serving([SMALL, "cancel-refused"], tmp_path, "# ready") as config:
+    with serving([SMALL, '--policy={"may": {"cancel": "the doctor"}}'], tmp_path, "# ready") as config:
         (tmp_path / "contract.toml").write_text(config)
         yield tmp_path
 
