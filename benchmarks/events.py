@@ -16,7 +16,7 @@ import httpx
 from load import API, SERVE, running, seed_of_pairs
 from table import BenchmarkError, Row, compared
 from video_calls_server import Settings
-from video_calls_server.api.tokens import make_token
+from video_calls_server.api.jwt import make_token
 from websockets.asyncio.client import ClientConnection, connect
 
 TURNS = 5  # the calls are divided into turns, each with its own percentiles

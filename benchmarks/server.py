@@ -26,7 +26,7 @@ from load import (
 from peers import PRISM, prism_document
 from table import BenchmarkError, Row, absent, compared
 from video_calls_server import Settings
-from video_calls_server.api.tokens import make_token
+from video_calls_server.api.jwt import make_token
 
 LEAST_GET = 0.60  # of bare Litestar
 BARE_LITESTAR = "bare Litestar"

@@ -16,7 +16,12 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-PUBLIC = ("video_calls_sdk", "video_calls_sdk.agora", "video_calls_sdk.testing", "video_calls_server.testing")
+PUBLIC = (
+    "video_calls_sdk",
+    "video_calls_sdk.agora",
+    "video_calls_sdk.testing",
+    "video_calls_server.control.client",
+)
 
 _FENCE = re.compile(r"(\s*)```(\w*)")
 _CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")

@@ -23,8 +23,8 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from sqlalchemy.engine import make_url
 from video_calls_server import Settings, create_app
-from video_calls_server.api.tokens import make_token
-from video_calls_server.testing import Control
+from video_calls_server.api.jwt import make_token
+from video_calls_server.control.client import Control
 
 CALLS = "/api/v1/video/video-calls/"
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from conftest import on_postgres
 from video_calls_server import Settings
-from video_calls_server.api.tokens import make_token
+from video_calls_server.api.jwt import make_token
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 

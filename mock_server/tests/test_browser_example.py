@@ -14,7 +14,7 @@ import httpx
 import pytest
 from chromium import IN_CHROMIUM, PATIENCE, expect
 from conftest import serving
-from video_calls_server.testing import Control
+from video_calls_server.control.client import Control
 
 if TYPE_CHECKING:
     from conftest import Process

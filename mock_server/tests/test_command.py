@@ -23,11 +23,11 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import CALLS, Process
 from video_calls_server.__main__ import main
-from video_calls_server.seed import load_seed
+from video_calls_server.control.client import Control
 from video_calls_server.settings import DEVELOPMENT_JWT_SECRET, Settings
 from video_calls_server.store import store_for
 from video_calls_server.store.database import database_url, name_of
-from video_calls_server.testing import Control
+from video_calls_server.store.seed import load_seed
 
 APP_ID, CERTIFICATE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 
@@ -97,7 +97,8 @@ def test_database_password_is_in_no_output(tmp_path: Path, monkeypatch: pytest.M
     assert "[identities.expiring]\n# The database, whose URL has a password" in printed.stdout
     options_of_banner: list[str] = []
     monkeypatch.setattr(
-        "video_calls_server.serving.serve", lambda *_, options, **__: options_of_banner.append(options)
+        "video_calls_server.command.serving.serve",
+        lambda *_, options, **__: options_of_banner.append(options),
     )
     run("serve", *options, cwd=tmp_path)
     assert options_of_banner == [' --database "$VIDEO_CALLS_SERVER_DATABASE"']

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from video_calls_server.__main__ import main
+from video_calls_server.agora.empty_calls import EmptyCalls
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
+from video_calls_server.control.client import Control
 from video_calls_server.control.routes import identities
-from video_calls_server.empty_calls import EmptyCalls
-from video_calls_server.testing import Control
 from video_calls_spec import RULES
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect

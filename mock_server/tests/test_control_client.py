@@ -1,4 +1,4 @@
-"""`video_calls_server.testing.Control` and a real server: each method, and what it says when it cannot."""
+"""`video_calls_server.control.client.Control` and a real server: each method, and its errors."""
 
 import socket
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import Process
 from video_calls_server.__main__ import main
-from video_calls_server.testing import Control, ControlError
+from video_calls_server.control.client import Control, ControlError
 
 TIME = datetime(2030, 1, 5, 10, tzinfo=UTC)
 

@@ -17,10 +17,10 @@ from litestar.exceptions import WebSocketDisconnect
 from sqlalchemy import Connection
 from video_calls_server import Settings, create_app
 from video_calls_server.api import events as events_api
-from video_calls_server.api.tokens import make_token
-from video_calls_server.store import outbox
-from video_calls_server.testing import Control
-from video_calls_server.unavailable import UnavailableError
+from video_calls_server.api.jwt import make_token
+from video_calls_server.control.client import Control
+from video_calls_server.store import events as store_events
+from video_calls_server.store.unavailable import UnavailableError
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -139,7 +139,7 @@ def test_an_event_exists_exactly_if_its_change_does(api: Api, monkeypatch: pytes
         raise UnavailableError("the disk is full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(outbox, "add_event", fail)
+        broken.setattr(store_events, "add_event", fail)
         assert api.act("doctor", call["id"], "join").status_code == 503
     assert api.get("doctor", f"/api/v1/video/video-calls/{call['id']}/").json() == call
     assert api.client.blocking_portal.call(newest) == 0
@@ -164,7 +164,7 @@ def test_a_connection_resumes_after_any_event_and_follows_on(api: Api) -> None:
 
 @pytest.mark.rule("events.resume")
 def test_replay_of_more_than_one_batch_is_complete(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("video_calls_server.service.EVENTS_AT_ONCE", 4)
+    monkeypatch.setattr("video_calls_server.operations.EVENTS_AT_ONCE", 4)
     live(api)
     with listening(api, "doctor", "?last_event_id=0") as doctor:
         assert doctor.types(len(LIFE)) == LIFE
@@ -291,7 +291,9 @@ def test_who_reads_too_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> Non
     async def fill() -> None:
         def add(connection: Connection) -> None:
             for _ in range(100):
-                outbox.add_event(connection, "call.started", large, to=(101, 102), now=datetime.now(UTC))
+                store_events.add_event(
+                    connection, "call.started", large, to=(101, 102), now=datetime.now(UTC)
+                )
 
         await app.state.namespaces.default.store.write(add)
 

@@ -22,12 +22,12 @@ from conftest import CALLS, USERS, Api
 from litestar.exceptions import WebSocketDisconnect
 from video_calls_server import Settings, create_app
 from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPage
+from video_calls_server.api.jwt import make_token
 from video_calls_server.api.protocol import http_protocol
-from video_calls_server.api.tokens import make_token
-from video_calls_server.control.fault import Fault, FaultError, parse_fault, read_fault
-from video_calls_server.control.faults import Asked, Faults, spoiled
-from video_calls_server.control.faulty import TRY_AGAIN, ConnectionDropped
-from video_calls_server.service import CallService
+from video_calls_server.control.faults.matching import Asked, Faults, spoiled
+from video_calls_server.control.faults.middleware import TRY_AGAIN, ConnectionDropped
+from video_calls_server.control.faults.model import Fault, FaultError, parse_fault, read_fault
+from video_calls_server.operations import CallService
 from video_calls_spec import RULES, RuleId, openapi_path
 from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.sync.client import ClientConnection, connect

@@ -26,8 +26,8 @@ from schemathesis.generation.modes import GenerationMode
 from schemathesis.specs.openapi.formats import unregister_string_format
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 from video_calls_server import Settings, create_app
-from video_calls_server.api.tokens import make_token
-from video_calls_server.seed import DEFAULT_SEED, load_seed
+from video_calls_server.api.jwt import make_token
+from video_calls_server.store.seed import DEFAULT_SEED, load_seed
 from video_calls_spec import RULES, openapi_path
 
 T = TypeVar("T")

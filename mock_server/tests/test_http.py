@@ -11,7 +11,7 @@ from litestar.testing import TestClient
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from video_calls_server import Settings, create_app
-from video_calls_server.api.tokens import make_token
+from video_calls_server.api.jwt import make_token
 from video_calls_spec import openapi_path
 
 VALID = b'{"doctor": 1, "patient": 1, "scheduled_time": "2024-01-05T10:00:00Z"}'
@@ -239,14 +239,14 @@ def test_a_user_over_the_rate_is_told_when_to_come_back(
 ) -> None:
     api = make_api(rate_limit="3/minute")
     doctor, patient = api.headers("doctor"), api.headers("patient")
-    monkeypatch.setattr("video_calls_server.service.time.time", lambda: 1704441615.5)
+    monkeypatch.setattr("video_calls_server.operations.time.time", lambda: 1704441615.5)
     statuses = [api.client.get(CALLS, headers=doctor).status_code for _ in range(4)]
     assert statuses == [200, 200, 200, 429]
     refused = api.client.get(f"{CALLS}1/", headers=doctor)
     assert_error(refused, 429, "limits.rate")
     assert refused.headers["retry-after"] == "45"
     assert api.client.get(CALLS, headers=patient).status_code == 200
-    monkeypatch.setattr("video_calls_server.service.time.time", lambda: 1704441660.0)
+    monkeypatch.setattr("video_calls_server.operations.time.time", lambda: 1704441660.0)
     assert api.client.get(CALLS, headers=doctor).status_code == 200
 
 

@@ -14,16 +14,16 @@ import anyio
 import pytest
 from conftest import CALLS, USERS, Api, SettableClock
 from video_calls_server import Settings
+from video_calls_server.agora.empty_calls import RETRY_SECONDS, EmptyCalls
 from video_calls_server.agora.notifications import is_signed
 from video_calls_server.domain.calls import NewCall, end_empty, leave
 from video_calls_server.domain.events import Event
 from video_calls_server.domain.people import Actor, Doctor, Patient, User
-from video_calls_server.empty_calls import RETRY_SECONDS, EmptyCalls
-from video_calls_server.service import NOTICE_LIFETIME, CallService
+from video_calls_server.operations import NOTICE_LIFETIME, CallService
 from video_calls_server.settings import SettingsError
 from video_calls_server.store import Store
 from video_calls_server.store.sqlite import SqliteStore
-from video_calls_server.unavailable import UnavailableError
+from video_calls_server.store.unavailable import UnavailableError
 
 PATH = "/agora/notifications/"
 SECRET = "agora-ncs-test-secret"

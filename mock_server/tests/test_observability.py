@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client.parser import text_string_to_metric_families
 from video_calls_server import Settings, create_app
 from video_calls_server.observability.logs import configure_logging
-from video_calls_server.service import CallService
+from video_calls_server.operations import CallService
 from video_calls_server.settings import SettingsError
 
 EVENTS = "/api/v1/video/events/"
@@ -296,7 +296,7 @@ import sys
 {before}
 from litestar.testing import TestClient
 from video_calls_server import Settings, SettingsError, create_app
-from video_calls_server.api.tokens import make_token
+from video_calls_server.api.jwt import make_token
 settings = Settings(database=":memory:", {options})
 try:
     app = create_app(settings)

@@ -7,12 +7,13 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from video_calls_server.control.population import PopulationError, populate
+from video_calls_server.control.state.sample_calls import PopulationError, populate
 from video_calls_server.domain.calls import MIN_DISTANCE, Call
 from video_calls_server.domain.people import Doctor, Patient, User
-from video_calls_server.seed import Person, Seed, load_seed
-from video_calls_server.store import queries, schema, store_for
+from video_calls_server.store import calls as store_calls
+from video_calls_server.store import schema, store_for
 from video_calls_server.store.dump import Dump, dump
+from video_calls_server.store.seed import Person, Seed, load_seed
 
 MONDAY = datetime(2026, 1, 5, 10, 12, 3, 5, tzinfo=UTC)
 
@@ -25,7 +26,7 @@ def populated(*counts: int, now: datetime = MONDAY, people: Seed | None = None) 
         try:
             for count in counts:
                 await store.write(lambda connection, count=count: populate(connection, count, now=now))  # type: ignore[misc]
-            calls = await store.read(lambda connection: queries.newest_calls(connection, most=20_000))
+            calls = await store.read(lambda connection: store_calls.newest_calls(connection, most=20_000))
             return await store.write(dump), sorted(calls)
         finally:
             await store.close()

@@ -29,14 +29,14 @@ from conftest import CALLS, Api, on_postgres, postgres_server
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import IntegrityError
 from test_command import assert_told, run
-from video_calls_server.api.tokens import make_token
-from video_calls_server.pool import Pool
-from video_calls_server.seed import load_seed
-from video_calls_server.store import StoreError, outbox, queries, schema, store_for
+from video_calls_server.api.jwt import make_token
+from video_calls_server.store import StoreError, calls, events, schema, store_for
 from video_calls_server.store import migrate as migration
 from video_calls_server.store import postgres as postgres_store
 from video_calls_server.store.database import REVISION, database_url
 from video_calls_server.store.migrate import migrate
+from video_calls_server.store.pool import Pool
+from video_calls_server.store.seed import load_seed
 from video_calls_server.store.statement import Statement
 
 EVENTS = "/api/v1/video/events/"
@@ -387,7 +387,7 @@ def by_code(answers: list[httpx.Response]) -> Counter[object]:
 def test_the_database_keeps_calls_apart_whatever_the_server_thinks(
     both: list[Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "neighbours", lambda *_: [])
+    monkeypatch.setattr(calls, "neighbours", lambda *_: [])
     answers = together([partial(api.create, minutes=60) for api in both * 4])
     assert by_code(answers) == {201: 1, "create.no-overlap": 7}
     assert both[0].create("patient", minutes=60, doctor=2).json()["code"] == "create.no-overlap"
@@ -428,7 +428,7 @@ def test_an_event_waits_for_those_before_it_and_does_not_overtake(
     one = first.create(minutes=10).json()["id"]
     two = first.create("other_doctor", minutes=40, doctor=2).json()["id"]
     first.clock.advance(minutes=30)
-    add_event, added = outbox.add_event, []
+    add_event, added = events.add_event, []
 
     def add_and_wait(connection: Connection, *arguments: Any, **options: Any) -> None:
         add_event(connection, *arguments, **options)
@@ -436,7 +436,7 @@ def test_an_event_waits_for_those_before_it_and_does_not_overtake(
         if len(added) == 1:  # its event has a number, and is not yet committed
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(42)")
 
-    monkeypatch.setattr(outbox, "add_event", add_and_wait)
+    monkeypatch.setattr(events, "add_event", add_and_wait)
     with (
         ThreadPoolExecutor() as threads,
         first.client.websocket_connect(EVENTS, headers=first.headers("patient")) as session,
@@ -566,7 +566,7 @@ def test_a_change_cancelled_as_it_begins_leaves_no_transaction(postgres_url: str
     async def cancelled() -> None:
         await store.open()
         for turns in range(1, 12):  # of the event loop; after some of them BEGIN is under way
-            change = asyncio.create_task(store.write(queries.count_all_calls))
+            change = asyncio.create_task(store.write(calls.count_all_calls))
             for _ in range(turns):
                 await asyncio.sleep(0)
             change.cancel()

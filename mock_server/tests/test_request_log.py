@@ -17,9 +17,9 @@ import httpx
 import pytest
 from conftest import CALLS, Api, Process
 from litestar.exceptions import WebSocketDisconnect
-from video_calls_server.control import requests
-from video_calls_server.control.requests import KEPT, LONGEST_BODY, REDACTED
-from video_calls_server.testing import Control
+from video_calls_server.control import request_log
+from video_calls_server.control.client import Control
+from video_calls_server.control.request_log import KEPT, LONGEST_BODY, REDACTED
 from video_calls_spec import RULES
 from websockets.sync.client import connect
 
@@ -272,7 +272,7 @@ def test_the_last_five_hundred_are_kept(api: Api) -> None:
 def test_log_counts_all_that_it_keeps(
     api: Api, monkeypatch: pytest.MonkeyPatch, sent: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(requests, "MOST_BYTES", 50_000)
+    monkeypatch.setattr(request_log, "MOST_BYTES", 50_000)
     for _ in range(8):
         api.post("doctor", CALLS, **sent)
     assert [each["id"] for each in log(api)] in ([8, 7, 6, 5], [8, 7, 6])

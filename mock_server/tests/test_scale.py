@@ -14,7 +14,7 @@ import pytest
 from conftest import new_database
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg as postgresql_asyncpg
-from video_calls_server.store import outbox, people, presence, queries, remembered
+from video_calls_server.store import agora_notices, calls, events, idempotency, people
 from video_calls_server.store.database import database_url
 from video_calls_server.store.migrate import migrate
 from video_calls_server.store.statement import Statement
@@ -32,7 +32,7 @@ LARGE = (
 
 NOT_OF_THE_API = {
     "people._PEOPLE",  # everybody, for the control layer
-    "queries._COUNT_ALL",  # for its list of namespaces
+    "calls._COUNT_ALL",  # for its list of namespaces
 }
 
 NOW = 1_700_000_000_000_000
@@ -107,7 +107,7 @@ VALUES: dict[str, object] = {
 
 def statements() -> Iterator[tuple[str, Statement]]:
     """Every statement of the store's functions, by its name."""
-    for module in (people, queries, remembered, outbox, presence):
+    for module in (people, calls, idempotency, events, agora_notices):
         for name, value in _found(module):
             if name not in NOT_OF_THE_API:
                 yield name, value
@@ -132,10 +132,10 @@ def compiled(statement: Statement, dialect: Any) -> tuple[str, list[object]]:
 
 
 def test_every_statement_of_a_request_is_looked_at() -> None:
-    assert {"queries._CALL", "queries._AS_EITHER", "queries._NEIGHBOURS", "outbox._NEWEST_OLD"} <= set(
-        STATEMENTS
-    )
-    found = {name for module in (people, queries, remembered, outbox, presence) for name, _ in _found(module)}
+    assert {"calls._CALL", "calls._AS_EITHER", "calls._NEIGHBOURS", "events._NEWEST_OLD"} <= set(STATEMENTS)
+    found = {
+        name for module in (people, calls, idempotency, events, agora_notices) for name, _ in _found(module)
+    }
     assert found >= NOT_OF_THE_API
 
 
@@ -161,7 +161,7 @@ def test_sqlite_scans_no_table(on_sqlite: sqlite3.Connection, name: str) -> None
     plan = [str(row[3]) for row in on_sqlite.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
     large = "|".join((*LARGE, "doctor_user", "patient_user"))  # the last two are names of users
     scans = [step for step in plan if re.match(rf"SCAN ({large})\b", step)]
-    if name == "queries._NEWEST_CALLS":  # in the order of an index, and no further than it has to
+    if name == "calls._NEWEST_CALLS":  # in the order of an index, and no further than it has to
         assert ["calls_by_time" in step for step in scans] == [True], plan
     else:  # an index of the few rows that are asked for
         assert [step for step in scans if "calls_left_by_both" not in step] == [], plan

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from video_calls_server.seed import DEFAULT_SEED, SeedError, cast, load_seed
+from video_calls_server.store.seed import DEFAULT_SEED, SeedError, cast, load_seed
 
 EMAIL = "email: b@example.com"
 ENTRY = "  - {}\n    full_name: B\n"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from video_calls_server.app import create_app
-    from video_calls_server.seed import SeedError
     from video_calls_server.settings import Settings, SettingsError
     from video_calls_server.store import StoreError
+    from video_calls_server.store.seed import SeedError
 
 __all__ = ["SeedError", "Settings", "SettingsError", "StoreError", "create_app"]
 

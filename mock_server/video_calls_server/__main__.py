@@ -20,11 +20,10 @@ import click
 from click.core import ParameterSource
 from dotenv import dotenv_values
 
-from video_calls_server import serving
 from video_calls_server.api.ids import ids_of
-from video_calls_server.api.tokens import make_token
-from video_calls_server.contract_config import contract_toml
-from video_calls_server.seed import DEFAULT_SEED, Seed, SeedError, load_seed
+from video_calls_server.api.jwt import make_token
+from video_calls_server.command import serving
+from video_calls_server.command.contract_config import contract_toml
 from video_calls_server.settings import (
     Settings,
     SettingsError,
@@ -32,9 +31,10 @@ from video_calls_server.settings import (
     setting_fields,
 )
 from video_calls_server.store import StoreError
-from video_calls_server.store.choice import existing_people
 from video_calls_server.store.database import has_password
-from video_calls_server.unavailable import UnavailableError
+from video_calls_server.store.factory import existing_people
+from video_calls_server.store.seed import DEFAULT_SEED, Seed, SeedError, load_seed
+from video_calls_server.store.unavailable import UnavailableError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

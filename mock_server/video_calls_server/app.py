@@ -12,19 +12,19 @@ from litestar.enums import ScopeType
 from litestar.plugins import PluginProtocol
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from video_calls_server import pages
+from video_calls_server.api import pages
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
 from video_calls_server.api.events import events_router
 from video_calls_server.api.gate import Gate
+from video_calls_server.api.jwt import TokenVerifier, key_source
 from video_calls_server.api.middleware import Tracing
 from video_calls_server.api.notifications import notifications_router
 from video_calls_server.api.routes import API_ROOT, api_router
-from video_calls_server.api.tokens import TokenVerifier, key_source
-from video_calls_server.clock import Clock, SystemClock
 from video_calls_server.control.access import LOOPBACK_ORIGINS, Access
-from video_calls_server.control.faulty import HEADER as FAULT_HEADER
-from video_calls_server.control.faulty import faulty
+from video_calls_server.control.faults.middleware import HEADER as FAULT_HEADER
+from video_calls_server.control.faults.middleware import faulty
 from video_calls_server.control.layer import ControlLayer
+from video_calls_server.domain.clock import Clock, SystemClock
 from video_calls_server.namespaces import Namespaces
 from video_calls_server.observability import observation
 from video_calls_server.settings import Settings

@@ -14,18 +14,18 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from litestar.types import Scope
 
+from video_calls_server.agora.empty_calls import EmptyCalls
 from video_calls_server.api.ids import ids_of
-from video_calls_server.clock import Clock, SettableClock, instant
-from video_calls_server.control.beginning import Beginning, beginning_of
 from video_calls_server.control.errors import ControlError
-from video_calls_server.control.faults import Faults
-from video_calls_server.control.requests import RequestLog
-from video_calls_server.control.snapshots import NAME, Moment, Snapshots
-from video_calls_server.empty_calls import EmptyCalls
+from video_calls_server.control.faults.matching import Faults
+from video_calls_server.control.request_log import RequestLog
+from video_calls_server.control.state.initial import Beginning, beginning_of
+from video_calls_server.control.state.snapshots import NAME, Moment, Snapshots
+from video_calls_server.domain.clock import Clock, SettableClock, instant
 from video_calls_server.events.hub import Hub
-from video_calls_server.service import CallService
+from video_calls_server.operations import CallService
 from video_calls_server.settings import Settings
-from video_calls_server.store import StoreError, queries, store_for
+from video_calls_server.store import StoreError, calls, store_for
 from video_calls_server.store.dump import Dump, dump, restore
 
 logger = logging.getLogger("video_calls_server")
@@ -90,7 +90,7 @@ class Namespace:
         await self.store.open()
         self.is_open = True
         if self._beginning.calls or self._beginning.state is not None:
-            if await self.store.read(queries.count_all_calls):
+            if await self.store.read(calls.count_all_calls):
                 logger.warning("%s has calls already and stays as it is", self.store.name)
             else:
                 await restore(self.store, await self._first_rows())
@@ -139,10 +139,10 @@ class Namespace:
         """What a new database holds."""
         beginning, now = self._beginning, self._beginning.time or self.clock.now() - self.clock.offset
         if beginning.state is not None:
-            from video_calls_server.control.moments import moment_of
+            from video_calls_server.control.state.loading import moment_of
 
             return moment_of(beginning.state, now=now, running=True).dump
-        from video_calls_server.control.population import PopulationError, populate
+        from video_calls_server.control.state.sample_calls import PopulationError, populate
 
         store = store_for(":memory:", beginning.people)
         try:

@@ -39,7 +39,7 @@ from video_calls_sdk import (
     VideoCallsClient,
 )
 from video_calls_server import Settings
-from video_calls_server.api.tokens import make_token
+from video_calls_server.api.jwt import make_token
 from websockets import Request, Response
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_websocket

@@ -37,7 +37,7 @@ from video_calls_sdk import (
     VideoCallsError,
 )
 from video_calls_server import Settings
-from video_calls_server.api.tokens import make_token
+from video_calls_server.api.jwt import make_token
 
 PAIRS = range(1, 9)  # doctor n and patient n
 API = "/api/v1/video"

@@ -12,7 +12,7 @@ from video_calls_sdk import (
     SchedulingConflictError,
     VideoCallsClient,
 )
-from video_calls_server.testing import Control
+from video_calls_server.control.client import Control
 
 if TYPE_CHECKING:
     from conftest import Process

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     import respx
     from anyio.from_thread import BlockingPortal
     from litestar import Litestar
-    from video_calls_server.clock import SettableClock
-    from video_calls_server.testing import ClockControl, Control
+    from video_calls_server.control.client import ClockControl, Control
+    from video_calls_server.domain.clock import SettableClock
 
 __all__ = [
     "ServerTransport",
@@ -103,7 +103,7 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     async def _serve(self, request: httpx.Request) -> httpx.Response:
         if self._stopped:
             raise RuntimeError("the video_calls_server of this test has stopped: the test is over")
-        from video_calls_server.control.faulty import ConnectionDropped
+        from video_calls_server.control.faults.middleware import ConnectionDropped
 
         self._follow_mocked_time()
         try:
@@ -159,10 +159,10 @@ class VideoCallsServer:
         """The server's control API, with its clock, faults, people, state and request log.
 
         ```python
-        video_calls_server.control.faults.add(status=503, times=1, operation="joinVideoCall")
+        video_calls_server.control.faults.matching.add(status=503, times=1, operation="joinVideoCall")
         ```
         """
-        from video_calls_server.testing import Control
+        from video_calls_server.control.client import Control
 
         return Control(_ORIGIN, transport=self.transport)
 
@@ -175,8 +175,8 @@ class VideoCallsServer:
         lifetimes of JWTs and of Agora tokens follow the machine's time, or the one that such a library sets.
 
         ```python
-        video_calls_server.clock.set(datetime(2030, 1, 5, 10, 0, tzinfo=timezone.utc))
-        video_calls_server.clock.advance(minutes=45)
+        video_calls_server.domain.clock.set(datetime(2030, 1, 5, 10, 0, tzinfo=timezone.utc))
+        video_calls_server.domain.clock.advance(minutes=45)
         ```
         """
         return self.control.clock
@@ -270,11 +270,11 @@ def server_application() -> Generator[ServerApplication]:
     """Make the application of a test session, and the thread that it runs on."""
     from anyio.from_thread import start_blocking_portal
     from video_calls_server import Settings, create_app
+    from video_calls_server.api.jwt import make_token
     from video_calls_server.api.routes import API_ROOT
-    from video_calls_server.api.tokens import make_token
-    from video_calls_server.seed import load_seed
+    from video_calls_server.store.seed import load_seed
 
-    for name in ("video_calls_server.testing", "video_calls_server.control.app"):
+    for name in ("video_calls_server.control.client", "video_calls_server.control.app"):
         import_module(name)  # now, because later a test's freezegun may have replaced `datetime`
     settings = Settings(database=":memory:")
     ids = {user.email: user.id for user, _, _ in load_seed().people}

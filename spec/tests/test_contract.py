@@ -15,7 +15,7 @@ from openapi_spec_validator import validate
 from video_calls_contract.fuzzing.knowledge import ACTIONS as FUZZED
 from video_calls_server import Settings, create_app
 from video_calls_server.api.routes import API_ROOT
-from video_calls_server.control.verdicts import _ATTEMPTS
+from video_calls_server.control.rule_checks import _ATTEMPTS
 from video_calls_server.domain.calls import NEXT, NOT_FOUND, PARTICIPANTS_ONLY
 from video_calls_spec import RULES, openapi_path, resolved
 

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from conftest import Process
 from video_calls_sdk import VideoCallsClient
-from video_calls_server.testing import Control
+from video_calls_server.control.client import Control
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "http://127.0.0.1:8000"

@@ -20,7 +20,7 @@ from typing import Literal
 
 from agora_token_builder.AccessToken import AccessToken
 
-from video_calls_server.clock import instant
+from video_calls_server.domain.clock import instant
 
 TOKEN_LIFETIME = timedelta(hours=1)
 MAX_UID = 2**32 - 1

@@ -8,10 +8,10 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 from video_calls_spec import RuleId
 
-from video_calls_server import tracing
 from video_calls_server._structs import Error
 from video_calls_server.domain.violation import RuleViolation
-from video_calls_server.unavailable import UnavailableError
+from video_calls_server.observability import request_id
+from video_calls_server.store.unavailable import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
 
@@ -46,7 +46,7 @@ def on_exception(request: AnyRequest, exception: Exception) -> Response[bytes]:
     if isinstance(exception, HTTPException):
         return _http(request, exception)
     if isinstance(exception, UnavailableError):
-        logger.warning("unavailable: %s request_id=%s", exception, tracing.request_id.get())
+        logger.warning("unavailable: %s request_id=%s", exception, request_id.request_id.get())
         return error_response(
             503,
             Error(error="The service is unavailable for the moment", code="unavailable"),
@@ -59,8 +59,8 @@ def _failed(request: AnyRequest, exception: Exception) -> Response[bytes]:
     logger.error(
         "request failed: %s %s request_id=%s",
         request.method,
-        tracing.sent_path(request.scope),
-        tracing.request_id.get(),
+        request_id.sent_path(request.scope),
+        request_id.request_id.get(),
         exc_info=exception,
     )
     return error_response(500, Error(error="Internal server error", code="internal_error"), {})

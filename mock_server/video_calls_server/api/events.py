@@ -12,15 +12,15 @@ from litestar.exceptions import WebSocketDisconnect
 from litestar.types import Middleware, Scope
 
 from video_calls_server.api.errors import Refused
+from video_calls_server.api.jwt import TokenVerifier
 from video_calls_server.api.middleware import header
-from video_calls_server.api.tokens import TokenVerifier
 from video_calls_server.domain.people import Actor
 from video_calls_server.domain.violation import error_text
 from video_calls_server.events.hub import Hub, Subscription
 from video_calls_server.events.payload import message
 from video_calls_server.namespaces import namespace_of
-from video_calls_server.service import CallService
-from video_calls_server.unavailable import UnavailableError
+from video_calls_server.operations import CallService
+from video_calls_server.store.unavailable import UnavailableError
 
 BAD_REQUEST, UNAUTHORIZED, EXPIRED, TOO_SLOW, GONE, UNAVAILABLE = 4400, 4401, 4402, 4408, 4410, 1013
 """The codes with which a connection is closed; 1013 asks to try again later."""

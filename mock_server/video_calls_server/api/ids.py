@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from video_calls_server.api.tokens import LARGEST_ID
+from video_calls_server.api.jwt import LARGEST_ID
 from video_calls_server.settings import IdForm
 
 Kind = Literal["call", "doctor", "patient"]

@@ -11,13 +11,13 @@ from litestar.exceptions import MethodNotAllowedException
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from video_calls_server import tracing
 from video_calls_server._structs import Error
 from video_calls_server.api.answer import Answer
 from video_calls_server.api.errors import AnyRequest, refused
-from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
+from video_calls_server.api.jwt import CHALLENGE, TokenVerifier
 from video_calls_server.domain.people import Actor
 from video_calls_server.namespaces import Namespace, namespace_of
+from video_calls_server.observability import request_id as request_id_module
 
 logger = logging.getLogger("video_calls_server.requests")
 
@@ -52,7 +52,7 @@ class Tracing:
                 origin = value.decode("latin-1")
                 app = app if self._allows_origin(origin) else _refuse_preflight(origin)
         request_id = request_id or secrets.token_hex(16).encode()
-        tracing.request_id.set(request_id.decode())
+        request_id_module.request_id.set(request_id.decode())
         status = 0
 
         async def send_traced(message: Message) -> None:
@@ -72,7 +72,7 @@ class Tracing:
                     " request_id=%(request_id)s",
                     {
                         "method": scope["method"],
-                        "path": tracing.sent_path(scope),
+                        "path": request_id_module.sent_path(scope),
                         "status": status,
                         "duration_ms": (time.perf_counter() - started) * 1000,
                         "user": getattr(user, "user_id", "-"),

@@ -11,12 +11,12 @@ from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPag
 from video_calls_server.api.answer import Answer
 from video_calls_server.api.ids import Ids
 from video_calls_server.api.middleware import admit
-from video_calls_server.api.reading import json_object, paging, proposal
+from video_calls_server.api.parsing import json_object, paging, proposal
+from video_calls_server.api.representation import video_call, with_ids
 from video_calls_server.domain.calls import Call
 from video_calls_server.domain.people import Actor
 from video_calls_server.namespaces import namespace_of
-from video_calls_server.representation import video_call, with_ids
-from video_calls_server.service import CallService
+from video_calls_server.operations import CallService
 
 API_ROOT = "/api/v1/video"
 

@@ -15,6 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from video_calls_server._structs import Error
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
+from video_calls_server.api.pages import DOCS, docs_page, unframed
 from video_calls_server.control.access import KEY_HEADER, Access, guarded
 from video_calls_server.control.errors import (
     ControlError,
@@ -33,7 +34,6 @@ from video_calls_server.control.routes.requests import requests_router
 from video_calls_server.control.routes.server import server_router
 from video_calls_server.control.routes.state import state_router
 from video_calls_server.namespaces import Namespace, Namespaces, namespace_of
-from video_calls_server.pages import DOCS, docs_page, unframed
 from video_calls_server.settings import Settings
 
 _DESCRIPTION = """What only a reference server has: people and tokens, a clock, faults, state, requests.

@@ -28,8 +28,8 @@ from video_calls_server.api.answer import Header, refuse
 from video_calls_server.api.middleware import header
 from video_calls_server.control.access import Access
 from video_calls_server.control.errors import ControlError
-from video_calls_server.control.faulty import raise_if_dropped
-from video_calls_server.control.requests import RawHeaders, Recorded, RequestLog
+from video_calls_server.control.faults.middleware import raise_if_dropped
+from video_calls_server.control.request_log import RawHeaders, Recorded, RequestLog
 from video_calls_server.namespaces import Namespaces
 
 HEADER = "Video-Calls-Namespace"

@@ -9,10 +9,10 @@ import msgspec
 
 from video_calls_server._structs import EventData, Participant
 from video_calls_server.api.ids import INTEGERS, Ids
+from video_calls_server.api.representation import video_call, with_ids
 from video_calls_server.domain.calls import Call
 from video_calls_server.domain.events import Event
-from video_calls_server.representation import video_call, with_ids
-from video_calls_server.store.outbox import StoredEvent
+from video_calls_server.store.events import StoredEvent
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(EventData)

@@ -17,7 +17,7 @@ from threading import Event, Thread
 
 import msgspec
 
-from video_calls_server import tracing
+from video_calls_server.observability import request_id
 from video_calls_server.settings import Settings
 
 NOTHING = "-"
@@ -122,8 +122,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if tracing.request_id.get() != NOTHING:
-            fields["request_id"] = tracing.request_id.get()
+        if request_id.request_id.get() != NOTHING:
+            fields["request_id"] = request_id.request_id.get()
         if self._trace is not None:
             fields.update(self._trace())
         if isinstance(record.args, Mapping):

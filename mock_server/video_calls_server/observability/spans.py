@@ -16,7 +16,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from video_calls_server import tracing
+from video_calls_server.observability import request_id
 
 _SECRETS = ["authorization", "cookie", "set-cookie", "sec-websocket-protocol", "video-calls-control-key"]
 """Headers that hold tokens; OTEL_ variables may ask for any to be recorded."""
@@ -56,4 +56,4 @@ def _details(scope: Scope) -> tuple[str, dict[str, Any]]:
     """Return a span's name, which holds nothing that a client chooses, and attributes."""
     path, handler = scope["path_template"], scope["route_handler"]
     name = getattr(handler, "operation_id", None) or handler.name or f"{scope.get('method')} {path}"
-    return name, {"http.route": path, "video_calls.request_id": tracing.request_id.get()}
+    return name, {"http.route": path, "video_calls.request_id": request_id.request_id.get()}

@@ -1,11 +1,11 @@
 """Where people and calls are kept. Written once, in SQLAlchemy Core, for every database.
 
-`schema` holds the tables; `people`, `queries` (calls), `remembered`, `outbox` and `presence` what is asked of
+`schema` holds the tables; `people`, `calls`, `idempotency`, `events` and `agora_notices` what is asked of
 them (plain functions on a connection); `database` what a store is, `sqlite` and `postgres` the two that there
 are. No rule is decided here.
 """
 
-from video_calls_server.store.choice import store_for
 from video_calls_server.store.database import OverlapError, Store, StoreError
+from video_calls_server.store.factory import store_for
 
 __all__ = ["OverlapError", "Store", "StoreError", "store_for"]

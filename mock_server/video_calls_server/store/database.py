@@ -1,6 +1,6 @@
 """What a store is, whichever database it stands on: work is run on it, all of it or nothing.
 
-The functions of `people`, `queries`, `remembered`, `outbox` and `presence` are that work: they take a
+The functions of `people`, `calls`, `idempotency`, `events` and `agora_notices` are that work: they take a
 connection and need not know more. Which store a configured database has is decided in `store_for`.
 """
 
@@ -13,9 +13,9 @@ from sqlalchemy import Connection, false, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from video_calls_server.seed import Seed
 from video_calls_server.store import people
 from video_calls_server.store.schema import calls, metadata, revisions
+from video_calls_server.store.seed import Seed
 
 T = TypeVar("T")
 

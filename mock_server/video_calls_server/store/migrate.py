@@ -6,8 +6,6 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL
 
-from video_calls_server.pool import Pool
-from video_calls_server.store.choice import not_installed
 from video_calls_server.store.database import (
     REVISION,
     StoreError,
@@ -16,6 +14,8 @@ from video_calls_server.store.database import (
     driver_error,
     names_of_tables,
 )
+from video_calls_server.store.factory import not_installed
+from video_calls_server.store.pool import Pool
 from video_calls_server.store.sqlite import FAILURES, begin_immediate, begin_where_told, make_private
 
 Change = tuple[str | None, str]

@@ -3,7 +3,7 @@
 The work of a store is written against a synchronous connection. SQLAlchemy runs it in a greenlet, which waits
 for the driver (asyncpg) and does not block the event loop. SQLite has one writer at a time. Here the database
 itself keeps writers apart: calls are locked before they change, two exclusion constraints keep calls from
-overlapping, and events are numbered in the order in which they are committed (`outbox`).
+overlapping, and events are numbered in the order in which they are committed (`events`).
 """
 
 import logging
@@ -24,8 +24,6 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from video_calls_server.pool import Pool
-from video_calls_server.seed import Seed
 from video_calls_server.store import people
 from video_calls_server.store.database import (
     News,
@@ -36,8 +34,10 @@ from video_calls_server.store.database import (
     check_tables,
     driver_error,
 )
-from video_calls_server.store.outbox import CHANNEL
-from video_calls_server.unavailable import UnavailableError
+from video_calls_server.store.events import CHANNEL
+from video_calls_server.store.pool import Pool
+from video_calls_server.store.seed import Seed
+from video_calls_server.store.unavailable import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
 

@@ -19,7 +19,6 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from video_calls_server.seed import Seed
 from video_calls_server.store.database import (
     REVISION,
     Store,
@@ -30,7 +29,8 @@ from video_calls_server.store.database import (
     names_of_tables,
 )
 from video_calls_server.store.schema import metadata, revisions
-from video_calls_server.unavailable import UnavailableError
+from video_calls_server.store.seed import Seed
+from video_calls_server.store.unavailable import UnavailableError
 
 T = TypeVar("T")
 

@@ -14,14 +14,14 @@ from video_calls_spec import RULES
 from video_calls_server._structs import VideoCall
 from video_calls_server.agora.notifications import Notice
 from video_calls_server.api.ids import Ids, ShownId, number_of
+from video_calls_server.api.representation import video_call, with_ids
 from video_calls_server.control.errors import unknown
 from video_calls_server.control.routes.identities import known_actor
-from video_calls_server.control.verdicts import Verdict, allowed_changes, join_opening, verdicts
+from video_calls_server.control.rule_checks import Verdict, allowed_changes, join_opening, verdicts
 from video_calls_server.domain.calls import NOT_FOUND, Action, Call
 from video_calls_server.domain.people import Actor, Role
 from video_calls_server.namespaces import Namespace
-from video_calls_server.representation import video_call, with_ids
-from video_calls_server.store import people, queries
+from video_calls_server.store import calls, people
 
 MOST = 500
 _LONGEST_SHOWN = 80  # characters of what is no id
@@ -101,8 +101,8 @@ async def list_calls(
 
     def work(connection: Connection) -> list[Call]:
         if identity is None:
-            return queries.newest_calls(connection, most=MOST)
-        _, found = queries.page_of_calls(connection, known_actor(connection, identity), size=MOST, skip=0)
+            return calls.newest_calls(connection, most=MOST)
+        _, found = calls.page_of_calls(connection, known_actor(connection, identity), size=MOST, skip=0)
         return found
 
     found, now = await namespace.store.read(work), namespace.clock.now()
@@ -157,7 +157,7 @@ def known_call(connection: Connection, ids: Ids, call_id: ShownId) -> Call:
         ControlError: there is none.
     """
     number = number_of(ids, "call", call_id)
-    call = None if number is None else queries.call(connection, number)
+    call = None if number is None else calls.call(connection, number)
     if call is None:
         raise unknown(f"call {str(call_id)[:_LONGEST_SHOWN]}")
     return call

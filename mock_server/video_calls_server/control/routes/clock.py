@@ -8,10 +8,10 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from video_calls_server.api.ids import ShownId
-from video_calls_server.clock import SettableClock
 from video_calls_server.control.errors import ControlError
 from video_calls_server.control.routes.calls import known_call
 from video_calls_server.domain.calls import join_opens_at
+from video_calls_server.domain.clock import SettableClock
 from video_calls_server.namespaces import Namespace
 
 

@@ -8,7 +8,7 @@ from litestar.params import FromPath, JSONBody
 
 from video_calls_server.api.errors import AnyRequest
 from video_calls_server.control.errors import ControlError, on_control_error, on_validation, unknown
-from video_calls_server.control.fault import Fault, KeptFault, fault_error
+from video_calls_server.control.faults.model import Fault, KeptFault, fault_error
 from video_calls_server.namespaces import Namespace
 
 

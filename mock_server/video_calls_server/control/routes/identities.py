@@ -17,15 +17,15 @@ from sqlalchemy import Connection
 
 from video_calls_server.agora.tokens import MAX_UID
 from video_calls_server.api.ids import Ids, ShownId
-from video_calls_server.api.tokens import LARGEST_ID, make_token
-from video_calls_server.clock import instant
+from video_calls_server.api.jwt import LARGEST_ID, make_token
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.control.layer import CONTROL
+from video_calls_server.domain.clock import instant
 from video_calls_server.domain.people import Actor, Doctor, Patient, User
 from video_calls_server.namespaces import Namespace
-from video_calls_server.seed import Email, FullName, Person, Specialization
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import people
+from video_calls_server.store.seed import Email, FullName, Person, Specialization
 
 LIFETIME = 3600  # seconds
 _LONGEST_LIFETIME = 365 * 24 * 3600

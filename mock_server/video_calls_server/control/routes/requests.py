@@ -12,7 +12,7 @@ from litestar.response import Stream
 
 from video_calls_server.api.ids import shown_in
 from video_calls_server.control.errors import ControlError, unknown
-from video_calls_server.control.requests import KEPT, STATUS, Exchange, Filter, Recorded, readable
+from video_calls_server.control.request_log import KEPT, STATUS, Exchange, Filter, Recorded, readable
 from video_calls_server.control.routes.identities import known_actor
 from video_calls_server.namespaces import Namespace
 from video_calls_server.store import people

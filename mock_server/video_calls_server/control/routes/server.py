@@ -14,7 +14,7 @@ from video_calls_server.api.routes import API_ROOT
 from video_calls_server.control.errors import ControlError, unknown
 from video_calls_server.namespaces import Namespace, Namespaces
 from video_calls_server.settings import Settings
-from video_calls_server.store import queries
+from video_calls_server.store import calls as store_calls
 
 
 class ServerState(Struct):
@@ -104,7 +104,7 @@ def server_router(settings: Settings, namespaces: Namespaces) -> Router:
                 each.name,
                 each.created_at,
                 round(each.idle_seconds, 1),
-                await each.store.read(queries.count_all_calls),
+                await each.store.read(store_calls.count_all_calls),
             )
             for each in await namespaces.used()
         ]

@@ -15,10 +15,10 @@ from msgspec import UNSET, Meta, Struct
 
 from video_calls_server.api.ids import Ids
 from video_calls_server.control.errors import ControlError, unknown
-from video_calls_server.control.moments import moment_of
-from video_calls_server.control.population import PopulationError, populate
-from video_calls_server.control.snapshots import Moment, Snapshot
-from video_calls_server.control.state import State, StateError, read_state, state_of, written
+from video_calls_server.control.state.document import State, StateError, read_state, state_of, written
+from video_calls_server.control.state.loading import moment_of
+from video_calls_server.control.state.sample_calls import PopulationError, populate
+from video_calls_server.control.state.snapshots import Moment, Snapshot
 from video_calls_server.namespaces import Namespace
 from video_calls_server.settings import MOST_CALLS
 

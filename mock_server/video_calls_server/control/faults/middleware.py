@@ -17,14 +17,14 @@ from video_calls_server.api.drop import DROP
 from video_calls_server.api.errors import RETRY_AFTER_UNAVAILABLE, Refused
 from video_calls_server.api.events import credentials
 from video_calls_server.api.ids import shown_in
-from video_calls_server.api.tokens import CHALLENGE, TokenVerifier
+from video_calls_server.api.jwt import CHALLENGE, TokenVerifier
 from video_calls_server.control.access import Access
 from video_calls_server.control.errors import ControlError
-from video_calls_server.control.fault import EVENTS, Fault, FaultError, parse_fault
-from video_calls_server.control.faults import Acting, Asked, spoiled
+from video_calls_server.control.faults.matching import Acting, Asked, spoiled
+from video_calls_server.control.faults.model import EVENTS, Fault, FaultError, parse_fault
 from video_calls_server.domain.people import Actor
 from video_calls_server.namespaces import namespace_of
-from video_calls_server.unavailable import UnavailableError
+from video_calls_server.store.unavailable import UnavailableError
 
 HEADER = "Video-Calls-Fault"
 """Of a request: a fault for it alone. Of an answer: the names of those that acted."""

@@ -3,7 +3,7 @@
 `Control` is a client of `/_control/`, of a server in another process or, through a transport, in this one:
 
 ```python
-from video_calls_server.testing import Control
+from video_calls_server.control.client import Control
 
 with Control("http://127.0.0.1:8000", namespace="worker-1") as control:
     control.state.reset()
@@ -27,9 +27,9 @@ import msgspec
 
 from video_calls_server.api.routes import API_ROOT
 from video_calls_server.control.access import KEY_HEADER
-from video_calls_server.control.fault import KeptFault
+from video_calls_server.control.faults.model import KeptFault
 from video_calls_server.control.layer import CONTROL, PREFIX
-from video_calls_server.control.requests import Exchange
+from video_calls_server.control.request_log import Exchange
 from video_calls_server.control.routes.calls import CallVerdicts, Disconnected, KnownCall, PresenceKept
 from video_calls_server.control.routes.clock import ClockState
 from video_calls_server.control.routes.identities import Identity, Token, TokenKind

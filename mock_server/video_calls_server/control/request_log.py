@@ -18,9 +18,9 @@ from video_calls_spec import RULES, RuleId
 from video_calls_spec.redaction import REDACTED, is_secret, redact
 
 from video_calls_server.api.ids import ShownId, shown_in
-from video_calls_server.clock import instant
+from video_calls_server.domain.clock import instant
 from video_calls_server.events.hub import Subscription
-from video_calls_server.tracing import sent_path
+from video_calls_server.observability.request_id import sent_path
 
 KEPT = 500
 """How many requests are kept."""

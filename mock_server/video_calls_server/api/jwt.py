@@ -19,8 +19,8 @@ import jwt
 import msgspec
 from video_calls_spec import RuleId
 
-from video_calls_server import tracing
 from video_calls_server.api.errors import Refused, refused
+from video_calls_server.observability import request_id
 from video_calls_server.settings import JwtAlgorithm, Settings, SettingsError
 
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
@@ -139,7 +139,7 @@ def _refused(rule: RuleId, reason: str, *, error: str | None = None) -> Refused:
     """Return the refusal of a token, and log the reason, which no answer tells."""
     logger.info(
         "token refused: %(reason)s request_id=%(request_id)s",
-        {"reason": ascii(reason[:LONGEST_REASON])[1:-1], "request_id": tracing.request_id.get()},
+        {"reason": ascii(reason[:LONGEST_REASON])[1:-1], "request_id": request_id.request_id.get()},
     )
     return refused(rule, CHALLENGE, error=error)
 

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 from video_calls_server.api.ids import ShownId, ids_of
-from video_calls_server.api.tokens import make_token
+from video_calls_server.api.jwt import make_token
 from video_calls_server.domain.people import Role, User
-from video_calls_server.seed import Seed, cast
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store.database import has_password
+from video_calls_server.store.seed import Seed, cast
 
 JWT_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
 EXPIRED_SINCE = 3600  # seconds

@@ -14,15 +14,15 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from video_calls_spec.encoding import EncodingError, decoded
 
 from video_calls_server.api.ids import INTEGERS, Ids, Kind
-from video_calls_server.control.fault import Fault
-from video_calls_server.control.snapshots import Moment
+from video_calls_server.control.faults.model import Fault
+from video_calls_server.control.state.snapshots import Moment
 from video_calls_server.domain.calls import Status
 from video_calls_server.domain.events import EventType
 from video_calls_server.domain.people import Role
-from video_calls_server.seed import DoctorEntry, Id, PatientEntry, UserEntry, UserId
 from video_calls_server.store import schema
+from video_calls_server.store.calls import time_of
 from video_calls_server.store.dump import Dump
-from video_calls_server.store.queries import time_of
+from video_calls_server.store.seed import DoctorEntry, Id, PatientEntry, UserEntry, UserId
 
 ROLES: tuple[Role, ...] = get_args(Role)
 _LONGEST_SHOWN = 80  # characters of what is no id

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from video_calls_server.api.ids import ShownId
-from video_calls_server.control.fault import EVENTS, Fault, KeptFault, Spoiling
+from video_calls_server.control.faults.model import EVENTS, Fault, KeptFault, Spoiling
 
 
 class Asked(NamedTuple):

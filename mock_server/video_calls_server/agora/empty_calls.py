@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import anyio
 
-from video_calls_server.clock import Clock
-from video_calls_server.service import CallService
-from video_calls_server.unavailable import UnavailableError
+from video_calls_server.domain.clock import Clock
+from video_calls_server.operations import CallService
+from video_calls_server.store.unavailable import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
 

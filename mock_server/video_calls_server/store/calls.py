@@ -1,7 +1,7 @@
 """What is asked of the database about calls: one statement and one function each, for every database.
 
-These functions, and those of `people`, `remembered`, `outbox` and `presence`, take a connection and plain
-values and return values of the domain. A change is only ever made within `Store.write`, so that what was read
+These functions, and those of `people`, `idempotency`, `events` and `agora_notices`, take a connection and
+plain values, and return values of the domain. A change is only ever made within `Store.write`, so that what was read
 before it still holds.
 """
 

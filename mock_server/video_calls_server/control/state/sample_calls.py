@@ -17,12 +17,13 @@ from typing import TypeVar, get_args
 
 from sqlalchemy import Connection, select
 
-from video_calls_server.channels import channel_name
+from video_calls_server.agora.channels import channel_name
 from video_calls_server.domain import calls
 from video_calls_server.domain.calls import MIN_DISTANCE, Call, Draft, NewCall, Status, Transition
 from video_calls_server.domain.people import Actor, Doctor, Patient
 from video_calls_server.events.payload import event_data
-from video_calls_server.store import outbox, people, queries, schema
+from video_calls_server.store import calls as store_calls
+from video_calls_server.store import events, people, schema
 from video_calls_server.store.statement import Statement
 
 SLOT = MIN_DISTANCE
@@ -69,16 +70,16 @@ def populate(connection: Connection, count: int, *, now: datetime) -> None:
     plans = planner.plans(count)
     told: list[tuple[datetime, Transition]] = []
     for plan in sorted(plans, key=lambda plan: plan.new.created_at):
-        call = queries.add_call(connection, plan.new)
+        call = store_calls.add_call(connection, plan.new)
         lived = planner.life(call, plan.status)
         if lived:
-            queries.update_call(connection, lived[-1][1].call)
+            store_calls.update_call(connection, lived[-1][1].call)
             told += lived
     for time, transition in sorted(told, key=lambda each: each[0]):
         call = transition.call
         to = call.doctor.user.id, call.patient.user.id
         for event in transition.events:
-            outbox.add_event(connection, event.type, event_data(event, call), to=to, now=time)
+            events.add_event(connection, event.type, event_data(event, call), to=to, now=time)
 
 
 _SLOTS_TAKEN = Statement(
@@ -98,7 +99,7 @@ class _Diary:
         self._times: defaultdict[tuple[int, int], list[datetime]] = defaultdict(list)
         for doctor_user, patient_user, time in _SLOTS_TAKEN.rows(connection):
             for user_id in (doctor_user, patient_user):
-                self.note(user_id, queries.time_of(time))
+                self.note(user_id, store_calls.time_of(time))
 
     def note(self, user_id: int, time: datetime) -> None:
         """The user has a call then."""

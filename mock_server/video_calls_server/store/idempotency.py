@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Connection, Text, bindparam, case, delete, fu
 
 from video_calls_server.domain.calls import Call
 from video_calls_server.domain.people import Actor
-from video_calls_server.store.queries import call, to_microseconds
+from video_calls_server.store.calls import call, to_microseconds
 from video_calls_server.store.schema import idempotency_keys, request_windows
 from video_calls_server.store.statement import Statement
 

@@ -26,15 +26,15 @@ from litestar import Litestar
 from video_calls_server.api.events import LARGEST_MESSAGE
 from video_calls_server.api.protocol import http_protocol
 from video_calls_server.app import create_app
-from video_calls_server.banner import banner
+from video_calls_server.command.banner import banner
 from video_calls_server.namespaces import Namespace, Namespaces
 from video_calls_server.observability import forget_worker
 from video_calls_server.observability.logs import Output, configure_logging
-from video_calls_server.seed import Seed, SeedError, load_seed
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import StoreError
 from video_calls_server.store.database import check_writable
-from video_calls_server.unavailable import UnavailableError
+from video_calls_server.store.seed import Seed, SeedError, load_seed
+from video_calls_server.store.unavailable import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
 

@@ -1,6 +1,6 @@
 """The outbox: events are kept in the transaction of the change that they tell of, and read in their order.
 
-As `queries`: one statement and one function for each thing that is asked. An event that is older than the
+As `calls`: one statement and one function for each thing that is asked. An event that is older than the
 retention is forgotten, and the id of the last one forgotten is known, so that a gap is never taken for quiet.
 """
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import BigInteger, Connection, Text, bindparam, delete, func, insert, literal_column, select
 
 from video_calls_server.domain.events import EventType
-from video_calls_server.store.queries import time_of, to_microseconds
+from video_calls_server.store.calls import time_of, to_microseconds
 from video_calls_server.store.schema import event_recipients, events, forgotten_events
 from video_calls_server.store.statement import Row, Statement
 

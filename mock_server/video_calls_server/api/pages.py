@@ -25,7 +25,7 @@ from video_calls_spec import openapi_path
 
 from video_calls_server.namespaces import namespace_of
 from video_calls_server.store.statement import Statement
-from video_calls_server.unavailable import UnavailableError
+from video_calls_server.store.unavailable import UnavailableError
 
 CONSOLE = "/_console"
 DOCS = "/docs"
@@ -104,7 +104,7 @@ def root() -> Redirect:
     return Redirect(DOCS.lstrip("/") + "/", status_code=307)
 
 
-_CONSOLE = Path(__file__).with_name("console")
+_CONSOLE = Path(__file__).parents[1] / "console"
 _CONSOLE_POLICY = (
     "default-src 'self'; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; "
     "frame-ancestors 'none'"

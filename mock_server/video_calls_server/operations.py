@@ -11,19 +11,20 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from video_calls_server import tracing
+from video_calls_server.agora.channels import channel_name
 from video_calls_server.agora.notifications import Notice
 from video_calls_server.agora.tokens import MintedToken, TokenVersion, mint
-from video_calls_server.channels import channel_name
-from video_calls_server.clock import Clock
 from video_calls_server.domain import calls
 from video_calls_server.domain.calls import Call, Proposal, Transition
+from video_calls_server.domain.clock import Clock
 from video_calls_server.domain.people import Actor
 from video_calls_server.events.hub import Hub
 from video_calls_server.events.payload import event_data
+from video_calls_server.observability import request_id
 from video_calls_server.settings import Settings
-from video_calls_server.store import OverlapError, Store, outbox, people, presence, queries, remembered
-from video_calls_server.store.outbox import StoredEvent
+from video_calls_server.store import OverlapError, Store, agora_notices, events, idempotency, people
+from video_calls_server.store import calls as store_calls
+from video_calls_server.store.events import StoredEvent
 
 logger = logging.getLogger("video_calls_server.events")
 
@@ -95,7 +96,7 @@ class CallService:
         now, length = int(time.time()), self._rate.seconds
         window = now - now % length
         made = await self._store.write(
-            lambda connection: remembered.count_request(connection, actor, window=window)
+            lambda connection: idempotency.count_request(connection, actor, window=window)
         )
         return window + length - now if made > self._rate.requests else None
 
@@ -104,7 +105,7 @@ class CallService:
         skip = (page - 1) * size
 
         def work(connection: Connection) -> Page:
-            count, found = queries.page_of_calls(connection, actor, size=size, skip=skip)
+            count, found = store_calls.page_of_calls(connection, actor, size=size, skip=skip)
             calls.check_page(page, found)
             return Page(count, found)
 
@@ -128,22 +129,22 @@ class CallService:
             now = self._clock.now()  # within the transaction: what it waited for may have taken time
             oldest_key = now - IDEMPOTENCY_LIFETIME
             if key is not None:
-                earlier = remembered.call_of_key(connection, actor, key, oldest=oldest_key)
+                earlier = idempotency.call_of_key(connection, actor, key, oldest=oldest_key)
                 if earlier is not None:
                     return Created(calls.first_answer(earlier, draft), replayed=True)
             new = calls.schedule(
                 draft,
                 doctor=people.doctor_to_book(connection, draft.doctor_id),
                 patient=people.patient_to_book(connection, draft.patient_id),
-                neighbours=queries.neighbours(
+                neighbours=store_calls.neighbours(
                     connection, draft.doctor_id, draft.patient_id, draft.scheduled_time
                 ),
                 channel_name=channel_name(now),
                 now=now,
             )
-            call = queries.add_call(connection, new)
+            call = store_calls.add_call(connection, new)
             if key is not None:
-                remembered.add_key(connection, actor, key, call, now=now, oldest=oldest_key)
+                idempotency.add_key(connection, actor, key, call, now=now, oldest=oldest_key)
             return Created(call, replayed=False)
 
         try:
@@ -172,12 +173,12 @@ class CallService:
         self, call_id: int | None, action: calls.Action, change: Callable[[Call, datetime], Transition]
     ) -> Transition:
         def work(connection: Connection) -> Transition:
-            found = None if call_id is None else queries.call_to_change(connection, call_id)
+            found = None if call_id is None else store_calls.call_to_change(connection, call_id)
             call = calls.existing(found, action)
             now = self._clock.now()
             transition = change(call, now)
             if transition.call is not call:
-                queries.update_call(connection, transition.call)
+                store_calls.update_call(connection, transition.call)
             self._keep(connection, transition, now)
             return transition
 
@@ -189,13 +190,13 @@ class CallService:
         """Take in what Agora noticed, unless it is known, outdated, or of no call or participant."""
 
         def work(connection: Connection) -> Transition | None:
-            call = queries.call_of_channel(connection, notice.channel_name)
+            call = store_calls.call_of_channel(connection, notice.channel_name)
             role = None if call is None else calls.role_of_uid(call, notice.uid)
-            if call is None or role is None or presence.knows_notice(connection, notice.id):
+            if call is None or role is None or agora_notices.knows_notice(connection, notice.id):
                 return None
             now, sequence = self._clock.now(), notice.client_seq
-            newest = presence.newest_sequence(connection, call.id, notice.uid)
-            presence.add_notice(
+            newest = agora_notices.newest_sequence(connection, call.id, notice.uid)
+            agora_notices.add_notice(
                 connection,
                 notice.id,
                 call_id=call.id,
@@ -208,7 +209,7 @@ class CallService:
                 return None
             joined = notice.presence == "joined"
             transition = calls.arrive(call, role) if joined else calls.leave(call, role, now)
-            queries.update_call(connection, transition.call)
+            store_calls.update_call(connection, transition.call)
             self._keep(connection, transition, now)
             return transition
 
@@ -227,10 +228,10 @@ class CallService:
         def work(connection: Connection) -> list[Transition]:
             now = self._clock.now()
             transitions: list[Transition] = []
-            for call in queries.calls_left_by_both(connection):
+            for call in store_calls.calls_left_by_both(connection):
                 transition = calls.end_empty(call, now, after=self._end_when_empty)
                 if transition.events:
-                    queries.update_call(connection, transition.call)
+                    store_calls.update_call(connection, transition.call)
                     self._keep(connection, transition, now)
                 transitions.append(transition)
             return transitions
@@ -253,7 +254,7 @@ class CallService:
                     "call": transition.call.id,
                     "role": event.role or "-",
                     "uid": event.uid or "-",
-                    "request_id": tracing.request_id.get(),
+                    "request_id": request_id.request_id.get(),
                 },
             )
 
@@ -262,27 +263,27 @@ class CallService:
         if not transition.events:
             return
         to = _user_ids(transition.call)
-        outbox.take_turn(connection, to)
-        outbox.forget_events(connection, oldest=now - self._retention)
+        events.take_turn(connection, to)
+        events.forget_events(connection, oldest=now - self._retention)
         for event in transition.events:
             data = event_data(event, transition.call)
-            outbox.add_event(connection, event.type, data, to=to, now=now)
+            events.add_event(connection, event.type, data, to=to, now=now)
 
     async def events_after(self, actor: Actor, after: int) -> list[StoredEvent]:
         """The next events of the actor's after this id, a handful at a time."""
         return await self._store.read(
-            lambda connection: outbox.events_after(connection, actor.user_id, after, most=EVENTS_AT_ONCE)
+            lambda connection: events.events_after(connection, actor.user_id, after, most=EVENTS_AT_ONCE)
         )
 
     async def newest_event(self) -> int:
         """After which id everything is yet to happen."""
-        return await self._store.read(outbox.last_event_id)
+        return await self._store.read(events.last_event_id)
 
     async def keeps_events_after(self, after: int) -> bool:
         """Whether nothing that came after this id is forgotten, and the id was ever given."""
 
         def work(connection: Connection) -> bool:
-            return outbox.forgotten_through(connection) <= after <= outbox.last_event_id(connection)
+            return events.forgotten_through(connection) <= after <= events.last_event_id(connection)
 
         return await self._store.read(work)
 
@@ -292,4 +293,4 @@ def _user_ids(call: Call) -> tuple[int, int]:
 
 
 def _call(connection: Connection, call_id: int | None) -> Call | None:
-    return None if call_id is None else queries.call(connection, call_id)
+    return None if call_id is None else store_calls.call(connection, call_id)

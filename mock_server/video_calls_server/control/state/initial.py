@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from video_calls_server.clock import EARLIEST, checked
-from video_calls_server.control.fault import Fault, FaultError, parse_fault
-from video_calls_server.seed import DEFAULT_SEED, Seed, load_seed
+from video_calls_server.control.faults.model import Fault, FaultError, parse_fault
+from video_calls_server.domain.clock import EARLIEST, checked
 from video_calls_server.settings import Settings, SettingsError
+from video_calls_server.store.seed import DEFAULT_SEED, Seed, load_seed
 
 if TYPE_CHECKING:  # which takes a while, and few ask for it
-    from video_calls_server.control.state import State
+    from video_calls_server.control.state.document import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def _state(settings: Settings) -> "State | None":
     if path is None:
         return None
     from video_calls_server.api.ids import ids_of
-    from video_calls_server.control.moments import moment_of
-    from video_calls_server.control.state import StateError, read_state
+    from video_calls_server.control.state.document import StateError, read_state
+    from video_calls_server.control.state.loading import moment_of
 
     if settings.seed is not None or settings.seed_calls:
         raise SettingsError(

@@ -13,23 +13,23 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from video_calls_server._structs import EventData
+from video_calls_server.agora.channels import channel_name
 from video_calls_server.agora.tokens import CHANNEL_NAME
-from video_calls_server.channels import channel_name
-from video_calls_server.clock import EARLIEST, LATEST
-from video_calls_server.control.snapshots import Moment
-from video_calls_server.control.state import (
+from video_calls_server.control.state.document import (
     ROLES,
     CallEntry,
     KeyEntry,
     State,
     wrong,
 )
+from video_calls_server.control.state.snapshots import Moment
 from video_calls_server.domain.calls import Status
+from video_calls_server.domain.clock import EARLIEST, LATEST
 from video_calls_server.domain.people import Role
-from video_calls_server.seed import UserEntry, given_twice
 from video_calls_server.store import schema
+from video_calls_server.store.calls import to_microseconds
 from video_calls_server.store.dump import Dump
-from video_calls_server.store.queries import to_microseconds
+from video_calls_server.store.seed import UserEntry, given_twice
 
 _TIMES_OF: dict[Status, tuple[str, ...]] = {
     "scheduled": (),

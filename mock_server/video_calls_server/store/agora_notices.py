@@ -1,13 +1,13 @@
 """The notices of Agora's that were taken in: each once, and of one participant in their order.
 
-As `queries`: one statement and one function for each thing that is asked.
+As `calls`: one statement and one function for each thing that is asked.
 """
 
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
-from video_calls_server.store.queries import to_microseconds
+from video_calls_server.store.calls import to_microseconds
 from video_calls_server.store.schema import agora_notices
 from video_calls_server.store.statement import Statement
 

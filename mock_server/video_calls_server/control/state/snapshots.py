@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from video_calls_server.clock import instant
 from video_calls_server.control.errors import ControlError
-from video_calls_server.control.fault import Fault
+from video_calls_server.control.faults.model import Fault
+from video_calls_server.domain.clock import instant
 from video_calls_server.store.dump import Dump
 
 MOST = 100
