@@ -159,7 +159,7 @@ class VideoCallsServer:
         """The server's control API, with its clock, faults, people, state and request log.
 
         ```python
-        video_calls_server.control.faults.matching.add(status=503, times=1, operation="joinVideoCall")
+        video_calls_server.control.faults.add(status=503, times=1, operation="joinVideoCall")
         ```
         """
         from video_calls_server.control.client import Control
@@ -175,8 +175,8 @@ class VideoCallsServer:
         lifetimes of JWTs and of Agora tokens follow the machine's time, or the one that such a library sets.
 
         ```python
-        video_calls_server.domain.clock.set(datetime(2030, 1, 5, 10, 0, tzinfo=timezone.utc))
-        video_calls_server.domain.clock.advance(minutes=45)
+        video_calls_server.clock.set(datetime(2030, 1, 5, 10, 0, tzinfo=timezone.utc))
+        video_calls_server.clock.advance(minutes=45)
         ```
         """
         return self.control.clock

@@ -58,9 +58,9 @@ from video_calls_sdk import VideoCallsClient
 
 
 def test_the_servers_clock_is_set(video_calls_server):
-    later = video_calls_server.domain.clock.now() + timedelta(hours=1)
+    later = video_calls_server.clock.now() + timedelta(hours=1)
     call = video_calls_server.doctor.calls.create(doctor=1, patient=1, scheduled_time=later)
-    video_calls_server.domain.clock.advance(minutes=50)
+    video_calls_server.clock.advance(minutes=50)
     assert video_calls_server.patient.calls.join(call.id).channel_name == call.channel_name
 
 

@@ -1,8 +1,8 @@
 """What is asked of the database about calls: one statement and one function each, for every database.
 
 These functions, and those of `people`, `idempotency`, `events` and `agora_notices`, take a connection and
-plain values, and return values of the domain. A change is only ever made within `Store.write`, so that what was read
-before it still holds.
+plain values, and return values of the domain. A change is only ever made within `Store.write`, so that what
+was read before it still holds.
 """
 
 from collections.abc import Mapping
