@@ -144,8 +144,8 @@ BLOCKING_NAMES = {
     "__anext__": "__next__",
     "aclose": "close",
     "async_sleep": "sleep",
-    "_async_events": "_blocking_events",
-    "_async_socket": "_blocking_socket",
+    "_async_events": "_sync_events",
+    "_async_socket": "_sync_socket",
 }
 """The identifiers of asynchronous code that lose more than their `Async`."""
 
@@ -170,7 +170,7 @@ def generated() -> dict[Path, str]:
         ROOT / "spec/video_calls_spec/_rules.py": rule_table(contract),
         ROOT / "mock_server/video_calls_server/_structs.py": generated_models(contract, STRUCTS),
         SDK / "_client.py": blocking(SDK / "_async_client.py"),
-        SDK / "_blocking_events.py": blocking(SDK / "_async_events.py"),
+        SDK / "_sync_events.py": blocking(SDK / "_async_events.py"),
         SDK / "_models.py": generated_models(as_a_client_reads_it(contract), MODELS),
     }
 

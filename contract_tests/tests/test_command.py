@@ -371,7 +371,7 @@ def broken_suite(tmp_path: Path, module: str, text: str) -> dict[str, str]:
 def test_a_bug_of_the_suite_is_told_as_its_own(tmp_path: Path) -> None:
     env = broken_suite(
         tmp_path,
-        "video_calls_contract.forgery",
+        "video_calls_contract.jwt",
         "FORGERIES = {'none': 'broken'}\ndef forged(*_):\n    raise ZeroDivisionError('a bug')\n",
     )
     with fake_backend(scheduling) as backend:
@@ -385,7 +385,7 @@ def test_a_bug_of_the_suite_is_told_as_its_own(tmp_path: Path) -> None:
 
 
 def test_a_module_of_the_suite_that_cannot_be_loaded_is_told_as_its_own_fault(tmp_path: Path) -> None:
-    env = broken_suite(tmp_path, "video_calls_contract.forgery", "FORGERIES = {}\n")
+    env = broken_suite(tmp_path, "video_calls_contract.jwt", "FORGERIES = {}\n")
     with fake_backend(scheduling) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
         result = run("run", "--rule", "auth.valid-token", cwd=tmp_path, env=env)

@@ -15,8 +15,8 @@ from video_calls_contract.__main__ import main
 from video_calls_contract.backend import Backend, NotTheBackend, Person
 from video_calls_contract.config import ConfigError, Tls, parse_config
 from video_calls_contract.connection import connection
+from video_calls_contract.event_listener import Listener
 from video_calls_contract.exchange import NO_ANSWER, Redactor
-from video_calls_contract.listening import Listener
 from websockets.sync.server import serve
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")

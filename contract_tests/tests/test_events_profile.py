@@ -14,8 +14,8 @@ from running import fake_backend, scheduling
 from video_calls_contract.backend import Backend, Missing, People, Person
 from video_calls_contract.checks import NotOffered, Violation
 from video_calls_contract.config import parse_config
+from video_calls_contract.event_listener import Listener, expire, find_way
 from video_calls_contract.exchange import NO_ANSWER, Redactor
-from video_calls_contract.listening import Listener, expire, find_way
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol

@@ -9,8 +9,8 @@ import httpx
 
 from video_calls_contract import privacy
 from video_calls_contract.checks import require
+from video_calls_contract.event_listener import call_in
 from video_calls_contract.exchange import Exchange, instant
-from video_calls_contract.listening import call_in
 from video_calls_contract.schema import complaints
 
 __all__ = ["as_reading", "is_event"]

@@ -17,7 +17,6 @@ import logging
 from video_calls_sdk._answers import APIResponse
 from video_calls_sdk._async_client import AsyncCalls, AsyncCallsWithResponse, AsyncVideoCallsClient
 from video_calls_sdk._async_events import AsyncEventStream
-from video_calls_sdk._blocking_events import EventStream
 from video_calls_sdk._client import Calls, CallsWithResponse, VideoCallsClient
 from video_calls_sdk._errors import (
     AnsweredError,
@@ -78,6 +77,7 @@ from video_calls_sdk._models import (
     VideoCallPage,
 )
 from video_calls_sdk._paging import AsyncCallList, AsyncCallPage, CallPage
+from video_calls_sdk._sync_events import EventStream
 
 __all__ = [
     "APIResponse",

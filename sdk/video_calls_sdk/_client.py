@@ -13,7 +13,6 @@ import httpx
 from pydantic import BaseModel
 
 from video_calls_sdk._answers import Answers, APIResponse
-from video_calls_sdk._blocking_events import EventStream
 from video_calls_sdk._configuration import (
     NOT_GIVEN,
     NotGiven,
@@ -37,6 +36,7 @@ from video_calls_sdk._ids import Id
 from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_sdk._paging import CallPage
 from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call, page_query
+from video_calls_sdk._sync_events import EventStream
 from video_calls_sdk._transport import GetToken, Transport, sleep
 
 Model = TypeVar("Model", bound=BaseModel)

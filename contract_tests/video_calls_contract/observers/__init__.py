@@ -8,7 +8,7 @@ Whether a record makes sense is asked of calls of this run alone: staging system
 """
 
 from video_calls_contract.observers import credentials, record, refusals
-from video_calls_contract.observers.watching import (
+from video_calls_contract.observers.registry import (
     LENIENCE,
     MOST_FINDINGS,
     OBSERVED,

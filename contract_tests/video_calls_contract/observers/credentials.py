@@ -6,7 +6,7 @@ from datetime import timedelta
 from video_calls_sdk.agora import InvalidTokenError, Privilege, TokenInfo
 
 from video_calls_contract.exchange import SOMEBODY, Exchange, instant
-from video_calls_contract.observers.watching import (
+from video_calls_contract.observers.registry import (
     LENIENCE,
     Complaint,
     Observers,

@@ -7,7 +7,7 @@ from typing import Any
 from video_calls_contract.checks import COARSEST, TIMES
 from video_calls_contract.exchange import Exchange, as_object, instant
 from video_calls_contract.ids import is_id
-from video_calls_contract.observers.watching import (
+from video_calls_contract.observers.registry import (
     LENIENCE,
     CheckOfCall,
     Complaint,

@@ -4,7 +4,7 @@ import re
 
 from video_calls_contract import privacy
 from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object
-from video_calls_contract.observers.watching import Complaint, Finding, Observers, observes
+from video_calls_contract.observers.registry import Complaint, Finding, Observers, observes
 
 _REFUSALS, _UNAUTHORIZED, _TOO_MANY_REQUESTS, _SERVER_ERRORS = 400, 401, 429, 500
 _OF_OPERATIONS = (400, 401, 403, 404, 422)

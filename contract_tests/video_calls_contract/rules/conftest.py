@@ -10,10 +10,10 @@ import pytest
 
 from video_calls_contract.backend import Backend, People
 from video_calls_contract.checks import Blocked
+from video_calls_contract.event_listener import Expiry, expire
 from video_calls_contract.exchange import Exchange, Together
-from video_calls_contract.listening import Expiry, expire
-from video_calls_contract.lives import Joined, LateJoin, LongLife, join_and_end, join_late, live_long
 from video_calls_contract.run import Run
+from video_calls_contract.scenarios import Joined, LateJoin, LongLife, join_and_end, join_late, live_long
 from video_calls_contract.scheduling import Calls, Slots
 from video_calls_contract.suite import SUITE
 

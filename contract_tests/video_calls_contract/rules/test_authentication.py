@@ -8,7 +8,7 @@ import pytest
 from video_calls_contract.backend import People, Person
 from video_calls_contract.checks import Blocked, refused, require, unchanged
 from video_calls_contract.exchange import Exchange, Together
-from video_calls_contract.forgery import FORGERIES, forged
+from video_calls_contract.jwt import FORGERIES, forged
 from video_calls_contract.scheduling import Call, Calls, Pair, Slots
 
 RefusedEverywhere = Callable[[Person, str], None]

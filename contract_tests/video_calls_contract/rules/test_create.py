@@ -23,10 +23,10 @@ from video_calls_contract.checks import (
 )
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.ids import NO_CALL, Id, absent
+from video_calls_contract.pagination import LARGE, walked
 from video_calls_contract.prediction import SAMPLE, how_predictable
 from video_calls_contract.scheduling import Call, Calls, Pair, Slots
 from video_calls_contract.slots import OVERLAP
-from video_calls_contract.walking import LARGE, walked
 
 MANY = 60
 """How many calls of one doctor an overlap is looked for among."""

@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 
-from video_calls_contract import listening
+from video_calls_contract import event_listener
 from video_calls_contract.backend import People, Person
 from video_calls_contract.checks import Blocked, NotOffered, Violation, accepted, differences, require
 from video_calls_contract.event_form import is_event
-from video_calls_contract.exchange import Exchange, Together, as_object, instant
-from video_calls_contract.forgery import FORGERIES, forged
-from video_calls_contract.listening import (
+from video_calls_contract.event_listener import (
     EXPIRED,
     NO_EVENT,
     TYPES,
@@ -28,6 +26,8 @@ from video_calls_contract.listening import (
     Way,
     call_in,
 )
+from video_calls_contract.exchange import Exchange, Together, as_object, instant
+from video_calls_contract.jwt import FORGERIES, forged
 from video_calls_contract.observers import LENIENCE
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import Call, Calls
@@ -138,7 +138,7 @@ def both_left(events: list[Told]) -> bool:
 @pytest.fixture(scope="session")
 def way(people: People) -> Way:
     """How the doctor gets a connection; without one there is nothing to look at."""
-    return listening.find_way(people.doctor)
+    return event_listener.find_way(people.doctor)
 
 
 @pytest.fixture(scope="session")
@@ -479,7 +479,7 @@ def test_the_header_lets_a_token_in(people: People) -> None:
 @pytest.mark.usefixtures("way")
 def test_a_subprotocol_lets_a_token_in(people: People) -> None:
     person = people.patient
-    if not listening.fits_a_subprotocol(person):
+    if not event_listener.fits_a_subprotocol(person):
         raise NotOffered("the patient's token has characters that a subprotocol cannot have")
     with Listener(person, "subprotocol") as listener:
         stays = listener.stays_open()
@@ -506,11 +506,11 @@ def test_no_other_token_is_let_in(people: People, together: Together) -> None:
         ),
         **{f"a token {FORGERIES[kind]}": Listener(liar) for kind, liar in liars.items()},
     }
-    if listening.fits_a_subprotocol(doctor):
+    if event_listener.fits_a_subprotocol(doctor):
         cases["a forged token as subprotocol"] = Listener(liars["other-signature"], "subprotocol")
     for person in people.present("expired"):
         cases["an expired token"] = Listener(person)
-        if listening.fits_a_subprotocol(person):
+        if event_listener.fits_a_subprotocol(person):
             cases["an expired token as subprotocol"] = Listener(person, "subprotocol")
 
     def closed(listener: Listener) -> Exchange:

@@ -9,9 +9,9 @@ import pytest
 from video_calls_contract.backend import Backend, Person
 from video_calls_contract.checks import NotOffered, accepted, differences, refused, require, unchanged
 from video_calls_contract.exchange import Exchange, Together, instant
-from video_calls_contract.lives import Joined, LateJoin, LongLife
 from video_calls_contract.mistyped import mistyped_ids_are_refused
 from video_calls_contract.observers import LENIENCE
+from video_calls_contract.scenarios import Joined, LateJoin, LongLife
 from video_calls_contract.scheduling import Call, Calls
 from video_calls_contract.strangers import strangers_cannot
 

@@ -19,8 +19,8 @@ from video_calls_contract.checks import (
     same_call,
 )
 from video_calls_contract.exchange import Exchange, Together, instant
+from video_calls_contract.pagination import LARGE, Walk, walked
 from video_calls_contract.scheduling import Call, Calls, Slots
-from video_calls_contract.walking import LARGE, Walk, walked
 
 DEFAULT_SIZES = (25, 55, 105)
 """How many calls are made so that the backend's own page does not hold them all."""

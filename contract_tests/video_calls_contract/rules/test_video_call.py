@@ -6,7 +6,7 @@ import pytest
 
 from video_calls_contract.checks import Blocked, accepted, require
 from video_calls_contract.exchange import Exchange, instant
-from video_calls_contract.lives import LongLife
+from video_calls_contract.scenarios import LongLife
 
 SECOND = timedelta(seconds=1)
 

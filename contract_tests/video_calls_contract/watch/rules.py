@@ -26,8 +26,8 @@ from video_calls_contract.clock import FAR
 from video_calls_contract.exchange import SOMEBODY, Exchange, as_object, instant
 from video_calls_contract.ids import is_id
 from video_calls_contract.observers import Finding
+from video_calls_contract.pagination import link_problem
 from video_calls_contract.prediction import SAMPLE, how_predictable
-from video_calls_contract.walking import link_problem
 from video_calls_contract.watch.exchanges import NOBODY, bearer, call_id_of, calls_of, is_of_contract
 from video_calls_contract.watch.state import SECOND, Traffic, TrafficObserver
 

@@ -15,7 +15,7 @@ from video_calls_sdk._models import Event
 from video_calls_sdk._transport import Transport
 
 if TYPE_CHECKING:
-    from video_calls_sdk._blocking_socket import Socket
+    from video_calls_sdk._sync_socket import Socket
 
 
 class EventStream:
@@ -128,7 +128,7 @@ class EventStream:
 
 def _socket() -> Socket:
     try:
-        from video_calls_sdk._blocking_socket import Socket
+        from video_calls_sdk._sync_socket import Socket
     except ModuleNotFoundError as error:
         raise ConfigurationError("events need websockets: pip install 'video-calls[events]'") from error
     return Socket()
