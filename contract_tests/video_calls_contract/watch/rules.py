@@ -39,19 +39,19 @@ _LEEWAY = timedelta(minutes=2)  # that a backend may give an expired token
 _OVERLAP = timedelta(minutes=30)
 _WINDOW = timedelta(minutes=15)
 
-Check = Callable[[Traffic, Exchange], object]
-"""Raises `Violation`; what it returns is None if the rule has nothing to do with the exchange."""
-
-APPLIES = True
+Check = Callable[[Traffic, Exchange], bool | None]
+"""Raises `Violation`; it returns False if the rule has nothing to do with the exchange."""
 
 
-def holds(rule: RuleId) -> Callable[[Check], Check]:
-    """Hold every exchange to a rule."""
+def holds(rule: RuleId, *operations: str) -> Callable[[Check], Check]:
+    """Hold every exchange to a rule, or those of operations that the backend did."""
 
     def register(check: Check) -> Check:
         def observer(traffic: Traffic, exchange: Exchange) -> list[Finding] | None:
+            if operations and not (exchange.operation in operations and exchange.succeeded):
+                return None
             try:
-                return [] if check(traffic, exchange) else None
+                return None if check(traffic, exchange) is False else []
             except Violation as violation:
                 return [Finding(violation.expected, violation.exchanges)]
 
@@ -61,163 +61,116 @@ def holds(rule: RuleId) -> Callable[[Check], Check]:
     return register
 
 
-def done(exchange: Exchange, operation: str) -> bool:
-    """Whether an exchange is this operation, and the backend did it."""
-    return exchange.operation == operation and exchange.succeeded
-
-
 # -- Authentication -----------------------------------------------------------------------------------
 
 
 @holds("auth.required")
-def token_is_required(_: Traffic, exchange: Exchange) -> object:
+def token_is_required(_: Traffic, exchange: Exchange) -> bool | None:
     if not exchange.operation or exchange.person != NOBODY:
-        return None
+        return False
     if exchange.succeeded or exchange.status == 403:  # noqa: PLR2004 (HTTP)
         refused(exchange, 401, because="a request without a token")
-    return APPLIES
+    return None
 
 
 @holds("auth.expired-token")
-def expired_token_is_refused(traffic: Traffic, exchange: Exchange) -> object:
+def expired_token_is_refused(traffic: Traffic, exchange: Exchange) -> bool | None:
     expires = claims(bearer(exchange.request_headers)).get("exp")
-    if not exchange.operation or not isinstance(expires, int | float):
-        return None
     now = min(traffic.clock.candidates(exchange.sent_at))
-    if expires >= (now - _LEEWAY).timestamp():
-        return None
-    if exchange.succeeded:
+    if not isinstance(expires, int | float) or expires >= (now - _LEEWAY).timestamp():
+        return False
+    if exchange.operation and exchange.succeeded:
         refused(exchange, 401, because=f"a token that expired at {datetime.fromtimestamp(expires, UTC)}")
-    return APPLIES
+    return None
 
 
 # -- Creating -----------------------------------------------------------------------------------------
 
 
 def asked(exchange: Exchange) -> dict[str, Any]:
-    """The body of a request, where it is a JSON object; else an empty one."""
+    """The body of a request, if it is a JSON object; else an empty one."""
     try:
         return as_object(json.loads(exchange.request_body))
     except (ValueError, RecursionError):
         return {}
 
 
-def is_json(exchange: Exchange) -> bool:
-    """Whether a request says that its body is JSON."""
-    return any(name == "content-type" and "json" in value for name, value in exchange.request_headers)
-
-
-@holds("errors.malformed-json")
-def malformed_body_is_refused(_: Traffic, exchange: Exchange) -> object:
-    if exchange.operation != "createVideoCall" or not is_json(exchange) or asked(exchange):
-        return None
-    if exchange.succeeded:
-        refused(exchange, 400, because="a body that is no JSON object with fields")
-    return APPLIES
-
-
-@holds("create.valid-body")
-def missing_field_is_refused(_: Traffic, exchange: Exchange) -> object:
-    if not done(exchange, "createVideoCall") or not asked(exchange):
-        return None
-    missing = [name for name in ("doctor", "patient", "scheduled_time") if asked(exchange).get(name) is None]
-    if missing:
-        refused(exchange, 400, because=f"a body without {', '.join(missing)}")
-    return APPLIES
-
-
-@holds("create.schedules")
-def creation_shows_new_call(_: Traffic, exchange: Exchange) -> object:
+@holds("create.valid-body", "createVideoCall")
+def missing_field_is_refused(_: Traffic, exchange: Exchange) -> bool | None:
     body = asked(exchange)
-    if not done(exchange, "createVideoCall") or not {"doctor", "patient"} <= body.keys():
-        return None
+    missing = [name for name in ("doctor", "patient", "scheduled_time") if body.get(name) is None]
+    if body and missing:
+        refused(exchange, 400, because=f"a body without {', '.join(missing)}")
+    return bool(body)
+
+
+@holds("create.schedules", "createVideoCall")
+def creation_shows_new_call(_: Traffic, exchange: Exchange) -> bool | None:
+    body = asked(exchange)
+    if not {"doctor", "patient"} <= body.keys():
+        return False
     # An id may be sent as text.
     roles = [(body[role], exchange.object.get(role)) for role in ("doctor", "patient")]
     is_scheduled(exchange, *(got if str(got) == str(sent) else sent for sent, got in roles))
-    return APPLIES
+    return None
 
 
-@holds("model.scheduled-time")
-def creation_has_its_time(_: Traffic, exchange: Exchange) -> object:
+@holds("model.scheduled-time", "createVideoCall")
+def creation_has_its_time(_: Traffic, exchange: Exchange) -> bool | None:
     at = instant(asked(exchange).get("scheduled_time"))
-    if not done(exchange, "createVideoCall") or at is None:
-        return None
+    if at is None:
+        return False
     is_at(exchange, at)
-    return APPLIES
+    return None
 
 
-@holds("create.aware-time")
-def time_without_offset_is_refused(_: Traffic, exchange: Exchange) -> object:
-    text = asked(exchange).get("scheduled_time")
-    try:
-        is_naive = isinstance(text, str) and datetime.fromisoformat(text).tzinfo is None
-    except ValueError:
-        return None
-    if exchange.operation != "createVideoCall" or not is_naive:
-        return None
-    if exchange.succeeded:
-        refused(exchange, 400, because="a time without an offset")
-    return APPLIES
-
-
-@holds("create.future")
-def time_that_passed_is_refused(traffic: Traffic, exchange: Exchange) -> object:
-    if not done(exchange, "createVideoCall"):
-        return None
-    at, created = instant(exchange.object.get("scheduled_time")), instant(exchange.object.get("created_at"))
+@holds("create.future", "createVideoCall")
+def time_that_passed_is_refused(traffic: Traffic, exchange: Exchange) -> None:
+    at, created = (instant(exchange.object.get(name)) for name in ("scheduled_time", "created_at"))
     now = min(traffic.clock.candidates(exchange.sent_at)) - FAR
     if at is not None and created is not None and at < min(created, now):
         refused(exchange, 400, because="a time that has passed")
-    return APPLIES
 
 
 @holds("create.unique-channel")
-def channel_is_of_one_call(traffic: Traffic, exchange: Exchange) -> object:
-    applies: object = None
-    for call in calls_of(exchange):
-        channel, call_id = call.get("channel_name"), str(call.get("id"))
-        if isinstance(channel, str) and channel:
-            shown = traffic.kept(exchange, call.get("id"))
-            other, first = traffic.channel_of.remembered(channel, (call_id, shown))
-            applies = APPLIES
-            require(
-                other == call_id,
-                f"a channel of its own for each call; calls {other} and {call_id} have {channel!r}",
-                first,
-                shown,
-            )
-    return applies
+def channel_is_of_one_call(traffic: Traffic, exchange: Exchange) -> bool | None:
+    names = [(call["id"], call["channel_name"]) for call in calls_of(exchange) if call.get("channel_name")]
+    for call_id, channel in names:
+        shown = traffic.kept(exchange, call_id)
+        other, first = traffic.channel_of.remembered(str(channel), (call_id, shown))
+        expected = f"a channel of its own for each call; calls {other} and {call_id} have {channel!r}"
+        require(other == call_id, expected, first, shown)
+    return bool(names)
 
 
-@holds("create.random-channel")
-def channel_is_random(traffic: Traffic, exchange: Exchange) -> object:
-    if not done(exchange, "createVideoCall") or len(traffic.sample) < SAMPLE:
-        return None
+@holds("create.random-channel", "createVideoCall")
+def channel_is_random(traffic: Traffic, _: Exchange) -> bool | None:
+    if len(traffic.sample) < SAMPLE:
+        return False
     sample = list(traffic.sample)
     traffic.sample.clear()
     reason = how_predictable([one.object for one in sample if one.object.get("channel_name")])
     require(not reason, f"`channel_name` to be random; {reason}", *sample[-3:])
-    return APPLIES
+    return None
 
 
 @holds("create.no-overlap")
-def overlapping_call_is_refused(traffic: Traffic, exchange: Exchange) -> object:
-    """Two calls overlap for certain if the first is seen to be alive after the second was accepted."""
+def overlapping_call_is_refused(traffic: Traffic, exchange: Exchange) -> bool | None:
+    """Two calls overlap for certain if the first is alive after the second was accepted."""
     for call in calls_of(exchange):
-        seen = traffic.seen_calls.get(str(call.get("id")))
+        seen = traffic.seen_calls.get(str(call["id"]))
         if seen is None or seen.created is None or call.get("status") not in ("scheduled", "ongoing"):
             continue
         for rival in seen.rivals:
             if rival.received_at < exchange.sent_at:
                 shown = traffic.kept(exchange, call["id"])
                 refused(rival, 400, before=[seen.created, shown], because="a time less than 30 minutes away")
-    if not done(exchange, "createVideoCall"):
-        return None
+    if exchange.operation != "createVideoCall" or not exchange.succeeded:
+        return False
     for first in _booked_near(traffic, exchange):
-        seen = traffic.seen_calls.get(str(first.object.get("id")))
-        if seen is not None:
+        if seen := traffic.seen_calls.get(str(first.object.get("id"))):
             seen.rivals.append(traffic.kept(exchange, None))
-    return APPLIES
+    return None
 
 
 def _booked_near(traffic: Traffic, created: Exchange) -> Iterator[Exchange]:
@@ -235,46 +188,36 @@ def _booked_near(traffic: Traffic, created: Exchange) -> Iterator[Exchange]:
 # -- Joining, ending, cancelling ----------------------------------------------------------------------
 
 
-@holds("get.returns-call")
-def answer_is_about_its_call(_: Traffic, exchange: Exchange) -> object:
-    if exchange.operation not in ("getVideoCall", "endVideoCall", "cancelVideoCall"):
-        return None
+@holds("get.returns-call", "getVideoCall", "endVideoCall", "cancelVideoCall")
+def answer_is_about_its_call(_: Traffic, exchange: Exchange) -> bool | None:
     named, got = call_id_of(exchange.url), exchange.object.get("id")
-    if not exchange.succeeded or not is_id(got) or named.isdecimal() != str(got).isdecimal():
-        return None
+    if not is_id(got) or named.isdecimal() != str(got).isdecimal():
+        return False
     require(str(got) == named, f"the call that was asked for, {named}; got {got!r}", exchange)
-    return APPLIES
+    return None
 
 
-@holds("end.completes")
-def end_completes(_: Traffic, exchange: Exchange) -> object:
-    if not done(exchange, "endVideoCall"):
-        return None
+@holds("end.completes", "endVideoCall")
+def end_completes(_: Traffic, exchange: Exchange) -> None:
     is_completed(exchange)
-    return APPLIES
 
 
-@holds("cancel.cancels")
-def cancel_cancels(_: Traffic, exchange: Exchange) -> object:
-    if not done(exchange, "cancelVideoCall"):
-        return None
+@holds("cancel.cancels", "cancelVideoCall")
+def cancel_cancels(_: Traffic, exchange: Exchange) -> None:
     is_cancelled(exchange)
-    return APPLIES
 
 
 def _not_after(rule: RuleId, operation: str, *statuses: str) -> None:
     """Hold an operation to being refused once a call was seen in a status that it never leaves."""
 
     @holds(rule)
-    def check(traffic: Traffic, exchange: Exchange) -> object:
-        if exchange.operation != operation:
-            return None
-        for status in statuses:
-            if before := traffic.final_before(exchange, status):
-                if exchange.succeeded:
-                    refused(exchange, 400, before=[before], because=f"a call that was {status}")
-                return APPLIES
-        return None
+    def check(traffic: Traffic, exchange: Exchange) -> bool | None:
+        found = [(one, traffic.final_before(exchange, one)) for one in statuses]
+        before = [(status, shown) for status, shown in found if shown]
+        if exchange.operation == operation and exchange.succeeded:
+            for status, shown in before:
+                refused(exchange, 400, before=[shown], because=f"a call that was {status}")
+        return exchange.operation == operation and bool(before)
 
 
 _not_after("join.not-cancelled", "joinVideoCall", "cancelled")
@@ -283,122 +226,99 @@ _not_after("end.ongoing-only", "endVideoCall", "completed", "cancelled")
 _not_after("cancel.scheduled-only", "cancelVideoCall", "completed", "cancelled")
 
 
-@holds("cancel.scheduled-only")
-def ongoing_call_is_not_cancelled(traffic: Traffic, exchange: Exchange) -> object:
+@holds("cancel.scheduled-only", "cancelVideoCall")
+def ongoing_call_is_not_cancelled(traffic: Traffic, exchange: Exchange) -> bool | None:
     seen = traffic.seen_before(exchange)
-    if not done(exchange, "cancelVideoCall") or seen is None or seen.ongoing is None:
-        return None
+    if seen is None or seen.ongoing is None:
+        return False
     refused(exchange, 400, before=[seen.ongoing], because="an ongoing call")
-    return APPLIES
+    return None
 
 
 @holds("join.starts-call")
-def joined_call_has_started(traffic: Traffic, exchange: Exchange) -> object:
-    applies: object = None
+def joined_call_has_started(traffic: Traffic, exchange: Exchange) -> bool | None:
+    applies = False
     for call in calls_of(exchange):
-        seen = traffic.seen_calls.get(str(call.get("id")))
+        seen = traffic.seen_calls.get(str(call["id"]))
         if seen and seen.joined and seen.joined.received_at < exchange.sent_at:
-            applies = APPLIES
+            applies, started = True, call.get("status") != "scheduled"
             shown = exchange.about(call["id"])
-            require(
-                call.get("status") != "scheduled", "a call that was joined to be ongoing", seen.joined, shown
-            )
+            require(started, "a call that was joined to be ongoing", seen.joined, shown)
     return applies
 
 
 @holds("join.window")
-def call_starts_within_window(traffic: Traffic, exchange: Exchange) -> object:
-    applies: object = None
+def call_starts_within_window(traffic: Traffic, exchange: Exchange) -> bool | None:
+    applies = False
     for call in calls_of(exchange):
         at, started = instant(call.get("scheduled_time")), instant(call.get("started_at"))
-        if at is not None and started is not None and traffic.is_ours(call.get("id")):
-            applies = APPLIES
-            require(
-                started >= at - _WINDOW - SECOND,
-                f"no join earlier than 15 minutes before the call; it started {at - started} before",
-                exchange.about(call["id"]),
-            )
+        if at is not None and started is not None and traffic.is_ours(call["id"]):
+            applies = True
+            expected = f"no join earlier than 15 minutes before the call; it started {at - started} before"
+            require(started >= at - _WINDOW - SECOND, expected, exchange.about(call["id"]))
     return applies
 
 
-@holds("join.same-channel")
-def join_leads_to_channel_of_call(traffic: Traffic, exchange: Exchange) -> object:
-    seen = traffic.seen_calls.get(call_id_of(exchange.url))
-    got = exchange.object.get("channel_name")
-    if not done(exchange, "joinVideoCall") or seen is None or not isinstance(got, str):
-        return None
+@holds("join.same-channel", "joinVideoCall")
+def join_leads_to_channel_of_call(traffic: Traffic, exchange: Exchange) -> bool | None:
+    seen, got = traffic.seen_calls.get(call_id_of(exchange.url)), exchange.object.get("channel_name")
+    if seen is None or not isinstance(got, str):
+        return False
     channel = seen.record[1]
     require(
-        got == channel,
-        f"`channel_name` to be the call's, {channel!r}; got {got!r}",
-        seen.shown,
-        exchange,
+        got == channel, f"`channel_name` to be the call's, {channel!r}; got {got!r}", seen.shown, exchange
     )
-    return APPLIES
+    return None
 
 
-@holds("join.uid-stable")
-def uid_is_the_same_again(traffic: Traffic, exchange: Exchange) -> object:
-    if not done(exchange, "joinVideoCall") or exchange.person in (SOMEBODY, NOBODY):
-        return None
+@holds("join.uid-stable", "joinVideoCall")
+def uid_is_the_same_again(traffic: Traffic, exchange: Exchange) -> bool | None:
+    if exchange.person in (SOMEBODY, NOBODY):
+        return False
     first = traffic.uid_of.remembered((exchange.url, exchange.person), traffic.kept(exchange, None))
-    require(
-        first.object.get("uid") == exchange.object.get("uid"), "the same uid at each join", first, exchange
-    )
-    return APPLIES
+    same = first.object.get("uid") == exchange.object.get("uid")
+    require(same, "the same uid at each join", first, exchange)
+    return None
 
 
 # -- Lists and methods --------------------------------------------------------------------------------
 
 
-@holds("list.pages")
-def page_leads_to_its_neighbours(_: Traffic, exchange: Exchange) -> object:
-    if not done(exchange, "listVideoCalls"):
-        return None
-    path = urlsplit(exchange.url).path
+@holds("list.pages", "listVideoCalls")
+def page_leads_to_its_neighbours(_: Traffic, exchange: Exchange) -> None:
     for link in ("next", "previous"):
         to = exchange.object.get(link)
         if to is not None:
             leads = isinstance(to, str) and urlsplit(to).path.endswith("/video-calls/")
             problem = link_problem(link, to, leads_to_list=leads)
             require(not problem, problem, exchange)
-            require(to != exchange.url, f"`{link}` to lead on; it leads to this page, {path}", exchange)
-    ids = [str(call.get("id")) for call in calls_of(exchange)]
+            require(to != exchange.url, f"`{link}` to lead on; it leads to this page", exchange)
+    ids = [str(call["id"]) for call in calls_of(exchange)]
     require(len(ids) == len(set(ids)), "each call once on a page", exchange)
-    return APPLIES
 
 
-@holds("list.envelope")
-def count_counts_the_calls(_: Traffic, exchange: Exchange) -> object:
-    body = exchange.object
-    count, results = body.get("count"), body.get("results")
-    if not done(exchange, "listVideoCalls") or not isinstance(count, int) or not isinstance(results, list):
-        return None
-    is_alone = body.get("next") is None and body.get("previous") is None
+@holds("list.envelope", "listVideoCalls")
+def count_counts_the_calls(_: Traffic, exchange: Exchange) -> bool | None:
+    count, following, before = (exchange.object.get(name) for name in ("count", "next", "previous"))
+    if not isinstance(count, int) or not isinstance(exchange.object.get("results"), list):
+        return False
     size = len(list(exchange.calls))
     # A call that is created meanwhile may be counted and not listed, or the other way round.
-    good = abs(count - size) <= 1 if is_alone else count >= size
-    good = good and not (body.get("next") and body.get("previous") is None and count == size)
+    good = count > size or (before and count == size) if following else before or abs(count - size) <= 1
     require(good, f"`count` to be the number of calls on all pages; got {count} with {size} here", exchange)
-    return APPLIES
+    return None
 
 
-@holds("list.newest-first")
-def page_is_in_descending_order(_: Traffic, exchange: Exchange) -> object:
-    if not done(exchange, "listVideoCalls"):
-        return None
-    times = [time for call in exchange.calls if (time := instant(call.get("scheduled_time")))]
+@holds("list.newest-first", "listVideoCalls")
+def page_is_in_descending_order(_: Traffic, exchange: Exchange) -> None:
+    times = [time for call in calls_of(exchange) if (time := instant(call.get("scheduled_time")))]
     require(times == sorted(times, reverse=True), "calls in descending order of `scheduled_time`", exchange)
-    return APPLIES
 
 
 @holds("errors.method-not-allowed")
-def other_method_is_refused(_: Traffic, exchange: Exchange) -> object:
+def other_method_is_refused(_: Traffic, exchange: Exchange) -> bool | None:
     if exchange.operation or not is_of_contract(exchange.url):
-        return None
-    require(
-        not exchange.succeeded,
-        f"a refusal of {exchange.method} on this path; got {exchange.answer}",
-        exchange,
-    )
-    return APPLIES
+        return False
+    expected = f"a refusal of {exchange.method} on this path; got {exchange.answer}"
+    require(not exchange.succeeded, expected, exchange)
+    return None
