@@ -1,26 +1,30 @@
-"""The time of the contract suite and that of as many raw httpx requests, against the reference server.
+"""The time of the contract suite beside as many raw httpx requests, and of a request through `watch`.
 
 The difference is what the suite does besides sending requests: it starts, checks each answer against the
 schemas and rules, and generates the requests of its fuzzing.
 """
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 
 import httpx
 from table import BenchmarkError, Row, compared
 from video_calls_contract.reference import reference_server
 
 TIME_LIMIT = 300  # seconds for one run of the suite
+REQUESTS = 200  # of a turn
 STOP_LIMIT = 30  # seconds to stop
 
 
-def rows(directory: Path, options: tuple[str, ...]) -> list[Row]:
-    """Return the row of one run with these options, and of as many requests for one list."""
+def rows(directory: Path, options: tuple[str, ...], rounds: int) -> list[Row]:
+    """Return the rows of one run with these options, and of so many turns of the proxy."""
     report = directory / "suite.json"
     command = [sys.executable, "-m", "video_calls_contract", "run", "--reference", "--json", str(report)]
     started = time.perf_counter()
@@ -28,7 +32,8 @@ def rows(directory: Path, options: tuple[str, ...]) -> list[Row]:
     seconds = time.perf_counter() - started
     found = json.loads(report.read_text(encoding="utf-8"))
     what = f"contract suite, {len(found['rules'])} rules, {found['requests']:,} requests, s"
-    return [compared(what, "as many raw httpx requests", [(seconds, raw(found["requests"]))])]
+    suite = compared(what, "as many raw httpx requests", [(seconds, raw(found["requests"]))])
+    return [suite, compared("list through `watch`, ms a request", "without the proxy", watched(rounds))]
 
 
 def run(command: list[str], directory: Path) -> None:
@@ -55,3 +60,39 @@ def raw(requests: int) -> float:
             for _ in range(requests):
                 client.get(f"{config.base_url}/video-calls/").raise_for_status().json()
             return time.perf_counter() - started
+
+
+def watched(rounds: int) -> list[tuple[float, float]]:
+    """Return the median milliseconds of a list through `watch` and without it, in turns."""
+    with reference_server() as config:
+        command = ["watch", "--target", config.base_url, "--listen", "127.0.0.1:0"]
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "video_calls_contract", *command],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        line = process.stdout.readline() if process.stdout else ""
+        through = re.search(r"send requests to (\S+);", line)
+        if through is None:
+            raise BenchmarkError("`video-calls-contract watch` did not start")
+        try:
+            headers = {"Authorization": f"Bearer {config.identities['doctor'].token}"}
+            with httpx.Client(headers=headers) as client:
+                urls = [f"{root}/video-calls/" for root in (through[1], config.base_url)]
+                turns = [tuple(median(milliseconds(client, url)) for url in urls) for _ in range(rounds + 1)]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=STOP_LIMIT)
+    return [(ours, plain) for ours, plain in turns[1:]]
+
+
+def milliseconds(client: httpx.Client, url: str) -> list[float]:
+    """Return what each of some requests took."""
+    taken: list[float] = []
+    for _ in range(REQUESTS):
+        started = time.perf_counter()
+        client.get(url).raise_for_status()
+        taken.append((time.perf_counter() - started) * 1000)
+    return taken
