@@ -37,7 +37,7 @@ LENIENCE = timedelta(seconds=10)
 MOST_FINDINGS = 3
 """How many findings of a rule are kept."""
 
-MOST_REMEMBERED = 5_000
+MOST_REMEMBERED = 2_000
 """How many calls, people and channels are remembered."""
 
 K = TypeVar("K")

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import signal
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,6 @@ from video_calls_spec import RULES, Level, RuleId
 from video_calls_contract.catalogue import NOTED
 from video_calls_contract.config import Agora, Config, ConfigError, Tls, read_config, valid_base_url
 from video_calls_contract.destination import DestinationError
-from video_calls_contract.interrupts import terminated_as_interrupted
 from video_calls_contract.observers import Finding
 from video_calls_contract.reports import count, short, terminal, visible
 from video_calls_contract.reports.files import ReportFiles, Told
@@ -71,7 +71,7 @@ def watch(
 
     Exit status: 0 no rule was broken, 1 rules were broken, 2 nothing could be judged.
     """
-    with _problems_in_a_line(), terminated_as_interrupted():
+    with _problems_in_a_line():
         if target is None and config is None:
             raise click.UsageError("give --target URL, or --config FILE with a base_url")
         tls = Tls(ca, cert, key)
@@ -102,26 +102,45 @@ def _watch(config: Config, listener: socket.socket, level: Level, files: ReportF
     proxy = context.Process(
         target=serve, args=(Way(config, found.origin, found.host), listener, theirs), daemon=True
     )
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # in the new process, until it handles it
     proxy.start()
+    signal.signal(signal.SIGINT, handler)
     theirs.close()
     listener.close()
     root = found.base_url.removeprefix(found.origin)
     console.print(
         visible(f"Watching {found.base_url}: send requests to http://{address}{root}; Ctrl-C ends it")
     )
-    dropped = 0
     try:
-        with suppress(KeyboardInterrupt):
+        with _stopping(ours):
             dropped = _judge_until_end(ours, judge)
-        with suppress(OSError):
-            ours.send_bytes(b"stop")
-        dropped = dropped or _judge_until_end(ours, judge)
     finally:
         proxy.terminate()
         proxy.join()
     if dropped:
         judge.notes.append(f"{count(dropped, 'exchange')} came faster than they could be judged")
     _end(console, judge.results(), files)
+
+
+@contextmanager
+def _stopping(pipe: Any) -> Generator[None]:  # noqa: ANN401 (its class differs between systems)
+    """Stop the proxy at an interrupt or a SIGTERM; what has passed is still judged.
+
+    A second one does not wait for that.
+    """
+
+    def stop(_signal: int, _frame: object) -> None:
+        for number in before:
+            signal.signal(number, signal.default_int_handler)
+        with suppress(OSError):
+            pipe.send_bytes(b"stop")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _judge_until_end(pipe: Any, judge: Judge) -> int:  # noqa: ANN401 (its class differs between systems)
