@@ -140,6 +140,7 @@ def blamed(*records: Record) -> set[str]:
     return {one.rule.id for one in judged(*records).rules if one.outcome in ("failed", "noted")}
 
 
+ELSEWHERE = {"channel_name": "call_7_1"}
 LATE = {"scheduled_time": iso(3600)}
 REOPENED = {**ONGOING, "updated_at": iso(9)}
 COUNTED = [created(call(n, doctor=n, patient=n, channel_name=f"c{n}")) for n in range(1, 26)]
@@ -166,6 +167,10 @@ BROKEN: list[tuple[str, list[Record]]] = [
     ("get.returns-call", [created(call()), read(call(**COMPLETED)), read(call(**REOPENED), 20)]),
     ("join.not-cancelled", [read(call(**CANCELLED), at=0), joined(at=5)]),
     ("join.starts-call", [created(call()), joined(), read(call())]),
+    (
+        "join.same-channel",
+        [created(call(channel_name="call_7_1")), joined(), read(call(channel_name="call_7_1"))],
+    ),
     ("join.window", [created(call(**LATE)), read(call(**ONGOING, **LATE))]),
     ("join.uid-differs", [joined(user=1), joined(user=2, at=3)]),
     ("join.uid-stable", [joined(uid=1), joined(uid=2, at=3)]),
@@ -215,6 +220,7 @@ FREE: dict[str, list[Record]] = {
     "a gateway answers": [passed("GET", "7/", 503, b"<html>", headers=[("content-type", "text/html")])],
     "an unknown coding": [passed("GET", "7/", 200, b"?", headers=[("content-encoding", "br")])],
     "the data is reset": [read(call(**COMPLETED)), read(call(**RESET), 20)],
+    "another call is joined": [read(call(**COMPLETED, **ELSEWHERE), at=1), joined()],
     "a clock is set": [created(call(**AHEAD)), act("cancel", call(**CANCELLED_AHEAD))],
     "a person is renamed": [read(call()), read(call(doctor_details=RENAMED, patient_details=RENAMED))],
     "a token is refreshed": [joined(token=jwt(lasts=60)), joined(token=jwt(lasts=900), at=3)],

@@ -50,7 +50,8 @@ def judge_recordings(
         raise HarError(f"{names}: no URL ends as those of the Video Calls API do; is it the right recording?")
     begun = min((_sent_at(entry) for _, entry in entries), default=datetime.now(UTC))
     judge = Judge(root, agora, level, begun, found)
-    sent = {name for _, entry in entries for name, _value in _headers(entry, "request")}
+    own = [entry for _, entry in entries if entry["request"]["url"].startswith(root)]
+    sent = {name for entry in own for name, _ in _headers(entry, "request")}
     if "authorization" not in sent:
         judge.unjudged["auth.required"] = "the recording has no Authorization: browsers may leave it out"
     skipped = judge.reader.skipped

@@ -212,6 +212,9 @@ def _not_after(rule: RuleId, operation: str, *statuses: str) -> None:
 
     @holds(rule)
     def check(traffic: Traffic, exchange: Exchange) -> bool | None:
+        seen, channel = traffic.seen_before(exchange), exchange.object.get("channel_name")
+        if operation == "joinVideoCall" and (seen is None or seen.record[1] != channel):
+            return False  # perhaps another call of the same id, after the data was reset
         found = [(one, traffic.final_before(exchange, one)) for one in statuses]
         before = [(status, shown) for status, shown in found if shown]
         if exchange.operation == operation and exchange.succeeded:
@@ -259,23 +262,27 @@ def call_starts_within_window(traffic: Traffic, exchange: Exchange) -> bool | No
     return applies
 
 
-@holds("join.same-channel", "joinVideoCall")
+@holds("join.same-channel")
 def join_leads_to_channel_of_call(traffic: Traffic, exchange: Exchange) -> bool | None:
-    seen, got = traffic.seen_calls.get(call_id_of(exchange.url)), exchange.object.get("channel_name")
-    if seen is None or not isinstance(got, str):
-        return False
-    channel = seen.record[1]
-    require(
-        got == channel, f"`channel_name` to be the call's, {channel!r}; got {got!r}", seen.shown, exchange
-    )
-    return None
+    """The data may have been reset before the join: it is blamed once the call is seen to be the same."""
+    applies = False
+    for call in calls_of(exchange):
+        seen = traffic.seen_calls.get(str(call["id"]))
+        joined = (seen.astray or seen.joined) if seen else None
+        channel = joined.object.get("channel_name") if joined else None
+        if joined and isinstance(channel, str) and joined.received_at < exchange.sent_at:
+            applies, own = True, call.get("channel_name")
+            expected = f"`channel_name` to be the call's, {own!r}; got {channel!r}"
+            require(channel == own, expected, exchange.about(call["id"]), joined)
+    return applies
 
 
 @holds("join.uid-stable", "joinVideoCall")
 def uid_is_the_same_again(traffic: Traffic, exchange: Exchange) -> bool | None:
     if exchange.person in (SOMEBODY, NOBODY):
         return False
-    first = traffic.uid_of.remembered((exchange.url, exchange.person), traffic.kept(exchange, None))
+    place = f"{exchange.url} {exchange.object.get('channel_name')}"
+    first = traffic.uid_of.remembered((place, exchange.person), traffic.kept(exchange, None))
     same = first.object.get("uid") == exchange.object.get("uid")
     require(same, "the same uid at each join", first, exchange)
     return None

@@ -4,7 +4,6 @@ Other clients, whose requests do not pass here, may join, end and cancel calls a
 reset between two tests, and a clock of the backend may be set. None of this is blamed.
 """
 
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -65,7 +64,7 @@ class Seen:
     Attributes:
         record: what tells it from another call with its id: when it was created, and its channel.
         shown: the last answer that showed it.
-        joined: the first join that was accepted.
+        joined: the first join that was accepted; `astray` is one to another channel.
         ongoing: the first answer that showed it ongoing.
         created: its creation, if that was seen; `rivals` are later creations at its time.
         is_timed: whether its `updated_at` was seen to be the real time.
@@ -76,6 +75,7 @@ class Seen:
     rank: int = 0
     updated: datetime | None = None
     joined: Exchange | None = None
+    astray: Exchange | None = None
     ongoing: Exchange | None = None
     created: Exchange | None = None
     rivals: list[Exchange] = field(default_factory=list[Exchange])
@@ -198,7 +198,9 @@ class Traffic(Observers):
                     self.booked.remembered((role, str(call.get(role))), deque(maxlen=100)).append(shown)
         if exchange.operation == "joinVideoCall" and exchange.succeeded:
             joined = self.seen_calls.get(call_id_of(exchange.url))
-            if joined and joined.joined is None:
+            if joined and exchange.object.get("channel_name") != joined.record[1]:
+                joined.astray = self.kept(exchange, None)
+            elif joined and joined.joined is None:
                 joined.joined = self.kept(exchange, None)
 
     def _shows_real_clock(self, exchange: Exchange) -> bool:
@@ -238,10 +240,6 @@ class Traffic(Observers):
         self.known.pop(call_id, None)
         self.final.pop(call_id, None)
         self.seen_calls.pop(name, None)
-        of_call = re.compile(rf"/video-calls/{re.escape(name)}/")
-        for uids in (self.uids, self.uid_of):
-            for key in [key for key in uids if of_call.search(key[0])]:
-                del uids[key]  # type: ignore[arg-type]
 
 
 TrafficObserver = Callable[[Traffic, Exchange], "list[Finding] | None"]
