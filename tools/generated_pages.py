@@ -12,7 +12,7 @@ from typing import Any
 import click
 import yaml
 from sphinx.application import Sphinx
-from video_calls_contract import __main__ as contract_command
+from video_calls_contract import command as contract_command
 from video_calls_contract.catalogue import AREAS
 from video_calls_contract.config import TEMPLATE
 from video_calls_sdk import _errors

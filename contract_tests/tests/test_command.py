@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from running import CERTIFICATE, TOKENS, FakeBackend, Request, command, echoing, fake_backend, run, scheduling
-from video_calls_contract import command as console_script
-from video_calls_contract.__main__ import main
+from video_calls_contract import __main__ as program
 from video_calls_contract.catalogue import AREAS, catalogue, selected
+from video_calls_contract.command import main
 from video_calls_contract.config import TEMPLATE
 from video_calls_server.settings import environment_variable, setting_fields
 
@@ -98,9 +98,9 @@ def test_the_version_is_told(tmp_path: Path) -> None:
 
 def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "click", None)
-    monkeypatch.delitem(sys.modules, "video_calls_contract.__main__")
+    monkeypatch.delitem(sys.modules, "video_calls_contract.command")
     with pytest.raises(SystemExit) as caught:
-        console_script.run()
+        program.run()
     assert caught.value.code == 2
     assert 'pip install "video-calls[contract]"' in capsys.readouterr().err
 
@@ -114,7 +114,7 @@ def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         (["--config", "other.toml"], ["other.toml", "video-calls-contract init"]),
         (["--rule", "join.wndow"], ["join.wndow is no rule", "video-calls-contract rules"]),
         (["--section", "joining"], ["joining is no section", "join"]),
-        (["--rule", "fuzz.links", "--fuzz", "off"], ["--fuzz off leaves nothing"]),
+        (["--rule", "fuzz.links", "--fuzz", "off"], ["--fuzz off excludes"]),
         (["--baseline", "no.toml"], ["no.toml"]),
         (["--base-url", "example.com"], ["'example.com' is not an http"]),
         (["--json", "nowhere/report.json"], ["nowhere/report.json", "no directory nowhere"]),

@@ -11,8 +11,8 @@ import pytest
 import trustme
 from click.testing import CliRunner
 from running import TOKENS, FakeBackend, fake_backend, scheduling
-from video_calls_contract.__main__ import main
 from video_calls_contract.backend import Backend, NotTheBackend, Person
+from video_calls_contract.command import main
 from video_calls_contract.config import ConfigError, Tls, parse_config
 from video_calls_contract.connection import connection
 from video_calls_contract.event_listener import Listener

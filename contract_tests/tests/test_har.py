@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from test_watch import NOW, call, event, iso, jwt
-from video_calls_contract.__main__ import main
+from video_calls_contract.command import main
 
 URL = "https://api.example.com/api/v1/video"
 TOKEN = [{"name": "Authorization", "value": f"Bearer {jwt()}"}]

@@ -13,8 +13,8 @@ import jwt
 import pytest
 from click.testing import CliRunner
 from running import TOKENS, FakeBackend, Request, fake_backend, run, scheduling
-from video_calls_contract.__main__ import main
 from video_calls_contract.backend import Backend
+from video_calls_contract.command import main
 from video_calls_contract.config import Identity, TokenCommand, parse_config
 from video_calls_contract.exchange import Redactor
 from video_calls_contract.preflight import preflight

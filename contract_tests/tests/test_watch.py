@@ -19,7 +19,7 @@ import websockets
 from agora_token_builder.AccessToken import AccessToken
 from click.testing import CliRunner
 from running import command, fake_backend
-from video_calls_contract.__main__ import main
+from video_calls_contract.command import main
 from video_calls_contract.config import Agora, Config
 from video_calls_contract.results import Results
 from video_calls_contract.watch.judgement import Judge

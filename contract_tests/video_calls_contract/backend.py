@@ -25,7 +25,7 @@ from video_calls_contract.connection import Connection, certificate_problem
 from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor, instant, retry_after
 from video_calls_contract.gateway import NOWHERE, gateway_in, is_unlike_the_api
 from video_calls_contract.ids import Id, absent, is_id
-from video_calls_contract.interrupts import held_back
+from video_calls_contract.interrupts import delayed_interrupts
 from video_calls_contract.tokens import Token
 
 __all__ = ["Backend", "Missing", "NotTheBackend", "People", "Person", "Unreachable"]
@@ -209,7 +209,7 @@ class Backend:
         again = method == "GET"
         while True:
             self._hold_back()
-            with nullcontext() if method == "GET" else held_back():
+            with nullcontext() if method == "GET" else delayed_interrupts():
                 exchange = self._exchange(
                     method, self.url(path), sent_headers, body, operation=operation, person=person
                 )

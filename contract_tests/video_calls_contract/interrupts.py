@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def held_back() -> Generator[None]:
+def delayed_interrupts() -> Generator[None]:
     """Delay an interrupt until this is done, so that a call that was created can be cancelled."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
         yield

@@ -14,7 +14,7 @@ from video_calls_contract.reports.junit import as_junit
 from video_calls_contract.reports.markdown import as_markdown
 from video_calls_contract.results import NO_WORK, Results, as_json
 
-__all__ = ["ReportFiles", "Told", "named"]
+__all__ = ["CommandError", "ReportFiles", "describe_error"]
 
 _WRITERS: dict[str, Writer] = {
     "junit": as_junit,
@@ -24,7 +24,7 @@ _WRITERS: dict[str, Writer] = {
 }
 
 
-class Told(click.ClickException):
+class CommandError(click.ClickException):
     """What kept the suite from its work, in a line."""
 
     exit_code = NO_WORK
@@ -63,12 +63,12 @@ class ReportFiles:
             except DestinationError as error:
                 problems.append(str(error))
             except Exception as error:  # noqa: BLE001 (one report that breaks is no reason to lose the others)
-                problems.append(f"{path}: the {kind} report broke: {named(error)}; please report it")
+                problems.append(f"{path}: the {kind} report broke: {describe_error(error)}; please report it")
             else:
                 say(f"{kind} report: {path}")
         return problems
 
 
-def named(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return an error with its type."""
     return f"{type(error).__name__}: {error}".rstrip(": ")

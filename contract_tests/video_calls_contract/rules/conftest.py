@@ -12,16 +12,16 @@ from video_calls_contract.backend import Backend, People
 from video_calls_contract.checks import Blocked
 from video_calls_contract.event_listener import Expiry, expire
 from video_calls_contract.exchange import Exchange, Together
+from video_calls_contract.pytest_plugin import PLUGIN
 from video_calls_contract.run import Run
 from video_calls_contract.scenarios import Joined, LateJoin, LongLife, join_and_end, join_late, live_long
 from video_calls_contract.scheduling import Calls, Slots
-from video_calls_contract.suite import SUITE
 
 
 @pytest.fixture(scope="session")
 def run(request: pytest.FixtureRequest) -> Run:
     """The run that the tests belong to."""
-    return request.config.stash[SUITE].run
+    return request.config.stash[PLUGIN].run
 
 
 @pytest.fixture(scope="session")

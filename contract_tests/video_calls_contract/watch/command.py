@@ -21,7 +21,7 @@ from video_calls_contract.config import Agora, Config, ConfigError, Tls, read_co
 from video_calls_contract.destination import DestinationError
 from video_calls_contract.observers import Finding
 from video_calls_contract.reports import count, short, terminal, visible
-from video_calls_contract.reports.files import ReportFiles, Told
+from video_calls_contract.reports.files import CommandError, ReportFiles
 from video_calls_contract.results import Results
 from video_calls_contract.watch.har import HarError, judge_recordings
 from video_calls_contract.watch.judgement import Judge
@@ -185,7 +185,7 @@ def _problems_in_a_line() -> Generator[None]:
     try:
         yield
     except (ConfigError, DestinationError, TargetError, HarError) as error:
-        raise Told(str(error)) from None
+        raise CommandError(str(error)) from None
 
 
 def _without_file(url: str, tls: Tls) -> Config:
@@ -194,7 +194,7 @@ def _without_file(url: str, tls: Tls) -> Config:
     try:
         return Config(valid_base_url(url), {}, tls=tls)
     except ConfigError as error:
-        raise Told(str(error).replace("base_url", "--target", 1)) from None
+        raise CommandError(str(error).replace("base_url", "--target", 1)) from None
 
 
 def _tell(console: Console) -> Any:  # noqa: ANN401 (a function)
@@ -214,7 +214,7 @@ def _end(console: Console, results: Results, files: ReportFiles) -> None:
     problems = files.write(results, lambda text: console.print(visible(text), soft_wrap=True))
     terminal.verdict(console, results)
     if problems:
-        raise Told("; ".join(problems))
+        raise CommandError("; ".join(problems))
     raise SystemExit(results.exit_status)
 
 
@@ -231,7 +231,7 @@ def _listening(listen: str) -> socket.socket:
         return socket.create_server((host.strip("[]"), int(port)), family=family)
     except (OSError, ValueError, OverflowError) as error:
         why = getattr(error, "strerror", None) or "it is not HOST:PORT, such as 127.0.0.1:8900"
-        raise Told(f"--listen {listen}: cannot be listened on: {why}") from None
+        raise CommandError(f"--listen {listen}: cannot be listened on: {why}") from None
 
 
 def _check_no_loop(url: str, host: str, port: int) -> None:
@@ -243,4 +243,4 @@ def _check_no_loop(url: str, host: str, port: int) -> None:
         for *_, found in socket.getaddrinfo(parts.hostname, port):
             address = ip_address(str(found[0]).partition("%")[0])
             if str(address) == host or address.is_loopback or address.is_unspecified:
-                raise Told(f"--target {url} is the proxy itself; give another port with --listen")
+                raise CommandError(f"--target {url} is the proxy itself; give another port with --listen")

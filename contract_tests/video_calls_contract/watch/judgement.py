@@ -11,7 +11,7 @@ from video_calls_contract.config import Agora
 from video_calls_contract.exchange import NO_ANSWER, Exchange
 from video_calls_contract.observers import OBSERVED, Finding
 from video_calls_contract.reports import count
-from video_calls_contract.reports.files import named
+from video_calls_contract.reports.files import describe_error
 from video_calls_contract.results import Results, TestOutcome, TestResult, rule_results
 from video_calls_contract.watch.exchanges import Reader
 from video_calls_contract.watch.records import Closed, Opened, Passed, Record
@@ -82,7 +82,7 @@ class Judge:
         try:
             self._judge(record)
         except Exception as error:  # noqa: BLE001 (whatever breaks, what passes is still passed on)
-            broken = TestResult("judging an exchange", (), "broken", named(error))
+            broken = TestResult("judging an exchange", (), "broken", describe_error(error))
             self._results.broken = [*self._results.broken, broken][:_MOST_PENDING]
 
     def _judge(self, record: Record) -> None:

@@ -18,9 +18,9 @@ from video_calls_contract.checks import Blocked, NotOffered, OutsidePolicy, Viol
 from video_calls_contract.results import TestOutcome, TestResult
 from video_calls_contract.run import INTERRUPTED, Run
 
-__all__ = ["SUITE", "Suite", "rules_of"]
+__all__ = ["PLUGIN", "SuitePlugin", "rules_of"]
 
-SUITE: pytest.StashKey["Suite"] = pytest.StashKey()
+PLUGIN: pytest.StashKey["SuitePlugin"] = pytest.StashKey()
 """Where the tests find the run that they belong to."""
 
 _ALONE, _LONG, _OTHER, _OBSERVED = range(4)
@@ -42,7 +42,7 @@ def rules_of(item: pytest.Item) -> tuple[str, ...]:
     return tuple(slug for mark in item.iter_markers("rule") for slug in mark.args)
 
 
-class Suite:
+class SuitePlugin:
     """The plugin; it runs up to `run.jobs` tests at once, and records their results in order.
 
     Args:
@@ -68,7 +68,7 @@ class Suite:
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         """Let the fixtures find the run."""
-        config.stash[SUITE] = self
+        config.stash[PLUGIN] = self
         config.addinivalue_line("markers", "rule(*slugs): the rules of the catalogue that this test holds")
         config.addinivalue_line("markers", "alone: needs lists that do not change; runs beside no other test")
         config.addinivalue_line("markers", "long: takes long, so it begins before the others")
