@@ -327,7 +327,7 @@ def test_a_call_that_both_have_left_ends_before_the_clock_answers(
     async def nobody_watches(_: EmptyCalls) -> AsyncGenerator[None]:
         yield
 
-    monkeypatch.setattr(EmptyCalls, "watched", nobody_watches)
+    monkeypatch.setattr(EmptyCalls, "running", nobody_watches)
     api = make_api(agora_ncs_secret=SECRET, end_when_empty_minutes=5)
     call = api.call("ongoing")["id"]
     for present in (True, False):

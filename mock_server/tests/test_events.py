@@ -19,8 +19,8 @@ from video_calls_server import Settings, create_app
 from video_calls_server.api import events as events_api
 from video_calls_server.api.jwt import make_token
 from video_calls_server.control.client import Control
+from video_calls_server.store import UnavailableError
 from video_calls_server.store import events as store_events
-from video_calls_server.store.unavailable import UnavailableError
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -133,7 +133,7 @@ def test_what_is_refused_or_changes_nothing_is_not_told(api: Api) -> None:
 
 def test_an_event_exists_exactly_if_its_change_does(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     call = api.call()
-    newest: Callable[[], Any] = api.client.app.state.namespaces.default.service.newest_event
+    newest: Callable[[], Any] = api.client.app.state.namespaces.default.operations.newest_event
 
     def fail(*_: object, **__: object) -> None:
         raise UnavailableError("the disk is full")

@@ -27,7 +27,7 @@ from video_calls_server.api.protocol import http_protocol
 from video_calls_server.control.faults.matching import Asked, Faults, spoiled
 from video_calls_server.control.faults.middleware import TRY_AGAIN, ConnectionDropped
 from video_calls_server.control.faults.model import Fault, FaultError, parse_fault, read_fault
-from video_calls_server.operations import CallService
+from video_calls_server.operations import Operations
 from video_calls_spec import RULES, RuleId, openapi_path
 from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -463,7 +463,7 @@ def test_an_error_of_the_server_itself_is_told_and_logged_beneath_a_fault(
     async def fail(*_: object, **__: object) -> None:
         raise LookupError("by chance")
 
-    monkeypatch.setattr(CallService, "authenticate", fail)
+    monkeypatch.setattr(Operations, "authenticate", fail)
     answer = fault_header(api, "delay=0")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert answer.headers["video-calls-fault"] == "delay=0"

@@ -172,8 +172,8 @@ def test_a_failure_of_the_server_says_nothing_of_its_inside(
         async def page(self, *_: Any, **__: Any) -> None:
             raise LookupError("secret detail")
 
-    service = api.client.app.state.namespaces.default.service
-    service.page = Broken().page
+    operations = api.client.app.state.namespaces.default.operations
+    operations.page = Broken().page
     answer = api.get("doctor")
     assert (answer.status_code, answer.json()) == (
         500,

@@ -19,11 +19,10 @@ from video_calls_server.agora.notifications import is_signed
 from video_calls_server.domain.calls import NewCall, end_empty, leave
 from video_calls_server.domain.events import Event
 from video_calls_server.domain.people import Actor, Doctor, Patient, User
-from video_calls_server.operations import NOTICE_LIFETIME, CallService
+from video_calls_server.operations import NOTICE_LIFETIME, Operations
 from video_calls_server.settings import SettingsError
-from video_calls_server.store import Store
+from video_calls_server.store import Store, UnavailableError
 from video_calls_server.store.sqlite import SqliteStore
-from video_calls_server.store.unavailable import UnavailableError
 
 PATH = "/agora/notifications/"
 SECRET = "agora-ncs-test-secret"
@@ -60,14 +59,14 @@ class Agora:
         self.send(self.message(event, user, seq=seq, **payload))
 
 
-def service_of(api: Api) -> CallService:
-    service: CallService = api.client.app.state.namespaces.default.service
-    return service
+def operations_of(api: Api) -> Operations:
+    operations: Operations = api.client.app.state.namespaces.default.operations
+    return operations
 
 
 def told(api: Api) -> list[tuple[str, str | None]]:
     """Every event of doctor 1's so far, with the role of the participant."""
-    events = anyio.run(service_of(api).events_after, Actor(USERS["doctor"], 1, None), 0)
+    events = anyio.run(operations_of(api).events_after, Actor(USERS["doctor"], 1, None), 0)
     return [
         (event.type, json.loads(event.data).get("participant", {}).get("role"))
         for event in events
@@ -359,7 +358,7 @@ def ending(make_api: Callable[..., Api]) -> Agora:
 
 
 def look(api: Api) -> datetime | None:
-    return anyio.run(service_of(api).end_empty_calls)
+    return anyio.run(operations_of(api).end_empty_calls)
 
 
 def status_of(agora: Agora) -> str:
@@ -489,11 +488,15 @@ def passing(ending: Agora) -> tuple[Agora, EmptyCalls, list[float]]:
         slept.append(seconds)
         ending.api.clock.advance(seconds=seconds)
 
-    return ending, EmptyCalls(service_of(ending.api), ending.api.clock, FIVE, sleep=sleep), slept
+    return (
+        ending,
+        EmptyCalls(operations_of(ending.api).end_empty_calls, ending.api.clock, FIVE, sleep=sleep),
+        slept,
+    )
 
 
 async def run_watch(empty_calls: EmptyCalls) -> None:
-    async with empty_calls.watched():
+    async with empty_calls.running():
         await anyio.sleep_forever()
 
 

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client.parser import text_string_to_metric_families
 from video_calls_server import Settings, create_app
 from video_calls_server.observability.logs import configure_logging
-from video_calls_server.operations import CallService
+from video_calls_server.operations import Operations
 from video_calls_server.settings import SettingsError
 
 EVENTS = "/api/v1/video/events/"
@@ -126,7 +126,7 @@ def test_an_error_keeps_its_traceback_and_its_request_in_one_line(
     async def fail(*_: object, **__: object) -> None:
         raise LookupError("by chance")
 
-    monkeypatch.setattr(CallService, "authenticate", fail)
+    monkeypatch.setattr(Operations, "authenticate", fail)
     log(log_format="json")
     api.client.get(CALLS, headers=api.headers("doctor") | {"X-Request-ID": "trace-3"})
     (line,) = lines(log(), "")
@@ -196,7 +196,7 @@ def test_requests_are_counted_by_path_template_and_status(
         measured.get("doctor", path)
     measured.client.get(CALLS)
     measured.act("doctor", call, "join")
-    monkeypatch.setattr(CallService, "authenticate", fail)
+    monkeypatch.setattr(Operations, "authenticate", fail)
     measured.get("doctor")
     assert steps(measured, before, "video_calls_requests_total") == {
         ("GET", DETAIL, "200"): 2,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["SeedError", "Settings", "SettingsError", "StoreError", "create_app"]
 
 _HOME = {
-    "SeedError": "seed",
+    "SeedError": "store.seed",
     "Settings": "settings",
     "SettingsError": "settings",
     "StoreError": "store",

@@ -30,11 +30,10 @@ from video_calls_server.settings import (
     environment_variable,
     setting_fields,
 )
-from video_calls_server.store import StoreError
+from video_calls_server.store import StoreError, UnavailableError
 from video_calls_server.store.database import has_password
 from video_calls_server.store.factory import existing_people
 from video_calls_server.store.seed import DEFAULT_SEED, Seed, SeedError, load_seed
-from video_calls_server.store.unavailable import UnavailableError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -23,7 +23,7 @@ from video_calls_server.control.state.initial import Beginning, beginning_of
 from video_calls_server.control.state.snapshots import NAME, Moment, Snapshots
 from video_calls_server.domain.clock import Clock, SettableClock, instant
 from video_calls_server.events.hub import Hub
-from video_calls_server.operations import CallService
+from video_calls_server.operations import Operations
 from video_calls_server.settings import Settings
 from video_calls_server.store import StoreError, calls, store_for
 from video_calls_server.store.dump import Dump, dump, restore
@@ -53,10 +53,15 @@ class Namespace:
         self.snapshots = Snapshots()
         self.store = store_for(database, beginning.people, settings.pool)
         self._beginning = beginning
-        self.service = CallService(settings, self.store, self.clock, self.hub)
+        self.operations = Operations(settings, self.store, self.clock, self.hub)
         minutes = settings.end_when_empty_minutes
         self._empty_calls = (
-            EmptyCalls(self.service, self.clock, timedelta(minutes=minutes), sleep=self.clock.sleep)
+            EmptyCalls(
+                self.operations.end_empty_calls,
+                self.clock,
+                timedelta(minutes=minutes),
+                sleep=self.clock.sleep,
+            )
             if minutes
             else None
         )
@@ -120,7 +125,7 @@ class Namespace:
     async def moved(self) -> None:
         """Let happen what has become due, after the clock or the state was changed."""
         if self._empty_calls is not None:
-            await self.service.end_empty_calls()
+            await self.operations.end_empty_calls()
 
     async def replaced(self) -> None:
         """Have who follows events begin anew, for what they knew is no more; let happen what is due."""
@@ -170,7 +175,7 @@ class Namespace:
         if self._empty_calls is None:
             task_status.started()
             return
-        async with self._empty_calls.watched():
+        async with self._empty_calls.running():
             task_status.started()
             await self._over.wait()
 

@@ -66,7 +66,7 @@ class Joined:
     minted: MintedToken
 
 
-class CallService:
+class Operations:
     """What the API does. Raises `RuleViolation` where a rule refuses and then has changed nothing."""
 
     def __init__(self, settings: Settings, store: Store, clock: Clock, hub: Hub) -> None:

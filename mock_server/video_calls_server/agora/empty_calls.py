@@ -1,15 +1,14 @@
-"""Ends, as time goes by, the calls that both participants have left."""
+"""Ends ongoing calls some minutes after both participants have left."""
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import anyio
 
 from video_calls_server.domain.clock import Clock
-from video_calls_server.operations import CallService
-from video_calls_server.store.unavailable import UnavailableError
+from video_calls_server.store import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
 
@@ -18,50 +17,51 @@ RETRY_SECONDS = 1.0
 
 
 class EmptyCalls:
-    """Looks whenever a call may have become due.
+    """A background task that calls `end_empty_calls` whenever a call may be due.
 
-    A call that is left after a look is due no sooner than `after` from it, so nothing has to wake this up;
-    and what is due stands in the database, so that a restart forgets none.
+    `end_empty_calls` ends the calls that are due and returns when the next one is due. A call that both leave
+    after that is due `after` later at the earliest, so the task sleeps at most that long, and nothing has to
+    wake it. The database holds since when a participant is absent, so a restart loses no call.
     """
 
     def __init__(
         self,
-        service: CallService,
+        end_empty_calls: Callable[[], Awaitable[datetime | None]],
         clock: Clock,
         after: timedelta,
         *,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self._service = service
+        self._end_empty_calls = end_empty_calls
         self._clock = clock
         self._after = after
         self._sleep = sleep
 
     @asynccontextmanager
-    async def watched(self) -> AsyncGenerator[None]:
-        """Watch for as long as the application runs."""
-        seconds = await self._look()  # what became due while the server was down ends before it serves
+    async def running(self) -> AsyncGenerator[None]:
+        """Run the task until the context ends. Calls that became due earlier end before it begins."""
+        seconds = await self._end_due()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._watch, seconds)
+            tasks.start_soon(self._run, seconds)
             yield
             tasks.cancel_scope.cancel()
 
-    async def _watch(self, seconds: float) -> None:
+    async def _run(self, seconds: float) -> None:
         while True:
             await self._sleep(seconds)
-            seconds = await self._look()
+            seconds = await self._end_due()
 
-    async def _look(self) -> float:
-        """End what is due, and find the seconds until the next look."""
-        looked = self._clock.now()
+    async def _end_due(self) -> float:
+        """End the calls that are due. Return the seconds until the next check."""
+        checked_at = self._clock.now()
         try:
-            due = await self._service.end_empty_calls()
+            due = await self._end_empty_calls()
         except UnavailableError as error:
             logger.warning("empty calls cannot be ended for the moment: %s", error)
             return RETRY_SECONDS
-        except Exception:  # the server is not to stop for it, and the next look may do better
+        except Exception:  # an error here must not stop the server; the next check may succeed
             logger.exception("empty calls cannot be ended for the moment")
             return RETRY_SECONDS
-        latest = looked + self._after
+        latest = checked_at + self._after
         wait = (latest if due is None else min(due, latest)) - self._clock.now()
         return max(0.0, wait.total_seconds())

@@ -11,7 +11,7 @@ from video_calls_spec import RuleId
 from video_calls_server._structs import Error
 from video_calls_server.domain.violation import RuleViolation
 from video_calls_server.observability import request_id
-from video_calls_server.store.unavailable import UnavailableError
+from video_calls_server.store import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
 

@@ -19,8 +19,8 @@ from video_calls_server.domain.violation import error_text
 from video_calls_server.events.hub import Hub, Subscription
 from video_calls_server.events.payload import message
 from video_calls_server.namespaces import namespace_of
-from video_calls_server.operations import CallService
-from video_calls_server.store.unavailable import UnavailableError
+from video_calls_server.operations import Operations
+from video_calls_server.store import UnavailableError
 
 BAD_REQUEST, UNAUTHORIZED, EXPIRED, TOO_SLOW, GONE, UNAVAILABLE = 4400, 4401, 4402, 4408, 4410, 1013
 """The codes with which a connection is closed; 1013 asks to try again later."""
@@ -72,7 +72,7 @@ class _Connection:
         self._socket = socket
         self._authorization, self._subprotocol = credentials(socket.scope)
         self._accepted = False
-        self._service: CallService = namespace.service
+        self._operations: Operations = namespace.operations
         self._hub: Hub = namespace.hub
         self._ids = namespace.ids
         self._verifier: TokenVerifier = socket.app.state.verifier
@@ -125,7 +125,7 @@ class _Connection:
         """Who is asking, and until when they may, in seconds since 1970."""
         try:
             verified = await self._verifier.verify(self._authorization)
-            actor = await self._service.authenticate(verified.user)
+            actor = await self._operations.authenticate(verified.user)
         except Refused as refusal:
             raise Close(UNAUTHORIZED, refusal.violation.error) from None
         except UnavailableError:
@@ -140,10 +140,10 @@ class _Connection:
         given: str | None = self._socket.query_params.get("last_event_id")
         try:
             if given is None:
-                return await self._service.newest_event()
+                return await self._operations.newest_event()
             if not _EVENT_ID.fullmatch(given):
                 raise Close(BAD_REQUEST, "last_event_id is no id of an event")
-            if not await self._service.keeps_events_after(int(given)):
+            if not await self._operations.keeps_events_after(int(given)):
                 raise Close(GONE, "What came after this event is no longer kept; fetch the calls anew")
         except UnavailableError:
             raise Close(UNAVAILABLE, _AWAY) from None
@@ -154,7 +154,7 @@ class _Connection:
             if subscription.closing is not None:
                 raise Close(*subscription.closing)
             try:
-                found = await self._service.events_after(actor, after)
+                found = await self._operations.events_after(actor, after)
             except UnavailableError:
                 raise Close(UNAVAILABLE, _AWAY) from None
             for event in found:
@@ -171,7 +171,7 @@ class _Connection:
     async def _check(self, actor: Actor) -> None:
         """Somebody who was deactivated meanwhile is told no more."""
         try:
-            still = await self._service.authenticate(actor.user_id)
+            still = await self._operations.authenticate(actor.user_id)
         except UnavailableError:
             return  # reading the events will say so
         if still is None:

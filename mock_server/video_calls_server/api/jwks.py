@@ -9,7 +9,7 @@ import httpx
 import jwt
 
 from video_calls_server.settings import JwtAlgorithm, without_credentials
-from video_calls_server.store.unavailable import UnavailableError
+from video_calls_server.store import UnavailableError
 
 LIFETIME = 300.0
 """Seconds after which a key set is fetched again, so that a withdrawn key stops working."""

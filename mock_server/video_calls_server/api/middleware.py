@@ -116,12 +116,12 @@ async def admit(request: AnyRequest) -> None:
 
 async def _authenticate(scope: Scope) -> Actor:
     verifier: TokenVerifier = scope["litestar_app"].state.verifier
-    service = namespace_of(scope).service
+    operations = namespace_of(scope).operations
     verified = await verifier.verify(header(scope, b"authorization"))
-    actor = await service.authenticate(verified.user)
+    actor = await operations.authenticate(verified.user)
     if actor is None:
         raise refused("auth.active-user", CHALLENGE)
-    wait = await service.retry_after(actor)
+    wait = await operations.retry_after(actor)
     if wait is not None:
         text = f"Too many requests; try again in {wait} second{'' if wait == 1 else 's'}"
         raise refused("limits.rate", {"Retry-After": str(wait)}, error=text)

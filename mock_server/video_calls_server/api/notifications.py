@@ -47,7 +47,7 @@ def notifications_router(secret: str) -> Router:
             logger.warning("a notification of an unknown shape was ignored: %s", error)
             return Answer(_Received())
         if notice is not None:
-            await namespace_of(request.scope).service.take_notice(notice)
+            await namespace_of(request.scope).operations.take_notice(notice)
         return Answer(_Received())
 
     return Router("/", route_handlers=[notifications])

@@ -24,8 +24,8 @@ from sqlalchemy import text
 from video_calls_spec import openapi_path
 
 from video_calls_server.namespaces import namespace_of
+from video_calls_server.store import UnavailableError
 from video_calls_server.store.statement import Statement
-from video_calls_server.store.unavailable import UnavailableError
 
 CONSOLE = "/_console"
 DOCS = "/docs"

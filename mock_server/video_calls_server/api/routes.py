@@ -16,15 +16,15 @@ from video_calls_server.api.representation import video_call, with_ids
 from video_calls_server.domain.calls import Call
 from video_calls_server.domain.people import Actor
 from video_calls_server.namespaces import namespace_of
-from video_calls_server.operations import CallService
+from video_calls_server.operations import Operations
 
 API_ROOT = "/api/v1/video"
 
 ApiRequest = Request[Actor, Any, Any]  # the token's claims and the app's state are untyped in Litestar
 
 
-def _service(request: ApiRequest) -> CallService:
-    return namespace_of(request.scope).service
+def _operations(request: ApiRequest) -> Operations:
+    return namespace_of(request.scope).operations
 
 
 def _ids(request: ApiRequest) -> Ids:
@@ -39,7 +39,7 @@ def _shown(request: ApiRequest, call: Call) -> VideoCall:
 async def list_video_calls(request: ApiRequest) -> Answer:
     """List video calls."""
     asked = paging(request.query_params)
-    page = await _service(request).page(request.user, page=asked.page, size=asked.size)
+    page = await _operations(request).page(request.user, page=asked.page, size=asked.size)
     more = asked.page * asked.size < page.count
     return Answer(
         VideoCallPage(
@@ -56,7 +56,7 @@ async def create_video_call(request: ApiRequest) -> Answer:
     """Create a video call."""
     sent = json_object(await request.body(), request.headers.get("content-type"))
     key = request.headers.get("idempotency-key")
-    created = await _service(request).create(request.user, proposal(sent, key, _ids(request)))
+    created = await _operations(request).create(request.user, proposal(sent, key, _ids(request)))
     shown = _shown(request, created.call)
     headers = [(b"location", f"{_root(request)}{API_ROOT}/video-calls/{shown.id}/".encode())]
     if created.replayed:
@@ -67,21 +67,21 @@ async def create_video_call(request: ApiRequest) -> Answer:
 @get("/video-calls/{id:str}/", operation_id="getVideoCall")
 async def get_video_call(request: ApiRequest) -> Answer:
     """Get a video call."""
-    call = await _service(request).get(request.user, _call_id(request))
+    call = await _operations(request).get(request.user, _call_id(request))
     return Answer(_shown(request, call))
 
 
 @post("/video-calls/{id:str}/join/", operation_id="joinVideoCall")
 async def join_video_call(request: ApiRequest) -> Answer:
     """Join a video call."""
-    service = _service(request)
-    joined = await service.join(request.user, _call_id(request))
+    operations = _operations(request)
+    joined = await operations.join(request.user, _call_id(request))
     credentials = JoinCredentials(
         channel_name=joined.call.channel_name,
         token=joined.minted.token,
         uid=joined.uid,
         expiration_time=joined.minted.expires_at,
-        app_id=service.app_id,
+        app_id=operations.app_id,
     )
     return Answer(credentials, headers=[(b"cache-control", b"no-store")])
 
@@ -89,14 +89,14 @@ async def join_video_call(request: ApiRequest) -> Answer:
 @post("/video-calls/{id:str}/end/", operation_id="endVideoCall")
 async def end_video_call(request: ApiRequest) -> Answer:
     """End a video call."""
-    call = await _service(request).end(request.user, _call_id(request))
+    call = await _operations(request).end(request.user, _call_id(request))
     return Answer(_shown(request, call))
 
 
 @post("/video-calls/{id:str}/cancel/", operation_id="cancelVideoCall")
 async def cancel_video_call(request: ApiRequest) -> Answer:
     """Cancel a video call."""
-    call = await _service(request).cancel(request.user, _call_id(request))
+    call = await _operations(request).cancel(request.user, _call_id(request))
     return Answer(_shown(request, call))
 
 

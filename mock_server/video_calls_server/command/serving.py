@@ -31,10 +31,9 @@ from video_calls_server.namespaces import Namespace, Namespaces
 from video_calls_server.observability import forget_worker
 from video_calls_server.observability.logs import Output, configure_logging
 from video_calls_server.settings import Settings, SettingsError
-from video_calls_server.store import StoreError
+from video_calls_server.store import StoreError, UnavailableError
 from video_calls_server.store.database import check_writable
 from video_calls_server.store.seed import Seed, SeedError, load_seed
-from video_calls_server.store.unavailable import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
 

@@ -5,7 +5,8 @@ them (plain functions on a connection); `database` what a store is, `sqlite` and
 are. No rule is decided here.
 """
 
-from video_calls_server.store.database import OverlapError, Store, StoreError
+from video_calls_server.store.database import Store
+from video_calls_server.store.errors import OverlapError, StoreError, UnavailableError
 from video_calls_server.store.factory import store_for
 
-__all__ = ["OverlapError", "Store", "StoreError", "store_for"]
+__all__ = ["OverlapError", "Store", "StoreError", "UnavailableError", "store_for"]

@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from video_calls_server.store import people
+from video_calls_server.store.errors import StoreError
 from video_calls_server.store.schema import calls, metadata, revisions
 from video_calls_server.store.seed import Seed
 
@@ -21,14 +22,6 @@ T = TypeVar("T")
 
 REVISION = "0001"
 """Of the tables as `schema` has them; the database keeps its own, so that another version knows."""
-
-
-class StoreError(Exception):
-    """The database cannot be used as configured; the message says why and what to do."""
-
-
-class OverlapError(Exception):
-    """The database refuses a change because two open calls of one person would be too near to each other."""
 
 
 class News(Protocol):

@@ -2,7 +2,8 @@
 
 import anyio
 
-from video_calls_server.store.database import Store, StoreError, database_url
+from video_calls_server.store.database import Store, database_url
+from video_calls_server.store.errors import StoreError
 from video_calls_server.store.pool import Pool
 from video_calls_server.store.seed import Seed
 from video_calls_server.store.sqlite import SqliteStore

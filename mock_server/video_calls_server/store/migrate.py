@@ -8,12 +8,12 @@ from sqlalchemy.engine import URL
 
 from video_calls_server.store.database import (
     REVISION,
-    StoreError,
     check_not_newer,
     check_own,
     driver_error,
     names_of_tables,
 )
+from video_calls_server.store.errors import StoreError
 from video_calls_server.store.factory import not_installed
 from video_calls_server.store.pool import Pool
 from video_calls_server.store.sqlite import FAILURES, begin_immediate, begin_where_told, make_private

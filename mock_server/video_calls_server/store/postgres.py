@@ -27,17 +27,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from video_calls_server.store import people
 from video_calls_server.store.database import (
     News,
-    OverlapError,
     Store,
-    StoreError,
     add_seed,
     check_tables,
     driver_error,
 )
+from video_calls_server.store.errors import OverlapError, StoreError, UnavailableError
 from video_calls_server.store.events import CHANNEL
 from video_calls_server.store.pool import Pool
 from video_calls_server.store.seed import Seed
-from video_calls_server.store.unavailable import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
 

@@ -22,15 +22,14 @@ from sqlalchemy.pool import StaticPool
 from video_calls_server.store.database import (
     REVISION,
     Store,
-    StoreError,
     add_seed,
     check_tables,
     driver_error,
     names_of_tables,
 )
+from video_calls_server.store.errors import StoreError, UnavailableError
 from video_calls_server.store.schema import metadata, revisions
 from video_calls_server.store.seed import Seed
-from video_calls_server.store.unavailable import UnavailableError
 
 T = TypeVar("T")
 

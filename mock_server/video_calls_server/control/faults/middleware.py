@@ -24,7 +24,7 @@ from video_calls_server.control.faults.matching import Acting, Asked, spoiled
 from video_calls_server.control.faults.model import EVENTS, Fault, FaultError, parse_fault
 from video_calls_server.domain.people import Actor
 from video_calls_server.namespaces import namespace_of
-from video_calls_server.store.unavailable import UnavailableError
+from video_calls_server.store import UnavailableError
 
 HEADER = "Video-Calls-Fault"
 """Of a request: a fault for it alone. Of an answer: the names of those that acted."""
@@ -126,9 +126,9 @@ async def _identities(wanted: frozenset[str], scope: Scope) -> frozenset[str]:
     actor = await _actor(scope)
     if actor is None:
         return frozenset()
-    service = namespace_of(scope).service
+    operations = namespace_of(scope).operations
     try:
-        return frozenset([email for email in wanted if await service.authenticate(email) == actor])
+        return frozenset([email for email in wanted if await operations.authenticate(email) == actor])
     except UnavailableError:  # which the API will find out as well, and answer
         return frozenset()
 
@@ -139,7 +139,7 @@ async def _actor(scope: Scope) -> Actor | None:
     try:
         authorization, _ = credentials(scope)
         verified = await verifier.verify(authorization)
-        return await namespace_of(scope).service.authenticate(verified.user)
+        return await namespace_of(scope).operations.authenticate(verified.user)
     except (Refused, UnavailableError):
         return None
 
