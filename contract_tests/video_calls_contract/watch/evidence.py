@@ -60,7 +60,7 @@ def without_secrets(finding: Finding, secrets: Iterable[str]) -> Finding:
         return _EMAIL.sub(REDACTED, text)
 
     shown = tuple(_redacted(kept(exchange, exchange.focus), redacted) for exchange in finding.exchanges)
-    return Finding(redacted(finding.expected), shown)
+    return Finding(redacted(finding.expected[:_LONG]), shown)
 
 
 def _redacted(exchange: Exchange, redacted: Callable[[str], str]) -> Exchange:
