@@ -13,7 +13,7 @@ from litestar.types import Middleware, Scope
 
 from video_calls_server.api.errors import Refused
 from video_calls_server.api.jwt import TokenVerifier
-from video_calls_server.api.middleware import header
+from video_calls_server.api.parsing import header
 from video_calls_server.domain.people import Actor
 from video_calls_server.domain.violation import error_text
 from video_calls_server.events.hub import Hub, Subscription

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
+from litestar.types import Scope
 
 from video_calls_server.api.errors import refused
 from video_calls_server.api.ids import Ids, whole_number
@@ -26,6 +27,11 @@ _RFC_3339 = re.compile(
     re.ASCII,
 )
 _PEOPLE: tuple[Literal["doctor", "patient"], ...] = ("doctor", "patient")
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return the value of a header, None if the request does not have it; the name is in lower case."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
 @dataclass(frozen=True, slots=True)

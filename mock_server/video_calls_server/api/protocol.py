@@ -12,7 +12,7 @@ from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from video_calls_server._structs import Error
-from video_calls_server.api.drop import DROP
+from video_calls_server.api.connection_drop import DROP_EXTENSION
 
 HEAD_LIMIT = 64 * 1024
 """The largest request head in bytes: the target, and the names and values of its headers."""
@@ -102,7 +102,7 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
         self._extensions: dict[str, dict[object, object]] = {
-            DROP: {"abort": transport.abort, "close": transport.close}
+            DROP_EXTENSION: {"abort": transport.abort, "close": transport.close}
         }
         self._expect_request()
 

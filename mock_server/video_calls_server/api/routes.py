@@ -8,9 +8,9 @@ from litestar import Request, Router, get, post
 from litestar.types import Middleware
 
 from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPage
-from video_calls_server.api.answer import Answer
+from video_calls_server.api.authentication import authenticate
 from video_calls_server.api.ids import Ids
-from video_calls_server.api.middleware import admit
+from video_calls_server.api.json_response import JsonResponse
 from video_calls_server.api.parsing import json_object, paging, proposal
 from video_calls_server.api.representation import video_call, with_ids
 from video_calls_server.domain.calls import Call
@@ -36,12 +36,12 @@ def _shown(request: ApiRequest, call: Call) -> VideoCall:
 
 
 @get("/video-calls/", operation_id="listVideoCalls")
-async def list_video_calls(request: ApiRequest) -> Answer:
+async def list_video_calls(request: ApiRequest) -> JsonResponse:
     """List video calls."""
     asked = paging(request.query_params)
     page = await _operations(request).page(request.user, page=asked.page, size=asked.size)
     more = asked.page * asked.size < page.count
-    return Answer(
+    return JsonResponse(
         VideoCallPage(
             count=page.count,
             next=_page_url(request, asked.page + 1) if more else None,
@@ -52,7 +52,7 @@ async def list_video_calls(request: ApiRequest) -> Answer:
 
 
 @post("/video-calls/", operation_id="createVideoCall")
-async def create_video_call(request: ApiRequest) -> Answer:
+async def create_video_call(request: ApiRequest) -> JsonResponse:
     """Create a video call."""
     sent = json_object(await request.body(), request.headers.get("content-type"))
     key = request.headers.get("idempotency-key")
@@ -61,18 +61,18 @@ async def create_video_call(request: ApiRequest) -> Answer:
     headers = [(b"location", f"{_root(request)}{API_ROOT}/video-calls/{shown.id}/".encode())]
     if created.replayed:
         headers.append((b"idempotency-replayed", b"true"))
-    return Answer(shown, status=201, headers=headers)
+    return JsonResponse(shown, status=201, headers=headers)
 
 
 @get("/video-calls/{id:str}/", operation_id="getVideoCall")
-async def get_video_call(request: ApiRequest) -> Answer:
+async def get_video_call(request: ApiRequest) -> JsonResponse:
     """Get a video call."""
     call = await _operations(request).get(request.user, _call_id(request))
-    return Answer(_shown(request, call))
+    return JsonResponse(_shown(request, call))
 
 
 @post("/video-calls/{id:str}/join/", operation_id="joinVideoCall")
-async def join_video_call(request: ApiRequest) -> Answer:
+async def join_video_call(request: ApiRequest) -> JsonResponse:
     """Join a video call."""
     operations = _operations(request)
     joined = await operations.join(request.user, _call_id(request))
@@ -83,21 +83,21 @@ async def join_video_call(request: ApiRequest) -> Answer:
         expiration_time=joined.minted.expires_at,
         app_id=operations.app_id,
     )
-    return Answer(credentials, headers=[(b"cache-control", b"no-store")])
+    return JsonResponse(credentials, headers=[(b"cache-control", b"no-store")])
 
 
 @post("/video-calls/{id:str}/end/", operation_id="endVideoCall")
-async def end_video_call(request: ApiRequest) -> Answer:
+async def end_video_call(request: ApiRequest) -> JsonResponse:
     """End a video call."""
     call = await _operations(request).end(request.user, _call_id(request))
-    return Answer(_shown(request, call))
+    return JsonResponse(_shown(request, call))
 
 
 @post("/video-calls/{id:str}/cancel/", operation_id="cancelVideoCall")
-async def cancel_video_call(request: ApiRequest) -> Answer:
+async def cancel_video_call(request: ApiRequest) -> JsonResponse:
     """Cancel a video call."""
     call = await _operations(request).cancel(request.user, _call_id(request))
-    return Answer(_shown(request, call))
+    return JsonResponse(_shown(request, call))
 
 
 def _call_id(request: ApiRequest) -> int | None:
@@ -129,6 +129,6 @@ def api_router(middleware: Sequence[Middleware]) -> Router:
             end_video_call,
             cancel_video_call,
         ],
-        before_request=admit,
+        before_request=authenticate,
         middleware=middleware,
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from video_calls_server.api.middleware import header
+from video_calls_server.api.parsing import header
 from video_calls_server.control.errors import ControlError
 from video_calls_server.settings import is_loopback
 

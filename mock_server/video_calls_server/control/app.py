@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from video_calls_server._structs import Error
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
-from video_calls_server.api.pages import DOCS, docs_page, unframed
+from video_calls_server.api.pages import DOCS, docs_page, forbid_framing
 from video_calls_server.control.access import KEY_HEADER, Access, guarded
 from video_calls_server.control.errors import (
     ControlError,
@@ -103,7 +103,7 @@ def control_app(settings: Settings, namespaces: Namespaces, access: Access, cors
             UnicodeDecodeError: on_not_text,
             Exception: on_exception,
         },
-        middleware=[unframed],
+        middleware=[forbid_framing],
         cors_config=cors,
         openapi_config=OpenAPIConfig(
             title="Video Calls: control of the reference server",

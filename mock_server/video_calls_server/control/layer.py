@@ -24,8 +24,8 @@ from litestar.types import (
 )
 
 from video_calls_server._structs import Error
-from video_calls_server.api.answer import Header, refuse
-from video_calls_server.api.middleware import header
+from video_calls_server.api.json_response import Header, refuse
+from video_calls_server.api.parsing import header
 from video_calls_server.control.access import Access
 from video_calls_server.control.errors import ControlError
 from video_calls_server.control.faults.middleware import raise_if_dropped

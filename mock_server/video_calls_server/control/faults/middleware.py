@@ -12,11 +12,11 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from video_calls_spec import RULES, RuleId
 
 from video_calls_server._structs import Error
-from video_calls_server.api.answer import Answer, Header
-from video_calls_server.api.drop import DROP
+from video_calls_server.api.connection_drop import DROP_EXTENSION
 from video_calls_server.api.errors import RETRY_AFTER_UNAVAILABLE, Refused
 from video_calls_server.api.events import credentials
 from video_calls_server.api.ids import shown_in
+from video_calls_server.api.json_response import Header, JsonResponse
 from video_calls_server.api.jwt import CHALLENGE, TokenVerifier
 from video_calls_server.control.access import Access
 from video_calls_server.control.errors import ControlError
@@ -83,10 +83,10 @@ def faulty(access: Access) -> Callable[[ASGIApp], ASGIApp]:
             except FaultError as error:
                 text, fields = f"{HEADER}: {error}", {error.field: [error.reason]}
                 body = Error(error=text, code="bad_request", fields=fields)
-                await _answer(Answer(body, status=400), scope, receive, send)
+                await _answer(JsonResponse(body, status=400), scope, receive, send)
             except ControlError as error:
                 body = Error(error=error.error, code=error.code)
-                await _answer(Answer(body, status=error.status), scope, receive, send)
+                await _answer(JsonResponse(body, status=error.status), scope, receive, send)
             else:
                 await _serve(app, acting, scope, receive, send)
 
@@ -217,7 +217,7 @@ async def _pass_on(served: _Served, acting: Acting, scope: Scope, receive: Recei
 
 async def _drop(how: str, scope: Scope, receive: Receive) -> None:
     """Drop the connection and wait until it is gone, for uvicorn would answer in our place."""
-    connection: dict[Any, Any] | None = (scope.get("extensions") or {}).get(DROP)
+    connection: dict[Any, Any] | None = (scope.get("extensions") or {}).get(DROP_EXTENSION)
     if connection is None:
         scope["state"][_DROPPED] = True
         return
@@ -245,8 +245,8 @@ async def _shake_hands(app: ASGIApp, acting: Acting, scope: Scope, receive: Rece
         await app(scope, receive, send_naming)
 
 
-async def _answer(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request, or a handshake as if it were one."""
+async def _answer(answer: JsonResponse, scope: Scope, receive: Receive, send: Send) -> None:
+    """JsonResponse a request, or a handshake as if it were one."""
     if scope["type"] == ScopeType.HTTP:
         await answer(scope, receive, send)
         return
@@ -265,7 +265,7 @@ async def _answer(answer: Answer, scope: Scope, receive: Receive, send: Send) ->
     await send(body)
     # uvicorn tells of a disconnect when it has answered, and again when the connection is closed. Before
     # that it would take the end of the application for a handshake that was forgotten.
-    left = 2 if DROP in extensions else 0
+    left = 2 if DROP_EXTENSION in extensions else 0
     while left:
         left -= (await receive())["type"] == "websocket.disconnect"
 
@@ -277,7 +277,7 @@ def _naming(names: str) -> list[Header]:
     return [(_HEADER, names.encode())] if names else []
 
 
-def _refusal(fault: Fault, status: int, scope: Scope, names: str) -> Answer:
+def _refusal(fault: Fault, status: int, scope: Scope, names: str) -> JsonResponse:
     """The answer of a fault, by default what this status normally says of the operation."""
     retry_after = fault.retry_after
     if retry_after is None:
@@ -290,7 +290,9 @@ def _refusal(fault: Fault, status: int, scope: Scope, names: str) -> Answer:
         headers.append((b"retry-after", b"%d" % retry_after))
     if status == HTTPStatus.UNAUTHORIZED:
         headers += [(name.lower().encode(), value.encode()) for name, value in CHALLENGE.items()]
-    return Answer(Error(error=fault.error or text, code=fault.code or code), status=status, headers=headers)
+    return JsonResponse(
+        Error(error=fault.error or text, code=fault.code or code), status=status, headers=headers
+    )
 
 
 def _error(status: int, operation: str | None) -> tuple[str, str]:

@@ -1,21 +1,18 @@
-"""What holds for every request, whichever server runs the application and whatever path is asked for.
-
-It stands around everything else, so that the API, the control API and the pages cannot differ in it.
-"""
+"""Checks of every request: to the API, to the control API and to the pages, under any ASGI server."""
 
 from collections.abc import Awaitable
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from video_calls_server._structs import Error
-from video_calls_server.api.answer import refuse
+from video_calls_server.api.json_response import refuse
 from video_calls_server.settings import is_loopback
 
 
-class Gate:
-    """Refuses ambiguous heads and, with the development secrets, requests from beyond loopback.
+class RequestGuard:
+    """Refuses ambiguous headers and, with the development secrets, requests from beyond loopback.
 
-    A second `Authorization` or `Host` would let the server and a proxy in front of it read different ones.
+    With two `Authorization` or `Host` headers, a proxy and the server could read different ones.
     """
 
     def __init__(self, app: ASGIApp, *, loopback_only: bool) -> None:
@@ -38,8 +35,8 @@ class Gate:
             return refuse(error, 400, scope, receive, send)
         if self._loopback_only and not _is_on_loopback(scope):
             text = (
-                "This server signs with the built-in development secrets, which are public, and so it serves "
-                "its own machine only; set VIDEO_CALLS_SERVER_JWT_SECRET, AGORA_APP_ID and "
+                "This server signs with the built-in development secrets, which are public, so it serves "
+                "only its own machine; set VIDEO_CALLS_SERVER_JWT_SECRET, AGORA_APP_ID and "
                 "AGORA_APP_CERTIFICATE"
             )
             return refuse(Error(error=text, code="development_secrets"), 403, scope, receive, send)
@@ -47,9 +44,10 @@ class Gate:
 
 
 def _is_on_loopback(scope: Scope) -> bool:
-    """Whether the server's end of the connection is a loopback address or, if it is no address, the client's.
+    """Return whether the server's end of the connection is a loopback address.
 
-    In a test without a socket, and at a Unix socket, neither end has an address.
+    If that end has no IP address, the client's end decides. Test clients and Unix sockets have no address at
+    either end and count as loopback.
     """
     ends = [is_loopback(end[0]) for end in (scope.get("server"), scope.get("client")) if end]
     return next((local for local in ends if local is not None), True)

@@ -1,0 +1,45 @@
+"""The first step of each API request: check the path's spelling, the caller's JWT and the rate limit."""
+
+from litestar.exceptions import MethodNotAllowedException
+from litestar.routes import HTTPRoute
+
+from video_calls_server.api.errors import AnyRequest, refused
+from video_calls_server.api.jwt import CHALLENGE, TokenVerifier
+from video_calls_server.api.parsing import header
+from video_calls_server.namespaces import namespace_of
+
+
+async def authenticate(request: AnyRequest) -> None:
+    """Set the request's user, before any other part of the request is read ("Authentication").
+
+    Litestar also serves paths without the final slash and with empty segments; the contract does not.
+
+    Raises:
+        Refused: if the path is not spelled as in the contract, if the caller is not an active user, or if the
+            caller has sent too many requests.
+        MethodNotAllowedException: if the method is OPTIONS and the request is not a preflight.
+    """
+    scope = request.scope
+    path = (scope.get("raw_path") or b"").partition(b"?")[0]  # some test clients leave the query in it
+    if path and (not path.endswith(b"/") or b"//" in path or b"%2f" in path.lower()):
+        raise refused("errors.trailing-slash", {})
+    if request.method == "OPTIONS":
+        # The CORS middleware has answered the preflights. Litestar's 405 would list only one method.
+        methods = {
+            method
+            for route in request.app.routes
+            if isinstance(route, HTTPRoute) and route.path_format == scope["path_template"]
+            for method in route.methods
+        }
+        raise MethodNotAllowedException(headers={"allow": ", ".join(methods)})
+    verifier: TokenVerifier = request.app.state.verifier
+    operations = namespace_of(scope).operations
+    verified = await verifier.verify(header(scope, b"authorization"))
+    actor = await operations.authenticate(verified.user)
+    if actor is None:
+        raise refused("auth.active-user", CHALLENGE)
+    wait = await operations.retry_after(actor)
+    if wait is not None:
+        text = f"Too many requests; try again in {wait} second{'' if wait == 1 else 's'}"
+        raise refused("limits.rate", {"Retry-After": str(wait)}, error=text)
+    scope["user"] = actor

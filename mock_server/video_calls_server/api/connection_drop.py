@@ -1,0 +1,8 @@
+"""The ASGI extension that lets the application drop the connection of a request; imports no server."""
+
+DROP_EXTENSION = "video_calls.drop"
+"""The key of the extension in a scope.
+
+The value holds two functions: `abort` discards data that is not sent yet, `close` sends it first. After the
+call, the application waits for the disconnect message.
+"""
