@@ -15,8 +15,9 @@ from conftest import CALLS, Api, Process, SettableClock
 from litestar.exceptions import WebSocketDisconnect
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from video_calls_server import Settings, create_app, namespaces
-from video_calls_server.namespaces import MOST, Namespace, Namespaces
+from video_calls_server import Settings, create_app
+from video_calls_server.control import namespaces
+from video_calls_server.control.namespaces import MOST, Namespace, Namespaces
 
 EVENTS = "/api/v1/video/events/"
 HEADER = "Video-Calls-Namespace"

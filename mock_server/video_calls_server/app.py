@@ -22,11 +22,11 @@ from video_calls_server.api.request_guard import RequestGuard
 from video_calls_server.api.routes import API_ROOT, api_router
 from video_calls_server.control.access import LOOPBACK_ORIGINS, Access
 from video_calls_server.control.console import console_handlers
+from video_calls_server.control.dispatch import ControlLayer
 from video_calls_server.control.faults.middleware import HEADER as FAULT_HEADER
 from video_calls_server.control.faults.middleware import faulty
-from video_calls_server.control.layer import ControlLayer
+from video_calls_server.control.namespaces import Namespaces
 from video_calls_server.domain.clock import Clock, SystemClock
-from video_calls_server.namespaces import Namespaces
 from video_calls_server.observability import observation
 from video_calls_server.settings import Settings
 
@@ -115,7 +115,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
 
         @cache
         def control() -> Litestar:  # built at its first use, because it doubles the start-up time
-            from video_calls_server.control.app import control_app
+            from video_calls_server.control.control_api import control_app
 
             return control_app(settings, namespaces, access, control_cors)
 

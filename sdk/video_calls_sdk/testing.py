@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
     from litestar import Litestar
     from video_calls_server.control.client import ClockControl, Control
-    from video_calls_server.domain.clock import SettableClock
+    from video_calls_server.control.settable_clock import SettableClock
 
 __all__ = [
     "ServerTransport",
@@ -274,7 +274,7 @@ def server_application() -> Generator[ServerApplication]:
     from video_calls_server.api.routes import API_ROOT
     from video_calls_server.store.seed import load_seed
 
-    for name in ("video_calls_server.control.client", "video_calls_server.control.app"):
+    for name in ("video_calls_server.control.client", "video_calls_server.control.control_api"):
         import_module(name)  # now, because later a test's freezegun may have replaced `datetime`
     settings = Settings(database=":memory:")
     ids = {user.email: user.id for user, _, _ in load_seed().people}

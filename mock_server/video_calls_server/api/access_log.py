@@ -11,8 +11,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from video_calls_server._structs import Error
 from video_calls_server.api.json_response import JsonResponse
-from video_calls_server.namespaces import Namespace
 from video_calls_server.observability import request_id as request_id_module
+from video_calls_server.world import World
 
 logger = logging.getLogger("video_calls_server.requests")
 
@@ -22,11 +22,11 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 class AccessLog:
     """Adds `X-Request-ID` to each response of the API and of the pages, and logs one line per request.
 
-    It also refuses preflights from origins that `allows_origin` rejects, and gives `default` to requests
-    without a namespace.
+    It also refuses preflights from origins that `allows_origin` rejects, and serves requests in
+    `default` if no outer layer has set a world.
     """
 
-    def __init__(self, app: ASGIApp, *, allows_origin: Callable[[str], bool], default: Namespace) -> None:
+    def __init__(self, app: ASGIApp, *, allows_origin: Callable[[str], bool], default: World) -> None:
         self._app = app
         self._allows_origin = allows_origin
         self._default = default
@@ -34,7 +34,7 @@ class AccessLog:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve and log the request."""
         state = scope.setdefault("state", {})
-        state.setdefault("namespace", self._default)
+        state.setdefault("world", self._default)
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return

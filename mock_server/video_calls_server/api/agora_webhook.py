@@ -12,7 +12,7 @@ from video_calls_server.agora.notifications import UnknownShapeError, is_signed,
 from video_calls_server.api.json_response import JsonResponse
 from video_calls_server.api.parsing import header
 from video_calls_server.domain.violation import RuleViolation
-from video_calls_server.namespaces import namespace_of
+from video_calls_server.world import world_of
 
 logger = logging.getLogger("video_calls_server.agora")
 
@@ -46,7 +46,7 @@ def agora_webhook(secret: str) -> HTTPRouteHandler:
             logger.warning("ignored a notification of an unknown shape: %s", error)
             return JsonResponse(_Received())
         if notice is not None:
-            await namespace_of(request.scope).operations.take_notice(notice)
+            await world_of(request.scope).operations.take_notice(notice)
         return JsonResponse(_Received())
 
     return notifications

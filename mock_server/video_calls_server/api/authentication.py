@@ -6,7 +6,7 @@ from litestar.routes import HTTPRoute
 from video_calls_server.api.errors import AnyRequest, refused
 from video_calls_server.api.jwt import CHALLENGE, TokenVerifier
 from video_calls_server.api.parsing import header
-from video_calls_server.namespaces import namespace_of
+from video_calls_server.world import world_of
 
 
 async def authenticate(request: AnyRequest) -> None:
@@ -33,7 +33,7 @@ async def authenticate(request: AnyRequest) -> None:
         }
         raise MethodNotAllowedException(headers={"allow": ", ".join(methods)})
     verifier: TokenVerifier = request.app.state.verifier
-    operations = namespace_of(scope).operations
+    operations = world_of(scope).operations
     verified = await verifier.verify(header(scope, b"authorization"))
     actor = await operations.authenticate(verified.user)
     if actor is None:

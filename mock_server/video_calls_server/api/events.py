@@ -18,9 +18,9 @@ from video_calls_server.domain.people import Actor
 from video_calls_server.domain.violation import error_text
 from video_calls_server.events.hub import Hub, Subscription
 from video_calls_server.events.payload import message
-from video_calls_server.namespaces import namespace_of
 from video_calls_server.operations import Operations
 from video_calls_server.store import UnavailableError
+from video_calls_server.world import world_of
 
 BAD_REQUEST, UNAUTHORIZED, EXPIRED, TOO_SLOW, GONE, UNAVAILABLE = 4400, 4401, 4402, 4408, 4410, 1013
 """The codes with which a connection is closed; 1013 asks to try again later."""
@@ -68,13 +68,13 @@ def credentials(scope: Scope) -> tuple[str | None, str | None]:
 
 class _Connection:
     def __init__(self, socket: Socket) -> None:
-        namespace = namespace_of(socket.scope)
+        world = world_of(socket.scope)
         self._socket = socket
         self._authorization, self._subprotocol = credentials(socket.scope)
         self._accepted = False
-        self._operations: Operations = namespace.operations
-        self._hub: Hub = namespace.hub
-        self._ids = namespace.ids
+        self._operations: Operations = world.operations
+        self._hub: Hub = world.hub
+        self._ids = world.ids
         self._verifier: TokenVerifier = socket.app.state.verifier
 
     async def follow(self) -> None:

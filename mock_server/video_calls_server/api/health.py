@@ -6,9 +6,9 @@ import anyio
 from litestar import Request, get
 from sqlalchemy import text
 
-from video_calls_server.namespaces import namespace_of
 from video_calls_server.store import UnavailableError
 from video_calls_server.store.statement import Statement
+from video_calls_server.world import world_of
 
 _DATABASE_TIMEOUT = 2.0  # seconds; readiness probes themselves wait only a few
 
@@ -26,7 +26,7 @@ async def readyz(request: Request[Any, Any, Any]) -> dict[str, str]:
     """Report that the server can serve requests, because its database responds in time."""
     try:
         with anyio.fail_after(_DATABASE_TIMEOUT):
-            await namespace_of(request.scope).store.read(_SELECT_1.row)
+            await world_of(request.scope).store.read(_SELECT_1.row)
     except TimeoutError as error:
         raise UnavailableError(f"the database did not answer within {_DATABASE_TIMEOUT:g} seconds") from error
     return {"status": "ready"}

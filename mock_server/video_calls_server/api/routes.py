@@ -15,8 +15,8 @@ from video_calls_server.api.parsing import json_object, paging, proposal
 from video_calls_server.api.representation import video_call, with_ids
 from video_calls_server.domain.calls import Call
 from video_calls_server.domain.people import Actor
-from video_calls_server.namespaces import namespace_of
 from video_calls_server.operations import Operations
+from video_calls_server.world import world_of
 
 API_ROOT = "/api/v1/video"
 
@@ -24,11 +24,11 @@ ApiRequest = Request[Actor, Any, Any]  # the token's claims and the app's state 
 
 
 def _operations(request: ApiRequest) -> Operations:
-    return namespace_of(request.scope).operations
+    return world_of(request.scope).operations
 
 
 def _ids(request: ApiRequest) -> Ids:
-    return namespace_of(request.scope).ids
+    return world_of(request.scope).ids
 
 
 def _shown(request: ApiRequest, call: Call) -> VideoCall:

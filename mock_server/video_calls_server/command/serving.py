@@ -27,7 +27,7 @@ from video_calls_server.api.events import LARGEST_MESSAGE
 from video_calls_server.api.protocol import http_protocol
 from video_calls_server.app import create_app
 from video_calls_server.command.banner import banner
-from video_calls_server.namespaces import Namespace, Namespaces
+from video_calls_server.control.namespaces import Namespace, Namespaces
 from video_calls_server.observability import forget_worker
 from video_calls_server.observability.logs import Output, configure_logging
 from video_calls_server.settings import Settings, SettingsError

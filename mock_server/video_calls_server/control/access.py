@@ -12,7 +12,7 @@ from collections.abc import Callable
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from video_calls_server.api.parsing import header
-from video_calls_server.control.errors import ControlError
+from video_calls_server.control.refusals import ControlRefusal
 from video_calls_server.settings import is_loopback
 
 KEY_HEADER = "Video-Calls-Control-Key"
@@ -43,8 +43,8 @@ class Access:
             purpose: what the caller asked for, as the beginning of a sentence that ends in ": ".
 
         Raises:
-            ControlError: 401 if the key is missing or wrong; 403 if no key is set and the caller is not known
-                to be on this machine.
+            ControlRefusal: 401 if the key is missing or wrong; 403 if no key is set and the caller may not be
+                on this machine.
         """
         if self._key is not None:
             _check_key(scope, self._key, purpose)
@@ -69,14 +69,14 @@ def _check_key(scope: Scope, key: str, purpose: str) -> None:
     given = header(scope, _KEY_HEADER) or ""
     if not hmac.compare_digest(given.encode(), key.encode()):
         text = f"{purpose}the control key is {'wrong' if given else 'missing'}; send it as {KEY_HEADER}"
-        raise ControlError(text, status=401, code="control_key")
+        raise ControlRefusal(text, status=401, code="control_key")
 
 
 def _check_place(scope: Scope, purpose: str) -> None:
     reason = _reason_against(scope)
     if reason is not None:
         text = f"{purpose}without a control key, control is for this machine alone, and this request {reason}"
-        raise ControlError(f"{text}; set --control-key", status=403, code="control_key")
+        raise ControlRefusal(f"{text}; set --control-key", status=403, code="control_key")
 
 
 def _reason_against(scope: Scope) -> str | None:

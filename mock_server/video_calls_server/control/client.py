@@ -27,8 +27,8 @@ import msgspec
 
 from video_calls_server.api.routes import API_ROOT
 from video_calls_server.control.access import KEY_HEADER
+from video_calls_server.control.dispatch import CONTROL, PREFIX
 from video_calls_server.control.faults.model import KeptFault
-from video_calls_server.control.layer import CONTROL, PREFIX
 from video_calls_server.control.request_log import Exchange
 from video_calls_server.control.routes.calls import CallVerdicts, Disconnected, KnownCall, PresenceKept
 from video_calls_server.control.routes.clock import ClockState

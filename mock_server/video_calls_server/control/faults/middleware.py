@@ -19,11 +19,11 @@ from video_calls_server.api.ids import shown_in
 from video_calls_server.api.json_response import Header, JsonResponse
 from video_calls_server.api.jwt import CHALLENGE, TokenVerifier
 from video_calls_server.control.access import Access
-from video_calls_server.control.errors import ControlError
 from video_calls_server.control.faults.matching import Acting, Asked, spoiled
 from video_calls_server.control.faults.model import EVENTS, Fault, FaultError, parse_fault
+from video_calls_server.control.namespaces import namespace_of
+from video_calls_server.control.refusals import ControlRefusal
 from video_calls_server.domain.people import Actor
-from video_calls_server.namespaces import namespace_of
 from video_calls_server.store import UnavailableError
 
 HEADER = "Video-Calls-Fault"
@@ -84,7 +84,7 @@ def faulty(access: Access) -> Callable[[ASGIApp], ASGIApp]:
                 text, fields = f"{HEADER}: {error}", {error.field: [error.reason]}
                 body = Error(error=text, code="bad_request", fields=fields)
                 await _answer(JsonResponse(body, status=400), scope, receive, send)
-            except ControlError as error:
+            except ControlRefusal as error:
                 body = Error(error=error.error, code=error.code)
                 await _answer(JsonResponse(body, status=error.status), scope, receive, send)
             else:
@@ -99,7 +99,7 @@ async def _acting(access: Access, texts: list[bytes], scope: Scope) -> Acting | 
     """Return the faults that act on a request, or None if none does; `texts` are those of its own header.
 
     Raises:
-        ControlError: if the request has a fault of its own, and its caller may not control the server.
+        ControlRefusal: if the request has a fault of its own, and its caller may not control the server.
         FaultError: if the request's header does not say a fault.
     """
     faults = namespace_of(scope).faults

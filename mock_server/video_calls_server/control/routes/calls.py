@@ -15,12 +15,12 @@ from video_calls_server._structs import VideoCall
 from video_calls_server.agora.notifications import Notice
 from video_calls_server.api.ids import Ids, ShownId, number_of
 from video_calls_server.api.representation import video_call, with_ids
-from video_calls_server.control.errors import unknown
+from video_calls_server.control.namespaces import Namespace
+from video_calls_server.control.refusals import unknown
 from video_calls_server.control.routes.identities import known_actor
 from video_calls_server.control.rule_checks import Verdict, allowed_changes, join_opening, verdicts
 from video_calls_server.domain.calls import NOT_FOUND, Action, Call
 from video_calls_server.domain.people import Actor, Role
-from video_calls_server.namespaces import Namespace
 from video_calls_server.store import calls, people
 
 MOST = 500
@@ -154,7 +154,7 @@ def known_call(connection: Connection, ids: Ids, call_id: ShownId) -> Call:
     """The call of an id, as the API shows it.
 
     Raises:
-        ControlError: there is none.
+        ControlRefusal: there is none.
     """
     number = number_of(ids, "call", call_id)
     call = None if number is None else calls.call(connection, number)

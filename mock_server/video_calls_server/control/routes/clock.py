@@ -8,11 +8,11 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from video_calls_server.api.ids import ShownId
-from video_calls_server.control.errors import ControlError
+from video_calls_server.control.namespaces import Namespace
+from video_calls_server.control.refusals import ControlRefusal
 from video_calls_server.control.routes.calls import known_call
+from video_calls_server.control.settable_clock import SettableClock
 from video_calls_server.domain.calls import join_opens_at
-from video_calls_server.domain.clock import SettableClock
-from video_calls_server.namespaces import Namespace
 
 
 class ClockState(Struct):
@@ -50,7 +50,7 @@ async def read_clock(namespace: NamedDependency[Namespace]) -> ClockState:
 async def set_clock(namespace: NamedDependency[Namespace], data: JSONBody[ClockChange]) -> ClockState:
     """Put the clock to a time, stop it, or let it run on; what becomes due happens before this answers."""
     if data.time is not None and data.join_window_of is not None:
-        raise ControlError("time and join_window_of are two times; give one", field="time")
+        raise ControlRefusal("time and join_window_of are two times; give one", field="time")
     time = data.time
     if data.join_window_of is not None:
         call_id = data.join_window_of
@@ -68,9 +68,9 @@ async def advance_clock(namespace: NamedDependency[Namespace], data: JSONBody[St
         step = timedelta(days=data.days, hours=data.hours, minutes=data.minutes, seconds=data.seconds)
         namespace.clock.advance(step)
     except OverflowError as error:  # whose text is about C
-        raise ControlError("the clock cannot be put there: that leads out of the calendar") from error
+        raise ControlRefusal("the clock cannot be put there: that leads out of the calendar") from error
     except ValueError as error:
-        raise ControlError(f"the clock cannot be put there: {error}") from error
+        raise ControlRefusal(f"the clock cannot be put there: {error}") from error
     await namespace.moved()
     return _state(namespace.clock)
 
@@ -91,7 +91,7 @@ def _put(clock: SettableClock, time: datetime | None, *, running: bool | None) -
         if running:
             clock.resume()
     except ValueError as error:
-        raise ControlError(str(error), field="time") from error
+        raise ControlRefusal(str(error), field="time") from error
 
 
 def _state(clock: SettableClock) -> ClockState:

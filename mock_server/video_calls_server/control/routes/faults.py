@@ -7,9 +7,9 @@ from litestar.exceptions import ValidationException
 from litestar.params import FromPath, JSONBody
 
 from video_calls_server.api.errors import AnyRequest
-from video_calls_server.control.errors import ControlError, on_control_error, on_validation, unknown
 from video_calls_server.control.faults.model import Fault, KeptFault, fault_error
-from video_calls_server.namespaces import Namespace
+from video_calls_server.control.namespaces import Namespace
+from video_calls_server.control.refusals import ControlRefusal, on_control_error, on_validation, unknown
 
 
 @get("/", summary="List the faults")
@@ -42,7 +42,7 @@ def _on_validation(request: AnyRequest, error: ValidationException) -> Response[
     if not isinstance(error.__cause__, msgspec.ValidationError):
         return on_validation(request, error)
     wrong = fault_error(error.__cause__)
-    return on_control_error(request, ControlError(str(wrong), code="invalid", field=wrong.field))
+    return on_control_error(request, ControlRefusal(str(wrong), code="invalid", field=wrong.field))
 
 
 def faults_router() -> Router:

@@ -18,11 +18,11 @@ from sqlalchemy import Connection
 from video_calls_server.agora.tokens import MAX_UID
 from video_calls_server.api.ids import Ids, ShownId
 from video_calls_server.api.jwt import LARGEST_ID, make_token
-from video_calls_server.control.errors import ControlError, unknown
-from video_calls_server.control.layer import CONTROL
+from video_calls_server.control.dispatch import CONTROL
+from video_calls_server.control.namespaces import Namespace
+from video_calls_server.control.refusals import ControlRefusal, unknown
 from video_calls_server.domain.clock import instant
 from video_calls_server.domain.people import Actor, Doctor, Patient, User
-from video_calls_server.namespaces import Namespace
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import people
 from video_calls_server.store.seed import Email, FullName, Person, Specialization
@@ -143,7 +143,7 @@ def identities_router(settings: Settings) -> Router:
         try:
             return _token(settings, found.user_id, data)
         except SettingsError as error:
-            raise ControlError(str(error), status=409, code="signed_elsewhere") from error
+            raise ControlRefusal(str(error), status=409, code="signed_elsewhere") from error
 
     return Router(
         "/identities",
@@ -156,7 +156,7 @@ def known_actor(connection: Connection, identity: str) -> Actor:
     """The user of this id or e-mail address, active or not.
 
     Raises:
-        ControlError: there is none.
+        ControlRefusal: there is none.
     """
     named = int(identity) if _ID.fullmatch(identity) else identity
     actor = people.actor(connection, named)
@@ -187,7 +187,7 @@ def _person(people: list[Person], named: str) -> Person:
     raise _unknown_user(named)
 
 
-def _unknown_user(named: str) -> ControlError:
+def _unknown_user(named: str) -> ControlRefusal:
     return unknown(f"user {named!r}; those that there are stand under {CONTROL}/identities")
 
 
@@ -204,7 +204,7 @@ def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
         free for number in count(user_id) if (free := f"{role}.{number}@example.com") not in emails
     )
     if email.lower() in emails:
-        raise ControlError(f"email {email} is somebody else's; give another, or none", field="email")
+        raise ControlRefusal(f"email {email} is somebody else's; give another, or none", field="email")
     title = "Dr. " if wanted.doctor else ""
     full_name = wanted.full_name or f"{title}{role.replace('.', ' ').title()} {user_id}"
     user = User(user_id, email, full_name, wanted.active)

@@ -11,10 +11,10 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from video_calls_server.api.ids import shown_in
-from video_calls_server.control.errors import ControlError, unknown
+from video_calls_server.control.namespaces import Namespace
+from video_calls_server.control.refusals import ControlRefusal, unknown
 from video_calls_server.control.request_log import KEPT, STATUS, Exchange, Filter, Recorded, readable
 from video_calls_server.control.routes.identities import known_actor
-from video_calls_server.namespaces import Namespace
 from video_calls_server.store import people
 
 _DEFAULT = 100
@@ -44,10 +44,10 @@ async def _wanted(  # noqa: PLR0917 (Litestar passes them by name)
     fault: FromQuery[str | None] = None,
 ) -> Filter:
     if status is not None and not STATUS.fullmatch(status):
-        raise ControlError(f"{status!r} is no status; give one as 404, 4xx or none", field="status")
+        raise ControlRefusal(f"{status!r} is no status; give one as 404, 4xx or none", field="status")
     wanted_call = None if call is None else shown_in(call)
     if call is not None and wanted_call is None:
-        raise ControlError(f"{call[:_LONGEST_SHOWN]!r} is not the id of a call", field="call")
+        raise ControlRefusal(f"{call[:_LONGEST_SHOWN]!r} is not the id of a call", field="call")
     user_id = None
     if identity is not None:
         user_id = (await namespace.store.read(lambda connection: known_actor(connection, identity))).user_id

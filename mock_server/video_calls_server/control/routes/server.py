@@ -11,8 +11,8 @@ from msgspec import Struct
 from video_calls_spec import RULES, Level
 
 from video_calls_server.api.routes import API_ROOT
-from video_calls_server.control.errors import ControlError, unknown
-from video_calls_server.namespaces import Namespace, Namespaces
+from video_calls_server.control.namespaces import Namespace, Namespaces
+from video_calls_server.control.refusals import ControlRefusal, unknown
 from video_calls_server.settings import Settings
 from video_calls_server.store import calls as store_calls
 
@@ -121,7 +121,7 @@ def server_router(settings: Settings, namespaces: Namespaces) -> Router:
         try:
             info = inspect_token(data.token)
         except InvalidTokenError as error:
-            raise ControlError(str(error), field="token") from error
+            raise ControlRefusal(str(error), field="token") from error
         known = info.version == "007" or (data.channel_name is not None and data.uid is not None)
         return AgoraTokenContent(
             version=info.version,

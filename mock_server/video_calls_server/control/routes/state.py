@@ -14,12 +14,12 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct
 
 from video_calls_server.api.ids import Ids
-from video_calls_server.control.errors import ControlError, unknown
+from video_calls_server.control.namespaces import Namespace
+from video_calls_server.control.refusals import ControlRefusal, unknown
 from video_calls_server.control.state.document import State, StateError, read_state, state_of, written
 from video_calls_server.control.state.loading import moment_of
 from video_calls_server.control.state.sample_calls import PopulationError, populate
 from video_calls_server.control.state.snapshots import Moment, Snapshot
-from video_calls_server.namespaces import Namespace
 from video_calls_server.settings import MOST_CALLS
 
 _LARGEST = 256 * 1024 * 1024  # bytes; ten thousand calls with their events are a quarter of it
@@ -75,7 +75,7 @@ async def replace_state(namespace: NamedDependency[Namespace], request: Request[
         state = read_state(await request.body(), namespace.ids)
         moment = moment_of(state, now=namespace.clock.now(), running=namespace.clock.running)
     except StateError as error:
-        raise ControlError(str(error), code="invalid") from error
+        raise ControlRefusal(str(error), code="invalid") from error
     await namespace.become(moment, with_clock=state.clock is not UNSET)
 
 
@@ -92,7 +92,7 @@ async def make_calls(namespace: NamedDependency[Namespace], data: JSONBody[Reali
     try:
         await namespace.store.write(lambda connection: populate(connection, data.count, now=now))
     except PopulationError as error:
-        raise ControlError(str(error)) from error
+        raise ControlRefusal(str(error)) from error
     await namespace.replaced()
     return data
 

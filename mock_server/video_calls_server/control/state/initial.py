@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from video_calls_server.control.faults.model import Fault, FaultError, parse_fault
-from video_calls_server.domain.clock import EARLIEST, checked
+from video_calls_server.control.settable_clock import EARLIEST, checked
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store.seed import DEFAULT_SEED, Seed, load_seed
 

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from video_calls_server._structs import EventData
 from video_calls_server.agora.channels import channel_name
 from video_calls_server.agora.tokens import CHANNEL_NAME
+from video_calls_server.control.settable_clock import EARLIEST, LATEST
 from video_calls_server.control.state.document import (
     ROLES,
     CallEntry,
@@ -24,7 +25,6 @@ from video_calls_server.control.state.document import (
 )
 from video_calls_server.control.state.snapshots import Moment
 from video_calls_server.domain.calls import Status
-from video_calls_server.domain.clock import EARLIEST, LATEST
 from video_calls_server.domain.people import Role
 from video_calls_server.store import schema
 from video_calls_server.store.calls import to_microseconds

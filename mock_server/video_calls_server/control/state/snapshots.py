@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from video_calls_server.control.errors import ControlError
 from video_calls_server.control.faults.model import Fault
+from video_calls_server.control.refusals import ControlRefusal
 from video_calls_server.domain.clock import instant
 from video_calls_server.store.dump import Dump
 
@@ -51,16 +51,16 @@ class Snapshots:
         """Keep a moment, in place of what was kept under this name.
 
         Raises:
-            ControlError: if it cannot be a name, or there are too many already.
+            ControlRefusal: if it cannot be a name, or there are too many already.
         """
         if not NAME.fullmatch(name):
             text = (
                 f"{name[:80]!r} cannot be the name of a snapshot; give 1 to 64 letters, digits, '.', '_', '-'"
             )
-            raise ControlError(text, field="name")
+            raise ControlRefusal(text, field="name")
         if name not in self._kept and len(self._kept) >= MOST:
             text = f"there are {MOST} snapshots already; delete those that are done with"
-            raise ControlError(text, field="name")
+            raise ControlRefusal(text, field="name")
         self._kept[name] = Snapshot(name, instant(time.time()), moment)
 
     def get(self, name: str) -> Snapshot | None:

@@ -15,18 +15,17 @@ from anyio.abc import TaskGroup, TaskStatus
 from litestar.types import Scope
 
 from video_calls_server.agora.empty_calls import EmptyCalls
-from video_calls_server.api.ids import ids_of
-from video_calls_server.control.errors import ControlError
 from video_calls_server.control.faults.matching import Faults
+from video_calls_server.control.refusals import ControlRefusal
 from video_calls_server.control.request_log import RequestLog
+from video_calls_server.control.settable_clock import SettableClock
 from video_calls_server.control.state.initial import Beginning, beginning_of
 from video_calls_server.control.state.snapshots import NAME, Moment, Snapshots
-from video_calls_server.domain.clock import Clock, SettableClock, instant
-from video_calls_server.events.hub import Hub
-from video_calls_server.operations import Operations
+from video_calls_server.domain.clock import Clock, instant
 from video_calls_server.settings import Settings
 from video_calls_server.store import StoreError, calls, store_for
 from video_calls_server.store.dump import Dump, dump, restore
+from video_calls_server.world import World
 
 logger = logging.getLogger("video_calls_server")
 
@@ -37,23 +36,20 @@ REPLACED = 4410, "The state was replaced; fetch the calls anew"
 """With what event connections are closed when there is no going on from where they were."""
 
 
-class Namespace:
-    """One isolated world of calls."""
+class Namespace(World):
+    """A world with what the reference server adds: a clock to set, faults, a request log, snapshots."""
 
     def __init__(
         self, name: str, settings: Settings, beginning: Beginning, clock: Clock, database: str
     ) -> None:
+        self.clock = SettableClock(clock)
+        super().__init__(settings, store_for(database, beginning.people, settings.pool), self.clock)
         self.name = name
         self.created_at = instant(time.time())
-        self.ids = ids_of(settings.ids)
-        self.clock = SettableClock(clock)
-        self.hub = Hub()
         self.faults = Faults(beginning.faults)
         self.log = RequestLog()
         self.snapshots = Snapshots()
-        self.store = store_for(database, beginning.people, settings.pool)
         self._beginning = beginning
-        self.operations = Operations(settings, self.store, self.clock, self.hub)
         minutes = settings.end_when_empty_minutes
         self._empty_calls = (
             EmptyCalls(
@@ -218,7 +214,7 @@ class Namespaces:
         It begins as the server itself did. `check` is called before one is made.
 
         Raises:
-            ControlError: if this cannot be a name, there are too many, or `check` raises it.
+            ControlRefusal: if this cannot be a name, there are too many, or `check` raises it.
         """
         if name is None:
             await self.default.open()
@@ -254,7 +250,10 @@ class Namespaces:
         """Keep the namespaces for as long as the application runs."""
         await self.default.open()
         try:
-            async with self.default.store.telling(self.default.hub), anyio.create_task_group() as tasks:
+            async with (
+                self.default.store.telling(self.default.hub),
+                anyio.create_task_group() as tasks,
+            ):
                 await tasks.start(self.default.watch)
                 self._tasks = tasks
                 try:
@@ -270,11 +269,11 @@ class Namespaces:
     def _made(self, name: str, check: Callable[[], None]) -> Namespace:
         if not NAME.fullmatch(name):
             text = f"{name[:80]!r} cannot be a namespace's name; give 1 to 64 letters, digits, '.', '_', '-'"
-            raise ControlError(text, code="namespace")
+            raise ControlRefusal(text, code="namespace")
         check()
         if len(self._named) >= MOST:
             text = f"there are {MOST} namespaces already; drop those that are done with"
-            raise ControlError(text, code="namespace")
+            raise ControlRefusal(text, code="namespace")
         return Namespace(name, self._settings, self._beginning, self._clock, ":memory:")
 
     async def _drop_idle(self) -> None:
@@ -284,6 +283,6 @@ class Namespaces:
 
 
 def namespace_of(scope: Scope) -> Namespace:
-    """The namespace that a request is for."""
-    namespace: Namespace = scope["state"]["namespace"]
+    """Return the namespace that a request is for."""
+    namespace: Namespace = scope["state"]["world"]
     return namespace

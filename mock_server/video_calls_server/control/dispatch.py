@@ -27,10 +27,10 @@ from video_calls_server._structs import Error
 from video_calls_server.api.json_response import Header, refuse
 from video_calls_server.api.parsing import header
 from video_calls_server.control.access import Access
-from video_calls_server.control.errors import ControlError
 from video_calls_server.control.faults.middleware import raise_if_dropped
+from video_calls_server.control.namespaces import Namespaces
+from video_calls_server.control.refusals import ControlRefusal
 from video_calls_server.control.request_log import RawHeaders, Recorded, RequestLog
-from video_calls_server.namespaces import Namespaces
 
 HEADER = "Video-Calls-Namespace"
 PREFIX = "/_ns/"
@@ -80,10 +80,10 @@ class ControlLayer:
         else:
             try:
                 namespace = await self._namespaces.named(name, check=partial(self._check, name, scope))
-            except ControlError as error:
+            except ControlRefusal as error:
                 await self._refuse(error, scope, receive, send)
                 return
-        scope.setdefault("state", {})["namespace"] = namespace
+        scope.setdefault("state", {})["world"] = namespace
         if is_control:
             await self._control()(scope, receive, send)
         elif is_recorded:
@@ -96,7 +96,7 @@ class ControlLayer:
         purpose = f"there is no namespace {name!r}, and only callers who may control the server make one: "
         self._access.check(scope, purpose)
 
-    async def _refuse(self, error: ControlError, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, error: ControlRefusal, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request that has no namespace; pages of allowed origins can read why."""
         origin = header(scope, b"origin")
         headers: list[Header] = []

@@ -17,15 +17,16 @@ from video_calls_server._structs import Error
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
 from video_calls_server.api.pages import DOCS, docs_page, forbid_framing
 from video_calls_server.control.access import KEY_HEADER, Access, guarded
-from video_calls_server.control.errors import (
-    ControlError,
+from video_calls_server.control.dispatch import CONTROL
+from video_calls_server.control.namespaces import Namespace, Namespaces, namespace_of
+from video_calls_server.control.refusals import (
+    ControlRefusal,
     on_control_error,
     on_not_text,
     on_too_deep,
     on_too_large,
     on_validation,
 )
-from video_calls_server.control.layer import CONTROL
 from video_calls_server.control.routes.calls import calls_router
 from video_calls_server.control.routes.clock import clock_router
 from video_calls_server.control.routes.faults import faults_router
@@ -33,7 +34,6 @@ from video_calls_server.control.routes.identities import identities_router
 from video_calls_server.control.routes.requests import requests_router
 from video_calls_server.control.routes.server import server_router
 from video_calls_server.control.routes.state import state_router
-from video_calls_server.namespaces import Namespace, Namespaces, namespace_of
 from video_calls_server.settings import Settings
 
 _DESCRIPTION = """What only a reference server has: people and tokens, a clock, faults, state, requests.
@@ -96,7 +96,7 @@ def control_app(settings: Settings, namespaces: Namespaces, access: Access, cors
         route_handlers=[router, _description],
         dependencies={"namespace": Provide(_namespace, sync_to_thread=False)},
         exception_handlers={
-            ControlError: on_control_error,
+            ControlRefusal: on_control_error,
             ValidationException: on_validation,
             RequestEntityTooLarge: on_too_large,
             RecursionError: on_too_deep,

@@ -9,7 +9,7 @@ from video_calls_server._structs import Error
 from video_calls_server.api.errors import AnyRequest, error_response
 
 
-class ControlError(Exception):
+class ControlRefusal(Exception):
     """The request cannot be done; the message says why and what to give instead."""
 
     def __init__(
@@ -22,12 +22,12 @@ class ControlError(Exception):
         self.field = field
 
 
-def unknown(what: str) -> ControlError:
+def unknown(what: str) -> ControlRefusal:
     """There is no such thing."""
-    return ControlError(f"there is no {what}", status=404, code="not_found")
+    return ControlRefusal(f"there is no {what}", status=404, code="not_found")
 
 
-def on_control_error(_request: AnyRequest, error: ControlError) -> Response[bytes]:
+def on_control_error(_request: AnyRequest, error: ControlRefusal) -> Response[bytes]:
     """The answer to what cannot be done."""
     body = Error(error=error.error, code=error.code)
     if error.field is not None:

@@ -1,0 +1,33 @@
+"""The layers of the server, read from its imports: the API is below the control API, the domain below all."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import video_calls_server
+
+PACKAGE = Path(video_calls_server.__file__).parent
+
+
+def imports(layer: str) -> Iterator[tuple[str, str]]:
+    """Yield each file of a layer with each name that it imports."""
+    for path in (*PACKAGE.glob(f"{layer}.py"), *PACKAGE.glob(f"{layer}/**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from ((path.name, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield from ((path.name, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+@pytest.mark.parametrize("layer", ["agora", "api", "domain", "events", "store", "operations", "world"])
+def test_layer_below_control_imports_no_control(layer: str) -> None:
+    found = list(imports(layer))
+    assert found
+    assert [each for each in found if each[1].startswith("video_calls_server.control")] == []
+
+
+def test_domain_imports_no_framework() -> None:
+    allowed = {*sys.stdlib_module_names, "video_calls_spec", "video_calls_server"}
+    assert [each for each in imports("domain") if each[1].partition(".")[0] not in allowed] == []
