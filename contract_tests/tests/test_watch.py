@@ -24,7 +24,7 @@ from video_calls_contract.config import Agora, Config
 from video_calls_contract.results import Results
 from video_calls_contract.watch.judgement import Judge
 from video_calls_contract.watch.proxy import Proxy, Way
-from video_calls_contract.watch.records import Closed, Opened, Passed, Record, Told
+from video_calls_contract.watch.records import RawExchange, Record, SocketClose, SocketMessage, SocketOpen
 from websockets.asyncio.server import ServerConnection, serve
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -69,7 +69,7 @@ CANCELLED = {"status": "cancelled", "updated_at": iso(4)}
 
 def passed(
     method: str, path: str, status: int, body: Any = None, *, at: float = 0, token: str = "", **more: Any
-) -> Passed:
+) -> RawExchange:
     """An exchange `at` seconds after the first, of a tenth of a second."""
     sent = NOW.timestamp() + at
     headers = [("authorization", f"Bearer {token or jwt()}"), ("content-type", "application/json")]
@@ -82,29 +82,29 @@ def passed(
         "body": content,
         "received_at": sent + 0.1,
     }
-    return Passed(method, CALLS + path, **{**values, **more})
+    return RawExchange(method, CALLS + path, **{**values, **more})
 
 
-def created(record: dict[str, Any], asked: dict[str, Any] | None = None, at: float = 0) -> Passed:
+def created(record: dict[str, Any], asked: dict[str, Any] | None = None, at: float = 0) -> RawExchange:
     names = ("doctor", "patient", "scheduled_time")
     body = {name: record[name] for name in names} if asked is None else asked
     return passed("POST", "", 201, record, at=at, request_body=json.dumps(body).encode())
 
 
-def read(record: dict[str, Any], at: float = 9, **more: Any) -> Passed:
+def read(record: dict[str, Any], at: float = 9, **more: Any) -> RawExchange:
     return passed("GET", f"{record['id']}/", 200, record, at=at, **more)
 
 
-def page(*records: dict[str, Any], count: int | None = None, **links: str | None) -> Passed:
+def page(*records: dict[str, Any], count: int | None = None, **links: str | None) -> RawExchange:
     body = {"count": count or len(records), "next": None, "previous": None, "results": records, **links}
     return passed("GET", "", 200, body, at=9)
 
 
-def act(action: str, record: dict[str, Any], at: float = 4) -> Passed:
+def act(action: str, record: dict[str, Any], at: float = 4) -> RawExchange:
     return passed("POST", f"{record['id']}/{action}/", 200, record, at=at)
 
 
-def joined(user: int = 1, uid: int = 1, lasts: float = 3600, at: float = 2, token: str = "") -> Passed:
+def joined(user: int = 1, uid: int = 1, lasts: float = 3600, at: float = 2, token: str = "") -> RawExchange:
     ends = int(NOW.timestamp() + at + lasts)
     minted = AccessToken("a" * 32, "b" * 32, "call_7_8362910475", str(uid))
     minted.ts = ends
@@ -123,8 +123,12 @@ def event(kind: str = "call.started", number: str = "1", **changes: Any) -> str:
 def connection(*messages: str, lasts: float = 5, token: str = "") -> list[Record]:
     begun = NOW.timestamp()
     headers = [("authorization", f"Bearer {token}")] if token else []
-    told: list[Record] = [Told(1, message, begun + 3) for message in messages]
-    return [Opened(1, f"{ROOT}/events/", headers, None, begun), *told, Closed(1, None, begun + lasts)]
+    told: list[Record] = [SocketMessage(1, message, begun + 3) for message in messages]
+    return [
+        SocketOpen(1, f"{ROOT}/events/", headers, None, begun),
+        *told,
+        SocketClose(1, None, begun + lasts),
+    ]
 
 
 def judged(*records: Record) -> Results:
@@ -219,7 +223,7 @@ FREE: dict[str, list[Record]] = {
     "not modified": [passed("GET", "7/", 304, b"")],
     "a redirect": [passed("GET", "7/", 301, b"", headers=TO_HTTPS)],
     "HEAD and OPTIONS": [passed("OPTIONS", "", 204, b""), passed("HEAD", "7/", 405, b"")],
-    "another path": [Passed("GET", "/metrics", [], 0.0, status=500, body=b"oh")],
+    "another path": [RawExchange("GET", "/metrics", [], 0.0, status=500, body=b"oh")],
     "no connection": [passed("GET", "7/", 0, failure="no", is_unreachable=True), read(call())],
     "the target goes away": [passed("GET", "7/", 0, failure="cut off")],
     "a gateway answers": [passed("GET", "7/", 503, b"<html>", headers=[("content-type", "text/html")])],
@@ -379,7 +383,7 @@ def test_websocket_passes_with_subprotocol_and_close_codes() -> None:
                 await websockets.connect(f"ws://127.0.0.1:{port}/refused/", subprotocols=names)
             assert (refused.value.response.status_code, refused.value.response.body) == (403, b"no")
             kept = [records.get_nowait() for _ in range(records.qsize())]
-            assert [one.code for one in kept if isinstance(one, Closed)] == [None, 4402]
+            assert [one.code for one in kept if isinstance(one, SocketClose)] == [None, 4402]
 
     asyncio.run(main())
 

@@ -81,7 +81,7 @@ def uid_differs(observers: Observers, exchange: Exchange) -> list[Complaint] | N
         return None
     # The channel tells a call from another one of the same id, after the data was reset.
     place = f"{exchange.url} {exchange.object.get('channel_name')}"
-    first = observers.uids.remembered((place, uid), observers.kept(exchange, None))
+    first = observers.uids.remembered((place, uid), observers.shortened(exchange, None))
     if first.person != exchange.person:
         return [(f"a uid of their own for the {exchange.person}; {uid} is that of the {first.person}", first)]
     return []

@@ -49,7 +49,7 @@ def _other_types(observers: Observers, exchange: Exchange) -> Iterator[Complaint
         kind = name.removesuffix("_details.id")
         known = observers.id_types.get(kind)
         if known is None:
-            known = observers.id_types[kind] = Known(observers.kept(exchange, None), {"id": value})
+            known = observers.id_types[kind] = Known(observers.shortened(exchange, None), {"id": value})
         first = known.values["id"]
         if type(value) is not type(first):
             whose = "a call" if kind == "id" else f"a {kind}"
@@ -141,7 +141,7 @@ def _final(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> It
     status, known = call.get("status"), observers.final.get(call["id"])
     if known is None:
         if status in ("completed", "cancelled"):
-            observers.final[call["id"]] = observers.kept(exchange, call["id"])
+            observers.final[call["id"]] = observers.shortened(exchange, call["id"])
         return
     was = next((one.get("status") for one in known.calls if one.get("id") == call["id"]), status)
     if status != was and exchange.sent_at > known.received_at:

@@ -110,7 +110,7 @@ class Observers:
         room = MOST_FINDINGS - len(self.findings[rule])
         self.findings[rule] += [_finding(complaint, exchange) for complaint in found[:room]]
 
-    def kept(self, exchange: Exchange, call_id: object) -> Exchange:  # noqa: ARG002 (for subclasses)
+    def shortened(self, exchange: Exchange, call_id: object) -> Exchange:  # noqa: ARG002 (for subclasses)
         """Return an exchange as it is kept, to compare later answers about a call with it."""
         return exchange
 
@@ -118,7 +118,7 @@ class Observers:
         """The value that a field of this call had when it was first read, and where that was."""
         call_id = call["id"]
         if call_id not in self.known:
-            self.known[call_id] = Known(self.kept(exchange, call_id))
+            self.known[call_id] = Known(self.shortened(exchange, call_id))
         known = self.known[call_id]
         return known.values.setdefault(name, call.get(name)), known.exchange
 

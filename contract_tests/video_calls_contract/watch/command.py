@@ -92,7 +92,7 @@ def _watch(config: Config, listener: socket.socket, level: Level, files: ReportF
     from video_calls_contract.watch.proxy import Way, serve  # other commands do not wait for uvicorn
 
     console = terminal.console()
-    judge = Judge(found.base_url, config.agora, level, datetime.now(UTC), _tell(console))
+    judge = Judge(found.base_url, config.agora, level, datetime.now(UTC), _printer(console))
     if found.host is not None:
         judge.notes.append(
             "the target answers only to its own Host, so that `next` and `previous` lead past the proxy"
@@ -176,7 +176,7 @@ def har(
         destinations.check()
         console = terminal.console()
         root = _without_file(base_url, Tls()).base_url if base_url else None
-        results = judge_recordings(files, root, agora, level, _tell(console))
+        results = judge_recordings(files, root, agora, level, _printer(console))
         _end(console, results, destinations)
 
 
@@ -197,7 +197,7 @@ def _without_file(url: str, tls: Tls) -> Config:
         raise CommandError(str(error).replace("base_url", "--target", 1)) from None
 
 
-def _tell(console: Console) -> Any:  # noqa: ANN401 (a function)
+def _printer(console: Console) -> Any:  # noqa: ANN401 (a function)
     """Return what tells of the first violation of each rule, as it happens."""
 
     def tell(rule: RuleId, finding: Finding) -> None:

@@ -13,7 +13,7 @@ from video_calls_contract.exchange import Exchange, Redactor
 from video_calls_contract.observers import Finding
 from video_calls_contract.watch.exchanges import bearer
 
-__all__ = ["kept", "without_secrets"]
+__all__ = ["shortened", "without_secrets"]
 
 _LONG = 4096  # bytes of a body
 _EMAIL = re.compile(r"[\w.+-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+")
@@ -28,7 +28,7 @@ _SHOWN = Redactor()
 _SHOWN.learn(f"${_TOKEN}", _TOKEN)
 
 
-def kept(exchange: Exchange, call_id: object) -> Exchange:
+def shortened(exchange: Exchange, call_id: object) -> Exchange:
     """Return an exchange with no more of its body than what concerns a call."""
     if len(exchange.content) <= _LONG:
         return replace(exchange)  # without the body as it was parsed
@@ -59,7 +59,7 @@ def without_secrets(finding: Finding, secrets: Iterable[str]) -> Finding:
                 text = text.replace(form, REDACTED)
         return _EMAIL.sub(REDACTED, text)
 
-    shown = tuple(_redacted(kept(exchange, exchange.focus), redacted) for exchange in finding.exchanges)
+    shown = tuple(_redacted(shortened(exchange, exchange.focus), redacted) for exchange in finding.exchanges)
     return Finding(redacted(finding.expected[:_LONG]), shown)
 
 

@@ -17,7 +17,7 @@ from video_calls_contract.claims import claims
 from video_calls_contract.exchange import NO_ANSWER, SOMEBODY, Exchange, Redactor
 from video_calls_contract.ids import is_id
 from video_calls_contract.schema import contract
-from video_calls_contract.watch.records import Header, Passed
+from video_calls_contract.watch.records import Header, RawExchange
 
 __all__ = [
     "NOBODY",
@@ -52,7 +52,7 @@ class Reader:
         self.root = parts.path.rstrip("/")
         self.skipped: Counter[str] = Counter()
 
-    def exchange(self, passed: Passed) -> Exchange | None:
+    def exchange(self, passed: RawExchange) -> Exchange | None:
         """Return what can be judged of a request and its response; None if nothing can."""
         path = passed.target.partition("?")[0]
         if why := self._why_not(passed, path):
@@ -85,7 +85,7 @@ class Reader:
             unread=unread,
         )
 
-    def _why_not(self, passed: Passed, path: str) -> str:
+    def _why_not(self, passed: RawExchange, path: str) -> str:
         names = {name for name, _ in passed.request_headers}
         reasons = {
             "of other paths": not path.startswith(f"{self.root}/video-calls"),

@@ -18,7 +18,14 @@ from video_calls_contract.observers import Finding
 from video_calls_contract.results import Results
 from video_calls_contract.watch.exchanges import operation_of
 from video_calls_contract.watch.judgement import Judge
-from video_calls_contract.watch.records import Closed, Header, Opened, Passed, Record, Told
+from video_calls_contract.watch.records import (
+    Header,
+    RawExchange,
+    Record,
+    SocketClose,
+    SocketMessage,
+    SocketOpen,
+)
 
 __all__ = ["HarError", "judge_recordings"]
 
@@ -36,7 +43,7 @@ def judge_recordings(
     base_url: str | None,
     agora: Agora,
     level: Level,
-    found: Callable[[RuleId, Finding], None],
+    report: Callable[[RuleId, Finding], None],
 ) -> Results:
     """Judge the exchanges of HAR files with the API at a base URL; None for where most of them were.
 
@@ -49,16 +56,22 @@ def judge_recordings(
         names = ", ".join(str(path) for path in paths)
         raise HarError(f"{names}: no URL ends as those of the Video Calls API do; is it the right recording?")
     begun = min((_sent_at(entry) for _, entry in entries), default=datetime.now(UTC))
-    judge = Judge(root, agora, level, begun, found)
+    judge = Judge(root, agora, level, begun, report)
     own = [entry for _, entry in entries if entry["request"]["url"].startswith(root)]
     sent = {name for entry in own for name, _ in _headers(entry, "request")}
     if "authorization" not in sent:
         judge.unjudged["auth.required"] = "the recording has no Authorization: browsers may leave it out"
     skipped = judge.reader.skipped
     records = [record for path, entry in entries for record in _records(path, entry, root, skipped)]
-    for record in sorted(records, key=lambda one: one.received_at if isinstance(one, Passed) else one.at):
+    for record in sorted(
+        records, key=lambda one: one.received_at if isinstance(one, RawExchange) else one.at
+    ):
         judge.judge(record)
     return judge.results()
+
+
+def _time_of(record: Record) -> float:
+    return record.received_at if isinstance(record, RawExchange) else record.at
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -122,7 +135,7 @@ def _records(path: Path, entry: dict[str, Any], root: str, skipped: Counter[str]
         return
     posted = as_object(request.get("postData")).get("text")
     took = entry.get("time")
-    yield Passed(
+    yield RawExchange(
         method=request["method"],
         target=target,
         request_headers=_headers(entry, "request"),
@@ -150,7 +163,7 @@ def _socket(entry: dict[str, Any], target: str, sent: datetime) -> Iterator[Reco
     number = id(entry)
     headers = _headers(entry, "response")
     chosen = next((value for name, value in headers if name == "sec-websocket-protocol"), None)
-    yield Opened(number, target, _headers(entry, "request"), chosen, sent.timestamp())
+    yield SocketOpen(number, target, _headers(entry, "request"), chosen, sent.timestamp())
     last = sent.timestamp()
     messages = entry.get("_webSocketMessages")
     for message in cast("list[object]", messages) if isinstance(messages, list) else ():
@@ -161,8 +174,8 @@ def _socket(entry: dict[str, Any], target: str, sent: datetime) -> Iterator[Reco
         # Chromium writes seconds, Playwright milliseconds.
         seconds = at / 1000 if isinstance(at, int | float) and at > 1e11 else at  # noqa: PLR2004
         last = seconds if isinstance(seconds, int | float) and seconds > 0 else last
-        yield Told(number, data if told.get("opcode", _TEXT) == _TEXT else data.encode(), last)
-    yield Closed(number, None, last)
+        yield SocketMessage(number, data if told.get("opcode", _TEXT) == _TEXT else data.encode(), last)
+    yield SocketClose(number, None, last)
 
 
 def _sent_at(entry: dict[str, Any]) -> datetime:

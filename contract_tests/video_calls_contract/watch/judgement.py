@@ -14,7 +14,7 @@ from video_calls_contract.reports import count
 from video_calls_contract.reports.files import describe_error
 from video_calls_contract.results import Results, TestOutcome, TestResult, rule_results
 from video_calls_contract.watch.exchanges import Reader
-from video_calls_contract.watch.records import Closed, Opened, Passed, Record
+from video_calls_contract.watch.records import RawExchange, Record, SocketClose, SocketOpen
 from video_calls_contract.watch.rules import RULES_OF_TRAFFIC
 from video_calls_contract.watch.sockets import Connections
 from video_calls_contract.watch.state import Traffic
@@ -51,7 +51,7 @@ class Judge:
     Args:
         base_url: the root of the API.
         level: the least level whose deviations fail.
-        found: told of the first violation of each rule.
+        report: is called with the first violation of each rule.
         begun: when it began.
     """
 
@@ -61,7 +61,7 @@ class Judge:
         agora: Agora,
         level: Level,
         begun: datetime,
-        found: Callable[[RuleId, Finding], None] = lambda _rule, _finding: None,
+        report: Callable[[RuleId, Finding], None] = lambda _rule, _finding: None,
     ) -> None:
         parts = urlsplit(base_url)
         self.reader = Reader(base_url)
@@ -71,7 +71,7 @@ class Judge:
         if agora.app_certificate is None:
             self.unjudged["join.token-signature"] = "no agora.app_certificate was given with --config"
         self._results = Results(base_url, level, 0, started_at=begun)
-        self._traffic = Traffic(agora, RULES_OF_TRAFFIC, self.unjudged, begun, found)
+        self._traffic = Traffic(agora, RULES_OF_TRAFFIC, self.unjudged, begun, report)
         self._connections = Connections(
             self._traffic, lambda target: f"{parts.scheme}://{parts.netloc}{target}"
         )
@@ -87,14 +87,14 @@ class Judge:
 
     def _judge(self, record: Record) -> None:
         match record:
-            case Passed():
+            case RawExchange():
                 self._results.requests += 1
                 if exchange := self.reader.exchange(record):
                     self._exchange(exchange)
-            case Opened():
+            case SocketOpen():
                 if record.target.partition("?")[0] == f"{self.reader.root}/events/":
                     self._connections.opened(record)
-            case Closed():
+            case SocketClose():
                 self._connections.closed(record)
             case _:
                 self._connections.told(record)

@@ -29,7 +29,14 @@ from websockets.typing import Subprotocol
 
 from video_calls_contract.config import Config
 from video_calls_contract.connection import connection
-from video_calls_contract.watch.records import Closed, Header, Opened, Passed, Record, Told
+from video_calls_contract.watch.records import (
+    Header,
+    RawExchange,
+    Record,
+    SocketClose,
+    SocketMessage,
+    SocketOpen,
+)
 
 __all__ = ["Proxy", "Way", "serve"]
 
@@ -112,7 +119,7 @@ class Proxy:
 
     async def _http(self, scope: _Message, target: bytes, receive: _Receive, send: _Send) -> None:
         headers = self._headers(scope["headers"])
-        passed = Passed(scope["method"], target.decode("latin-1"), _text(headers), time.time())
+        passed = RawExchange(scope["method"], target.decode("latin-1"), _text(headers), time.time())
         if any(name == b"transfer-encoding" for name, _ in scope["headers"]):
             headers.append((b"transfer-encoding", b"chunked"))
         is_whole = asyncio.Event()
@@ -138,8 +145,8 @@ class Proxy:
         if isinstance(ended[0], Exception):
             raise ended[0]
 
-    async def _answer(self, request: httpx.Request, passed: Passed, send: _Send) -> None:
-        kept = bytearray()
+    async def _answer(self, request: httpx.Request, passed: RawExchange, send: _Send) -> None:
+        beginning = bytearray()
         try:
             response = await self._transport.handle_async_request(request)
         except (httpx.TransportError, _LeftError) as error:
@@ -158,13 +165,13 @@ class Proxy:
         )
         try:
             async for part in response.aiter_raw():
-                kept += part[: LARGEST_BODY + 1 - len(kept)]
+                beginning += part[: LARGEST_BODY + 1 - len(beginning)]
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         except httpx.TransportError as error:
             passed.status, passed.failure = 0, str(error) or type(error).__name__
             raise
         finally:
-            passed.body = bytes(kept)
+            passed.body = bytes(beginning)
             await response.aclose()
         await send({"type": "http.response.body", "body": b""})
 
@@ -195,7 +202,7 @@ class Proxy:
         except (InvalidHandshake, OSError, EOFError) as error:
             await _refuse(send, "websocket.http.response", str(error) or type(error).__name__)
             return
-        opened = Opened(
+        opened = SocketOpen(
             next(self._numbers), target.decode("latin-1"), _text(headers), upstream.subprotocol, time.time()
         )
         self._record(opened)
@@ -211,7 +218,7 @@ class Proxy:
             await asyncio.gather(sending, telling, return_exceptions=True)
             await upstream.close()
         close = telling.result() if ended_by_target else None
-        self._record(Closed(opened.number, close.code if close else None, time.time()))
+        self._record(SocketClose(opened.number, close.code if close else None, time.time()))
         if close is not None:
             await send({"type": "websocket.close", "code": _sendable(close.code), "reason": close.reason})
         elif ended_by_target:
@@ -248,7 +255,7 @@ class Proxy:
                 message = await upstream.recv()
             except ConnectionClosed as closed:
                 return closed.rcvd
-            self._record(Told(number, message[: LARGEST_BODY + 1], time.time()))
+            self._record(SocketMessage(number, message[: LARGEST_BODY + 1], time.time()))
             kind = "text" if isinstance(message, str) else "bytes"
             await send({"type": "websocket.send", kind: message})
 
@@ -283,16 +290,16 @@ class _Body(httpx.AsyncByteStream):
         return self._parts
 
 
-async def _body(receive: _Receive, passed: Passed, is_whole: asyncio.Event) -> AsyncIterator[bytes]:
-    kept = bytearray()
+async def _body(receive: _Receive, passed: RawExchange, is_whole: asyncio.Event) -> AsyncIterator[bytes]:
+    beginning = bytearray()
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _LeftError
         part = message.get("body", b"")
-        kept += part[: MOST_OF_REQUEST + 1 - len(kept)]
-        passed.request_body, passed.is_request_cut = bytes(kept), len(kept) > MOST_OF_REQUEST
+        beginning += part[: MOST_OF_REQUEST + 1 - len(beginning)]
+        passed.request_body, passed.is_request_cut = bytes(beginning), len(beginning) > MOST_OF_REQUEST
         more = message.get("more_body", False)
         if not more:
             is_whole.set()
@@ -325,8 +332,8 @@ def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> _Raw:
 
 def _judged_codings(accepted: bytes) -> bytes:
     codings = [coding.strip() for coding in accepted.split(b",")]
-    kept = [coding for coding in codings if coding.partition(b";")[0].lower() not in _UNJUDGED_CODINGS]
-    return accepted if len(kept) == len(codings) else b", ".join(kept) or b"identity"
+    beginning = [coding for coding in codings if coding.partition(b";")[0].lower() not in _UNJUDGED_CODINGS]
+    return accepted if len(beginning) == len(codings) else b", ".join(beginning) or b"identity"
 
 
 def _text(headers: _Raw) -> list[Header]:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 
-__all__ = ["Closed", "Header", "Opened", "Passed", "Record", "Told"]
+__all__ = ["Header", "RawExchange", "Record", "SocketClose", "SocketMessage", "SocketOpen"]
 
 Header = tuple[str, str]
 
 
 @dataclass(slots=True)
-class Passed:
+class RawExchange:
     """A request and its response.
 
     Attributes:
@@ -37,7 +37,7 @@ class Passed:
 
 
 @dataclass(slots=True)
-class Opened:
+class SocketOpen:
     """A WebSocket that the target has accepted; `number` tells it from others."""
 
     number: int
@@ -48,7 +48,7 @@ class Opened:
 
 
 @dataclass(slots=True)
-class Told:
+class SocketMessage:
     """A message from the target."""
 
     number: int
@@ -57,7 +57,7 @@ class Told:
 
 
 @dataclass(slots=True)
-class Closed:
+class SocketClose:
     """The end of a WebSocket; `code` is None if the target did not end it."""
 
     number: int
@@ -65,4 +65,4 @@ class Closed:
     at: float
 
 
-Record = Passed | Opened | Told | Closed
+Record = RawExchange | SocketOpen | SocketMessage | SocketClose

@@ -87,7 +87,7 @@ def expired_token_is_refused(traffic: Traffic, exchange: Exchange) -> bool | Non
 # -- Creating -----------------------------------------------------------------------------------------
 
 
-def asked(exchange: Exchange) -> dict[str, Any]:
+def request_json(exchange: Exchange) -> dict[str, Any]:
     """The body of a request, if it is a JSON object; else an empty one."""
     try:
         return as_object(json.loads(exchange.request_body))
@@ -97,7 +97,7 @@ def asked(exchange: Exchange) -> dict[str, Any]:
 
 @holds("create.valid-body", "createVideoCall")
 def missing_field_is_refused(_: Traffic, exchange: Exchange) -> bool | None:
-    body = asked(exchange)
+    body = request_json(exchange)
     missing = [name for name in ("doctor", "patient", "scheduled_time") if body.get(name) is None]
     if body and missing:
         refused(exchange, 400, because=f"a body without {', '.join(missing)}")
@@ -106,7 +106,7 @@ def missing_field_is_refused(_: Traffic, exchange: Exchange) -> bool | None:
 
 @holds("create.schedules", "createVideoCall")
 def creation_shows_new_call(_: Traffic, exchange: Exchange) -> bool | None:
-    body = asked(exchange)
+    body = request_json(exchange)
     if not {"doctor", "patient"} <= body.keys():
         return False
     # An id may be sent as text.
@@ -117,7 +117,7 @@ def creation_shows_new_call(_: Traffic, exchange: Exchange) -> bool | None:
 
 @holds("model.scheduled-time", "createVideoCall")
 def creation_has_its_time(_: Traffic, exchange: Exchange) -> bool | None:
-    at = instant(asked(exchange).get("scheduled_time"))
+    at = instant(request_json(exchange).get("scheduled_time"))
     if at is None:
         return False
     is_at(exchange, at)
@@ -136,7 +136,7 @@ def time_that_passed_is_refused(traffic: Traffic, exchange: Exchange) -> None:
 def channel_is_of_one_call(traffic: Traffic, exchange: Exchange) -> bool | None:
     names = [(call["id"], call["channel_name"]) for call in calls_of(exchange) if call.get("channel_name")]
     for call_id, channel in names:
-        shown = traffic.kept(exchange, call_id)
+        shown = traffic.shortened(exchange, call_id)
         other, first = traffic.channel_of.remembered(str(channel), (call_id, shown))
         expected = f"a channel of its own for each call; calls {other} and {call_id} have {channel!r}"
         require(other == call_id, expected, first, shown)
@@ -163,13 +163,13 @@ def overlapping_call_is_refused(traffic: Traffic, exchange: Exchange) -> bool | 
             continue
         for rival in seen.rivals:
             if rival.received_at < exchange.sent_at:
-                shown = traffic.kept(exchange, call["id"])
+                shown = traffic.shortened(exchange, call["id"])
                 refused(rival, 400, before=[seen.created, shown], because="a time less than 30 minutes away")
     if exchange.operation != "createVideoCall" or not exchange.succeeded:
         return False
     for first in _booked_near(traffic, exchange):
         if seen := traffic.seen_calls.get(str(first.object.get("id"))):
-            seen.rivals.append(traffic.kept(exchange, None))
+            seen.rivals.append(traffic.shortened(exchange, None))
     return None
 
 
@@ -282,7 +282,7 @@ def uid_is_the_same_again(traffic: Traffic, exchange: Exchange) -> bool | None:
     if exchange.person in (SOMEBODY, NOBODY):
         return False
     place = f"{exchange.url} {exchange.object.get('channel_name')}"
-    first = traffic.uid_of.remembered((place, exchange.person), traffic.kept(exchange, None))
+    first = traffic.uid_of.remembered((place, exchange.person), traffic.shortened(exchange, None))
     same = first.object.get("uid") == exchange.object.get("uid")
     require(same, "the same uid at each join", first, exchange)
     return None

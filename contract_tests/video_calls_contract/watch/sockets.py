@@ -17,7 +17,7 @@ from video_calls_contract.event_listener import EXPIRED, LATEST, TYPES, UNAUTHOR
 from video_calls_contract.exchange import Exchange, Redactor, as_object
 from video_calls_contract.observers import OBSERVED, Finding, Recent
 from video_calls_contract.watch.exchanges import NOBODY, bearer, person_of
-from video_calls_contract.watch.records import Closed, Opened, Told
+from video_calls_contract.watch.records import SocketClose, SocketMessage, SocketOpen
 from video_calls_contract.watch.state import Traffic
 
 __all__ = ["Connections"]
@@ -46,23 +46,23 @@ class Connections:
         self._url_of = url_of
         self._open: dict[int, _Connection] = {}
 
-    def opened(self, opened: Opened) -> None:
+    def opened(self, opened: SocketOpen) -> None:
         """Begin to look at a connection."""
         self._open[opened.number] = _Connection(self._traffic, opened, self._url_of(opened.target))
 
-    def told(self, told: Told) -> None:
+    def told(self, told: SocketMessage) -> None:
         """Judge a message."""
         if connection := self._open.get(told.number):
             connection.told(told.data, datetime.fromtimestamp(told.at, UTC))
 
-    def closed(self, closed: Closed) -> None:
+    def closed(self, closed: SocketClose) -> None:
         """Judge the end of a connection."""
         if connection := self._open.pop(closed.number, None):
             connection.closed(closed.code, datetime.fromtimestamp(closed.at, UTC))
 
 
 class _Connection:
-    def __init__(self, traffic: Traffic, opened: Opened, url: str) -> None:
+    def __init__(self, traffic: Traffic, opened: SocketOpen, url: str) -> None:
         self._traffic = traffic
         self._opened = opened
         self._url = url

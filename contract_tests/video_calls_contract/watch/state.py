@@ -16,7 +16,7 @@ from video_calls_contract.config import Agora
 from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.observers import LENIENCE, Finding, Observer, Observers, Recent
 from video_calls_contract.prediction import SAMPLE
-from video_calls_contract.watch.evidence import kept, without_secrets
+from video_calls_contract.watch.evidence import shortened, without_secrets
 from video_calls_contract.watch.exchanges import bearer, call_id_of, calls_of
 
 __all__ = ["Seen", "Traffic", "TrafficClock"]
@@ -89,7 +89,7 @@ class Traffic(Observers):
         rules: the observers of traffic alone.
         unjudged: rules that are not judged.
         begun: calls that were created later, or changed through here, are held to making sense.
-        found: told of the first violation of each rule.
+        report: is called with the first violation of each rule.
     """
 
     clock: TrafficClock
@@ -100,7 +100,7 @@ class Traffic(Observers):
         rules: list[tuple[RuleId, "TrafficObserver"]],
         unjudged: Mapping[RuleId, str],
         begun: datetime,
-        found: Callable[[RuleId, Finding], None] = lambda _rule, _finding: None,
+        report: Callable[[RuleId, Finding], None] = lambda _rule, _finding: None,
     ) -> None:
         super().__init__(TrafficClock(), agora, lambda call_id: str(call_id) in self._ours)
         self.seen_calls: Recent[str, Seen] = Recent()
@@ -112,7 +112,7 @@ class Traffic(Observers):
         self._rules = rules
         self._unjudged = unjudged
         self._begun = begun
-        self._found = found
+        self._report = report
         self._ours: Recent[str, None] = Recent()
         self._tokens: deque[str] = deque(maxlen=_MOST_TOKENS)
 
@@ -147,11 +147,11 @@ class Traffic(Observers):
         secrets = [*self._tokens, *([certificate] if certificate else [])]
         findings[before:] = [without_secrets(finding, secrets) for finding in findings[before:]]
         if findings and not before:
-            self._found(rule, findings[0])
+            self._report(rule, findings[0])
 
-    def kept(self, exchange: Exchange, call_id: object) -> Exchange:
+    def shortened(self, exchange: Exchange, call_id: object) -> Exchange:
         """Return an exchange as it is kept, to compare later answers about a call with it."""
-        return kept(exchange, call_id)
+        return shortened(exchange, call_id)
 
     def seen_before(self, exchange: Exchange) -> Seen | None:
         """What was seen of the call that a request names, if it was before the request was sent."""
@@ -184,7 +184,7 @@ class Traffic(Observers):
             name = str(call.get("id"))
             updated = instant(call.get("updated_at"))
             is_new = name not in self.seen_calls
-            shown = self.kept(exchange, call.get("id"))
+            shown = self.shortened(exchange, call.get("id"))
             seen = self.seen_calls.remembered(name, Seen(_record(call), shown))
             seen.shown, seen.rank = shown, max(seen.rank, _RANKS.get(str(call.get("status")), 0))
             seen.updated = max(filter(None, (seen.updated, updated)), default=None)
@@ -199,9 +199,9 @@ class Traffic(Observers):
         if exchange.operation == "joinVideoCall" and exchange.succeeded:
             joined = self.seen_calls.get(call_id_of(exchange.url))
             if joined and exchange.object.get("channel_name") != joined.record[1]:
-                joined.astray = self.kept(exchange, None)
+                joined.astray = self.shortened(exchange, None)
             elif joined and joined.joined is None:
-                joined.joined = self.kept(exchange, None)
+                joined.joined = self.shortened(exchange, None)
 
     def _shows_real_clock(self, exchange: Exchange) -> bool:
         """Whether a time of the answer is that of now, or one that did not move and was right before."""
