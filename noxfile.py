@@ -151,7 +151,7 @@ def browser(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Every example, session of the README and tutorial as it stands (JavaScript if Node.js is there)."""
     install(session)
-    tests = [f"spec/tests/test_{name}.py" for name in ("examples", "pages")]
+    tests = [f"tests/test_{name}.py" for name in ("examples", "pages")]
     session.run("pytest", "-v", "-m", "long or not long", *tests, *session.posargs)
 
 
@@ -224,7 +224,7 @@ def bench(session: nox.Session) -> None:
 def clients(session: nox.Session) -> None:
     """Clients of openapi-typescript and openapi-python-client, through the life of a call (needs npm)."""
     install(session, "-e", ".[server,contract]", *group("clients"))
-    session.run("python", "spec/tests/clients/run.py")
+    session.run("python", "tests/clients/run.py")
 
 
 @nox.session
@@ -237,15 +237,15 @@ def package(session: nox.Session) -> None:
         [sdist], [wheel] = out.glob("*.tar.gz"), out.glob("*.whl")
         session.run("twine", "check", "--strict", str(sdist), str(wheel))
         session.run("check-wheel-contents", "--config", "pyproject.toml", str(wheel))
-        session.run("python", "spec/tests/distributed.py", str(sdist), str(wheel))
-        installed = str(Path("spec/tests/installed.py").resolve())
+        session.run("python", "tests/distributed.py", str(sdist), str(wheel))
+        installed = str(Path("tests/installed.py").resolve())
         for archive, extras in [*((wheel, extras) for extras in EXTRAS), (sdist, []), (sdist, ["server"])]:
             directory = out / f"{archive.suffix[1:]}-with-{'-'.join(extras) or 'nothing'}"
             python = environment(session, directory, f"video-calls[{','.join(extras)}] @ {archive.as_uri()}")
             session.run(python, "-I", installed, *extras, external=True)
         wanted = (f"video-calls[testing,contract] @ {wheel.as_uri()}", "django")
         python = environment(session, out / "beside-django", *wanted)
-        session.run(python, str(Path("spec/tests/beside_django.py").resolve()), external=True)
+        session.run(python, str(Path("tests/beside_django.py").resolve()), external=True)
         session.run("python", "-m", "tarfile", "--extract", str(sdist), away)
         with session.chdir(out / sdist.name.removesuffix(".tar.gz")):
             python = environment(session, out / "sources", "--editable", ".[dev]")

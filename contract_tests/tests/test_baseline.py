@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import failed, outcome_of_test, passed, rule_result, tree
 from video_calls_contract.baseline import Known, apply, read_baseline, write_baseline
 from video_calls_contract.config import ConfigError
+
+from support.made_results import failed, outcome_of_test, passed, rule_result, tree
 
 TODAY = date(2030, 6, 1)
 KNOWN = Known("join.window", "mended in autumn")

@@ -16,12 +16,23 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from running import CERTIFICATE, TOKENS, FakeBackend, Request, command, echoing, fake_backend, run, scheduling
 from video_calls_contract import __main__ as program
 from video_calls_contract.catalogue import AREAS, catalogue, selected
 from video_calls_contract.command import main
 from video_calls_contract.config import TEMPLATE
 from video_calls_server.settings import environment_variable, setting_fields
+
+from support.fake_backend import (
+    CERTIFICATE,
+    TOKENS,
+    FakeBackend,
+    Request,
+    command,
+    echoing,
+    fake_backend,
+    run,
+    scheduling,
+)
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import trustme
 from click.testing import CliRunner
-from running import TOKENS, FakeBackend, fake_backend, scheduling
 from video_calls_contract.backend import Backend, NotTheBackend, Person
 from video_calls_contract.command import main
 from video_calls_contract.config import ConfigError, Tls, parse_config
@@ -18,6 +17,8 @@ from video_calls_contract.connection import connection
 from video_calls_contract.event_listener import Listener
 from video_calls_contract.exchange import NO_ANSWER, Redactor
 from websockets.sync.server import serve
+
+from support.fake_backend import TOKENS, FakeBackend, fake_backend, scheduling
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 STAGING = "https://staging.example.com/api/v1/video"

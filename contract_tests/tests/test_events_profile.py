@@ -10,7 +10,6 @@ from typing import Any
 
 import jwt
 import pytest
-from running import fake_backend, scheduling
 from video_calls_contract.backend import Backend, Missing, People, Person
 from video_calls_contract.checks import NotOffered, Violation
 from video_calls_contract.config import parse_config
@@ -19,6 +18,8 @@ from video_calls_contract.exchange import NO_ANSWER, Redactor
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
+
+from support.fake_backend import fake_backend, scheduling
 
 Serve = Callable[[ServerConnection], None]
 

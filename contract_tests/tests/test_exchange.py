@@ -4,9 +4,10 @@ from typing import Any
 
 import httpx
 import pytest
-import running
-from running import TOKENS
 from video_calls_contract.exchange import NO_ANSWER, Exchange, instant, retry_after
+
+from support import made_results
+from support.fake_backend import TOKENS
 
 TOKEN = TOKENS["doctor"]
 AGORA = "006970CA35de60c44645bbae8a215061b33IACV0fZUBw+72cVoL9eyGGh3Q6Poi8bgjwVLnyKSJyOXR7dIfRBXoFHl"
@@ -20,7 +21,7 @@ def exchange(content: bytes = b'{"id": 1}', **changes: Any) -> Exchange:
         "status": 201,
         "request_body": b'{"note": "it\'s $HOME"}',
     }
-    return running.exchange(content, **values | changes)
+    return made_results.exchange(content, **values | changes)
 
 
 def run_by_a_shell(curl: str) -> list[str]:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from freedoms import FREEDOMS, NOTES, TOGETHER, UNCHECKED
-from runs import LONGEST, SMALL, run_suite, serving
 from video_calls_contract.catalogue import NOTED
 from video_calls_spec import RULES
+
+from support.freedoms import FREEDOMS, NOTES, TOGETHER, UNCHECKED
+from support.suite_runs import LONGEST, SMALL, run_suite, serving
 
 
 def rules_of(table: dict[str, str], names: list[str]) -> set[str]:

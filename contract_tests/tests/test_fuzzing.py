@@ -6,9 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-from running import CALL, exchange, fake_backend, scheduling
-from running import Request as Asked
-from runs import reference
 from video_calls_contract.backend import Person
 from video_calls_contract.checks import Violation
 from video_calls_contract.config import read_config
@@ -17,6 +14,11 @@ from video_calls_contract.fuzzing import Knowledge, Request, body_flaws, fuzz_li
 from video_calls_contract.preflight import preflight
 from video_calls_contract.run import Options, Run
 from video_calls_contract.schema import contract, operations
+
+from support.fake_backend import CALL, fake_backend, scheduling
+from support.fake_backend import Request as Asked
+from support.made_results import exchange
+from support.suite_runs import reference
 
 OURS, NONE = 7, 2_000_000_000
 BODY = {"doctor": 1, "patient": 1, "scheduled_time": "2099-01-01T00:00:00Z"}

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from test_watch import NOW, call, event, iso, jwt
 from video_calls_contract.command import main
+
+from support.traffic import NOW, call, event, iso, jwt
 
 URL = "https://api.example.com/api/v1/video"
 TOKEN = [{"name": "Authorization", "value": f"Bearer {jwt()}"}]

@@ -6,10 +6,9 @@ The default run has the small one; the others are in `nox -s freedoms`, and `exa
 from pathlib import Path
 
 import pytest
-from runs import SMALL, run_suite, serving
 from video_calls_spec import RULES
 
-HERE = Path(__file__).parent / "independent"
+from support.suite_runs import SMALL, run_suite, serving
 
 EVENTS = {slug for slug in RULES if slug.startswith("events.")}
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runs import SMALL, serving
+
+from support.suite_runs import SMALL, serving
 
 BACKENDS = Path(__file__).parents[2] / "examples" / "backends"
 FRAMEWORKS = {"django": ["-p", "pytest_django.plugin"], "fastapi": []}

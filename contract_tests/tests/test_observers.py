@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from running import CALL, exchange
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.config import Agora
 from video_calls_contract.observers import Observers
+
+from support.fake_backend import CALL
+from support.made_results import exchange
 
 DETAILS = {"id": 1, "user": {"email": "a@b.example", "full_name": "A B"}}
 WHOLE = {

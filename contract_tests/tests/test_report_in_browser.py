@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import failed, passed, rule_result, tree
 from video_calls_contract.reports.html import as_html
 from video_calls_spec import RULES
+
+from support.made_results import failed, passed, rule_result, tree
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is missing")
 

@@ -1,6 +1,5 @@
 """The reports: what they tell, and that nothing of what a backend sent becomes more than text."""
 
-import io
 import json
 import re
 from collections.abc import Callable
@@ -9,35 +8,27 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
-from running import HOSTILE, TOKENS, exchange, failed, outcome_of_test, passed, rule_result, tree
-from video_calls_contract.reports import terminal, visible
+from video_calls_contract.reports import visible
 from video_calls_contract.reports.html import as_html
 from video_calls_contract.reports.junit import as_junit
 from video_calls_contract.reports.markdown import as_markdown
-from video_calls_contract.results import Results, RuleResult, as_json
+from video_calls_contract.results import Results, RuleResult
+
+from support.fake_backend import HOSTILE, TOKENS
+from support.made_results import (
+    REPORTS,
+    exchange,
+    failed,
+    in_terminal,
+    outcome_of_test,
+    passed,
+    rule_result,
+    tree,
+)
 
 NOTHING_CHECKED = "the configuration has no [identities.outsider]"
 
 
-def in_terminal(results: Results) -> str:
-    file = io.StringIO()
-    target = terminal.console(file)
-    terminal.report(target, results)
-    terminal.verdict(target, results)
-    return file.getvalue()
-
-
-def as_json_text(results: Results) -> str:
-    return json.dumps(as_json(results))
-
-
-REPORTS: dict[str, Callable[[Results], str]] = {
-    "terminal": in_terminal,
-    "junit": as_junit,
-    "json": as_json_text,
-    "html": as_html,
-    "markdown": as_markdown,
-}
 every_report = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 
 

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from running import exchange, failed, outcome_of_test, passed, rule_result, tree
 from video_calls_contract.results import TestOutcome, as_json, rule_results
 from video_calls_spec import RULES
+
+from support.made_results import exchange, failed, outcome_of_test, passed, rule_result, tree
 
 SLUGS = {slug: RULES[slug] for slug in ("join.window", "join.again")}
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from running import exchange
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.schema import complaints, contract, operations
 from video_calls_spec import resolved
+
+from support.made_results import exchange
 
 OPERATIONS: dict[str, dict[str, Any]] = {
     operation["operationId"]: operation

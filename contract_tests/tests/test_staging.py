@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
-from runs import LONGEST, command, reference, run_suite
+
+from support.suite_runs import LONGEST, command, reference, run_suite
 
 PEOPLE = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 

@@ -12,7 +12,6 @@ from typing import Any
 import jwt
 import pytest
 from click.testing import CliRunner
-from running import TOKENS, FakeBackend, Request, fake_backend, run, scheduling
 from video_calls_contract.backend import Backend
 from video_calls_contract.command import main
 from video_calls_contract.config import Identity, TokenCommand, parse_config
@@ -21,6 +20,8 @@ from video_calls_contract.preflight import preflight
 from video_calls_contract.reports import terminal
 from video_calls_contract.run import Options, Run
 from video_calls_contract.tokens import Token
+
+from support.fake_backend import TOKENS, FakeBackend, Request, fake_backend, run, scheduling
 
 SECRET = "a secret of the tests alone, of 32 bytes and more"
 HTML = "<html><title>Service Unavailable</title></html>"

@@ -8,9 +8,9 @@ import urllib.parse
 
 import jwt
 import pytest
-from running import exchange, failed, tree
-from test_reports import REPORTS
 from video_calls_contract.exchange import Redactor
+
+from support.made_results import REPORTS, exchange, failed, tree
 
 TOKEN = jwt.encode(
     {"user_id": 101, "exp": 1_900_000_000}, "a secret of the tests alone, of 32 bytes and more"

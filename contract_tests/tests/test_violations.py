@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from altering import Alteration, slug
-from runs import SMALL, run_suite, serving
 from video_calls_spec import RULES
-from violations import VIOLATIONS, Violation
+
+from support.alterations import Alteration, slug
+from support.suite_runs import SMALL, run_suite, serving
+from support.violations import VIOLATIONS, Violation
 
 QUICK = (
     "get needs no token",

@@ -1,7 +1,6 @@
 """Traffic of others: what is blamed, what is not, and that the proxy passes it on."""
 
 import asyncio
-import base64
 import json
 import signal
 import socket
@@ -18,7 +17,6 @@ import uvicorn
 import websockets
 from agora_token_builder.AccessToken import AccessToken
 from click.testing import CliRunner
-from running import command, fake_backend
 from video_calls_contract.command import main
 from video_calls_contract.config import Agora, Config
 from video_calls_contract.results import Results
@@ -27,42 +25,13 @@ from video_calls_contract.watch.proxy import Proxy, Way
 from video_calls_contract.watch.records import RawExchange, Record, SocketClose, SocketMessage, SocketOpen
 from websockets.asyncio.server import ServerConnection, serve
 
-NOW = datetime.now(UTC).replace(microsecond=0)
+from support.fake_backend import command, fake_backend
+from support.traffic import DETAILS, NOW, ONGOING, call, event, iso, jwt
+
 ROOT = "/api/v1/video"
 CALLS = f"{ROOT}/video-calls/"
-DETAILS = {"id": 1, "user": {"email": "jane@clinic.example", "full_name": "Jane Smith"}}
 
 
-def iso(seconds: float = 0) -> str:
-    return (NOW + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
-
-
-def jwt(user: int = 1, lasts: float = 3600) -> str:
-    def part(value: dict[str, Any]) -> str:
-        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
-
-    return f"{part({'alg': 'HS256'})}.{part({'user_id': user, 'exp': NOW.timestamp() + lasts})}.signature"
-
-
-def call(call_id: int = 7, **changes: Any) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "id": call_id,
-        "channel_name": f"call_{call_id}_8362910475",
-        "doctor": 1,
-        "patient": 1,
-        "doctor_details": DETAILS,
-        "patient_details": DETAILS,
-        "status": "scheduled",
-        "scheduled_time": iso(600),
-        "started_at": None,
-        "ended_at": None,
-        "created_at": iso(),
-        "updated_at": iso(),
-    }
-    return {**record, **changes}
-
-
-ONGOING = {"status": "ongoing", "started_at": iso(2), "updated_at": iso(2)}
 COMPLETED = {"status": "completed", "started_at": iso(2), "ended_at": iso(4), "updated_at": iso(4)}
 CANCELLED = {"status": "cancelled", "updated_at": iso(4)}
 
@@ -113,11 +82,6 @@ def joined(user: int = 1, uid: int = 1, lasts: float = 3600, at: float = 2, toke
     body = {"channel_name": "call_7_8362910475", "token": minted.build(), "uid": uid}
     body["expiration_time"] = datetime.fromtimestamp(ends, UTC).isoformat().replace("+00:00", "Z")
     return passed("POST", "7/join/", 200, body, at=at, token=token or jwt(user))
-
-
-def event(kind: str = "call.started", number: str = "1", **changes: Any) -> str:
-    record = call(**{**ONGOING, **changes})
-    return json.dumps({"id": number, "type": kind, "created_at": iso(2), "data": {"call": record}})
 
 
 def connection(*messages: str, lasts: float = 5, token: str = "") -> list[Record]:

@@ -8,10 +8,12 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from conftest import CALLS, Api, Process
 from litestar.exceptions import WebSocketDisconnect
 from video_calls_server import create_app
 from video_calls_server.settings import Settings, SettingsError
+
+from support.api import CALLS, Api
+from support.process import Process
 
 EVENTS = "/api/v1/video/events/"
 KEY = "correct horse battery staple"

@@ -13,11 +13,12 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from conftest import CALLS, Api
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from video_calls_server.api.jwt import make_token
 from video_calls_server.settings import DEVELOPMENT_JWT_SECRET
+
+from support.api import CALLS, Api
 
 OPERATIONS = [
     ("GET", CALLS),

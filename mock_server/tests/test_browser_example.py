@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from chromium import IN_CHROMIUM, PATIENCE, expect
-from conftest import serving
 from video_calls_server.control.client import Control
 
+from support.chromium import IN_CHROMIUM, PATIENCE, expect
+from support.process import serving
+
 if TYPE_CHECKING:
-    from conftest import Process
+    from support.process import Process
 
 pytestmark = IN_CHROMIUM
 

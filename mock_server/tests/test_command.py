@@ -20,8 +20,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from click.testing import CliRunner, Result
-from conftest import CALLS, Process
+from click.testing import CliRunner
 from video_calls_server.__main__ import main
 from video_calls_server.control.client import Control
 from video_calls_server.settings import DEVELOPMENT_JWT_SECRET, Settings
@@ -29,22 +28,11 @@ from video_calls_server.store import store_for
 from video_calls_server.store.database import database_url, name_of
 from video_calls_server.store.seed import load_seed
 
+from support.api import CALLS
+from support.command import assert_told, run
+from support.process import Process
+
 APP_ID, CERTIFICATE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
-
-
-def run(*arguments: str, cwd: Path) -> Result:
-    """The command, in this process: its tests are many, and a start takes most of a second."""
-    with contextlib.chdir(cwd):
-        return CliRunner().invoke(main, arguments, env={"COLUMNS": "110"})
-
-
-def assert_told(result: Result, *words: str) -> None:
-    """The command refused in one line that has these words."""
-    assert result.exit_code == 2, result.output
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in result.stderr
 
 
 # -- serve ------------------------------------------------------------------------------------------

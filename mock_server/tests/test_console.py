@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import uvicorn
-from chromium import IN_CHROMIUM, PATIENCE, expect
 from video_calls_server import Settings, create_app
 from video_calls_server.domain import calls
 
+from support.chromium import IN_CHROMIUM, PATIENCE, expect
+
 if TYPE_CHECKING:
-    from conftest import Process
+    from support.process import Process
 
 pytestmark = [*IN_CHROMIUM, pytest.mark.timeout(180)]
 

@@ -13,7 +13,6 @@ import httpx
 import jwt
 import pytest
 from click.testing import CliRunner
-from conftest import CALLS, USERS, Api, Process, SettableClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -25,6 +24,9 @@ from video_calls_server.control.routes import identities
 from video_calls_spec import RULES
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+
+from support.api import CALLS, USERS, Api, SettableClock
+from support.process import Process
 
 EVENTS = "/api/v1/video/events/"
 SECRET = "agora-ncs-test-secret"

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from click.testing import CliRunner
-from conftest import Process
 from video_calls_server.__main__ import main
 from video_calls_server.control.client import Control, ControlError
+
+from support.process import Process
 
 TIME = datetime(2030, 1, 5, 10, tzinfo=UTC)
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from conftest import CALLS, Api
+
+from support.api import CALLS, Api
 
 
 def body(**changes: Any) -> dict[str, Any]:

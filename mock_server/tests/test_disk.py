@@ -13,12 +13,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import CALLS, USERS, Api, SettableClock
-from deployments import Server, events_of, headers, rows_of, soon
 from litestar.testing import TestClient
-from test_command import assert_told, run
-from test_under_load import assert_unavailable
 from video_calls_server import Settings, create_app
+
+from support.api import CALLS, USERS, Api, SettableClock
+from support.command import assert_told, run
+from support.deployments import Server, assert_unavailable, events_of, headers, rows_of, soon
 
 DOCTOR = headers(USERS["doctor"])
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 import uvicorn
-from conftest import USERS, Api, Process
-from litestar.exceptions import WebSocketDisconnect
 from sqlalchemy import Connection
 from video_calls_server import Settings, create_app
 from video_calls_server.api import events as events_api
@@ -24,36 +22,9 @@ from video_calls_server.store import events as store_events
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-EVENTS = "/api/v1/video/events/"
-
-
-class Listener:
-    """Somebody's connection."""
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-
-    def next(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._session.receive_json(timeout=5)
-        return found
-
-    def types(self, count: int) -> list[str]:
-        return [self.next()["type"] for _ in range(count)]
-
-    def close_code(self) -> int:
-        with pytest.raises(WebSocketDisconnect) as closed:
-            self._session.receive_json(timeout=5)
-        return int(closed.value.code)
-
-
-@contextmanager
-def listening(
-    api: Api, user: str | None, query: str = "", *, headers: dict[str, str] | None = None, **options: Any
-) -> Iterator[Listener]:
-    sent = headers if headers is not None else api.headers(user) if user else {}
-    with api.client.websocket_connect(f"{EVENTS}{query}", headers=sent, **options) as session:
-        yield Listener(session)
-
+from support.api import USERS, Api
+from support.listener import EVENTS, listening
+from support.process import Process
 
 LIFE = [
     "call.started",

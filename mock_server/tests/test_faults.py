@@ -18,7 +18,6 @@ import msgspec
 import pytest
 import uvicorn
 import yaml
-from conftest import CALLS, USERS, Api
 from litestar.exceptions import WebSocketDisconnect
 from video_calls_server import Settings, create_app
 from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPage
@@ -31,6 +30,8 @@ from video_calls_server.operations import Operations
 from video_calls_spec import RULES, RuleId, openapi_path
 from websockets.exceptions import InvalidMessage, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+
+from support.api import CALLS, USERS, Api
 
 # -- How they are written ---------------------------------------------------------------------------
 

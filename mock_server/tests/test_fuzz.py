@@ -15,7 +15,6 @@ from urllib.parse import unquote
 
 import pytest
 import schemathesis
-from conftest import CALLS, USERS, SettableClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize
@@ -29,6 +28,8 @@ from video_calls_server import Settings, create_app
 from video_calls_server.api.jwt import make_token
 from video_calls_server.store.seed import DEFAULT_SEED, load_seed
 from video_calls_spec import RULES, openapi_path
+
+from support.api import CALLS, USERS, SettableClock
 
 T = TypeVar("T")
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import CALLS, USERS, Api
 from litestar.testing import TestClient
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from video_calls_server import Settings, create_app
 from video_calls_server.api.jwt import make_token
 from video_calls_spec import openapi_path
+
+from support.api import CALLS, USERS, Api
 
 VALID = b'{"doctor": 1, "patient": 1, "scheduled_time": "2024-01-05T10:00:00Z"}'
 JSON = {"Content-Type": "application/json"}

@@ -9,13 +9,14 @@ from uuid import UUID
 
 import pytest
 from click.testing import CliRunner
-from conftest import CALLS, Api
-from test_events import listening
 from video_calls_server.__main__ import main
 from video_calls_server.api.ids import Kind, ids_of
 from video_calls_server.command.banner import banner
 from video_calls_server.settings import Settings
 from video_calls_server.store.seed import load_seed
+
+from support.api import CALLS, Api
+from support.listener import listening
 
 UUIDS = ids_of("uuid")
 DOCTOR, PATIENT = UUIDS.show("doctor", 1), UUIDS.show("patient", 1)

@@ -10,8 +10,9 @@ from itertools import product
 from typing import Any
 
 import pytest
-from conftest import CALLS, USERS, Api
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
+
+from support.api import CALLS, USERS, Api
 
 ERRORS = {
     "join.not-cancelled": "This call has been cancelled",

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from conftest import CALLS, Api
+
+from support.api import CALLS, Api
 
 
 @pytest.mark.rule("list.own-calls", "list.envelope", "list.newest-first")

@@ -11,13 +11,15 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import CALLS, Api, Process, SettableClock
 from litestar.exceptions import WebSocketDisconnect
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from video_calls_server import Settings, create_app
 from video_calls_server.control import namespaces
 from video_calls_server.control.namespaces import MOST, Namespace, Namespaces
+
+from support.api import CALLS, Api, SettableClock
+from support.process import Process
 
 EVENTS = "/api/v1/video/events/"
 HEADER = "Video-Calls-Namespace"

@@ -12,7 +12,6 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import CALLS, USERS, Api, SettableClock
 from video_calls_server import Settings
 from video_calls_server.agora.empty_calls import RETRY_SECONDS, EmptyCalls
 from video_calls_server.agora.notifications import is_signed
@@ -23,6 +22,8 @@ from video_calls_server.operations import NOTICE_LIFETIME, Operations
 from video_calls_server.settings import SettingsError
 from video_calls_server.store import Store, UnavailableError
 from video_calls_server.store.sqlite import SqliteStore
+
+from support.api import CALLS, USERS, Api, SettableClock
 
 PATH = "/agora/notifications/"
 SECRET = "agora-ncs-test-secret"

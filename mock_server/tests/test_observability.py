@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CALLS, Api
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -23,6 +22,8 @@ from video_calls_server import Settings, create_app
 from video_calls_server.observability.logs import configure_logging
 from video_calls_server.operations import Operations
 from video_calls_server.settings import SettingsError
+
+from support.api import CALLS, Api
 
 EVENTS = "/api/v1/video/events/"
 LIST, DETAIL = "/api/v1/video/video-calls", "/api/v1/video/video-calls/{id}"

@@ -25,10 +25,8 @@ from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from conftest import CALLS, Api, on_postgres, postgres_server
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import IntegrityError
-from test_command import assert_told, run
 from video_calls_server.api.jwt import make_token
 from video_calls_server.store import StoreError, calls, events, schema, store_for
 from video_calls_server.store import migrate as migration
@@ -39,11 +37,11 @@ from video_calls_server.store.pool import Pool
 from video_calls_server.store.seed import load_seed
 from video_calls_server.store.statement import Statement
 
+from support.api import CALLS, Api
+from support.command import assert_told, run
+from support.postgres import migrated_by, on_postgres, postgres_server
+
 EVENTS = "/api/v1/video/events/"
-
-
-def migrated_by(url: str) -> tuple[str | None, str]:
-    return asyncio.run(migrate(database_url(url), "the database"))
 
 
 def fails_to_open(url: str, pool: Pool = Pool()) -> str:  # noqa: B008 (it is immutable)

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CALLS, Process, serving
+
+from support.api import CALLS
+from support.process import Process, serving
 
 BODY = '{"doctor": 1, "patient": 1, "scheduled_time": "2999-01-01T00:00:00Z"}'
 CHUNKED = f"{len(BODY):x}\r\n{BODY}\r\n0\r\n"

@@ -14,8 +14,10 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import CALLS, new_database
-from deployments import LIVES, PATIENCE, Server, events_of, headers, launching, seed, soon
+
+from support.api import CALLS
+from support.deployments import LIVES, PATIENCE, Server, events_of, headers, launching, seed, soon
+from support.postgres import new_database
 
 TOGETHER = 100
 PAIRS = 50

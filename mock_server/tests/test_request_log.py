@@ -15,13 +15,15 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from conftest import CALLS, Api, Process
 from litestar.exceptions import WebSocketDisconnect
 from video_calls_server.control import request_log
 from video_calls_server.control.client import Control
 from video_calls_server.control.request_log import KEPT, LONGEST_BODY, REDACTED
 from video_calls_spec import RULES
 from websockets.sync.client import connect
+
+from support.api import CALLS, Api
+from support.process import Process
 
 EVENTS = "/api/v1/video/events/"
 SECRET = "agora-ncs-test-secret"

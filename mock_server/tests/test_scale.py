@@ -11,13 +11,14 @@ from typing import Any
 
 import asyncpg
 import pytest
-from conftest import new_database
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg as postgresql_asyncpg
 from video_calls_server.store import agora_notices, calls, events, idempotency, people
 from video_calls_server.store.database import database_url
 from video_calls_server.store.migrate import migrate
 from video_calls_server.store.statement import Statement
+
+from support.postgres import new_database
 
 LARGE = (
     "calls",

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CALLS, Api, SettableClock, in_memory
 from litestar.exceptions import WebSocketDisconnect
 from video_calls_server.control.state.sample_calls import populate
 from video_calls_server.store import UnavailableError, store_for
 from video_calls_server.store.dump import Dump, dump, restore
 from video_calls_server.store.seed import load_seed
+
+from support.api import CALLS, Api, SettableClock, in_memory
 
 EVENTS = "/api/v1/video/events/"
 PEOPLE = [

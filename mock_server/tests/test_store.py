@@ -7,11 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import CALLS, Api
 from sqlalchemy import Connection
 from video_calls_server.store import Store, StoreError, UnavailableError, store_for
 from video_calls_server.store.migrate import migrate
 from video_calls_server.store.seed import load_seed
+
+from support.api import CALLS, Api
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from deployments import PATIENCE, Server
-from test_command import run
+
+from support.command import run
+from support.deployments import PATIENCE, Server
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/deploying.md"
 

@@ -18,11 +18,23 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import CALLS, postgres_server
-from deployments import LIVES, PATIENCE, Server, Subscriber, events_of, headers, rows_of, seed, soon
-from test_postgres import migrated_by
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+
+from support.api import CALLS
+from support.deployments import (
+    LIVES,
+    PATIENCE,
+    Server,
+    Subscriber,
+    assert_unavailable,
+    events_of,
+    headers,
+    rows_of,
+    seed,
+    soon,
+)
+from support.postgres import migrated_by, postgres_server
 
 PAIRS = 8
 DATABASES = ("sqlite", "postgresql")
@@ -146,13 +158,6 @@ class Load:
         while self.answers < answers:
             self.answered.clear()
             await asyncio.wait_for(self.answered.wait(), PATIENCE)
-
-
-def assert_unavailable(answer: httpx.Response) -> None:
-    """It is the answer to what the server cannot do for now."""
-    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
-    assert answer.json()["error"]
-    assert int(answer.headers["retry-after"]) >= 1
 
 
 STATUS_AFTER = {"created": "scheduled", "cancel": "cancelled", "join": "ongoing", "end": "completed"}

@@ -11,12 +11,14 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
-from conftest import CALLS, USERS, on_postgres
-from deployments import PATIENCE, Server, headers, soon
 from sqlalchemy import make_url
-from test_command import assert_told, run
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+
+from support.api import CALLS, USERS
+from support.command import assert_told, run
+from support.deployments import PATIENCE, Server, headers, soon
+from support.postgres import on_postgres
 
 SOMEWHERE = "postgresql://127.0.0.1/calls"
 

@@ -15,25 +15,12 @@ import video_calls_sdk
 from pydantic import ValidationError
 from video_calls_sdk import CallStatus, Retries, VideoCall, VideoCallsClient
 
+from support.payloads import CALL
+
 BASE = "https://api.example.com/api/v1/video"
 CALLS = f"{BASE}/video-calls/"
 TOKEN = "a.secret.token"
 TIME = datetime(2999, 1, 5, 10, 0, tzinfo=UTC)
-
-CALL: dict[str, Any] = {
-    "id": 1,
-    "channel_name": "call_1704436789_5678",
-    "doctor": 1,
-    "patient": 1,
-    "doctor_details": {"id": 1, "user": {"email": "doctor@example.com", "full_name": "Dr. John Doe"}},
-    "patient_details": {"id": 1, "user": {"email": "patient@example.com", "full_name": "Jane Smith"}},
-    "status": "scheduled",
-    "scheduled_time": "2999-01-05T10:00:00Z",
-    "started_at": None,
-    "ended_at": None,
-    "created_at": "2024-01-05T08:00:00Z",
-    "updated_at": "2024-01-05T08:00:00Z",
-}
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 import pytest
 import trio
-from fault_proxy import Fault, FaultProxy
 from video_calls_sdk import AsyncVideoCallsClient, ConfigurationError, Retries, VideoCallsClient
+
+from support.fault_proxy import Fault, FaultProxy
 
 API = "/api/v1/video"
 BASE = f"https://api.example.com{API}"

@@ -18,7 +18,6 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from fault_proxy import Fault, FaultProxy, seeded_faults
 from video_calls_sdk import (
     AsyncVideoCallsClient,
     CallCancelledError,
@@ -38,6 +37,8 @@ from video_calls_sdk import (
 )
 from video_calls_server import Settings
 from video_calls_server.api.jwt import make_token
+
+from support.fault_proxy import Fault, FaultProxy, seeded_faults
 
 PAIRS = range(1, 9)  # doctor n and patient n
 API = "/api/v1/video"

@@ -15,7 +15,7 @@ from video_calls_sdk import (
 from video_calls_server.control.client import Control
 
 if TYPE_CHECKING:
-    from conftest import Process
+    from support.process import Process
 
 
 @pytest.mark.parametrize("ids", ["integer", "uuid"])

@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from test_answers import CALL
 from video_calls_sdk import (
     ConnectionFailedError,
     InvalidResponseError,
@@ -17,6 +16,8 @@ from video_calls_sdk import (
     StatusError,
     VideoCallsClient,
 )
+
+from support.payloads import CALL
 
 TOKEN = "an-opaque-token-of-32-characters"
 JWT = "eyJhbGciOiJub25lIn0.eyJ1c2VyX2lkIjoxfQ.c2lnbmF0dXJl"

@@ -14,10 +14,11 @@ from functools import partial
 from typing import Any
 
 import uvicorn
-from altering import Alteration, Answer, Json, Request, Server, slug
-from freedoms import FREEDOMS
 from video_calls_server import Settings, create_app
-from violations import VIOLATIONS
+
+from support.alterations import Alteration, Answer, Json, Request, Server, slug
+from support.freedoms import FREEDOMS
+from support.violations import VIOLATIONS
 
 IDENTITIES = ("-P", "-m", "video_calls_server", "identities", "--database", ":memory:", "--contract-config")
 ALTERED = {one.name: one.how for one in VIOLATIONS if isinstance(one.how, Alteration)}

@@ -1,4 +1,4 @@
-"""What the tests of the command and its reports stand on: a backend in a few lines, hand-made results."""
+"""A backend in a few lines, and the command of the suite as a process."""
 
 import json
 import ssl
@@ -8,15 +8,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-
-import httpx
-from video_calls_contract.exchange import Exchange, Redactor
-from video_calls_contract.results import Outcome, Results, RuleResult, TestOutcome, TestResult
-from video_calls_spec import RULES
 
 TOKENS = {"doctor": "eyJoe.doctors-own-token.sig", "patient": "eyJoe.patients-own-token.sig"}
 CERTIFICATE = "0123456789abcdef" * 2
@@ -125,53 +119,3 @@ def run(
     return subprocess.run(
         command(*arguments), cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=50
     )
-
-
-# -- Results made by hand --------------------------------------------------------------------------
-
-
-def exchange(content: bytes = b'{"error": "no"}', *, status: int = 500, **changes: Any) -> Exchange:
-    redactor = Redactor()
-    redactor.learn(TOKENS["doctor"], "DOCTOR_TOKEN")
-    now = datetime(2030, 1, 1, tzinfo=UTC)
-    values: dict[str, Any] = {
-        "operation": "getVideoCall",
-        "person": "doctor",
-        "method": "GET",
-        "url": "https://staging.example.com/api/v1/video/video-calls/1/",
-        "request_headers": (("Authorization", f"Bearer {TOKENS['doctor']}"),),
-        "request_body": b"",
-        "headers": httpx.Headers({"content-type": "application/json"}),
-        "sent_at": now,
-        "received_at": now,
-        "redactor": redactor,
-    }
-    return Exchange(**{**values, **changes}, status=status, content=content)
-
-
-def outcome_of_test(
-    outcome: TestOutcome, slug: str, reason: str = "", *exchanges: Exchange, name: str = "a test"
-) -> TestResult:
-    return TestResult(
-        name, (slug,), outcome, reason, slug if outcome in ("failed", "noted") else "", exchanges, 0.25
-    )
-
-
-def rule_result(
-    slug: Any, outcome: Outcome, reason: str = "", *tests: TestResult, **values: Any
-) -> RuleResult:
-    shown = tuple(one for test in tests for one in test.exchanges)
-    return RuleResult(RULES[slug], outcome, reason, shown, tests, **values)
-
-
-def failed(slug: Any, reason: str = "404; got 500", *exchanges: Exchange) -> RuleResult:
-    shown = exchanges or (exchange(),)
-    return rule_result(slug, "failed", f"expected {reason}", outcome_of_test("failed", slug, reason, *shown))
-
-
-def passed(slug: Any) -> RuleResult:
-    return rule_result(slug, "passed", "", outcome_of_test("passed", slug))
-
-
-def tree(*rules: RuleResult, **values: Any) -> Results:
-    return Results("https://staging.example.com/api/v1/video", "must", 0, rules=list(rules), **values)

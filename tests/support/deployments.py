@@ -21,11 +21,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from conftest import on_postgres
+import httpx
 from video_calls_server import Settings
 from video_calls_server.api.jwt import make_token
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
+
+from support.postgres import on_postgres
 
 PATIENCE = 30.0  # seconds: for what takes one or two where nobody else uses the machine
 
@@ -216,3 +218,10 @@ class Subscriber:
         while len(self.events) < count:
             self.more.clear()
             await asyncio.wait_for(self.more.wait(), timeout=60)
+
+
+def assert_unavailable(answer: httpx.Response) -> None:
+    """It is the answer to what the server cannot do for now."""
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
+    assert answer.json()["error"]
+    assert int(answer.headers["retry-after"]) >= 1

@@ -10,12 +10,24 @@ from email.utils import formatdate
 from time import time
 from uuid import uuid4
 
-from altering import Alteration, Answer, Forward, Json, Request, answered, before, body_of, each_call
-
-# isort: split
-from altering import refusal, restated, told, without
 from video_calls_spec import RULES
-from violations import DAY, token_006
+
+from support.alterations import (
+    Alteration,
+    Answer,
+    Forward,
+    Json,
+    Request,
+    answered,
+    before,
+    body_of,
+    each_call,
+    refusal,
+    restated,
+    told,
+    without,
+)
+from support.violations import DAY, token_006
 
 FIELDS = {"doctor", "patient", "scheduled_time"}
 TIME = re.compile(rb'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z"')

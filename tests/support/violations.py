@@ -6,10 +6,24 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from agora_token_builder.AccessToken import AccessToken
-from altering import Alteration, Answer, Forward, Json, Request, answered, before, body_of, each_call
 
-# isort: split
-from altering import later, refusal, restated, told, value_of, without
+from support.alterations import (
+    Alteration,
+    Answer,
+    Forward,
+    Json,
+    Request,
+    answered,
+    before,
+    body_of,
+    each_call,
+    later,
+    refusal,
+    restated,
+    told,
+    value_of,
+    without,
+)
 
 ANY = ("any doctor", "any patient")
 NO_LIMIT = 10**9

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("spec", "sdk", "mock_server", "contract_tests")
 NOT_FOR_BUILDS_OR_TESTS = (".ci/", ".github/")
 MADE_BY_THE_BUILD = {"PKG-INFO"}

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Process
 from video_calls_sdk import VideoCallsClient
 from video_calls_server.control.client import Control
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.process import Process
+
+ROOT = Path(__file__).resolve().parents[1]
 ADDRESS = "http://127.0.0.1:8000"
 TIMEOUT = 30  # seconds, for a busy machine
 INTERPRETERS = {

@@ -1,6 +1,6 @@
 """What an installation has to do away from the checkout, by the extras that were asked for.
 
-    python -I spec/tests/installed.py server contract
+    python -I tests/installed.py server contract
 
 `nox -s package` runs it with the Python of environments into which nothing but the package was installed, so
 it needs nothing but that and the standard library.

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Process
 from video_calls_sdk import Event, VideoCallsClient
 
-ROOT = Path(__file__).resolve().parents[2]
+from support.process import Process
+
+ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 COMMANDS = Path(sys.executable).parent
 

@@ -16,7 +16,7 @@ __all__ = ["LONGEST", "SMALL", "Verdict", "command", "reference", "run_suite", "
 
 LONGEST = 240  # seconds of a run of the suite: some servers make it wait
 
-SMALL = str(Path(__file__).parent / "independent" / "small_backend.py")
+SMALL = str(Path(__file__).with_name("small_backend.py"))
 
 _SERVER = ("-P", "-m", "video_calls_server")
 _OPTIONS = ("--port", "0", "--database", ":memory:", "--log-level", "error")

@@ -1,0 +1,46 @@
+"""What the tests of all folders start with: short ids, and the command of the server as a process."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from video_calls_server.control.client import Control
+
+from support.process import Process, serving
+
+_LONGEST_ID = 20
+
+# A job in the background of a shell inherits an ignored SIGINT, and so would each process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Return the first characters of a long value, so that a test's id can be read."""
+    if not isinstance(val, str | bytes | int):
+        return None
+    text = ascii(val).lstrip("b").strip("'\"")
+    return f"{text[: _LONGEST_ID - 3]}..." if len(text) > _LONGEST_ID else None
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts the real command on a free port, in a directory of the test's own, and stops it afterwards."""
+    with serving(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """Start a process that tests share, with no option but its database."""
+    with serving(tmp_path_factory.mktemp("plain-server")) as start:
+        yield start("--database", ":memory:")
+
+
+@pytest.fixture
+def fresh_server(plain_server: Process) -> Process:
+    """Return the shared process, in the state of its start."""
+    with Control(plain_server.url) as control:
+        control.state.reset()
+        control.requests.clear()
+    return plain_server

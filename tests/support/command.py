@@ -1,0 +1,22 @@
+"""The command `video-calls-server`, run in this process."""
+
+import contextlib
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from video_calls_server.__main__ import main
+
+
+def run(*arguments: str, cwd: Path) -> Result:
+    """The command, in this process: its tests are many, and a start takes most of a second."""
+    with contextlib.chdir(cwd):
+        return CliRunner().invoke(main, arguments, env={"COLUMNS": "110"})
+
+
+def assert_told(result: Result, *words: str) -> None:
+    """The command refused in one line that has these words."""
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr

@@ -1,0 +1,40 @@
+"""A WebSocket to an application in this process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from litestar.exceptions import WebSocketDisconnect
+
+from support.api import Api
+
+EVENTS = "/api/v1/video/events/"
+
+
+class Listener:
+    """Somebody's connection."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def next(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._session.receive_json(timeout=5)
+        return found
+
+    def types(self, count: int) -> list[str]:
+        return [self.next()["type"] for _ in range(count)]
+
+    def close_code(self) -> int:
+        with pytest.raises(WebSocketDisconnect) as closed:
+            self._session.receive_json(timeout=5)
+        return int(closed.value.code)
+
+
+@contextmanager
+def listening(
+    api: Api, user: str | None, query: str = "", *, headers: dict[str, str] | None = None, **options: Any
+) -> Iterator[Listener]:
+    sent = headers if headers is not None else api.headers(user) if user else {}
+    with api.client.websocket_connect(f"{EVENTS}{query}", headers=sent, **options) as session:
+        yield Listener(session)

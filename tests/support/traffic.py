@@ -1,0 +1,48 @@
+"""Calls, events and tokens of recorded traffic."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+DETAILS = {"id": 1, "user": {"email": "jane@clinic.example", "full_name": "Jane Smith"}}
+
+
+def iso(seconds: float = 0) -> str:
+    return (NOW + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def jwt(user: int = 1, lasts: float = 3600) -> str:
+    def part(value: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    return f"{part({'alg': 'HS256'})}.{part({'user_id': user, 'exp': NOW.timestamp() + lasts})}.signature"
+
+
+def call(call_id: int = 7, **changes: Any) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "id": call_id,
+        "channel_name": f"call_{call_id}_8362910475",
+        "doctor": 1,
+        "patient": 1,
+        "doctor_details": DETAILS,
+        "patient_details": DETAILS,
+        "status": "scheduled",
+        "scheduled_time": iso(600),
+        "started_at": None,
+        "ended_at": None,
+        "created_at": iso(),
+        "updated_at": iso(),
+    }
+    return {**record, **changes}
+
+
+ONGOING = {"status": "ongoing", "started_at": iso(2), "updated_at": iso(2)}
+
+
+def event(kind: str = "call.started", number: str = "1", **changes: Any) -> str:
+    record = call(**{**ONGOING, **changes})
+    return json.dumps({"id": number, "type": kind, "created_at": iso(2), "data": {"call": record}})
