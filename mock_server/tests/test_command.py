@@ -82,7 +82,7 @@ def test_database_password_is_in_no_output(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("video_calls_server.__main__._people", lambda _: load_seed())
     options = ["--database", "postgresql://calls:hidden@127.0.0.1:1/calls"]
     printed = run("identities", "--contract-config", "http://127.0.0.1:1", *options, cwd=tmp_path)
-    assert "[identities.expiring]\n# The database, whose URL has a password" in printed.stdout
+    assert "[identities.expiring]\n# The database URL has a password" in printed.stdout
     options_of_banner: list[str] = []
     monkeypatch.setattr(
         "video_calls_server.command.serving.serve",
@@ -328,7 +328,7 @@ def test_people_who_cannot_play_every_part_give_no_contract_config(tmp_path: Pat
         "--contract-config",
         "http://127.0.0.1:8000/api/v1/video",
     ]
-    assert_told(run(*arguments, cwd=tmp_path), "nobody to be patient, other_doctor")
+    assert_told(run(*arguments, cwd=tmp_path), "no user can be patient, other_doctor")
 
 
 def test_a_taken_port_is_told_in_a_line(tmp_path: Path) -> None:

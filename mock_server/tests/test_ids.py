@@ -19,7 +19,7 @@ from support.api import CALLS, Api
 from support.listener import listening
 
 UUIDS = ids_of("uuid")
-DOCTOR, PATIENT = UUIDS.show("doctor", 1), UUIDS.show("patient", 1)
+DOCTOR, PATIENT = UUIDS.format("doctor", 1), UUIDS.format("patient", 1)
 UNKNOWN = UUID("9f0c2b7e-5d1a-4c3b-8a60-1e2f3a4b5c6d")
 KINDS: tuple[Kind, ...] = ("call", "doctor", "patient")
 
@@ -36,13 +36,13 @@ def create(api: Api, *, doctor: Any = DOCTOR, patient: Any = PATIENT) -> Any:
 
 @pytest.mark.parametrize("number", [1, 2, 10**9, 2**63 - 1])
 def test_a_number_has_one_uuid_of_each_kind_and_it_is_read_back(number: int) -> None:
-    shown = {kind: str(UUIDS.show(kind, number)) for kind in KINDS}
+    shown = {kind: str(UUIDS.format(kind, number)) for kind in KINDS}
     assert len(set(shown.values())) == len(KINDS)
     for kind, text in shown.items():
         assert (str(UUID(text)), UUID(text).version) == (text, 4)
-        assert UUIDS.number(kind, text) == UUIDS.number(kind, text.upper()) == number
+        assert UUIDS.parse(kind, text) == UUIDS.parse(kind, text.upper()) == number
         others = [other for other in KINDS if other != kind]
-        assert [UUIDS.number(other, text) for other in others] == [None, None]
+        assert [UUIDS.parse(other, text) for other in others] == [None, None]
 
 
 def test_uuids_stay_the_same_from_version_to_version() -> None:
@@ -52,13 +52,13 @@ def test_uuids_stay_the_same_from_version_to_version() -> None:
 @pytest.mark.parametrize("change", range(0, 128, 9))
 def test_a_uuid_with_another_bit_is_of_nothing(change: int) -> None:
     changed = UUID(int=UUID(str(DOCTOR)).int ^ 1 << change)
-    assert UUIDS.number("doctor", str(changed)) is None
+    assert UUIDS.parse("doctor", str(changed)) is None
 
 
 def test_a_call_lives_under_its_uuid(uuid_api: Api) -> None:
     created = create(uuid_api)
     call = created.json()
-    assert UUIDS.number("call", call["id"]) == 1
+    assert UUIDS.parse("call", call["id"]) == 1
     assert created.headers["location"] == f"{CALLS}{call['id']}/"
     assert (call["doctor"], call["doctor_details"]["id"]) == (DOCTOR, DOCTOR)
     assert (call["patient"], call["patient_details"]["id"]) == (PATIENT, PATIENT)

@@ -201,8 +201,8 @@ def identities(*, as_json: bool, contract_config: str | None, **options: Any) ->
                 "email": user.email,
                 "full_name": user.full_name,
                 "active": user.active,
-                "doctor": ids.show("doctor", doctor.id) if doctor else None,
-                "patient": ids.show("patient", patient.id) if patient else None,
+                "doctor": ids.format("doctor", doctor.id) if doctor else None,
+                "patient": ids.format("patient", patient.id) if patient else None,
             }
             for user, doctor, patient in people.people
         ]

@@ -3,7 +3,7 @@
 from litestar.exceptions import MethodNotAllowedException
 from litestar.routes import HTTPRoute
 
-from video_calls_server.api.errors import AnyRequest, refused
+from video_calls_server.api.errors import AnyRequest, Refusal
 from video_calls_server.api.jwt import CHALLENGE, TokenVerifier
 from video_calls_server.api.parsing import header
 from video_calls_server.world import world_of
@@ -15,14 +15,14 @@ async def authenticate(request: AnyRequest) -> None:
     Litestar also serves paths without the final slash and with empty segments; the contract does not.
 
     Raises:
-        Refused: if the path is not spelled as in the contract, if the caller is not an active user, or if the
+        Refusal: if the path is not spelled as in the contract, if the caller is not an active user, or if the
             caller has sent too many requests.
         MethodNotAllowedException: if the method is OPTIONS and the request is not a preflight.
     """
     scope = request.scope
     path = (scope.get("raw_path") or b"").partition(b"?")[0]  # some test clients leave the query in it
     if path and (not path.endswith(b"/") or b"//" in path or b"%2f" in path.lower()):
-        raise refused("errors.trailing-slash", {})
+        raise Refusal("errors.trailing-slash", {})
     if request.method == "OPTIONS":
         # The CORS middleware has answered the preflights. Litestar's 405 would list only one method.
         methods = {
@@ -37,9 +37,9 @@ async def authenticate(request: AnyRequest) -> None:
     verified = await verifier.verify(header(scope, b"authorization"))
     actor = await operations.authenticate(verified.user)
     if actor is None:
-        raise refused("auth.active-user", CHALLENGE)
+        raise Refusal("auth.active-user", CHALLENGE)
     wait = await operations.retry_after(actor)
     if wait is not None:
         text = f"Too many requests; try again in {wait} second{'' if wait == 1 else 's'}"
-        raise refused("limits.rate", {"Retry-After": str(wait)}, error=text)
+        raise Refusal("limits.rate", {"Retry-After": str(wait)}, error=text)
     scope["user"] = actor

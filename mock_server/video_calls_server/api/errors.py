@@ -1,4 +1,4 @@
-"""Every refusal becomes `{"error": …}` here, whatever refused it ("Error Responses")."""
+"""Error responses: each exception becomes a status and `{"error": …}` ("Error Responses")."""
 
 import logging
 from collections.abc import Mapping
@@ -23,28 +23,23 @@ RETRY_AFTER_UNAVAILABLE = 1  # seconds
 AnyRequest = Request[object, object, object]  # type: ignore[type-var]  # Litestar's own bound is its State
 
 
-class Refused(Exception):
-    """A rule about HTTP itself refuses the request, with headers that say more."""
+class Refusal(Exception):
+    """Refuses a request by a rule about HTTP itself, with headers that the rule requires."""
 
-    def __init__(self, violation: RuleViolation, headers: Mapping[str, str]) -> None:
-        self.violation = violation
+    def __init__(self, rule: RuleId, headers: Mapping[str, str], *, error: str | None = None) -> None:
+        self.violation = RuleViolation(rule, error=error)
         self.headers = headers
-        super().__init__(str(violation))
-
-
-def refused(rule: RuleId, headers: Mapping[str, str], *, error: str | None = None) -> Refused:
-    """The violation of a rule, with headers."""
-    return Refused(RuleViolation(rule, error=error), headers)
+        super().__init__(str(self.violation))
 
 
 def on_exception(request: AnyRequest, exception: Exception) -> Response[bytes]:
-    """The answer to a request that could not be served."""
+    """Return the response to a request that raised an exception."""
     if isinstance(exception, RuleViolation):
         return _violation(request, exception, {})
-    if isinstance(exception, Refused):
+    if isinstance(exception, Refusal):
         return _violation(request, exception.violation, exception.headers)
     if isinstance(exception, HTTPException):
-        return _http(request, exception)
+        return _http_error(request, exception)
     if isinstance(exception, UnavailableError):
         logger.warning("unavailable: %s request_id=%s", exception, request_id.request_id.get())
         return error_response(
@@ -52,10 +47,10 @@ def on_exception(request: AnyRequest, exception: Exception) -> Response[bytes]:
             Error(error="The service is unavailable for the moment", code="unavailable"),
             {"Retry-After": str(RETRY_AFTER_UNAVAILABLE)},
         )
-    return _failed(request, exception)
+    return _server_error(request, exception)
 
 
-def _failed(request: AnyRequest, exception: Exception) -> Response[bytes]:
+def _server_error(request: AnyRequest, exception: Exception) -> Response[bytes]:
     logger.error(
         "request failed: %s %s request_id=%s",
         request.method,
@@ -74,13 +69,13 @@ def _violation(request: AnyRequest, violation: RuleViolation, headers: Mapping[s
     return error_response(violation.rule.status, body, headers)
 
 
-def _http(request: AnyRequest, exception: HTTPException) -> Response[bytes]:
+def _http_error(request: AnyRequest, exception: HTTPException) -> Response[bytes]:
     match exception.status_code:
         case 404:
             return _violation(request, RuleViolation("errors.unknown-path"), {})
         case 405:
             methods = (exception.headers or {}).get("allow", "").split(", ")
-            allowed = ", ".join(sorted(set(methods) - {"OPTIONS"}))  # which is for CORS alone
+            allowed = ", ".join(sorted(set(methods) - {"OPTIONS"}))  # which only preflights use
             text = f"Method not allowed; this path takes {allowed}"
             return _violation(
                 request, RuleViolation("errors.method-not-allowed", error=text), {"Allow": allowed}
@@ -90,14 +85,14 @@ def _http(request: AnyRequest, exception: HTTPException) -> Response[bytes]:
         case status if 400 <= status < 500:  # noqa: PLR2004 (the client errors)
             body = Error(error=exception.detail or "Bad request", code="bad_request")
             return error_response(status, body, {})
-        case 500 if "disconnected" in str(exception.detail):  # the client is gone; nobody reads the answer
+        case 500 if "disconnected" in str(exception.detail):  # nobody reads this response
             return error_response(400, Error(error="The request body did not arrive", code="bad_request"), {})
         case _:
-            return _failed(request, exception)
+            return _server_error(request, exception)
 
 
 def error_response(status: int, body: Error, headers: Mapping[str, str]) -> Response[bytes]:
-    """An error body as an answer."""
+    """Return a response with an error as its JSON body."""
     return Response(
         msgspec.json.encode(body), status_code=status, media_type=MediaType.JSON, headers=dict(headers)
     )

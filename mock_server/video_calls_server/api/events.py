@@ -11,7 +11,7 @@ from litestar import Router, WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
 from litestar.types import Middleware, Scope
 
-from video_calls_server.api.errors import Refused
+from video_calls_server.api.errors import Refusal
 from video_calls_server.api.jwt import TokenVerifier
 from video_calls_server.api.parsing import header
 from video_calls_server.domain.people import Actor
@@ -126,7 +126,7 @@ class _Connection:
         try:
             verified = await self._verifier.verify(self._authorization)
             actor = await self._operations.authenticate(verified.user)
-        except Refused as refusal:
+        except Refusal as refusal:
             raise Close(UNAUTHORIZED, refusal.violation.error) from None
         except UnavailableError:
             raise Close(UNAVAILABLE, _AWAY) from None

@@ -1,8 +1,8 @@
-"""How ids are written outside the server: as the integers of the store, or as UUIDs in their place.
+"""The ids that clients see: the integers of the store, or UUIDs in place of them.
 
-Only the border uses this module: the API, the control API and the command line. A UUID holds its integer,
-encrypted. The same integer always has the same UUID; calls, doctors and patients have different ones; a UUID
-that this server did not make stands for nothing. The key is public, so the UUIDs hide nothing.
+Only the API, the control API and the command line use this module. A UUID contains its integer, encrypted.
+An integer always has the same UUID; calls, doctors and patients have different ones; the server recognizes
+its own UUIDs. The key is public, so the UUIDs keep no secret.
 """
 
 import re
@@ -19,11 +19,11 @@ from video_calls_server.api.jwt import LARGEST_ID
 from video_calls_server.settings import IdForm
 
 Kind = Literal["call", "doctor", "patient"]
-ShownId: TypeAlias = int | str
-"""An id as clients see it."""
+ExternalId: TypeAlias = int | str
+"""An id as clients see it, in contrast to the integer in the store."""
 
-NOBODY = 0
-"""The number of an id that is well-formed and of nothing: the store never gives it."""
+UNUSED_NUMBER = 0
+"""The number for a well-formed id that the server did not issue; the store never assigns it."""
 
 _WHOLE = re.compile(r"[0-9]{1,19}", re.ASCII)
 _FRACTIONAL = re.compile(rb"[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?")
@@ -34,98 +34,98 @@ _TEXT = msgspec.json.Decoder(str)
 
 
 class IntegerIds:
-    """Ids as they are in the store."""
+    """Ids in the form that the store has."""
 
-    expected = "must be a positive whole number"
-    """What an id in a body must be."""
+    requirement = "must be a positive whole number"
+    """The text of the error if an id in a body has another form."""
 
-    def show(self, kind: Kind, number: int) -> ShownId:  # noqa: ARG002 (the same for each kind)
-        """Return the number itself."""
+    def format(self, kind: Kind, number: int) -> ExternalId:  # noqa: ARG002 (the same for each kind)
+        """Return the number unchanged."""
         return number
 
-    def number(self, kind: Kind, text: str) -> int | None:  # noqa: ARG002
-        """Return the number of decimal digits in a path or a query; None for any other text."""
+    def parse(self, kind: Kind, text: str) -> int | None:  # noqa: ARG002
+        """Return the number in a path or a query, None if the text is not decimal digits."""
         return whole_number(text)
 
-    def sent(self, kind: Kind, value: msgspec.Raw) -> int:  # noqa: ARG002
+    def decode(self, kind: Kind, value: msgspec.Raw) -> int:  # noqa: ARG002
         """Return the number of a JSON number.
 
         Raises:
-            msgspec.DecodeError: if the value has another form than ids have.
+            msgspec.DecodeError: if the value does not have the form of an id.
         """
         number: int = _INTEGER.decode(_as_integer(value))
         return number
 
 
 class UuidIds:
-    """Ids as UUIDs. Their 122 free bits are 58 bits of a checksum and the number, masked with its hash."""
+    """Ids as UUIDs: 58 of their 122 free bits hold a checksum, the other 64 the masked number."""
 
-    expected = "must be a UUID"
+    requirement = "must be a UUID"
 
-    def show(self, kind: Kind, number: int) -> ShownId:
+    def format(self, kind: Kind, number: int) -> ExternalId:
         """Return the UUID of a number."""
         return _uuid(kind, number)
 
-    def number(self, kind: Kind, text: str) -> int | None:
-        """Return the number in a UUID in a path or a query; None if it is not a UUID of this kind."""
+    def parse(self, kind: Kind, text: str) -> int | None:
+        """Return the number of a UUID in a path or a query, None if the text is not a UUID of this kind."""
         return _number(kind, text) if _UUID.fullmatch(text) else None
 
-    def sent(self, kind: Kind, value: msgspec.Raw) -> int:
-        """Return the number in a UUID in a JSON text, `NOBODY` if it is well-formed and of nothing.
+    def decode(self, kind: Kind, value: msgspec.Raw) -> int:
+        """Return the number of a UUID in a JSON string, `UNUSED_NUMBER` if this server did not issue it.
 
         Raises:
-            msgspec.DecodeError: if the value has another form than ids have.
+            msgspec.DecodeError: if the value does not have the form of an id.
         """
         text = _TEXT.decode(value)
         if not _UUID.fullmatch(text):
-            raise msgspec.ValidationError(self.expected)
-        return self.number(kind, text) or NOBODY
+            raise msgspec.ValidationError(self.requirement)
+        return self.parse(kind, text) or UNUSED_NUMBER
 
 
 Ids: TypeAlias = IntegerIds | UuidIds
-"""The numbers of calls, doctors and patients in the form in which clients see them."""
+"""The conversion between the numbers of calls, doctors and patients and the ids that clients see."""
 
 INTEGERS = IntegerIds()
 _FORMS: dict[IdForm, Ids] = {"integer": INTEGERS, "uuid": UuidIds()}
 
 
 def ids_of(form: IdForm) -> Ids:
-    """Return the ids of this form."""
+    """Return the conversion for a form of ids."""
     return _FORMS[form]
 
 
-def number_of(ids: Ids, kind: Kind, given: ShownId) -> int | None:
-    """Return the number of an id that the control API was given, which may be the number itself."""
-    if isinstance(given, str):
-        return ids.number(kind, given)
-    return given if 1 <= given <= LARGEST_ID else None
+def stored_id(ids: Ids, kind: Kind, external_id: ExternalId) -> int | None:
+    """Return the number of an id in a request to the control API, which also accepts the number itself."""
+    if isinstance(external_id, str):
+        return ids.parse(kind, external_id)
+    return external_id if 1 <= external_id <= LARGEST_ID else None
 
 
-def shown_in(path: str) -> ShownId | None:
-    """Return an id in a path as clients see it, by its form alone; None for any other text."""
-    number = whole_number(path)
-    return path.lower() if number is None and _UUID.fullmatch(path) else number
+def parse_external_id(text: str) -> ExternalId | None:
+    """Return an integer or a UUID as clients write it, None for any other text."""
+    number = whole_number(text)
+    return text.lower() if number is None and _UUID.fullmatch(text) else number
 
 
 def whole_number(text: str) -> int | None:
-    """Return a number of ASCII digits that fits 64 bits; None for any other text."""
+    """Return the number of ASCII digits that fit 64 bits, None for any other text."""
     if not _WHOLE.fullmatch(text):
         return None
     number = int(text)
     return number if number <= LARGEST_ID else None
 
 
-def _as_integer(sent: msgspec.Raw) -> msgspec.Raw | bytes:
-    """Return a number as it was sent, but 1.0 as 1: JSON knows no difference."""
-    text = bytes(sent)
+def _as_integer(value: msgspec.Raw) -> msgspec.Raw | bytes:
+    """Return 1.0 and 1e0 as 1, because JSON does not distinguish them, and any other value unchanged."""
+    text = bytes(value)
     if not _FRACTIONAL.fullmatch(text):
-        return sent
+        return value
     number = Decimal(text.decode())
-    return b"%d" % number if number <= LARGEST_ID and number == number.to_integral_value() else sent
+    return b"%d" % number if number <= LARGEST_ID and number == number.to_integral_value() else value
 
 
 # -- UUIDs ------------------------------------------------------------------------------------------
-# The checksum is a hash of the number, and the mask a hash of the checksum: reading one needs no table.
+# The checksum is a hash of the number, and the mask is a hash of the checksum. Reading needs no table.
 
 _CHECKSUM_BITS, _NUMBER_BITS, _NODE_BITS = 58, 64, 62
 _KEY = b"video-calls-server ids"
@@ -141,13 +141,13 @@ def _uuid(kind: Kind, number: int) -> str:
 
 @lru_cache(maxsize=8192)
 def _number(kind: Kind, text: str) -> int | None:
-    """Return the number in a well-formed UUID, None if it is not one of this server's for this kind."""
+    """Return the number of a well-formed UUID, None if this server did not issue it for this kind."""
     value = UUID(text).int
     free = (value >> 80 << 12 | value >> 64 & 0xFFF) << _NODE_BITS | value & (1 << _NODE_BITS) - 1
     checksum = free >> _NUMBER_BITS
     number = (free & (1 << _NUMBER_BITS) - 1) ^ _mask(kind, checksum)
-    is_ours = 1 <= number <= LARGEST_ID and _uuid(kind, number) == text.lower()
-    return number if is_ours else None
+    was_issued = 1 <= number <= LARGEST_ID and _uuid(kind, number) == text.lower()
+    return number if was_issued else None
 
 
 def _checksum(kind: Kind, number: int) -> int:

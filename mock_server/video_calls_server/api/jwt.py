@@ -19,7 +19,7 @@ import jwt
 import msgspec
 from video_calls_spec import RuleId
 
-from video_calls_server.api.errors import Refused, refused
+from video_calls_server.api.errors import Refusal
 from video_calls_server.observability import request_id
 from video_calls_server.settings import JwtAlgorithm, Settings, SettingsError
 
@@ -74,7 +74,7 @@ class TokenVerifier:
         """Whom an `Authorization` header stands for.
 
         Raises:
-            Refused: `auth.required`, `auth.valid-token` or `auth.expired-token`.
+            Refusal: `auth.required`, `auth.valid-token` or `auth.expired-token`.
         """
         token = bearer_token(authorization)
         now = time.time()
@@ -135,13 +135,13 @@ _NOT_VALID = (
 )
 
 
-def _refused(rule: RuleId, reason: str, *, error: str | None = None) -> Refused:
+def _refused(rule: RuleId, reason: str, *, error: str | None = None) -> Refusal:
     """Return the refusal of a token, and log the reason, which no answer tells."""
     logger.info(
         "token refused: %(reason)s request_id=%(request_id)s",
         {"reason": ascii(reason[:LONGEST_REASON])[1:-1], "request_id": request_id.request_id.get()},
     )
-    return refused(rule, CHALLENGE, error=error)
+    return Refusal(rule, CHALLENGE, error=error)
 
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=LATEST)]
@@ -194,11 +194,11 @@ def bearer_token(authorization: str | None) -> str:
     """The token of an `Authorization` header.
 
     Raises:
-        Refused: `auth.required`: there is none, or it is of another scheme.
+        Refusal: `auth.required`: there is none, or it is of another scheme.
     """
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not (token := token.strip()):
-        raise refused("auth.required", CHALLENGE)
+        raise Refusal("auth.required", CHALLENGE)
     return token
 
 

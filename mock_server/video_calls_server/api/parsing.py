@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 from litestar.types import Scope
 
-from video_calls_server.api.errors import refused
+from video_calls_server.api.errors import Refusal
 from video_calls_server.api.ids import Ids, whole_number
 from video_calls_server.domain.calls import Draft, Proposal
 from video_calls_server.domain.violation import RuleViolation, error_text, refused_field
@@ -67,11 +67,11 @@ def json_object(body: bytes, content_type: str | None) -> dict[str, msgspec.Raw]
     """The fields of a JSON object, each still as it was sent.
 
     Raises:
-        Refused: `errors.media-type`.
+        Refusal: `errors.media-type`.
         RuleViolation: `errors.malformed-json`.
     """
     if content_type is None or not _JSON.fullmatch(content_type):
-        raise refused("errors.media-type", {"Accept": "application/json"})
+        raise Refusal("errors.media-type", {"Accept": "application/json"})
     try:
         body.decode("utf-8")
         return _OBJECT.decode(body)
@@ -93,11 +93,11 @@ def proposal(sent: Mapping[str, msgspec.Raw], key: str | None, ids: Ids) -> Prop
     violations: list[RuleViolation] = []
     for role in _PEOPLE:
         try:
-            people[role] = ids.sent(role, _given(sent, role))
+            people[role] = ids.decode(role, _given(sent, role))
         except RuleViolation as violation:
             violations.append(violation)
         except (msgspec.DecodeError, RecursionError):
-            violations.append(_invalid(role, ids.expected))
+            violations.append(_invalid(role, ids.requirement))
     try:
         time = _instant("scheduled_time", _given(sent, "scheduled_time"))
     except RuleViolation as violation:

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from video_calls_server._structs import DoctorDetails, PatientDetails, User, VideoCall
-from video_calls_server.api.ids import INTEGERS, Ids, Kind, ShownId
+from video_calls_server.api.ids import INTEGERS, ExternalId, Ids, Kind
 from video_calls_server.domain import people
 from video_calls_server.domain.calls import Call
 
@@ -46,8 +46,8 @@ def with_ids(call: VideoCall, ids: Ids) -> VideoCall:
     )
 
 
-def _shown(kind: Kind, written: ShownId, ids: Ids) -> ShownId:
-    return ids.show(kind, written) if isinstance(written, int) else written
+def _shown(kind: Kind, written: ExternalId, ids: Ids) -> ExternalId:
+    return ids.format(kind, written) if isinstance(written, int) else written
 
 
 def _user(user: people.User) -> User:

@@ -101,7 +101,7 @@ async def cancel_video_call(request: ApiRequest) -> JsonResponse:
 
 
 def _call_id(request: ApiRequest) -> int | None:
-    return _ids(request).number("call", request.path_params["id"])
+    return _ids(request).parse("call", request.path_params["id"])
 
 
 def _root(request: ApiRequest) -> str:

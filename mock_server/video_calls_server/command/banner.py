@@ -49,8 +49,8 @@ def _workers(count: int) -> str:
 def _person(person: Person, ids: Ids) -> str:
     user, doctor, patient = person
     roles = [
-        f"doctor {ids.show('doctor', doctor.id)}" if doctor else "",
-        f"patient {ids.show('patient', patient.id)}" if patient else "",
+        f"doctor {ids.format('doctor', doctor.id)}" if doctor else "",
+        f"patient {ids.format('patient', patient.id)}" if patient else "",
     ]
     if not user.active:
         roles.append("inactive")

@@ -17,7 +17,7 @@ from litestar.types import Scope
 from video_calls_spec import RULES, RuleId
 from video_calls_spec.redaction import REDACTED, is_secret, redact
 
-from video_calls_server.api.ids import ShownId, shown_in
+from video_calls_server.api.ids import ExternalId, parse_external_id
 from video_calls_server.domain.clock import instant
 from video_calls_server.events.hub import Subscription
 from video_calls_server.observability.request_id import sent_path
@@ -68,7 +68,7 @@ class Recorded:
         self.answer_headers = headers
         self.answer = answer
         self.operation: str | None = getattr(handler, "operation_id", None) or getattr(handler, "name", None)
-        self.call_id = shown_in(scope.get("path_params", {}).get("id", ""))
+        self.call_id = parse_external_id(scope.get("path_params", {}).get("id", ""))
         self.user_id: int | None = getattr(scope.get("user"), "user_id", None)
         self.rule: RuleId | None = state.get("rule")
         self.fault: str | None = state.get("fault")
@@ -178,7 +178,7 @@ class Exchange(msgspec.Struct):
     method: str
     path: str
     operation: str | None
-    call: ShownId | None
+    call: ExternalId | None
     identity: str | None
     status: int | None
     rule: RuleSaid | None
@@ -291,7 +291,7 @@ class Filter:
     operation: str | None = None
     status: str | None = None
     rule: str | None = None
-    call: ShownId | None = None
+    call: ExternalId | None = None
     fault: str | None = None
 
     def takes(self, recorded: Recorded) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from video_calls_server.api.ids import ShownId
+from video_calls_server.api.ids import ExternalId
 from video_calls_server.control.faults.model import EVENTS, Fault, KeptFault, Spoiling
 
 
@@ -17,7 +17,7 @@ class Asked(NamedTuple):
     """What faults match of a request. `identities` are those that faults are for and that are its user's."""
 
     operation: str
-    call: ShownId | None
+    call: ExternalId | None
     identities: frozenset[str]
 
 
@@ -140,7 +140,9 @@ class Faults:
         """Find out which may still act."""
         self._able = [counted for counted in self._kept.values() if counted.left != 0]
 
-    def identities(self, operation: str, call: ShownId | None, also: Iterable[Fault] = ()) -> frozenset[str]:
+    def identities(
+        self, operation: str, call: ExternalId | None, also: Iterable[Fault] = ()
+    ) -> frozenset[str]:
         """Whose a request would have to be for some fault to act on it."""
         faults = [*also, *(counted.fault for counted in self._able)]
         return frozenset(
@@ -159,7 +161,7 @@ class Faults:
         return acting
 
 
-def _concerns(fault: Fault, operation: str, call: ShownId | None) -> bool:
+def _concerns(fault: Fault, operation: str, call: ExternalId | None) -> bool:
     if operation == EVENTS and (fault.body or fault.after):
         return False
     return (fault.operation is None or fault.operation == operation) and (

@@ -13,9 +13,9 @@ from video_calls_spec import RULES, RuleId
 
 from video_calls_server._structs import Error
 from video_calls_server.api.connection_drop import DROP_EXTENSION
-from video_calls_server.api.errors import RETRY_AFTER_UNAVAILABLE, Refused
+from video_calls_server.api.errors import RETRY_AFTER_UNAVAILABLE, Refusal
 from video_calls_server.api.events import credentials
-from video_calls_server.api.ids import shown_in
+from video_calls_server.api.ids import parse_external_id
 from video_calls_server.api.json_response import Header, JsonResponse
 from video_calls_server.api.jwt import CHALLENGE, TokenVerifier
 from video_calls_server.control.access import Access
@@ -109,7 +109,7 @@ async def _acting(access: Access, texts: list[bytes], scope: Scope) -> Acting | 
     operation = EVENTS if scope["type"] == ScopeType.WEBSOCKET else _operation_id(scope)
     if operation is None:
         return None
-    call = shown_in(str(scope["path_params"].get("id", "")))
+    call = parse_external_id(str(scope["path_params"].get("id", "")))
     wanted = faults.identities(operation, call, own)
     identities = await _identities(wanted, scope) if wanted else wanted
     return faults.act(Asked(operation, call, identities), own) or None
@@ -140,7 +140,7 @@ async def _actor(scope: Scope) -> Actor | None:
         authorization, _ = credentials(scope)
         verified = await verifier.verify(authorization)
         return await namespace_of(scope).operations.authenticate(verified.user)
-    except (Refused, UnavailableError):
+    except (Refusal, UnavailableError):
         return None
 
 

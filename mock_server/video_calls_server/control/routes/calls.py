@@ -13,7 +13,7 @@ from video_calls_spec import RULES
 
 from video_calls_server._structs import VideoCall
 from video_calls_server.agora.notifications import Notice
-from video_calls_server.api.ids import Ids, ShownId, number_of
+from video_calls_server.api.ids import ExternalId, Ids, stored_id
 from video_calls_server.api.representation import video_call, with_ids
 from video_calls_server.control.namespaces import Namespace
 from video_calls_server.control.refusals import unknown
@@ -61,7 +61,7 @@ class ActionVerdict(Struct):
 class CallVerdicts(Struct):
     """What each action of a person on a call would come to at this time."""
 
-    call: ShownId
+    call: ExternalId
     identity: str
     time: datetime
     actions: list[ActionVerdict]
@@ -76,7 +76,7 @@ class Presence(Struct, forbid_unknown_fields=True):
 class PresenceKept(Struct):
     """Who is in the channel now, and whether that was news. Only an ongoing call has anybody present."""
 
-    call: ShownId
+    call: ExternalId
     present: list[Role]
     changed: bool
 
@@ -123,7 +123,7 @@ async def read_verdicts(
     call, actor, is_active = await namespace.store.read(work)
     now = namespace.clock.now()
     found = verdicts(call, actor, now, is_active=is_active)
-    shown = namespace.ids.show("call", call.id)
+    shown = namespace.ids.format("call", call.id)
     return CallVerdicts(shown, identity, now, [_said(verdict) for verdict in found])
 
 
@@ -140,7 +140,7 @@ async def change_presence(
     presence: Literal["joined", "left"] = "joined" if data.present else "left"
     await namespace.operations.take_notice(Notice(uuid4().hex, call.channel_name, user.id, presence, None))
     after = await namespace.store.read(lambda connection: known_call(connection, namespace.ids, call_id))
-    shown = namespace.ids.show("call", call.id)
+    shown = namespace.ids.format("call", call.id)
     return PresenceKept(shown, sorted(after.present), after.present != call.present)
 
 
@@ -150,13 +150,13 @@ async def disconnect(namespace: NamedDependency[Namespace], data: JSONBody[Disco
     return Disconnected(namespace.hub.close(data.code, "Closed on request of the control API"))
 
 
-def known_call(connection: Connection, ids: Ids, call_id: ShownId) -> Call:
+def known_call(connection: Connection, ids: Ids, call_id: ExternalId) -> Call:
     """The call of an id, as the API shows it.
 
     Raises:
         ControlRefusal: there is none.
     """
-    number = number_of(ids, "call", call_id)
+    number = stored_id(ids, "call", call_id)
     call = None if number is None else calls.call(connection, number)
     if call is None:
         raise unknown(f"call {str(call_id)[:_LONGEST_SHOWN]}")

@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from video_calls_server.api.ids import ShownId
+from video_calls_server.api.ids import ExternalId
 from video_calls_server.control.namespaces import Namespace
 from video_calls_server.control.refusals import ControlRefusal
 from video_calls_server.control.routes.calls import known_call
@@ -28,7 +28,7 @@ class ClockChange(Struct, forbid_unknown_fields=True):
 
     time: datetime | None = None
     running: bool | None = None
-    join_window_of: ShownId | None = None
+    join_window_of: ExternalId | None = None
 
 
 class Step(Struct, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import Connection
 
 from video_calls_server.agora.tokens import MAX_UID
-from video_calls_server.api.ids import Ids, ShownId
+from video_calls_server.api.ids import ExternalId, Ids
 from video_calls_server.api.jwt import LARGEST_ID, make_token
 from video_calls_server.control.dispatch import CONTROL
 from video_calls_server.control.namespaces import Namespace
@@ -41,14 +41,14 @@ _Seconds = Annotated[int, Meta(ge=1, le=_LONGEST_LIFETIME, description="Seconds.
 class DoctorRole(Struct):
     """The doctor that a user is."""
 
-    id: ShownId
+    id: ExternalId
     specialization: str | None
 
 
 class PatientRole(Struct):
     """The patient that a user is."""
 
-    id: ShownId
+    id: ExternalId
 
 
 class Identity(Struct):
@@ -173,8 +173,8 @@ def _identity(settings: Settings, ids: Ids, person: Person) -> Identity:
         email=user.email,
         full_name=user.full_name,
         active=user.active,
-        doctor=None if doctor is None else DoctorRole(ids.show("doctor", doctor.id), doctor.specialization),
-        patient=None if patient is None else PatientRole(ids.show("patient", patient.id)),
+        doctor=None if doctor is None else DoctorRole(ids.format("doctor", doctor.id), doctor.specialization),
+        patient=None if patient is None else PatientRole(ids.format("patient", patient.id)),
         token=make_token(settings, user.id, expires_in=LIFETIME) if signs else None,
     )
 

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
-from video_calls_server.api.ids import shown_in
+from video_calls_server.api.ids import parse_external_id
 from video_calls_server.control.namespaces import Namespace
 from video_calls_server.control.refusals import ControlRefusal, unknown
 from video_calls_server.control.request_log import KEPT, STATUS, Exchange, Filter, Recorded, readable
@@ -45,7 +45,7 @@ async def _wanted(  # noqa: PLR0917 (Litestar passes them by name)
 ) -> Filter:
     if status is not None and not STATUS.fullmatch(status):
         raise ControlRefusal(f"{status!r} is no status; give one as 404, 4xx or none", field="status")
-    wanted_call = None if call is None else shown_in(call)
+    wanted_call = None if call is None else parse_external_id(call)
     if call is not None and wanted_call is None:
         raise ControlRefusal(f"{call[:_LONGEST_SHOWN]!r} is not the id of a call", field="call")
     user_id = None

@@ -161,14 +161,14 @@ def _change(node: object, steps: list[str], where: str, change: Callable[[object
 def _number(ids: Ids, kind: Kind, value: object, where: str) -> object:
     if not isinstance(value, str):
         return value
-    number = ids.number(kind, value)
+    number = ids.parse(kind, value)
     if number is None:
         raise wrong(where, f"{value[:_LONGEST_SHOWN]!r} is not the id of a {kind} on this server")
     return number
 
 
 def _shown(ids: Ids, kind: Kind, value: object, _: str) -> object:
-    return ids.show(kind, value) if isinstance(value, int) else value
+    return ids.format(kind, value) if isinstance(value, int) else value
 
 
 def wrong(where: str, reason: str) -> StateError:
