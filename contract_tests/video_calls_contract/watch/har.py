@@ -63,9 +63,7 @@ def judge_recordings(
         judge.unjudged["auth.required"] = "the recording has no Authorization: browsers may leave it out"
     skipped = judge.reader.skipped
     records = [record for path, entry in entries for record in _records(path, entry, root, skipped)]
-    for record in sorted(
-        records, key=lambda one: one.received_at if isinstance(one, RawExchange) else one.at
-    ):
+    for record in sorted(records, key=_time_of):
         judge.judge(record)
     return judge.results()
 
