@@ -111,6 +111,7 @@ def test_the_list_holds_every_call_of_the_user(
 
 
 @pytest.mark.rule("list.own-calls")
+@pytest.mark.alone
 def test_the_list_holds_an_ongoing_call(calls: Calls) -> None:
     with calls.ongoing() as call:
         for person in call.participants:
@@ -142,6 +143,7 @@ def test_the_list_holds_both_sides_of_a_user_who_is_both(people: People, slots: 
 
 
 @pytest.mark.rule("list.own-calls")
+@pytest.mark.alone
 def test_the_list_shows_calls_as_they_are(calls: Calls) -> None:
     with ExitStack() as stack:
         ongoing = partial(stack.enter_context, calls.ongoing())
@@ -197,12 +199,14 @@ def shows_at_once(calls: Calls, call: Call, *actions: str) -> None:
 
 
 @pytest.mark.rule("list.own-calls")
+@pytest.mark.alone
 def test_the_list_shows_a_join_and_an_end_at_once(calls: Calls) -> None:
     with calls.soon() as call:
         shows_at_once(calls, call, "join", "end")
 
 
 @pytest.mark.rule("list.own-calls")
+@pytest.mark.alone
 def test_the_list_shows_a_cancellation_at_once(calls: Calls) -> None:
     shows_at_once(calls, calls.scheduled(), "cancel")
 
