@@ -363,6 +363,9 @@ def test_what_cannot_be_taken_away_again_is_told(tmp_path: Path) -> None:
 # -- The suite's own faults ---------------------------------------------------------------------------
 
 
+READS_NO_CLAIMS = "def claims(_token):\n    return {}\n"
+
+
 def broken_suite(tmp_path: Path, module: str, text: str) -> dict[str, str]:
     """An environment in which a module of the suite's is another."""
     (tmp_path / "sitecustomize.py").write_text(
@@ -383,7 +386,8 @@ def test_a_bug_of_the_suite_is_told_as_its_own(tmp_path: Path) -> None:
     env = broken_suite(
         tmp_path,
         "video_calls_contract.jwt",
-        "FORGERIES = {'none': 'broken'}\ndef forged(*_):\n    raise ZeroDivisionError('a bug')\n",
+        f"{READS_NO_CLAIMS}FORGERIES = {{'none': 'broken'}}\n"
+        "def forged(*_):\n    raise ZeroDivisionError('a bug')\n",
     )
     with fake_backend(scheduling) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
@@ -396,7 +400,7 @@ def test_a_bug_of_the_suite_is_told_as_its_own(tmp_path: Path) -> None:
 
 
 def test_a_module_of_the_suite_that_cannot_be_loaded_is_told_as_its_own_fault(tmp_path: Path) -> None:
-    env = broken_suite(tmp_path, "video_calls_contract.jwt", "FORGERIES = {}\n")
+    env = broken_suite(tmp_path, "video_calls_contract.jwt", f"{READS_NO_CLAIMS}FORGERIES = {{}}\n")
     with fake_backend(scheduling) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
         result = run("run", "--rule", "auth.valid-token", cwd=tmp_path, env=env)

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import trustme
 from click.testing import CliRunner
-from video_calls_contract.backend import Backend, NotTheBackend, Person
+from video_calls_contract.backend import Backend, Person
 from video_calls_contract.command import main
 from video_calls_contract.config import ConfigError, Tls, parse_config
 from video_calls_contract.connection import connection
 from video_calls_contract.event_listener import Listener
 from video_calls_contract.exchange import NO_ANSWER, Redactor
+from video_calls_contract.outcomes import NotTheBackend
 from websockets.sync.server import serve
 
 from support.fake_backend import TOKENS, FakeBackend, fake_backend, scheduling

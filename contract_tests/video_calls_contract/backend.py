@@ -26,9 +26,10 @@ from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor, instant
 from video_calls_contract.gateway import NOWHERE, gateway_in, is_unlike_the_api
 from video_calls_contract.ids import Id, absent, is_id
 from video_calls_contract.interrupts import delayed_interrupts
+from video_calls_contract.outcomes import Missing, NotTheBackend, Unreachable
 from video_calls_contract.tokens import Token
 
-__all__ = ["Backend", "Missing", "NotTheBackend", "People", "Person", "Unreachable"]
+__all__ = ["UNSET", "Backend", "People", "Person", "wire_time"]
 
 LONGEST_WAIT = 90.0  # seconds that a Retry-After may ask for
 PATIENCE = 300.0  # seconds of a request and all its repetitions
@@ -43,18 +44,6 @@ _Kind: TypeAlias = tuple[str | None, str]
 
 UNSET: Any = object()
 """Distinguishes "no body" from a body of `null`."""
-
-
-class Unreachable(Exception):
-    """The backend does not answer any more, or not before long: the suite cannot do its work."""
-
-
-class NotTheBackend(Unreachable):
-    """What is reached is not the backend, or does not let the suite in; the message says what helps."""
-
-
-class Missing(Exception):
-    """An identity, or something else that a test needs, is not in the configuration."""
 
 
 class Backend:
@@ -120,7 +109,7 @@ class Backend:
         """Take the ids of calls to have this shape, until a call is seen."""
         self._call_id = like
 
-    def set_aside(self, rule: RuleId, expected: str, *exchanges: Exchange) -> None:
+    def add_finding(self, rule: RuleId, expected: str, *exchanges: Exchange) -> None:
         """Keep what a test saw of a rule that it does not hold, for the judgement at the end of the run."""
         self.findings.append((rule, expected, exchanges))
 

@@ -1,4 +1,7 @@
-"""What tests say about exchanges. A check that does not hold raises `Violation`, with its evidence."""
+"""Checks of exchanges, for tests. A check that does not hold raises `Violation` with its evidence.
+
+The text of a violation completes "expected ...": what a correct backend does, and what this one did.
+"""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -7,110 +10,62 @@ from typing import Any
 from video_calls_spec import RuleId
 
 from video_calls_contract.backend import Person, wire_time
+from video_calls_contract.call_record import Call
 from video_calls_contract.exchange import Exchange, NotJsonError, instant
+from video_calls_contract.outcomes import Violation
 
 __all__ = [
-    "COARSEST",
-    "FIELDS",
     "FORBIDDEN",
+    "PRECISION",
     "TIMES",
-    "Blocked",
-    "NotOffered",
-    "OutsidePolicy",
-    "Violation",
-    "accepted",
     "differences",
-    "is_at",
-    "is_cancelled",
-    "is_completed",
-    "is_scheduled",
-    "refused",
     "require",
-    "same_call",
-    "unchanged",
+    "require_cancelled",
+    "require_completed",
+    "require_mistyped_ids_refused",
+    "require_outsiders_refused",
+    "require_refusal",
+    "require_same_call",
+    "require_scheduled",
+    "require_success",
+    "require_time",
+    "require_unchanged",
 ]
 
 FORBIDDEN = (403, 404)
-"""What a backend may answer about other people's calls: 404 tells even less than 403."""
-
-FIELDS = (
-    "id",
-    "channel_name",
-    "doctor",
-    "patient",
-    "doctor_details",
-    "patient_details",
-    "status",
-    "scheduled_time",
-    "started_at",
-    "ended_at",
-    "created_at",
-    "updated_at",
-)
-"""The fields of a call that the document names."""
+"""The statuses that refuse an outsider: 404 reveals even less than 403."""
 
 TIMES = ("scheduled_time", "started_at", "ended_at", "created_at", "updated_at")
-"""Those that are times."""
+"""The fields of a call that are times."""
 
+PRECISION = timedelta(seconds=1)
+"""A backend may store times to the second that it returned more precisely at first."""
+
+_FIELDS = ("id", "channel_name", "doctor", "patient", "status", *TIMES)
 _UPDATED = "updated_at"
-
-COARSEST = timedelta(seconds=1)
-"""How coarsely a backend may store a time that it has answered more finely."""
-
-
-class Violation(AssertionError):
-    """The backend did something else than a rule says.
-
-    Attributes:
-        expected: what would have kept the rule.
-        exchanges: where it shows, the telling one last.
-        rule: whose violation it is, where that is not the test's first rule.
-    """
-
-    def __init__(self, expected: str, *exchanges: Exchange, rule: RuleId | None = None) -> None:
-        super().__init__(expected)
-        self.expected = expected
-        self.exchanges = exchanges
-        self.rule = rule
-
-
-class Blocked(Exception):
-    """A test could not get where its rule begins, for the backend refused what comes before.
-
-    Attributes:
-        exchange: the refusal, where it was one.
-    """
-
-    def __init__(self, reason: str, exchange: Exchange | None = None) -> None:
-        super().__init__(reason)
-        self.exchange = exchange
-
-
-class OutsidePolicy(Blocked):
-    """The backend does not book the time that a test needs, and need not."""
-
-
-class NotOffered(Exception):
-    """The backend lacks what it may lack."""
+_ID_ENDINGS = ("abc", ".5", "%20or%201=1")  # loosely typed languages read the digits before these
 
 
 def require(holds: object, expected: str, *exchanges: Exchange, rule: RuleId | None = None) -> None:
-    """What is expected, which these exchanges show or do not.
+    """Check a condition.
 
     Raises:
-        Violation: they do not.
+        Violation: if it does not hold.
     """
     if not holds:
         raise Violation(expected, *exchanges, rule=rule)
 
 
-def accepted(
+def require_success(
     exchange: Exchange, status: int = 200, *before: Exchange, because: str = "", rule: RuleId | None = None
 ) -> dict[str, Any]:
-    """The body of a request that has to be answered with this status and a JSON object.
+    """Check that a response has this status and a JSON object, and return the object.
+
+    Args:
+        because: the request in words, for the message.
 
     Raises:
-        Violation: it was not.
+        Violation: if it does not.
     """
     if exchange.status != status:
         raise Violation(f"{status}{_reason(because)}; got {exchange.answer}", *before, exchange, rule=rule)
@@ -124,124 +79,132 @@ def accepted(
     return exchange.object
 
 
-def refused(
+def require_refusal(
     exchange: Exchange,
     *statuses: int,
     before: Iterable[Exchange] = (),
     because: str = "",
     rule: RuleId | None = None,
 ) -> None:
-    """A request that has to be refused with one of these statuses.
+    """Check that a response has one of these statuses. An observer checks its `error` text.
 
-    That a refusal has an `error` text is watched over in every exchange of a run.
+    Args:
+        because: the request in words, for the message.
 
     Raises:
-        Violation: it was not.
+        Violation: if it has another status.
     """
     if exchange.status not in statuses:
-        wanted = " or ".join(str(status) for status in statuses)
-        raise Violation(f"{wanted}{_reason(because)}; got {exchange.answer}", *before, exchange, rule=rule)
+        allowed = " or ".join(str(status) for status in statuses)
+        raise Violation(f"{allowed}{_reason(because)}; got {exchange.answer}", *before, exchange, rule=rule)
 
 
-def is_scheduled(created: Exchange, doctor: object, patient: object) -> None:
-    """Hold an accepted creation to the new call of this doctor and patient.
+def _reason(because: str) -> str:
+    return f", for {because}" if because else ""
+
+
+def require_scheduled(created: Exchange, doctor: object, patient: object) -> None:
+    """Check that a response to create shows a new call of this doctor and patient.
 
     Raises:
-        Violation: it shows another call.
+        Violation: if it shows another call.
     """
-    expected = {
+    fields = {
         "status": "scheduled",
         "doctor": doctor,
         "patient": patient,
         "started_at": None,
         "ended_at": None,
     }
-    for name, value in expected.items():
-        got = created.object.get(name)
-        require(got == value, f"`{name}` {value!r}; got {got!r}", created)
+    for name, value in fields.items():
+        actual = created.object.get(name)
+        require(actual == value, f"`{name}` to be {value!r}; got {actual!r}", created)
 
 
-def is_at(created: Exchange, at: datetime, *, rule: RuleId | None = None) -> None:
-    """Hold an accepted creation to the time that was asked for.
+def require_time(created: Exchange, at: datetime, *, rule: RuleId | None = None) -> None:
+    """Check that a response to create shows a call at this time.
 
     Raises:
-        Violation: the call has another time.
+        Violation: if the call has another time.
     """
     value = created.object.get("scheduled_time")
-    got = instant(value)
+    actual = instant(value)
     require(
-        got is not None and abs(got - at) < timedelta(seconds=1),
-        f"`scheduled_time` to be the instant asked for, {wire_time(at.astimezone(UTC))}; got {value!r}",
+        actual is not None and abs(actual - at) < timedelta(seconds=1),
+        f"`scheduled_time` to be the instant of the request, {wire_time(at.astimezone(UTC))}; got {value!r}",
         created,
         rule=rule,
     )
 
 
-def is_completed(ended: Exchange) -> None:
-    """Hold an accepted end to what it does.
+def require_completed(ended: Exchange) -> None:
+    """Check that a response to end shows a completed call.
 
     Raises:
-        Violation: it shows a call that has not ended.
+        Violation: if it does not.
     """
     body = ended.object
     require(body.get("status") == "completed", "the call to be completed", ended)
     require(body.get("ended_at") is not None, "`ended_at` to be set", ended)
 
 
-def is_cancelled(cancelled: Exchange) -> None:
-    """Hold an accepted cancellation to what it does.
+def require_cancelled(cancelled: Exchange) -> None:
+    """Check that a response to cancel shows a cancelled call that never started.
 
     Raises:
-        Violation: it shows a call that is not cancelled, or one that has started.
+        Violation: if it does not.
     """
     body = cancelled.object
     require(body.get("status") == "cancelled", "the call to be cancelled", cancelled)
-    require(body.get("started_at") is None, "a cancelled call never to have started", cancelled)
-    require(body.get("ended_at") is None, "a cancelled call never to have ended", cancelled)
+    for name in ("started_at", "ended_at"):
+        require(body.get(name) is None, f"`{name}` of a cancelled call to be null", cancelled)
 
 
-def unchanged(call: dict[str, Any], reader: Person, *evidence: Exchange, rule: RuleId | None = None) -> None:
-    """A refused request has left the call as it was read before: read it again, and compare field by field.
+def require_unchanged(
+    call: dict[str, Any], reader: Person, *evidence: Exchange, rule: RuleId | None = None
+) -> None:
+    """Read a call again, and check that it is the same as before a refused request.
 
-    An `updated_at` that has moved is a finding of its own rule, which does not end the test.
+    A changed `updated_at` is a finding of its own rule, and does not end the test.
 
     Raises:
-        Violation: another field differs.
+        Violation: if another field has changed.
     """
     again = reader.get(call.get("id"))
-    body = accepted(again, 200, *evidence, because="the call is still there", rule=rule)
-    changed = differences(call, body, ignoring=(_UPDATED,), coarsest=timedelta(0))
+    body = require_success(again, 200, *evidence, because="the call, which still exists", rule=rule)
+    changes = differences(call, body, ignoring=(_UPDATED,), precision=timedelta(0))
     require(
-        not changed, f"a call that a refusal leaves as it is; changed: {changed}", *evidence, again, rule=rule
+        not changes, f"a refused request to leave the call unchanged; {changes}", *evidence, again, rule=rule
     )
-    _same_updated_at(call, body, reader, *evidence, again, coarsest=timedelta(0))
+    _check_updated_at(call, body, reader, *evidence, again, precision=timedelta(0))
 
 
-def same_call(
+def require_same_call(
     one: dict[str, Any], other: dict[str, Any], expected: str, reader: Person, *evidence: Exchange
 ) -> None:
-    """Two answers show a call alike. An `updated_at` that differs is a finding of its own rule.
+    """Check that two responses show the same state of a call.
+
+    A changed `updated_at` is a finding of its own rule, and does not end the test.
 
     Raises:
-        Violation: another field differs.
+        Violation: if another field differs.
     """
-    changed = differences(one, other, ignoring=(_UPDATED,))
-    require(not changed, f"{expected}; {changed}", *evidence)
-    _same_updated_at(one, other, reader, *evidence)
+    changes = differences(one, other, ignoring=(_UPDATED,))
+    require(not changes, f"{expected}; {changes}", *evidence)
+    _check_updated_at(one, other, reader, *evidence)
 
 
-def _same_updated_at(
+def _check_updated_at(
     one: dict[str, Any],
     other: dict[str, Any],
     reader: Person,
     *evidence: Exchange,
-    coarsest: timedelta = COARSEST,
+    precision: timedelta = PRECISION,
 ) -> None:
-    if moved := differences(
-        {_UPDATED: one.get(_UPDATED)}, {_UPDATED: other.get(_UPDATED)}, coarsest=coarsest
-    ):
-        expected = f"`updated_at` to stay when the call is only read, or a request is refused; {moved}"
-        reader.backend.set_aside("model.updated-at", expected, *evidence)
+    values = ({_UPDATED: call.get(_UPDATED)} for call in (one, other))
+    if changes := differences(*values, precision=precision):
+        expected = f"`updated_at` to stay when a call is only read, or a request is refused; {changes}"
+        reader.backend.add_finding("model.updated-at", expected, *evidence)
 
 
 def differences(
@@ -249,28 +212,57 @@ def differences(
     other: dict[str, Any],
     *,
     ignoring: tuple[str, ...] = (),
-    coarsest: timedelta = COARSEST,
+    precision: timedelta = PRECISION,
 ) -> str:
-    """The document's fields in which two answers about a call differ, as text; empty where none does.
+    """Return which documented fields of a call differ in two responses; empty if none does.
 
-    A backend may answer a change with finer times than it stores: `coarsest` is what they may differ by.
+    Args:
+        precision: times that differ by less are the same.
     """
-    found: list[str] = []
-    for name in FIELDS:
+    changes: list[str] = []
+    for name in _FIELDS:
         left, right = one.get(name), other.get(name)
-        if name in ignoring or left == right or name.endswith("_details"):
+        if name in ignoring or left == right:
             continue
-        if name in TIMES and _about(instant(left), instant(right), coarsest):
+        if name in TIMES and _is_close(instant(left), instant(right), precision):
             continue
-        found.append(f"{name} was {left!r}, is {right!r}")
-    return "; ".join(found)
+        changes.append(f"{name} was {left!r}, is {right!r}")
+    return "; ".join(changes)
 
 
-def _about(one: datetime | None, other: datetime | None, coarsest: timedelta) -> bool:
+def _is_close(one: datetime | None, other: datetime | None, precision: timedelta) -> bool:
     if one is None or other is None:
         return False
-    return one == other or abs(one - other) < coarsest
+    return one == other or abs(one - other) < precision
 
 
-def _reason(because: str) -> str:
-    return f", for {because}" if because else ""
+def require_outsiders_refused(action: str, call: Call) -> None:
+    """Check that users outside a call cannot do this action of `Person.act`, and that it changes nothing.
+
+    Raises:
+        Missing: if the configuration has no such user.
+        Violation: if one of them succeeds.
+    """
+    before = call.read()
+    for outsider in call.pair.outsiders:
+        exchange = outsider.act(action, call.id)
+        require_refusal(exchange, *FORBIDDEN, because=f"the {outsider.name}, who is not in this call")
+        require_unchanged(before, call.doctor, exchange)
+
+
+def require_mistyped_ids_refused(action: str, call: Call) -> None:
+    """Check that this action of `Person.act` is refused at ids that only begin like the call's.
+
+    Raises:
+        Violation: if the backend takes one for the call's id.
+    """
+    before = call.read()
+    for ending in _ID_ENDINGS:
+        exchange = call.doctor.act(action, f"{call.id}{ending}")
+        require(
+            400 <= exchange.status < 500,  # noqa: PLR2004 (HTTP)
+            f"400 or 404, for an id that only begins like the id of a call; got {exchange.answer}",
+            *call.steps,
+            exchange,
+        )
+        require_unchanged(before, call.doctor, exchange)

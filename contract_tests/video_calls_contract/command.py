@@ -19,12 +19,12 @@ import click
 import pytest
 
 import video_calls_contract
-from video_calls_contract.backend import Unreachable
 from video_calls_contract.baseline import Known, read_baseline, write_baseline
 from video_calls_contract.catalogue import catalogue, selected
 from video_calls_contract.config import TEMPLATE, Config, ConfigError, Tls, read_config
 from video_calls_contract.destination import DestinationError, check, write
 from video_calls_contract.interrupts import terminated_as_interrupted
+from video_calls_contract.outcomes import Unreachable
 from video_calls_contract.preflight import PreflightError, preflight
 from video_calls_contract.pytest_plugin import SuitePlugin
 from video_calls_contract.reference import ReferenceServerError, reference_server

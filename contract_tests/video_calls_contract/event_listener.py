@@ -21,12 +21,12 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from video_calls_contract.backend import Missing, People, Person, Unreachable
-from video_calls_contract.checks import NotOffered, Violation
-from video_calls_contract.claims import claims
+from video_calls_contract.backend import People, Person
 from video_calls_contract.config import ConfigError
 from video_calls_contract.connection import certificate_problem
 from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object, retry_after
+from video_calls_contract.jwt import claims
+from video_calls_contract.outcomes import Missing, NotOffered, Unreachable, Violation
 
 __all__ = [
     "EXPIRED",

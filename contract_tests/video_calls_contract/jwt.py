@@ -1,4 +1,7 @@
-"""Tokens that a backend must not take for genuine, made from a genuine one without its key."""
+"""JWTs without their keys: what one claims, and invalid ones made from a valid one.
+
+Nothing is verified here.
+"""
 
 import base64
 import hmac
@@ -6,10 +9,9 @@ import json
 import secrets
 from typing import Any
 
-from video_calls_contract.backend import Person
-from video_calls_contract.claims import decoded
+from video_calls_contract.exchange import as_object
 
-__all__ = ["FORGERIES", "forged"]
+__all__ = ["FORGERIES", "claims", "forged"]
 
 FORGERIES = {
     "other-signature": "signed with another key",
@@ -24,14 +26,20 @@ FORGERIES = {
     "truncated": "cut off",
     "no-jwt": "no JWT at all",
 }
-"""The kinds, each with its description."""
+"""The kinds of invalid tokens, each with its description."""
 
-_PARTS = 3
+_PARTS = 3  # header, claims, signature
+_FAR_FUTURE = 4102444800  # the year 2100
 
 
-def forged(person: Person, kind: str) -> str:  # noqa: PLR0911 (one a kind)
-    """A token like this person's that is not genuine."""
-    token = person.token
+def claims(token: str) -> dict[str, Any]:
+    """Return the claims of a token; empty if they cannot be read."""
+    parts = token.split(".")
+    return _decoded(parts[1]) if len(parts) == _PARTS else {}
+
+
+def forged(token: str, kind: str) -> str:  # noqa: PLR0911 (one for each kind)
+    """Return an invalid token of a kind of `FORGERIES`, made from a valid one."""
     if kind == "no-jwt":
         return secrets.token_urlsafe(24)
     if kind == "truncated":
@@ -39,35 +47,45 @@ def forged(person: Person, kind: str) -> str:  # noqa: PLR0911 (one a kind)
     parts = token.split(".")
     if len(parts) != _PARTS:
         return _altered(token)
-    header, claims, signature = parts
+    header, body, signature = parts
     match kind:
         case "other-signature":
-            return _signed(header, claims, secrets.token_bytes(32))
+            return _signed(header, body, secrets.token_bytes(32))
         case "empty-key":
-            return _signed(header, claims, b"")
+            return _signed(header, body, b"")
         case "altered-signature":
-            return f"{header}.{claims}.{_altered(signature)}"
+            return f"{header}.{body}.{_altered(signature)}"
         case "altered-claims":
-            said = decoded(claims)
-            later = said["exp"] + 1000 if isinstance(said.get("exp"), int | float) else 4102444800
-            return f"{header}.{_encoded({**said, 'exp': later})}.{signature}"
+            original = _decoded(body)
+            expires = original.get("exp")
+            later = expires + 1000 if isinstance(expires, int | float) else _FAR_FUTURE
+            return f"{header}.{_encoded({**original, 'exp': later})}.{signature}"
         case "alg-none" | "alg-None" | "alg-NONE":
-            return f"{_encoded({'alg': kind.removeprefix('alg-'), 'typ': 'JWT'})}.{claims}."
+            return f"{_encoded({'alg': kind.removeprefix('alg-'), 'typ': 'JWT'})}.{body}."
         case "alg-none-signed":
-            return f"{_encoded({'alg': 'none', 'typ': 'JWT'})}.{claims}.{signature}"
+            return f"{_encoded({'alg': 'none', 'typ': 'JWT'})}.{body}.{signature}"
         case _:
-            return f"{header}.{claims}."
+            return f"{header}.{body}."
 
 
-def _signed(header: str, claims: str, key: bytes) -> str:
-    text = f"{_encoded({**decoded(header), 'alg': 'HS256'})}.{claims}"
+def _signed(header: str, body: str, key: bytes) -> str:
+    text = f"{_encoded({**_decoded(header), 'alg': 'HS256'})}.{body}"
     return f"{text}.{_base64(hmac.digest(key, text.encode(), 'sha256'))}"
 
 
 def _altered(text: str) -> str:
-    """The text with a character in its middle changed; its last ones may hold spare bits."""
+    """Return the text with another character in its middle; the last ones may hold spare bits."""
     middle = len(text) // 2
     return text[:middle] + ("A" if text[middle] != "A" else "B") + text[middle + 1 :]
+
+
+def _decoded(part: str) -> dict[str, Any]:
+    """Return a part of a JWT as an object; empty if it cannot be read."""
+    try:
+        content = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except ValueError:
+        return {}
+    return as_object(content)
 
 
 def _encoded(data: dict[str, Any]) -> str:

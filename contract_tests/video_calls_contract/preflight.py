@@ -6,11 +6,12 @@ Everything here is about the configuration. What may be the backend's fault is l
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from video_calls_contract.backend import Backend, NotTheBackend, Person, Unreachable
-from video_calls_contract.claims import claims
+from video_calls_contract.backend import Backend, Person
 from video_calls_contract.config import API_PATH
 from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
 from video_calls_contract.gateway import NOWHERE
+from video_calls_contract.jwt import claims
+from video_calls_contract.outcomes import NotTheBackend, Unreachable
 from video_calls_contract.run import Run
 
 __all__ = ["PreflightError", "preflight"]

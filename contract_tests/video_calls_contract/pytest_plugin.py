@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from video_calls_contract.backend import Missing, Unreachable
 from video_calls_contract.catalogue import NOTED
-from video_calls_contract.checks import Blocked, NotOffered, OutsidePolicy, Violation
+from video_calls_contract.outcomes import Blocked, Missing, NotOffered, OutsidePolicy, Unreachable, Violation
 from video_calls_contract.results import TestOutcome, TestResult
 from video_calls_contract.run import INTERRUPTED, Run
 

@@ -15,11 +15,11 @@ from video_calls_spec import Level, Rule
 from video_calls_contract.backend import Backend, People
 from video_calls_contract.baseline import Known, apply
 from video_calls_contract.catalogue import catalogue
-from video_calls_contract.checks import Blocked
 from video_calls_contract.config import Config
 from video_calls_contract.connection import connection
 from video_calls_contract.exchange import Redactor
 from video_calls_contract.observers import Observers
+from video_calls_contract.outcomes import Blocked
 from video_calls_contract.results import Results, TestResult, rule_results
 from video_calls_contract.scheduling import Calls
 
@@ -67,7 +67,7 @@ class Run:
         )
         self.people = People(config, self.backend)
         self.calls = Calls(self.backend, self.people, config.booking)
-        self.observers = Observers(self.backend.clock, config.agora, self.calls.is_ours)
+        self.observers = Observers(self.backend.clock, config.agora, self.calls.record.is_ours)
         self.backend.watchers.append(self.observers.watch)
         self.tests: list[TestResult] = []
         self.stopped = ""
@@ -110,7 +110,7 @@ class Run:
         try:
             self.calls.ended.set()
             self.pool.shutdown(wait=True, cancel_futures=True)
-            results.left = [redact(line) for line in self.calls.tidy(self.jobs)]
+            results.left = [redact(line) for line in self.calls.record.close_all(self.jobs)]
         except KeyboardInterrupt:
             results.left = self._perhaps_left("cleaning up was interrupted")
             self.stopped = self.stopped or INTERRUPTED
@@ -128,7 +128,7 @@ class Run:
         return results
 
     def _perhaps_left(self, why: str) -> list[str]:
-        made = ", ".join(str(call_id) for call_id in self.calls.made)
+        made = ", ".join(str(call_id) for call_id in self.calls.record.calls)
         return [f"calls {made} may be left: {why}"] if made else []
 
     def _notes(self) -> list[str]:

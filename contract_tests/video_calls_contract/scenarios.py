@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from video_calls_contract.call_record import Call
 from video_calls_contract.clock import LEAST_MARGIN
 from video_calls_contract.exchange import Exchange
-from video_calls_contract.scheduling import Call, Calls
+from video_calls_contract.scheduling import Calls
 
 __all__ = ["Joined", "LateJoin", "LongLife", "join_and_end", "join_late", "live_long"]
 
@@ -68,7 +69,7 @@ class LongLife:
 
 def live_long(calls: Calls, wait: Callable[[float], None]) -> LongLife:
     """Live through it, `wait` letting seconds pass; `Blocked` where no call is to be had."""
-    with calls.keeping():
+    with calls.record.keeping():
         other = calls.scheduled()
         other_created_again = other.doctor.get(other.id)
         with _starting_soon(calls) as call:
@@ -76,7 +77,7 @@ def live_long(calls: Calls, wait: Callable[[float], None]) -> LongLife:
             wait(_UNTIL_JOINED)
             first_join = call.doctor.join(call.id)
             if not first_join.succeeded:
-                raise calls.stopped("join", call, first_join)
+                raise calls.blocked_at("join", call, first_join)
             after_first_join = call.doctor.get(call.id)
             other.doctor.join(other.id)
             after_refusal = other.doctor.get(other.id)
@@ -115,7 +116,7 @@ class LateJoin:
 
 def join_late(calls: Calls, wait: Callable[[float], None]) -> LateJoin:
     """Live through it, `wait` letting seconds pass; `Blocked` where no call is to be had."""
-    with calls.keeping(), _starting_soon(calls, within=timedelta(seconds=1)) as call:
+    with calls.record.keeping(), _starting_soon(calls, within=timedelta(seconds=1)) as call:
         wait(_AHEAD + _LATE)
         before = call.doctor.get(call.id)
         join = call.patient.join(call.id)

@@ -14,11 +14,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from video_calls_contract.booking import Policy, discover, discover_notice
-from video_calls_contract.checks import OutsidePolicy
+from video_calls_contract.call_record import Pair
 from video_calls_contract.exchange import Exchange, instant
+from video_calls_contract.outcomes import OutsidePolicy
 
 if TYPE_CHECKING:
-    from video_calls_contract.scheduling import Calls, Pair
+    from video_calls_contract.scheduling import Calls
 
 __all__ = ["OVERLAP", "Slots"]
 
@@ -87,8 +88,8 @@ class Slots:
         calls = self._calls
         self._taken = sorted(
             start
-            for person in calls.participants()
-            for call in calls.listed(person)
+            for person in calls.record.participants()
+            for call in calls.visible_to(person)
             if call.get("status") in ("scheduled", "ongoing")
             and (start := instant(call.get("scheduled_time"))) is not None
         )
@@ -130,12 +131,12 @@ class Slots:
         return self._probe(self._calls.pair, at, lambda: self._is_taken(at))
 
     def _accepts_soon(self, pair: "Pair", at: datetime) -> bool | None:
-        return self._probe(pair, at, lambda: bool(self._calls.in_the_way(pair, at, own=True)))
+        return self._probe(pair, at, lambda: bool(self._calls.conflict(pair, at, own=True)))
 
     def _probe(self, pair: "Pair", at: datetime, is_taken: Callable[[], bool]) -> bool | None:
-        exchange = self._calls.book(pair, at)
+        exchange = self._calls.create(pair, at)
         if exchange.succeeded:
-            self._calls.close_created(exchange)
+            self._calls.record.close_created(exchange)
             return True
         if is_taken():
             return None
@@ -285,9 +286,9 @@ class Slots:
             reused: whether the times of closed calls are free.
         """
         made = [
-            made.at
-            for call_id, made in list(self._calls.made.items())
-            if made.at is not None and not (reused and self._calls.is_closed(call_id))
+            call.at
+            for call_id, call in list(self._calls.record.calls.items())
+            if call.at is not None and not (reused and self._calls.record.is_closed(call_id))
         ]
         return [*self._taken, *made]
 
@@ -299,14 +300,14 @@ class Slots:
         """Begin a block; unclaimed where a backend lets nothing be booked, for tests to find out why."""
         blocks = self._blocks()
         for block, first in blocks[: 0 if self._books_nothing else _MOST_ATTEMPTS]:
-            exchange = self._calls.book(self._calls.pair, first)
+            exchange = self._calls.create(self._calls.pair, first)
             if exchange.succeeded:
                 self._begin(block, first)
                 return True
             if (
                 not self._looked_for_policy
                 and self.is_of_policy(exchange)
-                and not self._calls.in_the_way(self._calls.pair, first)
+                and not self._calls.conflict(self._calls.pair, first)
             ):
                 self._refusals.append((first, exchange))
                 self._find_policy()

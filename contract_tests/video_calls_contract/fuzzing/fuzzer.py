@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import schemathesis
 
-from video_calls_contract.backend import Missing, Person, Unreachable
-from video_calls_contract.checks import Blocked, Violation
+from video_calls_contract.backend import Person
+from video_calls_contract.call_record import PARTICIPANTS
 from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.fuzzing.flaws import body_flaws, has_digit, keeps_schema
 from video_calls_contract.fuzzing.judgement import judge
@@ -26,8 +26,9 @@ from video_calls_contract.fuzzing.knowledge import (
     first_unheld,
 )
 from video_calls_contract.ids import NO_CALL, TEXT_ID, Id, is_id
+from video_calls_contract.outcomes import Blocked, Missing, Unreachable, Violation
 from video_calls_contract.run import Run
-from video_calls_contract.scheduling import PARTICIPANTS, Calls
+from video_calls_contract.scheduling import Calls
 
 _WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 _KEY = re.compile(r"[!-~]{1,200}", re.ASCII)

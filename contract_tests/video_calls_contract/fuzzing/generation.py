@@ -17,10 +17,10 @@ from schemathesis.core.transport import Response
 from schemathesis.generation.modes import GenerationMode
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from video_calls_contract.checks import Violation
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.fuzzing.fuzzer import UNSIGNED, Case, Fuzzer
 from video_calls_contract.fuzzing.knowledge import ACTIONS
+from video_calls_contract.outcomes import Violation
 from video_calls_contract.run import Run
 from video_calls_contract.schema import contract
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from video_calls_contract.checks import COARSEST, TIMES
+from video_calls_contract.checks import PRECISION, TIMES
 from video_calls_contract.exchange import Exchange, as_object, instant
 from video_calls_contract.ids import is_id
 from video_calls_contract.observers.registry import (
@@ -158,7 +158,7 @@ def _constant(name: str) -> CheckOfCall:
         if value == first:
             return
         before, now = instant(first), instant(value)
-        if before is None or now is None or abs(before - now) >= COARSEST:
+        if before is None or now is None or abs(before - now) >= PRECISION:
             yield (f"`{name}` to stay {first!r} through the call's life; got {value!r}", where)
 
     return check
@@ -203,12 +203,12 @@ def _happened(name: str, since: tuple[str, ...], action: str) -> Observer:
             yield (f"`{name}` to be the time at which it happened; got {value!r}",)
         first, where = observers.first_seen(exchange, call, name) if name in call else (None, exchange)
         before = instant(first)
-        if before is not None and abs(before - time) >= COARSEST:
+        if before is not None and abs(before - time) >= PRECISION:
             yield (f"`{name}` to stay {first!r}; got {value!r}", where)
         elif before is None:
             observers.known[call["id"]].values[name] = value
         started = instant(call.get("started_at"))
-        if name == "ended_at" and started and time < started - COARSEST:
+        if name == "ended_at" and started and time < started - PRECISION:
             yield (f"`ended_at` not to be before `started_at`, {call['started_at']!r}; got {value!r}",)
 
     return of_each_call(check)
@@ -223,7 +223,7 @@ def _updated_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) 
     if updated is None:
         yield ("`updated_at` to be a time",)
         return
-    if created is not None and updated < created - COARSEST:
+    if created is not None and updated < created - PRECISION:
         yield (
             f"`updated_at` not to be before `created_at`, {call['created_at']!r}; got {call['updated_at']!r}",
         )

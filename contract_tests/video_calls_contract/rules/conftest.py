@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from video_calls_contract.backend import Backend, People
-from video_calls_contract.checks import Blocked
 from video_calls_contract.event_listener import Expiry, expire
 from video_calls_contract.exchange import Exchange, Together
+from video_calls_contract.outcomes import Blocked
 from video_calls_contract.pytest_plugin import PLUGIN
 from video_calls_contract.run import Run
 from video_calls_contract.scenarios import Joined, LateJoin, LongLife, join_and_end, join_late, live_long
-from video_calls_contract.scheduling import Calls, Slots
+from video_calls_contract.scheduling import Calls
+from video_calls_contract.slots import Slots
 
 
 @pytest.fixture(scope="session")
@@ -65,16 +66,16 @@ def joined(calls: Calls) -> Joined:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def module_calls(calls: Calls) -> Iterator[None]:
-    """Close the calls of a module's fixtures after the module if there is little room for more."""
-    with calls.module():
+def close_calls_of_module(calls: Calls) -> Iterator[None]:
+    """Close the calls of a module's fixtures after the module if room is scarce."""
+    with calls.closing():
         yield
 
 
 @pytest.fixture(autouse=True)
-def call_lifetime(calls: Calls) -> Iterator[None]:
-    """Close the test's own calls after it if there is little room for more."""
-    with calls.test():
+def close_calls_of_test(calls: Calls) -> Iterator[None]:
+    """Close a test's calls after it if room is scarce."""
+    with calls.closing():
         yield
 
 

@@ -6,10 +6,13 @@ from functools import partial
 import pytest
 
 from video_calls_contract.backend import People, Person
-from video_calls_contract.checks import Blocked, refused, require, unchanged
+from video_calls_contract.call_record import Call, Pair
+from video_calls_contract.checks import require, require_refusal, require_unchanged
 from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.jwt import FORGERIES, forged
-from video_calls_contract.scheduling import Call, Calls, Pair, Slots
+from video_calls_contract.outcomes import Blocked
+from video_calls_contract.scheduling import Calls
+from video_calls_contract.slots import Slots
 
 RefusedEverywhere = Callable[[Person, str], None]
 
@@ -49,9 +52,9 @@ def refused_everywhere(
         call_id = call.id if call else calls.backend.no_call
         exchanges = together(every_operation(person, calls.pair, call_id, slots))
         for exchange in exchanges:
-            refused(exchange, 401, because=because)
+            require_refusal(exchange, 401, because=because)
         if call:
-            unchanged(before, call.doctor, *exchanges)
+            require_unchanged(before, call.doctor, *exchanges)
 
     return check
 
@@ -103,7 +106,7 @@ def test_a_token_under_another_scheme_is_refused(
 def test_a_token_that_is_not_genuine_is_refused(
     people: People, refused_everywhere: RefusedEverywhere, forgery: str
 ) -> None:
-    person = people.bearing(f"Bearer {forged(people.doctor, forgery)}", "forged")
+    person = people.bearing(f"Bearer {forged(people.doctor.token, forgery)}", "forged")
     refused_everywhere(person, f"a token that is {FORGERIES[forgery]}")
 
 
@@ -118,4 +121,4 @@ def test_a_token_that_has_expired_is_refused(people: People, refused_everywhere:
 @pytest.mark.rule("auth.active-user")
 @pytest.mark.parametrize("name", ["inactive_doctor", "inactive_patient"])
 def test_a_deactivated_user_is_refused(people: People, name: str) -> None:
-    refused(people[name].list(), 401, 403, because="the token of somebody who was deactivated")
+    require_refusal(people[name].list(), 401, 403, because="the token of somebody who was deactivated")

@@ -4,19 +4,20 @@ from functools import partial
 
 import pytest
 
+from video_calls_contract.call_record import Call
 from video_calls_contract.checks import (
-    accepted,
     differences,
-    is_cancelled,
-    refused,
     require,
-    same_call,
-    unchanged,
+    require_cancelled,
+    require_mistyped_ids_refused,
+    require_outsiders_refused,
+    require_refusal,
+    require_same_call,
+    require_success,
+    require_unchanged,
 )
 from video_calls_contract.exchange import Together
-from video_calls_contract.mistyped import mistyped_ids_are_refused
-from video_calls_contract.scheduling import Call, Calls
-from video_calls_contract.strangers import strangers_cannot
+from video_calls_contract.scheduling import Calls
 
 # "Cancel a scheduled video call."
 
@@ -24,13 +25,13 @@ from video_calls_contract.strangers import strangers_cannot
 def is_cancelled_by(role: str, call: Call) -> None:
     before = call.read()
     cancelled = getattr(call, role).cancel(call.id)
-    body = accepted(cancelled, 200, call.created, because=f"the {role}, who cancels a scheduled call")
-    is_cancelled(cancelled)
+    body = require_success(cancelled, 200, call.created, because=f"the {role}, who cancels a scheduled call")
+    require_cancelled(cancelled)
     others = differences(before, body, ignoring=("status", "updated_at"))
     require(not others, f"nothing else of the call to change; {others}", cancelled)
     read = call.doctor.get(call.id)
-    shown = accepted(read, 200, cancelled, because="a cancelled call, which is still there")
-    same_call(body, shown, "the call to be as the answer said", call.doctor, cancelled, read)
+    shown = require_success(read, 200, cancelled, because="a cancelled call, which is still there")
+    require_same_call(body, shown, "the call to be as the answer said", call.doctor, cancelled, read)
 
 
 @pytest.mark.rule("cancel.cancels")
@@ -49,12 +50,12 @@ def test_a_call_within_its_join_window_is_cancelled_too(calls: Calls, role: str)
 @pytest.mark.rule("cancel.not-found")
 def test_a_call_that_does_not_exist_cannot_be_cancelled(calls: Calls) -> None:
     for person in calls.pair.participants:
-        refused(person.cancel(person.backend.no_call), 404, because="a call that does not exist")
+        require_refusal(person.cancel(person.backend.no_call), 404, because="a call that does not exist")
 
 
 @pytest.mark.rule("cancel.not-found")
 def test_a_call_cannot_be_cancelled_by_a_mistyped_id(calls: Calls) -> None:
-    mistyped_ids_are_refused("cancel", calls.scheduled())
+    require_mistyped_ids_refused("cancel", calls.scheduled())
 
 
 # "User must be either the doctor or patient of the call"
@@ -63,7 +64,7 @@ def test_a_call_cannot_be_cancelled_by_a_mistyped_id(calls: Calls) -> None:
 @pytest.mark.rule("cancel.participants-only")
 def test_nobody_else_cancels_the_call(calls: Calls) -> None:
     for pair in calls.pairs():
-        strangers_cannot("cancel", calls.scheduled(pair))
+        require_outsiders_refused("cancel", calls.scheduled(pair))
 
 
 # "Call status must be 'scheduled'"
@@ -86,13 +87,13 @@ def cannot_be_cancelled(call: Call) -> None:
     before = call.read()
     for person in call.participants:
         exchange = person.cancel(call.id)
-        refused(
+        require_refusal(
             exchange,
             400,
             before=call.steps,
             because=f"the cancellation of a call that is {before.get('status')}",
         )
-        unchanged(before, call.doctor, exchange)
+        require_unchanged(before, call.doctor, exchange)
 
 
 @pytest.mark.rule("cancel.scheduled-only")

@@ -8,25 +8,23 @@ from typing import Any
 import pytest
 
 from video_calls_contract.backend import Backend, People, wire_time
+from video_calls_contract.call_record import Call, Pair
 from video_calls_contract.checks import (
-    Blocked,
-    NotOffered,
-    OutsidePolicy,
-    Violation,
-    accepted,
-    is_at,
-    is_scheduled,
-    refused,
     require,
-    same_call,
-    unchanged,
+    require_refusal,
+    require_same_call,
+    require_scheduled,
+    require_success,
+    require_time,
+    require_unchanged,
 )
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.ids import NO_CALL, Id, absent
+from video_calls_contract.outcomes import Blocked, NotOffered, OutsidePolicy, Violation
 from video_calls_contract.pagination import LARGE, walked
 from video_calls_contract.prediction import SAMPLE, how_predictable
-from video_calls_contract.scheduling import Call, Calls, Pair, Slots
-from video_calls_contract.slots import OVERLAP
+from video_calls_contract.scheduling import Calls
+from video_calls_contract.slots import OVERLAP, Slots
 
 MANY = 60
 """How many calls of one doctor an overlap is looked for among."""
@@ -45,12 +43,12 @@ def test_either_participant_schedules_a_call(calls: Calls, slots: Slots, by: str
         if not slots.policy.step:
             at += timedelta(minutes=7, seconds=41)
         exchange = pair.create(getattr(pair, by), at)
-        body = accepted(exchange, 201, because=f"a valid request of the {by}")
-        is_scheduled(exchange, pair.doctor.doctor, pair.patient.patient)
-        is_at(exchange, at, rule="model.scheduled-time")
+        body = require_success(exchange, 201, because=f"a valid request of the {by}")
+        require_scheduled(exchange, pair.doctor.doctor, pair.patient.patient)
+        require_time(exchange, at, rule="model.scheduled-time")
         read = pair.doctor.get(body.get("id"))
-        shown = accepted(read, 200, exchange, because="the new call")
-        same_call(body, shown, "the call to be read as it was created", pair.doctor, exchange, read)
+        shown = require_success(read, 200, exchange, because="the new call")
+        require_same_call(body, shown, "the call to be read as it was created", pair.doctor, exchange, read)
 
 
 @pytest.mark.rule("create.participants-only")
@@ -59,7 +57,7 @@ def test_nobody_schedules_a_call_for_two_others(
     calls: Calls, people: People, slots: Slots, name: str
 ) -> None:
     exchange = calls.pair.create(people[name], slots.take())
-    refused(exchange, 403, 404, because=f"the {name}, who is not in the call asked for")
+    require_refusal(exchange, 403, 404, because=f"the {name}, who is not in the call asked for")
 
 
 # "400: Bad Request (validation error)"
@@ -119,7 +117,9 @@ def answers_to_wrong(calls: Calls, slots: Slots, together: Together) -> list[Exc
 def test_a_field_that_is_missing_or_malformed_is_refused(
     answers_to_wrong: list[Exchange], number: int
 ) -> None:
-    refused(answers_to_wrong[number], 400, because=f"a body with a missing or malformed {WRONG[number][0]}")
+    require_refusal(
+        answers_to_wrong[number], 400, because=f"a body with a missing or malformed {WRONG[number][0]}"
+    )
 
 
 # "12abc", [12] and {"id": 12} are not 12, and the 31st of April is not the 1st of May.
@@ -154,19 +154,19 @@ def test_a_value_that_is_only_like_an_id_is_refused(calls: Calls, slots: Slots, 
     by = pair.patient if role == "doctor" else pair.doctor
     body = {**ids, role: LOOSELY_AN_ID[form](ids[role]), "scheduled_time": wire_time(slots.take())}
     exchange = by.post_call(body)
-    refused(exchange, 400, 404, because=f"a {role}'s id with a mistake ({form})")
+    require_refusal(exchange, 400, 404, because=f"a {role}'s id with a mistake ({form})")
 
 
 @pytest.mark.rule("create.valid-body")
 @pytest.mark.parametrize("form", LOOSELY_A_TIME)
 def test_a_value_that_is_only_like_a_time_is_refused(calls: Calls, slots: Slots, form: str) -> None:
     exchange = calls.pair.create(calls.pair.doctor, LOOSELY_A_TIME[form](slots.take()))
-    refused(exchange, 400, because=f"a value that is no time of RFC 3339 ({form})")
+    require_refusal(exchange, 400, because=f"a value that is no time of RFC 3339 ({form})")
 
 
 @pytest.mark.rule("create.valid-body")
 def test_an_empty_body_is_refused(calls: Calls) -> None:
-    refused(calls.pair.doctor.post_call({}), 400, because="a body without its fields")
+    require_refusal(calls.pair.doctor.post_call({}), 400, because="a body without its fields")
 
 
 @pytest.mark.rule("errors.no-server-error")
@@ -184,7 +184,7 @@ def test_an_unusual_time_is_no_server_error(calls: Calls, time: str) -> None:
 @pytest.mark.rule("create.aware-time")
 def test_a_time_without_an_offset_is_refused(calls: Calls, slots: Slots) -> None:
     exchange = calls.pair.create(calls.pair.doctor, slots.take().replace(tzinfo=None))
-    refused(exchange, 400, because="a time without an offset, which is no instant")
+    require_refusal(exchange, 400, because="a time without an offset, which is no instant")
 
 
 @pytest.mark.rule("create.time-offset")
@@ -196,8 +196,8 @@ def test_a_time_with_another_offset_is_the_instant_that_it_names(
     at = slots.take().astimezone(timezone(timedelta(hours=hours)))
     text = at.isoformat()
     exchange = calls.pair.create(calls.pair.doctor, text)
-    accepted(exchange, 201, because=f"the time {text}")
-    is_at(exchange, at)
+    require_success(exchange, 201, because=f"the time {text}")
+    require_time(exchange, at)
 
 
 @pytest.mark.rule("create.schedules")
@@ -205,8 +205,8 @@ def test_a_time_as_javascript_writes_it_is_accepted(calls: Calls, slots: Slots) 
     at = slots.take()
     text = at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     exchange = calls.pair.create(calls.pair.doctor, text)
-    accepted(exchange, 201, because=f"the time {text}")
-    is_at(exchange, at)
+    require_success(exchange, 201, because=f"the time {text}")
+    require_time(exchange, at)
 
 
 # "Scheduled time must be in the future"
@@ -221,11 +221,11 @@ def test_a_time_that_has_passed_is_refused(calls: Calls, backend: Backend, ago: 
         "a day": timedelta(days=1, minutes=31),
         "years": timedelta(days=2000),
     }[ago]
-    with calls.room() as pair:
+    with calls.reserved_pair() as pair:
         for person in pair.participants:
             # Its time of day and weekday are bookable: that it has passed is all that is wrong.
             exchange = pair.create(person, calls.slots.policy.last_open(backend.clock.now() - by))
-            refused(exchange, 400, because=f"a time that was {by} ago")
+            require_refusal(exchange, 400, because=f"a time that was {by} ago")
 
 
 @pytest.mark.rule("create.future")
@@ -236,7 +236,7 @@ def test_a_time_that_has_passed_is_refused_whatever_its_offset(calls: Calls, bac
             timezone(timedelta(hours=hours))
         )
         exchange = calls.pair.create(calls.pair.doctor, past.isoformat())
-        refused(exchange, 400, because="a time that was two hours ago")
+        require_refusal(exchange, 400, because="a time that was two hours ago")
 
 
 @pytest.mark.rule("create.schedules")
@@ -244,15 +244,15 @@ def test_a_time_that_is_minutes_away_is_accepted(calls: Calls) -> None:
     calls.scheduled()
     try:
         with calls.soon(minutes=2, within=timedelta(minutes=8)) as call:
-            accepted(call.created, 201)
+            require_success(call.created, 201)
     except Blocked as blocked:
         if blocked.exchange is None or isinstance(blocked, OutsidePolicy):
             raise
-        accepted(
+        require_success(
             blocked.exchange,
             201,
             because="a time two minutes away, where no open call is in the way",
-            rule="create.frees-slot" if any(map(calls.closed_near, calls.pairs())) else None,
+            rule="create.frees-slot" if any(map(calls.has_closed_near, calls.pairs())) else None,
         )
 
 
@@ -262,7 +262,7 @@ def test_a_time_that_is_minutes_away_is_accepted(calls: Calls) -> None:
 @pytest.mark.rule("create.different-users")
 def test_nobody_is_the_doctor_and_the_patient_of_a_call(people: People, slots: Slots) -> None:
     both = people["dual_user"]
-    refused(
+    require_refusal(
         both.create(both.doctor, both.patient, slots.take()),
         400,
         because="a doctor and a patient who are one user",
@@ -274,10 +274,10 @@ def test_a_user_who_is_both_has_calls_with_others(people: People, slots: Slots) 
     both = people["dual_user"]
     for by in (both, people.patient):
         exchange = by.create(both.doctor, people.patient.patient, slots.take())
-        accepted(exchange, 201, because="the dual user as the doctor of somebody else")
+        require_success(exchange, 201, because="the dual user as the doctor of somebody else")
     for by in (both, people.doctor):
         exchange = by.create(people.doctor.doctor, both.patient, slots.take())
-        accepted(exchange, 201, because="the dual user as the patient of somebody else")
+        require_success(exchange, 201, because="the dual user as the patient of somebody else")
 
 
 @pytest.mark.rule("create.different-users")
@@ -286,7 +286,7 @@ def test_equal_ids_of_different_users_are_no_matter(calls: Calls, slots: Slots) 
     if not equal:
         raise NotOffered("no doctor of the configuration has the id of a patient")
     exchange = equal[0].create(equal[0].doctor, slots.take())
-    accepted(exchange, 201, because="a doctor and a patient with the same id, who are different users")
+    require_success(exchange, 201, because="a doctor and a patient with the same id, who are different users")
 
 
 # "No overlapping calls within 30 minutes for either doctor or patient"
@@ -333,8 +333,10 @@ def test_a_call_within_half_an_hour_is_refused(
         ]
     )
     for exchange in exchanges:
-        refused(exchange, 400, before=[call.created], because="a call less than 30 minutes from another")
-    unchanged(before, call.doctor, *exchanges)
+        require_refusal(
+            exchange, 400, before=[call.created], because="a call less than 30 minutes from another"
+        )
+    require_unchanged(before, call.doctor, *exchanges)
     for person in pair.participants:
         for page in walked(person, LARGE).pages:
             for entry in page.calls:
@@ -355,7 +357,9 @@ def test_a_call_of_another_day_is_in_the_way_too(calls: Calls, slots: Slots) -> 
     if not first.succeeded:
         raise NotOffered("the backend books no calls around midnight in UTC")
     exchange = calls.pair.create(calls.pair.patient, midnight + timedelta(minutes=after))
-    refused(exchange, 400, before=[first], because="a call shortly after one of the day before, in UTC")
+    require_refusal(
+        exchange, 400, before=[first], because="a call shortly after one of the day before, in UTC"
+    )
 
 
 @pytest.mark.rule("create.no-overlap")
@@ -363,9 +367,9 @@ def test_every_call_is_in_the_way_however_many_there_are(
     calls: Calls, slots: Slots, together: Together
 ) -> None:
     pair, many = calls.pair, slots.at_most(MANY)
-    missing = many - len(calls.open_far(pair))
+    missing = many - len(calls.record.open_far(pair))
     together([partial(pair.create, pair.doctor, slots.take()) for _ in range(missing)])
-    made = calls.open_far(pair)
+    made = calls.record.open_far(pair)
     if len(made) < many:
         raise NotOffered(f"the backend books no {many} calls of one doctor")
     by_time = sorted(made, key=lambda one: one[1])
@@ -373,7 +377,7 @@ def test_every_call_is_in_the_way_however_many_there_are(
         distance = slots.policy.minutes_on_grid(4)
         exchange = pair.create(pair.patient, at + timedelta(minutes=distance))
         if exchange.status != 400:
-            refused(
+            require_refusal(
                 exchange,
                 400,
                 before=[pair.doctor.get(call_id)],
@@ -390,7 +394,7 @@ def test_a_call_within_half_an_hour_of_an_ongoing_one_is_refused(calls: Calls, m
         if outside := calls.slots.outside(at):
             raise outside
         exchange = call.pair.create(call.patient, at)
-        refused(
+        require_refusal(
             exchange, 400, before=call.steps, because=f"a call {abs(distance)} minutes from an ongoing one"
         )
 
@@ -403,7 +407,7 @@ def test_a_call_more_than_half_an_hour_away_is_accepted(calls: Calls, shared: st
     distance = calls.slots.policy.minutes_on_grid(minutes, outwards=True)
     call, at = booked(calls, reach=abs(distance))
     exchange = pair.create(pair.patient, at + timedelta(minutes=distance))
-    accepted(exchange, 201, call.created, because=f"a call {abs(distance)} minutes from the nearest")
+    require_success(exchange, 201, call.created, because=f"a call {abs(distance)} minutes from the nearest")
 
 
 @pytest.mark.rule("create.adjacent")
@@ -411,7 +415,7 @@ def test_others_have_their_own_time(calls: Calls) -> None:
     other = calls.pair_of("other_doctor", "other_patient")
     call, at = booked(calls)
     exchange = other.create(other.doctor, at)
-    accepted(
+    require_success(
         exchange, 201, call.created, because="a call of another doctor and another patient at the same time"
     )
 
@@ -426,7 +430,7 @@ def test_the_slot_of_a_cancelled_call_can_be_booked_again(calls: Calls) -> None:
     if not cancelled.succeeded:
         raise Blocked(f"cancel was answered {cancelled.status} for call {call.id}", cancelled)
     exchange = call.pair.create(call.patient, at)
-    accepted(exchange, 201, cancelled, because="the time of a call that was cancelled")
+    require_success(exchange, 201, cancelled, because="the time of a call that was cancelled")
 
 
 @pytest.mark.rule("create.frees-slot")
@@ -439,7 +443,7 @@ def test_the_slot_of_a_completed_call_can_be_booked_again(calls: Calls) -> None:
         if outside := calls.slots.outside(at):
             raise outside
         exchange = call.pair.create(call.doctor, at)
-        accepted(exchange, 201, ended, because="the time of a call that was completed")
+        require_success(exchange, 201, ended, because="the time of a call that was completed")
 
 
 @pytest.mark.rule("create.no-race")
@@ -469,7 +473,7 @@ def test_of_simultaneous_conflicting_requests_one_is_accepted(
         if len(winners) > 1:  # without a race, too?
             later = pair.create(pair.doctor, at)
             because = "a call at the time of others, which are there already"
-            refused(later, 400, before=winners, because=because, rule="create.no-overlap")
+            require_refusal(later, 400, before=winners, because=because, rule="create.no-overlap")
         require(
             len(winners) <= 1,
             f"one of six simultaneous requests to be accepted; {len(winners)} were",
@@ -484,27 +488,27 @@ def test_of_simultaneous_conflicting_requests_one_is_accepted(
 @pytest.mark.rule("create.doctor-valid")
 def test_a_doctor_who_does_not_exist_is_refused(people: People, slots: Slots) -> None:
     exchange = people.patient.create(absent(people.doctor.doctor), people.patient.patient, slots.take())
-    refused(exchange, 400, because="a doctor who does not exist")
+    require_refusal(exchange, 400, because="a doctor who does not exist")
 
 
 @pytest.mark.rule("create.patient-valid")
 def test_a_patient_who_does_not_exist_is_refused(people: People, slots: Slots) -> None:
     exchange = people.doctor.create(people.doctor.doctor, absent(people.patient.patient), slots.take())
-    refused(exchange, 400, because="a patient who does not exist")
+    require_refusal(exchange, 400, because="a patient who does not exist")
 
 
 @pytest.mark.rule("create.doctor-active")
 def test_a_doctor_who_was_deactivated_is_refused(people: People, slots: Slots) -> None:
     inactive = people.identity("inactive_doctor")
     exchange = people.patient.create(inactive.doctor, people.patient.patient, slots.take())
-    refused(exchange, 400, because="a doctor who was deactivated")
+    require_refusal(exchange, 400, because="a doctor who was deactivated")
 
 
 @pytest.mark.rule("create.patient-active")
 def test_a_patient_who_was_deactivated_is_refused(people: People, slots: Slots) -> None:
     inactive = people.identity("inactive_patient")
     exchange = people.doctor.create(people.doctor.doctor, inactive.patient, slots.take())
-    refused(exchange, 400, because="a patient who was deactivated")
+    require_refusal(exchange, 400, because="a patient who was deactivated")
 
 
 # The VideoCall model: "Call status (scheduled/ongoing/completed/cancelled)"
@@ -527,7 +531,7 @@ def test_a_client_does_not_set_what_the_backend_keeps(calls: Calls, slots: Slots
     exchange = pair.create(pair.doctor, slots.take(), **{name: value})
     if exchange.status == 400:
         return
-    body = accepted(exchange, 201, because=f"a body with `{name}`, to be ignored or refused with 400")
+    body = require_success(exchange, 201, because=f"a body with `{name}`, to be ignored or refused with 400")
     read = pair.doctor.get(body.get("id"))
     wished = instant(value)
     for shown in (body, read.object):
@@ -559,7 +563,7 @@ def test_no_two_calls_have_the_same_channel(calls: Calls) -> None:
     over.doctor.cancel(over.id)
     calls.scheduled()
     first: dict[str, Exchange] = {}
-    for exchange in calls.creations:
+    for exchange in calls.record.creations:
         name = exchange.object.get("channel_name")
         if not isinstance(name, str):
             continue  # the schema's business

@@ -4,19 +4,20 @@ from functools import partial
 
 import pytest
 
+from video_calls_contract.call_record import Call
 from video_calls_contract.checks import (
-    accepted,
     differences,
-    is_completed,
-    refused,
     require,
-    same_call,
-    unchanged,
+    require_completed,
+    require_mistyped_ids_refused,
+    require_outsiders_refused,
+    require_refusal,
+    require_same_call,
+    require_success,
+    require_unchanged,
 )
 from video_calls_contract.exchange import Together
-from video_calls_contract.mistyped import mistyped_ids_are_refused
-from video_calls_contract.scheduling import Call, Calls
-from video_calls_contract.strangers import strangers_cannot
+from video_calls_contract.scheduling import Calls
 
 # "End an ongoing video call."
 
@@ -27,24 +28,26 @@ def test_either_participant_ends_an_ongoing_call(calls: Calls, role: str) -> Non
     with calls.ongoing() as call:
         before = call.read()
         ended = getattr(call, role).end(call.id)
-        body = accepted(ended, 200, *call.steps, because=f"the {role}, who ends an ongoing call")
-        is_completed(ended)
+        body = require_success(ended, 200, *call.steps, because=f"the {role}, who ends an ongoing call")
+        require_completed(ended)
         others = differences(before, body, ignoring=("status", "ended_at", "updated_at"))
         require(not others, f"nothing else of the call to change; {others}", ended)
         read = call.patient.get(call.id)
-        same_call(body, accepted(read), "the call to be as the answer said", call.patient, ended, read)
+        require_same_call(
+            body, require_success(read), "the call to be as the answer said", call.patient, ended, read
+        )
 
 
 @pytest.mark.rule("end.not-found")
 def test_a_call_that_does_not_exist_cannot_be_ended(calls: Calls) -> None:
     for person in calls.pair.participants:
-        refused(person.end(person.backend.no_call), 404, because="a call that does not exist")
+        require_refusal(person.end(person.backend.no_call), 404, because="a call that does not exist")
 
 
 @pytest.mark.rule("end.not-found")
 def test_a_call_cannot_be_ended_by_a_mistyped_id(calls: Calls) -> None:
     with calls.ongoing() as call:
-        mistyped_ids_are_refused("end", call)
+        require_mistyped_ids_refused("end", call)
 
 
 # "User must be either the doctor or patient of the call"
@@ -53,7 +56,7 @@ def test_a_call_cannot_be_ended_by_a_mistyped_id(calls: Calls) -> None:
 @pytest.mark.rule("end.participants-only")
 def test_nobody_else_ends_the_call(calls: Calls) -> None:
     with calls.ongoing() as call:
-        strangers_cannot("end", call)
+        require_outsiders_refused("end", call)
 
 
 # "Call status must be 'ongoing'"
@@ -63,8 +66,10 @@ def cannot_be_ended(call: Call) -> None:
     before = call.read()
     for person in call.participants:
         exchange = person.end(call.id)
-        refused(exchange, 400, before=call.steps, because=f"the end of a call that is {before.get('status')}")
-        unchanged(before, call.doctor, exchange)
+        require_refusal(
+            exchange, 400, before=call.steps, because=f"the end of a call that is {before.get('status')}"
+        )
+        require_unchanged(before, call.doctor, exchange)
 
 
 @pytest.mark.rule("end.ongoing-only")

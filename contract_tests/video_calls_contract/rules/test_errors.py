@@ -7,17 +7,11 @@ from functools import partial
 import pytest
 
 from video_calls_contract.backend import UNSET, Backend, People, wire_time
-from video_calls_contract.checks import (
-    Blocked,
-    NotOffered,
-    Violation,
-    accepted,
-    refused,
-    require,
-    unchanged,
-)
+from video_calls_contract.checks import require, require_refusal, require_success, require_unchanged
 from video_calls_contract.exchange import Exchange, Together
-from video_calls_contract.scheduling import Calls, Slots
+from video_calls_contract.outcomes import Blocked, NotOffered, Violation
+from video_calls_contract.scheduling import Calls
+from video_calls_contract.slots import Slots
 
 JSON = {"Content-Type": "application/json"}
 
@@ -34,7 +28,7 @@ def test_a_body_that_is_no_json_object_is_refused(people: People, body: bytes) -
     exchange = people.doctor.send(
         "POST", "/video-calls/", operation="createVideoCall", headers=JSON, content=body
     )
-    refused(exchange, 400, because="a body that is no JSON object")
+    require_refusal(exchange, 400, because="a body that is no JSON object")
 
 
 @pytest.mark.rule("errors.no-server-error")
@@ -80,7 +74,7 @@ def test_refusals_for_different_reasons_have_different_texts(calls: Calls, backe
 @pytest.mark.rule("errors.unknown-path")
 @pytest.mark.parametrize("path", ["/nothing/", "/video-calls/1/nothing/", "/video-calls/1/join/nothing/"])
 def test_a_path_that_the_document_does_not_name_is_not_found(people: People, path: str) -> None:
-    refused(people.doctor.send("GET", path), 404, because="an unknown path")
+    require_refusal(people.doctor.send("GET", path), 404, because="an unknown path")
 
 
 # Endpoints: what the document names for a path, and nothing else.
@@ -121,7 +115,7 @@ def test_another_method_is_refused_and_changes_nothing(calls: Calls, together: T
                 f"a refusal of {exchange.method} on {path}; got {exchange.answer}",
                 exchange,
             )
-        unchanged(before, call.doctor, *exchanges)
+        require_unchanged(before, call.doctor, *exchanges)
 
 
 @pytest.mark.rule("errors.allow-header")
@@ -130,7 +124,7 @@ def test_that_refusal_names_the_methods_of_the_path(calls: Calls, together: Toge
     call = calls.scheduled()
     url = path.format(id=call.id)
     for exchange in together([partial(call.doctor.send, method, url) for method in others(path)]):
-        refused(exchange, 405, because=f"{exchange.method}, which this path does not take")
+        require_refusal(exchange, 405, because=f"{exchange.method}, which this path does not take")
         allowed = {word.strip().upper() for word in exchange.headers.get("allow", "").split(",")}
         missing = set(METHODS[path]) - allowed
         require(not missing, f"`Allow` with {', '.join(METHODS[path])}", exchange)
@@ -153,7 +147,7 @@ def test_a_body_that_is_not_declared_as_json_is_refused(calls: Calls, slots: Slo
         headers={"Content-Type": media_type},
         content=content.encode(),
     )
-    refused(exchange, 415, 400, because=f"a body of {media_type}")
+    require_refusal(exchange, 415, 400, because=f"a body of {media_type}")
 
 
 # Extension: the order of checks.
@@ -163,19 +157,21 @@ def test_a_body_that_is_not_declared_as_json_is_refused(calls: Calls, slots: Slo
 def test_who_may_not_see_a_call_does_not_learn_its_state(calls: Calls) -> None:
     ended, cancelled, far = calls.completed(), calls.cancelled(), calls.scheduled()
     for call in (ended, cancelled, far):
-        for stranger in call.pair.strangers:
+        for stranger in call.pair.outsiders:
             for action in ("join", "end", "cancel"):
                 if call is far and action == "cancel":
                     continue
                 exchange = stranger.act(action, call.id)
-                refused(exchange, 403, 404, because=f"the {stranger.name}, whatever the state of the call")
+                require_refusal(
+                    exchange, 403, 404, because=f"the {stranger.name}, whatever the state of the call"
+                )
 
 
 @pytest.mark.rule("errors.order")
 def test_who_has_no_token_does_not_learn_which_calls_exist(people: People) -> None:
     for action in ("get", "join", "end", "cancel"):
         exchange = people.nobody.act(action, people.doctor.backend.no_call)
-        refused(exchange, 401, because="a request without a token, for a call that does not exist")
+        require_refusal(exchange, 401, because="a request without a token, for a call that does not exist")
 
 
 @pytest.mark.rule("errors.order")
@@ -184,7 +180,7 @@ def test_who_has_no_token_does_not_learn_what_is_wrong_with_a_body(people: Peopl
     exchange = people.nobody.send(
         "POST", "/video-calls/", operation="createVideoCall", headers=JSON, content=body
     )
-    refused(exchange, 401, because="a request without a token, whatever its body is")
+    require_refusal(exchange, 401, because="a request without a token, whatever its body is")
 
 
 # Extension: paths end in a slash.
@@ -204,7 +200,7 @@ def test_a_path_without_its_slash_never_acts(calls: Calls) -> None:
                 f"404, or a redirect, for a path without its slash; got {exchange.answer}",
                 exchange,
             )
-            unchanged(before, call.doctor, exchange)
+            require_unchanged(before, call.doctor, exchange)
 
 
 # Extension: bodies are bounded.
@@ -226,7 +222,7 @@ def test_a_body_over_64_kib_is_refused(calls: Calls, slots: Slots) -> None:
         headers=JSON,
         content=json.dumps({**body, "scheduled_time": wire_time(slots.take())}).encode() + b" " * 10_000,
     )
-    accepted(small, 201, exchange, because="a body of 10 KiB")
+    require_success(small, 201, exchange, because="a body of 10 KiB")
 
 
 # Extension: a call is created once under an Idempotency-Key.

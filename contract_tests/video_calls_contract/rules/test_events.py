@@ -14,7 +14,8 @@ import pytest
 
 from video_calls_contract import event_listener
 from video_calls_contract.backend import People, Person
-from video_calls_contract.checks import Blocked, NotOffered, Violation, accepted, differences, require
+from video_calls_contract.call_record import Call
+from video_calls_contract.checks import differences, require, require_success
 from video_calls_contract.event_form import is_event
 from video_calls_contract.event_listener import (
     EXPIRED,
@@ -29,8 +30,9 @@ from video_calls_contract.event_listener import (
 from video_calls_contract.exchange import Exchange, Together, as_object, instant
 from video_calls_contract.jwt import FORGERIES, forged
 from video_calls_contract.observers import LENIENCE
+from video_calls_contract.outcomes import Blocked, NotOffered, Violation
 from video_calls_contract.run import Run
-from video_calls_contract.scheduling import Call, Calls
+from video_calls_contract.scheduling import Calls
 
 QUIET = 0.5
 """Seconds in which what should not be told would have come, after all that should be."""
@@ -188,7 +190,7 @@ def told_once(story: Story, run: Run, step: str, name: str) -> None:
     """Hold both participants' connections to one event of a step, with the call as it was read after it."""
     secrets = [run.config.agora.app_certificate] if run.config.agora.app_certificate else []
     done, read = story.did[step], story.then[step]
-    body = accepted(read)
+    body = require_success(read)
     for listener in story.listeners:
         well_formed(listener, secrets)
         events = of_type(listener.of(body.get("id")), name)
@@ -204,7 +206,7 @@ def told_once(story: Story, run: Run, step: str, name: str) -> None:
 def holds(event: Told, read: Exchange, shown: Exchange) -> None:
     """Hold an event to the call as it was read after it."""
     # The next join may be an update of the record, and have come in between.
-    other = differences(accepted(read), call_in(event), ignoring=("updated_at",))
+    other = differences(require_success(read), call_in(event), ignoring=("updated_at",))
     require(not other, f"`{event['type']}` to hold the call as it is by then; {other}", read, shown)
 
 
@@ -313,7 +315,7 @@ def test_the_end_makes_everybody_leave(story: Story) -> None:
 
 @pytest.mark.rule("events.own-calls")
 def test_nobody_else_is_told(story: Story) -> None:
-    _ = story.call.pair.strangers
+    _ = story.call.pair.outsiders
     for listener in story.strangers:
         require(
             not listener.of(*story.ids),
@@ -496,7 +498,7 @@ def test_a_subprotocol_lets_a_token_in(people: People) -> None:
 def test_no_other_token_is_let_in(people: People, together: Together) -> None:
     doctor = people.doctor
     liars = {
-        kind: people.bearing(f"Bearer {forged(doctor, kind)}", f"forged_{kind}".replace("-", "_"))
+        kind: people.bearing(f"Bearer {forged(doctor.token, kind)}", f"forged_{kind}".replace("-", "_"))
         for kind in FORGERIES
     }
     cases: dict[str, Listener] = {

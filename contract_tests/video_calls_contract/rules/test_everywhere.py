@@ -3,9 +3,8 @@
 import pytest
 from video_calls_spec import RuleId
 
-from video_calls_contract.backend import Missing
-from video_calls_contract.checks import Blocked, NotOffered, Violation
 from video_calls_contract.observers import MOST_FINDINGS, OBSERVED, Finding
+from video_calls_contract.outcomes import Blocked, Missing, NotOffered, Violation
 from video_calls_contract.run import Run
 
 ABSENT = {
@@ -31,7 +30,7 @@ def test_every_exchange_keeps_it(run: Run, obstacle: Blocked | None, slug: RuleI
         shown = (exchange for finding in reversed(findings) for exchange in finding.exchanges)
         raise Violation(expected, *shown)
     seen = run.observers.seen[slug]
-    hardly = slug in NEED_A_JOIN or (slug in NEED_A_CALL and not run.calls.made)
+    hardly = slug in NEED_A_JOIN or (slug in NEED_A_CALL and not run.calls.record.calls)
     if obstacle is not None and (hardly or (not seen and not slug.startswith("errors."))):
         raise obstacle
     if not seen:

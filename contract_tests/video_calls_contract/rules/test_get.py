@@ -5,9 +5,15 @@ from functools import partial
 import pytest
 
 from video_calls_contract.backend import People
-from video_calls_contract.checks import FORBIDDEN, accepted, refused, require, same_call
+from video_calls_contract.checks import (
+    FORBIDDEN,
+    require,
+    require_mistyped_ids_refused,
+    require_refusal,
+    require_same_call,
+    require_success,
+)
 from video_calls_contract.exchange import Together
-from video_calls_contract.mistyped import mistyped_ids_are_refused
 from video_calls_contract.scheduling import Calls
 
 # "Retrieve details of a specific video call."
@@ -19,8 +25,8 @@ def test_both_participants_read_the_call_as_it_was_created(calls: Calls) -> None
         call = calls.scheduled(pair)
         for person in pair.participants:
             exchange = person.get(call.id)
-            body = accepted(exchange, 200, call.created, because="a participant who reads the call")
-            same_call(call.record, body, "the call as it was created", person, call.created, exchange)
+            body = require_success(exchange, 200, call.created, because="a participant who reads the call")
+            require_same_call(call.record, body, "the call as it was created", person, call.created, exchange)
 
 
 @pytest.mark.rule("get.returns-call")
@@ -30,8 +36,8 @@ def test_both_participants_read_the_call_as_it_was_changed(calls: Calls, status:
     changed = call.steps[-1]
     for person in call.participants:
         exchange = person.get(call.id)
-        body = accepted(exchange, 200, changed, because="a participant who reads the call")
-        same_call(changed.object, body, f"the call as it was {status}", person, changed, exchange)
+        body = require_success(exchange, 200, changed, because="a participant who reads the call")
+        require_same_call(changed.object, body, f"the call as it was {status}", person, changed, exchange)
 
 
 # "404: Not Found"
@@ -40,12 +46,12 @@ def test_both_participants_read_the_call_as_it_was_changed(calls: Calls, status:
 @pytest.mark.rule("get.not-found")
 def test_a_call_that_does_not_exist_is_not_found(calls: Calls) -> None:
     for person in calls.pair.participants:
-        refused(person.get(person.backend.no_call), 404, because="a call that does not exist")
+        require_refusal(person.get(person.backend.no_call), 404, because="a call that does not exist")
 
 
 @pytest.mark.rule("get.not-found")
 def test_a_call_is_not_found_by_a_mistyped_id(calls: Calls) -> None:
-    mistyped_ids_are_refused("get", calls.scheduled())
+    require_mistyped_ids_refused("get", calls.scheduled())
 
 
 @pytest.mark.rule("errors.no-server-error")
@@ -82,9 +88,9 @@ def test_an_id_that_is_none_is_refused(people: People, together: Together, call_
 def test_nobody_else_reads_the_call(calls: Calls) -> None:
     for pair in calls.pairs():
         call = calls.scheduled(pair)
-        for stranger in pair.strangers:
+        for stranger in pair.outsiders:
             exchange = stranger.get(call.id)
-            refused(exchange, *FORBIDDEN, because=f"the {stranger.name}, who is not in this call")
+            require_refusal(exchange, *FORBIDDEN, because=f"the {stranger.name}, who is not in this call")
             require(
                 str(call.record.get("channel_name")) not in exchange.text,
                 "a refusal that tells nothing of the call; it has the channel's name",
@@ -95,7 +101,7 @@ def test_nobody_else_reads_the_call(calls: Calls) -> None:
 @pytest.mark.rule("get.participants-only")
 def test_nobody_else_reads_a_call_that_is_over(calls: Calls) -> None:
     for call in (calls.cancelled(), calls.completed()):
-        for stranger in call.pair.strangers:
-            refused(
+        for stranger in call.pair.outsiders:
+            require_refusal(
                 stranger.get(call.id), *FORBIDDEN, because=f"the {stranger.name}, who was not in this call"
             )

@@ -7,13 +7,21 @@ from typing import Any
 import pytest
 
 from video_calls_contract.backend import Backend, Person
-from video_calls_contract.checks import NotOffered, accepted, differences, refused, require, unchanged
+from video_calls_contract.call_record import Call
+from video_calls_contract.checks import (
+    differences,
+    require,
+    require_mistyped_ids_refused,
+    require_outsiders_refused,
+    require_refusal,
+    require_success,
+    require_unchanged,
+)
 from video_calls_contract.exchange import Exchange, Together, instant
-from video_calls_contract.mistyped import mistyped_ids_are_refused
 from video_calls_contract.observers import LENIENCE
+from video_calls_contract.outcomes import NotOffered
 from video_calls_contract.scenarios import Joined, LateJoin, LongLife
-from video_calls_contract.scheduling import Call, Calls
-from video_calls_contract.strangers import strangers_cannot
+from video_calls_contract.scheduling import Calls
 
 EDGE = timedelta(minutes=2)
 """How far from the edge of the window a call may be that tells where the edge is."""
@@ -26,7 +34,7 @@ def answered(calls: Calls, call: Call, join: Exchange) -> Exchange:
         Blocked: it did.
     """
     if join.status >= 500:
-        raise calls.stopped("join", call, join)
+        raise calls.blocked_at("join", call, join)
     return join
 
 
@@ -40,7 +48,9 @@ def test_doctor_and_patient_get_credentials(calls: Calls, first: str) -> None:
         both = call.participants if first == "doctor" else call.participants[::-1]
         for person in both:
             exchange = person.join(call.id)
-            body = accepted(exchange, 200, call.created, because="a participant who joins within the window")
+            body = require_success(
+                exchange, 200, call.created, because="a participant who joins within the window"
+            )
             missing = [
                 name for name in ("channel_name", "token", "uid", "expiration_time") if not body.get(name)
             ]
@@ -50,13 +60,13 @@ def test_doctor_and_patient_get_credentials(calls: Calls, first: str) -> None:
 @pytest.mark.rule("join.not-found")
 def test_a_call_that_does_not_exist_cannot_be_joined(calls: Calls) -> None:
     for person in calls.pair.participants:
-        refused(person.join(person.backend.no_call), 404, because="a call that does not exist")
+        require_refusal(person.join(person.backend.no_call), 404, because="a call that does not exist")
 
 
 @pytest.mark.rule("join.not-found")
 def test_a_call_cannot_be_joined_by_a_mistyped_id(calls: Calls) -> None:
     with calls.soon() as call:
-        mistyped_ids_are_refused("join", call)
+        require_mistyped_ids_refused("join", call)
 
 
 # "User must be either the doctor or patient of the call"
@@ -65,13 +75,13 @@ def test_a_call_cannot_be_joined_by_a_mistyped_id(calls: Calls) -> None:
 @pytest.mark.rule("join.participants-only")
 def test_nobody_else_joins_a_scheduled_call(calls: Calls) -> None:
     with calls.soon() as call:
-        strangers_cannot("join", call)
+        require_outsiders_refused("join", call)
 
 
 @pytest.mark.rule("join.participants-only")
 def test_nobody_else_joins_an_ongoing_call(calls: Calls) -> None:
     with calls.ongoing() as call:
-        strangers_cannot("join", call)
+        require_outsiders_refused("join", call)
 
 
 # "Call must be scheduled within the next 15 minutes"
@@ -84,10 +94,10 @@ def test_before_the_window_a_join_is_refused(calls: Calls, backend: Backend, rol
     with calls.soon(minutes=0, seconds=early, within=EDGE) as call:
         before = call.read()
         exchange = answered(calls, call, getattr(call, role).join(call.id))
-        refused(
+        require_refusal(
             exchange, 400, before=[call.created], because=f"a join {early / 60:.1f} minutes before the call"
         )
-        unchanged(before, call.doctor, exchange)
+        require_unchanged(before, call.doctor, exchange)
 
 
 @pytest.mark.rule("join.window")
@@ -96,7 +106,9 @@ def test_within_the_window_a_join_is_accepted(calls: Calls, backend: Backend, ro
     early = 15 * 60 - backend.clock.margin.total_seconds()
     with calls.soon(minutes=0, seconds=early, within=-EDGE) as call:
         exchange = answered(calls, call, getattr(call, role).join(call.id))
-        accepted(exchange, 200, call.created, because=f"a join {early / 60:.1f} minutes before the call")
+        require_success(
+            exchange, 200, call.created, because=f"a join {early / 60:.1f} minutes before the call"
+        )
 
 
 @pytest.mark.rule("join.window")
@@ -104,7 +116,7 @@ def test_within_the_window_a_join_is_accepted(calls: Calls, backend: Backend, ro
 def test_shortly_before_the_call_a_join_is_accepted(calls: Calls, minutes: int) -> None:
     with calls.soon(minutes=minutes) as call:
         exchange = answered(calls, call, call.patient.join(call.id))
-        accepted(exchange, 200, call.created, because=f"a join {minutes} minutes before the call")
+        require_success(exchange, 200, call.created, because=f"a join {minutes} minutes before the call")
 
 
 @pytest.mark.rule("join.window")
@@ -113,8 +125,8 @@ def test_months_before_the_call_a_join_is_refused(calls: Calls) -> None:
     before = call.read()
     for person in call.participants:
         exchange = answered(calls, call, person.join(call.id))
-        refused(exchange, 400, before=[call.created], because="a join months before the call")
-        unchanged(before, call.doctor, exchange)
+        require_refusal(exchange, 400, before=[call.created], because="a join months before the call")
+        require_unchanged(before, call.doctor, exchange)
 
 
 @pytest.mark.rule("join.window")
@@ -124,10 +136,10 @@ def test_the_first_join_after_the_start_is_accepted_or_refused_with_400(
     # "Within the next 15 minutes" leaves open what holds after the start.
     join = answered(calls, late_join.call, late_join.join)
     if join.status == 400:
-        other = differences(accepted(late_join.before), accepted(late_join.after))
+        other = differences(require_success(late_join.before), require_success(late_join.after))
         require(not other, f"a call that a refusal leaves as it is; {other}", join, late_join.after)
         return
-    accepted(join, 200, late_join.call.created, because="a join just after the call's time, or 400")
+    require_success(join, 200, late_join.call.created, because="a join just after the call's time, or 400")
 
 
 # "Call must not be cancelled or completed"
@@ -136,8 +148,8 @@ def test_the_first_join_after_the_start_is_accepted_or_refused_with_400(
 def cannot_be_joined(calls: Calls, role: str, call: Call) -> None:
     before = call.read()
     exchange = answered(calls, call, getattr(call, role).join(call.id))
-    refused(exchange, 400, before=call.steps, because=f"a call that was {before.get('status')}")
-    unchanged(before, call.doctor, exchange)
+    require_refusal(exchange, 400, before=call.steps, because=f"a call that was {before.get('status')}")
+    require_unchanged(before, call.doctor, exchange)
 
 
 @pytest.mark.rule("join.not-cancelled")
@@ -161,9 +173,9 @@ def test_the_first_join_starts_the_call(calls: Calls, backend: Backend, role: st
     with calls.soon(minutes=12) as call:
         before = call.read()
         exchange = answered(calls, call, getattr(call, role).join(call.id))
-        accepted(exchange, 200)
+        require_success(exchange, 200)
         read = call.doctor.get(call.id)
-        body = accepted(read, 200, exchange)
+        body = require_success(read, 200, exchange)
         require(
             body.get("status") == "ongoing", "the call to be ongoing once somebody has joined", exchange, read
         )
@@ -180,7 +192,9 @@ def test_the_first_join_starts_the_call(calls: Calls, backend: Backend, role: st
 
 @pytest.mark.rule("join.started-once")
 def test_later_joins_do_not_move_its_start(joined: Joined) -> None:
-    first, last = (accepted(read).get("started_at") for read in (joined.after_first, joined.after_last))
+    first, last = (
+        require_success(read).get("started_at") for read in (joined.after_first, joined.after_last)
+    )
     require(
         first == last, f"`started_at` to stay {first!r}; got {last!r}", joined.after_first, joined.after_last
     )
@@ -189,8 +203,8 @@ def test_later_joins_do_not_move_its_start(joined: Joined) -> None:
 @pytest.mark.rule("join.started-once")
 def test_a_join_seconds_later_does_not_move_its_start(long_life: LongLife) -> None:
     reads = [long_life.after_first_join, long_life.after_second_join]
-    accepted(long_life.second_join)
-    first, last = (accepted(read).get("started_at") for read in reads)
+    require_success(long_life.second_join)
+    first, last = (require_success(read).get("started_at") for read in reads)
     require(first == last, f"`started_at` to stay {first!r}; got {last!r}", *reads)
 
 
@@ -210,21 +224,24 @@ def test_simultaneous_joins_start_the_call_once(calls: Calls, together: Together
             )
             for exchange in joins:
                 answered(calls, call, exchange)
-                accepted(exchange, 200, because="a participant who joins while the other does")
+                require_success(exchange, 200, because="a participant who joins while the other does")
             read = reads[0]
-            started = accepted(read).get("started_at")
+            started = require_success(read).get("started_at")
             for other in reads:
                 require(
-                    accepted(other).get("started_at") == started,
+                    require_success(other).get("started_at") == started,
                     f"`started_at` to stay {started!r}",
                     *joins,
                     read,
                     other,
                 )
-            accepted(call.patient.join(call.id))
+            require_success(call.patient.join(call.id))
             later = call.doctor.get(call.id)
             require(
-                accepted(later).get("started_at") == started, f"`started_at` to stay {started!r}", read, later
+                require_success(later).get("started_at") == started,
+                f"`started_at` to stay {started!r}",
+                read,
+                later,
             )
             names = {str(exchange.object.get("channel_name")) for exchange in joins}
             require(
@@ -245,19 +262,21 @@ def test_simultaneous_joins_start_the_call_once(calls: Calls, together: Together
 
 @pytest.mark.rule("join.again")
 def test_the_second_participant_joins_an_ongoing_call(joined: Joined) -> None:
-    accepted(joined.by_patient, 200, joined.by_doctor, because="the second participant")
+    require_success(joined.by_patient, 200, joined.by_doctor, because="the second participant")
 
 
 @pytest.mark.rule("join.again")
 def test_the_second_participant_joins_an_ongoing_call_after_its_time(long_life: LongLife) -> None:
-    accepted(
+    require_success(
         long_life.second_join, 200, long_life.first_join, because="the second participant, after the start"
     )
 
 
 @pytest.mark.rule("join.again")
 def test_a_participant_joins_again(joined: Joined) -> None:
-    accepted(joined.by_doctor_again, 200, joined.by_doctor, because="a participant who joins once more")
+    require_success(
+        joined.by_doctor_again, 200, joined.by_doctor, because="a participant who joins once more"
+    )
 
 
 # `"channel_name": "call_1704436789_5678"`

@@ -9,18 +9,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from video_calls_contract.backend import People, Person
-from video_calls_contract.checks import (
-    Blocked,
-    NotOffered,
-    Violation,
-    accepted,
-    refused,
-    require,
-    same_call,
-)
+from video_calls_contract.call_record import Call
+from video_calls_contract.checks import require, require_refusal, require_same_call, require_success
 from video_calls_contract.exchange import Exchange, Together, instant
+from video_calls_contract.outcomes import Blocked, NotOffered, Violation
 from video_calls_contract.pagination import LARGE, Walk, walked
-from video_calls_contract.scheduling import Call, Calls, Slots
+from video_calls_contract.scheduling import Calls
+from video_calls_contract.slots import Slots
 
 DEFAULT_SIZES = (25, 55, 105)
 """How many calls are made so that the backend's own page does not hold them all."""
@@ -63,7 +58,9 @@ def possible(*makers: Callable[[], Call]) -> list[Call]:
 def test_the_list_holds_no_call_of_others(people: People, calls: Calls, name: str) -> None:
     person = people[name]
     if person.doctor or person.patient or person.list().status != 403:
-        accepted(person.list(), 200, because=f"the list of the {name}, whether there are calls in it or not")
+        require_success(
+            person.list(), 200, because=f"the list of the {name}, whether there are calls in it or not"
+        )
     holds_only_own(person, calls, person.list(), *walked(person, LARGE).pages)
 
 
@@ -81,7 +78,7 @@ def holds_only_own(person: Person, calls: Calls, *pages: Exchange) -> None:
             is_own = (person.doctor is not None and call.get("doctor") == person.doctor) or (
                 person.patient is not None and call.get("patient") == person.patient
             )
-            if not is_own and (person.doctor or person.patient or calls.is_ours(call.get("id"))):
+            if not is_own and (person.doctor or person.patient or calls.record.is_ours(call.get("id"))):
                 raise Violation(
                     f"only calls of the {person.name}; got call {call.get('id')!r} of doctor "
                     f"{call.get('doctor')!r} and patient {call.get('patient')!r}",
@@ -96,11 +93,11 @@ def test_the_list_holds_every_call_of_the_user(
     people: People, calls: Calls, everybody: list[object], name: str
 ) -> None:
     person = people[name]
-    expected = {
-        call_id: made
-        for call_id, made in calls.made.items()
-        if call_id in everybody and (made.doctor == person.doctor or made.patient == person.patient)
-    }
+    expected = [
+        call_id
+        for call_id in everybody
+        if (call := calls.record.calls[call_id]).doctor == person.doctor or call.patient == person.patient
+    ]
     if not expected:
         calls.scheduled()  # or tells why there is no call
     walk = walked(person, LARGE)
@@ -157,7 +154,9 @@ def test_the_list_shows_calls_as_they_are(calls: Calls) -> None:
             ]
             for page, entry in shown[:1]:
                 expected = "the call in the list as it is when read alone"
-                same_call(accepted(read), entry, expected, call.doctor, read, page.about(call.id))
+                require_same_call(
+                    require_success(read), entry, expected, call.doctor, read, page.about(call.id)
+                )
 
 
 def listed(person: Person, call: Call) -> tuple[Exchange, dict[str, object]]:
@@ -184,11 +183,11 @@ def shows_at_once(calls: Calls, call: Call, *actions: str) -> None:
             listed(person, call)
         changed = call.doctor.act(action, call.id)
         if not changed.succeeded:
-            raise calls.stopped(action, call, changed)
+            raise calls.blocked_at(action, call, changed)
         for person in call.participants:
             read = person.get(call.id)
             page, entry = listed(person, call)
-            got, was = entry.get("status"), accepted(read, 200, changed).get("status")
+            got, was = entry.get("status"), require_success(read, 200, changed).get("status")
             require(
                 got == was,
                 f"the list to show the call as it is after the {action}, {was}; got {got!r}",
@@ -244,7 +243,7 @@ def test_nothing_in_a_query_widens_the_list(people: People) -> None:
 def test_a_page_has_the_four_fields_and_counts_all_pages(people: People, calls: Calls, name: str) -> None:
     person = people[name]
     page = person.list()
-    body = accepted(page, 200, because="the list")
+    body = require_success(page, 200, because="the list")
     for field in ("count", "next", "previous", "results"):
         require(field in body, f"`{field}` in the list", page)
     require(isinstance(body["results"], list), "`results` to be a list", page)
@@ -366,7 +365,7 @@ def test_a_page_that_does_not_exist_is_not_found(people: People, page: str) -> N
     following = first.object.get("next")
     if isinstance(following, str) and "page" not in parse_qs(urlsplit(following).query):
         raise NotOffered("the backend's pages have no numbers")
-    refused(people.doctor.list(f"page={page}"), 404, 400, because=f"page {page}")
+    require_refusal(people.doctor.list(f"page={page}"), 404, 400, because=f"page {page}")
 
 
 # Extension: the list takes a page size.

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from video_calls_contract.checks import Blocked, accepted, require
+from video_calls_contract.checks import require, require_success
 from video_calls_contract.exchange import Exchange, instant
+from video_calls_contract.outcomes import Blocked
 from video_calls_contract.scenarios import LongLife
 
 SECOND = timedelta(seconds=1)
@@ -14,7 +15,7 @@ SECOND = timedelta(seconds=1)
 def moves(name: str, before: Exchange, change: Exchange, after: Exchange, *, why: str) -> None:
     if not change.succeeded:
         raise Blocked(f"{why} was answered {change.answer}", change)
-    earlier, later = (instant(accepted(read).get(name)) for read in (before, after))
+    earlier, later = (instant(require_success(read).get(name)) for read in (before, after))
     require(
         earlier is not None and later is not None and later - earlier >= SECOND,
         f"`{name}` to move with {why}, a second or more after {earlier}; got {later}",
@@ -48,7 +49,7 @@ def test_updated_at_moves_when_a_call_is_cancelled(long_life: LongLife) -> None:
 @pytest.mark.rule("model.updated-at")
 def test_updated_at_stays_when_a_request_is_refused_or_only_reads(long_life: LongLife) -> None:
     reads = long_life.other_created_again, long_life.other_after_refusal
-    before, after = (accepted(read).get("updated_at") for read in reads)
+    before, after = (require_success(read).get("updated_at") for read in reads)
     require(before == after, f"`updated_at` to stay {before!r}; got {after!r}", *reads)
 
 
@@ -57,8 +58,8 @@ def test_updated_at_stays_when_a_request_is_refused_or_only_reads(long_life: Lon
 
 @pytest.mark.rule("model.started-at")
 def test_a_call_starts_when_it_is_joined_and_not_when_it_is_made(long_life: LongLife) -> None:
-    created = instant(accepted(long_life.created, 201).get("created_at"))
-    started = instant(accepted(long_life.after_first_join).get("started_at"))
+    created = instant(require_success(long_life.created, 201).get("created_at"))
+    started = instant(require_success(long_life.after_first_join).get("started_at"))
     require(
         created is not None and started is not None and started - created >= 3 * SECOND,
         f"`started_at` to be when the call was joined, seconds after {created}; got {started}",
@@ -72,7 +73,7 @@ def test_a_call_starts_when_it_is_joined_and_not_when_it_is_made(long_life: Long
 
 @pytest.mark.rule("model.ended-at")
 def test_the_call_ends_later_than_it_started(long_life: LongLife) -> None:
-    body = accepted(long_life.after_end)
+    body = require_success(long_life.after_end)
     started, ended = instant(body.get("started_at")), instant(body.get("ended_at"))
     require(
         started is not None and ended is not None and ended - started >= SECOND,

@@ -13,19 +13,19 @@ from urllib.parse import urlsplit
 from video_calls_spec import RuleId
 
 from video_calls_contract.checks import (
-    Violation,
-    is_at,
-    is_cancelled,
-    is_completed,
-    is_scheduled,
-    refused,
     require,
+    require_cancelled,
+    require_completed,
+    require_refusal,
+    require_scheduled,
+    require_time,
 )
-from video_calls_contract.claims import claims
 from video_calls_contract.clock import FAR
 from video_calls_contract.exchange import SOMEBODY, Exchange, as_object, instant
 from video_calls_contract.ids import is_id
+from video_calls_contract.jwt import claims
 from video_calls_contract.observers import Finding
+from video_calls_contract.outcomes import Violation
 from video_calls_contract.pagination import link_problem
 from video_calls_contract.prediction import SAMPLE, how_predictable
 from video_calls_contract.watch.exchanges import NOBODY, bearer, call_id_of, calls_of, is_of_contract
@@ -69,7 +69,7 @@ def token_is_required(_: Traffic, exchange: Exchange) -> bool | None:
     if not exchange.operation or exchange.person != NOBODY:
         return False
     if exchange.succeeded or exchange.status == 403:  # noqa: PLR2004 (HTTP)
-        refused(exchange, 401, because="a request without a token")
+        require_refusal(exchange, 401, because="a request without a token")
     return None
 
 
@@ -80,7 +80,9 @@ def expired_token_is_refused(traffic: Traffic, exchange: Exchange) -> bool | Non
     if not isinstance(expires, int | float) or expires >= (now - _LEEWAY).timestamp():
         return False
     if exchange.operation and exchange.succeeded:
-        refused(exchange, 401, because=f"a token that expired at {datetime.fromtimestamp(expires, UTC)}")
+        require_refusal(
+            exchange, 401, because=f"a token that expired at {datetime.fromtimestamp(expires, UTC)}"
+        )
     return None
 
 
@@ -100,7 +102,7 @@ def missing_field_is_refused(_: Traffic, exchange: Exchange) -> bool | None:
     body = request_json(exchange)
     missing = [name for name in ("doctor", "patient", "scheduled_time") if body.get(name) is None]
     if body and missing:
-        refused(exchange, 400, because=f"a body without {', '.join(missing)}")
+        require_refusal(exchange, 400, because=f"a body without {', '.join(missing)}")
     return bool(body)
 
 
@@ -111,7 +113,7 @@ def creation_shows_new_call(_: Traffic, exchange: Exchange) -> bool | None:
         return False
     # An id may be sent as text.
     roles = [(body[role], exchange.object.get(role)) for role in ("doctor", "patient")]
-    is_scheduled(exchange, *(got if str(got) == str(sent) else sent for sent, got in roles))
+    require_scheduled(exchange, *(got if str(got) == str(sent) else sent for sent, got in roles))
     return None
 
 
@@ -120,7 +122,7 @@ def creation_has_its_time(_: Traffic, exchange: Exchange) -> bool | None:
     at = instant(request_json(exchange).get("scheduled_time"))
     if at is None:
         return False
-    is_at(exchange, at)
+    require_time(exchange, at)
     return None
 
 
@@ -129,7 +131,7 @@ def time_that_passed_is_refused(traffic: Traffic, exchange: Exchange) -> None:
     at, created = (instant(exchange.object.get(name)) for name in ("scheduled_time", "created_at"))
     now = min(traffic.clock.candidates(exchange.sent_at)) - FAR
     if at is not None and created is not None and at < min(created, now):
-        refused(exchange, 400, because="a time that has passed")
+        require_refusal(exchange, 400, because="a time that has passed")
 
 
 @holds("create.unique-channel")
@@ -164,7 +166,9 @@ def overlapping_call_is_refused(traffic: Traffic, exchange: Exchange) -> bool | 
         for rival in seen.rivals:
             if rival.received_at < exchange.sent_at:
                 shown = traffic.shortened(exchange, call["id"])
-                refused(rival, 400, before=[seen.created, shown], because="a time less than 30 minutes away")
+                require_refusal(
+                    rival, 400, before=[seen.created, shown], because="a time less than 30 minutes away"
+                )
     if exchange.operation != "createVideoCall" or not exchange.succeeded:
         return False
     for first in _booked_near(traffic, exchange):
@@ -199,12 +203,12 @@ def answer_is_about_its_call(_: Traffic, exchange: Exchange) -> bool | None:
 
 @holds("end.completes", "endVideoCall")
 def end_completes(_: Traffic, exchange: Exchange) -> None:
-    is_completed(exchange)
+    require_completed(exchange)
 
 
 @holds("cancel.cancels", "cancelVideoCall")
 def cancel_cancels(_: Traffic, exchange: Exchange) -> None:
-    is_cancelled(exchange)
+    require_cancelled(exchange)
 
 
 def _not_after(rule: RuleId, operation: str, *statuses: str) -> None:
@@ -219,7 +223,7 @@ def _not_after(rule: RuleId, operation: str, *statuses: str) -> None:
         before = [(status, shown) for status, shown in found if shown]
         if exchange.operation == operation and exchange.succeeded:
             for status, shown in before:
-                refused(exchange, 400, before=[shown], because=f"a call that was {status}")
+                require_refusal(exchange, 400, before=[shown], because=f"a call that was {status}")
         return exchange.operation == operation and bool(before)
 
 
@@ -234,7 +238,7 @@ def ongoing_call_is_not_cancelled(traffic: Traffic, exchange: Exchange) -> bool 
     seen = traffic.seen_before(exchange)
     if seen is None or seen.ongoing is None:
         return False
-    refused(exchange, 400, before=[seen.ongoing], because="an ongoing call")
+    require_refusal(exchange, 400, before=[seen.ongoing], because="an ongoing call")
     return None
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import httpx
 from video_calls_spec import RuleId
 
-from video_calls_contract.checks import Violation, require
-from video_calls_contract.claims import claims
+from video_calls_contract.checks import require
 from video_calls_contract.clock import FAR
 from video_calls_contract.event_form import as_reading, is_event
 from video_calls_contract.event_listener import EXPIRED, LATEST, TYPES, UNAUTHORIZED, call_in
 from video_calls_contract.exchange import Exchange, Redactor, as_object
+from video_calls_contract.jwt import claims
 from video_calls_contract.observers import OBSERVED, Finding, Recent
+from video_calls_contract.outcomes import Violation
 from video_calls_contract.watch.exchanges import NOBODY, bearer, person_of
 from video_calls_contract.watch.records import SocketClose, SocketMessage, SocketOpen
 from video_calls_contract.watch.state import Traffic

@@ -1,0 +1,252 @@
+"""The calls that a run creates: the pairs that have them, which of them are open, and closing those.
+
+The record watches every exchange, so that a call which a test created unexpectedly is closed too.
+"""
+
+import json
+import threading
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from video_calls_contract.backend import Backend, People, Person
+from video_calls_contract.exchange import Exchange, as_object, instant
+from video_calls_contract.ids import is_id
+from video_calls_contract.outcomes import Blocked, Missing
+
+__all__ = ["PARTICIPANTS", "Call", "CallRecord", "CreatedCall", "Pair"]
+
+PARTICIPANTS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
+"""The identities of the configuration that may be in this run's calls."""
+
+_STATUS_AFTER = {
+    "joinVideoCall": "ongoing",
+    "endVideoCall": "completed",
+    "cancelVideoCall": "cancelled",
+    "DELETE": "cancelled",  # some backends implement it
+}
+_CLOSED = ("completed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A doctor and a patient who can have calls with each other, and the users who are in none of them."""
+
+    doctor: Person
+    patient: Person
+    others: tuple[Person, ...]
+
+    @property
+    def outsiders(self) -> tuple[Person, ...]:
+        """The users who are in no call of the pair.
+
+        Raises:
+            Missing: if the configuration has no such user.
+        """
+        if not self.others:
+            raise Missing("the configuration has no [identities.outsider], nor a second doctor or patient")
+        return self.others
+
+    @property
+    def participants(self) -> tuple[Person, Person]:
+        """The doctor and the patient."""
+        return self.doctor, self.patient
+
+    def create(self, by: Person, scheduled_time: object, **options: Any) -> Exchange:  # noqa: ANN401 (passed on)
+        """Send a request that creates a call of the pair."""
+        return by.create(self.doctor.doctor, self.patient.patient, scheduled_time, **options)
+
+
+@dataclass(slots=True)
+class Call:
+    """A call that a test may change.
+
+    Attributes:
+        record: the call as the backend returned it on creation.
+        created: the exchange that created it.
+        steps: the requests that brought the call into its status.
+    """
+
+    record: dict[str, Any]
+    created: Exchange
+    pair: Pair
+    steps: list[Exchange] = field(default_factory=list[Exchange])
+
+    @property
+    def id(self) -> object:
+        """The call's id."""
+        return self.record["id"]
+
+    @property
+    def doctor(self) -> Person:
+        """The call's doctor."""
+        return self.pair.doctor
+
+    @property
+    def patient(self) -> Person:
+        """The call's patient."""
+        return self.pair.patient
+
+    @property
+    def participants(self) -> tuple[Person, Person]:
+        """The call's doctor and patient."""
+        return self.pair.participants
+
+    def read(self) -> dict[str, Any]:
+        """Return the call as its doctor reads it now.
+
+        Raises:
+            Blocked: if the call cannot be read.
+        """
+        exchange = self.doctor.get(self.id)
+        if exchange.status != 200 or not exchange.object:  # noqa: PLR2004 (HTTP)
+            raise Blocked(f"get was answered {exchange.answer} for call {self.id}, just created", exchange)
+        return exchange.object
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedCall:
+    """The doctor's id, the patient's id and the time of a call that this run created."""
+
+    doctor: object
+    patient: object
+    at: datetime | None
+
+
+class CallRecord:
+    """The calls that a run has created.
+
+    Attributes:
+        calls: these calls by id, the oldest first.
+        creations: the exchanges that created them.
+    """
+
+    def __init__(self, backend: Backend, people: People) -> None:
+        self.calls: dict[object, CreatedCall] = {}
+        self.creations: list[Exchange] = []
+        self._people = people
+        self._clock = backend.clock
+        self._status: dict[object, object] = {}
+        self._thread = threading.local()
+        self._lasting: set[object] = set()
+        backend.watchers.append(self._watch)
+
+    def _watch(self, exchange: Exchange) -> None:
+        # The backend calls this for one exchange at a time, so the record needs no lock of its own.
+        for call in exchange.calls:
+            call_id = call.get("id")
+            if not isinstance(call_id, int | str):
+                continue
+            if exchange.operation == "createVideoCall" and call_id not in self.calls:
+                if getattr(self._thread, "keeps_calls", False):
+                    self._lasting.add(call_id)
+                self.creations.append(exchange)
+                self.calls[call_id] = _created_call(exchange, call)
+            self._status[call_id] = call.get("status")
+        status = _STATUS_AFTER.get(exchange.operation or exchange.method)
+        if exchange.succeeded and status:
+            parts = exchange.url.split("/")
+            for call_id in [call_id for call_id in self._status if str(call_id) in parts]:
+                self._status[call_id] = status
+
+    def is_ours(self, call_id: object) -> bool:
+        """Return whether this run created a call."""
+        return isinstance(call_id, int | str) and call_id in self.calls
+
+    def is_closed(self, call_id: object) -> bool:
+        """Return whether a call is completed or cancelled, as far as this run has seen."""
+        return self._status.get(call_id) in _CLOSED
+
+    def open_far(self, pair: Pair) -> list[tuple[object, datetime]]:
+        """Return ids and times of a pair's open calls that are more than a day ahead, the oldest first."""
+        soon = self._clock.now() + timedelta(days=1)
+        return [
+            (call_id, call.at)
+            for call_id, call in list(self.calls.items())
+            if (call.doctor, call.patient) == (pair.doctor.doctor, pair.patient.patient)
+            and call.at is not None
+            and call.at > soon
+            and not self.is_closed(call_id)
+        ]
+
+    def near(self, pair: Pair, at: datetime, reach: timedelta) -> list[object]:
+        """Return the ids of calls that either of a pair has within reach of a time."""
+        return [
+            call_id
+            for call_id, call in list(self.calls.items())
+            if (call.doctor == pair.doctor.doctor or call.patient == pair.patient.patient)
+            and call.at is not None
+            and abs(call.at - at) <= reach
+        ]
+
+    def since(self, number: int) -> list[object]:
+        """Return the ids of all calls but the first so many, and but those created while `keeping`."""
+        return [call_id for call_id in list(self.calls)[number:] if call_id not in self._lasting]
+
+    @contextmanager
+    def keeping(self) -> Generator[None]:
+        """Exempt the calls that this thread creates meanwhile from `since`."""
+        self._thread.keeps_calls = True
+        try:
+            yield
+        finally:
+            self._thread.keeps_calls = False
+
+    # -- Closing --------------------------------------------------------------------------------------
+
+    def close(self, call_id: object) -> bool:
+        """Cancel or end a call of this run, unless it is closed; return whether it is closed now."""
+        if self.is_closed(call_id):
+            return True
+        actions = ("end", "cancel") if self._status.get(call_id) == "ongoing" else ("cancel", "end")
+        call, participants = self.calls[call_id], self.participants()
+        owners = [
+            person
+            for person in participants
+            if person.doctor == call.doctor or person.patient == call.patient
+        ] or participants  # the backend may write ids differently from the configuration
+        for person in owners:
+            for action in actions:
+                if person.act(action, call_id).succeeded:
+                    return True
+        for person in owners:  # perhaps the backend's cancellation is broken
+            if person.join(call_id).succeeded and person.end(call_id).succeeded:
+                return True
+        return bool(owners) and owners[0].get(call_id).object.get("status") in _CLOSED
+
+    def close_created(self, exchange: Exchange) -> None:
+        """Close the call that an exchange created."""
+        call_id = exchange.object.get("id")
+        if self.is_ours(call_id):
+            self.close(call_id)
+
+    def close_all(self, jobs: int) -> list[str]:
+        """Close every call of this run, up to `jobs` at once; return a sentence for each that stays open."""
+        call_ids = list(self.calls)
+        with ThreadPoolExecutor(jobs) as pool:
+            closed = list(pool.map(self.close, call_ids))
+        return [
+            f"call {call_id} could be neither cancelled nor ended"
+            for call_id, is_closed in zip(call_ids, closed, strict=True)
+            if not is_closed
+        ]
+
+    def participants(self) -> list[Person]:
+        """Return the users of the configuration who may be in this run's calls."""
+        return self._people.present(*PARTICIPANTS)
+
+
+def _created_call(exchange: Exchange, call: dict[str, Any]) -> CreatedCall:
+    """Return a new call's participants and time, from the request if the response lacks them."""
+    try:
+        sent = as_object(json.loads(exchange.request_body))
+    except (ValueError, RecursionError):
+        sent = {}
+    doctor, patient = (
+        call[role] if is_id(call.get(role)) else sent.get(role) for role in ("doctor", "patient")
+    )
+    at = instant(call.get("scheduled_time")) or instant(sent.get("scheduled_time"))
+    return CreatedCall(doctor, patient, at)
