@@ -63,7 +63,7 @@ def test_007_tokens_hold_what_agoras_packages_write(vector: dict[str, Any]) -> N
         AgoraProject(vector["app_id"], vector["app_certificate"]),
         services,
         salt=vector["salt"],
-        issued=vector["issue_ts"],
+        issued_at=vector["issue_ts"],
         lifetime=vector["expire"],
     )
     assert token.startswith("007")

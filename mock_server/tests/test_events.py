@@ -104,7 +104,7 @@ def test_what_is_refused_or_changes_nothing_is_not_told(api: Api) -> None:
 
 def test_an_event_exists_exactly_if_its_change_does(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     call = api.call()
-    newest: Callable[[], Any] = api.client.app.state.namespaces.default.operations.newest_event
+    newest: Callable[[], Any] = api.client.app.state.namespaces.default.operations.newest_event_id
 
     def fail(*_: object, **__: object) -> None:
         raise UnavailableError("the disk is full")
@@ -135,7 +135,7 @@ def test_a_connection_resumes_after_any_event_and_follows_on(api: Api) -> None:
 
 @pytest.mark.rule("events.resume")
 def test_replay_of_more_than_one_batch_is_complete(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("video_calls_server.operations.EVENTS_AT_ONCE", 4)
+    monkeypatch.setattr("video_calls_server.operations.EVENT_BATCH", 4)
     live(api)
     with listening(api, "doctor", "?last_event_id=0") as doctor:
         assert doctor.types(len(LIFE)) == LIFE

@@ -454,7 +454,7 @@ def test_the_first_of_several_is_due_first(ending: Agora) -> None:
 def test_one_who_left_does_not_empty_a_call() -> None:
     now = SettableClock().now()
     doctor, patient = Doctor(1, User(101, "d@x", "D", True)), Patient(1, User(102, "p@x", "P", True))
-    call = NewCall("call", doctor, patient, now, now).stored(1)._replace(status="ongoing")
+    call = NewCall("call", doctor, patient, now, now).with_id(1)._replace(status="ongoing")
     left = leave(call, "doctor", now).call
     assert end_empty(left, now + FIVE, after=FIVE).events == ()
     assert end_empty(leave(left, "patient", now).call, now + FIVE, after=FIVE).events == (

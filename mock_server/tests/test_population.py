@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from video_calls_server.control.state.sample_calls import PopulationError, populate
 from video_calls_server.domain.calls import MIN_DISTANCE, Call
-from video_calls_server.domain.people import Doctor, Patient, User
+from video_calls_server.domain.people import Doctor, Patient, Person, User
 from video_calls_server.store import calls as store_calls
 from video_calls_server.store import schema, store_for
 from video_calls_server.store.dump import Dump, dump
-from video_calls_server.store.seed import Person, Seed, load_seed
+from video_calls_server.store.seed import Seed, load_seed
 
 MONDAY = datetime(2026, 1, 5, 10, 12, 3, 5, tzinfo=UTC)
 

@@ -1,6 +1,6 @@
-"""The operations of the API: each reads what the domain's rules need, lets them decide, and keeps the result.
+"""The operations of the API. Each reads the call, calls the rules of `domain/` and stores the result.
 
-One operation is one unit of work on the store, so that nothing comes between its check and its change.
+One operation is one transaction, so that no other change comes between its check and its change.
 """
 
 import logging
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -29,21 +30,21 @@ from video_calls_server.store.events import StoredEvent
 logger = logging.getLogger("video_calls_server.events")
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
-"""How long an `Idempotency-Key` is remembered."""
+"""The time for which an `Idempotency-Key` is stored."""
 
 NOTICE_LIFETIME = timedelta(days=7)
-"""How long a notice of Agora's is remembered; it comes again within minutes, if at all."""
+"""The time for which a notice of Agora's is stored. Agora repeats a notice within minutes, if at all."""
 
-EVENTS_AT_ONCE = 100
-"""How many events a connection reads before it sends them."""
+EVENT_BATCH = 100
+"""The most events that one read returns."""
 
-_TOLD = "%(event)s call=%(call)d request_id=%(request_id)s"
-_TOLD_OF_PARTICIPANT = "%(event)s call=%(call)d %(role)s uid=%(uid)d request_id=%(request_id)s"
+_CALL_EVENT = "%(event)s call=%(call)d request_id=%(request_id)s"
+_PARTICIPANT_EVENT = "%(event)s call=%(call)d %(role)s uid=%(uid)d request_id=%(request_id)s"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of an actor's calls, and how many there are over all pages."""
+    """One page of an actor's calls. `count` is the number of calls on all pages."""
 
     count: int
     calls: list[Call]
@@ -51,7 +52,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A call, and whether it was made by an earlier request with the same `Idempotency-Key`."""
+    """A call. `replayed` is true if an earlier request with the same `Idempotency-Key` created it."""
 
     call: Call
     replayed: bool
@@ -59,7 +60,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A call as a participant has joined it: their uid and the token for its channel."""
+    """A call after a join, with the uid of the participant and the token for the channel."""
 
     call: Call
     uid: int
@@ -67,7 +68,10 @@ class Joined:
 
 
 class Operations:
-    """What the API does. Raises `RuleViolation` where a rule refuses and then has changed nothing."""
+    """The operations of the API on one store.
+
+    If a rule refuses an operation, it raises `RuleViolation` and changes nothing.
+    """
 
     def __init__(self, settings: Settings, store: Store, clock: Clock, hub: Hub) -> None:
         self._project = settings.agora_project
@@ -77,45 +81,46 @@ class Operations:
         self._clock = clock
         self._hub = hub
         self._retention = timedelta(hours=settings.event_retention_hours)
-        self._presence_is_noticed = bool(settings.agora_ncs_secret)
+        self._agora_notifies = bool(settings.agora_ncs_secret)
         self._end_when_empty = timedelta(minutes=settings.end_when_empty_minutes)
 
     @property
     def app_id(self) -> str:
-        """The id of the Agora project whose tokens are minted."""
+        """The app id of the Agora project that the tokens are for."""
         return self._project.app_id
 
     async def authenticate(self, user: int | str) -> Actor | None:
-        """The active user of this id or e-mail address, None where there is none."""
+        """Return the active user with this id or e-mail address, or None if there is none."""
         return await self._store.read(lambda connection: people.active_actor(connection, user))
 
     async def retry_after(self, actor: Actor) -> int | None:
-        """Count a request of the actor; the seconds to wait where it is one too many ("Rate Limiting")."""
+        """Count a request of the actor. Return the seconds to wait if it exceeds the rate limit, or None."""
         if self._rate is None:
             return None
         now, length = int(time.time()), self._rate.seconds
         window = now - now % length
-        made = await self._store.write(
+        requests = await self._store.write(
             lambda connection: idempotency.count_request(connection, actor, window=window)
         )
-        return window + length - now if made > self._rate.requests else None
+        return window + length - now if requests > self._rate.requests else None
 
     async def page(self, actor: Actor, *, page: int, size: int) -> Page:
-        """A page of the actor's calls ("1. List Video Calls")."""
+        """Return a page of the actor's calls ("1. List Video Calls")."""
         skip = (page - 1) * size
 
         def work(connection: Connection) -> Page:
-            count, found = store_calls.page_of_calls(connection, actor, size=size, skip=skip)
-            calls.check_page(page, found)
-            return Page(count, found)
+            count, page_calls = store_calls.page_of_calls(connection, actor, size=size, skip=skip)
+            calls.check_page(page, page_calls)
+            return Page(count, page_calls)
 
         return await self._store.read(work)
 
     async def get(self, actor: Actor, call_id: int | None) -> Call:
-        """One call of the actor's ("3. Get Video Call Details"). An id of None is no call's."""
+        """Return a call of the actor's ("3. Get Video Call Details"). No call has an id of None."""
 
         def work(connection: Connection) -> Call:
-            call = calls.existing(_call(connection, call_id), "get")
+            stored = None if call_id is None else store_calls.call(connection, call_id)
+            call = calls.require_call(stored, "get")
             calls.role_of(actor, call, "get")
             return call
 
@@ -126,16 +131,16 @@ class Operations:
         draft, key = calls.draft_of(actor, proposal), proposal.idempotency_key
 
         def work(connection: Connection) -> Created:
-            now = self._clock.now()  # within the transaction: what it waited for may have taken time
+            now = self._clock.now()  # read in the transaction, because it may have waited for a lock
             oldest_key = now - IDEMPOTENCY_LIFETIME
             if key is not None:
                 earlier = idempotency.call_of_key(connection, actor, key, oldest=oldest_key)
                 if earlier is not None:
-                    return Created(calls.first_answer(earlier, draft), replayed=True)
+                    return Created(calls.replay(earlier, draft), replayed=True)
             new = calls.schedule(
                 draft,
-                doctor=people.doctor_to_book(connection, draft.doctor_id),
-                patient=people.patient_to_book(connection, draft.patient_id),
+                doctor=people.lock_doctor(connection, draft.doctor_id),
+                patient=people.lock_patient(connection, draft.patient_id),
                 neighbours=store_calls.neighbours(
                     connection, draft.doctor_id, draft.patient_id, draft.scheduled_time
                 ),
@@ -153,46 +158,49 @@ class Operations:
             calls.refuse_overlap()
 
     async def join(self, actor: Actor, call_id: int | None) -> Joined:
-        """Join a call and get Agora credentials ("4. Join Video Call")."""
-        noticed = self._presence_is_noticed
-        transition = await self._change(
-            call_id, "join", lambda call, now: calls.join(call, actor, now, presence_is_noticed=noticed)
-        )
-        call, uid = transition.call, actor.user_id
+        """Join a call and mint a token for its channel ("4. Join Video Call")."""
+        join = partial(calls.join, agora_notifies=self._agora_notifies)
+        call, uid = await self._change(call_id, "join", actor, join), actor.user_id
         return Joined(call, uid, mint(self._project, self._token_version, channel=call.channel_name, uid=uid))
 
     async def end(self, actor: Actor, call_id: int | None) -> Call:
         """End an ongoing call ("5. End Video Call")."""
-        return (await self._change(call_id, "end", lambda call, now: calls.end(call, actor, now))).call
+        return await self._change(call_id, "end", actor, calls.end)
 
     async def cancel(self, actor: Actor, call_id: int | None) -> Call:
         """Cancel a scheduled call ("6. Cancel Video Call")."""
-        return (await self._change(call_id, "cancel", lambda call, now: calls.cancel(call, actor, now))).call
+        return await self._change(call_id, "cancel", actor, calls.cancel)
 
     async def _change(
-        self, call_id: int | None, action: calls.Action, change: Callable[[Call, datetime], Transition]
-    ) -> Transition:
+        self,
+        call_id: int | None,
+        action: calls.Action,
+        actor: Actor,
+        change: Callable[[Call, Actor, datetime], Transition],
+    ) -> Call:
         def work(connection: Connection) -> Transition:
-            found = None if call_id is None else store_calls.call_to_change(connection, call_id)
-            call = calls.existing(found, action)
+            stored = None if call_id is None else store_calls.lock_call(connection, call_id)
+            call = calls.require_call(stored, action)
             now = self._clock.now()
-            transition = change(call, now)
-            if transition.call is not call:
-                store_calls.update_call(connection, transition.call)
-            self._keep(connection, transition, now)
+            transition = change(call, actor, now)
+            self._save(connection, call, transition, now)
             return transition
 
         transition = await self._store.write(work)
-        self._tell(transition)
-        return transition
+        self._announce(transition)
+        return transition.call
 
-    async def take_notice(self, notice: Notice) -> None:
-        """Take in what Agora noticed, unless it is known, outdated, or of no call or participant."""
+    async def apply_notice(self, notice: Notice) -> None:
+        """Record that a participant has joined or left a channel.
+
+        Ignore a notice that repeats an earlier one, that is older than one of the same participant, or whose
+        channel or uid belongs to no call.
+        """
 
         def work(connection: Connection) -> Transition | None:
-            call = store_calls.call_of_channel(connection, notice.channel_name)
+            call = store_calls.lock_call_of_channel(connection, notice.channel_name)
             role = None if call is None else calls.role_of_uid(call, notice.uid)
-            if call is None or role is None or agora_notices.knows_notice(connection, notice.id):
+            if call is None or role is None or agora_notices.has_notice(connection, notice.id):
                 return None
             now, sequence = self._clock.now(), notice.client_seq
             newest = agora_notices.newest_sequence(connection, call.id, notice.uid)
@@ -207,10 +215,9 @@ class Operations:
             )
             if sequence is not None and newest is not None and sequence <= newest:
                 return None
-            joined = notice.presence == "joined"
-            transition = calls.arrive(call, role) if joined else calls.leave(call, role, now)
-            store_calls.update_call(connection, transition.call)
-            self._keep(connection, transition, now)
+            has_joined = notice.presence == "joined"
+            transition = calls.arrive(call, role) if has_joined else calls.leave(call, role, now)
+            self._save(connection, call, transition, now)
             return transition
 
         transition = await self._store.write(work)
@@ -220,35 +227,49 @@ class Operations:
                 {"presence": notice.presence, "uid": notice.uid},
             )
         else:
-            self._tell(transition)
+            self._announce(transition)
 
     async def end_empty_calls(self) -> datetime | None:
-        """End the calls that both have left for long enough; when the next one will be due, if any."""
+        """End the calls that both participants left long enough ago.
+
+        Return when the next call is due, or None if there is none.
+        """
 
         def work(connection: Connection) -> list[Transition]:
             now = self._clock.now()
             transitions: list[Transition] = []
-            for call in store_calls.calls_left_by_both(connection):
+            for call in store_calls.lock_calls_left_by_both(connection):
                 transition = calls.end_empty(call, now, after=self._end_when_empty)
-                if transition.events:
-                    store_calls.update_call(connection, transition.call)
-                    self._keep(connection, transition, now)
+                self._save(connection, call, transition, now)
                 transitions.append(transition)
             return transitions
 
         transitions = await self._store.write(work)
         for transition in transitions:
-            self._tell(transition)
+            self._announce(transition)
         waiting = [since for each in transitions if (since := calls.empty_since(each.call)) is not None]
         return min(waiting) + self._end_when_empty if waiting else None
 
-    def _tell(self, transition: Transition) -> None:
-        """Wake who follows the events of a transition that is kept, and log them."""
+    def _save(self, connection: Connection, call: Call, transition: Transition, now: datetime) -> None:
+        """Store the changed call, and its events in the outbox, in the same transaction."""
+        if transition.call is not call:
+            store_calls.update_call(connection, transition.call)
+        if not transition.events:
+            return
+        to = _user_ids(transition.call)
+        events.lock_outbox(connection, to)
+        events.delete_old_events(connection, oldest=now - self._retention)
+        for event in transition.events:
+            data = event_data(event, transition.call)
+            events.add_event(connection, event.type, data, to=to, now=now)
+
+    def _announce(self, transition: Transition) -> None:
+        """Wake the connections that follow the events of a committed transition, and log the events."""
         if transition.events:
             self._hub.wake(_user_ids(transition.call))
         for event in transition.events:
             logger.info(
-                _TOLD if event.role is None else _TOLD_OF_PARTICIPANT,
+                _CALL_EVENT if event.role is None else _PARTICIPANT_EVENT,
                 {
                     "event": event.type,
                     "call": transition.call.id,
@@ -258,39 +279,24 @@ class Operations:
                 },
             )
 
-    def _keep(self, connection: Connection, transition: Transition, now: datetime) -> None:
-        """Put what a transition tells into the outbox, with the change itself."""
-        if not transition.events:
-            return
-        to = _user_ids(transition.call)
-        events.take_turn(connection, to)
-        events.forget_events(connection, oldest=now - self._retention)
-        for event in transition.events:
-            data = event_data(event, transition.call)
-            events.add_event(connection, event.type, data, to=to, now=now)
-
     async def events_after(self, actor: Actor, after: int) -> list[StoredEvent]:
-        """The next events of the actor's after this id, a handful at a time."""
+        """Return the next events of the actor after this event id, at most `EVENT_BATCH`."""
         return await self._store.read(
-            lambda connection: events.events_after(connection, actor.user_id, after, most=EVENTS_AT_ONCE)
+            lambda connection: events.events_after(connection, actor.user_id, after, most=EVENT_BATCH)
         )
 
-    async def newest_event(self) -> int:
-        """After which id everything is yet to happen."""
+    async def newest_event_id(self) -> int:
+        """Return the id of the newest event."""
         return await self._store.read(events.last_event_id)
 
-    async def keeps_events_after(self, after: int) -> bool:
-        """Whether nothing that came after this id is forgotten, and the id was ever given."""
+    async def can_resume_after(self, after: int) -> bool:
+        """Return whether this event id was assigned, and the store still has every event after it."""
 
         def work(connection: Connection) -> bool:
-            return events.forgotten_through(connection) <= after <= events.last_event_id(connection)
+            return events.last_deleted_id(connection) <= after <= events.last_event_id(connection)
 
         return await self._store.read(work)
 
 
 def _user_ids(call: Call) -> tuple[int, int]:
     return call.doctor.user.id, call.patient.user.id
-
-
-def _call(connection: Connection, call_id: int | None) -> Call | None:
-    return None if call_id is None else store_calls.call(connection, call_id)

@@ -231,8 +231,8 @@ def test_every_refusing_rule_is_raised_by_the_server_and_none_that_does_not_exis
 def test_business_rules_are_raised_in_the_domain_and_http_rules_in_the_api() -> None:
     package = ROOT / "mock_server" / "video_calls_server"
     outside = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] != "domain"]
-    slugs = slugs_given_to("RuleViolation", outside) | slugs_given_to("refused_field", outside)
+    slugs = slugs_given_to("RuleViolation", outside) | slugs_given_to("field_violation", outside)
     of_http = {"create.valid-body", "create.aware-time", "list.page-size", "list.page-out-of-range"}
     assert {slug for slug in slugs - of_http if not slug.startswith(("errors.", "auth."))} == set()
     not_api = [path for path in outside if path.relative_to(package).parts[0] != "api"]
-    assert slugs_given_to("RuleViolation", not_api) | slugs_given_to("refused_field", not_api) == set()
+    assert slugs_given_to("RuleViolation", not_api) | slugs_given_to("field_violation", not_api) == set()

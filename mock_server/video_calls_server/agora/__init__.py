@@ -1,1 +1,1 @@
-"""What touches Agora's platform: the credentials of a project, minting tokens, reading notifications."""
+"""Agora: minting tokens, channel names, and reading Agora's notifications."""

@@ -1,12 +1,12 @@
-"""The names of Agora channels."""
+"""Names of Agora channels."""
 
 import random
 from datetime import datetime
 
 _DIGITS = 16
-_UNGUESSABLE = random.SystemRandom()
+_SYSTEM_RANDOM = random.SystemRandom()
 
 
-def channel_name(now: datetime, digits: random.Random = _UNGUESSABLE) -> str:
-    """A name that nobody can guess ("Security Considerations" 5), of characters that Agora allows."""
+def channel_name(now: datetime, digits: random.Random = _SYSTEM_RANDOM) -> str:
+    """Return a name that cannot be guessed ("Security Considerations" 5)."""
     return f"call_{int(now.timestamp())}_{''.join(digits.choices('0123456789', k=_DIGITS))}"

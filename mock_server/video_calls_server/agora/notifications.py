@@ -1,14 +1,13 @@
-"""Agora's channel events: checking that a notification is Agora's, and reading who has joined or left.
+"""Agora's channel notifications: verify the signature, and read which participant joined or left.
 
-What each `eventType` of real-time communication (`productId` 1) is taken for:
+The `eventType`s of real-time communication (`productId` 1):
 
-    101, 102  the channel was created, destroyed: nothing; each participant has notices of their own
-    103, 105  a host, an audience member joined (live profile): joined
-    107       a user joined (communication profile): joined
+    101, 102       channel created, destroyed: ignored, because each participant has a notification too
+    103, 105, 107  a user joined as host, as audience member, in the communication profile: joined
     104, 106, 108  the same three left: left, unless they joined on another device (`reason` 5)
-    111, 112  became a host, an audience member: joined, for both are in the channel
+    111, 112       a participant changed role: joined, because both roles are in the channel
 
-`clientSeq` grows with what happens on the participant's device; notices can come late, and more than once.
+`clientSeq` increases with each event on the participant's device. Notifications can arrive late or twice.
 """
 
 import hmac
@@ -21,13 +20,13 @@ RTC_PRODUCT = 1
 JOINED = frozenset({103, 105, 107, 111, 112})
 LEFT = frozenset({104, 106, 108})
 ON_ANOTHER_DEVICE = 5
-"""The `reason` of a leave with which the participant goes on elsewhere."""
+"""The `reason` of a leave if the participant continues on another device."""
 
-LARGEST_SEQUENCE = 2**64 - 1
+MAX_SEQUENCE = 2**64 - 1
 
 
 class Notice(NamedTuple):
-    """A participant has joined a channel or left it."""
+    """A notification that a participant has joined or left a channel."""
 
     id: str
     channel_name: str
@@ -37,7 +36,7 @@ class Notice(NamedTuple):
 
 
 class UnknownShapeError(Exception):
-    """A notification is not as Agora documents it."""
+    """The notification does not have the form that Agora documents."""
 
 
 class _Payload(msgspec.Struct, rename="camel"):
@@ -55,17 +54,17 @@ class _Notification(msgspec.Struct, rename="camel"):
 
 
 def is_signed(body: bytes, signature: str | None, secret: str) -> bool:
-    """Whether `Agora-Signature-V2` signs this very body: its HMAC-SHA256 in hexadecimal digits."""
+    """Return whether `Agora-Signature-V2` is the HMAC-SHA256 of the body, in hexadecimal digits."""
     expected = hmac.new(secret.encode(), body, sha256).hexdigest()
     return hmac.compare_digest(expected.encode(), (signature or "").encode())
 
 
 def read_notice(body: bytes) -> Notice | None:
-    """What a notification says of who is where; None where it says nothing of that.
+    """Return the notice in a notification, or None if nobody joined or left.
 
     Raises:
-        ValueError: the body is no JSON object.
-        UnknownShapeError: it is none that this can read.
+        ValueError: if the body is not a JSON object.
+        UnknownShapeError: if it does not have the form that Agora documents.
     """
     try:
         body.decode()
@@ -79,18 +78,18 @@ def read_notice(body: bytes) -> Notice | None:
         payload = _PAYLOAD.decode(notification.payload)
     except (msgspec.DecodeError, RecursionError) as error:
         raise UnknownShapeError(str(error)) from error
-    left = notification.event_type in LEFT
-    if left and payload.reason == ON_ANOTHER_DEVICE:
+    is_leave = notification.event_type in LEFT
+    if is_leave and payload.reason == ON_ANOTHER_DEVICE:
         return None
-    if payload.client_seq is not None and not 0 <= payload.client_seq <= LARGEST_SEQUENCE:
-        raise UnknownShapeError("clientSeq is not in 64 bits")
-    if "\0" in notification.notice_id + payload.channel_name:  # which PostgreSQL takes in no text
-        raise UnknownShapeError("a text has a NUL in it")
+    if payload.client_seq is not None and not 0 <= payload.client_seq <= MAX_SEQUENCE:
+        raise UnknownShapeError("clientSeq does not fit into 64 bits")
+    if "\0" in notification.notice_id + payload.channel_name:  # PostgreSQL cannot store it
+        raise UnknownShapeError("a text contains a NUL")
     return Notice(
         notification.notice_id,
         payload.channel_name,
         payload.uid,
-        "left" if left else "joined",
+        "left" if is_leave else "joined",
         payload.client_seq,
     )
 

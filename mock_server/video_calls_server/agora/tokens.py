@@ -1,8 +1,8 @@
-"""Minting Agora tokens ("4. Join Video Call", "Security Considerations" 4).
+"""Mint Agora tokens ("4. Join Video Call", "Security Considerations" 4).
 
-Version 006 comes from `agora-token-builder`, which checks none of its inputs, so they are checked here.
-Version 007 (AccessToken2) has no package of Agora's on PyPI; `pack_007` writes its layout, and the tests
-hold both against tokens made with Agora's own packages.
+`agora-token-builder` writes version 006. It does not check its inputs, so this module does. Agora has no
+package on PyPI for version 007 (AccessToken2), so `pack_007` writes it. The tests compare tokens of both
+versions with tokens from Agora's own packages.
 """
 
 import base64
@@ -21,16 +21,16 @@ from typing import Literal
 from agora_token_builder.AccessToken import AccessToken
 
 from video_calls_server.domain.clock import instant
+from video_calls_server.domain.people import MAX_UID
 
 TOKEN_LIFETIME = timedelta(hours=1)
-MAX_UID = 2**32 - 1
 
 JOIN_CHANNEL = 1
 PUBLISH_AUDIO = 2
 PUBLISH_VIDEO = 3
 PUBLISH_DATA = 4
 PUBLISHER = (JOIN_CHANNEL, PUBLISH_AUDIO, PUBLISH_VIDEO, PUBLISH_DATA)
-"""The privileges of the role publisher."""
+"""The privileges of the publisher role."""
 
 RTC = 1
 """The service of an AccessToken2 that voice and video calls use."""
@@ -39,7 +39,7 @@ TokenVersion = Literal["006", "007"]
 
 _HEX_32 = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 CHANNEL_NAME = re.compile(r"[A-Za-z0-9 !#$%&()+:;<=.>?@^_{}|~,\[\]-]{1,63}", re.ASCII)
-"""The names that Agora allows a channel."""
+"""The channel names that Agora allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class AgoraProject:
     """The app id and certificate of an Agora project, 32 hex digits each.
 
     Raises:
-        ValueError: one of the two is something else.
+        ValueError: if one of them has another form.
     """
 
     app_id: str
@@ -63,56 +63,56 @@ class AgoraProject:
 
 
 DEVELOPMENT_PROJECT = AgoraProject("de7e109de7e109de7e109de7e109de7e", "de7e109c0dede7e109c0dede7e109c0d")
-"""Signs tokens where no project is configured. Public, known to no server of Agora's: development only."""
+"""Signs tokens if no project is configured. It is public, and Agora's servers do not know it."""
 
 
 @dataclass(frozen=True, slots=True)
 class MintedToken:
-    """A token and the second, in UTC, in which it and all its privileges lapse."""
+    """A token and the second, in UTC, at which the token and all its privileges expire."""
 
     token: str = field(repr=False)
     expires_at: datetime
 
 
 def mint(project: AgoraProject, version: TokenVersion, *, channel: str, uid: int) -> MintedToken:
-    """A publisher's token for `uid` in `channel`, good for one hour of real time.
+    """Return a publisher's token for `uid` in `channel`, valid for one hour of real time.
 
     Raises:
-        ValueError: Agora would not take the channel name or the uid.
+        ValueError: if Agora does not accept the channel name or the uid.
     """
     if not CHANNEL_NAME.fullmatch(channel):
-        raise ValueError(f"not a channel name that Agora takes: {channel!r}")
+        raise ValueError(f"not a channel name that Agora accepts: {channel!r}")
     if not 1 <= uid <= MAX_UID:
         raise ValueError(f"not an Agora uid: {uid}")
-    issued = int(time.time())
+    issued_at = int(time.time())
     lifetime = int(TOKEN_LIFETIME.total_seconds())
     salt = secrets.randbelow(99_999_999) + 1
     if version == "006":
-        lapse = issued + lifetime
-        token = pack_006(project, channel, str(uid), dict.fromkeys(PUBLISHER, lapse), salt=salt, ts=lapse)
+        expiry = issued_at + lifetime
+        token = pack_006(project, channel, str(uid), dict.fromkeys(PUBLISHER, expiry), salt=salt, ts=expiry)
     else:
         rtc = Service(RTC, dict.fromkeys(PUBLISHER, lifetime), (channel, str(uid)))
-        token = pack_007(project, [rtc], salt=salt, issued=issued, lifetime=lifetime)
-    return MintedToken(token, instant(issued + lifetime))
+        token = pack_007(project, [rtc], salt=salt, issued_at=issued_at, lifetime=lifetime)
+    return MintedToken(token, instant(issued_at + lifetime))
 
 
 def pack_006(
     project: AgoraProject, channel: str, account: str, privileges: dict[int, int], *, salt: int, ts: int
 ) -> str:
-    """An AccessToken. `account` is the uid in decimal; `ts` and the privileges are Unix seconds."""
+    """Return an AccessToken. `account` is the uid in decimal. `ts` and the privileges are Unix seconds."""
     token = AccessToken(project.app_id, project.app_certificate, channel, account)
     token.salt = salt
     token.ts = ts
-    for privilege, lapse in privileges.items():
-        token.addPrivilege(privilege, lapse)
+    for privilege, expiry in privileges.items():
+        token.addPrivilege(privilege, expiry)
     return str(token.build())
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service of an AccessToken2: privileges in seconds from the issue, and the names it is for.
+    """A service of an AccessToken2. Its privileges are in seconds after the issue.
 
-    For `RTC` the names are the channel and the uid in decimal.
+    The `names` of `RTC` are the channel and the uid in decimal.
     """
 
     type: int
@@ -121,18 +121,18 @@ class Service:
 
 
 def pack_007(
-    project: AgoraProject, services: Sequence[Service], *, salt: int, issued: int, lifetime: int
+    project: AgoraProject, services: Sequence[Service], *, salt: int, issued_at: int, lifetime: int
 ) -> str:
-    """An AccessToken2. `issued` is in Unix seconds, `lifetime` in seconds."""
+    """Return an AccessToken2. `issued_at` is in Unix seconds, `lifetime` in seconds."""
     content = _string(project.app_id.encode())
-    content += struct.pack("<IIIH", issued, lifetime, salt, len(services))
+    content += struct.pack("<IIIH", issued_at, lifetime, salt, len(services))
     for service in services:
         content += struct.pack("<H", service.type) + _numbers(service.privileges)
         content += b"".join(_string(name.encode()) for name in service.names)
-    key = hmac.digest(struct.pack("<I", issued), project.app_certificate.encode(), sha256)
+    key = hmac.digest(struct.pack("<I", issued_at), project.app_certificate.encode(), sha256)
     key = hmac.digest(struct.pack("<I", salt), key, sha256)
-    signed = _string(hmac.digest(key, content, sha256)) + content
-    return "007" + base64.b64encode(zlib.compress(signed)).decode("ascii")
+    signature = hmac.digest(key, content, sha256)
+    return "007" + base64.b64encode(zlib.compress(_string(signature) + content)).decode("ascii")
 
 
 def _string(value: bytes) -> bytes:

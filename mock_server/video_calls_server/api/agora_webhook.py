@@ -46,7 +46,7 @@ def agora_webhook(secret: str) -> HTTPRouteHandler:
             logger.warning("ignored a notification of an unknown shape: %s", error)
             return JsonResponse(_Received())
         if notice is not None:
-            await world_of(request.scope).operations.take_notice(notice)
+            await world_of(request.scope).operations.apply_notice(notice)
         return JsonResponse(_Received())
 
     return notifications

@@ -84,7 +84,7 @@ class _Connection:
             Close: nobody who may ask, no place to begin, or a reason to go on no longer.
         """
         actor, expires = await self._authenticated()
-        with self._hub.subscribed(actor.user_id) as subscription:
+        with self._hub.subscribe(actor.user_id) as subscription:
             after = await self._after()
             # The place is fixed before the client can act: what it does once it is let in, it is told.
             await self._accept({"Last-Event-ID": str(after)})
@@ -140,10 +140,10 @@ class _Connection:
         given: str | None = self._socket.query_params.get("last_event_id")
         try:
             if given is None:
-                return await self._operations.newest_event()
+                return await self._operations.newest_event_id()
             if not _EVENT_ID.fullmatch(given):
                 raise Close(BAD_REQUEST, "last_event_id is no id of an event")
-            if not await self._operations.keeps_events_after(int(given)):
+            if not await self._operations.can_resume_after(int(given)):
                 raise Close(GONE, "What came after this event is no longer kept; fetch the calls anew")
         except UnavailableError:
             raise Close(UNAVAILABLE, _AWAY) from None

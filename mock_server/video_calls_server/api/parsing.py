@@ -12,7 +12,7 @@ from litestar.types import Scope
 from video_calls_server.api.errors import Refusal
 from video_calls_server.api.ids import Ids, whole_number
 from video_calls_server.domain.calls import Draft, Proposal
-from video_calls_server.domain.violation import RuleViolation, error_text, refused_field
+from video_calls_server.domain.violation import RuleViolation, error_text, field_violation
 
 DEFAULT_PAGE_SIZE = 20
 LARGEST_PAGE_SIZE = 100
@@ -136,7 +136,7 @@ def _instant(name: str, value: msgspec.Raw) -> datetime:
     except (msgspec.DecodeError, RecursionError) as error:
         raise _invalid(name, error_text("create.aware-time")) from error
     if time.tzinfo is None:
-        raise refused_field("create.aware-time", name)
+        raise field_violation("create.aware-time", name)
     try:
         return time.astimezone(UTC)
     except OverflowError as error:

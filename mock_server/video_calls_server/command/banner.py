@@ -5,8 +5,9 @@ import shlex
 from video_calls_server.api.ids import Ids, ids_of
 from video_calls_server.api.jwt import make_token
 from video_calls_server.command.contract_config import JWT_LIFETIME
+from video_calls_server.domain.people import Person
 from video_calls_server.settings import DEVELOPMENT_JWT_SECRET, Settings
-from video_calls_server.store.seed import Person, Seed
+from video_calls_server.store.seed import Seed
 
 _SHOWN = 8
 

@@ -1,1 +1,1 @@
-"""What a video call is and what may happen to it. Pure: no framework, no database, no clock, no I/O."""
+"""The rules of video calls, as pure functions: no framework, no database, no clock, no I/O."""

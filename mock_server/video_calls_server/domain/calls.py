@@ -1,21 +1,27 @@
-"""The life of a video call. Everything that affects its state is here, and nowhere else.
+"""The state machine of a video call. Every rule that decides what may happen to a call is in `domain/`.
 
-A call is a value. What happens to it is a function from `(call, actor, now)` to a `Transition`: the call
-as it is afterwards and the events to tell; or a `RuleViolation`, and nothing has happened.
+Rules of this module:
+
+- It is pure. It does no I/O, reads no clock and imports no framework.
+- A call is a value. An action is a function from `(call, actor, now)` to a `Transition`, which holds the
+  changed call and its events in order. If a rule refuses the action, the function raises `RuleViolation`.
+- A rule is named by its slug in `openapi.yaml`, which holds its status and its error text.
+- `NEXT` is the only place that says which action is allowed in which status.
+
+States:
 
     scheduled --join--> ongoing --end--> completed
         |                 |  ^
-        |                 +--+ join (a fresh token, the same call)
+        |                 +--+ join (a new token, the same call)
         +-----cancel-----> cancelled
 
-An ongoing call that both participants have left can also end by itself (`end_empty`).
-`completed` and `cancelled` are final. `NEXT` holds these arrows and, for every other pair of action and
-status, the rule that refuses it.
+`completed` and `cancelled` are final. The server can also end an ongoing call that both participants have
+left (`end_empty`).
 
-The order of checks is the contract's: 401 (before this module), 404 (`existing`), 403 (`role_of`,
-`draft_of`), then 400.
+Presence: `arrive` and `leave` record who is in the call's Agora channel. They follow Agora's notifications.
+Without notifications, a join counts as an arrival.
 
-Each rule is named by its slug in `openapi.yaml`, where its status and error text stand.
+Order of checks: 401 (in `api/`), 404 (`require_call`), 403 (`role_of`, `draft_of`), then 400.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,19 +34,19 @@ from video_calls_spec import RuleId
 
 from video_calls_server.domain.events import Event, EventType
 from video_calls_server.domain.people import Actor, Doctor, Patient, Role
-from video_calls_server.domain.violation import RuleViolation, refused_field
+from video_calls_server.domain.violation import RuleViolation, field_violation
 
 Status = Literal["scheduled", "ongoing", "completed", "cancelled"]
 Action = Literal["get", "join", "end", "cancel"]
 
 MIN_DISTANCE = timedelta(minutes=30)
-"""Two calls of one doctor, or of one patient, start at least this far apart."""
+"""The least time between the starts of two open calls of one doctor, or of one patient."""
 
 JOIN_WINDOW = timedelta(minutes=15)
-"""How long before `scheduled_time` a call can be joined."""
+"""The time before `scheduled_time` at which a call can first be joined."""
 
 OPEN: frozenset[Status] = frozenset({"scheduled", "ongoing"})
-"""The statuses in which a call takes up its slot."""
+"""The statuses in which a call blocks its slot."""
 
 NOT_FOUND: dict[Action, RuleId] = {
     "get": "get.not-found",
@@ -83,16 +89,16 @@ NEXT: dict[Action, dict[Status, Status | Refusal]] = {
         "cancelled": Refusal("cancel.scheduled-only"),
     },
 }
+"""For each action and status: the status after it, or the rule that refuses it."""
 
-
-NOBODY: Mapping[Role, datetime] = MappingProxyType({})
+NO_ABSENCES: Mapping[Role, datetime] = MappingProxyType({})
 
 
 class Call(NamedTuple):
-    """A video call, as it stands.
+    """A video call.
 
-    `present` holds the roles now in its Agora channel. `absent_since` holds those that were in it and have
-    left it, while the call is ongoing, and since when.
+    `present` holds the roles that are in its Agora channel. While the call is ongoing, `absent_since` holds
+    the roles that have left the channel, each with the time at which it left.
     """
 
     id: int
@@ -106,12 +112,12 @@ class Call(NamedTuple):
     created_at: datetime
     updated_at: datetime
     present: frozenset[Role] = frozenset()
-    absent_since: Mapping[Role, datetime] = NOBODY
+    absent_since: Mapping[Role, datetime] = NO_ABSENCES
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A call after something happened to it, and what to tell its participants, in order."""
+    """A call after an action, and the events of the action in order."""
 
     call: Call
     events: tuple[Event, ...]
@@ -119,7 +125,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A well-formed request for a new call; `scheduled_time` is aware."""
+    """A well-formed request for a new call. `scheduled_time` has an offset."""
 
     doctor_id: int
     patient_id: int
@@ -128,7 +134,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What the request for a new call says: a draft, or the refusal of what is malformed in it.
+    """The request for a new call: its draft, or the violation if the request is malformed.
 
     `doctor_id` and `patient_id` are None if they are malformed.
     """
@@ -141,7 +147,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class NewCall:
-    """A call that all rules allow, before the store has given it an id."""
+    """A call that all rules allow, before the store assigns its id."""
 
     channel_name: str
     doctor: Doctor
@@ -149,8 +155,8 @@ class NewCall:
     scheduled_time: datetime
     created_at: datetime
 
-    def stored(self, call_id: int) -> Call:
-        """The call under the id that the store gave it."""
+    def with_id(self, call_id: int) -> Call:
+        """Return the scheduled call with the id that the store assigned."""
         return Call(
             id=call_id,
             channel_name=self.channel_name,
@@ -169,18 +175,19 @@ class NewCall:
 
 
 def draft_of(actor: Actor, proposal: Proposal) -> Draft:
-    """Return what the actor asks for. Only the doctor or the patient of a call may schedule it.
+    """Return the draft of a proposal. Only the doctor or the patient of a call may schedule it.
 
     Raises:
-        RuleViolation: `create.participants-only`, or the proposal's own refusal.
+        RuleViolation: if the actor is neither of them (`create.participants-only`), or the proposal is
+            malformed.
     """
-    doctor_id, patient_id, draft = proposal.doctor_id, proposal.patient_id, proposal.draft
-    named_both = doctor_id is not None and patient_id is not None
-    if named_both and actor.doctor_id != doctor_id and actor.patient_id != patient_id:
+    doctor_id, patient_id = proposal.doctor_id, proposal.patient_id
+    has_both_ids = doctor_id is not None and patient_id is not None
+    if has_both_ids and actor.doctor_id != doctor_id and actor.patient_id != patient_id:
         raise RuleViolation("create.participants-only")
-    if isinstance(draft, RuleViolation):
-        raise draft
-    return draft
+    if isinstance(proposal.draft, RuleViolation):
+        raise proposal.draft
+    return proposal.draft
 
 
 def schedule(
@@ -194,24 +201,24 @@ def schedule(
 ) -> NewCall:
     """Schedule a call ("2. Create Video Call").
 
-    `doctor` and `patient` are those that the draft names, None where there is none. `neighbours` are the
-    scheduled times of the open calls of either; ones further away than `MIN_DISTANCE` may be left out.
+    `doctor` and `patient` are those of the draft's ids, or None if they do not exist. `neighbours` are the
+    scheduled times of the open calls of either. It may omit times that are further away than `MIN_DISTANCE`.
 
     Raises:
-        RuleViolation: one of `create.*`.
+        RuleViolation: if a rule of `create.*` refuses the call.
     """
     if doctor is None:
-        raise refused_field("create.doctor-valid", "doctor")
+        raise field_violation("create.doctor-valid", "doctor")
     if patient is None:
-        raise refused_field("create.patient-valid", "patient")
+        raise field_violation("create.patient-valid", "patient")
     if not doctor.user.active:
-        raise refused_field("create.doctor-active", "doctor")
+        raise field_violation("create.doctor-active", "doctor")
     if not patient.user.active:
-        raise refused_field("create.patient-active", "patient")
+        raise field_violation("create.patient-active", "patient")
     if doctor.user.id == patient.user.id:
         raise RuleViolation("create.different-users")
     if draft.scheduled_time <= now:
-        raise refused_field("create.future", "scheduled_time")
+        raise field_violation("create.future", "scheduled_time")
     if any(abs(draft.scheduled_time - other) < MIN_DISTANCE for other in neighbours):
         refuse_overlap()
     return NewCall(
@@ -224,19 +231,19 @@ def schedule(
 
 
 def refuse_overlap() -> NoReturn:
-    """Refuse a call because its doctor or its patient has another one less than `MIN_DISTANCE` away.
+    """Refuse a call because its doctor or its patient has another call less than `MIN_DISTANCE` away.
 
     Raises:
-        RuleViolation: `create.no-overlap`.
+        RuleViolation: always (`create.no-overlap`).
     """
     raise RuleViolation("create.no-overlap")
 
 
-def first_answer(call: Call, draft: Draft) -> Call:
-    """Return the call as it was when its `Idempotency-Key` was first used, if this request asks for the same.
+def replay(call: Call, draft: Draft) -> Call:
+    """Return the call as the first request with its `Idempotency-Key` created it.
 
     Raises:
-        RuleViolation: `create.idempotency-key`.
+        RuleViolation: if this request has the same key and a different draft (`create.idempotency-key`).
     """
     if draft != Draft(call.doctor.id, call.patient.id, call.scheduled_time):
         raise RuleViolation("create.idempotency-key")
@@ -246,21 +253,21 @@ def first_answer(call: Call, draft: Draft) -> Call:
 # -- Reading and changing ---------------------------------------------------------------------------
 
 
-def check_page(number: int, found: Sequence[Call]) -> None:
-    """Check that a page of a list exists: the first page always does, another one if it has calls.
+def check_page(number: int, calls: Sequence[Call]) -> None:
+    """Check that a page of a list exists. The first page always exists, another page if it has calls.
 
     Raises:
-        RuleViolation: `list.page-out-of-range`.
+        RuleViolation: if the page does not exist (`list.page-out-of-range`).
     """
-    if number > 1 and not found:
+    if number > 1 and not calls:
         raise RuleViolation("list.page-out-of-range")
 
 
-def existing(call: Call | None, action: Action) -> Call:
-    """The call that an action is about.
+def require_call(call: Call | None, action: Action) -> Call:
+    """Return the call.
 
     Raises:
-        RuleViolation: `<action>.not-found`.
+        RuleViolation: if it does not exist (`<action>.not-found`).
     """
     if call is None:
         raise RuleViolation(NOT_FOUND[action])
@@ -268,10 +275,10 @@ def existing(call: Call | None, action: Action) -> Call:
 
 
 def role_of(actor: Actor, call: Call, action: Action) -> Role:
-    """In which role the actor takes part in the call.
+    """Return the role of the actor in the call.
 
     Raises:
-        RuleViolation: `<action>.participants-only`.
+        RuleViolation: if the actor has none (`<action>.participants-only`).
     """
     if actor.user_id == call.doctor.user.id:
         return "doctor"
@@ -285,13 +292,13 @@ def join_opens_at(call: Call) -> datetime:
     return call.scheduled_time - JOIN_WINDOW
 
 
-def join(call: Call, actor: Actor, now: datetime, *, presence_is_noticed: bool = False) -> Transition:
-    """Join a call ("4. Join Video Call"): the first join starts it, later ones change nothing of it.
+def join(call: Call, actor: Actor, now: datetime, *, agora_notifies: bool = False) -> Transition:
+    """Join a call ("4. Join Video Call"). The first join starts the call.
 
-    If Agora notifies of presence, a join only announces intent: `arrive` records the presence.
+    If Agora's notifications are on, a join only announces intent, and `arrive` records presence.
 
     Raises:
-        RuleViolation: one of `join.*`.
+        RuleViolation: if a rule of `join.*` refuses it.
     """
     role = role_of(actor, call, "join")
     status = _next_status("join", call)
@@ -301,8 +308,8 @@ def join(call: Call, actor: Actor, now: datetime, *, presence_is_noticed: bool =
     if call.status != status:
         call = call._replace(status=status, started_at=now, updated_at=now)
         events.append(Event("call.started"))
-    if presence_is_noticed:
-        if role in call.absent_since:  # and on the way back: it is not yet time to end the call
+    if agora_notifies:
+        if role in call.absent_since:  # the participant returns, so the time until `end_empty` begins again
             call = call._replace(absent_since={**call.absent_since, role: now})
         return Transition(call, tuple(events))
     arrived = arrive(call, role)
@@ -310,86 +317,92 @@ def join(call: Call, actor: Actor, now: datetime, *, presence_is_noticed: bool =
 
 
 def end(call: Call, actor: Actor, now: datetime) -> Transition:
-    """End an ongoing call ("5. End Video Call"): it is completed, and whoever was present has left.
+    """End an ongoing call ("5. End Video Call"). The participants who are present leave it.
 
     Raises:
-        RuleViolation: one of `end.*`.
+        RuleViolation: if a rule of `end.*` refuses it.
     """
     role_of(actor, call, "end")
-    return _completed(call, now)
+    return _complete(call, now)
 
 
-def _completed(call: Call, now: datetime) -> Transition:
+def _complete(call: Call, now: datetime) -> Transition:
     status = _next_status("end", call)
-    left = tuple(_participant("participant.left", call, role) for role in sorted(call.present))
-    ended = max(now, call.started_at or now)  # a clock can be put back, and no call ends before it starts
-    call = call._replace(status=status, ended_at=ended, updated_at=ended, present=frozenset())
-    return Transition(call._replace(absent_since=NOBODY), (*left, Event("call.ended")))
+    leaves = [_participant_event("participant.left", call, role) for role in sorted(call.present)]
+    ended_at = max(now, call.started_at or now)  # a clock can be set back, and no call ends before it starts
+    call = call._replace(
+        status=status,
+        ended_at=ended_at,
+        updated_at=ended_at,
+        present=frozenset(),
+        absent_since=NO_ABSENCES,
+    )
+    return Transition(call, (*leaves, Event("call.ended")))
 
 
 def cancel(call: Call, actor: Actor, now: datetime) -> Transition:
-    """Cancel a scheduled call ("6. Cancel Video Call"): its slot is free again.
+    """Cancel a scheduled call ("6. Cancel Video Call"). Its slot becomes free.
 
     Raises:
-        RuleViolation: one of `cancel.*`.
+        RuleViolation: if a rule of `cancel.*` refuses it.
     """
     role_of(actor, call, "cancel")
     status = _next_status("cancel", call)
     return Transition(call._replace(status=status, updated_at=now), (Event("call.cancelled"),))
 
 
-# -- Who is there, where Agora notices it -----------------------------------------------------------
+# -- Presence in the Agora channel ------------------------------------------------------------------
 
 
 def role_of_uid(call: Call, uid: int) -> Role | None:
-    """In which role an Agora uid takes part in the call, None where it is nobody's of it."""
+    """Return the role of an Agora uid in the call, or None if it has none."""
     if uid == call.doctor.user.id:
         return "doctor"
     return "patient" if uid == call.patient.user.id else None
 
 
 def arrive(call: Call, role: Role) -> Transition:
-    """A participant is in the channel. Only an ongoing call has anybody present."""
+    """Record that a participant is in the channel. Only an ongoing call records presence."""
     if call.status != "ongoing" or role in call.present:
         return Transition(call, ())
-    absent = {other: since for other, since in call.absent_since.items() if other != role}
-    call = call._replace(present=call.present | {role}, absent_since=absent)
-    return Transition(call, (_participant("participant.joined", call, role),))
+    absences = {other: since for other, since in call.absent_since.items() if other != role}
+    call = call._replace(present=call.present | {role}, absent_since=absences)
+    return Transition(call, (_participant_event("participant.joined", call, role),))
 
 
 def leave(call: Call, role: Role, now: datetime) -> Transition:
-    """A participant is no longer in the channel."""
+    """Record that a participant has left the channel."""
     if call.status != "ongoing" or role in call.absent_since:
         return Transition(call, ())
     was_present = role in call.present
     call = call._replace(present=call.present - {role}, absent_since={**call.absent_since, role: now})
-    return Transition(call, (_participant("participant.left", call, role),) if was_present else ())
+    return Transition(call, (_participant_event("participant.left", call, role),) if was_present else ())
 
 
 def empty_since(call: Call) -> datetime | None:
-    """Since when both have left an ongoing call; None while one is there or has never been."""
+    """Return when the second participant left an ongoing call, or None if not both have left it."""
     both = len(call.absent_since) == 2  # noqa: PLR2004 (the doctor and the patient)
     return max(call.absent_since.values()) if both and call.status == "ongoing" else None
 
 
 def end_empty(call: Call, now: datetime, *, after: timedelta) -> Transition:
-    """End a call that both have left for so long; any other stays as it is."""
+    """End a call if both participants left it at least `after` ago. Otherwise return it unchanged."""
     since = empty_since(call)
     if since is None or now - since < after:
         return Transition(call, ())
-    return _completed(call, now)
+    return _complete(call, now)
 
 
-# -- Both -------------------------------------------------------------------------------------------
+# -- Helpers ----------------------------------------------------------------------------------------
 
 
 def _next_status(action: Action, call: Call) -> Status:
-    following = NEXT[action][call.status]
-    if isinstance(following, Refusal):
-        raise RuleViolation(following.rule)
-    return following
+    next_status = NEXT[action][call.status]
+    if isinstance(next_status, Refusal):
+        raise RuleViolation(next_status.rule)
+    return next_status
 
 
-def _participant(event: EventType, call: Call, role: Role) -> Event:
+def _participant_event(event_type: EventType, call: Call, role: Role) -> Event:
     user = call.doctor.user if role == "doctor" else call.patient.user
-    return Event(event, role=role, uid=user.id)
+    return Event(event_type, role=role, uid=user.id)

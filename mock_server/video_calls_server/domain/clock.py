@@ -1,4 +1,4 @@
-"""The time that the domain rules read. Tokens and JWTs follow real time and do not ask here."""
+"""The clock that the domain rules read. Tokens and JWTs follow real time and do not use it."""
 
 import time
 from datetime import UTC, datetime
@@ -16,16 +16,16 @@ def instant(seconds: float) -> datetime:
 
 
 class Clock(Protocol):
-    """Something that knows what time it is."""
+    """A source of the current time."""
 
     def now(self) -> datetime:
-        """The current time, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         ...
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The clock of the machine."""
 
     def now(self) -> datetime:
-        """The current time, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         return instant(time.time())

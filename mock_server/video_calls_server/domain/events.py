@@ -1,4 +1,4 @@
-"""What a transition tells the call's participants ("Websocket Events" of the document)."""
+"""The events that a transition sends to the participants of a call ("Websocket Events")."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ EventType = Literal["call.started", "call.ended", "call.cancelled", "participant
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a call; `role` and `uid` are those of the participant, where it has one."""
+    """An event of a call. `role` and `uid` name the participant of a `participant.*` event."""
 
     type: EventType
     role: Role | None = None

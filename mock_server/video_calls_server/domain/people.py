@@ -1,16 +1,20 @@
-"""Who takes part: users, the doctors and patients that they are, and the one who is asking.
+"""Users, doctors, patients, and the user who sends a request.
 
-Three separate id ranges: a doctor's id says nothing about a user's or a patient's. All are named tuples:
-immutable, and made in a quarter of the time of a frozen dataclass, which a list of calls makes by the dozen.
+Users, doctors and patients have separate id ranges: equal ids of a doctor and a patient mean nothing. The
+types are named tuples because a list of calls creates dozens of them: a named tuple is created in a quarter
+of the time of a frozen dataclass.
 """
 
 from typing import Literal, NamedTuple
 
 Role = Literal["doctor", "patient"]
 
+MAX_UID = 2**32 - 1
+"""The largest Agora uid, and so the largest user id."""
+
 
 class User(NamedTuple):
-    """A person with an account. `id` is also their Agora uid, 1 to 2^32-1."""
+    """A user account. `id` is also the Agora uid, 1 to `MAX_UID`."""
 
     id: int
     email: str
@@ -19,7 +23,7 @@ class User(NamedTuple):
 
 
 class Doctor(NamedTuple):
-    """A user in the role of a doctor."""
+    """A doctor, with the user account."""
 
     id: int
     user: User
@@ -27,15 +31,19 @@ class Doctor(NamedTuple):
 
 
 class Patient(NamedTuple):
-    """A user in the role of a patient."""
+    """A patient, with the user account."""
 
     id: int
     user: User
 
 
 class Actor(NamedTuple):
-    """The authenticated user of a request, with the doctor and the patient that they are, if any."""
+    """The authenticated user of a request. A user can be a doctor, a patient, both, or neither."""
 
     user_id: int
     doctor_id: int | None
     patient_id: int | None
+
+
+Person = tuple[User, Doctor | None, Patient | None]
+"""A user, with the doctor and the patient that they are, if any."""

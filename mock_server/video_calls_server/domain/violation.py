@@ -1,4 +1,4 @@
-"""How a rule says no."""
+"""The exception that a rule raises to refuse a request."""
 
 from video_calls_spec import RULES, RuleId
 
@@ -6,7 +6,8 @@ from video_calls_spec import RULES, RuleId
 class RuleViolation(Exception):
     """A rule of the catalogue refuses the request.
 
-    The status and, unless `error` is given, the text come from the rule in `openapi.yaml`.
+    The status comes from the rule in `openapi.yaml`, and so does the text unless `error` replaces it.
+    `fields` holds the messages for each field of the request.
     """
 
     def __init__(
@@ -23,13 +24,17 @@ class RuleViolation(Exception):
 
 
 def error_text(rule: RuleId) -> str:
-    """The contract's text for the refusal by a rule."""
+    """Return the error text of a rule.
+
+    Raises:
+        LookupError: if the rule refuses no request.
+    """
     text = RULES[rule].error
     if text is None:
         raise LookupError(f"{rule} refuses nothing")
     return text
 
 
-def refused_field(rule: RuleId, field: str) -> RuleViolation:
-    """The violation of `rule` by one field of the request, named in the error body's `fields`."""
+def field_violation(rule: RuleId, field: str) -> RuleViolation:
+    """Return the violation of `rule` by one field of the request."""
     return RuleViolation(rule, fields={field: [error_text(rule)]})

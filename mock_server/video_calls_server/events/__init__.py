@@ -1,1 +1,1 @@
-"""Real-time events: who is woken to be told of them, and how one is written."""
+"""Real-time events: waking the connections that follow them, and writing them as JSON."""

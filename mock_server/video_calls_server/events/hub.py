@@ -1,6 +1,6 @@
-"""Wakes the connections of the users to whom something happened. What happened, they read from the outbox.
+"""Wakes the event connections of users. A connection then reads the new events from the outbox.
 
-A wake-up carries nothing, so that a missed or a doubled one is no harm, and a slow reader costs no memory.
+A wake-up carries no data, so a lost or repeated one does no harm, and a slow reader needs no memory.
 """
 
 from collections import defaultdict
@@ -11,31 +11,31 @@ import anyio
 
 
 class Subscription:
-    """Somebody's place in the queue for news. `closing` is the code and the reason to close with, if any."""
+    """A registered connection. If `closing` is set, the connection closes with this code and reason."""
 
     def __init__(self) -> None:
         self.closing: tuple[int, str] | None = None
-        self._news = anyio.Event()
+        self._wake_up = anyio.Event()
 
     def wake(self) -> None:
-        """Something happened."""
-        self._news.set()
+        """Wake the connection, because there may be new events."""
+        self._wake_up.set()
 
     async def wait(self) -> None:
-        """Until something has happened since the last return."""
-        await self._news.wait()
-        self._news = anyio.Event()
+        """Wait for the next wake-up since the last return."""
+        await self._wake_up.wait()
+        self._wake_up = anyio.Event()
 
 
 class Hub:
-    """The open connections by user."""
+    """The open event connections of each user."""
 
     def __init__(self) -> None:
         self._subscriptions: defaultdict[int, set[Subscription]] = defaultdict(set)
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nobody is connected."""
+        """Whether there is no connection."""
         return not self._subscriptions
 
     def wake(self, user_ids: Iterable[int]) -> None:
@@ -49,7 +49,7 @@ class Hub:
         self.wake(list(self._subscriptions))
 
     def close(self, code: int, reason: str) -> int:
-        """Have every connection closed with this code; how many they are."""
+        """Close every connection with this code. Return their number."""
         subscriptions = [each for of_user in self._subscriptions.values() for each in of_user]
         for subscription in subscriptions:
             subscription.closing = code, reason
@@ -57,8 +57,8 @@ class Hub:
         return len(subscriptions)
 
     @contextmanager
-    def subscribed(self, user_id: int) -> Generator[Subscription]:
-        """A place for as long as a connection is open."""
+    def subscribe(self, user_id: int) -> Generator[Subscription]:
+        """Register a connection of the user until the context ends."""
         subscription = Subscription()
         self._subscriptions[user_id].add(subscription)
         try:

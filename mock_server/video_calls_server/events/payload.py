@@ -1,6 +1,7 @@
-"""Events as the contract's `webhooks` write them.
+"""The JSON of events, as the contract's `webhooks` define it.
 
-What an event tells is fixed when it happens, and kept as JSON; its id is known once it is kept.
+`event_data` writes the `data` of an event when the event happens, and the outbox stores it. `message` adds
+the id that the outbox assigned.
 """
 
 from datetime import datetime
@@ -26,7 +27,7 @@ class _Message(msgspec.Struct):
 
 
 def event_data(event: Event, call: Call) -> str:
-    """The `data` of an event, with the call as the event left it; ids as the store has them."""
+    """Return the `data` of an event as JSON: the call after the event, with the ids of the store."""
     participant = (
         msgspec.UNSET
         if event.role is None or event.uid is None
@@ -36,10 +37,10 @@ def event_data(event: Event, call: Call) -> str:
 
 
 def message(event: StoredEvent, ids: Ids) -> str:
-    """The text of the frame that tells of an event."""
+    """Return the text of the WebSocket frame for an event, with ids in the configured form."""
     data = msgspec.Raw(event.data.encode())
     if ids is not INTEGERS:
-        written = _DECODER.decode(data)
-        written.call = with_ids(written.call, ids)
-        data = msgspec.Raw(_ENCODER.encode(written))
+        content = _DECODER.decode(data)
+        content.call = with_ids(content.call, ids)
+        data = msgspec.Raw(_ENCODER.encode(content))
     return _ENCODER.encode(_Message(str(event.id), event.type, event.created_at, data)).decode()

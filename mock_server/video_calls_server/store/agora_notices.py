@@ -1,6 +1,6 @@
-"""The notices of Agora's that were taken in: each once, and of one participant in their order.
+"""Queries about Agora's notices, which keep a notice from being applied twice or after a newer one.
 
-As `calls`: one statement and one function for each thing that is asked.
+See `calls` for what these functions have in common.
 """
 
 from datetime import datetime
@@ -13,19 +13,19 @@ from video_calls_server.store.statement import Statement
 
 _SEQUENCE_DIGITS = 20
 
-_KNOWN = Statement(
+_STORED = Statement(
     select(agora_notices.c.notice_id).where(agora_notices.c.notice_id == bindparam("notice_id"))
 )
 
 
 def ordered_text(sequence: int | None) -> str | None:
-    """A sequence number as the table holds it: texts of one length are ordered as numbers are."""
+    """Return a sequence number as the table stores it: 20 digits, because 64 bits exceed its integers."""
     return None if sequence is None else f"{sequence:0{_SEQUENCE_DIGITS}d}"
 
 
-def knows_notice(connection: Connection, notice_id: str) -> bool:
-    """Whether the notice was taken in before."""
-    return _KNOWN.row(connection, notice_id=notice_id) is not None
+def has_notice(connection: Connection, notice_id: str) -> bool:
+    """Return whether the notice was stored before."""
+    return _STORED.row(connection, notice_id=notice_id) is not None
 
 
 _NEWEST = Statement(
@@ -36,12 +36,12 @@ _NEWEST = Statement(
 
 
 def newest_sequence(connection: Connection, call_id: int, uid: int) -> int | None:
-    """The largest `clientSeq` of the uid's notices of a call, None where none had one."""
+    """Return the largest `clientSeq` of the uid's notices of a call, or None if no notice has one."""
     row = _NEWEST.row(connection, call_id=call_id, uid=uid)
     return None if row is None or row[0] is None else int(row[0])
 
 
-_FORGET = Statement(delete(agora_notices).where(agora_notices.c.received_at <= bindparam("oldest")))
+_DELETE_OLD = Statement(delete(agora_notices).where(agora_notices.c.received_at <= bindparam("oldest")))
 _ADD = Statement(
     insert(agora_notices).values(
         notice_id=bindparam("notice_id"),
@@ -63,8 +63,8 @@ def add_notice(
     now: datetime,
     oldest: datetime,
 ) -> None:
-    """Remember a notice, and forget those as old as `oldest`."""
-    _FORGET.run(connection, oldest=to_microseconds(oldest))
+    """Store a notice, and delete notices that are as old as `oldest`."""
+    _DELETE_OLD.run(connection, oldest=to_microseconds(oldest))
     _ADD.run(
         connection,
         notice_id=notice_id,

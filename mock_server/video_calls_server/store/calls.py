@@ -1,8 +1,8 @@
-"""What is asked of the database about calls: one statement and one function each, for every database.
+"""Queries about calls.
 
 These functions, and those of `people`, `idempotency`, `events` and `agora_notices`, take a connection and
-plain values, and return values of the domain. A change is only ever made within `Store.write`, so that what
-was read before it still holds.
+plain values, and return values of the domain. Functions that change or lock a row need `Store.write`. On
+PostgreSQL `lock_...` locks the row until the transaction ends. SQLite has one writer at a time.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from video_calls_server.domain.calls import MIN_DISTANCE, NOBODY, OPEN, Call, NewCall
+from video_calls_server.domain.calls import MIN_DISTANCE, NO_ABSENCES, OPEN, Call, NewCall
 from video_calls_server.domain.people import Actor, Doctor, Patient, Role, User
 from video_calls_server.store.schema import (
     calls,
@@ -38,12 +38,12 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_microseconds(time: datetime) -> int:
-    """An aware time as the tables hold it."""
+    """Return an aware time as the tables store it."""
     return (time - _EPOCH) // _MICROSECOND
 
 
 def time_of(microseconds: int) -> datetime:
-    """The aware time that a table holds so."""
+    """Return the aware time of a stored value."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
@@ -94,10 +94,10 @@ _calls = (
 def _call(row: Row) -> Call:
     present: frozenset[str] = frozenset()
     if row[8] or row[9]:
-        present = frozenset(role for role, there in (("doctor", row[8]), ("patient", row[9])) if there)
-    absent = NOBODY
+        present = frozenset(role for role, is_in in (("doctor", row[8]), ("patient", row[9])) if is_in)
+    absences = NO_ABSENCES
     if row[21] is not None or row[22] is not None:
-        absent = _absent(row[21], row[22])
+        absences = _absences(row[21], row[22])
     return Call(
         id=row[0],
         channel_name=row[1],
@@ -108,79 +108,77 @@ def _call(row: Row) -> Call:
         created_at=time_of(row[6]),
         updated_at=time_of(row[7]),
         present=present,  # type: ignore[arg-type]  # the two words above are the two roles
-        absent_since=absent,
+        absent_since=absences,
         doctor=Doctor(row[10], User(row[12], row[13], row[14], bool(row[15])), row[11]),
         patient=Patient(row[16], User(row[17], row[18], row[19], bool(row[20]))),
     )
 
 
-def _absent(doctor: int | None, patient: int | None) -> Mapping[Role, datetime]:
-    absent: dict[Role, datetime] = {}
+def _absences(doctor: int | None, patient: int | None) -> Mapping[Role, datetime]:
+    absences: dict[Role, datetime] = {}
     if doctor is not None:
-        absent["doctor"] = time_of(doctor)
+        absences["doctor"] = time_of(doctor)
     if patient is not None:
-        absent["patient"] = time_of(patient)
-    return absent
+        absences["patient"] = time_of(patient)
+    return absences
 
 
 _CALL = Statement(_calls.where(calls.c.id == bindparam("call_id")))
 
 
 def call(connection: Connection, call_id: int) -> Call | None:
-    """The call of this id."""
+    """Return the call with this id, or None if it does not exist."""
     row = _CALL.row(connection, call_id=call_id)
     return None if row is None else _call(row)
 
 
-# A call that is to be changed is nobody else's to change until then. (SQLite has one writer at a time.)
-_CALL_TO_CHANGE = Statement(_calls.where(calls.c.id == bindparam("call_id")).with_for_update(of=calls))
+_LOCK_CALL = Statement(_calls.where(calls.c.id == bindparam("call_id")).with_for_update(of=calls))
 
 
-def call_to_change(connection: Connection, call_id: int) -> Call | None:
-    """The call of this id, within `Store.write`."""
-    row = _CALL_TO_CHANGE.row(connection, call_id=call_id)
+def lock_call(connection: Connection, call_id: int) -> Call | None:
+    """Lock the call with this id and return it, or None if it does not exist."""
+    row = _LOCK_CALL.row(connection, call_id=call_id)
     return None if row is None else _call(row)
 
 
-_CALL_OF_CHANNEL = Statement(
+_LOCK_CALL_OF_CHANNEL = Statement(
     _calls.where(calls.c.channel_name == bindparam("channel_name")).with_for_update(of=calls)
 )
 
 
-def call_of_channel(connection: Connection, channel_name: str) -> Call | None:
-    """The call that has this channel, within `Store.write`."""
-    row = _CALL_OF_CHANNEL.row(connection, channel_name=channel_name)
+def lock_call_of_channel(connection: Connection, channel_name: str) -> Call | None:
+    """Lock the call with this channel and return it, or None if it does not exist."""
+    row = _LOCK_CALL_OF_CHANNEL.row(connection, channel_name=channel_name)
     return None if row is None else _call(row)
 
 
-_LEFT_BY_BOTH = Statement(
+_LOCK_CALLS_LEFT_BY_BOTH = Statement(
     _calls.where(
         calls.c.doctor_absent_since.is_not(None), calls.c.patient_absent_since.is_not(None)
     ).with_for_update(of=calls, skip_locked=True)
 )
 
 
-def calls_left_by_both(connection: Connection) -> list[Call]:
-    """Return the calls that both have left and no other transaction changes, within `Store.write`."""
-    return [_call(row) for row in _LEFT_BY_BOTH.rows(connection)]
+def lock_calls_left_by_both(connection: Connection) -> list[Call]:
+    """Lock the calls that both participants have left and return them. Skip calls that are locked already."""
+    return [_call(row) for row in _LOCK_CALLS_LEFT_BY_BOTH.rows(connection)]
 
 
 _NEWEST_FIRST = calls.c.scheduled_time.desc(), calls.c.id.desc()
-_keys = select(calls.c.id, calls.c.scheduled_time)  # an index holds both, and so tells which calls a page has
+_keys = select(calls.c.id, calls.c.scheduled_time)  # an index holds both columns
 
 
-def _whole(keys: Any, *more: Any) -> Statement:  # noqa: ANN401 (the checkers disagree on a Select's parameters)
-    """The calls of these keys, newest first. Only they are read, and none of those that a page leaves out."""
+def _calls_of_keys(keys: Any, *more: Any) -> Statement:  # noqa: ANN401 (the checkers disagree on a Select's parameters)
+    """Return a statement for the calls of these keys, newest first. It reads no rows that the page skips."""
     page = keys.subquery("page")
-    whole = _calls.add_columns(*more)
-    return Statement(whole.join(page, page.c.id == calls.c.id).order_by(*_NEWEST_FIRST))
+    return Statement(_calls.add_columns(*more).join(page, page.c.id == calls.c.id).order_by(*_NEWEST_FIRST))
 
 
-_NEWEST_CALLS = _whole(_keys.order_by(*_NEWEST_FIRST).limit(bindparam("most")))
+_NEWEST_CALLS = _calls_of_keys(_keys.order_by(*_NEWEST_FIRST).limit(bindparam("most")))
 
 
 def newest_calls(connection: Connection, *, most: int) -> list[Call]:
-    """Everybody's calls, newest `scheduled_time` first."""
+    """Return the calls of all users, newest `scheduled_time` first, at most `most`."""
     return [_call(row) for row in _NEWEST_CALLS.rows(connection, most=most)]
 
 
@@ -188,34 +186,34 @@ _COUNT_ALL = Statement(select(func.count()).select_from(calls))
 
 
 def count_all_calls(connection: Connection) -> int:
-    """How many calls there are."""
+    """Return the number of calls."""
     row = _COUNT_ALL.row(connection)
     return 0 if row is None else int(row[0])
 
 
-# A page of somebody's calls, each with how many they have in all: what is counted is what was paged.
+# A page of a user's calls. Each row also has the number of all their calls, read in the same statement.
 
 
-def _as_one(own: ColumnElement[bool]) -> Statement:
-    """The calls that a condition on one column selects, in whose index they stand in their order."""
+def _page_in_role(own: ColumnElement[bool]) -> Statement:
+    """Return a page statement for one role. The index of its column has the order of the page."""
     page = _keys.where(own).order_by(*_NEWEST_FIRST).limit(bindparam("size")).offset(bindparam("skip"))
-    return _whole(page, _count(own))
+    return _calls_of_keys(page, _count(own))
 
 
-def _as_either(own: ColumnElement[bool], too: ColumnElement[bool]) -> Statement:
-    """The calls of two conditions: each with its index, for no index serves one condition or the other."""
-    first = [
+def _page_in_both_roles(own: ColumnElement[bool], too: ColumnElement[bool]) -> Statement:
+    """Return a page statement for both roles. It merges two index reads, because no index covers an OR."""
+    reads = [
         _keys.where(each).order_by(*_NEWEST_FIRST).limit(bindparam("through")).subquery()
         for each in (own, too)
     ]
-    both = union(*(select(each) for each in first)).subquery()
+    both = union(*(select(each) for each in reads)).subquery()
     page = (
         select(both)
         .order_by(both.c.scheduled_time.desc(), both.c.id.desc())
         .limit(bindparam("size"))
         .offset(bindparam("skip"))
     )
-    return _whole(page, _count(own) + _count(too & ~own))
+    return _calls_of_keys(page, _count(own) + _count(too & ~own))
 
 
 def _count(own: ColumnElement[bool]) -> ScalarSelect[int]:
@@ -224,18 +222,18 @@ def _count(own: ColumnElement[bool]) -> ScalarSelect[int]:
 
 _of_doctor = calls.c.doctor_id == bindparam("doctor_id")
 _of_patient = calls.c.patient_id == bindparam("patient_id")
-_AS_DOCTOR = _as_one(_of_doctor)
-_AS_PATIENT = _as_one(_of_patient)
-_AS_EITHER = _as_either(_of_doctor, _of_patient)
+_PAGE_OF_DOCTOR = _page_in_role(_of_doctor)
+_PAGE_OF_PATIENT = _page_in_role(_of_patient)
+_PAGE_OF_BOTH = _page_in_both_roles(_of_doctor, _of_patient)
 
 
-def _own(actor: Actor) -> tuple[Statement, dict[str, object]] | None:
+def _page_of(actor: Actor) -> tuple[Statement, dict[str, object]] | None:
     if actor.doctor_id is not None and actor.patient_id is not None:
-        return _AS_EITHER, {"doctor_id": actor.doctor_id, "patient_id": actor.patient_id}
+        return _PAGE_OF_BOTH, {"doctor_id": actor.doctor_id, "patient_id": actor.patient_id}
     if actor.doctor_id is not None:
-        return _AS_DOCTOR, {"doctor_id": actor.doctor_id}
+        return _PAGE_OF_DOCTOR, {"doctor_id": actor.doctor_id}
     if actor.patient_id is not None:
-        return _AS_PATIENT, {"patient_id": actor.patient_id}
+        return _PAGE_OF_PATIENT, {"patient_id": actor.patient_id}
     return None
 
 
@@ -243,20 +241,20 @@ _MOST_CALLS = 2**53
 
 
 def page_of_calls(connection: Connection, actor: Actor, *, size: int, skip: int) -> tuple[int, list[Call]]:
-    """How many calls the actor has, and those without the first `skip`, newest first, at most `size`.
+    """Return the number of the actor's calls, and at most `size` of them after the first `skip`.
 
-    Behind the last page there are none, and then none are counted either.
+    The calls are in the order of the list, newest first. After the last page both are empty.
     """
-    own = _own(actor)
-    if own is None:
+    query = _page_of(actor)
+    if query is None:
         return 0, []
-    statement, of_actor = own
-    skip = min(skip, _MOST_CALLS)  # a page may be asked for that no integer of a database can count to
+    statement, of_actor = query
+    skip = min(skip, _MOST_CALLS)  # a request may name a page beyond the integers of a database
     rows = statement.rows(connection, size=size, skip=skip, through=skip + size, **of_actor)
     return (rows[0][-1] if rows else 0), [_call(row) for row in rows]
 
 
-# Of a call of both it is told twice; what the two find is near enough to nothing that this is no cost.
+# A call of both is returned twice. Removing it would cost more than reading it.
 _NEIGHBOURS = Statement(
     union_all(
         *(
@@ -273,7 +271,7 @@ _NEIGHBOURS = Statement(
 
 
 def neighbours(connection: Connection, doctor_id: int, patient_id: int, time: datetime) -> list[datetime]:
-    """When the open calls of the doctor or the patient are that start near `time`; both are to be booked."""
+    """Return the starts of the open calls of the doctor or the patient near `time`. Lock both first."""
     near, distance = to_microseconds(time), MIN_DISTANCE // _MICROSECOND
     rows = _NEIGHBOURS.rows(
         connection,
@@ -303,7 +301,7 @@ _ADD_CALL = Statement(
 
 
 def add_call(connection: Connection, new: NewCall) -> Call:
-    """Keep a new call; the store gives it its id."""
+    """Insert a new call and return it with its id."""
     rows = _ADD_CALL.rows(
         connection,
         channel_name=new.channel_name,
@@ -312,7 +310,7 @@ def add_call(connection: Connection, new: NewCall) -> Call:
         scheduled_time=to_microseconds(new.scheduled_time),
         created_at=to_microseconds(new.created_at),
     )
-    return new.stored(rows[0][0])
+    return new.with_id(rows[0][0])
 
 
 _UPDATE_CALL = Statement(
@@ -332,7 +330,7 @@ _UPDATE_CALL = Statement(
 
 
 def update_call(connection: Connection, call: Call) -> None:
-    """Keep what a transition made of a call."""
+    """Store a changed call."""
     _UPDATE_CALL.run(
         connection,
         call_id=call.id,

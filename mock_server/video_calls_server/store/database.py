@@ -94,7 +94,7 @@ class Store(ABC):
 
     async def people(self) -> Seed:
         """Everybody whom the database knows."""
-        return Seed(tuple(await self.read(people.everybody)))
+        return Seed(tuple(await self.read(people.all_people)))
 
 
 def database_url(database: str) -> URL:
@@ -199,6 +199,6 @@ def check_own(name: str, found: set[str]) -> None:
 
 def add_seed(connection: Connection, seed: Seed) -> None:
     """Add the people of a seed, where there is nobody yet."""
-    if not people.everybody(connection):
+    if not people.all_people(connection):
         for user, doctor, patient in seed.people:
             people.add_person(connection, user, doctor, patient)

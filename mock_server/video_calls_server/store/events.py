@@ -1,7 +1,7 @@
-"""The outbox: events are kept in the transaction of the change that they tell of, and read in their order.
+"""The outbox: the queries about events. See `calls` for what these functions have in common.
 
-As `calls`: one statement and one function for each thing that is asked. An event that is older than the
-retention is forgotten, and the id of the last one forgotten is known, so that a gap is never taken for quiet.
+The transaction that changes a call also inserts its events. Events that are older than the retention are
+deleted. The outbox stores the id of the last deleted event, so that a reader can detect a gap.
 """
 
 from datetime import datetime
@@ -12,16 +12,16 @@ from sqlalchemy import BigInteger, Connection, Text, bindparam, delete, func, in
 from video_calls_server.domain.events import EventType
 from video_calls_server.store.calls import time_of, to_microseconds
 from video_calls_server.store.schema import event_recipients, events, forgotten_events
-from video_calls_server.store.statement import Row, Statement
+from video_calls_server.store.statement import Statement
 
 CHANNEL = "video_calls_events"
-"""The channel of PostgreSQL's notifications that tells other processes whose events to look for."""
+"""The channel on which PostgreSQL notifies other processes. The payload is the ids of the users."""
 
-_TURN = 0x76636576  # any number that nobody else locks by
+_OUTBOX_LOCK = 0x76636576  # any number that no other advisory lock has
 
 
 class StoredEvent(NamedTuple):
-    """An event as it is kept; `data` is JSON."""
+    """A stored event. `data` is JSON."""
 
     id: int
     type: EventType
@@ -34,7 +34,7 @@ _ADD = Statement(
     .values(type=bindparam("type"), created_at=bindparam("created_at"), data=bindparam("data"))
     .returning(events.c.id)
 )
-_ADDRESS = Statement(
+_ADD_RECIPIENTS = Statement(
     insert(event_recipients).values(
         [{"user_id": bindparam(user), "event_id": bindparam("event_id")} for user in ("one", "other")]
     )
@@ -44,10 +44,10 @@ _ADDRESS = Statement(
 def add_event(
     connection: Connection, event_type: EventType, data: str, *, to: tuple[int, int], now: datetime
 ) -> None:
-    """Keep an event for these users."""
-    added = _ADD.rows(connection, type=event_type, created_at=to_microseconds(now), data=data)
+    """Store an event for these users."""
+    rows = _ADD.rows(connection, type=event_type, created_at=to_microseconds(now), data=data)
     one, other = to
-    _ADDRESS.run(connection, one=one, other=other, event_id=added[0][0])
+    _ADD_RECIPIENTS.run(connection, one=one, other=other, event_id=rows[0][0])
 
 
 _AFTER = Statement(
@@ -62,73 +62,72 @@ _AFTER = Statement(
 
 
 def events_after(connection: Connection, user_id: int, after: int, *, most: int) -> list[StoredEvent]:
-    """The user's next events after this id, in order."""
-    return [_stored(row) for row in _AFTER.rows(connection, user_id=user_id, after=after, most=most)]
+    """Return the user's next events after this event id, in order, at most `most`."""
+    return [
+        StoredEvent(row[0], row[1], time_of(row[2]), row[3])
+        for row in _AFTER.rows(connection, user_id=user_id, after=after, most=most)
+    ]
 
 
 _LAST = Statement(select(func.max(events.c.id)))
-_FORGOTTEN = Statement(select(func.max(forgotten_events.c.last_id)))
+_LAST_DELETED = Statement(select(func.max(forgotten_events.c.last_id)))
 
 
-def forgotten_through(connection: Connection) -> int:
-    """The id of the last event that is no longer kept, 0 where all are."""
-    row = _FORGOTTEN.row(connection)
+def last_deleted_id(connection: Connection) -> int:
+    """Return the id of the last deleted event, or 0 if no event was deleted."""
+    row = _LAST_DELETED.row(connection)
     return 0 if row is None or row[0] is None else int(row[0])
 
 
 def last_event_id(connection: Connection) -> int:
-    """The id of the newest event, 0 where nothing has happened yet."""
+    """Return the id of the newest event, or 0 if there was none yet."""
     row = _LAST.row(connection)
-    return forgotten_through(connection) if row is None or row[0] is None else int(row[0])
+    return last_deleted_id(connection) if row is None or row[0] is None else int(row[0])
 
 
-def take_turn(connection: Connection, user_ids: tuple[int, int]) -> None:
-    """Before events are added: have them numbered in the order in which they are committed, and told.
+def lock_outbox(connection: Connection, user_ids: tuple[int, int]) -> None:
+    """Lock the outbox until the transaction ends, and notify other processes when it commits.
 
-    A reader goes by ids, and would miss an event that is committed after one of a higher id. One transaction
-    at a time therefore adds events, from here to its end; all else goes on beside it. SQLite has one writer
-    anyway.
+    Call this before `add_event`. A reader continues after the last id that it read, so it would miss an event
+    that is committed after one with a higher id. The lock lets one transaction at a time add events, so their
+    ids have the order of the commits. SQLite has one writer anyway.
     """
     if connection.dialect.name == "postgresql":
-        _TAKE_TURN.row(connection, turn=_TURN, channel=CHANNEL, users=",".join(map(str, user_ids)))
+        _LOCK_OUTBOX.row(connection, key=_OUTBOX_LOCK, channel=CHANNEL, users=",".join(map(str, user_ids)))
 
 
-_TAKE_TURN = Statement(
+_LOCK_OUTBOX = Statement(
     select(
-        func.pg_advisory_xact_lock(bindparam("turn", type_=BigInteger)),
+        func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)),
         func.pg_notify(bindparam("channel", type_=Text), bindparam("users", type_=Text)),
     )
 )
-_OLD_AT_ONCE = 1000
-"""How many old events one change forgets: after a quiet week it is not one request that pays for all."""
+_DELETE_BATCH = 1000
+"""The most events that one change deletes, so that no single request deletes the events of a week."""
 
-# The oldest by their time, so that its index is used: by their ids, all that are kept would be looked at.
+# In the order of their time, because it has an index. In the order of ids, every event would be read.
 _old = (
     select(events.c.id)
     .where(events.c.created_at <= bindparam("oldest"))
     .order_by(events.c.created_at)
-    .limit(literal_column(str(_OLD_AT_ONCE)))
+    .limit(literal_column(str(_DELETE_BATCH)))
     .subquery()
 )
 _NEWEST_OLD = Statement(select(func.max(_old.c.id)))
-_FORGET_RECIPIENTS = Statement(
+_DELETE_RECIPIENTS = Statement(
     delete(event_recipients).where(event_recipients.c.event_id <= bindparam("last"))
 )
-_FORGET = Statement(delete(events).where(events.c.id <= bindparam("last")))
-_CLEAR_FORGOTTEN = Statement(delete(forgotten_events))
-_NOTE_FORGOTTEN = Statement(insert(forgotten_events).values(last_id=bindparam("last")))
+_DELETE = Statement(delete(events).where(events.c.id <= bindparam("last")))
+_CLEAR_LAST_DELETED = Statement(delete(forgotten_events))
+_SET_LAST_DELETED = Statement(insert(forgotten_events).values(last_id=bindparam("last")))
 
 
-def forget_events(connection: Connection, *, oldest: datetime) -> None:
-    """Forget events as old as `oldest`, and all before them; where they are many, some of them."""
+def delete_old_events(connection: Connection, *, oldest: datetime) -> None:
+    """Delete events that are as old as `oldest`, and all with lower ids, at most `_DELETE_BATCH` by time."""
     row = _NEWEST_OLD.row(connection, oldest=to_microseconds(oldest))
     if row is None or row[0] is None:
         return
-    for statement in (_FORGET_RECIPIENTS, _FORGET):
+    for statement in (_DELETE_RECIPIENTS, _DELETE):
         statement.run(connection, last=row[0])
-    _CLEAR_FORGOTTEN.run(connection)
-    _NOTE_FORGOTTEN.run(connection, last=row[0])
-
-
-def _stored(row: Row) -> StoredEvent:
-    return StoredEvent(row[0], row[1], time_of(row[2]), row[3])
+    _CLEAR_LAST_DELETED.run(connection)
+    _SET_LAST_DELETED.run(connection, last=row[0])

@@ -1,4 +1,4 @@
-"""What the database remembers of requests: under which key a call was made, and how many there were."""
+"""Queries about requests: the call of an `Idempotency-Key`, and the count for the rate limit."""
 
 from datetime import datetime
 
@@ -19,7 +19,9 @@ _CALL_OF_KEY = Statement(
         idempotency_keys.c.created_at > bindparam("oldest"),
     )
 )
-_FORGET_KEYS = Statement(delete(idempotency_keys).where(idempotency_keys.c.created_at <= bindparam("oldest")))
+_DELETE_OLD_KEYS = Statement(
+    delete(idempotency_keys).where(idempotency_keys.c.created_at <= bindparam("oldest"))
+)
 _ADD_KEY = Statement(
     insert(idempotency_keys).values(
         user_id=bindparam("user_id"),
@@ -30,7 +32,7 @@ _ADD_KEY = Statement(
 )
 
 
-_KEY_TURN = Statement(
+_LOCK_KEY = Statement(
     select(
         func.pg_advisory_xact_lock(
             func.hashtextextended(bindparam("key", type_=Text), bindparam("user_id", type_=BigInteger))
@@ -40,9 +42,9 @@ _KEY_TURN = Statement(
 
 
 def call_of_key(connection: Connection, actor: Actor, key: str, *, oldest: datetime) -> Call | None:
-    """The call that the actor made under this key since `oldest`, within `Store.write`."""
-    if connection.dialect.name == "postgresql":  # the same request, sent twice at once, waits for its answer
-        _KEY_TURN.row(connection, key=key, user_id=actor.user_id)
+    """Lock the key. Return the call that the actor created with it after `oldest`, if any."""
+    if connection.dialect.name == "postgresql":  # a concurrent request with the key waits for this one
+        _LOCK_KEY.row(connection, key=key, user_id=actor.user_id)
     row = _CALL_OF_KEY.row(connection, user_id=actor.user_id, key=key, oldest=to_microseconds(oldest))
     return None if row is None else call(connection, row[0])
 
@@ -50,8 +52,8 @@ def call_of_key(connection: Connection, actor: Actor, key: str, *, oldest: datet
 def add_key(
     connection: Connection, actor: Actor, key: str, call: Call, *, now: datetime, oldest: datetime
 ) -> None:
-    """Remember under which key a call was made, and forget keys as old as `oldest`."""
-    _FORGET_KEYS.run(connection, oldest=to_microseconds(oldest))
+    """Store the key of a call, and delete keys that are as old as `oldest`."""
+    _DELETE_OLD_KEYS.run(connection, oldest=to_microseconds(oldest))
     _ADD_KEY.run(connection, user_id=actor.user_id, key=key, call_id=call.id, created_at=to_microseconds(now))
 
 
@@ -74,9 +76,9 @@ _FIRST_REQUEST = Statement(
 
 
 def count_request(connection: Connection, actor: Actor, *, window: int) -> int:
-    """How many requests the actor has made in this window, the present one included."""
-    counted = _COUNT_REQUEST.rows(connection, of_user=actor.user_id, window=window)
-    if counted:
-        return int(counted[0][0])
+    """Count a request. Return the number of the actor's requests in this window."""
+    row = _COUNT_REQUEST.row(connection, of_user=actor.user_id, window=window)
+    if row is not None:
+        return int(row[0])
     _FIRST_REQUEST.run(connection, of_user=actor.user_id, window=window)
     return 1

@@ -1,8 +1,8 @@
-"""What is asked of the database about people: users, and the doctors and patients that they are."""
+"""Queries about users, doctors and patients. See `calls` for what these functions have in common."""
 
 from sqlalchemy import Connection, Text, bindparam, func, insert, select, update
 
-from video_calls_server.domain.people import Actor, Doctor, Patient, User
+from video_calls_server.domain.people import Actor, Doctor, Patient, Person, User
 from video_calls_server.store.schema import doctors, patients, users
 from video_calls_server.store.statement import Row, Statement
 
@@ -14,20 +14,20 @@ _actors = (
 )
 _ACTOR_BY_ID = Statement(_actors.where(users.c.id == bindparam("user_id")))
 _email = bindparam("email", type_=Text)
-# Two addresses may differ in case only: the one that is spelled as in the token comes first.
+# Two addresses may differ only in case. The one that is spelled as in the token comes first.
 _ACTOR_BY_EMAIL = Statement(
     _actors.where(func.lower(users.c.email) == func.lower(_email)).order_by((users.c.email == _email).desc())
 )
 
 
 def active_actor(connection: Connection, user: int | str) -> Actor | None:
-    """The active user of this id, or e-mail address; None where there is none."""
+    """Return the active user with this id or e-mail address, or None if there is none."""
     row = _row_of(connection, user)
     return None if row is None or not row[1] else Actor(row[0], row[2], row[3])
 
 
 def actor(connection: Connection, user: int | str) -> Actor | None:
-    """The user of this id, or e-mail address, active or not; None where there is none."""
+    """Return the user with this id or e-mail address, active or not, or None if there is none."""
     row = _row_of(connection, user)
     return None if row is None else Actor(row[0], row[2], row[3])
 
@@ -35,7 +35,7 @@ def actor(connection: Connection, user: int | str) -> Actor | None:
 def _row_of(connection: Connection, user: int | str) -> Row | None:
     if isinstance(user, int):
         return _ACTOR_BY_ID.row(connection, user_id=user)
-    if "\0" in user:  # which PostgreSQL takes in no text
+    if "\0" in user:  # PostgreSQL cannot store it, and refuses to compare it
         return None
     return _ACTOR_BY_EMAIL.row(connection, email=user)
 
@@ -44,21 +44,21 @@ _EMAIL = Statement(select(users.c.email).where(users.c.id == bindparam("user_id"
 
 
 def email_of(connection: Connection, user_id: int) -> str | None:
-    """The e-mail address of the user of this id."""
+    """Return the e-mail address of the user with this id, or None if there is none."""
     row = _EMAIL.row(connection, user_id=user_id)
     return None if row is None else str(row[0])
 
 
 _user_columns = (users.c.id, users.c.email, users.c.full_name, users.c.is_active)
-# Whoever books a doctor or a patient is the only one until then: the exclusion constraints hold too, but
-# rivals in them end in deadlocks. (SQLite has one writer at a time.)
-_DOCTOR_TO_BOOK = Statement(
+# The exclusion constraints of PostgreSQL refuse overlaps too, but concurrent inserts into them deadlock. So a
+# transaction locks the doctor and then the patient before it books them.
+_LOCK_DOCTOR = Statement(
     select(doctors.c.id, doctors.c.specialization, *_user_columns)
     .join_from(doctors, users, users.c.id == doctors.c.user_id)
     .where(doctors.c.id == bindparam("doctor_id"))
     .with_for_update(of=doctors, key_share=True)
 )
-_PATIENT_TO_BOOK = Statement(
+_LOCK_PATIENT = Statement(
     select(patients.c.id, *_user_columns)
     .join_from(patients, users, users.c.id == patients.c.user_id)
     .where(patients.c.id == bindparam("patient_id"))
@@ -66,25 +66,20 @@ _PATIENT_TO_BOOK = Statement(
 )
 
 
-def doctor_to_book(connection: Connection, doctor_id: int) -> Doctor | None:
-    """The doctor of this id, within `Store.write` and before their patient."""
-    row = _DOCTOR_TO_BOOK.row(connection, doctor_id=doctor_id)
+def lock_doctor(connection: Connection, doctor_id: int) -> Doctor | None:
+    """Lock the doctor with this id, before the patient, and return them, or None if they do not exist."""
+    row = _LOCK_DOCTOR.row(connection, doctor_id=doctor_id)
     return None if row is None else Doctor(row[0], User(row[2], row[3], row[4], bool(row[5])), row[1])
 
 
-def patient_to_book(connection: Connection, patient_id: int) -> Patient | None:
-    """The patient of this id, within `Store.write`."""
-    row = _PATIENT_TO_BOOK.row(connection, patient_id=patient_id)
+def lock_patient(connection: Connection, patient_id: int) -> Patient | None:
+    """Lock the patient with this id and return them, or None if they do not exist."""
+    row = _LOCK_PATIENT.row(connection, patient_id=patient_id)
     return None if row is None else Patient(row[0], User(row[1], row[2], row[3], bool(row[4])))
 
 
-_PEOPLE = Statement(
-    select(
-        *_user_columns,
-        doctors.c.id,
-        doctors.c.specialization,
-        patients.c.id,
-    )
+_ALL_PEOPLE = Statement(
+    select(*_user_columns, doctors.c.id, doctors.c.specialization, patients.c.id)
     .select_from(users)
     .outerjoin(doctors, doctors.c.user_id == users.c.id)
     .outerjoin(patients, patients.c.user_id == users.c.id)
@@ -92,19 +87,14 @@ _PEOPLE = Statement(
 )
 
 
-def everybody(connection: Connection) -> list[tuple[User, Doctor | None, Patient | None]]:
-    """Every user with the doctor and the patient that they are, by user id."""
-    found: list[tuple[User, Doctor | None, Patient | None]] = []
-    for row in _PEOPLE.rows(connection):
+def all_people(connection: Connection) -> list[Person]:
+    """Return all users, each with the doctor and the patient that they are, ordered by user id."""
+    people: list[Person] = []
+    for row in _ALL_PEOPLE.rows(connection):
         user = User(row[0], row[1], row[2], bool(row[3]))
-        found.append(
-            (
-                user,
-                None if row[4] is None else Doctor(row[4], user, row[5]),
-                None if row[6] is None else Patient(row[6], user),
-            )
-        )
-    return found
+        doctor = None if row[4] is None else Doctor(row[4], user, row[5])
+        people.append((user, doctor, None if row[6] is None else Patient(row[6], user)))
+    return people
 
 
 _ADD_USER = Statement(
@@ -124,7 +114,7 @@ _ADD_PATIENT = Statement(insert(patients).values(id=bindparam("id"), user_id=bin
 
 
 def add_person(connection: Connection, user: User, doctor: Doctor | None, patient: Patient | None) -> None:
-    """Register a user, and the doctor and the patient that they are."""
+    """Insert a user, and the doctor and the patient that they are."""
     _ADD_USER.run(connection, id=user.id, email=user.email, full_name=user.full_name, is_active=user.active)
     if doctor is not None:
         _ADD_DOCTOR.run(connection, id=doctor.id, user_id=user.id, specialization=doctor.specialization)
@@ -140,7 +130,7 @@ _UPDATE_USER = Statement(
 
 
 def update_user(connection: Connection, user: User) -> None:
-    """Keep what was changed of a user."""
+    """Store a changed user."""
     _UPDATE_USER.run(
         connection, user_id=user.id, email=user.email, full_name=user.full_name, is_active=user.active
     )

@@ -108,7 +108,7 @@ class PostgresStore(Store):
 
     def _prepare(self, connection: Connection) -> None:
         check_tables(connection, self.name)
-        if not people.everybody(connection):
+        if not people.all_people(connection):
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SEEDING})")
             add_seed(connection, self.seed)  # unless another process was first
 

@@ -14,16 +14,13 @@ import yaml
 from msgspec import Meta, Struct
 from video_calls_spec.encoding import EncodingError, decoded
 
-from video_calls_server.agora.tokens import MAX_UID
-from video_calls_server.domain.people import Doctor, Patient, User
+from video_calls_server.domain.people import MAX_UID, Doctor, Patient, Person, User
 
 DEFAULT_SEED = Path(__file__).with_name("seed.yaml")
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _DEEPEST = 10
-
-Person = tuple[User, Doctor | None, Patient | None]
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 UserId = Annotated[int, Meta(ge=1, le=MAX_UID)]  # it is the Agora uid, too

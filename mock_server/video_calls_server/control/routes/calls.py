@@ -138,7 +138,7 @@ async def change_presence(
     call = await namespace.store.read(lambda connection: known_call(connection, namespace.ids, call_id))
     user = call.doctor.user if role == "doctor" else call.patient.user
     presence: Literal["joined", "left"] = "joined" if data.present else "left"
-    await namespace.operations.take_notice(Notice(uuid4().hex, call.channel_name, user.id, presence, None))
+    await namespace.operations.apply_notice(Notice(uuid4().hex, call.channel_name, user.id, presence, None))
     after = await namespace.store.read(lambda connection: known_call(connection, namespace.ids, call_id))
     shown = namespace.ids.format("call", call.id)
     return PresenceKept(shown, sorted(after.present), after.present != call.present)

@@ -15,17 +15,16 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import Connection
 
-from video_calls_server.agora.tokens import MAX_UID
 from video_calls_server.api.ids import ExternalId, Ids
 from video_calls_server.api.jwt import LARGEST_ID, make_token
 from video_calls_server.control.dispatch import CONTROL
 from video_calls_server.control.namespaces import Namespace
 from video_calls_server.control.refusals import ControlRefusal, unknown
 from video_calls_server.domain.clock import instant
-from video_calls_server.domain.people import Actor, Doctor, Patient, User
+from video_calls_server.domain.people import MAX_UID, Actor, Doctor, Patient, Person, User
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import people
-from video_calls_server.store.seed import Email, FullName, Person, Specialization
+from video_calls_server.store.seed import Email, FullName, Specialization
 
 LIFETIME = 3600  # seconds
 _LONGEST_LIFETIME = 365 * 24 * 3600
@@ -106,13 +105,13 @@ def identities_router(settings: Settings) -> Router:
 
     @get("/", summary="List the people, with fresh tokens")
     async def list_identities(namespace: NamedDependency[Namespace]) -> list[Identity]:
-        everybody = await namespace.store.read(people.everybody)
+        everybody = await namespace.store.read(people.all_people)
         return [_identity(settings, namespace.ids, person) for person in everybody]
 
     @post("/", summary="Add a doctor, a patient, somebody who is both, or neither")
     async def add_identity(namespace: NamedDependency[Namespace], data: JSONBody[NewIdentity]) -> Identity:
         def work(connection: Connection) -> Person:
-            person = _new_person(data, people.everybody(connection))
+            person = _new_person(data, people.all_people(connection))
             people.add_person(connection, *person)
             return person
 
@@ -123,7 +122,7 @@ def identities_router(settings: Settings) -> Router:
         namespace: NamedDependency[Namespace], user: FromPath[str], data: JSONBody[IdentityChange]
     ) -> Identity:
         def work(connection: Connection) -> Person:
-            found, doctor, patient = _person(people.everybody(connection), user)
+            found, doctor, patient = _person(people.all_people(connection), user)
             if data.active is not UNSET:
                 found = found._replace(active=data.active)
             if data.full_name is not UNSET:

@@ -121,7 +121,7 @@ class _Planner:
     """Chooses who, when and how it goes."""
 
     def __init__(self, connection: Connection, random: Random, now: datetime) -> None:
-        everybody = people.everybody(connection)
+        everybody = people.all_people(connection)
         self._doctors = [doctor for user, doctor, _ in everybody if doctor is not None and user.active]
         self._patients = [patient for user, _, patient in everybody if patient is not None and user.active]
         self._diary = _Diary(connection)
