@@ -93,12 +93,12 @@ def lock_outbox(connection: Connection, user_ids: tuple[int, int]) -> None:
     ids have the order of the commits. SQLite has one writer anyway.
     """
     if connection.dialect.name == "postgresql":
-        _LOCK_OUTBOX.row(connection, key=_OUTBOX_LOCK, channel=CHANNEL, users=",".join(map(str, user_ids)))
+        _LOCK_OUTBOX.row(connection, lock=_OUTBOX_LOCK, channel=CHANNEL, users=",".join(map(str, user_ids)))
 
 
 _LOCK_OUTBOX = Statement(
     select(
-        func.pg_advisory_xact_lock(bindparam("key", type_=BigInteger)),
+        func.pg_advisory_xact_lock(bindparam("lock", type_=BigInteger)),
         func.pg_notify(bindparam("channel", type_=Text), bindparam("users", type_=Text)),
     )
 )
