@@ -254,7 +254,7 @@ def test_who_reads_too_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> Non
             super().__init__(code, reason)
             cut_off.set()
 
-    monkeypatch.setattr(events_api, "SLOWEST", 0.2)
+    monkeypatch.setattr(events_api, "SEND_TIMEOUT", 0.2)
     monkeypatch.setattr(events_api, "Close", Close)
     app = create_app(Settings(database=":memory:"))
     large = json.dumps({"call": 200_000 * "x"})

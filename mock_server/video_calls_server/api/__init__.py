@@ -1,4 +1,4 @@
-"""HTTP: reading requests, answering them, and who is asking.
+"""HTTP: parsing requests, authenticating callers, and sending responses.
 
-No rule of the catalogue is decided here, except those about HTTP itself: tokens, paths, media types, sizes.
+The only rules decided here are those about HTTP itself: tokens, paths, media types and sizes.
 """

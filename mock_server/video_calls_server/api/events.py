@@ -1,4 +1,4 @@
-"""The WebSocket that tells a user what happens to their calls ("Websocket Events" of the document)."""
+"""The WebSocket that sends a user the events of their calls ("Websocket Events")."""
 
 import contextlib
 import re
@@ -23,24 +23,24 @@ from video_calls_server.store import UnavailableError
 from video_calls_server.world import world_of
 
 BAD_REQUEST, UNAUTHORIZED, EXPIRED, TOO_SLOW, GONE, UNAVAILABLE = 4400, 4401, 4402, 4408, 4410, 1013
-"""The codes with which a connection is closed; 1013 asks to try again later."""
+"""The close codes; 1013 asks the client to try again later."""
 
-SLOWEST = 10.0
-"""Seconds that a client may take to read one event, when all buffers between are full."""
+SEND_TIMEOUT = 10.0
+"""Seconds for sending one event. Sending blocks if the client does not read and all buffers are full."""
 
 LARGEST_MESSAGE = 4096
-"""Bytes of what a client may send, which means nothing."""
+"""Bytes of the largest message from a client; the server ignores the content."""
 
 _EVENT_ID = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
 
-_AWAY = "The service is unavailable for the moment"
-_NOBODY = error_text("auth.active-user")
+_UNAVAILABLE_TEXT = "The service is unavailable for the moment"
+_INACTIVE_TEXT = error_text("auth.active-user")
 
 Socket = WebSocket[Any, Any, Any]
 
 
 class Close(Exception):
-    """A reason to close the connection, with its code."""
+    """Closes the connection with a code and a reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -50,7 +50,7 @@ class Close(Exception):
 
 @websocket("/events/", name="events")
 async def events(socket: Socket) -> None:
-    """Follow the events of the user's calls."""
+    """Send the events of the user's calls."""
     connection = _Connection(socket)
     try:
         await connection.follow()
@@ -59,10 +59,10 @@ async def events(socket: Socket) -> None:
 
 
 def credentials(scope: Scope) -> tuple[str | None, str | None]:
-    """The `Authorization` that was sent, and the subprotocol to choose; a request has no subprotocols."""
-    offered: Any = scope.get("subprotocols", [])
-    if len(offered) == 2 and offered[0] == "bearer":  # noqa: PLR2004 (the word, and the token)
-        return f"Bearer {offered[1]}", "bearer"
+    """Return the value of `Authorization`, and the subprotocol to accept; a request has no subprotocols."""
+    subprotocols: Any = scope.get("subprotocols", [])
+    if len(subprotocols) == 2 and subprotocols[0] == "bearer":  # noqa: PLR2004 (the word and the token)
+        return f"Bearer {subprotocols[1]}", "bearer"
     return header(scope, b"authorization"), None
 
 
@@ -78,23 +78,23 @@ class _Connection:
         self._verifier: TokenVerifier = socket.app.state.verifier
 
     async def follow(self) -> None:
-        """Let the client in and tell it events, until it goes.
+        """Accept the connection and send events until the client disconnects.
 
         Raises:
-            Close: nobody who may ask, no place to begin, or a reason to go on no longer.
+            Close: if the server refuses or ends the connection.
         """
-        actor, expires = await self._authenticated()
+        actor, expires = await self._authenticate()
         with self._hub.subscribe(actor.user_id) as subscription:
-            after = await self._after()
-            # The place is fixed before the client can act: what it does once it is let in, it is told.
+            # The position is read before the client can act, so that no event of its actions is missed.
+            after = await self._start_position()
             await self._accept({"Last-Event-ID": str(after)})
-            await self._tell(actor, after, expires, subscription)
+            await self._send_until_disconnect(actor, after, expires, subscription)
 
     async def close(self, close: Close) -> None:
-        """Close with a code, which only an accepted connection can be told."""
+        """Close the connection; only an accepted one can carry a close code."""
         if not self._accepted:
             await self._accept({})
-        # Whoever has gone already needs no code.
+        # The client may have disconnected already.
         with contextlib.suppress(WebSocketDisconnect, OSError, RuntimeError):
             await self._socket.close(code=close.code, reason=close.reason)
 
@@ -102,83 +102,85 @@ class _Connection:
         await self._socket.accept(subprotocols=self._subprotocol, headers=headers)
         self._accepted = True
 
-    async def _tell(self, actor: Actor, after: int, expires: float, subscription: Subscription) -> None:
-        """Tell events until the client goes; `expires` is in seconds since 1970."""
-        closing, expired = None, False
+    async def _send_until_disconnect(
+        self, actor: Actor, after: int, expires: float, subscription: Subscription
+    ) -> None:
+        """Send events until the client disconnects; `expires` is in seconds since 1970."""
+        closing, is_expired = None, False
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._until_gone, tasks.cancel_scope)
+            tasks.start_soon(self._cancel_at_disconnect, tasks.cancel_scope)
             with anyio.move_on_after(max(0.0, expires - time.time())) as until_expiry:
                 try:
-                    await self._follow(actor, after, subscription)
+                    await self._send_events(actor, after, subscription)
                 except Close as close:
                     closing = close
-                except (WebSocketDisconnect, OSError):  # the client has gone while it was told
+                except (WebSocketDisconnect, OSError):  # the client disconnected meanwhile
                     pass
-            expired = until_expiry.cancelled_caught
+            is_expired = until_expiry.cancelled_caught
             tasks.cancel_scope.cancel()
-        if closing is None and expired:
+        if closing is None and is_expired:
             closing = Close(EXPIRED, "The token has expired")
         if closing is not None:
             raise closing
 
-    async def _authenticated(self) -> tuple[Actor, float]:
-        """Who is asking, and until when they may, in seconds since 1970."""
+    async def _authenticate(self) -> tuple[Actor, float]:
+        """Return the caller, and the expiry of the token in seconds since 1970."""
         try:
             verified = await self._verifier.verify(self._authorization)
             actor = await self._operations.authenticate(verified.user)
         except Refusal as refusal:
             raise Close(UNAUTHORIZED, refusal.violation.error) from None
         except UnavailableError:
-            raise Close(UNAVAILABLE, _AWAY) from None
+            raise Close(UNAVAILABLE, _UNAVAILABLE_TEXT) from None
         if actor is None:
-            raise Close(UNAUTHORIZED, _NOBODY)
+            raise Close(UNAUTHORIZED, _INACTIVE_TEXT)
         self._socket.scope["user"] = actor
         return actor, verified.expires
 
-    async def _after(self) -> int:
-        """The id after which this connection begins."""
-        given: str | None = self._socket.query_params.get("last_event_id")
+    async def _start_position(self) -> int:
+        """Return the id of the last event before those that this connection sends."""
+        last_id: str | None = self._socket.query_params.get("last_event_id")
         try:
-            if given is None:
+            if last_id is None:
                 return await self._operations.newest_event_id()
-            if not _EVENT_ID.fullmatch(given):
-                raise Close(BAD_REQUEST, "last_event_id is no id of an event")
-            if not await self._operations.can_resume_after(int(given)):
-                raise Close(GONE, "What came after this event is no longer kept; fetch the calls anew")
+            if not _EVENT_ID.fullmatch(last_id):
+                raise Close(BAD_REQUEST, "last_event_id is not the id of an event")
+            if not await self._operations.can_resume_after(int(last_id)):
+                raise Close(GONE, "Events after this one have been deleted; fetch the calls again")
         except UnavailableError:
-            raise Close(UNAVAILABLE, _AWAY) from None
-        return int(given)
+            raise Close(UNAVAILABLE, _UNAVAILABLE_TEXT) from None
+        return int(last_id)
 
-    async def _follow(self, actor: Actor, after: int, subscription: Subscription) -> None:
+    async def _send_events(self, actor: Actor, after: int, subscription: Subscription) -> None:
         while True:
             if subscription.closing is not None:
                 raise Close(*subscription.closing)
             try:
-                found = await self._operations.events_after(actor, after)
+                events = await self._operations.events_after(actor, after)
             except UnavailableError:
-                raise Close(UNAVAILABLE, _AWAY) from None
-            for event in found:
+                raise Close(UNAVAILABLE, _UNAVAILABLE_TEXT) from None
+            for event in events:
                 try:
-                    with anyio.fail_after(SLOWEST):
+                    with anyio.fail_after(SEND_TIMEOUT):
                         await self._socket.send_text(message(event, self._ids))
                 except TimeoutError:
-                    raise Close(TOO_SLOW, "Events were read too slowly") from None
+                    raise Close(TOO_SLOW, "The client reads events too slowly") from None
                 after = event.id
-            if not found:
+            if not events:
                 await subscription.wait()
-                await self._check(actor)
+                await self._check_active(actor)
 
-    async def _check(self, actor: Actor) -> None:
-        """Somebody who was deactivated meanwhile is told no more."""
+    async def _check_active(self, actor: Actor) -> None:
+        """Close the connection of a user who was deactivated meanwhile."""
         try:
-            still = await self._operations.authenticate(actor.user_id)
+            active = await self._operations.authenticate(actor.user_id)
         except UnavailableError:
-            return  # reading the events will say so
-        if still is None:
-            raise Close(UNAUTHORIZED, _NOBODY)
+            return  # reading the events raises it again
+        if active is None:
+            raise Close(UNAUTHORIZED, _INACTIVE_TEXT)
 
-    async def _until_gone(self, scope: anyio.CancelScope) -> None:
-        """Read on, for that is how a client is seen to go; what it sends means nothing."""
+    async def _cancel_at_disconnect(self, scope: anyio.CancelScope) -> None:
+        """Ignore the client's messages until it disconnects."""
         with contextlib.suppress(WebSocketDisconnect):
             while True:
                 await self._socket.receive_data(mode="text")
@@ -186,5 +188,5 @@ class _Connection:
 
 
 def events_router(root: str, middleware: Sequence[Middleware]) -> Router:
-    """The WebSocket under the API's base path. It authenticates by itself, for it refuses by closing."""
+    """Return the route to the WebSocket, which refuses by closing and so authenticates by itself."""
     return Router(root, route_handlers=[events], middleware=middleware)

@@ -1,4 +1,4 @@
-"""Public keys from an identity provider's key set (JWKS), fetched when a token needs one not yet known."""
+"""Public keys from an identity provider's key set (JWKS), fetched when a token names an unknown key."""
 
 import asyncio
 import json
@@ -12,49 +12,49 @@ from video_calls_server.settings import JwtAlgorithm, without_credentials
 from video_calls_server.store import UnavailableError
 
 LIFETIME = 300.0
-"""Seconds after which a key set is fetched again, so that a withdrawn key stops working."""
+"""Seconds after which the key set is fetched again, so that a withdrawn key stops working."""
 
 OUTAGE = 3600.0
-"""Seconds for which known keys still work if the key set cannot be fetched."""
+"""Seconds for which the last keys still work if the key set cannot be fetched."""
 
 COOLDOWN = 10.0
-"""Least seconds between two fetches, so that tokens with invented key ids cannot make the server fetch."""
+"""Minimum seconds between two fetches, so that invented key ids do not cause a fetch each."""
 
 TIMEOUT = 5.0
-"""Seconds within which the whole key set must have arrived."""
+"""Seconds for fetching the whole key set."""
 
-LARGEST = 256 * 1024
-"""The largest key set, in bytes."""
+LARGEST_KEY_SET = 256 * 1024
+"""Bytes of the largest key set."""
 
 
 class JwksKeys:
-    """The keys of a JWKS URL that are for signatures of one algorithm."""
+    """The keys at a URL for signatures of one algorithm."""
 
     def __init__(self, url: str, algorithm: JwtAlgorithm) -> None:
         self._url = url
         self._algorithm = algorithm
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched = self._tried = float("-inf")
+        self._fetched_at = self._attempted_at = float("-inf")
         self._failure: str | None = None
-        self._fetching: asyncio.Task[None] | None = None
+        self._fetch_task: asyncio.Task[None] | None = None
 
     async def key_of(self, token: str) -> jwt.PyJWK:
-        """Return the key that the token's header names or, if it names none, the only one.
+        """Return the key that the token's header names or, if it names none, the only key.
 
-        A known key is returned at once, also while the key set is fetched again.
+        A cached key is returned at once, even while the key set is fetched again.
 
         Raises:
             jwt.PyJWTError: if the key set has no such key.
-            UnavailableError: if the key set cannot be fetched for now.
+            UnavailableError: if the key set cannot be fetched now.
         """
         name = jwt.get_unverified_header(token).get("kid")
-        key, age = self._key(name), time.monotonic() - self._fetched
+        key, age = self._key(name), time.monotonic() - self._fetched_at
         if key is not None and age < OUTAGE:
             if age > LIFETIME:
-                self._fetch_again()
+                self._start_fetch()
             return key
-        if (fetching := self._fetch_again()) is not None:
-            await asyncio.shield(fetching)  # other requests wait for it too
+        if (fetch := self._start_fetch()) is not None:
+            await asyncio.shield(fetch)  # other requests wait for it too
         if self._failure is not None:
             raise UnavailableError(f"the key set could not be fetched: {self._failure}")
         key = self._key(name)
@@ -67,27 +67,27 @@ class JwksKeys:
             return next(iter(self._keys.values())) if len(self._keys) == 1 else None
         return self._keys.get(name)
 
-    def _fetch_again(self) -> "asyncio.Task[None] | None":
-        """Return the fetch that is under way or, unless the last one was just now, a new one."""
-        if self._fetching is not None and not self._fetching.done():
-            return self._fetching
-        if time.monotonic() - self._tried <= COOLDOWN:
+    def _start_fetch(self) -> "asyncio.Task[None] | None":
+        """Return the running fetch or a new one, None during the cooldown."""
+        if self._fetch_task is not None and not self._fetch_task.done():
+            return self._fetch_task
+        if time.monotonic() - self._attempted_at <= COOLDOWN:
             return None
-        self._fetching = asyncio.create_task(self._fetch())
-        return self._fetching
+        self._fetch_task = asyncio.create_task(self._fetch())
+        return self._fetch_task
 
     async def _fetch(self) -> None:
-        self._tried = time.monotonic()
+        self._attempted_at = time.monotonic()
         try:
             content = await self._content()
-            keys = [key for key in json.loads(content)["keys"] if _checks_signatures(key)]
+            keys = [key for key in json.loads(content)["keys"] if _is_for_signatures(key)]
             self._keys = {
                 key.key_id or "": key
                 for key in jwt.PyJWKSet.from_dict({"keys": keys}).keys
                 if key.algorithm_name == self._algorithm
             }
-            self._fetched, self._failure = time.monotonic(), None
-        except httpx.HTTPStatusError as error:  # whose text has the whole URL
+            self._fetched_at, self._failure = time.monotonic(), None
+        except httpx.HTTPStatusError as error:  # its text contains the whole URL
             self._failure = f"{without_credentials(self._url)} answered {error.response.status_code}"
         except TimeoutError:
             self._failure = f"{without_credentials(self._url)} did not answer within {TIMEOUT:g} seconds"
@@ -95,7 +95,7 @@ class JwksKeys:
             self._failure = f"{without_credentials(self._url)}: {error or type(error).__name__}"
 
     async def _content(self) -> bytes:
-        """Return what the URL answers, uncompressed."""
+        """Return the response's body, which is requested without compression."""
         content = b""
         headers = {"Accept-Encoding": "identity"}
         async with (
@@ -106,13 +106,13 @@ class JwksKeys:
             response.raise_for_status()
             async for chunk in response.aiter_raw():
                 content += chunk
-                if len(content) > LARGEST:
-                    raise ValueError(f"the answer is larger than {LARGEST} bytes")
+                if len(content) > LARGEST_KEY_SET:
+                    raise ValueError(f"the response is larger than {LARGEST_KEY_SET} bytes")
         return content
 
 
-def _checks_signatures(member: object) -> bool:
-    """Whether a member of a key set is a key for signatures (RFC 7517, 4.2 and 4.3)."""
+def _is_for_signatures(member: object) -> bool:
+    """Return whether a member of a key set is a key for signatures (RFC 7517, 4.2 and 4.3)."""
     if not isinstance(member, dict):
         return False
     key = cast("dict[str, object]", member)

@@ -1,7 +1,7 @@
-"""JSON Web Tokens: checking those of requests, and making those of the development identities.
+"""JSON Web Tokens: verify those of requests, and make those of the development identities.
 
-The algorithm is the configured one and never the token's choice. Claims are laid out as
-djangorestframework-simplejwt does: `token_type`, `user_id`, `exp`, `iat`, `jti`.
+The settings choose the algorithm, never the token. The claims are those of djangorestframework-simplejwt:
+`token_type`, `user_id`, `exp`, `iat`, `jti`.
 """
 
 import base64
@@ -24,41 +24,39 @@ from video_calls_server.observability import request_id
 from video_calls_server.settings import JwtAlgorithm, Settings, SettingsError
 
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
-LONGEST_TOKEN = 8192  # characters
-REMEMBERED_TOKENS = 1024
-REMEMBERED_FOR = 60.0  # seconds; a key that was withdrawn stops working by then
 LARGEST_ID = 2**63 - 1
-LONGEST_EMAIL = 254
-LONGEST_REASON = 200  # characters
-LATEST = 253_402_300_799  # the last second of the year 9999
+
+_LONGEST_TOKEN = 8192  # characters
+_LONGEST_EMAIL = 254
+_LONGEST_REASON = 200  # characters
+_CACHE_SIZE = 1024  # tokens
+_CACHE_LIFETIME = 60.0  # seconds; a withdrawn key stops working after this time
+_LATEST_TIME = 253_402_300_799  # the last second of the year 9999
 
 _COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)  # RFC 7515, 3.1
-_ID = re.compile(r"0|[1-9]\d{0,18}", re.ASCII)  # 0101 is another text than 101
+_ID = re.compile(r"0|[1-9]\d{0,18}", re.ASCII)  # 0101 is not the same text as 101
 
 logger = logging.getLogger("video_calls_server")
 
 Key = jwt.PyJWK | str | bytes
-
-
 KeySource = Callable[[str], Awaitable[Key]]
-"""Returns the key that checks a token.
+"""Returns the key that verifies a token.
 
-It raises `jwt.PyJWTError` if there is none, and `UnavailableError` if the keys cannot be fetched for now.
+It raises `jwt.PyJWTError` if there is no such key, and `UnavailableError` if the keys cannot be fetched now.
 """
 
 
-class Verified(NamedTuple):
-    """Whom a token stands for, by id or e-mail address, and when it expires, in seconds since 1970."""
+class VerifiedToken(NamedTuple):
+    """The user of a token, by id or e-mail address, and its expiry in seconds since 1970."""
 
     user: int | str
     expires: float
 
 
 class TokenVerifier:
-    """Tells which user a token is of.
+    """Verifies tokens, and caches the valid ones until they expire, at most for a minute.
 
-    The signature of a token that was good is not checked again for `REMEMBERED_FOR` seconds, nor
-    beyond its expiry. Whether the user is still active is not remembered.
+    The cache does not include whether the user is active.
     """
 
     def __init__(self, settings: Settings, key_of: KeySource) -> None:
@@ -68,36 +66,36 @@ class TokenVerifier:
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
         self._leeway = settings.jwt_leeway
-        self._remembered: dict[str, tuple[Verified, float]] = {}
+        self._cache: dict[str, tuple[VerifiedToken, float]] = {}
 
-    async def verify(self, authorization: str | None) -> Verified:
-        """Whom an `Authorization` header stands for.
+    async def verify(self, authorization: str | None) -> VerifiedToken:
+        """Return the user and the expiry of the token in an `Authorization` header.
 
         Raises:
-            Refusal: `auth.required`, `auth.valid-token` or `auth.expired-token`.
+            Refusal: if the header breaks `auth.required`, `auth.valid-token` or `auth.expired-token`.
         """
         token = bearer_token(authorization)
         now = time.time()
-        remembered = self._remembered.get(token)
-        if remembered is not None and remembered[1] > now:
-            return remembered[0]
-        self._remembered.pop(token, None)
+        cached = self._cache.get(token)
+        if cached is not None and cached[1] > now:
+            return cached[0]
+        self._cache.pop(token, None)
         verified = await self._verify(token)
-        if len(self._remembered) >= REMEMBERED_TOKENS:
-            del self._remembered[next(iter(self._remembered))]
-        self._remembered[token] = verified, min(verified.expires, now + REMEMBERED_FOR)
+        if len(self._cache) >= _CACHE_SIZE:
+            del self._cache[next(iter(self._cache))]
+        self._cache[token] = verified, min(verified.expires, now + _CACHE_LIFETIME)
         return verified
 
-    async def _verify(self, token: str) -> Verified:
+    async def _verify(self, token: str) -> VerifiedToken:
         try:
-            return await self._checked(token)
+            return await self._decode(token)
         except jwt.ExpiredSignatureError as error:
-            raise _refused("auth.expired-token", "it has expired") from error
-        except _NOT_VALID as error:
-            raise _refused("auth.valid-token", str(error) or type(error).__name__) from error
+            raise _log_refusal("auth.expired-token", "it has expired") from error
+        except _PARSER_ERRORS as error:
+            raise _log_refusal("auth.valid-token", str(error) or type(error).__name__) from error
 
-    async def _checked(self, token: str) -> Verified:
-        if len(token) > LONGEST_TOKEN or not _COMPACT.fullmatch(token):
+    async def _decode(self, token: str) -> VerifiedToken:
+        if len(token) > _LONGEST_TOKEN or not _COMPACT.fullmatch(token):
             raise ValueError("it is not a JWT in compact form")
         key = await self._key_of(token)
         jwt.decode(
@@ -109,23 +107,23 @@ class TokenVerifier:
             options={
                 "require": ["exp", self._user_claim],
                 "verify_aud": self._audience is not None,
-                "verify_iat": False,  # these two have a leeway, unlike `exp`
+                "verify_iat": False,  # `_decode` checks these two with the leeway, which `exp` does not have
                 "verify_nbf": False,
                 "enforce_minimum_key_length": True,  # RFC 7518, 3.3: an RSA key has 2048 bits or more
             },
         )
-        _, members = (_json(segment) for segment in token.split(".")[:2])
+        _, members = (_parse_segment(segment) for segment in token.split(".")[:2])
         claims = msgspec.convert(members, _Claims)
-        if max(claims.iat, claims.nbf) > datetime.now(UTC).timestamp() + self._leeway:  # PyJWT's clock
+        if max(claims.iat, claims.nbf) > datetime.now(UTC).timestamp() + self._leeway:  # the clock of PyJWT
             raise ValueError("its iat or nbf is in the future; see --jwt-leeway")
         if members.get("token_type", "access") != "access":
             text = "The token is not an access token"
-            raise _refused("auth.valid-token", "its token_type is not access", error=text)
-        return Verified(_user(members[self._user_claim]), claims.exp)
+            raise _log_refusal("auth.valid-token", "its token_type is not access", error=text)
+        return VerifiedToken(_user(members[self._user_claim]), claims.exp)
 
 
-# PyJWT parses what has no signature yet: beside its own errors, what JSON can do to a parser.
-_NOT_VALID = (
+# PyJWT parses the token before it checks the signature, so hostile JSON can raise any error of a parser.
+_PARSER_ERRORS = (
     jwt.PyJWTError,
     msgspec.ValidationError,
     ValueError,
@@ -135,66 +133,66 @@ _NOT_VALID = (
 )
 
 
-def _refused(rule: RuleId, reason: str, *, error: str | None = None) -> Refusal:
-    """Return the refusal of a token, and log the reason, which no answer tells."""
+def _log_refusal(rule: RuleId, reason: str, *, error: str | None = None) -> Refusal:
+    """Log why a token is refused, which no response says, and return the refusal."""
     logger.info(
         "token refused: %(reason)s request_id=%(request_id)s",
-        {"reason": ascii(reason[:LONGEST_REASON])[1:-1], "request_id": request_id.request_id.get()},
+        {"reason": ascii(reason[:_LONGEST_REASON])[1:-1], "request_id": request_id.request_id.get()},
     )
     return Refusal(rule, CHALLENGE, error=error)
 
 
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=LATEST)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=_LATEST_TIME)]
 
 
 class _Claims(msgspec.Struct):
-    """The claims as RFC 7519 types them; PyJWT takes a text for a number, and any number for a date."""
+    """The claims with the types of RFC 7519; PyJWT is less strict about numbers and dates."""
 
-    exp: Seconds
-    iat: Seconds = 0.0
-    nbf: Seconds = 0.0
+    exp: _Seconds
+    iat: _Seconds = 0.0
+    nbf: _Seconds = 0.0
     iss: str | None = None
     aud: str | list[str] | None = None
 
 
-def _json(segment: str) -> Any:  # noqa: ANN401 (JSON)
-    """Return the JSON of a segment: in UTF-8, and with unique names (RFC 7515, 4; RFC 7519, 4)."""
+def _parse_segment(segment: str) -> Any:  # noqa: ANN401 (JSON)
+    """Return the JSON of a segment, which has to be UTF-8 with unique names (RFC 7515, 4; RFC 7519, 4)."""
     text = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)).decode("utf-8")
-    return json.loads(text, object_pairs_hook=_unique_members, parse_constant=_no_constant)
+    return json.loads(text, object_pairs_hook=_unique_members, parse_constant=_reject_constant)
 
 
-def _no_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a member is given twice")
+        raise ValueError("a name occurs twice")
     return members
 
 
 def _user(claim: object) -> int | str:
-    """Return the id, or the e-mail address, that a claim holds.
+    """Return the id or the e-mail address in a claim.
 
     Raises:
-        ValueError: if it holds neither.
+        ValueError: if the claim is neither.
     """
     if isinstance(claim, str) and _ID.fullmatch(claim):
         claim = int(claim)
     if isinstance(claim, int) and not isinstance(claim, bool) and -LARGEST_ID <= claim <= LARGEST_ID:
         return claim
-    if isinstance(claim, str) and len(claim) <= LONGEST_EMAIL:
-        claim.encode()  # a lone surrogate is no text
+    if isinstance(claim, str) and len(claim) <= _LONGEST_EMAIL:
+        claim.encode()  # raises for a lone surrogate
         return claim
     raise ValueError("its claim names no user")
 
 
 def bearer_token(authorization: str | None) -> str:
-    """The token of an `Authorization` header.
+    """Return the token in an `Authorization` header.
 
     Raises:
-        Refusal: `auth.required`: there is none, or it is of another scheme.
+        Refusal: if the header is missing or has another scheme (`auth.required`).
     """
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not (token := token.strip()):
@@ -203,7 +201,7 @@ def bearer_token(authorization: str | None) -> str:
 
 
 def key_source(settings: Settings) -> KeySource:
-    """Return where the configured keys come from.
+    """Return the source of the configured keys.
 
     Raises:
         SettingsError: if a configured key cannot be read.
@@ -216,11 +214,8 @@ def key_source(settings: Settings) -> KeySource:
     if settings.jwt_public_key is not None:
         key = _public_key(settings.jwt_public_key, settings.jwt_algorithm)
     assert key is not None  # noqa: S101 (the settings have checked it)
-    return _fixed(key)
 
-
-def _fixed(key: Key) -> KeySource:
-    async def key_of(_token: str) -> Key:
+    async def key_of(_token: str, key: Key = key) -> Key:
         return key
 
     return key_of
@@ -233,10 +228,10 @@ def _public_key(path: Path, algorithm: JwtAlgorithm) -> bytes:
         raise SettingsError(f"jwt_public_key: cannot read {path}: {error.strerror}") from error
     try:
         jwt.get_algorithm_by_name(algorithm).prepare_key(pem)
-        usable = b"PRIVATE KEY" not in pem  # which does not belong on this server
+        is_usable = b"PRIVATE KEY" not in pem  # a private key does not belong on this server
     except (ValueError, TypeError, jwt.InvalidKeyError):
-        usable = False
-    if not usable:
+        is_usable = False
+    if not is_usable:
         raise SettingsError(f"jwt_public_key: {path} is not the PEM public key of {algorithm} tokens")
     return pem
 
@@ -244,12 +239,16 @@ def _public_key(path: Path, algorithm: JwtAlgorithm) -> bytes:
 def make_token(
     settings: Settings, user_id: int, *, expires_in: float, claims: Mapping[str, object] | None = None
 ) -> str:
-    """A JWT for a user that expires in so many seconds, or expired so many ago where that is negative.
+    """Return a JWT for a user.
 
-    `claims` are added to its claims, or stand in their place.
+    Args:
+        settings: of the server that will verify the token.
+        user_id: the user.
+        expires_in: seconds until the expiry; a negative number makes an expired token.
+        claims: further claims, which replace those of the same name.
 
     Raises:
-        SettingsError: JWTs are signed elsewhere.
+        SettingsError: if an identity provider signs the JWTs.
     """
     secret = settings.signing_secret
     if secret is None:

@@ -1,8 +1,7 @@
-"""Reading what a client sent: ids, pages, and the body of a new call. Nothing here trusts it."""
+"""Parse untrusted input: headers, page numbers, and the body of a new call."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -21,12 +20,12 @@ _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
 _JSON = re.compile(r"\s*application/json\s*(;.*)?", re.IGNORECASE)
 
 _TEXT = msgspec.json.Decoder(str)
-_TIME = msgspec.json.Decoder(datetime)  # made once: under freezegun the name is another class
+_TIME = msgspec.json.Decoder(datetime)  # built at import, because freezegun replaces the class later
 _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?",
     re.ASCII,
 )
-_PEOPLE: tuple[Literal["doctor", "patient"], ...] = ("doctor", "patient")
+_ROLES: tuple[Literal["doctor", "patient"], ...] = ("doctor", "patient")
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -34,19 +33,11 @@ def header(scope: Scope, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Paging:
-    """Which page of a list, counted from 1, of how many calls each."""
-
-    page: int
-    size: int
-
-
-def paging(query: Mapping[str, str]) -> Paging:
-    """The page that the query asks for.
+def paging(query: Mapping[str, str]) -> tuple[int, int]:
+    """Return the number of the page in a query, from 1, and the number of calls on each page.
 
     Raises:
-        RuleViolation: `list.page-size` or `list.page-out-of-range`.
+        RuleViolation: if a parameter breaks `list.page-size` or `list.page-out-of-range`.
     """
     page, size = 1, DEFAULT_PAGE_SIZE
     if (text := query.get("page")) is not None:
@@ -60,15 +51,15 @@ def paging(query: Mapping[str, str]) -> Paging:
             raise RuleViolation(
                 "list.page-size", error=f"page_size: {reason}", fields={"page_size": [reason]}
             )
-    return Paging(page, size)
+    return page, size
 
 
 def json_object(body: bytes, content_type: str | None) -> dict[str, msgspec.Raw]:
-    """The fields of a JSON object, each still as it was sent.
+    """Return the fields of a JSON object, whose values are still JSON text.
 
     Raises:
-        Refusal: `errors.media-type`.
-        RuleViolation: `errors.malformed-json`.
+        Refusal: if the media type is not JSON (`errors.media-type`).
+        RuleViolation: if the body is not a JSON object (`errors.malformed-json`).
     """
     if content_type is None or not _JSON.fullmatch(content_type):
         raise Refusal("errors.media-type", {"Accept": "application/json"})
@@ -82,65 +73,64 @@ def json_object(body: bytes, content_type: str | None) -> dict[str, msgspec.Raw]
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def proposal(sent: Mapping[str, msgspec.Raw], key: str | None, ids: Ids) -> Proposal:
-    """Read the fields of a new call, each by itself, so that its refusal names every malformed one.
+def proposal(body: Mapping[str, msgspec.Raw], key: str | None, ids: Ids) -> Proposal:
+    """Return the new call in a body, or one violation that names every malformed field.
 
-    `key` is the `Idempotency-Key`, if there is one. A field is refused by `create.valid-body` or
-    `create.aware-time`.
+    `key` is the `Idempotency-Key`. The violated rule is `create.valid-body` or `create.aware-time`.
     """
-    people: dict[str, int] = {}
+    participants: dict[str, int] = {}
     time: datetime | None = None
     violations: list[RuleViolation] = []
-    for role in _PEOPLE:
+    for role in _ROLES:
         try:
-            people[role] = ids.decode(role, _given(sent, role))
+            participants[role] = ids.decode(role, _required(body, role))
         except RuleViolation as violation:
             violations.append(violation)
         except (msgspec.DecodeError, RecursionError):
             violations.append(_invalid(role, ids.requirement))
     try:
-        time = _instant("scheduled_time", _given(sent, "scheduled_time"))
+        time = _scheduled_time(_required(body, "scheduled_time"))
     except RuleViolation as violation:
         violations.append(violation)
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         text = "Idempotency-Key: must be 1 to 255 visible ASCII characters"
         violations.append(RuleViolation("create.valid-body", error=text))
-    doctor, patient = people.get("doctor"), people.get("patient")
+    doctor, patient = participants.get("doctor"), participants.get("patient")
     if violations or doctor is None or patient is None or time is None:
-        return Proposal(doctor, patient, _refusal(violations))
+        return Proposal(doctor, patient, _merge(violations))
     return Proposal(doctor, patient, Draft(doctor, patient, time), key)
 
 
-def _refusal(violations: Sequence[RuleViolation]) -> RuleViolation:
-    """Return one refusal that names the fields of all; the first one, if none of them is about a field."""
+def _merge(violations: Sequence[RuleViolation]) -> RuleViolation:
+    """Return one violation with the fields of all, or the first violation if it is not about a field."""
     first = violations[0]
     if first.fields is None:
         return first
-    fields = {name: texts for each in violations for name, texts in (each.fields or {}).items()}
+    fields = {name: texts for violation in violations for name, texts in (violation.fields or {}).items()}
     text = "; ".join(f"{name}: {texts[0]}" for name, texts in fields.items())
     return RuleViolation(first.rule.id, error=text, fields=fields)  # type: ignore[arg-type]  # its own slug
 
 
-def _given(sent: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw:
-    if name not in sent:
+def _required(body: Mapping[str, msgspec.Raw], name: str) -> msgspec.Raw:
+    if name not in body:
         raise _invalid(name, "this field is required")
-    return sent[name]
+    return body[name]
 
 
-def _instant(name: str, value: msgspec.Raw) -> datetime:
+def _scheduled_time(value: msgspec.Raw) -> datetime:
     try:
         text = _TEXT.decode(value)
         if not _RFC_3339.fullmatch(text):
-            raise _invalid(name, error_text("create.aware-time"))
+            raise _invalid("scheduled_time", error_text("create.aware-time"))
         time = _TIME.decode(value)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _invalid(name, error_text("create.aware-time")) from error
+        raise _invalid("scheduled_time", error_text("create.aware-time")) from error
     if time.tzinfo is None:
-        raise field_violation("create.aware-time", name)
+        raise field_violation("create.aware-time", "scheduled_time")
     try:
         return time.astimezone(UTC)
     except OverflowError as error:
-        raise _invalid(name, "is not a time between the years 1 and 9999") from error
+        raise _invalid("scheduled_time", "is not a time between the years 1 and 9999") from error
 
 
 def _invalid(field: str, reason: str) -> RuleViolation:

@@ -1,6 +1,6 @@
-"""What is beneath HTTP: which bytes are a request, and how long one may take to arrive.
+"""The HTTP/1.1 protocol of a connection: parsing, size limits and timeouts of requests.
 
-No application sees what is refused here.
+The application does not see requests that the protocol refuses.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from video_calls_server._structs import Error
 from video_calls_server.api.connection_drop import DROP_EXTENSION
 
 HEAD_LIMIT = 64 * 1024
-"""The largest request head in bytes: the target, and the names and values of its headers."""
+"""Bytes of the largest request head: the target, and the names and values of the headers."""
 
 REQUEST_LIMIT = 1024 * 1024
-"""Bytes of one request that are read before the connection is closed, whatever the application does."""
+"""Bytes of one request after which the connection is closed, whatever the application does."""
 
 LINGER = 2.0
-"""Seconds for which a refused connection is still read, because closing at once can destroy the answer."""
+"""Seconds until a refused connection is closed, because an immediate close can destroy the response."""
 
 _ERRORS = {
     400: Error(error="This is not a valid HTTP request", code="bad_request"),
@@ -33,7 +33,7 @@ _ERRORS = {
 def http_protocol(request_timeout: float) -> type[asyncio.Protocol]:
     """Return uvicorn's HTTP protocol with limits, errors in JSON, and WebSockets as the only upgrade.
 
-    A request, head and body, has `request_timeout` seconds to arrive.
+    `request_timeout` is in seconds, for the head and the body of a request.
     """
     return type("Protocol", (_Protocol,), {"request_timeout": request_timeout})
 
@@ -43,17 +43,17 @@ class _HeadTooLargeError(Exception):
 
 
 class _Trailers(list[tuple[bytes, bytes]]):
-    """Stands in for the headers once they are complete: what comes later is no header (RFC 9110, 6.5)."""
+    """Replaces the list of headers when it is complete, because trailers are not headers (RFC 9110, 6.5)."""
 
     def append(self, field: tuple[bytes, bytes]) -> None:
         """Ignore a trailer field."""
 
 
 class _Parser(HttpRequestParser):
-    """httptools' parser, which skips the body of a request that asks for an upgrade.
+    """Ignores upgrades to protocols other than WebSockets, which RFC 9110, 7.8 allows.
 
-    The request is read once more, without the field `Upgrade`: a server may ignore it (RFC 9110, 7.8). A new
-    parser does so, because one whose connection ends with the request reads nothing after it.
+    httptools' parser skips the body of a request for an upgrade. Therefore a new parser reads the request
+    again without the field `Upgrade`. The old parser cannot if the request also closes the connection.
     """
 
     def __init__(self, protocol: "_Protocol") -> None:
@@ -77,19 +77,19 @@ class _Parser(HttpRequestParser):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with our limits."""
+    """uvicorn's protocol with limits, of one connection."""
 
     request_timeout: float
     ignores_upgrade = False
 
     _is_done = False
-    """Whether what still arrives is no longer looked at."""
+    """Whether further data is ignored."""
 
-    _in_head = _arrives = False
-    """Whether part of a head, and of a request, has arrived, and the rest is missing."""
+    _in_head = _in_request = False
+    """Whether a head, and a request, has begun and is incomplete."""
 
     _chunk = _first_chunk = _received = 0
-    """Bytes: of the last read, of the read with which the request began, and since then."""
+    """Bytes of the last read, of the read in which the request began, and of all reads since then."""
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -118,9 +118,9 @@ class _Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._is_done:
             return
-        if self._arrives or not self.cycle or self.cycle.response_complete:
-            later = self._received - self._first_chunk  # the first may begin with an earlier request
-            if later > (HEAD_LIMIT if self._in_head else REQUEST_LIMIT):
+        if self._in_request or not self.cycle or self.cycle.response_complete:
+            later_chunks = self._received - self._first_chunk  # the first may contain an earlier request
+            if later_chunks > (HEAD_LIMIT if self._in_head else REQUEST_LIMIT):
                 self._refuse(431)
             else:
                 self._expect_request()
@@ -131,21 +131,19 @@ class _Protocol(HttpToolsProtocol):
         self._is_done = True
         self._cancel_timer()
         super().handle_websocket_upgrade()
-        # The new protocol has made its scope, which the application has yet to see.
+        # The new protocol has its scope, and has not called the application yet.
         scope = getattr(self.transport.get_protocol(), "scope", None)
         if scope is not None:
             scope["extensions"] |= self._extensions
-        elif (
-            not self.transport.is_closing()
-        ):  # `websockets` could not read the handshake, and does not say so
-            self._refuse(400)
+        elif not self.transport.is_closing():
+            self._refuse(400)  # `websockets` could not read the handshake and sent no response
 
-    # -- what the parser finds
+    # -- callbacks of the parser
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
-        self._in_head = self._arrives = True
+        self._in_head = self._in_request = True
         self._first_chunk = self._received = self._chunk
 
     def on_headers_complete(self) -> None:
@@ -162,14 +160,14 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if not self.ignores_upgrade:
-            self._arrives = False
+            self._in_request = False
             super().on_message_complete()
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _is_websocket(self) -> bool:
-        """Whether the request is a handshake, by the fields that uvicorn looks at too."""
+        """Return whether the request is a WebSocket handshake, by the same headers as uvicorn."""
         upgrade = [value.lower() for name, value in self.headers if name == b"upgrade"]
         connection = [value.lower() for name, value in self.headers if name == b"connection"]
         return (
@@ -180,7 +178,7 @@ class _Protocol(HttpToolsProtocol):
         )
 
     def head_without_upgrade(self) -> bytes:
-        """Return the head that the parser has read, for it to read again."""
+        """Return the head without the field `Upgrade`, to be parsed again."""
         self.ignores_upgrade = False
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
@@ -190,7 +188,7 @@ class _Protocol(HttpToolsProtocol):
     # -- limits
 
     def _expect_request(self) -> None:
-        """Refuse the connection unless a complete request has arrived within the timeout."""
+        """Start the timeout for the next request, unless it runs."""
         if self._timer is None:
             self._timer = self.loop.call_later(self.request_timeout, self._time_out)
 
@@ -203,19 +201,19 @@ class _Protocol(HttpToolsProtocol):
         self._timer = None
         if self.flow.read_paused or self._awaits_100():  # the client waits for the application
             self._expect_request()
-        elif self._arrives:
+        elif self._in_request:
             self._refuse(408)
         else:
             self.transport.close()
 
     def _awaits_100(self) -> bool:
-        return self._arrives and not self._in_head and self.cycle.waiting_for_100_continue
+        return self._in_request and not self._in_head and self.cycle.waiting_for_100_continue
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's words, not ours)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (the API has its own texts)
         self._refuse(431 if self._in_head and self._head_size() > HEAD_LIMIT else 400)
 
     def _refuse(self, status: int) -> None:
-        """Answer, if no answer has begun, and close the connection once the client had time to read it."""
+        """Send an error, unless a response has begun, and close the connection after `LINGER`."""
         self._is_done = True
         self._cancel_timer()
         cycle = self.cycle
@@ -226,7 +224,7 @@ class _Protocol(HttpToolsProtocol):
                 f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
-        if cycle:  # the application learns that the client is gone
+        if cycle:  # tell the application that the client has disconnected
             cycle.disconnected = True
             cycle.message_event.set()
         self.flow.resume_reading()

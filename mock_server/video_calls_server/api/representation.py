@@ -1,4 +1,4 @@
-"""Calls as the contract's schemas write them. Times are in UTC, and msgspec writes those with `Z`."""
+"""Calls in the form of the contract's schemas. Times are in UTC, which msgspec writes with `Z`."""
 
 from msgspec.structs import replace
 
@@ -9,9 +9,9 @@ from video_calls_server.domain.calls import Call
 
 
 def video_call(call: Call) -> VideoCall:
-    """A call, with what each participant may know of the other and no more ("Security Considerations" 6).
+    """Return a call with the ids of the store; see `with_ids`.
 
-    Its ids are those of the store; see `with_ids`.
+    Of a participant, it contains only what the other one may know ("Security Considerations" 6).
     """
     return VideoCall(
         id=call.id,
@@ -32,13 +32,13 @@ def video_call(call: Call) -> VideoCall:
 
 
 def with_ids(call: VideoCall, ids: Ids) -> VideoCall:
-    """Return a call with ids as clients see them in place of those of the store."""
+    """Return a call with the ids that clients see in place of those of the store."""
     if ids is INTEGERS:
         return call
-    doctor, patient = _shown("doctor", call.doctor, ids), _shown("patient", call.patient, ids)
+    doctor, patient = _external("doctor", call.doctor, ids), _external("patient", call.patient, ids)
     return replace(
         call,
-        id=_shown("call", call.id, ids),
+        id=_external("call", call.id, ids),
         doctor=doctor,
         patient=patient,
         doctor_details=replace(call.doctor_details, id=doctor),
@@ -46,8 +46,8 @@ def with_ids(call: VideoCall, ids: Ids) -> VideoCall:
     )
 
 
-def _shown(kind: Kind, written: ExternalId, ids: Ids) -> ExternalId:
-    return ids.format(kind, written) if isinstance(written, int) else written
+def _external(kind: Kind, stored: ExternalId, ids: Ids) -> ExternalId:
+    return ids.format(kind, stored) if isinstance(stored, int) else stored
 
 
 def _user(user: people.User) -> User:

@@ -1,4 +1,4 @@
-"""The six operations of the contract, each under its path and method; a test holds them against it."""
+"""The handlers of the contract's six operations. A test compares them with the contract."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,22 +31,22 @@ def _ids(request: ApiRequest) -> Ids:
     return world_of(request.scope).ids
 
 
-def _shown(request: ApiRequest, call: Call) -> VideoCall:
+def _represent(request: ApiRequest, call: Call) -> VideoCall:
     return with_ids(video_call(call), _ids(request))
 
 
 @get("/video-calls/", operation_id="listVideoCalls")
 async def list_video_calls(request: ApiRequest) -> JsonResponse:
     """List video calls."""
-    asked = paging(request.query_params)
-    page = await _operations(request).page(request.user, page=asked.page, size=asked.size)
-    more = asked.page * asked.size < page.count
+    number, size = paging(request.query_params)
+    page = await _operations(request).page(request.user, page=number, size=size)
+    has_next = number * size < page.count
     return JsonResponse(
         VideoCallPage(
             count=page.count,
-            next=_page_url(request, asked.page + 1) if more else None,
-            previous=_page_url(request, asked.page - 1) if asked.page > 1 else None,
-            results=[_shown(request, call) for call in page.calls],
+            next=_page_url(request, number + 1) if has_next else None,
+            previous=_page_url(request, number - 1) if number > 1 else None,
+            results=[_represent(request, call) for call in page.calls],
         )
     )
 
@@ -54,21 +54,21 @@ async def list_video_calls(request: ApiRequest) -> JsonResponse:
 @post("/video-calls/", operation_id="createVideoCall")
 async def create_video_call(request: ApiRequest) -> JsonResponse:
     """Create a video call."""
-    sent = json_object(await request.body(), request.headers.get("content-type"))
+    body = json_object(await request.body(), request.headers.get("content-type"))
     key = request.headers.get("idempotency-key")
-    created = await _operations(request).create(request.user, proposal(sent, key, _ids(request)))
-    shown = _shown(request, created.call)
-    headers = [(b"location", f"{_root(request)}{API_ROOT}/video-calls/{shown.id}/".encode())]
+    created = await _operations(request).create(request.user, proposal(body, key, _ids(request)))
+    call = _represent(request, created.call)
+    headers = [(b"location", f"{_root(request)}{API_ROOT}/video-calls/{call.id}/".encode())]
     if created.replayed:
         headers.append((b"idempotency-replayed", b"true"))
-    return JsonResponse(shown, status=201, headers=headers)
+    return JsonResponse(call, status=201, headers=headers)
 
 
 @get("/video-calls/{id:str}/", operation_id="getVideoCall")
 async def get_video_call(request: ApiRequest) -> JsonResponse:
     """Get a video call."""
     call = await _operations(request).get(request.user, _call_id(request))
-    return JsonResponse(_shown(request, call))
+    return JsonResponse(_represent(request, call))
 
 
 @post("/video-calls/{id:str}/join/", operation_id="joinVideoCall")
@@ -90,14 +90,14 @@ async def join_video_call(request: ApiRequest) -> JsonResponse:
 async def end_video_call(request: ApiRequest) -> JsonResponse:
     """End a video call."""
     call = await _operations(request).end(request.user, _call_id(request))
-    return JsonResponse(_shown(request, call))
+    return JsonResponse(_represent(request, call))
 
 
 @post("/video-calls/{id:str}/cancel/", operation_id="cancelVideoCall")
 async def cancel_video_call(request: ApiRequest) -> JsonResponse:
     """Cancel a video call."""
     call = await _operations(request).cancel(request.user, _call_id(request))
-    return JsonResponse(_shown(request, call))
+    return JsonResponse(_represent(request, call))
 
 
 def _call_id(request: ApiRequest) -> int | None:
@@ -110,15 +110,15 @@ def _root(request: ApiRequest) -> str:
 
 
 def _page_url(request: ApiRequest, page: int) -> str:
-    """The absolute URL of another page of this list, with the request's other parameters as they are."""
-    sent = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    query = [pair for pair in sent if pair[0] != "page"] + [("page", str(page))]
+    """Return the absolute URL of another page, with the other parameters of the request."""
+    parameters = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    query = [pair for pair in parameters if pair[0] != "page"] + [("page", str(page))]
     path = f"{_root(request)}{API_ROOT}/video-calls/"
     return f"{request.url.scheme}://{request.url.netloc}{path}?{urlencode(query)}"
 
 
 def api_router(middleware: Sequence[Middleware]) -> Router:
-    """Return the API under its base path, for active users only."""
+    """Return the API under its base path. Every request is authenticated first."""
     return Router(
         API_ROOT,
         route_handlers=[
