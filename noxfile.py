@@ -58,11 +58,11 @@ def group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), name)
 
 
-def environment(session: nox.Session, directory: Path, *wanted: str) -> str:
+def environment(session: nox.Session, directory: Path, *requirements: str) -> str:
     """The Python of a new environment with this in it, and nothing of the checkout."""
     session.run("uv", "venv", "--quiet", "--python", f"{session.bin}/python", str(directory))
     python = str(directory / "bin/python")
-    session.run("uv", "pip", "install", "--quiet", "--python", python, *wanted, env=TESTED)
+    session.run("uv", "pip", "install", "--quiet", "--python", python, *requirements, env=TESTED)
     return python
 
 
@@ -85,9 +85,9 @@ def constraints(session: nox.Session) -> None:
     """Write constraints.txt: the newest version of every package that pyproject.toml leads to."""
     install(session, "uv")
     groups = [f"--group={name}" for name in nox.project.load_toml("pyproject.toml")["dependency-groups"]]
-    wanted = ("pyproject.toml", "--all-extras", *groups, "--universal", "--python-version", "3.11")
+    sources = ("pyproject.toml", "--all-extras", *groups, "--universal", "--python-version", "3.11")
     plain = ("--quiet", "--no-header", "--no-annotate")
-    session.run("uv", "pip", "compile", "--upgrade", *wanted, *plain, "--output-file", "constraints.txt")
+    session.run("uv", "pip", "compile", "--upgrade", *sources, *plain, "--output-file", "constraints.txt")
 
 
 @nox.session
@@ -243,8 +243,8 @@ def package(session: nox.Session) -> None:
             directory = out / f"{archive.suffix[1:]}-with-{'-'.join(extras) or 'nothing'}"
             python = environment(session, directory, f"video-calls[{','.join(extras)}] @ {archive.as_uri()}")
             session.run(python, "-I", installed, *extras, external=True)
-        wanted = (f"video-calls[testing,contract] @ {wheel.as_uri()}", "django")
-        python = environment(session, out / "beside-django", *wanted)
+        requirements = (f"video-calls[testing,contract] @ {wheel.as_uri()}", "django")
+        python = environment(session, out / "beside-django", *requirements)
         session.run(python, str(Path("tests/beside_django.py").resolve()), external=True)
         session.run("python", "-m", "tarfile", "--extract", str(sdist), away)
         with session.chdir(out / sdist.name.removesuffix(".tar.gz")):
@@ -267,7 +267,7 @@ def versions(session: nox.Session, python: str, choice: tuple[str, ...]) -> None
     install(session, "uv")
     with tempfile.TemporaryDirectory(prefix="video-calls-") as away:
         session.run("uv", "venv", "--quiet", "--python", python, away)
-        wanted = (*choice, "--editable", ".[dev]")
-        session.run("uv", "pip", "install", "--quiet", "--python", f"{away}/bin/python", *wanted)
+        requirements = (*choice, "--editable", ".[dev]")
+        session.run("uv", "pip", "install", "--quiet", "--python", f"{away}/bin/python", *requirements)
         command = (f"{away}/bin/python", "-m", "pytest", "-q", "-n", "logical")
         session.run(*command, *(session.posargs or QUICK), external=True)

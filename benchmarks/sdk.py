@@ -61,15 +61,15 @@ def installed(within: Path) -> Path:
     for package in (video_calls_sdk, video_calls_spec):  # an editable installation has no files of them
         source = Path(str(package.__file__)).parent
         (directory / source.name).symlink_to(source)
-    names, seen = ["video-calls"], set[str]()
+    names, visited = ["video-calls"], set[str]()
     while names:
         try:
             distribution = metadata.distribution(names.pop())
         except metadata.PackageNotFoundError:  # required on another platform
             continue
-        if distribution.name in seen:
+        if distribution.name in visited:
             continue
-        seen.add(distribution.name)
+        visited.add(distribution.name)
         requirements = [each for each in distribution.requires or [] if "extra ==" not in each]
         names += [re.split(r"[^\w.-]", each, maxsplit=1)[0] for each in requirements]
         for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
@@ -138,11 +138,11 @@ async def gets(
             theirs, operation, its_answer = generated(base_url, example)
             blocking.append((lambda: operation.sync(next(ids), client=theirs), its_answer))
             awaited.append((lambda: operation.asyncio(next(ids), client=theirs), its_answer))
-        found = [
+        measured = [
             [[await batch(*call, is_async=calls is awaited) for call in calls] for _ in range(rounds + 1)]
             for calls in (blocking, awaited)
         ]
-    return found[0][1:], found[1][1:]  # the first round has opened the connections
+    return measured[0][1:], measured[1][1:]  # the first round has opened the connections
 
 
 def generated(base_url: str, example: dict[str, Any]) -> tuple[Any, Any, object]:
@@ -157,11 +157,11 @@ def generated(base_url: str, example: dict[str, Any]) -> tuple[Any, Any, object]
 
 def both_baselines(what: str, turns: list[Turn], unit: float, most: float) -> list[Row]:
     """Return the rows of one measurement."""
-    taken = [[cost / unit for cost in turn] for turn in turns]
-    raw = compared(what, RAW, ((ours, its) for its, ours, *_ in taken), at_most=most)
-    if len(taken[0]) < 3:
+    costs = [[cost / unit for cost in turn] for turn in turns]
+    raw = compared(what, RAW, ((ours, its) for its, ours, *_ in costs), at_most=most)
+    if len(costs[0]) < 3:
         return [raw, absent(what, GENERATED_CLIENT)]
-    return [raw, compared(what, GENERATED_CLIENT, ((ours, its) for _, ours, its in taken))]
+    return [raw, compared(what, GENERATED_CLIENT, ((ours, its) for _, ours, its in costs))]
 
 
 def rows(directory: Path, rounds: int, peer: Path | None) -> list[Row]:
@@ -174,10 +174,10 @@ def rows(directory: Path, rounds: int, peer: Path | None) -> list[Row]:
         sys.path.append(str(peer))  # last, so that shared dependencies are ours
     with pinned() as core, running(BARE, core=core, answers=answers) as server:
         base_url = f"{server.url}{API}"
-        taken = imports(installed(directory), peer, rounds)
-        found = both_baselines("SDK: import, CPU ms", taken, 1e-3, MOST_IMPORT)
+        costs = imports(installed(directory), peer, rounds)
+        measured = both_baselines("SDK: import, CPU ms", costs, 1e-3, MOST_IMPORT)
         for which, ids in (("one call again", repeat(1)), ("other calls", count(1))):
             turns = asyncio.run(gets(base_url, example, 12 * rounds, ids, peer=peer is not None))
             for kind, its_turns in zip(("get", "async get"), turns, strict=True):
-                found += both_baselines(f"SDK: {kind}, {which}, CPU µs", its_turns, 1e-6, MOST_GET)
-    return found
+                measured += both_baselines(f"SDK: {kind}, {which}, CPU µs", its_turns, 1e-6, MOST_GET)
+    return measured

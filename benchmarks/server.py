@@ -49,15 +49,15 @@ def rows(directory: Path, rounds: int, seconds: float, prism: Program | None) ->
         for other in [BARE] if prism is None else [BARE, prism]:
             servers.append(stack.enter_context(running(other, core=core, answers=answers)))
             check_page(servers[-1], page, token)
-        found: list[Row] = []
+        table: list[Row] = []
         for name, measured in rates(servers, token, int(str(call["id"])), rounds, seconds):
             pairs = ((ours, bare) for ours, bare, *_ in measured)
             aim = LEAST_GET if name.startswith("GET one") else None
-            found += [
+            table += [
                 compared(f"server: {name}", BARE_LITESTAR, pairs, at_least=aim),
                 beside_prism(f"server: {name}", [(ours, *its) for ours, _, *its in measured]),
             ]
-    return found + starts(directory, answers, stored, prism, rounds)
+    return table + starts(directory, answers, stored, prism, rounds)
 
 
 def beside_prism(what: str, measured: list[tuple[float, ...]]) -> Row:
@@ -118,16 +118,16 @@ def rate(server: Server, make: Callable[[], bytes], status: int, seconds: float)
         started = time.perf_counter()
         for connection in connections:
             connection.sendall(make())
-        answered = 0
+        responses = 0
         while time.perf_counter() - started < seconds:
             response(connections[0], status)
-            answered += 1
+            responses += 1
             connections[0].sendall(make())
             connections.rotate(-1)
         elapsed = time.perf_counter() - started
         for connection in connections:
             response(connection, status)
-    return answered / elapsed
+    return responses / elapsed
 
 
 # -- Start-up ---------------------------------------------------------------------------------------

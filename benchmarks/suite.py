@@ -30,10 +30,11 @@ def rows(directory: Path, options: tuple[str, ...], rounds: int) -> list[Row]:
     started = time.perf_counter()
     run([*command, *options], directory)
     seconds = time.perf_counter() - started
-    found = json.loads(report.read_text(encoding="utf-8"))
-    what = f"contract suite, {len(found['rules'])} rules, {found['requests']:,} requests, s"
-    suite = compared(what, "as many raw httpx requests", [(seconds, raw(found["requests"]))])
-    return [suite, compared("list through `watch`, ms a request", "without the proxy", watched(rounds))]
+    report_json = json.loads(report.read_text(encoding="utf-8"))
+    what = f"contract suite, {len(report_json['rules'])} rules, {report_json['requests']:,} requests, s"
+    suite = compared(what, "as many raw httpx requests", [(seconds, raw(report_json["requests"]))])
+    watch = compared("list through `watch`, ms a request", "without the proxy", watch_latencies(rounds))
+    return [suite, watch]
 
 
 def run(command: list[str], directory: Path) -> None:
@@ -62,7 +63,7 @@ def raw(requests: int) -> float:
             return time.perf_counter() - started
 
 
-def watched(rounds: int) -> list[tuple[float, float]]:
+def watch_latencies(rounds: int) -> list[tuple[float, float]]:
     """Return the median milliseconds of a list through `watch` and without it, in turns."""
     with reference_server() as config:
         command = ["watch", "--target", config.base_url, "--listen", "127.0.0.1:0"]
@@ -90,9 +91,9 @@ def watched(rounds: int) -> list[tuple[float, float]]:
 
 def milliseconds(client: httpx.Client, url: str) -> list[float]:
     """Return what each of some requests took."""
-    taken: list[float] = []
+    durations: list[float] = []
     for _ in range(REQUESTS):
         started = time.perf_counter()
         client.get(url).raise_for_status()
-        taken.append((time.perf_counter() - started) * 1000)
-    return taken
+        durations.append((time.perf_counter() - started) * 1000)
+    return durations

@@ -16,7 +16,7 @@ NOT_FOR_BUILDS_OR_TESTS = (".ci/", ".github/")
 MADE_BY_THE_BUILD = {"PKG-INFO"}
 
 
-def kept() -> set[str]:
+def tracked_files() -> set[str]:
     """The files of the repository."""
     # The owner of a checkout may be another, as in containers.
     listing = ["git", "-c", "safe.directory=*", "ls-files"]
@@ -27,8 +27,8 @@ def kept() -> set[str]:
 
 def in_sdist(files: set[str]) -> set[str]:
     """Those of the repository's files that an sdist holds."""
-    wanted = {name for name in files if name and not name.startswith(NOT_FOR_BUILDS_OR_TESTS)}
-    return wanted | MADE_BY_THE_BUILD
+    expected = {name for name in files if name and not name.startswith(NOT_FOR_BUILDS_OR_TESTS)}
+    return expected | MADE_BY_THE_BUILD
 
 
 def in_wheel(files: set[str]) -> set[str]:
@@ -42,11 +42,11 @@ def in_wheel(files: set[str]) -> set[str]:
     return packaged | {"video_calls_spec/openapi.yaml"}
 
 
-def told(archive: Path, found: Iterable[str], wanted: set[str]) -> list[str]:
+def differences(archive: Path, actual: Iterable[str], expected: set[str]) -> list[str]:
     """What an archive lacks or has too much of."""
-    found = set(found)
-    missing = [f"{archive.name} lacks {name}" for name in sorted(wanted - found)]
-    return missing + [f"{archive.name} holds {name}, which git does not" for name in sorted(found - wanted)]
+    actual = set(actual)
+    missing = [f"{archive.name} lacks {name}" for name in sorted(expected - actual)]
+    return missing + [f"{archive.name} has {name}, git does not" for name in sorted(actual - expected)]
 
 
 def main(sdist: Path, wheel: Path) -> int:
@@ -55,8 +55,8 @@ def main(sdist: Path, wheel: Path) -> int:
         in_archive = {name.partition("/")[2] for name in archive.getnames()}
     with zipfile.ZipFile(wheel) as zipped:
         installed = {name for name in zipped.namelist() if ".dist-info/" not in name}
-    files = kept()
-    wrong = told(sdist, in_archive, in_sdist(files)) + told(wheel, installed, in_wheel(files))
+    files = tracked_files()
+    wrong = differences(sdist, in_archive, in_sdist(files)) + differences(wheel, installed, in_wheel(files))
     print("\n".join(wrong) or f"{sdist.name} and {wheel.name} hold what they should")
     return 1 if wrong else 0
 

@@ -73,9 +73,10 @@ def test_answers_are_mocked(video_calls_router):
 def run(command: str, *arguments: str, status: int = 0) -> str:
     """What a command of the environment prints, on either stream."""
     words = [COMMANDS / command, *arguments]
-    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == status, (command, arguments, done.returncode, done.stdout, done.stderr)
-    return done.stdout + done.stderr
+    process = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    output = process.stdout + process.stderr
+    assert process.returncode == status, (command, arguments, process.returncode, output)
+    return output
 
 
 @contextmanager
@@ -109,9 +110,9 @@ def packaged() -> None:
 
 def nothing_more(extras: list[str]) -> None:
     """What the extras promise is there, and nothing of the others."""
-    wanted = {module for extra in extras for module in BROUGHT[extra]}
+    expected = {module for extra in extras for module in BROUGHT[extra]}
     for module in {module for modules in BROUGHT.values() for module in modules}:
-        assert (find_spec(module) is not None) == (module in wanted), module
+        assert (find_spec(module) is not None) == (module in expected), module
 
 
 def sdk() -> None:
@@ -157,9 +158,9 @@ def server() -> None:
 
 def postgres() -> None:
     """PostgreSQL is looked for."""
-    refused = run("video-calls-server", "migrate", "--database", NOWHERE, status=2)
-    assert "127.0.0.1:1" in refused, refused
-    assert "install" not in refused, refused
+    check_hints = run("video-calls-server", "migrate", "--database", NOWHERE, status=2)
+    assert "127.0.0.1:1" in check_hints, check_hints
+    assert "install" not in check_hints, check_hints
 
 
 def metrics() -> None:
@@ -211,7 +212,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
 """Commands that need an extra, by what they say without it."""
 
 
-def refused(*hints: str) -> None:
+def check_hints(*hints: str) -> None:
     """Each command says what to install."""
     for hint in hints:
         printed = run(*REFUSED[hint], status=2)
@@ -226,24 +227,24 @@ def check(extras: list[str]) -> None:
     nothing_more(extras)
     packaged()
     sdk()
-    for promised in PROMISED:
-        if promised.__name__ in extras:
-            promised()
-    brought = {module for extra in extras for module in BROUGHT[extra]}
+    for check_extra in PROMISED:
+        if check_extra.__name__ in extras:
+            check_extra()
+    installed_modules = {module for extra in extras for module in BROUGHT[extra]}
     without_server, without_contract, *without_parts = REFUSED
-    if "websockets" not in brought:
+    if "websockets" not in installed_modules:
         without_events()
-    if "litestar" not in brought:
-        refused(without_server)
-    if "schemathesis" not in brought:
-        refused(without_contract)
+    if "litestar" not in installed_modules:
+        check_hints(without_server)
+    if "schemathesis" not in installed_modules:
+        check_hints(without_contract)
     if "server" in extras:
-        refused(*without_parts)
+        check_hints(*without_parts)
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1:]
+    requested = sys.argv[1:]
     with TemporaryDirectory() as directory:
         os.chdir(directory)
-        check(asked)
-    print(f"video-calls {version('video-calls')} with {', '.join(asked) or 'nothing more'}: all holds")
+        check(requested)
+    print(f"video-calls {version('video-calls')} with {', '.join(requested) or 'nothing more'}: all holds")

@@ -47,6 +47,6 @@ def test_server_that_does_not_start_is_named(table: ModuleType) -> None:
 
 def test_quick_run_cannot_be_written() -> None:
     command = [sys.executable, str(BENCHMARKS), "--quick", "--write"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "full run only" in done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert "full run only" in process.stderr

@@ -128,11 +128,11 @@ def has_a_call(process: Process) -> None:
 
 def handled(worker: "subprocess.Popen[str]", last: str) -> list[str]:
     """What it did, up to this."""
-    done: list[str] = []
+    finished: list[str] = []
     assert worker.stdout
-    while last not in done:
-        done.append(re.sub(r"^event \d+: | from .*", "", next(worker.stdout)).strip())
-    return done
+    while last not in finished:
+        finished.append(re.sub(r"^event \d+: | from .*", "", next(worker.stdout)).strip())
+    return finished
 
 
 def test_the_worker_misses_nothing_while_it_is_away(fresh_server: Process, tmp_path: Path) -> None:
@@ -153,25 +153,25 @@ def test_the_worker_misses_nothing_while_it_is_away(fresh_server: Process, tmp_p
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The worker's module, in this process, whose signals it takes."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield import_module("worker")
     del sys.modules["worker"]  # whose handlers a test replaces
-    for number, before in kept.items():
+    for number, before in handlers.items():
         signal.signal(number, before)
 
 
 @pytest.mark.parametrize(
-    ("failure", "seen", "put_aside"),
+    ("failure", "expected_types", "put_aside"),
     [(KeyError("no printer"), ["call.started", "call.ended"], 1), (SystemExit(1), ["call.started"] * 2, 0)],
     ids=["a handler fails", "the process ends in a handler"],
 )
-def test_an_event_is_done_once_its_handler_has_ended(
+def test_worker_stores_event_after_its_handler(
     fresh_server: Process,
     worker: Any,
     *,
     failure: BaseException,
-    seen: list[str],
+    expected_types: list[str],
     put_aside: int,
 ) -> None:
     progress = worker.Progress(":memory:")
@@ -184,13 +184,13 @@ def test_an_event_is_done_once_its_handler_has_ended(
         raise failure if len(types) == 1 else SystemExit
 
     worker.HANDLERS |= {"call.started": handler, "call.ended": handler}
-    while len(types) < len(seen):
+    while len(types) < len(expected_types):
         with (
             VideoCallsClient(f"{fresh_server.url}/api/v1/video", token(fresh_server)) as client,
             pytest.raises(SystemExit),
         ):
             worker.work(client, progress)
-    assert types == seen
+    assert types == expected_types
     assert progress.database.execute("SELECT count(*) FROM failed").fetchone() == (put_aside,)
 
 
@@ -209,10 +209,14 @@ def test_the_web_handler_passes_the_users_token_on(
         assert client.get("/next-call", headers=fresh_server.headers()).json() is None
         book(fresh_server, days=3)
         book(fresh_server, days=2)
-        found: dict[str, Any] = client.get("/next-call", headers=fresh_server.headers("patient")).json()
-        assert (found["id"], found["doctor"], found["patient"]) == (2, "Dr. John Doe", "Jane Smith")
-        refused = client.get("/next-call", headers={"Authorization": "Bearer x"})
-        assert (refused.status_code, refused.json()) == (401, {"error": "The token is invalid"})
+        next_call: dict[str, Any] = client.get("/next-call", headers=fresh_server.headers("patient")).json()
+        assert (next_call["id"], next_call["doctor"], next_call["patient"]) == (
+            2,
+            "Dr. John Doe",
+            "Jane Smith",
+        )
+        refusal = client.get("/next-call", headers={"Authorization": "Bearer x"})
+        assert (refusal.status_code, refusal.json()) == (401, {"error": "The token is invalid"})
 
 
 def test_the_tests_pass_as_they_stand() -> None:
@@ -305,12 +309,12 @@ def test_the_workflow_fails_where_there_is_no_backend(tmp_path: Path) -> None:
     assert (directory / "output").read_text(encoding="utf-8") == "status=2\n"
 
 
-def test_the_action_takes_what_the_workflow_and_the_page_give_it() -> None:
+def test_action_has_inputs_of_workflow_and_page() -> None:
     assert WORKFLOW[True].keys() == {"push", "schedule", "workflow_dispatch"}  # YAML's `on` is true
     assert OUR_STEP["with"].keys() <= ACTION["inputs"].keys()
     page = (ROOT / "docs/ci.md").read_text(encoding="utf-8")
-    shown = re.findall(r"```yaml\n(jobs:.*?)```", page, re.DOTALL)[0]
-    [step] = [step for step in yaml.safe_load(shown)["jobs"]["contract"]["steps"] if "with" in step]
+    workflow = re.findall(r"```yaml\n(jobs:.*?)```", page, re.DOTALL)[0]
+    [step] = [step for step in yaml.safe_load(workflow)["jobs"]["contract"]["steps"] if "with" in step]
     assert step["with"].keys() <= ACTION["inputs"].keys()
     assert step["uses"] == OUR_STEP["uses"]
     inputs = page[page.index("| input | default |") :].split("\n\n")[0]

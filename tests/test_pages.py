@@ -60,7 +60,7 @@ class Page:
 
     def run(self, language: str, code: str) -> str:
         """Return what a program prints on either stream; it has to succeed."""
-        done = subprocess.run(
+        program = subprocess.run(
             [*INTERPRETERS[language], code],
             cwd=self.directory,
             env=self.environment,
@@ -69,8 +69,8 @@ class Page:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+        assert program.returncode == 0, program.stdout
+        return program.stdout
 
     @contextmanager
     def following(self, code: str) -> Iterator[Iterator[str]]:
@@ -102,8 +102,8 @@ def page(fresh_server: Process, tmp_path: Path) -> Callable[[str], Page]:
 def assert_in_order(printed: str, texts: list[str]) -> None:
     rest = printed
     for text in texts:
-        _, found, rest = rest.partition(text)
-        assert found, f"no {text!r} at its place in {printed}"
+        _, separator, rest = rest.partition(text)
+        assert separator, f"no {text!r} at its place in {printed}"
 
 
 def lives(client: VideoCallsClient, control: Control) -> None:
@@ -188,8 +188,8 @@ EVENTS_OF_A_CALL = [
 def test_page_runs_as_written(
     page: Callable[[str], Page], name: str, language: str, printed: list[str]
 ) -> None:
-    written = page(name)
-    assert_in_order(written.run(language, written.code(language)), printed)
+    session = page(name)
+    assert_in_order(session.run(language, session.code(language)), printed)
 
 
 # -- Pages that follow events -------------------------------------------------------------------------
@@ -211,20 +211,20 @@ def test_integrators_session_runs_as_written(page: Callable[[str], Page]) -> Non
 
 
 def test_page_of_the_sdk_runs_as_written(page: Callable[[str], Page]) -> None:
-    written = page("docs/sdk.md")
-    token = f"doctors_token = {written.environment['VIDEO_CALLS_TOKEN']!r}\n"
-    blocking, asynchronous, events = written.blocks["python"]
-    with written.following(f"from video_calls_sdk import VideoCallsClient\n{token}{events}") as lines:
-        printed = written.run("python", token + blocking + asynchronous)
+    session = page("docs/sdk.md")
+    token = f"doctors_token = {session.environment['VIDEO_CALLS_TOKEN']!r}\n"
+    blocking, asynchronous, events = session.blocks["python"]
+    with session.following(f"from video_calls_sdk import VideoCallsClient\n{token}{events}") as lines:
+        printed = session.run("python", token + blocking + asynchronous)
         assert [next(lines) for _ in EVENTS_OF_A_CALL] == EVENTS_OF_A_CALL
     assert_in_order(printed, ["call_", "completed Jane Smith\n"])
 
 
 def test_page_about_events_runs_as_written(page: Callable[[str], Page]) -> None:
-    written = page("docs/following-events.md")
+    session = page("docs/following-events.md")
     with (
-        written.following(written.code("python")) as lines,
-        Control(written.url) as control,
+        session.following(session.code("python")) as lines,
+        Control(session.url) as control,
         VideoCallsClient(control.base_url, control.token("doctor@example.com")) as doctor,
     ):
         lives(doctor, control)
@@ -246,7 +246,7 @@ def test_backends_session_runs_as_written(page: Callable[[str], Page]) -> None:
 
 @needs_node
 def test_javascript_books_and_joins_through_a_429(page: Callable[[str], Page]) -> None:
-    written = page("docs/javascript.md")
+    session = page("docs/javascript.md")
     use = """
         const token = process.env.VIDEO_CALLS_TOKEN;
         const soon = new Date(Date.now() + 600_000).toISOString();
@@ -254,9 +254,9 @@ def test_javascript_books_and_joins_through_a_429(page: Callable[[str], Page]) -
         console.log((await join(token, call.id)).channel_name === call.channel_name);
         await join(token, 99).catch(({ status, code }) => console.log(status, code));
     """
-    with Control(written.url) as control:
+    with Control(session.url) as control:
         control.faults.add(operation="joinVideoCall", status=429, retry_after=1, times=1)
-        assert written.run("javascript", written.code("javascript") + use) == "true\n404 join.not-found\n"
+        assert session.run("javascript", session.code("javascript") + use) == "true\n404 join.not-found\n"
         joins = [request.status for request in control.requests.list(operation="joinVideoCall")]
     assert joins == [404, 200, 429]
 
@@ -271,10 +271,10 @@ def test_state_of_the_control_page_is_accepted(serve: Callable[..., Process], tm
 @pytest.mark.long
 @pytest.mark.timeout(180)
 def test_contract_tutorial_runs_as_written(page: Callable[[str], Page]) -> None:
-    written = page("docs/contract-tutorial.md")
-    at = f"video-calls-contract run --base-url {written.url}/api/v1/video"
-    script = re.sub(r"video-calls-contract run(.*)", rf"{at}\1 || echo exit status 1", written.code("bash"))
-    printed = written.run("bash", script)
+    session = page("docs/contract-tutorial.md")
+    at = f"video-calls-contract run --base-url {session.url}/api/v1/video"
+    script = re.sub(r"video-calls-contract run(.*)", rf"{at}\1 || echo exit status 1", session.code("bash"))
+    printed = session.run("bash", script)
     assert_in_order(
         printed,
         [
@@ -287,7 +287,7 @@ def test_contract_tutorial_runs_as_written(page: Callable[[str], Page]) -> None:
             "conforms",
         ],
     )
-    assert (written.directory / "report.html").exists()
+    assert (session.directory / "report.html").exists()
 
 
 # -- Links --------------------------------------------------------------------------------------------

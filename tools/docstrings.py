@@ -31,25 +31,25 @@ _LINK = re.compile(r"\[([^\]]+)\]\((https?://[^)\s]+)\)")
 
 def as_restructured_text(lines: list[str]) -> list[str]:
     """The same docstring: fenced code, code in a sentence, and links, as reStructuredText has them."""
-    found: list[str] = []
+    converted: list[str] = []
     indent: str | None = None
     for line in lines:
         fence = _FENCE.match(line)
         if fence and indent is None:
             indent = fence[1]
-            found += ["", f"{indent}.. code-block:: {fence[2] or 'text'}", ""]
+            converted += ["", f"{indent}.. code-block:: {fence[2] or 'text'}", ""]
         elif fence:
             indent = None
-            found.append("")
+            converted.append("")
         elif indent is not None:
-            found.append(f"   {line}" if line.strip() else "")
+            converted.append(f"   {line}" if line.strip() else "")
         elif line.lstrip().startswith((">>> ", "... ")):
-            found.append(line)
+            converted.append(line)
         elif two := _TWO_NAMES.fullmatch(line):
-            found += [f"{two[1]}{two[2]}: {two[4]}", f"{two[1]}{two[3]}: {two[4]}"]
+            converted += [f"{two[1]}{two[2]}: {two[4]}", f"{two[1]}{two[3]}: {two[4]}"]
         else:
-            found.append(_LINK.sub(r"`\1 <\2>`__", _CODE.sub(r"``\1``", line)))
-    return found
+            converted.append(_LINK.sub(r"`\1 <\2>`__", _CODE.sub(r"``\1``", line)))
+    return converted
 
 
 def _docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -79,11 +79,11 @@ def _public(
         return None
     for module in PUBLIC:
         if hasattr(importlib.import_module(module), name):
-            found: Any = env.domains.python_domain.resolve_xref(
+            converted: Any = env.domains.python_domain.resolve_xref(
                 env, node["refdoc"], app.builder, "obj", f"{module}.{name}", node, content
             )
-            if found is not None:
-                return found
+            if converted is not None:
+                return converted
     return None
 
 

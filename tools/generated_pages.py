@@ -147,17 +147,19 @@ def _operation(method: str, path: str, operation: dict[str, Any], shared: list[A
         f"`{method} {path}` · `{name}`",
         operation["description"],
     ]
-    taken = [resolved(CONTRACT, each) for each in [*shared, *operation.get("parameters", [])]]
-    if taken:
-        rows = [(f"`{each['name']}`", each["in"], each["description"].replace("\n", " ")) for each in taken]
+    parameters = [resolved(CONTRACT, each) for each in [*shared, *operation.get("parameters", [])]]
+    if parameters:
+        rows = [
+            (f"`{each['name']}`", each["in"], each["description"].replace("\n", " ")) for each in parameters
+        ]
         text.append(table(("parameter", "in", "meaning"), rows))
     if body := operation.get("requestBody"):
         content = body["content"]["application/json"]
         text.append(f"The body is {_linked_schema(content['schema'])}:")
         text.append(block("json", json.dumps(next(iter(content["examples"].values()))["value"], indent=2)))
     rows = []
-    for status, named in operation["responses"].items():
-        answer = resolved(CONTRACT, named)
+    for status, reference in operation["responses"].items():
+        answer = resolved(CONTRACT, reference)
         schema = answer["content"]["application/json"]["schema"]
         rows.append((status, answer["description"], _linked_schema(schema)))
     text.append(table(("status", "when", "body"), rows))
@@ -170,8 +172,8 @@ def schemas() -> str:
     """Return the schemas of the bodies, as the contract has them."""
     text: list[str] = []
     for name, schema in CONTRACT["components"]["schemas"].items():
-        shown = yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=WIDTH)
-        text += [f"(schema-{name.lower()})=\n### {name}", block("yaml", shown)]
+        schema_text = yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=WIDTH)
+        text += [f"(schema-{name.lower()})=\n### {name}", block("yaml", schema_text)]
     return "\n\n".join(text)
 
 
@@ -244,9 +246,9 @@ def _commands(program: str, group: click.Group, left_out: set[str]) -> str:
     text: list[str] = []
     whole = click.Context(group, info_name=program, **group.context_settings | {"terminal_width": WIDTH})
     for name, command in group.commands.items():
-        shown = copy(command)
-        shown.params = [each for each in command.params if each.name not in left_out]
-        help_text = shown.get_help(click.Context(shown, info_name=name, parent=whole))
+        schema_text = copy(command)
+        schema_text.params = [each for each in command.params if each.name not in left_out]
+        help_text = schema_text.get_help(click.Context(schema_text, info_name=name, parent=whole))
         text += [f"### {program} {name}", block("text", help_text)]
     return "\n\n".join(text)
 

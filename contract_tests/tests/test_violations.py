@@ -45,7 +45,7 @@ def test_violation_is_named_by_its_rules(
     record_property: Callable[[str, object], None],
 ) -> None:
     config, how = tmp_path / "contract.toml", violation.how
-    selection = [f"--rule={rule}" for rule in sorted(violation.looked_at)]
+    selection = [f"--rule={rule}" for rule in sorted(violation.checked_rules)]
     if isinstance(how, Alteration):
         config.write_text(altered(violation.name))
         verdict = run_suite(config, *selection)
@@ -64,7 +64,7 @@ def test_violation_is_named_by_its_rules(
 
 
 def test_every_rule_has_a_violation() -> None:
-    assert {rule for violation in VIOLATIONS for rule in violation.looked_at} <= set(RULES)
+    assert {rule for violation in VIOLATIONS for rule in violation.checked_rules} <= set(RULES)
     assert {rule for violation in VIOLATIONS for rule in violation.rules} == set(RULES)
 
 

@@ -21,7 +21,7 @@ def client() -> Iterator[VideoCallsClient]:
         yield client
 
 
-def test_the_next_time_is_tried_where_one_is_taken(
+def test_booking_when_time_is_taken_uses_next(
     client: VideoCallsClient, video_calls_router: respx.MockRouter
 ) -> None:
     create = video_calls_router["createVideoCall"]
@@ -32,12 +32,12 @@ def test_the_next_time_is_tried_where_one_is_taken(
     times = [datetime(2030, 1, 5, 10, 0, tzinfo=UTC) + timedelta(minutes=30 * number) for number in range(3)]
 
     assert book_first_free(client, doctor=1, patient=1, times=times).status == "scheduled"
-    asked = [json.loads(call.request.content)["scheduled_time"] for call in create.calls]
-    assert asked == ["2030-01-05T10:00:00Z", "2030-01-05T10:30:00Z"]
+    attempted_times = [json.loads(call.request.content)["scheduled_time"] for call in create.calls]
+    assert attempted_times == ["2030-01-05T10:00:00Z", "2030-01-05T10:30:00Z"]
 
 
 @pytest.mark.parametrize(
-    ("status", "example", "shown"),
+    ("status", "example", "message"),
     [(200, None, "Welcome to call_"), (400, "early", "You are early"), (503, None, "being repaired")],
 )
 def test_the_door_says_how_it_is(
@@ -45,7 +45,7 @@ def test_the_door_says_how_it_is(
     video_calls_router: respx.MockRouter,
     status: int,
     example: str | None,
-    shown: str,
+    message: str,
 ) -> None:
     video_calls_router["joinVideoCall"].return_value = example_response("joinVideoCall", status, example)
-    assert shown in door(client, 1)
+    assert message in door(client, 1)

@@ -98,7 +98,7 @@ def test_every_body_has_examples_and_they_are_valid(where: str, body: dict[str, 
 
 
 @pytest.mark.parametrize("name", CONTRACT["components"]["schemas"])
-def test_every_schema_has_a_description_and_a_valid_example(name: str) -> None:
+def test_schema_has_description_and_valid_example(name: str) -> None:
     schema = CONTRACT["components"]["schemas"][name]
     assert schema["description"]
     jsonschema.Draft202012Validator({**schema, "components": CONTRACT["components"]}).validate(
@@ -119,7 +119,7 @@ def refusals() -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_error_examples_name_rules_of_their_operation_with_its_status(operation: str) -> None:
+def test_error_examples_name_rules_of_their_operation(operation: str) -> None:
     rules = [
         (RULES[body["code"]], status)
         for name, status, body in refusals()
@@ -132,7 +132,7 @@ def test_error_examples_name_rules_of_their_operation_with_its_status(operation:
 
 
 @pytest.mark.parametrize(("operation", "path"), [(name, path) for name, (_, path) in OPERATIONS.items()])
-def test_a_refused_method_is_shown_with_the_methods_of_its_path(operation: str, path: str) -> None:
+def test_method_not_allowed_example_lists_allowed_methods(operation: str, path: str) -> None:
     methods = ", ".join(sorted(method for method, of in OPERATIONS.values() if of == path))
     (text,) = [body["error"] for name, status, body in refusals() if (name, status) == (operation, 405)]
     assert text == f"Method not allowed; this path takes {methods}"
@@ -164,14 +164,14 @@ def test_a_rule_quotes_the_document_word_for_word(rule: Any) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.id)
-def test_a_rule_is_of_an_operation_that_can_answer_its_status(rule: Any) -> None:
+def test_operation_of_rule_has_its_status(rule: Any) -> None:
     assert rule.operation == "*" or rule.operation in OPERATIONS
     if rule.operation != "*":
         method, path = OPERATIONS[rule.operation]
         assert str(rule.status) in CONTRACT["paths"][path][method.lower()]["responses"]
 
 
-def test_the_documents_validation_rules_and_error_texts_are_all_in_the_catalogue() -> None:
+def test_catalogue_has_all_texts_of_the_document() -> None:
     statements = {rule.statement for rule in RULES.values()}
     rules_of_document = [
         line.removeprefix("- ")
@@ -212,11 +212,11 @@ def test_every_rule_has_a_contract_test() -> None:
     assert set(RULES) - tested == set(), "rules without a test in video_calls_contract/rules or observers"
 
 
-def test_every_refusing_rule_is_raised_by_the_server_and_none_that_does_not_exist() -> None:
+def test_server_raises_exactly_the_refusing_rules() -> None:
     areas = {rule.id.partition(".")[0] for rule in RULES.values() if rule.error}
     slug = re.compile(rf"({'|'.join(areas)})\.[a-z-]+")
     package = ROOT / "mock_server" / "video_calls_server"
-    named = {
+    raised_rules = {
         node.value
         for path in package.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -224,11 +224,11 @@ def test_every_refusing_rule_is_raised_by_the_server_and_none_that_does_not_exis
     }
     # The overlap rule refuses under its own slug whether or not there was a race.
     refusing = {rule.id for rule in RULES.values() if rule.error} - {"create.no-race"}
-    assert refusing - named == set(), "rules that the server never raises"
-    assert named - set(RULES) == set(), "slugs in the server that are no rules"
+    assert refusing - raised_rules == set(), "rules that the server never raises"
+    assert raised_rules - set(RULES) == set(), "slugs in the server that are no rules"
 
 
-def test_business_rules_are_raised_in_the_domain_and_http_rules_in_the_api() -> None:
+def test_domain_raises_business_rules_api_http_rules() -> None:
     package = ROOT / "mock_server" / "video_calls_server"
     outside = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] != "domain"]
     slugs = slugs_given_to("RuleViolation", outside) | slugs_given_to("field_violation", outside)

@@ -18,7 +18,7 @@ def test_big_endian_with_a_mark_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "named"),
+    ("content", "message"),
     [
         (TEXT.encode("utf-16-le"), "UTF-16 without a byte order mark"),
         ("Zoë".encode("latin-1"), r"not UTF-8 \(byte 2\)"),
@@ -26,8 +26,8 @@ def test_big_endian_with_a_mark_is_read() -> None:
     ],
     ids=["unmarked", "Latin-1", "half a pair"],
 )
-def test_other_encodings_are_named_with_the_remedy(content: bytes, named: str) -> None:
-    with pytest.raises(EncodingError, match=rf"{named}.*save it as UTF-8"):
+def test_other_encodings_are_named_with_the_remedy(content: bytes, message: str) -> None:
+    with pytest.raises(EncodingError, match=rf"{message}.*save it as UTF-8"):
         decoded(content)
 
 

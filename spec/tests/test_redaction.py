@@ -34,10 +34,10 @@ ENCODED_JWT = JWT.replace("eyJ", "%65%79J", 1).replace(".", "%2E")
     ],
 )
 def test_secrets_of_every_form_are_redacted(text: str) -> None:
-    shown = redact(text)
-    assert "(redacted)" in shown
+    redacted = redact(text)
+    assert "(redacted)" in redacted
     for secret in (SECRET, JWT, JWT[10:], JWT[-8:], ENCODED_JWT, AGORA[:40], AGORA[-6:]):
-        assert secret not in shown
+        assert secret not in redacted
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,9 @@ def test_text_without_secrets_stays_as_it_is(text: str) -> None:
 
 
 def test_redacted_json_is_still_json() -> None:
-    shown = redact(json.dumps({"token": SECRET, "pin_token": 1234, "uid": 7, "keys": [SECRET], "jwt": None}))
-    assert json.loads(shown) == {
+    body = {"token": SECRET, "pin_token": 1234, "uid": 7, "keys": [SECRET], "jwt": None}
+    redacted = redact(json.dumps(body))
+    assert json.loads(redacted) == {
         "token": "(redacted)",
         "pin_token": "(redacted)",
         "uid": 7,

@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 
 def run(*words: str | Path, env: dict[str, str] | None = None) -> str:
     """What a command prints; where it fails, that is shown and the session ends."""
-    done = subprocess.run(
+    process = subprocess.run(
         words,
         env=os.environ | (env or {}),
         text=True,
@@ -29,9 +29,9 @@ def run(*words: str | Path, env: dict[str, str] | None = None) -> str:
         stderr=subprocess.STDOUT,
         check=False,
     )
-    if done.returncode:
-        raise SystemExit(f"{done.stdout}\n{words[0]} ended with {done.returncode}")
-    return done.stdout
+    if process.returncode:
+        raise SystemExit(f"{process.stdout}\n{words[0]} ended with {process.returncode}")
+    return process.stdout
 
 
 def generated(*words: str | Path) -> None:

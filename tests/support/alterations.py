@@ -1,4 +1,4 @@
-"""Alterations of the reference server from outside: of its requests, answers and events."""
+"""Alterations of the reference server from outside: of its requests, responses and events."""
 
 import json
 import re
@@ -18,10 +18,10 @@ OPERATIONS = {
 
 @dataclass
 class Server:
-    """A reference server, the token of each person, and what its alterations remember."""
+    """A reference server, the token of each user, and the state of its alterations."""
 
     app: Any
-    people: dict[str, str]
+    tokens: dict[str, str]
     memory: Json = field(default_factory=dict)
 
 
@@ -37,8 +37,8 @@ class Request:
         self.query: str = self.scope["query_string"].decode("latin-1")
         self.path: str = self.scope["path"].removeprefix(self.scope["root_path"])
 
-    def altered(self) -> Json:
-        """The scope, with the path and the query that the request has by now."""
+    def scope_as_altered(self) -> Json:
+        """Return the scope with the current path and query."""
         path = self.scope["root_path"] + self.path
         query = self.query.encode("latin-1")
         raw_path = self.scope["raw_path"] if path == self.scope["path"] else path.encode()
@@ -51,7 +51,7 @@ class Request:
         return next((name for name, form in OPERATIONS.items() if re.fullmatch(form, request)), "")
 
     def header(self, name: str) -> str:
-        """The value of a header; empty if there is none."""
+        """Return the value of a header; empty if there is none."""
         return next(
             (value.decode("latin-1") for key, value in self.scope["headers"] if key == name.encode()), ""
         )
@@ -67,19 +67,19 @@ class Request:
         return self.header("authorization").removeprefix("Bearer ")
 
     @property
-    def person(self) -> str:
-        """The name of the person whose token the request has; empty for another token."""
-        return next((name for name, token in self.server.people.items() if token == self.token), "")
+    def user(self) -> str:
+        """The name of the user whose token the request has; empty for another token."""
+        return next((name for name, token in self.server.tokens.items() if token == self.token), "")
 
-    def become(self, person: str) -> "Request":
-        """Give the request the token of a person."""
-        self.set_header("authorization", f"Bearer {self.server.people[person]}")
+    def authenticate_as(self, user: str) -> "Request":
+        """Give the request the token of this user."""
+        self.set_header("authorization", f"Bearer {self.server.tokens[user]}")
         return self
 
 
 @dataclass
 class Answer:
-    """An answer; what is assigned to `json` becomes its body."""
+    """A response. Assigning to `json` changes its body."""
 
     status: int
     headers: dict[str, str]
@@ -87,7 +87,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body; an empty object if it is no JSON."""
+        """The body; an empty object if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -99,7 +99,7 @@ class Answer:
 
     @property
     def is_success(self) -> bool:
-        """Whether the server did what it was asked for."""
+        """Whether the server accepted the request."""
         return self.status in (200, 201)
 
     @property
@@ -108,7 +108,7 @@ class Answer:
         return "" if self.is_success else str(self.json.get("code", ""))
 
     def is_refused_by(self, codes: tuple[str, ...]) -> bool:
-        """Whether the server refused by one of these rules; by any if there are none."""
+        """Return whether the server refused by one of these rules; by any rule if none is given."""
         return not self.is_success and (not codes or self.code in codes)
 
 
@@ -117,7 +117,7 @@ Forward = Callable[[Request], Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class Alteration:
-    """What is altered: the answer to a request, the handshake and messages of a WebSocket, the settings."""
+    """What is altered: the response, the handshake and messages of a WebSocket, or the settings."""
 
     answer: Callable[[Request, Forward], Awaitable[Answer]] | None = None
     connect: Callable[[Request], object] | None = None
@@ -126,29 +126,29 @@ class Alteration:
 
 
 def slug(name: str) -> str:
-    """A name as a URL has it."""
+    """Return a name in the form that a URL has."""
     return re.sub(r"\W+", "-", name.lower()).strip("-")
 
 
-def later(time: str, **by: float) -> str:
-    """A time of an answer, moved."""
+def move_time(time: str, **by: float) -> str:
+    """Return a time of a response, moved."""
     return (datetime.fromisoformat(time) + timedelta(**by)).isoformat().replace("+00:00", "Z")
 
 
-def answered(change: Callable[[Request, Answer], object], *operations: str) -> Alteration:
-    """Change the answers to these operations, or all answers."""
+def change_answers(change: Callable[[Request, Answer], object], *operations: str) -> Alteration:
+    """Change the responses to these operations, or all responses."""
 
     async def answer(request: Request, forward: Forward) -> Answer:
-        found = await forward(request)
+        response = await forward(request)
         if not operations or request.operation in operations:
-            change(request, found)
-        return found
+            change(request, response)
+        return response
 
     return Alteration(answer)
 
 
-def body_of(change: Callable[[Request, Json], object], *operations: str) -> Alteration:
-    """Change the body with which these operations succeed."""
+def change_bodies(change: Callable[[Request, Json], object], *operations: str) -> Alteration:
+    """Change the body of successful responses to these operations."""
 
     def in_answer(request: Request, answer: Answer) -> None:
         if answer.is_success:
@@ -156,40 +156,40 @@ def body_of(change: Callable[[Request, Json], object], *operations: str) -> Alte
             change(request, body)
             answer.json = body
 
-    return answered(in_answer, *operations)
+    return change_answers(in_answer, *operations)
 
 
-def each_call(change: Callable[[Json], object]) -> Alteration:
-    """Change each call in each answer."""
+def change_calls(change: Callable[[Json], object]) -> Alteration:
+    """Change each call in each response."""
 
     def in_body(_: Request, body: Json) -> None:
         for call in body.get("results", [body]):
             change(call)
 
-    return body_of(in_body, "list", "create", "get", "end", "cancel")
+    return change_bodies(in_body, "list", "create", "get", "end", "cancel")
 
 
-def value_of(name: str, change: Callable[[Any], object]) -> Alteration:
-    """Show a field of each call as something else."""
-    return each_call(lambda call: call.update({name: change(call[name])}))
+def change_field(name: str, change: Callable[[Any], object]) -> Alteration:
+    """Change the value of a field of each call."""
+    return change_calls(lambda call: call.update({name: change(call[name])}))
 
 
-def refusal(change: Callable[[Answer], object], *codes: str) -> Alteration:
+def change_refusals(change: Callable[[Answer], object], *codes: str) -> Alteration:
     """Change refusals by these rules, or all refusals."""
-    return answered(lambda _, answer: change(answer) if answer.is_refused_by(codes) else None)
+    return change_answers(lambda _, answer: change(answer) if answer.is_refused_by(codes) else None)
 
 
-def restated(status: int, *codes: str) -> Alteration:
-    """Answer refusals by these rules with another status."""
-    return refusal(lambda answer: setattr(answer, "status", status), *codes)
+def change_status(status: int, *codes: str) -> Alteration:
+    """Change the status of refusals by these rules."""
+    return change_refusals(lambda answer: setattr(answer, "status", status), *codes)
 
 
-def without(header: str) -> Alteration:
-    """Leave out a header."""
-    return answered(lambda _, answer: answer.headers.pop(header, None))
+def remove_header(header: str) -> Alteration:
+    """Remove a header from each response."""
+    return change_answers(lambda _, answer: answer.headers.pop(header, None))
 
 
-def before(change: Callable[[Request], object], *operations: str) -> Alteration:
+def change_requests(change: Callable[[Request], object], *operations: str) -> Alteration:
     """Change a request before the server reads it."""
 
     async def answer(request: Request, forward: Forward) -> Answer:
@@ -201,13 +201,13 @@ def before(change: Callable[[Request], object], *operations: str) -> Alteration:
     return Alteration(answer)
 
 
-def told(tell: Callable[[Json, Request], list[Json]]) -> Alteration:
-    """Send other events in place of each."""
+def change_events(change: Callable[[Json, Request], list[Json]]) -> Alteration:
+    """Replace each event by the events that `change` returns."""
 
     def send(message: Json, request: Request) -> list[Json]:
         if message["type"] != "websocket.send":
             return [message]
-        events = tell(json.loads(message["text"]), request)
+        events = change(json.loads(message["text"]), request)
         return [{"type": "websocket.send", "text": json.dumps(event)} for event in events]
 
     return Alteration(send=send)

@@ -25,7 +25,7 @@ ALTERED = {one.name: one.how for one in VIOLATIONS if isinstance(one.how, Altera
 ALTERATIONS = {slug(name): how for name, how in (ALTERED | FREEDOMS).items()}
 
 servers: dict[str, Server] = {}
-people: dict[str, str] = {}
+tokens: dict[str, str] = {}
 
 
 async def altered(scope: Json, receive: Any, send: Any) -> None:
@@ -34,7 +34,7 @@ async def altered(scope: Json, receive: Any, send: Any) -> None:
     alterations = [ALTERATIONS[name] for name in slugs.split("+")]
     if slugs not in servers:
         settings = {name: value for one in alterations for name, value in one.settings.items()}
-        servers[slugs] = Server(create_app(Settings(database=":memory:", **settings)), people)
+        servers[slugs] = Server(create_app(Settings(database=":memory:", **settings)), tokens)
     request = Request(
         {**scope, "root_path": f"/{slugs}", "headers": [*scope["headers"]]}, b"", servers[slugs]
     )
@@ -67,7 +67,7 @@ async def forward(request: Request) -> Answer:
     async def send(message: Json) -> None:
         sent.append(message)
 
-    await request.server.app(request.altered(), receive, send)
+    await request.server.app(request.scope_as_altered(), receive, send)
     headers = {name.decode().lower(): value.decode("latin-1") for name, value in sent[0]["headers"]}
     headers["date"] = formatdate(usegmt=True)
     return Answer(sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:]))
@@ -87,7 +87,7 @@ async def follow(request: Request, receive: Any, send: Any, alterations: list[Al
         for one in messages:
             await send(one)
 
-    await request.server.app(request.altered(), receive, send_altered)
+    await request.server.app(request.scope_as_altered(), receive, send_altered)
 
 
 async def main() -> None:
@@ -97,7 +97,7 @@ async def main() -> None:
     command = [sys.executable, *IDENTITIES, url]
     config = subprocess.run(command, capture_output=True, check=True, text=True).stdout  # noqa: ASYNC221
     identities = tomllib.loads(config)["identities"]
-    people.update({name: one["token"] for name, one in identities.items() if "token" in one})
+    tokens.update({name: one["token"] for name, one in identities.items() if "token" in one})
     plain = {"lifespan": "off", "log_level": "error", "date_header": False, "server_header": False}
     print(config, "# ready", sep="\n", flush=True)
     await uvicorn.Server(uvicorn.Config(altered, **plain)).serve(sockets=[listening])

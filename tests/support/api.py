@@ -29,7 +29,7 @@ USERS = {
 
 @dataclass
 class SettableClock:
-    """A clock that stands still until a test moves it."""
+    """A clock that stands still unless a test moves it."""
 
     time: datetime = field(default_factory=lambda: datetime(2024, 1, 5, 8, 0, tzinfo=UTC))
 
@@ -42,7 +42,7 @@ class SettableClock:
 
 @dataclass
 class Api:
-    """The API as each of the seeded people uses it."""
+    """A client of the API that can act as each of the seeded users."""
 
     client: TestClient[Any]
     clock: SettableClock
@@ -67,13 +67,13 @@ class Api:
         patient: int = 1,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
-        """Schedule a call so many minutes from the clock's now."""
+        """Schedule a call `minutes` after the clock's time."""
         time = self.clock.now() + timedelta(minutes=minutes)
         body = {"doctor": doctor, "patient": patient, "scheduled_time": time.isoformat()}
         return self.post(user, CALLS, json=body, headers=headers or {})
 
     def call(self, status: str = "scheduled") -> dict[str, Any]:
-        """A call of doctor 1 and patient 1 in this status, 10 minutes from now when it was made."""
+        """Return a call of doctor 1 and patient 1 in this status, scheduled 10 minutes ahead."""
         created = self.create(minutes=10)
         assert created.status_code == 201, created.text
         call_id = created.json()["id"]
@@ -81,33 +81,33 @@ class Api:
             status, []
         ):
             assert self.act("doctor", call_id, action).status_code == 200
-        found: dict[str, Any] = self.get("doctor", f"{CALLS}{call_id}/").json()
-        assert found["status"] == status
-        return found
+        record: dict[str, Any] = self.get("doctor", f"{CALLS}{call_id}/").json()
+        assert record["status"] == status
+        return record
 
     def act(self, user: str, call_id: object, action: str) -> httpx.Response:
         return self.post(user, f"{CALLS}{call_id}/{action}/")
 
     def control(self, method: str, path: str, body: object = None, **options: Any) -> httpx.Response:
-        """What the control API answers, which is for this machine alone."""
+        """Send a request to the control API, from this machine."""
         headers = {"Host": "localhost"} | options.pop("headers", {})
         return self.client.request(method, f"/_control{path}", json=body, headers=headers, **options)
 
     def done(self, method: str, path: str, body: object = None) -> Any:
-        """What the control API answers to what it can do."""
+        """Send a request to the control API and return the JSON of its success."""
         answer = self.control(method, path, body)
         assert answer.status_code in {200, 201, 204}, answer.text
         return answer.json() if answer.content else None
 
 
 def in_process(app: Litestar) -> TestClient[Any]:
-    """A client on this machine, as the server sees it."""
+    """Return a client that the server sees as one on this machine."""
     return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
 
 
 @contextmanager
 def in_memory() -> Iterator[Api]:
-    """An application on an empty database in memory."""
+    """Run an application on an empty database in memory."""
     clock, settings = SettableClock(), Settings(database=":memory:")
     with in_process(create_app(settings, clock=clock)) as client:
         yield Api(client, clock, settings)

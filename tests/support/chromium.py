@@ -1,4 +1,4 @@
-"""What the tests in a browser share: Debian's Chromium, without a window and without a network of its own."""
+"""Debian's Chromium for tests in a browser, without a window or a network."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,12 +27,12 @@ IN_CHROMIUM = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}"),
 ]
-"""The marks of a module whose tests need it."""
+"""The marks of a module whose tests need Chromium."""
 
 
 @contextmanager
 def launched() -> Iterator[Any]:
-    """A browser, in which each test makes tabs of its own."""
+    """Start a browser, in which each test opens its own tabs."""
     expect.set_options(timeout=PATIENCE)
     with playwright.sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

@@ -8,13 +8,13 @@ from video_calls_server.__main__ import main
 
 
 def run(*arguments: str, cwd: Path) -> Result:
-    """The command, in this process: its tests are many, and a start takes most of a second."""
+    """Run the command in this process, which saves the start of an interpreter."""
     with contextlib.chdir(cwd):
         return CliRunner().invoke(main, arguments, env={"COLUMNS": "110"})
 
 
 def assert_told(result: Result, *words: str) -> None:
-    """The command refused in one line that has these words."""
+    """Fail unless the command refused in one line with these words."""
     assert result.exit_code == 2, result.output
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert "Traceback" not in result.stderr

@@ -1,7 +1,4 @@
-"""The real command as people run it, on SQLite or with workers on PostgreSQL.
-
-What it says is read as it comes, and what its database holds is looked up past it.
-"""
+"""Servers as processes, on SQLite or with workers on PostgreSQL: their output, connections and databases."""
 
 import asyncio
 import json
@@ -29,12 +26,12 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 
 from support.postgres import on_postgres
 
-PATIENCE = 30.0  # seconds: for what takes one or two where nobody else uses the machine
+PATIENCE = 30.0  # seconds, for a busy machine
 
 
 @dataclass
 class Server:
-    """A running `serve`, and what it has printed and logged until now."""
+    """A running `video-calls-server serve`, and its output so far."""
 
     popen: "subprocess.Popen[str]"
     lines: list[str] = field(default_factory=list)
@@ -52,14 +49,14 @@ class Server:
                 self.more.notify_all()
 
     def says(self, pattern: str, times: int = 1) -> list[str]:
-        """What the pattern finds, once it is found so many times."""
+        """Wait until the output matches a pattern so many times; return the matches."""
 
-        def found() -> list[str]:
+        def matches() -> list[str]:
             return [match for line in self.lines for match in re.findall(pattern, line)]
 
         with self.more:
-            assert self.more.wait_for(lambda: len(found()) >= times, PATIENCE), "".join(self.lines[-40:])
-            return found()
+            assert self.more.wait_for(lambda: len(matches()) >= times, PATIENCE), "".join(self.lines[-40:])
+            return matches()
 
     @property
     def url(self) -> str:
@@ -70,7 +67,7 @@ class Server:
         return int(self.url.rpartition(":")[2])
 
     def workers(self, ever: int = 2) -> list[int]:
-        """The workers that serve, when so many have since the start; itself, where it has none."""
+        """Return the pids of the workers, once `ever` have started; without workers, the server's own."""
         if "--workers" not in self.popen.args:
             return [self.popen.pid]
         listen = self.says(r"worker (\d+) listens", ever)
@@ -78,7 +75,7 @@ class Server:
         return [int(pid) for pid in listen if pid not in ended]
 
     def connections(self) -> dict[int, set[int]]:
-        """The TCP connections of each process that serves, by the port at their other end."""
+        """Return the remote ports of the TCP connections of each process that serves."""
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         here, established = f":{self.port:04X}", "01"
         remote = {
@@ -86,29 +83,29 @@ class Server:
             for row in rows
             if row[1].endswith(here) and row[3] == established
         }
-        found: dict[int, set[int]] = {}
+        connections: dict[int, set[int]] = {}
         for worker in self.workers():
             links = [
                 str(link.readlink()) for link in Path(f"/proc/{worker}/fd").iterdir() if link.is_symlink()
             ]
             sockets = {link.removeprefix("socket:[").removesuffix("]") for link in links}
-            found[worker] = {port for inode, port in remote.items() if inode in sockets}
-        return found
+            connections[worker] = {port for inode, port in remote.items() if inode in sockets}
+        return connections
 
     def stop(self) -> tuple[int, float]:
-        """Ask it to stop: its exit status, and the seconds that it took."""
-        asked = time.monotonic()
+        """Send SIGTERM; return the exit status and the seconds until the end."""
+        start = time.monotonic()
         self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(PATIENCE), time.monotonic() - asked
+        return self.popen.wait(PATIENCE), time.monotonic() - start
 
     def assert_no_traceback(self) -> None:
-        """It has logged nothing that it did not expect."""
+        """Fail if the output has a traceback."""
         assert not [line for line in self.lines if "Traceback" in line], "".join(self.lines[-60:])
 
 
 @contextmanager
 def launching(directory: Path) -> Iterator[Callable[..., Server]]:
-    """Starts the real command in this directory, on a free port or the one given, and kills it afterwards."""
+    """Yield a function that starts the server in this directory; kill all of them at the end."""
     started: list[Server] = []
 
     def launch(*options: str, port: int = 0) -> Server:
@@ -119,7 +116,7 @@ def launching(directory: Path) -> Iterator[Callable[..., Server]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            process_group=0,  # so that a test can interrupt all of it, as a terminal does
+            process_group=0,  # a test can interrupt the whole group, as a terminal does
         )
         server = Server(popen)
         started.append(server)
@@ -145,7 +142,7 @@ def soon(minutes: float) -> str:
     return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
 
 
-# What happens to a call, in the order in which its participants are told.
+# The events of a call, in order, by its final status.
 LIVES: dict[str, list[str]] = {
     "cancelled": ["call.cancelled"],
     "completed": [
@@ -168,11 +165,11 @@ def seed(pairs: int) -> str:
     return "\n".join(lines)
 
 
-# -- what the database holds ------------------------------------------------------------------------
+# -- contents of the database ------------------------------------------------------------------------
 
 
 def rows_of(database: str, statement: str) -> list[Mapping[str, Any]]:
-    """What a statement finds in a database, which is given as a path or as a URL."""
+    """Return the rows of a statement; the database is a path or a URL."""
     if "://" in database:
         return asyncio.run(on_postgres(database, statement))
     with closing(sqlite3.connect(database, timeout=PATIENCE)) as connection:
@@ -181,19 +178,19 @@ def rows_of(database: str, statement: str) -> list[Mapping[str, Any]]:
 
 
 def events_of(database: str, calls: Iterable[int] | None = None) -> dict[int, list[str]]:
-    """What has happened to each of these calls, or to all, in order, as the outbox has it."""
+    """Return the types of the events of each call in the outbox, in order; of all calls, or of these."""
     events = defaultdict(list)
     for row in rows_of(database, "SELECT type, data FROM events ORDER BY id"):
         events[json.loads(row["data"])["call"]["id"]].append(row["type"])
-    return {call: told for call, told in events.items() if calls is None or call in set(calls)}
+    return {call: types for call, types in events.items() if calls is None or call in set(calls)}
 
 
-# -- who follows events ----------------------------------------------------------------------------
+# -- followers of events ----------------------------------------------------------------------------
 
 
 @dataclass
 class Subscriber:
-    """A user who follows their events and resumes whenever the connection is lost."""
+    """A user who follows events and resumes when the connection is lost."""
 
     user: int
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -212,7 +209,7 @@ class Subscriber:
                         self.more.set()
             except (OSError, ConnectionClosed, InvalidHandshake, InvalidMessage):
                 pass
-            await asyncio.sleep(0.02)  # else whatever starts again has to start beside a storm of connections
+            await asyncio.sleep(0.02)  # spares a starting server a storm of connections
 
     async def has(self, count: int) -> None:
         while len(self.events) < count:
@@ -221,7 +218,7 @@ class Subscriber:
 
 
 def assert_unavailable(answer: httpx.Response) -> None:
-    """It is the answer to what the server cannot do for now."""
+    """Fail unless this is the response of a server whose database is unavailable."""
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
     assert answer.json()["error"]
     assert int(answer.headers["retry-after"]) >= 1

@@ -49,7 +49,7 @@ class FakeBackend:
 
 
 def scheduling(request: Request) -> tuple[int, Any]:
-    """Lets people schedule one call and cancel it, and lists nothing."""
+    """Accept one call and its cancellation, and list nothing."""
     if not request.authorization:
         return 401, {"error": "who?"}
     if request.method == "POST" and request.path.endswith("/video-calls/"):
@@ -62,7 +62,7 @@ def scheduling(request: Request) -> tuple[int, Any]:
 
 
 def echoing(request: Request) -> tuple[int, Any]:
-    """As `scheduling`, but that who has no token is answered with an error that says too much."""
+    """Answer as `scheduling`, but reveal secrets in the error for a missing token."""
     if request.authorization:
         return scheduling(request)
     return 500, {"error": f"{HOSTILE} {[*TOKENS.values(), CERTIFICATE]}"}
@@ -85,13 +85,13 @@ def fake_backend(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
-            except OSError:  # the run was stopped while it waited
+            except OSError:  # the run was stopped meanwhile
                 self.close_connection = True
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 (http.server's names)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -115,7 +115,7 @@ def command(*arguments: str) -> list[str]:
 def run(
     *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """The command, as a process in this directory."""
+    """Run the command as a process in this directory."""
     return subprocess.run(
         command(*arguments), cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=50
     )

@@ -1,7 +1,7 @@
-"""A proxy that does to exchanges what networks do: break off, cut short, hold up, answer in vain.
+"""A proxy that injects the faults of networks: closed and reset connections, truncation, delay, 429 and 5xx.
 
-It runs on an event loop of its own, in a thread. It understands as much HTTP/1.1 as it takes to see where a
-request and its answer end: `Content-Length` and keep-alive. A sequence says what is done to each exchange.
+It runs on its own event loop in a thread. Of HTTP/1.1 it understands `Content-Length` and keep-alive, enough
+to find where messages end. A sequence names the fault of each exchange.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _LONGEST_HOLD = 10.0  # seconds
 
 
 class Fault(StrEnum):
-    """What is done to one exchange. `AFTER`: the server has received the request and done what it asks."""
+    """A fault of one exchange. `AFTER`: the server has already acted on the request."""
 
     CLOSE_BEFORE = "closed before the server"
     RESET_BEFORE = "reset before the server"
@@ -46,23 +46,23 @@ class Fault(StrEnum):
 
 BEFORE = frozenset(fault for fault in Fault if not fault.name.endswith("_AFTER"))
 _SLOW = {Fault.HOLD_AFTER: 3, Fault.RATE_LIMITED_SECOND: 2, Fault.RATE_LIMITED_DATE: 2}
-_WEIGHTS = [_SLOW.get(fault, 10) for fault in Fault]  # those that cost a client time are rarer
+_WEIGHTS = [_SLOW.get(fault, 10) for fault in Fault]  # slow faults are rarer
 
 
 def seeded_faults(seed: int, share: float = 0.2) -> Iterator[Fault | None]:
-    """A fault for this share of exchanges, None for the others, without end."""
-    chance = random.Random(seed)  # noqa: S311 (is to repeat itself)
+    """Yield a fault for this share of exchanges and None for the others, endlessly."""
+    chance = random.Random(seed)  # noqa: S311 (has to be reproducible)
     while True:
         yield chance.choices(list(Fault), _WEIGHTS)[0] if chance.random() < share else None
 
 
 class FaultProxy:
-    """Stands before a server and spoils some exchanges; `with` starts and stops it.
+    """A proxy in front of a server that injects faults; `with` starts and stops it.
 
     Attributes:
         url: where it listens.
-        exchanges: how many requests it has read.
-        injected: how often it did what.
+        exchanges: the number of requests.
+        injected: the number of each fault.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class FaultProxy:
             while await self._exchange(reader, writer, server_reader, server):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client, or the server, has closed
+            pass  # the client or the server has closed
         finally:
             for end in (server, writer):
                 end.transport.abort()
@@ -127,7 +127,7 @@ class FaultProxy:
         server_reader: asyncio.StreamReader,
         server: asyncio.StreamWriter,
     ) -> bool:
-        """One exchange; whether the connection is still good."""
+        """Serve one exchange; return whether the connection can be used again."""
         head, body = await _message(reader)
         self.exchanges += 1
         fault = next(self._faults)
@@ -155,7 +155,7 @@ class FaultProxy:
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """A request or an answer: its head and its body."""
+    """Read a request or a response: its head and its body."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = _LENGTH.search(head)
     assert length or head.startswith((b"GET ", b"POST ")), f"no Content-Length: {head!r}"
@@ -163,7 +163,7 @@ async def _message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 def _as_sent(answer: bytes, fault: Fault | None) -> tuple[bytes, bool]:
-    """What the client gets in place of an answer, and whether the connection is good for another exchange."""
+    """Return the bytes that the client gets, and whether the connection can be used again."""
     if fault is None:
         return answer, True
     if fault is Fault.CUT_HEADERS_AFTER:
@@ -185,7 +185,7 @@ def _retry_after(fault: Fault) -> bytes:
 
 
 def _refusal(status: int, headers: bytes) -> bytes:
-    """What a gateway answers in its own name."""
+    """Return a refusal of a gateway."""
     body = b"<html><body><h1>%d</h1></body></html>" % status
     line = b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
     return line + headers + b"content-type: text/html\r\ncontent-length: %d\r\n\r\n" % len(body) + body

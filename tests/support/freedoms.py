@@ -18,14 +18,14 @@ from support.alterations import (
     Forward,
     Json,
     Request,
-    answered,
-    before,
-    body_of,
-    each_call,
-    refusal,
-    restated,
-    told,
-    without,
+    change_answers,
+    change_bodies,
+    change_calls,
+    change_events,
+    change_refusals,
+    change_requests,
+    change_status,
+    remove_header,
 )
 from support.violations import DAY, token_006
 
@@ -33,7 +33,7 @@ FIELDS = {"doctor", "patient", "scheduled_time"}
 TIME = re.compile(rb'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z"')
 
 
-def more_fields(call: Json) -> None:
+def add_fields(call: Json) -> None:
     call |= {"title": "Consultation", "duration_minutes": 30, "notes": None, "participants": []}
     call["doctor_details"] |= {"phone": "+1 202 555 0143", "slug": "dr-john-doe-4f1c0a9be0d24e5c"}
     call["doctor_details"]["bio"] = (
@@ -42,73 +42,77 @@ def more_fields(call: Json) -> None:
     call["patient_details"]["user"] |= {"id": 7, "password_changed": True, "last_login": None, "groups": []}
 
 
-def times(ending: bytes) -> Alteration:
+def change_times(ending: bytes) -> Alteration:
     """Write times in whole seconds, with another ending."""
-    return answered(lambda _, answer: setattr(answer, "body", TIME.sub(rb'"\1' + ending + b'"', answer.body)))
+    return change_answers(
+        lambda _, answer: setattr(answer, "body", TIME.sub(rb'"\1' + ending + b'"', answer.body))
+    )
 
 
-async def strict(request: Request, forward: Forward) -> Answer:
+async def refuse_unknown_fields(request: Request, forward: Forward) -> Answer:
     """Refuse a new call with fields that no client sets."""
-    found = await forward(request)
-    if request.operation != "create" or not found.is_success or set(json.loads(request.body)) <= FIELDS:
-        return found
-    request.path += f"{found.json['id']}/cancel/"
+    response = await forward(request)
+    if request.operation != "create" or not response.is_success or set(json.loads(request.body)) <= FIELDS:
+        return response
+    request.path += f"{response.json['id']}/cancel/"
     await forward(request)
     return Answer(400, {"content-type": "application/json"}, b'{"error": "Unknown fields."}')
 
 
-def with_slash(request: Request) -> None:
+def append_slash(request: Request) -> None:
     request.path = request.path.rstrip("/") + "/"
 
 
-def as_page(answer: Answer) -> None:
+def become_page(answer: Answer) -> None:
     answer.headers["content-type"], answer.body = "text/html", b"<p>Oops</p>"
 
 
-def header(name: str, value: Callable[[], str]) -> Alteration:
-    return answered(lambda _, answer: answer.headers.update({name: value()}))
+def add_header(name: str, value: Callable[[], str]) -> Alteration:
+    return change_answers(lambda _, answer: answer.headers.update({name: value()}))
 
 
 OTHERS = [f"{action}.participants-only" for action in ("get", "join", "end", "cancel")]
 FRAMEWORK = ("errors.method-not-allowed", "errors.body-size", "errors.media-type")
 
 FREEDOMS: dict[str, Alteration] = {
-    "oldest first": body_of(
+    "oldest first": change_bodies(
         lambda _, body: body["results"].sort(key=lambda call: call["scheduled_time"]), "list"
     ),
-    "calls of others are 404": restated(404, *OTHERS),
-    "more fields": each_call(more_fields),
-    "errors have more fields": refusal(lambda answer: setattr(answer, "json", {**answer.json, "docs": "x"})),
-    "errors in another language": refusal(
+    "calls of others are 404": change_status(404, *OTHERS),
+    "more fields": change_calls(add_fields),
+    "errors have more fields": change_refusals(
+        lambda answer: setattr(answer, "json", {**answer.json, "docs": "x"})
+    ),
+    "errors in another language": change_refusals(
         lambda answer: setattr(answer, "json", {"error": f"申し訳ありません。 {len(answer.body)}"})
     ),
-    "charset": header("content-type", lambda: "application/json; charset=utf-8"),
+    "charset": add_header("content-type", lambda: "application/json; charset=utf-8"),
     "20 requests a second": Alteration(settings={"rate_limit": "20/second"}),
-    "dated 50 s ahead": header("date", lambda: formatdate(time() + 50, usegmt=True)),
-    "no date": without("date"),
-    "unknown fields are refused": Alteration(strict),
-    "no idempotency keys": before(
+    "dated 50 s ahead": add_header("date", lambda: formatdate(time() + 50, usegmt=True)),
+    "no date": remove_header("date"),
+    "unknown fields are refused": Alteration(refuse_unknown_fields),
+    "no idempotency keys": change_requests(
         lambda request: request.set_header("idempotency-key", str(uuid4())), "create"
     ),
-    "no Location": without("location"),
-    "no request ids": without("x-request-id"),
-    "no app_id": body_of(lambda _, body: body.pop("app_id"), "join"),
+    "no Location": remove_header("location"),
+    "no request ids": remove_header("x-request-id"),
+    "no app_id": change_bodies(lambda _, body: body.pop("app_id"), "join"),
     "tokens of version 007": Alteration(settings={"agora_token_version": "007"}),
     "a token 006 lives a day": token_006(lifetime=DAY),
     "no privilege to publish data": token_006(),
-    "times in whole seconds": times(b"Z"),
-    "times with +00:00": times(b"+00:00"),
-    "no slash is needed": before(with_slash),
-    "another media type is 400": restated(400, "errors.media-type"),
-    "any media type is JSON": before(
+    "times in whole seconds": change_times(b"Z"),
+    "times with +00:00": change_times(b"+00:00"),
+    "no slash is needed": change_requests(append_slash),
+    "another media type is 400": change_status(400, "errors.media-type"),
+    "any media type is JSON": change_requests(
         lambda one: one.set_header("content-type", "application/json"), "create"
     ),
-    "methods are 404": restated(404, "errors.method-not-allowed"),
-    "refusals of the framework are pages": refusal(as_page, *FRAMEWORK),
-    "no challenge": without("www-authenticate"),
-    "inactive people are forbidden": restated(403, "auth.active-user"),
+    "methods are 404": change_status(404, "errors.method-not-allowed"),
+    "refusals of the framework are pages": change_refusals(become_page, *FRAMEWORK),
+    "no challenge": remove_header("www-authenticate"),
+    "inactive people are forbidden": change_status(403, "auth.active-user"),
     "no events": Alteration(connect=lambda request: setattr(request, "path", "/api/v1/video/none/")),
-    "more events": told(lambda event, _: [{"type": "heartbeat"}, {**event, "version": 2}]),
+    "more events": change_events(lambda event, _: [{"type": "heartbeat"}, {**event, "version": 2}]),
     "participants as Agora notices them": Alteration(
         settings={"agora_ncs_secret": "a-secret-of-notifications"}
     ),

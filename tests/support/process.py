@@ -29,7 +29,7 @@ class Process:
 
 @contextmanager
 def serving(directory: Path) -> Iterator[Callable[..., Process]]:
-    """Starts the real command on a free port, in this directory, and stops it afterwards."""
+    """Yield a function that starts the server on a free port, in this directory; stop all at the end."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*options: str, env: dict[str, str] | None = None) -> Process:
@@ -58,7 +58,7 @@ def serving(directory: Path) -> Iterator[Callable[..., Process]]:
 
 
 def _banner(popen: "subprocess.Popen[str]") -> str:
-    """Everything up to the curl line, which a server prints once it listens."""
+    """Return the output up to the curl line, which the server prints when it listens."""
     lines: list[str] = []
     assert popen.stdout
     for line in popen.stdout:

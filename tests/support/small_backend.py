@@ -178,7 +178,7 @@ def now() -> datetime:
 OPENS = now().replace(minute=0, second=0) - timedelta(hours=4)
 
 
-def shown(call: Json) -> Json:
+def representation(call: Json) -> Json:
     body = {
         name: value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
         for name, value in call.items()
@@ -265,19 +265,19 @@ def loosely_timed(value: Any) -> Any:
 
 def looked_at(start: datetime) -> list[Json]:
     """The calls that an overlap is looked for in."""
-    found = list(calls.values())
+    matches = list(calls.values())
     if SWITCHED == "overlap-latest":
-        return found[-20:]
+        return matches[-20:]
     if SWITCHED == "overlap-one-day":
-        return [call for call in found if call["scheduled_time"].date() == start.date()]
-    return found
+        return [call for call in matches if call["scheduled_time"].date() == start.date()]
+    return matches
 
 
 def is_in_the_way(doctor: Any, patient: Any, start: datetime, sharing: list[str]) -> bool:
     """Whether a call of the doctor or the patient is less than half an hour away."""
-    near, asked = POLICY["minutes"], {"doctor": doctor, "patient": patient}
+    near, booking = POLICY["minutes"], {"doctor": doctor, "patient": patient}
     for other in looked_at(start):
-        shared = [role for role in sharing if other[role] == asked[role]]
+        shared = [role for role in sharing if other[role] == booking[role]]
         distance = start - other["scheduled_time"]
         if (
             other["status"] in POLICY["blocking"]
@@ -304,8 +304,8 @@ def new_channel(doctor: Any, patient: Any) -> str:
 
 def asked_for(body: bytes) -> tuple[int | str, int | str, datetime]:
     try:
-        asked = POLICY["assumed"] | json.loads(body)
-        doctor, patient, text = (asked[name] for name in ("doctor", "patient", "scheduled_time"))
+        booking = POLICY["assumed"] | json.loads(body)
+        doctor, patient, text = (booking[name] for name in ("doctor", "patient", "scheduled_time"))
         doctor, patient, text = loosely(doctor), loosely(patient), loosely_timed(text)
         if POLICY["ignores_offset"]:
             text = re.sub(r"([+-]\d\d:\d\d|Z)?$", "Z", text, count=1)
@@ -334,7 +334,7 @@ def create(user: Json, body: bytes) -> Json:
     doctor, patient, start = asked_for(body)
     if not may(user, {"doctor": doctor, "patient": patient}, "create") and "scheduler" not in user:
         refuse(403, "Objednat můžete jen sebe.")
-    people = taken("doctor", doctor), taken("patient", patient)
+    people = profile_of("doctor", doctor), profile_of("patient", patient)
     same = {"user": people[0] is people[1], "number": doctor == patient, "allowed": False}
     if same[POLICY["same_user"]]:
         refuse(400, "Lékař nemůže být sám sobě pacientem.")
@@ -362,14 +362,14 @@ def create(user: Json, body: bytes) -> Json:
         "created_at": now(),
         "updated_at": now(),
     }
-    if SWITCHED == "body-sets-created-at" and (wished := json.loads(body).get("created_at")):
-        calls[number]["created_at"] = wished.replace("Z", ".000Z")
+    if SWITCHED == "body-sets-created-at" and (created_at := json.loads(body).get("created_at")):
+        calls[number]["created_at"] = created_at.replace("Z", ".000Z")
     if wish := json.loads(body).get(POLICY["honoured"]):
         calls[number][POLICY["honoured"]] = wish
-    return shown(calls[number])
+    return representation(calls[number])
 
 
-def taken(role: str, number: Any) -> Json:
+def profile_of(role: str, number: Any) -> Json:
     """The person with this number, who is known and active."""
     user = person(role, number)
     if user is None and f"unknown {role}" in POLICY["taken"]:
@@ -436,18 +436,18 @@ def end(_user: Json, call: Json) -> Json:
         refuse(400, "Ukončit lze jen hovor, který běží.")
     if SWITCHED == "two-ends":
         let_others_in()
-    return shown(change(call, "end"))
+    return representation(change(call, "end"))
 
 
 def cancel(_user: Json, call: Json) -> Json:
     if call["status"] not in ("scheduled", POLICY["also_from"]["cancel"]):
         refuse(400, "Zrušit lze jen hovor, který ještě nezačal.")
-    return shown(change(call, "cancel"))
+    return representation(change(call, "cancel"))
 
 
 def agora_token(channel: str, uid: int, issued: int) -> str:
     """An AccessToken2: for an hour, with the four privileges of a publisher for as long."""
-    said = {
+    payload_claims = {
         "channel": channel,
         "uid": uid,
         "app_id": APP_ID,
@@ -462,13 +462,13 @@ def agora_token(channel: str, uid: int, issued: int) -> str:
         return struct.pack("<H", len(data)) + data
 
     salt = secrets.randbelow(99_999_998) + 1
-    each = said.get("each", said["lifetime"])  # the seconds of each privilege
-    privileges = b"".join(struct.pack("<HI", privilege, each) for privilege in said["privileges"])
-    content = text(said["app_id"]) + struct.pack(
-        "<IIIHHH", issued, said["lifetime"], salt, 1, 1, len(said["privileges"])
+    each = payload_claims.get("each", payload_claims["lifetime"])  # the seconds of each privilege
+    privileges = b"".join(struct.pack("<HI", privilege, each) for privilege in payload_claims["privileges"])
+    content = text(payload_claims["app_id"]) + struct.pack(
+        "<IIIHHH", issued, payload_claims["lifetime"], salt, 1, 1, len(payload_claims["privileges"])
     )
-    content += privileges + text(said["channel"]) + text(str(said["uid"]))
-    key = hmac.digest(struct.pack("<I", issued), said["certificate"].encode(), "sha256")
+    content += privileges + text(payload_claims["channel"]) + text(str(payload_claims["uid"]))
+    key = hmac.digest(struct.pack("<I", issued), payload_claims["certificate"].encode(), "sha256")
     key = hmac.digest(struct.pack("<I", salt), key, "sha256")
     packed = zlib.compress(text(hmac.digest(key, content, "sha256")) + content)
     return "007" + base64.b64encode(packed).decode("ascii")
@@ -498,20 +498,20 @@ def page(user: Json, query: str, host: str) -> Json:
         text = f"{direction} {call['scheduled_time'].timestamp()} {call['id']}"
         return f"http://{host}{ROOT}/?cursor={base64url(text.encode())}"
 
-    found = own[first:last]
+    matches = own[first:last]
     if not own and SWITCHED == "empty-list-404":
         refuse(404, "Nic tu není.")
     if SWITCHED == "foreign-page-2" and cursor:
-        found = found + [call for call in calls.values() if call not in own][:1]
+        matches = matches + [call for call in calls.values() if call not in own][:1]
     if SWITCHED == "public-host":
         host = "api.ordinace.example"
     return {
         "count": len(own),
         "next": link("after", own[min(last, len(own)) - 1])
-        if found and last + POLICY["early"] < len(own)
+        if matches and last + POLICY["early"] < len(own)
         else None,
-        "previous": link("before", own[first]) if found and first and not POLICY["no_previous"] else None,
-        "results": [shown(call) for call in found],
+        "previous": link("before", own[first]) if matches and first and not POLICY["no_previous"] else None,
+        "results": [representation(call) for call in matches],
     }
 
 
@@ -570,7 +570,7 @@ class Handler(BaseHTTPRequestHandler):
             cache.clear()
             return 201, create(user, body)
         actions = {
-            ("GET", ""): lambda _user, call: shown(call),
+            ("GET", ""): lambda _user, call: representation(call),
             ("POST", "join/"): join,
             ("POST", "end/"): end,
             ("POST", "cancel/"): cancel,

@@ -1,4 +1,4 @@
-"""Backends as processes, and runs of the suite against them, as a team's CI would start both."""
+"""Backends as processes, and runs of the suite against them, as in a team's CI."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["LONGEST", "SMALL", "Verdict", "command", "reference", "run_suite", "serving", "verdict"]
 
-LONGEST = 240  # seconds of a run of the suite: some servers make it wait
+LONGEST = 240  # seconds of a run of the suite; some servers make it wait
 
 SMALL = str(Path(__file__).with_name("small_backend.py"))
 
@@ -25,12 +25,12 @@ _SOMEWHERE = "http://somewhere"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the suite says of a backend.
+    """The result of a run of the suite.
 
     Attributes:
         status: its exit status.
-        reasons: why, by rule, of every rule that has not simply passed.
-        failed, noted, unchecked: those rules.
+        reasons: the reason of every rule that did not pass.
+        failed, noted, unchecked: the rules with each outcome.
         seconds: how long the run took.
     """
 
@@ -46,7 +46,7 @@ class Verdict:
 
 @contextmanager
 def serving(command: Iterable[str], directory: Path, ready: str, **environment: str) -> Iterator[str]:
-    """A backend as long as the context lasts, and what it printed until a line with `ready` in it."""
+    """Run a backend; yield its output up to a line that contains `ready`."""
     with (directory / "backend.log").open("w") as log:
         backend = subprocess.Popen(
             [sys.executable, *command],
@@ -73,32 +73,32 @@ def serving(command: Iterable[str], directory: Path, ready: str, **environment: 
 
 @contextmanager
 def reference(directory: Path) -> Iterator[Path]:
-    """The configuration for a reference server that runs as long as the context lasts."""
-    with serving([*_SERVER, "serve", *_OPTIONS], directory, "API  ") as said:
-        url = re.search(r"API\s+(http://\S+)/", said)
+    """Run a reference server; yield the path of a configuration for it."""
+    with serving([*_SERVER, "serve", *_OPTIONS], directory, "API  ") as printed:
+        url = re.search(r"API\s+(http://\S+)/", printed)
         assert url
         config = directory / "contract.toml"
-        config.write_text(_people().replace(_SOMEWHERE, url[1]))
+        config.write_text(_configuration().replace(_SOMEWHERE, url[1]))
         yield config
 
 
 @cache
-def _people() -> str:
-    """A configuration with the people of the reference server; their tokens outlive all tests."""
+def _configuration() -> str:
+    """Return a configuration with the users of the reference server; their tokens outlive all tests."""
     words = [*_SERVER, "identities", "--database", ":memory:", "--contract-config", _SOMEWHERE]
     return subprocess.run([sys.executable, *words], capture_output=True, check=True, text=True).stdout
 
 
 def command(config: Path, report: Path, *options: str) -> list[str]:
-    """The command line of a run."""
+    """Return the command line of a run."""
     words = ["-m", "video_calls_contract", "run", "--config", str(config), "--json", str(report)]
     return [sys.executable, *words, "--fuzz", "off", *options]
 
 
 def run_suite(config: Path, *options: str, report: str = "report.json") -> Verdict:
-    """What the suite says of the backend of a configuration."""
+    """Run the suite against the backend of a configuration."""
     file = config.parent / report
-    done = subprocess.run(
+    process = subprocess.run(
         command(config, file, *options),
         cwd=config.parent,
         timeout=LONGEST,
@@ -107,11 +107,11 @@ def run_suite(config: Path, *options: str, report: str = "report.json") -> Verdi
         text=True,
         check=False,
     )
-    return verdict(done.returncode, file, done.stdout)
+    return verdict(process.returncode, file, process.stdout)
 
 
 def verdict(status: int, report: Path, output: str) -> Verdict:
-    """What a finished run has said."""
+    """Read the result of a finished run."""
     nothing: dict[str, Any] = {"rules": [], "left": [], "seconds": 0.0}
     results = json.loads(report.read_text()) if report.exists() else nothing
     rules = {rule["id"]: rule for rule in results["rules"] if not rule["id"].startswith("fuzz.")}

@@ -13,16 +13,16 @@ from support.alterations import (
     Forward,
     Json,
     Request,
-    answered,
-    before,
-    body_of,
-    each_call,
-    later,
-    refusal,
-    restated,
-    told,
-    value_of,
-    without,
+    change_answers,
+    change_bodies,
+    change_calls,
+    change_events,
+    change_field,
+    change_refusals,
+    change_requests,
+    change_status,
+    move_time,
+    remove_header,
 )
 
 ANY = ("any doctor", "any patient")
@@ -199,28 +199,32 @@ SMALL: dict[str, dict[str, str | Json]] = {
 # -- Kinds of alterations ---------------------------------------------------------------------------
 
 
-def let_in(rule: str, only: Callable[[Request], object]) -> Alteration:
-    """Serve requests that are refused by this rule as if the doctor had sent them."""
+def admit(rule: str, only: Callable[[Request], object]) -> Alteration:
+    """Serve requests that this rule refuses as if the doctor had sent them."""
 
     async def answer(request: Request, forward: Forward) -> Answer:
-        found = await forward(request)
-        return await forward(request.become("doctor")) if found.code == rule and only(request) else found
+        response = await forward(request)
+        return (
+            await forward(request.authenticate_as("doctor"))
+            if response.code == rule and only(request)
+            else response
+        )
 
     return Alteration(answer)
 
 
-def reworded(error: object, *codes: str) -> Alteration:
-    """Refuse with another text, or with none."""
-    return refusal(lambda answer: setattr(answer, "json", {"error": error}), *codes)
+def change_error(error: object, *codes: str) -> Alteration:
+    """Change the text of refusals; None removes it."""
+    return change_refusals(lambda answer: setattr(answer, "json", {"error": error}), *codes)
 
 
-def joined(change: Callable[[Json], object]) -> Alteration:
-    """Change the answer to each join."""
-    return body_of(lambda _, body: change(body), "join")
+def change_joins(change: Callable[[Json], object]) -> Alteration:
+    """Change the response to each join."""
+    return change_bodies(lambda _, body: change(body), "join")
 
 
 def token_006(certificate: str = CERTIFICATE, lifetime: int = HOUR) -> Alteration:
-    """Answer a join with another token of version 006; times are in seconds."""
+    """Replace the token of each join by another of version 006; times are in seconds."""
 
     def change(body: Json) -> None:
         now = int(datetime.now(UTC).timestamp())
@@ -230,42 +234,42 @@ def token_006(certificate: str = CERTIFICATE, lifetime: int = HOUR) -> Alteratio
             token.addPrivilege(privilege, now + seconds)
         body["token"] = token.build()
 
-    return joined(change)
+    return change_joins(change)
 
 
-def in_details(**more: object) -> Alteration:
-    """Describe the patient of each call with more."""
-    return value_of("patient_details", lambda one: {**one, **more})
+def add_details(**more: object) -> Alteration:
+    """Add fields to the patient's details of each call."""
+    return change_field("patient_details", lambda one: {**one, **more})
 
 
-def taking(method: str, path: str, instead: str, action: str = "") -> Alteration:
-    """Take one method of the paths that have this form for another, and for an action."""
+def reroute(method: str, path: str, instead: str, action: str = "") -> Alteration:
+    """Serve a method of the paths that match as another method, and as an action."""
 
     def change(request: Request) -> None:
         if request.scope["method"] == method and re.search(path, request.path):
             request.scope["method"] = instead
             request.path += action
 
-    return before(change)
+    return change_requests(change)
 
 
-def of_type(name: str, change: Callable[[Json], list[Json]], role: str = "") -> Alteration:
-    """Send other events in place of those of a type, or of those of a participant."""
+def change_event(name: str, change: Callable[[Json], list[Json]], role: str = "") -> Alteration:
+    """Replace events of a type, or those of a type and a participant's role."""
 
-    def tell(event: Json, _: Request) -> list[Json]:
+    def replace_event(event: Json, _: Request) -> list[Json]:
         is_meant = event["type"] == name and role in ("", event["data"].get("participant", {}).get("role"))
         return change(event) if is_meant else [event]
 
-    return told(tell)
+    return change_events(replace_event)
 
 
 def with_data(part: str, **values: object) -> Callable[[Json], list[Json]]:
-    """Tell an event with other values in its call or participant."""
+    """Return a change of the call or the participant in an event."""
     return lambda event: [event["data"][part].update(values) or event]
 
 
-def resuming_at(shift: int) -> Alteration:
-    """Let a connection resume after an earlier or later event than it asks for."""
+def shift_resumption(shift: int) -> Alteration:
+    """Resume a connection after an earlier or later event than it asks for."""
 
     def connect(request: Request) -> None:
         if last := re.fullmatch(r"last_event_id=(\d+)", request.query):
@@ -274,18 +278,18 @@ def resuming_at(shift: int) -> Alteration:
     return Alteration(connect=connect)
 
 
-def as_doctor_if(check: Callable[[Request], object]) -> Alteration:
-    """Let somebody connect as the doctor."""
+def connect_as_doctor(check: Callable[[Request], object]) -> Alteration:
+    """Authenticate connections that match as the doctor."""
 
     def connect(request: Request) -> None:
         if check(request):
-            request.become("doctor").scope["subprotocols"] = []
+            request.authenticate_as("doctor").scope["subprotocols"] = []
 
     return Alteration(connect=connect)
 
 
-def sent(kind: str, **values: object) -> Alteration:
-    """Send a message of this kind, `accept` or `close`, with other values."""
+def change_messages(kind: str, **values: object) -> Alteration:
+    """Change values of WebSocket messages of this kind: `accept` or `close`."""
     return Alteration(
         send=lambda message, _: [{**message, **values} if message["type"] == f"websocket.{kind}" else message]
     )
@@ -296,7 +300,7 @@ def empty_page(answer: Answer) -> None:
 
 
 async def first_answer_for_key(request: Request, forward: Forward) -> Answer:
-    """Answer a known Idempotency-Key with the first call, whatever is asked for."""
+    """Answer a repeated Idempotency-Key with the first call, whatever the body."""
     key = request.header("idempotency-key")
     if not key:
         return await forward(request)
@@ -305,13 +309,13 @@ async def first_answer_for_key(request: Request, forward: Forward) -> Answer:
     return Answer(first.status, dict(first.headers), first.body)
 
 
-def crossed(event: Json, request: Request) -> list[Json]:
-    """Tell that the doctor has joined after the patient."""
-    held = request.server.memory.setdefault(id(request), [])
+def swap_joins(event: Json, request: Request) -> list[Json]:
+    """Send the doctor's joining after the patient's."""
+    held_back = request.server.memory.setdefault(id(request), [])
     if event["type"] != "participant.joined":
         return [event]
-    held.append(event)
-    return held[::-1] if len(held) == len(("doctor", "patient")) else []
+    held_back.append(event)
+    return held_back[::-1] if len(held_back) == len(("doctor", "patient")) else []
 
 
 GENUINE = "auth.valid-token"
@@ -319,169 +323,187 @@ UNSIGNED = "eyJhbGciOiJub25l"  # the beginning of {"alg":"none", in base64
 
 ALTERED: dict[str, dict[str, Alteration]] = {
     "auth.required": {
-        f"{name} needs no token": let_in("auth.required", lambda one, name=name: one.operation == name)
+        f"{name} needs no token": admit("auth.required", lambda one, name=name: one.operation == name)
         for name in ("list", "create", "get", "join", "end", "cancel")
     },
     "auth.expired-token": {
-        "an expired token reads a call": let_in("auth.expired-token", lambda one: one.operation == "get")
+        "an expired token reads a call": admit("auth.expired-token", lambda one: one.operation == "get")
     },
     GENUINE: {
-        "a token of `alg: none` is accepted": let_in(GENUINE, lambda one: one.token.startswith(UNSIGNED)),
-        "a token without its signature is accepted": let_in(GENUINE, lambda one: one.token[-1:] == "."),
-        "a token with any signature is accepted": let_in(GENUINE, lambda one: one.token[-1:] != "."),
-        "a forged token joins": let_in(GENUINE, lambda one: one.operation == "join"),
+        "a token of `alg: none` is accepted": admit(GENUINE, lambda one: one.token.startswith(UNSIGNED)),
+        "a token without its signature is accepted": admit(GENUINE, lambda one: one.token[-1:] == "."),
+        "a token with any signature is accepted": admit(GENUINE, lambda one: one.token[-1:] != "."),
+        "a forged token joins": admit(GENUINE, lambda one: one.operation == "join"),
     },
-    "auth.active-user": {"inactive people are served": let_in("auth.active-user", lambda _: True)},
-    "auth.challenge": {"a 401 has no challenge": without("www-authenticate")},
+    "auth.active-user": {"inactive people are served": admit("auth.active-user", lambda _: True)},
+    "auth.challenge": {"a 401 has no challenge": remove_header("www-authenticate")},
     "auth.bearer end.completes": {
-        "a patient's token ends no call": before(
-            lambda one: one.person == "patient" and one.set_header("authorization", "Bearer x"), "end"
+        "a patient's token ends no call": change_requests(
+            lambda one: one.user == "patient" and one.set_header("authorization", "Bearer x"), "end"
         )
     },
     "list.envelope": {
-        "`count` is one too many": body_of(lambda _, body: body.update(count=body["count"] + 1), "list")
+        "`count` is one too many": change_bodies(lambda _, body: body.update(count=body["count"] + 1), "list")
     },
     "list.newest-first": {
-        "lists are oldest first": body_of(
+        "lists are oldest first": change_bodies(
             lambda _, body: body["results"].sort(key=lambda call: call["scheduled_time"]), "list"
         )
     },
-    "list.page-out-of-range": {"an unknown page is empty": refusal(empty_page, "list.page-out-of-range")},
-    "list.page-size errors.no-server-error": {"page size 0 is answered 500": restated(500, "list.page-size")},
-    "create.no-overlap": {"an overlap is answered 409": restated(409, "create.no-overlap")},
-    "create.valid-body": {"a wrong body is answered 422": restated(422, "create.valid-body")},
+    "list.page-out-of-range": {
+        "an unknown page is empty": change_refusals(empty_page, "list.page-out-of-range")
+    },
+    "list.page-size errors.no-server-error": {
+        "page size 0 is answered 500": change_status(500, "list.page-size")
+    },
+    "create.no-overlap": {"an overlap is answered 409": change_status(409, "create.no-overlap")},
+    "create.valid-body": {"a wrong body is answered 422": change_status(422, "create.valid-body")},
     "create.idempotency-key": {
         "an Idempotency-Key gets the first call for any body": Alteration(first_answer_for_key)
     },
     "get.returns-call": {
-        "a call is read as it was created": body_of(lambda _, body: body.update(status="scheduled"), "get")
+        "a call is read as it was created": change_bodies(
+            lambda _, body: body.update(status="scheduled"), "get"
+        )
     },
-    "end.not-found": {"the end of no call is answered 400": restated(400, "end.not-found")},
+    "end.not-found": {"the end of no call is answered 400": change_status(400, "end.not-found")},
     "join.token-signature": {"a 006 token has another certificate": token_006(certificate="0" * 32)},
     "join.token-timestamp": {"a token lives a day, and its privileges an hour": token_006(lifetime=DAY)},
-    "join.token-format": {"the token is garbage": joined(lambda body: body.update(token="006" + "0af" * 50))},
-    "join.app-id": {"`app_id` is another": joined(lambda body: body.update(app_id="0" * 32))},
+    "join.token-format": {
+        "the token is garbage": change_joins(lambda body: body.update(token="006" + "0af" * 50))
+    },
+    "join.app-id": {"`app_id` is another": change_joins(lambda body: body.update(app_id="0" * 32))},
     "join.expiration-time": {
-        "`expiration_time` is a minute late": joined(
-            lambda body: body.update(expiration_time=later(body["expiration_time"], minutes=1))
+        "`expiration_time` is a minute late": change_joins(
+            lambda body: body.update(expiration_time=move_time(body["expiration_time"], minutes=1))
         )
     },
     "model.created-at": {
-        "`created_at` is an hour late": value_of("created_at", lambda at: later(at, hours=1))
+        "`created_at` is an hour late": change_field("created_at", lambda at: move_time(at, hours=1))
     },
     "model.scheduled-time": {
-        "a join moves `scheduled_time`": each_call(
+        "a join moves `scheduled_time`": change_calls(
             lambda call: call.update(scheduled_time=call["started_at"] or call["scheduled_time"])
         )
     },
     "model.details": {
-        "doctors are described as their patients": each_call(
+        "doctors are described as their patients": change_calls(
             lambda call: call["doctor_details"].update(user=call["patient_details"]["user"])
         ),
-        "details have the id of the user": each_call(lambda call: call["doctor_details"].update(id=101)),
+        "details have the id of the user": change_calls(lambda call: call["doctor_details"].update(id=101)),
     },
     "model.schema": {
-        "times have no offset": value_of("created_at", lambda at: at.rstrip("Z")),
-        "`started_at` has no offset": value_of("started_at", lambda at: at and at[:19]),
-        "an answer has no media type": without("content-type"),
+        "times have no offset": change_field("created_at", lambda at: at.rstrip("Z")),
+        "`started_at` has no offset": change_field("started_at", lambda at: at and at[:19]),
+        "an answer has no media type": remove_header("content-type"),
     },
-    "model.integer-ids": {"ids are texts": value_of("id", str)},
-    "model.utc": {"times end in +00:00": value_of("created_at", lambda at: at.replace("Z", "+00:00"))},
+    "model.integer-ids": {"ids are texts": change_field("id", str)},
+    "model.utc": {"times end in +00:00": change_field("created_at", lambda at: at.replace("Z", "+00:00"))},
     "model.channel-constant": {
-        "a started call has another channel": each_call(
+        "a started call has another channel": change_calls(
             lambda call: call.update(channel_name=call["channel_name"] + "_live" * bool(call["started_at"]))
         )
     },
     "model.status-values": {
-        "`ongoing` is called `live`": value_of("status", lambda one: one.replace("ongoing", "live"))
+        "`ongoing` is called `live`": change_field("status", lambda one: one.replace("ongoing", "live"))
     },
     "errors.body": {
-        f"{code} has no `error`": reworded(None, code)
+        f"{code} has no `error`": change_error(None, code)
         for code in ("auth.required", "get.participants-only", "get.not-found", "join.window")
     },
     "errors.body-everywhere": {
-        "an unknown path is answered with a page": refusal(
+        "an unknown path is answered with a page": change_refusals(
             lambda answer: setattr(answer, "body", b"<h1>Not Found</h1>"), "errors.unknown-path"
         )
     },
-    "errors.unknown-path": {"an unknown path is answered 400": restated(400, "errors.unknown-path")},
-    "errors.malformed-json": {"malformed JSON is answered 422": restated(422, "errors.malformed-json")},
-    "join.participants-only": {"forbidden is answered 401": restated(401, "join.participants-only")},
+    "errors.unknown-path": {"an unknown path is answered 400": change_status(400, "errors.unknown-path")},
+    "errors.malformed-json": {"malformed JSON is answered 422": change_status(422, "errors.malformed-json")},
+    "join.participants-only": {"forbidden is answered 401": change_status(401, "join.participants-only")},
     "errors.body-size": {
-        "a body of 10 KiB is refused": answered(
+        "a body of 10 KiB is refused": change_answers(
             lambda one, answer: len(one.body) > 9_000 and setattr(answer, "status", 413), "create"
         )
     },
-    "errors.trailing-slash": {"POST to a path without its slash acts": taking("POST", "[^/]$", "POST", "/")},
+    "errors.trailing-slash": {"POST to a path without its slash acts": reroute("POST", "[^/]$", "POST", "/")},
     "errors.media-type": {
-        "any media type is read as JSON": before(
+        "any media type is read as JSON": change_requests(
             lambda request: request.set_header("content-type", "application/json"), "create"
         )
     },
-    "errors.allow-header": {"a 405 has no `Allow`": without("allow")},
+    "errors.allow-header": {"a 405 has no `Allow`": remove_header("allow")},
     "errors.method-not-allowed": {
-        "DELETE cancels a call": taking("DELETE", r"/video-calls/\d+/$", "POST", "cancel/"),
-        "PATCH of a call answers 200 and does nothing": taking("PATCH", r"/video-calls/\d+/$", "GET"),
-        "GET of an action acts": taking("GET", "/(join|end|cancel)/$", "POST"),
+        "DELETE cancels a call": reroute("DELETE", r"/video-calls/\d+/$", "POST", "cancel/"),
+        "PATCH of a call answers 200 and does nothing": reroute("PATCH", r"/video-calls/\d+/$", "GET"),
+        "GET of an action acts": reroute("GET", "/(join|end|cancel)/$", "POST"),
     },
     "privacy.details": {
-        "details have a social security number": in_details(reference="219-09-9999"),
-        "details have a medical history": in_details(medicalHistory=["asthma"]),
-        "a join tells the app certificate": joined(lambda body: body.update(agora=CERTIFICATE)),
+        "details have a social security number": add_details(reference="219-09-9999"),
+        "details have a medical history": add_details(medicalHistory=["asthma"]),
+        "a join tells the app certificate": change_joins(lambda body: body.update(agora=CERTIFICATE)),
     },
     "privacy.errors": {
-        "errors tell a query": reworded("SELECT id, status FROM calls WHERE id = 5"),
-        "a stranger learns whose a call is": reworded("Ask doctor@example.com"),
+        "errors tell a query": change_error("SELECT id, status FROM calls WHERE id = 5"),
+        "a stranger learns whose a call is": change_error("Ask doctor@example.com"),
     },
     "limits.rate": {
         "a 429 does not say when to come again": replace(
-            without("retry-after"), settings={"rate_limit": "2/second"}
+            remove_header("retry-after"), settings={"rate_limit": "2/second"}
         )
     },
     "tracing.request-id": {
-        "refusals have no id of the request": refusal(lambda answer: answer.headers.pop("x-request-id", None))
+        "refusals have no id of the request": change_refusals(
+            lambda answer: answer.headers.pop("x-request-id", None)
+        )
     },
     "events.call-started": {
-        "a start is not told": of_type("call.started", lambda _: []),
-        "the patient is told nothing": told(lambda event, to: [event] if to.person != "patient" else []),
-        "a call is told as it was before": of_type("call.started", with_data("call", status="scheduled")),
-        "ids of events are numbers": told(lambda event, _: [{**event, "id": int(event["id"])}]),
+        "a start is not told": change_event("call.started", lambda _: []),
+        "the patient is told nothing": change_events(
+            lambda event, to: [event] if to.user != "patient" else []
+        ),
+        "a call is told as it was before": change_event(
+            "call.started", with_data("call", status="scheduled")
+        ),
+        "ids of events are numbers": change_events(lambda event, _: [{**event, "id": int(event["id"])}]),
     },
     "events.call-ended events.changes-only": {
-        "an end is told twice": of_type("call.ended", lambda event: [event, {**event, "id": "more"}])
+        "an end is told twice": change_event("call.ended", lambda event: [event, {**event, "id": "more"}])
     },
-    "events.call-cancelled": {"a cancellation is not told": of_type("call.cancelled", lambda _: [])},
+    "events.call-cancelled": {"a cancellation is not told": change_event("call.cancelled", lambda _: [])},
     "events.participant-joined": {
-        "the patient's joining is not told": of_type("participant.joined", lambda _: [], "patient"),
-        "a participant has another uid": of_type("participant.joined", with_data("participant", uid=4711)),
+        "the patient's joining is not told": change_event("participant.joined", lambda _: [], "patient"),
+        "a participant has another uid": change_event(
+            "participant.joined", with_data("participant", uid=4711)
+        ),
     },
     "events.participant-left": {
-        "one alone leaves a call that ends": of_type("participant.left", lambda _: [], "patient")
+        "one alone leaves a call that ends": change_event("participant.left", lambda _: [], "patient")
     },
     "events.own-calls": {
-        "others are told, too": as_doctor_if(lambda one: one.person in ("outsider", "other_patient"))
+        "others are told, too": connect_as_doctor(lambda one: one.user in ("outsider", "other_patient"))
     },
-    "events.order": {"a later joining is told first": told(crossed)},
+    "events.order": {"a later joining is told first": change_events(swap_joins)},
     "events.order events.resume": {
-        "two events share an id": told(lambda event, _: [{**event, "id": str(int(event["id"]) // 2)}])
+        "two events share an id": change_events(
+            lambda event, _: [{**event, "id": str(int(event["id"]) // 2)}]
+        )
     },
     "events.resume": {
-        "the last event is replayed, too": resuming_at(-1),
-        "the event after the last is left out": resuming_at(+1),
+        "the last event is replayed, too": shift_resumption(-1),
+        "the event after the last is left out": shift_resumption(+1),
         "`last_event_id` means nothing": Alteration(connect=lambda request: setattr(request, "query", "")),
     },
     "events.authentication": {
-        "somebody without a token is the doctor": as_doctor_if(
+        "somebody without a token is the doctor": connect_as_doctor(
             lambda one: not one.token and not one.scope["subprotocols"]
         ),
-        "a forged token is the doctor's": as_doctor_if(lambda one: one.token and not one.person),
-        "a token in the URL is good": as_doctor_if(lambda one: "token=" in one.query),
-        "a bad token is closed with 4403": sent("close", code=4403),
-        "`bearer` is not chosen": sent("accept", subprotocol=None),
+        "a forged token is the doctor's": connect_as_doctor(lambda one: one.token and not one.user),
+        "a token in the URL is good": connect_as_doctor(lambda one: "token=" in one.query),
+        "a bad token is closed with 4403": change_messages("close", code=4403),
+        "`bearer` is not chosen": change_messages("accept", subprotocol=None),
     },
     "events.token-expiry": {
-        "a connection outlives its token": as_doctor_if(lambda one: one.token and not one.person),
-        "an expired connection is closed with 1000": sent("close", code=1000),
+        "a connection outlives its token": connect_as_doctor(lambda one: one.token and not one.user),
+        "an expired connection is closed with 1000": change_messages("close", code=1000),
     },
 }
 
@@ -496,23 +518,23 @@ NEIGHBOURS = {
     "errors.detailed": "errors.body",
     "errors.body-everywhere": "errors.unknown-path",
 }
-"""Rules that the suite looks at too, and must not name, by the rule that is broken."""
+"""Rules that the suite also checks and must not name, by the broken rule."""
 
 NEIGHBOUR = "get.participants-only"
-"""That rule for any other."""
+"""The same for a rule that `NEIGHBOURS` does not have."""
 
 
 @dataclass(frozen=True)
 class Violation:
-    """What is broken, the rules that the suite must name, and the switch, policy or alteration."""
+    """A backend that breaks a rule: the rules that the suite must name, and how the backend breaks them."""
 
     name: str
     rules: frozenset[str]
     how: str | Json | Alteration
 
     @property
-    def looked_at(self) -> frozenset[str]:
-        """The rules of its run."""
+    def checked_rules(self) -> frozenset[str]:
+        """The rules that the run of the suite checks."""
         return self.rules.union(*(NEIGHBOURS.get(rule, NEIGHBOUR).split() for rule in self.rules))
 
 
