@@ -786,7 +786,7 @@ def test_console_says_what_to_do_where_there_is_none() -> None:
 def test_path_cannot_forge_a_line_of_the_log(
     shared: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(identities, "known_actor", lambda *_: 1 / 0)
+    monkeypatch.setattr(identities, "find_actor", lambda *_: 1 / 0)
     answer = shared.client.post("/_control/identities/x%0Aforged/tokens", json={})
     assert answer.status_code == 500
     assert "/_control/identities/x%0Aforged/tokens" in caplog.text

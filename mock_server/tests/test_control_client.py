@@ -71,9 +71,9 @@ def test_people_and_tokens(control: Control) -> None:
     assert status(control, own) == 401
     control.identities.reactivate(101)
     assert status(control, own) == 200
-    with pytest.raises(ControlError, match="there is no user") as unknown:
+    with pytest.raises(ControlError, match="there is no user") as error:
         control.token("nobody@example.com")
-    assert unknown.value.status == 404
+    assert error.value.status == 404
     with pytest.raises(ControlError, match="somebody else's"):
         control.identities.add(email="doctor@example.com")
 

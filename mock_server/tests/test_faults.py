@@ -1,4 +1,4 @@
-"""Faults: how they are written, on which requests they act, and what they do to those."""
+"""Faults: their two forms, the requests that they match, and their effects on requests and connections."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from video_calls_server import Settings, create_app
 from video_calls_server._structs import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_server.api.jwt import make_token
 from video_calls_server.api.protocol import http_protocol
-from video_calls_server.control.faults.matching import Asked, Faults, spoiled
+from video_calls_server.control.faults.matching import Faults, RequestInfo, apply_body_fault
 from video_calls_server.control.faults.middleware import TRY_AGAIN, ConnectionDropped
 from video_calls_server.control.faults.model import Fault, FaultError, parse_fault, read_fault
 from video_calls_server.operations import Operations
@@ -33,10 +33,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from support.api import CALLS, USERS, Api
 
-# -- How they are written ---------------------------------------------------------------------------
+# -- Text and JSON ------------------------------------------------------------------------------------
 
 
-def test_a_text_and_a_json_object_say_the_same_fault() -> None:
+def test_text_and_json_give_the_same_fault() -> None:
     text = (
         "name=slow join; operation=joinVideoCall; identity=doctor@example.com; call=3; times=2;"
         ' probability=0.5; Random-Seed=-7; delay=0.1-0.5; status=503; error="Down; really"; code=away;'
@@ -71,14 +71,14 @@ def test_a_text_and_a_json_object_say_the_same_fault() -> None:
         ("status=429;call=9223372036854775807", Fault(status=429, call=2**63 - 1)),
     ],
 )
-def test_a_text_says_a_fault(text: str, fault: Fault) -> None:
+def test_text_is_parsed_as_fault(text: str, fault: Fault) -> None:
     assert parse_fault(text) == fault
 
 
 @pytest.mark.parametrize(
     ("text", "field", "allowed"),
     [
-        ("", "status", "give a status, drop, a body or a delay"),
+        ("", "status", "give status, drop, body or delay"),
         ("status", "status", "whole number from 400 to 599"),
         ("status=200", "status", "whole number from 400 to 599"),
         ("drop=perhaps", "drop", "true or false"),
@@ -89,23 +89,21 @@ def test_a_text_says_a_fault(text: str, fault: Fault) -> None:
         ("drop; name=a, b", "name", "letters"),
         ("drop; drop", "drop", "twice"),
         ("drop; random-seed=1", "random_seed", "probability or a range"),
-        ("delay=0.5-0.1", "delay", "least and the most"),
+        ("delay=0.5-0.1", "delay", "a range such as"),
         ("delay=3601", "delay", "from 0 to 3600"),
         ("body=rotten", "body", "truncated, corrupted"),
-        ("body=null; after", "after", "in any case"),
+        ("body=null; after", "after", "is not needed"),
         ("status=503; drop", "drop", "one of status, drop, body"),
-        ("drop; error=Down", "error", "give a status"),
-        ("operation=events; body=null", "body", "handshake"),
-        ("operation=events; drop; after", "after", "handshake"),
-        ("stats=503", "stats", "there are name, operation"),
+        ("drop; error=Down", "error", "needs a status"),
+        ("operation=events; body=null", "body", "delay, drop and status"),
+        ("operation=events; drop; after", "after", "delay, drop and status"),
+        ("stats=503", "stats", "the fields are name, operation"),
         ("s" * 9000, "s" * 80, "must be like status=503"),
         ('status=503; error=a"b"', 'error=a"b"', "must be like status=503"),
         ('status=503; error="Down', 'error="Down', "must be like status=503"),
     ],
 )
-def test_a_fault_that_cannot_be_is_refused_with_its_field_and_what_is_allowed(
-    text: str, field: str, allowed: str
-) -> None:
+def test_invalid_fault_is_refused_with_field_and_reason(text: str, field: str, allowed: str) -> None:
     with pytest.raises(FaultError) as caught:
         parse_fault(text)
     assert caught.value.field == field
@@ -115,7 +113,7 @@ def test_a_fault_that_cannot_be_is_refused_with_its_field_and_what_is_allowed(
 
 
 @pytest.mark.parametrize(
-    ("sent", "field"),
+    ("content", "field"),
     [
         ({"status": "503"}, "status"),
         ({"delay": [1, "x"]}, "delay"),
@@ -125,9 +123,9 @@ def test_a_fault_that_cannot_be_is_refused_with_its_field_and_what_is_allowed(
         ([], "fault"),
     ],
 )
-def test_a_json_object_is_read_strictly(sent: Any, field: str) -> None:
+def test_invalid_json_fault_is_refused_with_field(content: Any, field: str) -> None:
     with pytest.raises(FaultError) as caught:
-        read_fault(sent)
+        read_fault(content)
     assert caught.value.field == field
 
 
@@ -137,69 +135,69 @@ def loaded_contract() -> dict[str, Any]:
     return contract
 
 
-# -- On which requests they act ---------------------------------------------------------------------
+# -- Matching ----------------------------------------------------------------------------------------
 
 
-def acting(faults: Faults, operation: str = "getVideoCall", call: int | None = 3, *identities: str) -> str:
-    return faults.act(Asked(operation, call, frozenset(identities))).names
+def labels(faults: Faults, operation: str = "getVideoCall", call: int | None = 3, *identities: str) -> str:
+    return faults.plan(RequestInfo(operation, call, frozenset(identities))).labels
 
 
-def test_a_fault_acts_on_what_it_matches_alone() -> None:
+def test_fault_acts_only_on_matching_requests() -> None:
     faults = Faults([parse_fault("operation=getVideoCall; call=3; identity=doctor@example.com; drop")])
-    assert acting(faults, "joinVideoCall", 3, "doctor@example.com") == ""
-    assert acting(faults, "getVideoCall", 4, "doctor@example.com") == ""
-    assert acting(faults, "getVideoCall", None, "doctor@example.com") == ""
-    assert acting(faults, "getVideoCall", 3, "patient@example.com") == ""
-    assert acting(faults, "getVideoCall", 3, "doctor@example.com") == "drop"
+    assert labels(faults, "joinVideoCall", 3, "doctor@example.com") == ""
+    assert labels(faults, "getVideoCall", 4, "doctor@example.com") == ""
+    assert labels(faults, "getVideoCall", None, "doctor@example.com") == ""
+    assert labels(faults, "getVideoCall", 3, "patient@example.com") == ""
+    assert labels(faults, "getVideoCall", 3, "doctor@example.com") == "drop"
 
 
-def test_a_fault_acts_so_many_times_and_is_kept_with_its_count() -> None:
+def test_fault_with_times_stays_listed_when_exhausted() -> None:
     faults = Faults()
     fault = faults.add(parse_fault("status=503; times=2"))
     assert (fault.id, fault.name, fault.acted, fault.left) == (1, "status=503", 0, 2)
-    assert [acting(faults) for _ in range(4)] == ["status=503", "status=503", "", ""]
+    assert [labels(faults) for _ in range(4)] == ["status=503", "status=503", "", ""]
     assert [(fault.acted, fault.left) for fault in faults] == [(2, 0)]
     assert not faults
 
 
-def test_faults_act_in_order_and_none_after_one_has_answered() -> None:
+def test_no_fault_acts_after_a_final_one() -> None:
     delay, error, drop = (parse_fault(text) for text in ("delay=1; times=9", "status=500; times=1", "drop"))
     faults = Faults([delay, error, drop])
-    first = faults.act(Asked("getVideoCall", 3, frozenset()))
-    assert (first.names, first.answer, first.seconds_before) == ("delay=1, status=500", error, 1.0)
+    first = faults.plan(RequestInfo("getVideoCall", 3, frozenset()))
+    assert (first.labels, first.final, first.delay_before) == ("delay=1, status=500", error, 1.0)
     assert [fault.acted for fault in faults] == [1, 1, 0]
-    assert acting(faults) == "delay=1, drop"
+    assert labels(faults) == "delay=1, drop"
 
 
 def sequence(seed: int | None) -> list[tuple[str, float]]:
     fault = Fault(probability=0.5, delay=(0.0, 1.0), random_seed=seed, drop=True)
     faults = Faults([fault, parse_fault("delay=0")])
-    acted = [faults.act(Asked("getVideoCall", 3, frozenset())) for _ in range(64)]
-    return [(each.names, each.seconds_before) for each in acted]
+    plans = [faults.plan(RequestInfo("getVideoCall", 3, frozenset())) for _ in range(64)]
+    return [(each.labels, each.delay_before) for each in plans]
 
 
-def test_the_same_seed_means_the_same_sequence() -> None:
+def test_same_seed_gives_the_same_sequence() -> None:
     assert sequence(7) == sequence(7)
     assert sequence(7) != sequence(8)
     assert sequence(None) != sequence(None)
-    drops = [seconds for names, seconds in sequence(7) if names == "drop"]
+    drops = [delay for label, delay in sequence(7) if label == "drop"]
     assert 16 < len(drops) < 48
-    assert all(0 < seconds < 1 for seconds in drops)
+    assert all(0 < delay < 1 for delay in drops)
 
 
-def test_faults_are_removed_and_come_back_as_they_were_at_the_start() -> None:
+def test_reset_restores_the_faults_of_the_start() -> None:
     faults = Faults([parse_fault("drop; times=1")])
-    assert acting(faults) == "drop"
+    assert labels(faults) == "drop"
     added = faults.add(parse_fault("delay=1"))
     assert added.id == 2
     assert (faults.remove(added.id), faults.remove(added.id)) == (True, False)
-    faults.clear()
+    faults.replace()
     assert (list(faults), bool(faults), faults.add(parse_fault("drop")).id) == ([], False, 3)
     faults.reset()
     assert [(fault.id, fault.name, fault.left) for fault in faults] == [(1, "drop", 1)]
 
 
-def test_the_names_fit_a_header_whatever_the_fault() -> None:
+def test_label_of_unnamed_fault_says_what_it_does() -> None:
     for text, name in [
         ("delay=0.25", "delay=0.25"),
         ("delay=1-2; after", "delay=1-2 after"),
@@ -210,26 +208,26 @@ def test_the_names_fit_a_header_whatever_the_fault() -> None:
         assert parse_fault(text).label == name
 
 
-# -- Spoiled bodies -----------------------------------------------------------------------------------
+# -- Body faults --------------------------------------------------------------------------------------
 
 
-def test_first_field_of_an_empty_page_is_spoiled() -> None:
-    page = json.loads(spoiled(b'{"count":0,"next":null,"results":[]}', "null"))
+def test_body_fault_of_empty_page_changes_count() -> None:
+    page = json.loads(apply_body_fault(b'{"count":0,"next":null,"results":[]}', "null"))
     assert page == {"count": None, "next": None, "results": []}
 
 
 @pytest.mark.parametrize("body", [VideoCall, VideoCallPage, JoinCredentials])
-def test_the_first_field_of_every_body_is_a_required_one_that_cannot_be_null(body: type[Any]) -> None:
+def test_first_field_of_each_body_is_required(body: type[Any]) -> None:
     first = msgspec.structs.fields(body)[0]
     assert first.required
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(None, first.type)
 
 
-# -- What they do to requests -------------------------------------------------------------------------
+# -- Effects on requests ------------------------------------------------------------------------------
 
 CONTROL = "/_control/faults"
-HERE = {"Host": "localhost"}  # control is for this machine alone
+HERE = {"Host": "localhost"}  # without a key, only this machine may use the control API
 
 
 def add(api: Api, **fault: Any) -> dict[str, Any]:
@@ -239,7 +237,7 @@ def add(api: Api, **fault: Any) -> dict[str, Any]:
     return added
 
 
-def kept(api: Api) -> list[tuple[int, int | None]]:
+def counts(api: Api) -> list[tuple[int, int | None]]:
     return [(fault["acted"], fault["left"]) for fault in api.client.get(CONTROL, headers=HERE).json()]
 
 
@@ -257,17 +255,17 @@ def test_faults_are_added_listed_and_removed(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "field", "allowed"),
+    ("content", "field", "allowed"),
     [
         ({"status": 99}, "status", "from 400 to 599"),
         ({"status": 503, "drop": True}, "drop", "one of status, drop, body"),
-        ({"stats": 503}, "stats", "there are name, operation"),
+        ({"stats": 503}, "stats", "the fields are name, operation"),
     ],
 )
-def test_what_is_no_fault_is_refused_with_the_field(
-    read_only_api: Api, sent: dict[str, Any], field: str, allowed: str
+def test_adding_invalid_fault_is_refused(
+    read_only_api: Api, content: dict[str, Any], field: str, allowed: str
 ) -> None:
-    answer = read_only_api.client.post(CONTROL, json=sent, headers=HERE)
+    answer = read_only_api.client.post(CONTROL, json=content, headers=HERE)
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(f"{field}: ")
     assert list(answer.json()["fields"]) == [field]
@@ -284,9 +282,7 @@ def test_what_is_no_fault_is_refused_with_the_field(
         (404, "createVideoCall", "errors.unknown-path"),
     ],
 )
-def test_a_status_is_answered_with_the_error_that_it_has_in_the_contract(
-    api: Api, status: int, operation: str, code: RuleId
-) -> None:
+def test_status_has_the_error_of_its_rule(api: Api, status: int, operation: str, code: RuleId) -> None:
     add(api, status=status, operation=operation, times=1)
     answer = request(api, operation)
     assert answer.status_code == status
@@ -316,7 +312,7 @@ def request(api: Api, operation: str) -> httpx.Response:
         (599, "Status 599", "status_599", None),
     ],
 )
-def test_a_status_that_no_rule_has_is_answered_with_its_own_error(
+def test_status_without_rule_has_a_generic_error(
     api: Api, status: int, error: str, code: str, retry_after: str | None
 ) -> None:
     add(api, status=status)
@@ -329,43 +325,43 @@ def fault_header(api: Api, text: str, path: str = CALLS, user: str = "doctor") -
     return api.client.get(path, headers=api.headers(user) | {"Video-Calls-Fault": text})
 
 
-def test_what_a_status_says_can_be_chosen(api: Api) -> None:
+def test_fault_sets_error_code_and_retry_after(api: Api) -> None:
     add(api, status=429, error="Slow down", code="slow", retry_after=30)
     answer = api.get("doctor")
     assert answer.json() == {"error": "Slow down", "code": "slow"}
     assert answer.headers["retry-after"] == "30"
-    said = fault_header(api, "status=429; retry-after=2").json()["error"]
-    assert said == "Too many requests; try again in 2 seconds"
+    error = fault_header(api, "status=429; retry-after=2").json()["error"]
+    assert error == "Too many requests; try again in 2 seconds"
 
 
-def test_a_401_carries_a_challenge(read_only_api: Api) -> None:
+def test_fault_401_has_a_challenge(read_only_api: Api) -> None:
     assert fault_header(read_only_api, "status=401").headers["www-authenticate"] == "Bearer"
 
 
-def test_a_fault_without_after_comes_before_the_request_is_acted_on(api: Api) -> None:
+def test_fault_refuses_before_the_operation(api: Api) -> None:
     add(api, status=503, times=1, operation="createVideoCall")
     assert api.create().status_code == 503
     assert api.get("doctor").json()["count"] == 0
     assert api.create().status_code == 201
-    assert kept(api) == [(1, 0)]
+    assert counts(api) == [(1, 0)]
 
 
-def test_with_after_the_request_is_acted_on_and_then_refused(api: Api) -> None:
+def test_fault_with_after_refuses_after_the_operation(api: Api) -> None:
     add(api, status=503, after=True, times=1)
-    refused = api.create()
-    assert (refused.status_code, refused.headers["video-calls-fault"]) == (503, "status=503 after")
+    refusal = api.create()
+    assert (refusal.status_code, refusal.headers["video-calls-fault"]) == (503, "status=503 after")
     assert api.get("doctor").json()["count"] == 1
 
 
-def test_a_fault_is_of_its_identity_and_its_call_alone(api: Api) -> None:
+def test_fault_acts_only_on_its_identity_and_call(api: Api) -> None:
     first, second = api.call()["id"], api.create(minutes=90).json()["id"]
     add(api, status=500, identity="patient@example.com", call=second)
-    found = {
+    statuses = {
         (user, call): api.get(user, f"{CALLS}{call}/").status_code
         for user in ("doctor", "patient")
         for call in (first, second)
     }
-    assert found == {
+    assert statuses == {
         ("doctor", first): 200,
         ("doctor", second): 200,
         ("patient", first): 200,
@@ -375,16 +371,16 @@ def test_a_fault_is_of_its_identity_and_its_call_alone(api: Api) -> None:
     assert api.client.get(f"{CALLS}x/", headers=api.headers("patient")).status_code == 404
 
 
-def test_a_delay_is_waited_and_named_whatever_the_answer(api: Api) -> None:
+def test_delay_is_applied_to_every_response(api: Api) -> None:
     add(api, delay=0.2)
     started = time.perf_counter()
     answer = api.get("doctor")
     assert time.perf_counter() - started >= 0.2
     assert (answer.status_code, answer.headers["video-calls-fault"]) == (200, "delay=0.2")
-    refused = api.client.get(CALLS)
-    assert (refused.status_code, refused.json()["code"]) == (401, "auth.required")
-    assert refused.headers["www-authenticate"] == "Bearer"
-    assert refused.headers["video-calls-fault"] == "delay=0.2"
+    refusal = api.client.get(CALLS)
+    assert (refusal.status_code, refusal.json()["code"]) == (401, "auth.required")
+    assert refusal.headers["www-authenticate"] == "Bearer"
+    assert refusal.headers["video-calls-fault"] == "delay=0.2"
     assert api.get("doctor", f"{CALLS}1").headers["video-calls-fault"] == "delay=0.2"
 
 
@@ -397,7 +393,7 @@ def test_a_delay_is_waited_and_named_whatever_the_answer(api: Api) -> None:
         ("joinVideoCall", JoinCredentials, "wrong_type"),
     ],
 )
-def test_a_body_that_breaks_the_contract_is_valid_json_of_its_declared_length(
+def test_changed_body_is_valid_json_outside_the_contract(
     api: Api, operation: str, schema: type[Any], body: str
 ) -> None:
     api.call()
@@ -411,7 +407,7 @@ def test_a_body_that_breaks_the_contract_is_valid_json_of_its_declared_length(
         msgspec.json.decode(answer.content, type=schema)
 
 
-def test_a_corrupted_body_is_as_long_and_no_json(api: Api) -> None:
+def test_corrupted_body_keeps_length_and_breaks_json(api: Api) -> None:
     whole = api.get("doctor")
     corrupted = fault_header(api, "body=corrupted")
     assert corrupted.headers["content-length"] == whole.headers["content-length"]
@@ -420,23 +416,23 @@ def test_a_corrupted_body_is_as_long_and_no_json(api: Api) -> None:
         corrupted.json()
 
 
-def test_only_the_body_of_a_success_is_spoiled_and_counted(api: Api) -> None:
+def test_body_fault_ignores_error_responses(api: Api) -> None:
     add(api, body="null", times=1)
     missing = api.get("doctor", f"{CALLS}99/")
     assert (missing.status_code, missing.json()["code"]) == (404, "get.not-found")
     assert "video-calls-fault" not in missing.headers
-    assert kept(api) == [(0, 1)]
+    assert counts(api) == [(0, 1)]
     assert api.get("doctor").json()["count"] is None
-    assert kept(api) == [(1, 0)]
+    assert counts(api) == [(1, 0)]
 
 
-def test_the_header_of_a_request_is_a_fault_for_it_alone(api: Api) -> None:
+def test_header_fault_acts_only_on_its_request(api: Api) -> None:
     assert fault_header(api, "status=503; retry-after=2").headers["retry-after"] == "2"
     assert fault_header(api, "status=503; operation=joinVideoCall").status_code == 200
-    assert (api.get("doctor").status_code, kept(api)) == (200, [])
+    assert (api.get("doctor").status_code, counts(api)) == (200, [])
 
 
-def test_a_header_that_says_no_fault_is_refused(read_only_api: Api) -> None:
+def test_invalid_fault_header_is_refused(read_only_api: Api) -> None:
     answer = fault_header(read_only_api, "status=200")
     assert answer.status_code == 400
     assert answer.json() == {
@@ -446,19 +442,22 @@ def test_a_header_that_says_no_fault_is_refused(read_only_api: Api) -> None:
     }
 
 
-def test_a_page_of_another_origin_can_read_a_fault_and_its_names(api: Api) -> None:
+def test_page_of_allowed_origin_can_read_fault(api: Api) -> None:
     headers = api.headers("doctor") | {"Origin": "http://localhost:3000", "Video-Calls-Fault": "status=503"}
     answer = api.client.get(CALLS, headers=headers)
     assert answer.status_code == 503
     assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
     assert "Video-Calls-Fault" in answer.headers["access-control-expose-headers"]
-    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "video-calls-fault"}
+    preflight = {
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "video-calls-fault",
+    }
     add(api, status=500)
-    assert api.client.options(CALLS, headers=headers | asked).status_code in (200, 204)
+    assert api.client.options(CALLS, headers=headers | preflight).status_code in (200, 204)
     assert api.client.options(CALLS, headers=api.headers("doctor")).status_code == 405
 
 
-def test_an_error_of_the_server_itself_is_told_and_logged_beneath_a_fault(
+def test_server_error_beneath_a_fault_is_logged(
     api: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
@@ -471,7 +470,7 @@ def test_an_error_of_the_server_itself_is_told_and_logged_beneath_a_fault(
     assert "request failed" in caplog.text
 
 
-def test_a_fault_is_of_its_namespace_alone_and_the_log_of_requests_names_it(api: Api) -> None:
+def test_fault_acts_only_in_its_namespace(api: Api) -> None:
     worker = "/_ns/worker-1"
     fault = {"name": "gone", "status": 503, "times": 1}
     assert api.client.post(f"{worker}{CONTROL}", json=fault, headers=HERE).status_code == 201
@@ -483,7 +482,7 @@ def test_a_fault_is_of_its_namespace_alone_and_the_log_of_requests_names_it(api:
 
 
 @pytest.mark.parametrize("text", ["drop", "drop; after", "body=truncated"])
-def test_where_there_is_no_connection_a_drop_is_an_exception(api: Api, text: str) -> None:
+def test_drop_without_connection_raises_in_process(api: Api, text: str) -> None:
     async def ask() -> None:
         transport = httpx.ASGITransport(api.client.app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -493,12 +492,12 @@ def test_where_there_is_no_connection_a_drop_is_an_exception(api: Api, text: str
     asyncio.run(ask())
 
 
-# -- What they do to connections ------------------------------------------------------------------------
+# -- Effects on connections -----------------------------------------------------------------------------
 
 
 @dataclass
-class Listening:
-    """The server at a socket, in this process, so that what it logs is seen."""
+class SocketServer:
+    """A server with a socket in this process, so that tests can read its log."""
 
     port: int
     client: httpx.Client
@@ -506,7 +505,7 @@ class Listening:
     log: pytest.LogCaptureFixture
 
     def raw(self, fault: str) -> bytes:
-        """All that comes back for a list of calls until the connection is closed."""
+        """Return all bytes of the response to a list of calls."""
         lines = [
             "GET /api/v1/video/video-calls/?page_size=100 HTTP/1.1",
             "Host: localhost",
@@ -529,23 +528,23 @@ class Listening:
         body = {"doctor": 1, "patient": 1, "scheduled_time": time.isoformat()}
         return self.client.post(CALLS, json=body, headers={"Video-Calls-Fault": fault}, **options)
 
-    def said_nothing_wrong(self) -> bool:
+    def logged_no_warning(self) -> bool:
         return not [record for record in self.log.records if record.levelno >= logging.WARNING]
 
 
 ON_EACH_LOOP = pytest.mark.parametrize("listening", ["auto", "asyncio"], indirect=True)
-"""For what a connection's transport does, which is the event loop's."""
+"""For tests of the transport, which each event loop implements."""
 
 
 @pytest.fixture
-def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Listening]:
+def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[SocketServer]:
     settings = Settings(database=":memory:")
-    begun = threading.Event()
+    started = threading.Event()
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            begun.set()
+            started.set()
 
     config = uvicorn.Config(
         create_app(settings),
@@ -560,34 +559,34 @@ def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) 
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)  # a page goes in pieces
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    assert begun.wait(30)
+    assert started.wait(30)
     headers = {"Authorization": f"Bearer {make_token(settings, USERS['doctor'], expires_in=3600)}"}
     port = listener.getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
-        yield Listening(port, client, headers, caplog)
+        yield SocketServer(port, client, headers, caplog)
     server.should_exit = True
     thread.join(30)
     assert not thread.is_alive()
 
 
 @ON_EACH_LOOP
-def test_a_dropped_connection_ends_without_a_byte(listening: Listening) -> None:
+def test_dropped_connection_ends_without_a_byte(listening: SocketServer) -> None:
     assert listening.raw("drop") == b""
     with pytest.raises(httpx.RemoteProtocolError):
         listening.create("drop; delay=0.01")
     assert listening.calls() == 0
-    assert listening.said_nothing_wrong()
+    assert listening.logged_no_warning()
 
 
-def test_a_connection_is_dropped_after_the_request_was_acted_on(listening: Listening) -> None:
+def test_drop_with_after_follows_the_operation(listening: SocketServer) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         listening.create("drop; after")
     assert listening.calls() == 1
-    assert listening.said_nothing_wrong()
+    assert listening.logged_no_warning()
 
 
 @ON_EACH_LOOP
-def test_a_truncated_body_is_half_of_what_was_declared(listening: Listening) -> None:
+def test_truncated_body_is_half_its_declared_length(listening: SocketServer) -> None:
     for hours in range(2, 32):
         listening.create(hours=hours)
     head, _, body = listening.raw("body=truncated").partition(b"\r\n\r\n")
@@ -599,10 +598,10 @@ def test_a_truncated_body_is_half_of_what_was_declared(listening: Listening) -> 
     with pytest.raises(httpx.RemoteProtocolError):
         listening.create("body=truncated")
     assert listening.calls() == 31
-    assert listening.said_nothing_wrong()
+    assert listening.logged_no_warning()
 
 
-def test_a_client_may_give_up_before_or_after_its_request_was_acted_on(listening: Listening) -> None:
+def test_after_decides_whether_timed_out_request_counts(listening: SocketServer) -> None:
     with pytest.raises(httpx.ReadTimeout):
         listening.create("delay=1", timeout=0.3)
     assert listening.calls() == 0
@@ -611,23 +610,23 @@ def test_a_client_may_give_up_before_or_after_its_request_was_acted_on(listening
     assert listening.calls() == 1
 
 
-# -- What they do to the WebSocket ------------------------------------------------------------------------
+# -- Effects on the WebSocket -----------------------------------------------------------------------------
 
 
-def follow(listening: Listening, fault: str) -> ClientConnection:
+def follow(listening: SocketServer, fault: str) -> ClientConnection:
     url = f"ws://127.0.0.1:{listening.port}/api/v1/video/events/"
     return connect(url, additional_headers=listening.headers | {"Video-Calls-Fault": fault})
 
 
 @ON_EACH_LOOP
-def test_a_handshake_is_dropped(listening: Listening) -> None:
+def test_handshake_is_dropped(listening: SocketServer) -> None:
     with pytest.raises((InvalidMessage, EOFError, ConnectionError)):
         follow(listening, "drop")
     assert listening.calls() == 0
-    assert listening.said_nothing_wrong()
+    assert listening.logged_no_warning()
 
 
-def test_a_handshake_is_answered_a_status(listening: Listening) -> None:
+def test_handshake_is_refused_with_a_status(listening: SocketServer) -> None:
     with pytest.raises(InvalidStatus) as caught:
         follow(listening, "status=503; operation=events; identity=doctor@example.com")
     response = caught.value.response
@@ -636,10 +635,10 @@ def test_a_handshake_is_answered_a_status(listening: Listening) -> None:
     assert response.body is not None
     assert json.loads(response.body)["code"] == "unavailable"
     assert listening.calls() == 0
-    assert listening.said_nothing_wrong()
+    assert listening.logged_no_warning()
 
 
-def test_a_handshake_is_delayed_and_goes_on(listening: Listening) -> None:
+def test_delayed_handshake_succeeds(listening: SocketServer) -> None:
     with follow(listening, "delay=0.01") as connection:
         assert connection.response is not None
         assert connection.response.headers["Video-Calls-Fault"] == "delay=0.01"
@@ -648,13 +647,13 @@ def test_a_handshake_is_delayed_and_goes_on(listening: Listening) -> None:
         assert json.loads(connection.recv(timeout=10))["type"] == "call.cancelled"
 
 
-def test_a_body_fault_leaves_the_events_alone(listening: Listening) -> None:
+def test_body_fault_does_not_affect_events(listening: SocketServer) -> None:
     with follow(listening, "body=null") as connection:
         assert connection.response is not None
         assert "Video-Calls-Fault" not in connection.response.headers
 
 
-def test_where_a_handshake_cannot_be_answered_it_is_closed(api: Api) -> None:
+def test_handshake_without_response_support_is_closed(api: Api) -> None:
     headers = api.headers("doctor") | {"Video-Calls-Fault": "status=503"}
     with (
         pytest.raises(WebSocketDisconnect) as caught,
@@ -662,6 +661,3 @@ def test_where_a_handshake_cannot_be_answered_it_is_closed(api: Api) -> None:
     ):
         pass
     assert (caught.value.code, caught.value.detail) == (TRY_AGAIN, "status 503")
-
-
-# -- Two servers ----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from video_calls_server import Settings, create_app
 from video_calls_server.control import namespaces
-from video_calls_server.control.namespaces import MOST, Namespace, Namespaces
+from video_calls_server.control.namespaces import MAX_NAMESPACES, Namespace, Namespaces
 
 from support.api import CALLS, Api, SettableClock
 from support.process import Process
@@ -37,7 +37,7 @@ def named(api: Api) -> list[str]:
 
 def all_of(api: Api) -> list[Namespace]:
     namespaces: Namespaces = api.client.app.state.namespaces
-    return asyncio.run(namespaces.used())
+    return asyncio.run(namespaces.all())
 
 
 def draft(api: Api, minutes: float = 60) -> dict[str, Any]:
@@ -276,7 +276,7 @@ def test_who_follows_events_or_requests_uses_a_namespace(
     log = next(each for each in all_of(api) if each.name == "b").log
     with (
         api.client.websocket_connect(f"/_ns/a{EVENTS}", headers=api.headers("doctor")),
-        log.followed(),
+        log.subscribe(),
     ):
         monotonic.now += 301
         assert sorted(named(api)) == ["", "a", "b"]
@@ -285,8 +285,8 @@ def test_who_follows_events_or_requests_uses_a_namespace(
 
 
 def test_there_are_a_hundred_namespaces_at_most(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert MOST == 100
-    monkeypatch.setattr(namespaces, "MOST", 3)
+    assert MAX_NAMESPACES == 100
+    monkeypatch.setattr(namespaces, "MAX_NAMESPACES", 3)
     for name in "abc":
         assert within(api, name, "GET", CALLS).status_code == 200
     refusal = within(api, "d", "GET", CALLS)

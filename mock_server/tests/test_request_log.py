@@ -18,7 +18,8 @@ import pytest
 from litestar.exceptions import WebSocketDisconnect
 from video_calls_server.control import request_log
 from video_calls_server.control.client import Control
-from video_calls_server.control.request_log import KEPT, LONGEST_BODY, REDACTED
+from video_calls_server.control.exchange import MAX_BODY, REDACTED
+from video_calls_server.control.request_log import MAX_EXCHANGES
 from video_calls_spec import RULES
 from websockets.sync.client import connect
 
@@ -188,8 +189,8 @@ def test_the_control_key_is_not_shown_whatever_it_is(make_api: Callable[..., Api
 
 
 def test_a_token_at_the_cut_of_a_long_body_is_not_shown(api: Api) -> None:
-    body = json.dumps({"a": "x" * (LONGEST_BODY - 30), "token": "hush-hush-hush-hush-hush-hush-hush"})
-    assert len(body) > LONGEST_BODY
+    body = json.dumps({"a": "x" * (MAX_BODY - 30), "token": "hush-hush-hush-hush-hush-hush-hush"})
+    assert len(body) > MAX_BODY
     api.post("doctor", CALLS, content=body.encode())
     assert "hush" not in json.dumps(log(api))
 
@@ -256,10 +257,10 @@ def test_a_filter_that_is_none_is_refused(some: Api, query: str, status: int) ->
 
 
 def test_the_last_five_hundred_are_kept(api: Api) -> None:
-    assert KEPT == 500
-    for _ in range(KEPT + 3):
+    assert MAX_EXCHANGES == 500
+    for _ in range(MAX_EXCHANGES + 3):
         api.client.get("/api/")
-    assert [each["id"] for each in log(api, "?limit=500")] == list(range(KEPT + 3, 3, -1))
+    assert [each["id"] for each in log(api, "?limit=500")] == list(range(MAX_EXCHANGES + 3, 3, -1))
     assert len(log(api)) == 100
 
 
@@ -274,7 +275,7 @@ def test_the_last_five_hundred_are_kept(api: Api) -> None:
 def test_log_counts_all_that_it_keeps(
     api: Api, monkeypatch: pytest.MonkeyPatch, sent: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(request_log, "MOST_BYTES", 50_000)
+    monkeypatch.setattr(request_log, "MAX_BYTES", 50_000)
     for _ in range(8):
         api.post("doctor", CALLS, **sent)
     assert [each["id"] for each in log(api)] in ([8, 7, 6, 5], [8, 7, 6])
@@ -308,7 +309,7 @@ def test_a_large_body_is_refused_and_shown_in_part(api: Api) -> None:
     assert api.post("doctor", CALLS, content=parts()).status_code == 413
     for told in log(api):
         assert told["status"] == 413
-        assert len(told["request"]["body"] or "") <= LONGEST_BODY + 100
+        assert len(told["request"]["body"] or "") <= MAX_BODY + 100
     assert len(log(api)[0]["request"]["body"]) > 10_000
 
 
@@ -537,13 +538,13 @@ def test_nothing_is_left_of_a_stream_that_nobody_follows_any_longer(api: Api) ->
 
         async def send(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.body":
-                assert kept.is_followed
+                assert kept.has_subscribers
                 begun.set()
 
         with anyio.fail_after(5):
             await app(scope, receive, send)
         assert begun.is_set()
-        assert not kept.is_followed
+        assert not kept.has_subscribers
 
     anyio.run(follow_and_go)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from litestar.exceptions import WebSocketDisconnect
-from video_calls_server.control.state.sample_calls import populate
+from video_calls_server.control.state.sample_calls import add_sample_calls
 from video_calls_server.store import UnavailableError, store_for
 from video_calls_server.store.dump import Dump, dump, restore
 from video_calls_server.store.seed import load_seed
@@ -243,7 +243,7 @@ def in_use() -> Iterator[Api]:
         ("idempotency_keys.1.user", 101, "idempotency_keys[1].key: k is given to another call of this user"),
         ("idempotency_keys.0.call", 9, "idempotency_keys[0].call: there is no call 9"),
         ("clock.time", "1970-01-01T00:00:00Z", "clock.time: must be within the years 1971 to 9000"),
-        ("faults.0", {}, "faults[0]: status: nothing would happen"),
+        ("faults.0", {}, "faults[0]: status: the fault would do nothing"),
     ],
 )
 def test_invalid_document_is_refused_with_its_place(
@@ -277,7 +277,7 @@ def test_impossible_call_is_refused(in_use: Api, change: dict[str, Any], error: 
     assert refused.json()["error"] == error
 
 
-# -- Beginning anew, and realistic calls -------------------------------------------------------------
+# -- Reset, and realistic calls -------------------------------------------------------------
 
 
 def test_a_reset_without_seeded_calls_leaves_people_alone_with_ids_from_one(api: Api) -> None:
@@ -396,7 +396,7 @@ def test_a_dump_is_put_back_as_it_was_whatever_came_between() -> None:
 
     async def work() -> None:
         empty = await store.write(dump)
-        await store.write(lambda connection: populate(connection, 70, now=now))
+        await store.write(lambda connection: add_sample_calls(connection, 70, now=now))
         full = await store.write(dump)
         for before in (empty, full, empty, full, Dump(), full):
             await restore(store, before)

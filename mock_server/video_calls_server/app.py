@@ -22,9 +22,9 @@ from video_calls_server.api.request_guard import RequestGuard
 from video_calls_server.api.routes import API_ROOT, api_router
 from video_calls_server.control.access import LOOPBACK_ORIGINS, Access
 from video_calls_server.control.console import console_handlers
-from video_calls_server.control.dispatch import ControlLayer
+from video_calls_server.control.dispatch import NamespaceDispatcher
 from video_calls_server.control.faults.middleware import HEADER as FAULT_HEADER
-from video_calls_server.control.faults.middleware import faulty
+from video_calls_server.control.faults.middleware import fault_middleware
 from video_calls_server.control.namespaces import Namespaces
 from video_calls_server.domain.clock import Clock, SystemClock
 from video_calls_server.observability import observation
@@ -77,7 +77,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
     instruments = observation(settings)
     has_control = settings.has_control
     access = Access(settings.control_key)
-    api_middleware = [faulty(access)] if has_control else []
+    api_middleware = [fault_middleware(access)] if has_control else []
     cors = CORSConfig(
         allow_origins=list(settings.cors_origin),
         allow_origin_regex=LOOPBACK_ORIGINS,
@@ -119,6 +119,6 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
 
             return control_app(settings, namespaces, access, control_cors)
 
-        layered = ControlLayer(layered, control, namespaces, access, cors)
+        layered = NamespaceDispatcher(layered, control, namespaces, access, cors)
     app.outermost = RequestGuard(layered, loopback_only=settings.uses_development_secrets)
     return app

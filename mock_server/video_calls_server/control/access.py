@@ -52,7 +52,7 @@ class Access:
             _check_place(scope, purpose)
 
 
-def guarded(access: Access) -> Callable[[ASGIApp], ASGIApp]:
+def access_middleware(access: Access) -> Callable[[ASGIApp], ASGIApp]:
     """Return a middleware that rejects callers who may not control the server."""
 
     def middleware(app: ASGIApp) -> ASGIApp:

@@ -28,9 +28,14 @@ import msgspec
 from video_calls_server.api.routes import API_ROOT
 from video_calls_server.control.access import KEY_HEADER
 from video_calls_server.control.dispatch import CONTROL, PREFIX
-from video_calls_server.control.faults.model import KeptFault
-from video_calls_server.control.request_log import Exchange
-from video_calls_server.control.routes.calls import CallVerdicts, Disconnected, KnownCall, PresenceKept
+from video_calls_server.control.exchange import Exchange
+from video_calls_server.control.faults.model import StoredFault
+from video_calls_server.control.routes.calls import (
+    CallDetails,
+    CallVerdicts,
+    DisconnectResult,
+    PresenceResult,
+)
 from video_calls_server.control.routes.clock import ClockState
 from video_calls_server.control.routes.identities import Identity, Token, TokenKind
 from video_calls_server.domain.people import Role
@@ -208,7 +213,7 @@ class IdentityControl(_Part):
 class FaultControl(_Part):
     """What goes wrong on purpose."""
 
-    def add(self, **fault: object) -> KeptFault:
+    def add(self, **fault: object) -> StoredFault:
         """Add a fault; it acts on every request that it matches, after those that are there.
 
         ```python
@@ -223,11 +228,11 @@ class FaultControl(_Part):
         Raises:
             ControlError: the fields do not make a fault; the message names the one that is wrong.
         """
-        return self._api.read(KeptFault, "POST", "/faults", json=fault)
+        return self._api.read(StoredFault, "POST", "/faults", json=fault)
 
-    def list(self) -> "list[KeptFault]":
+    def list(self) -> "list[StoredFault]":
         """The faults, in the order in which they act; each with how often it has acted."""
-        return self._api.read(list[KeptFault], "GET", "/faults")
+        return self._api.read(list[StoredFault], "GET", "/faults")
 
     def remove(self, fault_id: int) -> None:
         """Remove one."""
@@ -238,7 +243,7 @@ class FaultControl(_Part):
         self._api.send("DELETE", "/faults")
 
     @contextmanager
-    def active(self, **fault: object) -> Generator[KeptFault]:
+    def active(self, **fault: object) -> Generator[StoredFault]:
         """Have a fault for the length of a `with` block."""
         added = self.add(**fault)
         try:
@@ -294,10 +299,10 @@ class SnapshotControl(_Part):
 class CallControl(_Part):
     """Everybody's calls, and who is in their channels."""
 
-    def list(self, identity: str | int | None = None) -> "list[KnownCall]":
+    def list(self, identity: str | int | None = None) -> "list[CallDetails]":
         """All calls, or those of the person with this e-mail address or user id; newest first."""
         params = {} if identity is None else {"identity": identity}
-        return self._api.read(list[KnownCall], "GET", "/calls", params=params)
+        return self._api.read(list[CallDetails], "GET", "/calls", params=params)
 
     def verdicts(self, call_id: int | str, identity: str | int) -> CallVerdicts:
         """What each rule would say now if this person read, joined, ended or cancelled the call."""
@@ -315,11 +320,11 @@ class CallControl(_Part):
 
     def disconnect_events(self, code: int = 1012) -> int:
         """Close all event connections with this code; how many there were."""
-        return self._api.read(Disconnected, "POST", "/events/disconnect", json={"code": code}).closed
+        return self._api.read(DisconnectResult, "POST", "/events/disconnect", json={"code": code}).closed
 
     def _present(self, call_id: int | str, role: Role, *, present: bool) -> bool:
         path = f"/calls/{call_id}/participants/{role}"
-        return self._api.read(PresenceKept, "PUT", path, json={"present": present}).changed
+        return self._api.read(PresenceResult, "PUT", path, json={"present": present}).changed
 
 
 class RequestControl(_Part):

@@ -16,7 +16,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from video_calls_server._structs import Error
 from video_calls_server.api.errors import BODY_LIMIT, on_exception
 from video_calls_server.api.pages import DOCS, docs_page, forbid_framing
-from video_calls_server.control.access import KEY_HEADER, Access, guarded
+from video_calls_server.control.access import KEY_HEADER, Access, access_middleware
 from video_calls_server.control.dispatch import CONTROL
 from video_calls_server.control.namespaces import Namespace, Namespaces, namespace_of
 from video_calls_server.control.refusals import (
@@ -90,7 +90,7 @@ def control_app(settings: Settings, namespaces: Namespaces, access: Access, cors
             calls_router(),
             requests_router(),
         ],
-        middleware=[guarded(access)],
+        middleware=[access_middleware(access)],
     )
     return Litestar(
         route_handlers=[router, _description],

@@ -1,7 +1,8 @@
-"""What is isolated from one namespace to the next: a database, a clock, connections, faults and a log.
+"""Namespaces: isolated worlds of one server, each with a store, a clock, faults, snapshots and a request log.
 
-A server has one namespace, without a name; where the control layer is on, each test worker can have one of
-its own, made when it is first named and dropped on request or when nobody has used it for long.
+A server always has the default namespace, which has no name. If the control API is on, a request can name
+another one, such as that of a test worker: the server creates it at the first request and drops it on
+request, or when it has been idle for long.
 """
 
 import logging
@@ -19,8 +20,8 @@ from video_calls_server.control.faults.matching import Faults
 from video_calls_server.control.refusals import ControlRefusal
 from video_calls_server.control.request_log import RequestLog
 from video_calls_server.control.settable_clock import SettableClock
-from video_calls_server.control.state.initial import Beginning, beginning_of
-from video_calls_server.control.state.snapshots import NAME, Moment, Snapshots
+from video_calls_server.control.state.initial import InitialState, initial_state
+from video_calls_server.control.state.snapshots import NAME, Contents, Snapshots
 from video_calls_server.domain.clock import Clock, instant
 from video_calls_server.settings import Settings
 from video_calls_server.store import StoreError, calls, store_for
@@ -29,27 +30,27 @@ from video_calls_server.world import World
 
 logger = logging.getLogger("video_calls_server")
 
-MOST = 100
-"""How many namespaces there are at most, beside the unnamed one."""
+MAX_NAMESPACES = 100
+"""How many namespaces a server has at most, not counting the default one."""
 
-REPLACED = 4410, "The state was replaced; fetch the calls anew"
-"""With what event connections are closed when there is no going on from where they were."""
+STATE_REPLACED = 4410, "The state was replaced; fetch the calls anew"
+"""The code and reason that close event connections which cannot resume from their last event."""
 
 
 class Namespace(World):
-    """A world with what the reference server adds: a clock to set, faults, a request log, snapshots."""
+    """A world with what the reference server adds: a clock to set, faults, a request log and snapshots."""
 
     def __init__(
-        self, name: str, settings: Settings, beginning: Beginning, clock: Clock, database: str
+        self, name: str, settings: Settings, initial: InitialState, clock: Clock, database: str
     ) -> None:
         self.clock = SettableClock(clock)
-        super().__init__(settings, store_for(database, beginning.people, settings.pool), self.clock)
+        super().__init__(settings, store_for(database, initial.people, settings.pool), self.clock)
         self.name = name
         self.created_at = instant(time.time())
-        self.faults = Faults(beginning.faults)
+        self.faults = Faults(initial.faults)
         self.log = RequestLog()
         self.snapshots = Snapshots()
-        self._beginning = beginning
+        self._initial = initial
         minutes = settings.end_when_empty_minutes
         self._empty_calls = (
             EmptyCalls(
@@ -62,227 +63,222 @@ class Namespace(World):
             else None
         )
         self.is_open = False
-        self._used = time.monotonic()
-        self._over = anyio.Event()
+        self._last_use = time.monotonic()
+        self._stopping = anyio.Event()
 
-    def use(self) -> None:
-        """Somebody has just used it."""
-        self._used = time.monotonic()
+    def touch(self) -> None:
+        """Restart the idle time."""
+        self._last_use = time.monotonic()
 
     @property
     def idle_seconds(self) -> float:
-        """For how long nobody has used it; whoever follows its events or its requests does."""
-        if not self.hub.is_quiet or self.log.is_followed:
-            self.use()
-        return time.monotonic() - self._used
+        """Seconds since the last use. Open event connections and request streams count as use."""
+        if not self.hub.is_quiet or self.log.has_subscribers:
+            self.touch()
+        return time.monotonic() - self._last_use
 
     async def open(self) -> None:
-        """Be as at the start; a database that is in use already stays as it is.
+        """Open the store and set the initial state. A database that has calls keeps its rows.
 
         Raises:
-            StoreError: it is none that this server can use.
+            StoreError: if this server cannot use the database.
         """
         if self.is_open:
             return
         self.log = RequestLog()
         self.snapshots = Snapshots()
-        self._over = anyio.Event()
-        self._set_out()
+        self._stopping = anyio.Event()
+        self._reset_clock_and_faults()
         await self.store.open()
         self.is_open = True
-        if self._beginning.calls or self._beginning.state is not None:
+        if self._initial.calls or self._initial.state is not None:
             if await self.store.read(calls.count_all_calls):
-                logger.warning("%s has calls already and stays as it is", self.store.name)
+                logger.warning("%s already has calls; the initial state is not loaded", self.store.name)
             else:
-                await restore(self.store, await self._first_rows())
+                await restore(self.store, await self._initial_rows())
 
-    async def begin_anew(self) -> None:
-        """Be as at the start, whatever there is."""
-        rows = await self._first_rows()
-        await restore(self.store, rows)
-        self._set_out()
-        await self.replaced()
+    async def reset(self) -> None:
+        """Replace the state by the initial state."""
+        await restore(self.store, await self._initial_rows())
+        self._reset_clock_and_faults()
+        await self.announce_new_state()
 
-    async def moment(self) -> Moment:
-        """What it is now."""
+    async def contents(self) -> Contents:
+        """Return a copy of the rows, the faults and the clock."""
         rows = await self.store.write(dump)
-        return Moment(rows, self.faults.remaining(), self.clock.now(), self.clock.running)
+        return Contents(rows, self.faults.remaining(), self.clock.now(), self.clock.running)
 
-    async def become(self, moment: Moment, *, with_clock: bool = True) -> None:
-        """Be as at a moment; without the clock, that goes on as it is."""
-        await restore(self.store, moment.dump)
+    async def load(self, contents: Contents, *, with_clock: bool = True) -> None:
+        """Replace the state by these contents; the clock only on request."""
+        await restore(self.store, contents.dump)
         if with_clock:
-            self.clock.freeze(moment.time)
-            if moment.running:
+            self.clock.freeze(contents.time)
+            if contents.running:
                 self.clock.resume()
-        self.faults.replace(moment.faults)
-        await self.replaced()
+        self.faults.replace(contents.faults)
+        await self.announce_new_state()
 
-    async def moved(self) -> None:
-        """Let happen what has become due, after the clock or the state was changed."""
+    async def announce_new_state(self) -> None:
+        """Close the event connections, because they cannot resume, and end the calls that are due."""
+        self.hub.close(*STATE_REPLACED)
+        await self.end_due_calls()
+
+    async def end_due_calls(self) -> None:
+        """End the calls that are due now, after the clock or the state has changed."""
         if self._empty_calls is not None:
             await self.operations.end_empty_calls()
 
-    async def replaced(self) -> None:
-        """Have who follows events begin anew, for what they knew is no more; let happen what is due."""
-        self.hub.close(*REPLACED)
-        await self.moved()
-
-    def _set_out(self) -> None:
+    def _reset_clock_and_faults(self) -> None:
         self.clock.reset()
-        if not self._beginning.running:
-            self.clock.freeze(self._beginning.time)
-        elif self._beginning.time is not None:
-            self.clock.set(self._beginning.time)
+        if not self._initial.running:
+            self.clock.freeze(self._initial.time)
+        elif self._initial.time is not None:
+            self.clock.set(self._initial.time)
         self.faults.reset()
 
-    async def _first_rows(self) -> Dump:
-        """What a new database holds."""
-        beginning, now = self._beginning, self._beginning.time or self.clock.now() - self.clock.offset
-        if beginning.state is not None:
-            from video_calls_server.control.state.loading import moment_of
+    async def _initial_rows(self) -> Dump:
+        initial, now = self._initial, self._initial.time or self.clock.now() - self.clock.offset
+        if initial.state is not None:
+            from video_calls_server.control.state.loading import contents_of
 
-            return moment_of(beginning.state, now=now, running=True).dump
-        from video_calls_server.control.state.sample_calls import PopulationError, populate
+            return contents_of(initial.state, now=now, running=True).dump
+        from video_calls_server.control.state.sample_calls import SampleCallsError, add_sample_calls
 
-        store = store_for(":memory:", beginning.people)
+        store = store_for(":memory:", initial.people)
         try:
-            if beginning.calls:
-                await store.write(lambda connection: populate(connection, beginning.calls, now=now))
+            if initial.calls:
+                await store.write(lambda connection: add_sample_calls(connection, initial.calls, now=now))
             return await store.write(dump)
-        except PopulationError as error:
-            raise StoreError(f"cannot make calls: {error}") from error
+        except SampleCallsError as error:
+            raise StoreError(f"cannot make sample calls: {error}") from error
         finally:
             await store.close()
 
     async def delay(self, seconds: float) -> None:
-        """Wait for so many seconds, though not for longer than there is something to wait for."""
+        """Wait this long, or until the namespace stops."""
         if seconds:
             with anyio.move_on_after(seconds):
-                await self._over.wait()
+                await self._stopping.wait()
 
     def stop(self) -> None:
-        """Have nobody wait for anything of it any longer."""
-        self._over.set()
+        """End the delays, the request streams and the background task."""
+        self._stopping.set()
         self.log.close()
 
-    async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """End the calls that are due as time goes by, until the namespace is dropped."""
+    async def end_empty_calls(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """End calls as they become due, until the namespace stops."""
         if self._empty_calls is None:
             task_status.started()
             return
         async with self._empty_calls.running():
             task_status.started()
-            await self._over.wait()
+            await self._stopping.wait()
 
     async def drop(self) -> None:
-        """Stop and close it."""
+        """Stop the namespace and close its connections and its database."""
         self.stop()
-        self.hub.close(*REPLACED)
+        self.hub.close(*STATE_REPLACED)
         await self.close()
 
     async def close(self) -> None:
-        """Close its database; it can be opened again."""
+        """Close the database. The namespace can be opened again."""
         await self.store.close()
         self.is_open = False
 
 
 class Namespaces:
-    """The namespaces of one server. `default` is the one without a name, on the configured database."""
+    """The namespaces of one server. `default` uses the configured database, the others one in memory."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._beginning = beginning_of(settings)
-        self.default = Namespace("", settings, self._beginning, clock, settings.database)
+        self._initial = initial_state(settings)
+        self.default = Namespace("", settings, self._initial, clock, settings.database)
         self._settings = settings
         self._clock = clock
-        self._named: dict[str, Namespace] = {}
-        self._making = anyio.Lock()
+        self._by_name: dict[str, Namespace] = {}
+        self._creation_lock = anyio.Lock()
         self._tasks: TaskGroup | None = None
 
-    async def used(self) -> list[Namespace]:
-        """Those that are in use; the default one first."""
+    async def all(self) -> list[Namespace]:
+        """Return all namespaces, the default one first, after dropping the idle ones."""
         await self._drop_idle()
-        return [self.default, *self._named.values()]
+        return [self.default, *self._by_name.values()]
 
-    def existing(self, name: str | None) -> Namespace | None:
-        """Return the namespace of this name, or None if it does not exist; the default one without a name."""
-        return self.default if name is None else self._named.get(name)
+    def get(self, name: str | None) -> Namespace | None:
+        """Return the namespace of this name or None; without a name, the default namespace."""
+        return self.default if name is None else self._by_name.get(name)
 
-    async def named(self, name: str | None, *, check: Callable[[], None]) -> Namespace:
-        """Return the namespace of this name, the default one without a name; make it if it does not exist.
+    async def get_or_create(self, name: str | None, *, check: Callable[[], None]) -> Namespace:
+        """Return the namespace of this name, the default one without a name; create it if it does not exist.
 
-        It begins as the server itself did. `check` is called before one is made.
+        A new namespace has the server's initial state. `check` is called before one is created.
 
         Raises:
-            ControlRefusal: if this cannot be a name, there are too many, or `check` raises it.
+            ControlRefusal: if the name is invalid, if there are too many namespaces, or if `check` raises it.
         """
         if name is None:
             await self.default.open()
-            self.default.use()
+            self.default.touch()
             return self.default
-        async with self._making:
+        async with self._creation_lock:
             await self._drop_idle()
-            namespace = self._named.get(name)
+            namespace = self._by_name.get(name)
             if namespace is None:
-                namespace = self._made(name, check)
+                namespace = self._new(name, check)
                 await namespace.open()
-                self._named[name] = namespace
+                self._by_name[name] = namespace
                 if self._tasks is not None:
-                    await self._tasks.start(namespace.watch)
-        namespace.use()
+                    await self._tasks.start(namespace.end_empty_calls)
+        namespace.touch()
         return namespace
 
     async def drop(self, name: str) -> bool:
-        """Drop the namespace of this name, with all that is in it; whether there was one."""
-        namespace = self._named.pop(name, None)
+        """Drop the namespace of this name with its state. Return whether it existed."""
+        namespace = self._by_name.pop(name, None)
         if namespace is None:
             return False
         await namespace.drop()
         return True
 
     def stop(self) -> None:
-        """End what would otherwise go on for long, or for ever: the server is about to stop."""
-        for namespace in (self.default, *self._named.values()):
+        """End what would delay the shutdown of the server."""
+        for namespace in (self.default, *self._by_name.values()):
             namespace.stop()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Keep the namespaces for as long as the application runs."""
+        """Open the default namespace and run the background tasks; on exit, close all namespaces."""
         await self.default.open()
         try:
-            async with (
-                self.default.store.telling(self.default.hub),
-                anyio.create_task_group() as tasks,
-            ):
-                await tasks.start(self.default.watch)
+            async with self.default.store.telling(self.default.hub), anyio.create_task_group() as tasks:
+                await tasks.start(self.default.end_empty_calls)
                 self._tasks = tasks
                 try:
                     yield
                 finally:
                     self._tasks = None
                     tasks.cancel_scope.cancel()
-        finally:  # not within the scope that is cancelled, where no connection could say goodbye
-            for name in list(self._named):
+        finally:  # outside the cancelled scope, in which no connection could be closed
+            for name in list(self._by_name):
                 await self.drop(name)
             await self.default.close()
 
-    def _made(self, name: str, check: Callable[[], None]) -> Namespace:
+    def _new(self, name: str, check: Callable[[], None]) -> Namespace:
         if not NAME.fullmatch(name):
             text = f"{name[:80]!r} cannot be a namespace's name; give 1 to 64 letters, digits, '.', '_', '-'"
             raise ControlRefusal(text, code="namespace")
         check()
-        if len(self._named) >= MOST:
-            text = f"there are {MOST} namespaces already; drop those that are done with"
+        if len(self._by_name) >= MAX_NAMESPACES:
+            text = f"there are already {MAX_NAMESPACES} namespaces; drop those that are no longer used"
             raise ControlRefusal(text, code="namespace")
-        return Namespace(name, self._settings, self._beginning, self._clock, ":memory:")
+        return Namespace(name, self._settings, self._initial, self._clock, ":memory:")
 
     async def _drop_idle(self) -> None:
-        longest = self._settings.namespace_idle_minutes * 60
-        for name in [each.name for each in self._named.values() if each.idle_seconds > longest]:
+        limit = self._settings.namespace_idle_minutes * 60
+        for name in [each.name for each in self._by_name.values() if each.idle_seconds > limit]:
             await self.drop(name)
 
 
 def namespace_of(scope: Scope) -> Namespace:
-    """Return the namespace that a request is for."""
+    """Return the namespace of a request."""
     namespace: Namespace = scope["state"]["world"]
     return namespace

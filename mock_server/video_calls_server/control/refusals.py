@@ -22,7 +22,7 @@ class ControlRefusal(Exception):
         self.field = field
 
 
-def unknown(what: str) -> ControlRefusal:
+def not_found(what: str) -> ControlRefusal:
     """There is no such thing."""
     return ControlRefusal(f"there is no {what}", status=404, code="not_found")
 

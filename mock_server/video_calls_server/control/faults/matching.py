@@ -1,6 +1,6 @@
-"""Which faults act on which requests, how often, and how a body is spoiled. Pure: nothing here does I/O.
+"""Which faults act on which requests, how often, and how a fault changes a body. Pure: no I/O.
 
-`faulty` does to requests what is decided here.
+The middleware applies to requests what this module decides.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 import msgspec
 
 from video_calls_server.api.ids import ExternalId
-from video_calls_server.control.faults.model import EVENTS, Fault, KeptFault, Spoiling
+from video_calls_server.control.faults.model import EVENTS, BodyFault, Fault, StoredFault
 
 
-class Asked(NamedTuple):
-    """What faults match of a request. `identities` are those that faults are for and that are its user's."""
+class RequestInfo(NamedTuple):
+    """What faults match. `identities` are those e-mail addresses in faults that are the user's."""
 
     operation: str
     call: ExternalId | None
     identities: frozenset[str]
 
 
-class _Counted:
-    """A fault, how often it has acted, and its own chance."""
+class _Entry:
+    """A fault with the number of requests it has acted on, and its own random numbers."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -33,135 +33,134 @@ class _Counted:
     def left(self) -> int | None:
         return None if self.fault.times is None else self.fault.times - self.acted
 
-    def acts(self, asked: Asked) -> bool:
-        """Whether it acts on this request."""
-        if not _concerns(self.fault, asked.operation, asked.call):
+    def acts(self, request: RequestInfo) -> bool:
+        if not _matches(self.fault, request.operation, request.call):
             return False
-        if self.fault.identity is not None and self.fault.identity not in asked.identities:
+        if self.fault.identity is not None and self.fault.identity not in request.identities:
             return False
         return self.fault.probability is None or self.random.random() < self.fault.probability
 
+    def stored(self, fault_id: int) -> StoredFault:
+        fields = msgspec.structs.asdict(self.fault) | {"name": self.fault.label}
+        return StoredFault(**fields, id=fault_id, acted=self.acted, left=self.left)
 
-class Acting:
+
+class FaultPlan:
     """The faults that act on one request, in order."""
 
     def __init__(self, faults: "Faults") -> None:
         self._faults = faults
-        self._counted: list[_Counted] = []
-        self.answer: Fault | None = None
-        """The one that answers, drops or spoils the body, if any."""
-        self.seconds_before = 0.0
-        """The delay before the request is acted on."""
-        self.seconds_after = 0.0
-        """The delay before it is answered."""
+        self._entries: list[_Entry] = []
+        self.final: Fault | None = None
+        """The fault that responds, drops the connection or changes the body, if any."""
+        self.delay_before = 0.0
+        """Seconds before the server handles the request."""
+        self.delay_after = 0.0
+        """Seconds between the handling and the response."""
 
     def __bool__(self) -> bool:
-        return bool(self._counted)
+        return bool(self._entries)
 
     @property
-    def names(self) -> str:
-        """Their names, as the header of the answer has them."""
-        return ", ".join(counted.fault.label for counted in self._counted)
+    def labels(self) -> str:
+        """The labels of the faults, as the response's header lists them."""
+        return ", ".join(entry.fault.label for entry in self._entries)
 
-    def add(self, counted: _Counted) -> None:
-        """Let one more act."""
-        counted.acted += 1
-        self._counted.append(counted)
-        fault = counted.fault
-        seconds = fault.seconds(counted.random)
+    def add(self, entry: _Entry) -> None:
+        """Add a fault, and count that it acts."""
+        entry.acted += 1
+        self._entries.append(entry)
+        fault = entry.fault
+        delay = fault.draw_delay(entry.random)
         if fault.after:
-            self.seconds_after += seconds
+            self.delay_after += delay
         else:
-            self.seconds_before += seconds
-        if fault.answers:
-            self.answer = fault
+            self.delay_before += delay
+        if fault.is_final:
+            self.final = fault
 
-    def spare(self) -> None:
-        """Do not count the last one, which found no body of a success to spoil."""
-        self._counted.pop().acted -= 1
-        self.answer = None
-        self._faults.count()
+    def remove_final(self) -> None:
+        """Remove the last fault and do not count it, because there was no successful body to change."""
+        self._entries.pop().acted -= 1
+        self.final = None
+        self._faults.update_active()
 
 
 class Faults:
-    """The faults of one namespace, which is true while any may still act.
+    """The faults of one namespace; true while any of them can still act.
 
-    `at_start` are those that it begins with, and has again after `reset`.
+    `at_start` are the faults that the namespace has at its start and after `reset`.
     """
 
     def __init__(self, at_start: Iterable[Fault] = ()) -> None:
         self._at_start = tuple(at_start)
-        self._kept: dict[int, _Counted] = {}
-        self._able: list[_Counted] = []
+        self._by_id: dict[int, _Entry] = {}
+        self._active: list[_Entry] = []
         self._last_id = 0
         self.reset()
 
     def reset(self) -> None:
-        """Be as at the start."""
+        """Restore the faults of the start."""
         self._last_id = 0
         self.replace(self._at_start)
 
     def __bool__(self) -> bool:
-        return bool(self._able)
+        return bool(self._active)
 
-    def __iter__(self) -> Iterator[KeptFault]:
-        """In the order in which they were added, those that are done with too."""
-        return (_kept(fault_id, counted) for fault_id, counted in self._kept.items())
+    def __iter__(self) -> Iterator[StoredFault]:
+        """Yield all faults, also those that have acted for the last time, in the order of their addition."""
+        return (entry.stored(fault_id) for fault_id, entry in self._by_id.items())
 
-    def add(self, fault: Fault) -> KeptFault:
-        """Have one more, after those that are there."""
+    def add(self, fault: Fault) -> StoredFault:
+        """Add a fault after the existing ones."""
         self._last_id += 1
-        counted = self._kept[self._last_id] = _Counted(fault)
-        self.count()
-        return _kept(self._last_id, counted)
+        entry = self._by_id[self._last_id] = _Entry(fault)
+        self.update_active()
+        return entry.stored(self._last_id)
 
     def remove(self, fault_id: int) -> bool:
-        """Have this one no more; whether it was there."""
-        found = self._kept.pop(fault_id, None)
-        self.count()
-        return found is not None
+        """Remove a fault. Return whether it existed."""
+        entry = self._by_id.pop(fault_id, None)
+        self.update_active()
+        return entry is not None
 
-    def clear(self) -> None:
-        """Have none."""
-        self._kept = {}
-        self.count()
-
-    def replace(self, faults: Iterable[Fault]) -> None:
-        """Have these alone."""
-        self.clear()
+    def replace(self, faults: Iterable[Fault] = ()) -> None:
+        """Replace all faults by these."""
+        self._by_id = {}
+        self.update_active()
         for fault in faults:
             self.add(fault)
 
     def remaining(self) -> tuple[Fault, ...]:
-        """Those that may still act, as faults that would act as often."""
-        return tuple(msgspec.structs.replace(counted.fault, times=counted.left) for counted in self._able)
+        """Return the faults that can still act, with `times` reduced to how often they can."""
+        return tuple(msgspec.structs.replace(entry.fault, times=entry.left) for entry in self._active)
 
-    def count(self) -> None:
-        """Find out which may still act."""
-        self._able = [counted for counted in self._kept.values() if counted.left != 0]
+    def update_active(self) -> None:
+        """Recompute which faults can still act."""
+        self._active = [entry for entry in self._by_id.values() if entry.left != 0]
 
     def identities(
-        self, operation: str, call: ExternalId | None, also: Iterable[Fault] = ()
+        self, operation: str, call: ExternalId | None, own: Iterable[Fault] = ()
     ) -> frozenset[str]:
-        """Whose a request would have to be for some fault to act on it."""
-        faults = [*also, *(counted.fault for counted in self._able)]
+        """Return the identities in the faults that could act; `own` are the faults of the request itself."""
+        faults = [*own, *(entry.fault for entry in self._active)]
         return frozenset(
             fault.identity
             for fault in faults
-            if fault.identity is not None and _concerns(fault, operation, call)
+            if fault.identity is not None and _matches(fault, operation, call)
         )
 
-    def act(self, asked: Asked, also: Iterable[Fault] = ()) -> Acting:
-        """Which act on this request, counted as having done so: those that came with it, then those kept."""
-        acting = Acting(self)
-        for counted in (*map(_Counted, also), *self._able):
-            if acting.answer is None and counted.acts(asked):
-                acting.add(counted)
-        self.count()
-        return acting
+    def plan(self, request: RequestInfo, own: Iterable[Fault] = ()) -> FaultPlan:
+        """Choose and count the faults that act on a request; its `own` faults come first."""
+        plan = FaultPlan(self)
+        for entry in (*map(_Entry, own), *self._active):
+            if plan.final is None and entry.acts(request):
+                plan.add(entry)
+        self.update_active()
+        return plan
 
 
-def _concerns(fault: Fault, operation: str, call: ExternalId | None) -> bool:
+def _matches(fault: Fault, operation: str, call: ExternalId | None) -> bool:
     if operation == EVENTS and (fault.body or fault.after):
         return False
     return (fault.operation is None or fault.operation == operation) and (
@@ -169,33 +168,29 @@ def _concerns(fault: Fault, operation: str, call: ExternalId | None) -> bool:
     )
 
 
-def _kept(fault_id: int, counted: _Counted) -> KeptFault:
-    fields = msgspec.structs.asdict(counted.fault)
-    fields["name"] = counted.fault.label
-    return KeptFault(**fields, id=fault_id, acted=counted.acted, left=counted.left)
+def apply_body_fault(body: bytes, body_fault: BodyFault) -> bytes:
+    """Return the JSON body of a success, changed; the same body is always changed in the same way.
 
-
-def spoiled(body: bytes, how: Spoiling) -> bytes:
-    """The JSON body of a success, spoiled; the same for the same body. Of one that is truncated, half.
-
-    `corrupted` is as long as the body and no JSON. The others are JSON that breaks the contract in the first
-    field of a call or of credentials, which is a required one; in a page, that of its first call, or its
-    `count` where it has none.
+    `truncated` keeps the first half. `corrupted` keeps the length and makes the JSON invalid. The others are
+    JSON that breaks the contract in the first field, which is a required one, of a call or of credentials. In
+    a page, this is the first field of its first call, or `count` if there is none.
     """
-    match how:
+    match body_fault:
         case "truncated":
             return body[: len(body) // 2]
         case "corrupted":
             return body[:-1] + (b"}" if body.endswith(b"]") else b"]")
         case _:
-            return msgspec.json.encode(_breaking(msgspec.json.decode(body, type=dict[str, Any]), how))
+            return msgspec.json.encode(
+                _change_field(msgspec.json.decode(body, type=dict[str, Any]), body_fault)
+            )
 
 
-def _breaking(content: dict[str, Any], how: Spoiling) -> dict[str, Any]:
+def _change_field(content: dict[str, Any], body_fault: BodyFault) -> dict[str, Any]:
     results = content.get("results")
     target: dict[str, Any] = results[0] if results else content
     field = next(iter(target))
-    match how:
+    match body_fault:
         case "missing_field":
             del target[field]
         case "wrong_type":

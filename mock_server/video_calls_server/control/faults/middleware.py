@@ -1,11 +1,12 @@
-"""Faults as they happen to requests: a middleware of the API, outside everything else of it.
+"""The middleware that applies faults to requests; it is the outermost layer of the API.
 
-What a fault does instead of an answer, or to one, is done here; which faults act is decided in `faults`.
+`matching` decides which faults act. This module delays, replaces or changes the
+response, or drops the connection.
 """
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,7 +20,7 @@ from video_calls_server.api.ids import parse_external_id
 from video_calls_server.api.json_response import Header, JsonResponse
 from video_calls_server.api.jwt import CHALLENGE, TokenVerifier
 from video_calls_server.control.access import Access
-from video_calls_server.control.faults.matching import Acting, Asked, spoiled
+from video_calls_server.control.faults.matching import FaultPlan, RequestInfo, apply_body_fault
 from video_calls_server.control.faults.model import EVENTS, Fault, FaultError, parse_fault
 from video_calls_server.control.namespaces import namespace_of
 from video_calls_server.control.refusals import ControlRefusal
@@ -27,10 +28,10 @@ from video_calls_server.domain.people import Actor
 from video_calls_server.store import UnavailableError
 
 HEADER = "Video-Calls-Fault"
-"""Of a request: a fault for it alone. Of an answer: the names of those that acted."""
+"""In a request: a fault for this request only. In a response: the labels of the faults that acted."""
 
 TRY_AGAIN = 1013
-"""The code with which a WebSocket is closed that cannot be answered a status."""
+"""The code that closes a WebSocket if the ASGI server cannot respond to the handshake with a status."""
 
 _HEADER = HEADER.lower().encode()
 _DROPPED = "dropped"
@@ -41,34 +42,34 @@ _RULES_OF_STATUS: dict[int, RuleId] = {
     404: "errors.unknown-path",
     405: "errors.method-not-allowed",
 }
-"""Rules of every operation, for statuses that more than one of them answers."""
+"""The rule of every operation for a status that several such rules have."""
 
-_KINDS = {
+_SERVER_ERRORS = {
     500: ("Internal server error", "internal_error"),
     503: ("The service is unavailable for the moment", "unavailable"),
 }
 
 
 class ConnectionDropped(Exception):
-    """A fault dropped the connection of a request that came without one, from this very process."""
+    """A fault dropped the connection, and the request came from this process, without a socket."""
 
 
 def raise_if_dropped(scope: Scope) -> None:
-    """Tell whoever called the application in this process what a client at a socket sees by itself.
+    """Tell a caller in this process what a client at a socket notices from its connection.
 
-    For the outermost layer, once the request is served: further in, an exception would be answered.
+    Call this in the outermost layer, after the request. Inner layers turn exceptions into responses.
 
     Raises:
-        ConnectionDropped: a fault dropped the connection.
+        ConnectionDropped: if a fault dropped the connection.
     """
     if _DROPPED in scope["state"]:
         raise ConnectionDropped(f"a fault dropped the connection: {scope['state']['fault']}")
 
 
-def faulty(access: Access) -> Callable[[ASGIApp], ASGIApp]:
-    """Return a middleware that lets faults happen to a request.
+def fault_middleware(access: Access) -> Callable[[ASGIApp], ASGIApp]:
+    """Return a middleware that applies faults to requests.
 
-    These are the faults of the namespace and, if the caller may control the server, those of the request's
+    It applies the faults of the namespace and, if the caller may control the server, those of the request's
     header.
     """
 
@@ -79,28 +80,28 @@ def faulty(access: Access) -> Callable[[ASGIApp], ASGIApp]:
                 await app(scope, receive, send)
                 return
             try:
-                acting = await _acting(access, texts, scope)
+                plan = await _plan(access, texts, scope)
             except FaultError as error:
                 text, fields = f"{HEADER}: {error}", {error.field: [error.reason]}
                 body = Error(error=text, code="bad_request", fields=fields)
-                await _answer(JsonResponse(body, status=400), scope, receive, send)
-            except ControlRefusal as error:
-                body = Error(error=error.error, code=error.code)
-                await _answer(JsonResponse(body, status=error.status), scope, receive, send)
+                await _respond(JsonResponse(body, status=400), scope, receive, send)
+            except ControlRefusal as refusal:
+                body = Error(error=refusal.error, code=refusal.code)
+                await _respond(JsonResponse(body, status=refusal.status), scope, receive, send)
             else:
-                await _serve(app, acting, scope, receive, send)
+                await _serve(app, plan, scope, receive, send)
 
         return serve
 
     return middleware
 
 
-async def _acting(access: Access, texts: list[bytes], scope: Scope) -> Acting | None:
-    """Return the faults that act on a request, or None if none does; `texts` are those of its own header.
+async def _plan(access: Access, texts: list[bytes], scope: Scope) -> FaultPlan | None:
+    """Return the faults that act on a request, or None if none does; `texts` are the values of its header.
 
     Raises:
-        ControlRefusal: if the request has a fault of its own, and its caller may not control the server.
-        FaultError: if the request's header does not say a fault.
+        ControlRefusal: if the request has the header, and its caller may not control the server.
+        FaultError: if the header does not describe a fault.
     """
     faults = namespace_of(scope).faults
     if texts:
@@ -110,31 +111,31 @@ async def _acting(access: Access, texts: list[bytes], scope: Scope) -> Acting | 
     if operation is None:
         return None
     call = parse_external_id(str(scope["path_params"].get("id", "")))
-    wanted = faults.identities(operation, call, own)
-    identities = await _identities(wanted, scope) if wanted else wanted
-    return faults.act(Asked(operation, call, identities), own) or None
+    candidates = faults.identities(operation, call, own)
+    identities = await _own_identities(candidates, scope) if candidates else candidates
+    return faults.plan(RequestInfo(operation, call, identities), own) or None
 
 
 def _operation_id(scope: Scope) -> str | None:
-    """The operation that is asked for; None for OPTIONS, which is none."""
-    found = getattr(scope["route_handler"], "operation_id", None)
-    return found if isinstance(found, str) else None
+    """Return the id of the requested operation, or None for an OPTIONS request."""
+    operation_id = getattr(scope["route_handler"], "operation_id", None)
+    return operation_id if isinstance(operation_id, str) else None
 
 
-async def _identities(wanted: frozenset[str], scope: Scope) -> frozenset[str]:
-    """Those of these e-mail addresses that are of the active user who is asking."""
+async def _own_identities(candidates: frozenset[str], scope: Scope) -> frozenset[str]:
+    """Return which of these e-mail addresses belong to the request's active user."""
     actor = await _actor(scope)
     if actor is None:
         return frozenset()
     operations = namespace_of(scope).operations
     try:
-        return frozenset([email for email in wanted if await operations.authenticate(email) == actor])
-    except UnavailableError:  # which the API will find out as well, and answer
+        return frozenset([email for email in candidates if await operations.authenticate(email) == actor])
+    except UnavailableError:  # the API will fail in the same way, and respond
         return frozenset()
 
 
 async def _actor(scope: Scope) -> Actor | None:
-    """The active user who is asking, None where it is nobody; the API will say so."""
+    """Return the request's active user, or None if the API will refuse the request."""
     verifier: TokenVerifier = scope["litestar_app"].state.verifier
     try:
         authorization, _ = credentials(scope)
@@ -147,76 +148,79 @@ async def _actor(scope: Scope) -> Actor | None:
 # -- Requests -----------------------------------------------------------------------------------------
 
 
-class _Served:
-    """What the API answered to a request, kept until the faults have had their way with it."""
+class _BufferedResponse:
+    """The response of the API, buffered until the faults have acted on it."""
 
     def __init__(self) -> None:
         self.status = 0
         self.headers: list[Header] = []
         self.body = b""
 
-    async def take(self, message: Message) -> None:
-        """Take in a part of it."""
+    async def receive(self, message: Message) -> None:
+        """Buffer a message that the API sends."""
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], list(message["headers"])
         elif message["type"] == "http.response.body":
             self.body += message["body"]
 
-    async def pass_on(self, send: Send, body: bytes, names: str, *, whole: bool = True) -> None:
-        """Send it with this body, which is the whole or not."""
+    async def send(self, send: Send, body: bytes, labels: str, *, complete: bool = True) -> None:
+        """Send the response with this body. If it is not complete, keep the length of the whole body."""
         headers = [pair for pair in self.headers if pair[0].lower() != b"content-length"]
-        length = len(body) if whole else len(self.body)
-        headers += [(b"content-length", b"%d" % length), *_naming(names)]
+        length = len(body) if complete else len(self.body)
+        headers += [(b"content-length", b"%d" % length), *_fault_header(labels)]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": not whole})
+        await send({"type": "http.response.body", "body": body, "more_body": not complete})
 
 
-async def _serve(app: ASGIApp, acting: Acting | None, scope: Scope, receive: Receive, send: Send) -> None:
-    if acting is None:
+async def _serve(app: ASGIApp, plan: FaultPlan | None, scope: Scope, receive: Receive, send: Send) -> None:
+    if plan is None:
         await app(scope, receive, send)
         return
-    scope["state"]["fault"] = acting.names
-    await namespace_of(scope).delay(acting.seconds_before)
+    scope["state"]["fault"] = plan.labels
+    await namespace_of(scope).delay(plan.delay_before)
     if scope["type"] == ScopeType.HTTP:
-        await _answer_request(app, acting, scope, receive, send)
+        await _serve_request(app, plan, scope, receive, send)
     else:
-        await _shake_hands(app, acting, scope, receive, send)
+        await _serve_handshake(app, plan, scope, receive, send)
 
 
-async def _answer_request(app: ASGIApp, acting: Acting, scope: Scope, receive: Receive, send: Send) -> None:
-    fault = acting.answer
-    served: _Served | None = None
+async def _serve_request(app: ASGIApp, plan: FaultPlan, scope: Scope, receive: Receive, send: Send) -> None:
+    fault = plan.final
+    response: _BufferedResponse | None = None
     if fault is None or fault.after or fault.body:
-        served = _Served()
-        await app(scope, receive, served.take)
+        response = _BufferedResponse()
+        await app(scope, receive, response.receive)
     else:
-        scope["user"] = await _actor(scope)  # for the log, for the API never finds it out
-    await namespace_of(scope).delay(acting.seconds_after)
+        scope["user"] = await _actor(scope)  # for the log, because the API does not see this request
+    await namespace_of(scope).delay(plan.delay_after)
     if fault is not None and fault.drop:
         await _drop("abort", scope, receive)
     elif fault is not None and fault.status is not None:
-        await _refusal(fault, fault.status, scope, acting.names)(scope, receive, send)
-    elif served is not None:
-        await _pass_on(served, acting, scope, receive, send)
+        await _refusal(fault, fault.status, scope, plan.labels)(scope, receive, send)
+    elif response is not None:
+        await _send_buffered(response, plan, scope, receive, send)
 
 
-async def _pass_on(served: _Served, acting: Acting, scope: Scope, receive: Receive, send: Send) -> None:
-    how = (acting.answer and acting.answer.body) or None
-    if how is not None and not 200 <= served.status < 300:  # noqa: PLR2004 (the successes)
-        acting.spare()
-        how = None
-        scope["state"]["fault"] = acting.names or None
-    if how is None:
-        await served.pass_on(send, served.body, acting.names)
+async def _send_buffered(
+    response: _BufferedResponse, plan: FaultPlan, scope: Scope, receive: Receive, send: Send
+) -> None:
+    body_fault = (plan.final and plan.final.body) or None
+    if body_fault is not None and not 200 <= response.status < 300:  # noqa: PLR2004 (the successes)
+        plan.remove_final()
+        body_fault = None
+        scope["state"]["fault"] = plan.labels or None
+    if body_fault is None:
+        await response.send(send, response.body, plan.labels)
         return
-    whole = how != "truncated"
-    await served.pass_on(send, spoiled(served.body, how), acting.names, whole=whole)
-    if not whole:
+    complete = body_fault != "truncated"
+    body = apply_body_fault(response.body, body_fault)
+    await response.send(send, body, plan.labels, complete=complete)
+    if not complete:
         await _drop("close", scope, receive)
 
 
-async def _drop(how: str, scope: Scope, receive: Receive) -> None:
-    """Drop the connection and wait until it is gone, for uvicorn would answer in our place."""
+async def _drop(how: Literal["abort", "close"], scope: Scope, receive: Receive) -> None:
+    """Drop the connection and wait until it is closed, because uvicorn responds if the app returns."""
     connection: dict[Any, Any] | None = (scope.get("extensions") or {}).get(DROP_EXTENSION)
     if connection is None:
         scope["state"][_DROPPED] = True
@@ -229,63 +233,63 @@ async def _drop(how: str, scope: Scope, receive: Receive) -> None:
 # -- The WebSocket ------------------------------------------------------------------------------------
 
 
-async def _shake_hands(app: ASGIApp, acting: Acting, scope: Scope, receive: Receive, send: Send) -> None:
-    fault = acting.answer
+async def _serve_handshake(app: ASGIApp, plan: FaultPlan, scope: Scope, receive: Receive, send: Send) -> None:
+    fault = plan.final
 
-    async def send_naming(message: Message) -> None:
+    async def send_with_header(message: Message) -> None:
         if message["type"] == "websocket.accept":
-            message["headers"] = [*message["headers"], *_naming(acting.names)]
+            message["headers"] = [*message["headers"], *_fault_header(plan.labels)]
         await send(message)
 
     if fault is not None and fault.drop:
         await _drop("abort", scope, receive)
     elif fault is not None and fault.status is not None:
-        await _answer(_refusal(fault, fault.status, scope, acting.names), scope, receive, send)
+        await _respond(_refusal(fault, fault.status, scope, plan.labels), scope, receive, send)
     else:
-        await app(scope, receive, send_naming)
+        await app(scope, receive, send_with_header)
 
 
-async def _answer(answer: JsonResponse, scope: Scope, receive: Receive, send: Send) -> None:
-    """JsonResponse a request, or a handshake as if it were one."""
+async def _respond(response: JsonResponse, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a response to a request or to a WebSocket handshake."""
     if scope["type"] == ScopeType.HTTP:
-        await answer(scope, receive, send)
+        await response(scope, receive, send)
         return
     extensions: dict[str, Any] = scope.get("extensions") or {}
     if "websocket.http.response" not in extensions:
-        await send({"type": "websocket.close", "code": TRY_AGAIN, "reason": f"status {answer.status}"})
+        await send({"type": "websocket.close", "code": TRY_AGAIN, "reason": f"status {response.status}"})
         return
-    # Litestar's types know no answers to handshakes.
+    # Litestar's types lack the responses to handshakes.
     start: Any = {
         "type": "websocket.http.response.start",
-        "status": answer.status,
-        "headers": answer.headers,
+        "status": response.status,
+        "headers": response.headers,
     }
-    body: Any = {"type": "websocket.http.response.body", "body": answer.body, "more_body": False}
+    body: Any = {"type": "websocket.http.response.body", "body": response.body, "more_body": False}
     await send(start)
     await send(body)
-    # uvicorn tells of a disconnect when it has answered, and again when the connection is closed. Before
-    # that it would take the end of the application for a handshake that was forgotten.
-    left = 2 if DROP_EXTENSION in extensions else 0
-    while left:
-        left -= (await receive())["type"] == "websocket.disconnect"
+    # uvicorn sends a disconnect after the response, and another one when the connection is closed. If we
+    # return before the second, uvicorn reports an incomplete handshake.
+    remaining = 2 if DROP_EXTENSION in extensions else 0
+    while remaining:
+        remaining -= (await receive())["type"] == "websocket.disconnect"
 
 
-# -- What is answered ---------------------------------------------------------------------------------
+# -- Refusals -----------------------------------------------------------------------------------------
 
 
-def _naming(names: str) -> list[Header]:
-    return [(_HEADER, names.encode())] if names else []
+def _fault_header(labels: str) -> list[Header]:
+    return [(_HEADER, labels.encode())] if labels else []
 
 
-def _refusal(fault: Fault, status: int, scope: Scope, names: str) -> JsonResponse:
-    """The answer of a fault, by default what this status normally says of the operation."""
+def _refusal(fault: Fault, status: int, scope: Scope, labels: str) -> JsonResponse:
+    """Return the response of a fault, by default with the operation's error text for this status."""
     retry_after = fault.retry_after
     if retry_after is None:
         retry_after = {429: _RETRY_AFTER_RATE, 503: RETRY_AFTER_UNAVAILABLE}.get(status)
     text, code = _error(status, EVENTS if scope["type"] != ScopeType.HTTP else _operation_id(scope))
     if code == "limits.rate":
         text = f"{text}; try again in {retry_after} second{'' if retry_after == 1 else 's'}"
-    headers = _naming(names)
+    headers = _fault_header(labels)
     if retry_after is not None:
         headers.append((b"retry-after", b"%d" % retry_after))
     if status == HTTPStatus.UNAUTHORIZED:
@@ -296,14 +300,14 @@ def _refusal(fault: Fault, status: int, scope: Scope, names: str) -> JsonRespons
 
 
 def _error(status: int, operation: str | None) -> tuple[str, str]:
-    """The text and the code of an error with this status."""
-    if status in _KINDS:
-        return _KINDS[status]
-    of_all = _RULES_OF_STATUS.get(status)
+    """Return the text and the code of an operation's error with this status."""
+    if status in _SERVER_ERRORS:
+        return _SERVER_ERRORS[status]
+    preferred = _RULES_OF_STATUS.get(status)
     for rule in RULES.values():
         if rule.status != status or rule.error is None:
             continue
-        if rule.operation == operation or (rule.operation == "*" and rule.id == (of_all or rule.id)):
+        if rule.operation == operation or (rule.operation == "*" and rule.id == (preferred or rule.id)):
             prefix = "page_size: " if rule.id == "list.page-size" else ""
             return prefix + rule.error, rule.id
     try:

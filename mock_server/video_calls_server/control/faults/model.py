@@ -1,8 +1,8 @@
-"""What a fault is, and how it is written: as a JSON object, or as a text on a command line or in a header.
+"""What a fault is, and its two forms: a JSON object, or text on a command line or in a header.
 
-A fault matches requests by operation, identity and call, or every one; it acts on all that match, on the
-first so many, or by chance. What it does is one of: answer a status, drop the connection, spoil the body of
-a success; before it, or alone, it may delay.
+A fault matches requests by operation, identity and call, or all requests. It acts on all matching requests,
+on a number of them, or with a probability. It responds with a status, drops the connection or changes the
+body of a success; it can delay the request as well, or only delay it.
 """
 
 import re
@@ -17,17 +17,17 @@ from video_calls_spec import OperationId
 from video_calls_server.api.ids import UUID_FORM
 
 Operation = Literal[OperationId, "events"]
-"""The operations of the contract, and the WebSocket of the events: a fault can choose any of them."""
+"""What a fault can match: an operation of the contract, or the WebSocket of the events."""
 
-Spoiling = Literal["truncated", "corrupted", "missing_field", "wrong_type", "null"]
+BodyFault = Literal["truncated", "corrupted", "missing_field", "wrong_type", "null"]
 
 EVENTS: Operation = "events"
-OF_NO_CALL: tuple[Operation, ...] = ("listVideoCalls", "createVideoCall", EVENTS)
-LONGEST_DELAY = 3600
+WITHOUT_CALL: tuple[Operation, ...] = ("listVideoCalls", "createVideoCall", EVENTS)
+MAX_DELAY = 3600
 
-_LONGEST_NAME = 80  # characters of what is no field
+_MAX_QUOTE = 80  # characters of an invalid field that an error repeats
 
-_ANSWERS = ("status", "drop", "body")
+_FINAL = ("status", "drop", "body")
 _OF_STATUS = ("error", "code", "retry_after")
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
@@ -40,7 +40,7 @@ _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 
 class FaultError(ValueError):
-    """A fault that cannot be: `field` is what is wrong with it, `reason` says why and what is allowed."""
+    """An invalid fault: `field` names the invalid field, `reason` says why and what is allowed."""
 
     def __init__(self, field: str, reason: str) -> None:
         self.field = field
@@ -52,53 +52,55 @@ class FaultError(ValueError):
 
 
 class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Something that goes wrong on purpose.
+    """A failure that the server injects.
 
     Raises:
-        FaultError: its fields do not go together.
+        FaultError: if its fields contradict each other.
     """
 
     name: (
         Annotated[
             str,
             Meta(
-                description="Its name in the answer's `Video-Calls-Fault`; by default what it does.",
+                description="The name in the response's `Video-Calls-Fault`; by default what the fault does.",
                 pattern=r"^[A-Za-z0-9._:=/+-]([A-Za-z0-9 ._:=/+-]{0,98}[A-Za-z0-9._:=/+-])?$(?!\n)",
             ),
         ]
         | None
     ) = None
-    operation: (
-        Annotated[Operation, Meta(description="The operation that it is for; all, where there is none.")]
-        | None
-    ) = None
+    operation: Annotated[Operation, Meta(description="The operation to act on; by default all.")] | None = (
+        None
+    )
     identity: (
         Annotated[
             str,
             Meta(
-                description="The e-mail address of the user whose requests it is for.",
+                description="The e-mail address of the user whose requests to act on.",
                 pattern=r"^[^@\s]+@[^@\s]+(?![\s\S])",
             ),
         ]
         | None
     ) = None
     call: (
-        Annotated[int, Meta(description="The id of the call that it is for.", ge=1, le=2**63 - 1)]
+        Annotated[int, Meta(description="The id of the call to act on.", ge=1, le=2**63 - 1)]
         | Annotated[
             str,
-            Meta(description="The id of the call, if ids are UUIDs.", pattern=f"^{UUID_FORM}(?![\\s\\S])"),
+            Meta(
+                description="The id of the call to act on, if ids are UUIDs.",
+                pattern=f"^{UUID_FORM}(?![\\s\\S])",
+            ),
         ]
         | None
     ) = None
-    times: Annotated[int, Meta(description="On how many requests it acts.", ge=1, le=2**53)] | None = None
+    times: Annotated[int, Meta(description="The number of requests to act on.", ge=1, le=2**53)] | None = None
     probability: (
-        Annotated[float, Meta(description="How likely it acts on a request that matches.", ge=0, le=1)] | None
+        Annotated[float, Meta(description="The probability of acting on a request.", ge=0, le=1)] | None
     ) = None
     random_seed: (
         Annotated[
             int,
             Meta(
-                description="The same seed means the same of the requests, and the same delays.",
+                description="Makes the choice of requests and the delays repeatable.",
                 ge=-(2**63),
                 le=2**63 - 1,
             ),
@@ -108,16 +110,16 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
     delay: (
         Annotated[
             float | tuple[float, float],
-            Meta(description="Seconds that it takes, or the least and the most of them."),
+            Meta(description="The delay in seconds, or the smallest and the largest delay."),
         ]
         | None
     ) = None
-    status: Annotated[int, Meta(description="The status that it answers.", ge=400, le=599)] | None = None
+    status: Annotated[int, Meta(description="The status of the response.", ge=400, le=599)] | None = None
     error: (
         Annotated[
             str,
             Meta(
-                description="The text of the answer; by default that of the operation with this status.",
+                description="The error text; by default that of the operation with this status.",
                 min_length=1,
                 max_length=4096,
             ),
@@ -128,7 +130,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
         Annotated[
             str,
             Meta(
-                description="The code of the answer; by default that of the operation with this status.",
+                description="The error code; by default that of the operation with this status.",
                 min_length=1,
                 max_length=100,
             ),
@@ -139,57 +141,53 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
         Annotated[
             int,
             Meta(
-                description="Seconds in the answer's `Retry-After`, which 429 and 503 have in any case.",
+                description="Seconds in `Retry-After`; 429 and 503 always have that header.",
                 ge=0,
                 le=2**31 - 1,
             ),
         ]
         | None
     ) = None
-    drop: Annotated[bool, Meta(description="Whether it drops the connection without an answer.")] = False
+    drop: Annotated[bool, Meta(description="Drop the connection without a response.")] = False
     after: Annotated[
         bool,
-        Meta(description="Whether the request is acted on first, and only then delayed, refused or dropped."),
+        Meta(description="Let the API handle the request first, and then delay, refuse or drop."),
     ] = False
-    # No None here, for which Litestar would take the text `null`.
-    body: Annotated[Spoiling, Meta(description="What it makes of the body of a success.")] | UnsetType = UNSET
+    # Not None, because Litestar would read the text `null` as None.
+    body: Annotated[BodyFault, Meta(description="How to change the body of a success.")] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        answers = [field for field in _ANSWERS if getattr(self, field)]
-        if not answers and self.delay is None:
-            raise FaultError("status", "nothing would happen; give a status, drop, a body or a delay")
-        if len(answers) > 1:
+        final = [field for field in _FINAL if getattr(self, field)]
+        if not final and self.delay is None:
+            raise FaultError("status", "the fault would do nothing; give status, drop, body or delay")
+        if len(final) > 1:
             raise FaultError(
-                answers[1], f"does not go with {answers[0]}; a fault has one of {', '.join(_ANSWERS)}"
+                final[1], f"cannot be combined with {final[0]}; a fault has one of {', '.join(_FINAL)}"
             )
         if self.status is None:
             for field in _OF_STATUS:
                 if getattr(self, field) is not None:
-                    raise FaultError(field, "is of an answer; give a status, too")
+                    raise FaultError(field, "needs a status as well")
         least, most = self._delays
-        if not 0 <= least <= most <= LONGEST_DELAY:  # msgspec 0.22 crashes where a union has these bounds
+        if not 0 <= least <= most <= MAX_DELAY:  # msgspec 0.22 crashes if a union has these bounds
             raise FaultError("delay", _DELAY)
         if self.random_seed is not None and self.probability is None and not isinstance(self.delay, tuple):
-            raise FaultError(
-                "random_seed", "nothing is left to chance; give a probability or a range of delays"
-            )
+            raise FaultError("random_seed", "nothing is random; give a probability or a range of delays")
         if self.after and self.body and self.delay is None:
-            raise FaultError("after", "a body is spoiled after the request is acted on in any case")
+            raise FaultError("after", "is not needed: a body changes after the request is handled")
         self._check_operation()
 
     def _check_operation(self) -> None:
-        if self.operation in OF_NO_CALL and self.call is not None:
-            raise FaultError("call", f"{self.operation} is of no one call; leave out one of the two")
+        if self.operation in WITHOUT_CALL and self.call is not None:
+            raise FaultError("call", f"{self.operation} has no single call; leave out one of the two")
         if self.operation == EVENTS:
             for field in ("body", "after"):
                 if getattr(self, field):
-                    raise FaultError(
-                        field, "events know delay, and drop and status before the handshake, alone"
-                    )
+                    raise FaultError(field, "events allow delay, drop and status only")
 
     @property
     def label(self) -> str:
-        """Its name, by default what it does."""
+        """The name, by default what the fault does."""
         if self.name is not None:
             return self.name
         if self.status is not None:
@@ -204,8 +202,8 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
         return f"{does} after" if self.after else does
 
     @property
-    def answers(self) -> bool:
-        """Whether it does more than delay, so that no other fault can act on the request."""
+    def is_final(self) -> bool:
+        """Whether the fault does more than delay, so that no other fault acts on the request."""
         return self.status is not None or self.drop or bool(self.body)
 
     @property
@@ -214,24 +212,27 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
             return 0.0, 0.0
         return self.delay if isinstance(self.delay, tuple) else (self.delay, self.delay)
 
-    def seconds(self, random: Random) -> float:
-        """How long it takes this time."""
+    def draw_delay(self, random: Random) -> float:
+        """Return the delay of one request, in seconds."""
         least, most = self._delays
         return least if least == most else random.uniform(least, most)
 
 
-class KeptFault(Fault, kw_only=True, frozen=True):
-    """A fault that the server has, and what became of it."""
+class StoredFault(Fault, kw_only=True, frozen=True):
+    """A fault of a namespace, and how often it has acted."""
 
-    id: Annotated[int, Meta(description="Names the fault, to remove it.", ge=1)]
-    acted: Annotated[int, Meta(description="On how many requests it has acted.", ge=0)]
-    left: Annotated[int, Meta(description="On how many it may still act; null is without end.", ge=0)] | None
+    id: Annotated[int, Meta(description="The id that removes the fault.", ge=1)]
+    acted: Annotated[int, Meta(description="The number of requests it has acted on.", ge=0)]
+    left: (
+        Annotated[int, Meta(description="How many requests it can still act on; null: no limit.", ge=0)]
+        | None
+    )
 
 
-_DELAY = f"must be seconds from 0 to {LONGEST_DELAY}, or the least and the most of them"
+_DELAY = f"must be seconds from 0 to {MAX_DELAY}, or a range such as 0.1-0.5 ([0.1, 0.5] in JSON)"
 
 _ALLOWED = {
-    "name": "must be 1 to 100 letters, digits, spaces within and any of . _ : = / + -",
+    "name": "must be 1 to 100 letters, digits, inner spaces and any of . _ : = / + -",
     "operation": f"must be one of {', '.join(get_args(Operation))}",
     "identity": "must be the e-mail address of a user",
     "call": "must be the id of a call: a positive whole number, or a UUID as the API writes it",
@@ -245,33 +246,33 @@ _ALLOWED = {
     "retry_after": "must be a whole number of seconds, 0 or more",
     "drop": "must be true or false",
     "after": "must be true or false",
-    "body": f"must be one of {', '.join(get_args(Spoiling))}",
+    "body": f"must be one of {', '.join(get_args(BodyFault))}",
 }
 _FLAGS = ("drop", "after")
 _NUMBERS = ("probability", "delay")
 _WHOLE_NUMBERS = ("call", "times", "random_seed", "status", "retry_after")
 
 
-def read_fault(sent: Mapping[str, object]) -> Fault:
-    """The fault that a JSON object says.
+def read_fault(content: Mapping[str, object]) -> Fault:
+    """Return the fault of a JSON object.
 
     Raises:
-        FaultError: it says none.
+        FaultError: if the object is not a valid fault.
     """
     try:
-        return msgspec.convert(sent, Fault)
+        return msgspec.convert(content, Fault)
     except msgspec.ValidationError as error:
         raise fault_error(error) from error
 
 
 def fault_error(error: msgspec.ValidationError) -> FaultError:
-    """What msgspec found wrong with a fault, in words that say what is allowed."""
+    """Return the error of msgspec in words that say what is allowed."""
     if isinstance(error.__cause__, FaultError):
         return error.__cause__
     text = str(error)
     if (unknown := _UNKNOWN_FIELD.search(text)) is not None:
         return FaultError(
-            unknown[1][:_LONGEST_NAME], f"there is no such field; there are {', '.join(_ALLOWED)}"
+            unknown[1][:_MAX_QUOTE], f"there is no such field; the fields are {', '.join(_ALLOWED)}"
         )
     at = _AT_FIELD.search(text)
     field = "" if at is None else at[1]
@@ -279,15 +280,15 @@ def fault_error(error: msgspec.ValidationError) -> FaultError:
 
 
 def parse_fault(text: str) -> Fault:
-    """The fault that a text such as `status=503; times=1; operation=joinVideoCall` says.
+    """Return the fault of a text such as `status=503; times=1; operation=joinVideoCall`.
 
-    The fields are those of `Fault`, with `-` or `_`; `drop` and `after` need no value; a range of delays is
-    `0.1-0.5`; a value may stand in double quotes, and has to where it holds a semicolon.
+    The fields are those of `Fault`, with `-` or `_`. `drop` and `after` need no value. A range of delays is
+    `0.1-0.5`. A value that contains a semicolon needs double quotes.
 
     Raises:
-        FaultError: it says none.
+        FaultError: if the text is not a valid fault.
     """
-    sent: dict[str, object] = {}
+    content: dict[str, object] = {}
     place = 0
     while place < len(text):
         part = _PART.match(text, place)
@@ -300,22 +301,20 @@ def parse_fault(text: str) -> Fault:
         field = name.lower().replace("-", "_")
         if not _FIELD.fullmatch(field) or ('"' in value and not _QUOTED.fullmatch(value)):
             raise _unreadable(part[1])
-        if field in sent:
-            raise FaultError(field, "is given twice")
+        if field in content:
+            raise FaultError(field, "occurs twice")
         if not equals and field in _ALLOWED and field not in _FLAGS:
             raise FaultError(field, f"has no value; {_ALLOWED[field]}")
-        sent[field] = _value(field, value) if equals else True
-    return read_fault(sent)
+        content[field] = _value(field, value) if equals else True
+    return read_fault(content)
 
 
 def _unreadable(part: str) -> FaultError:
-    return FaultError(
-        part.strip()[:_LONGEST_NAME], "must be like status=503; times=1; operation=joinVideoCall"
-    )
+    return FaultError(part.strip()[:_MAX_QUOTE], "must be like status=503; times=1; operation=joinVideoCall")
 
 
 def _value(field: str, text: str) -> object:
-    """What a text stands for in JSON; the text itself where it is none of what the field may hold."""
+    """Return the JSON value of a text, or the text itself if the field cannot have such a value."""
     if text.startswith('"'):
         return text[1:-1]
     if field in _FLAGS:

@@ -16,8 +16,8 @@ from video_calls_server.agora.notifications import Notice
 from video_calls_server.api.ids import ExternalId, Ids, stored_id
 from video_calls_server.api.representation import video_call, with_ids
 from video_calls_server.control.namespaces import Namespace
-from video_calls_server.control.refusals import unknown
-from video_calls_server.control.routes.identities import known_actor
+from video_calls_server.control.refusals import not_found
+from video_calls_server.control.routes.identities import find_actor
 from video_calls_server.control.rule_checks import Verdict, allowed_changes, join_opening, verdicts
 from video_calls_server.domain.calls import NOT_FOUND, Action, Call
 from video_calls_server.domain.people import Actor, Role
@@ -27,7 +27,7 @@ MOST = 500
 _LONGEST_SHOWN = 80  # characters of what is no id
 
 
-class KnownCall(VideoCall, kw_only=True):
+class CallDetails(VideoCall, kw_only=True):
     """A call with the roles that are now in its channel, and what the rules allow to its participants now.
 
     `allowed` holds which of join, end and cancel a participant may do. `join_opens_at` is the start of the
@@ -73,7 +73,7 @@ class Presence(Struct, forbid_unknown_fields=True):
     present: bool
 
 
-class PresenceKept(Struct):
+class PresenceResult(Struct):
     """Who is in the channel now, and whether that was news. Only an ongoing call has anybody present."""
 
     call: ExternalId
@@ -87,7 +87,7 @@ class Disconnection(Struct, forbid_unknown_fields=True):
     code: Literal[1001, 1012, 1013, 4401, 4402, 4408, 4410] = 1012
 
 
-class Disconnected(Struct):
+class DisconnectResult(Struct):
     """How many connections were closed."""
 
     closed: int
@@ -96,13 +96,13 @@ class Disconnected(Struct):
 @get("/calls", summary="List everybody's calls, or one person's")
 async def list_calls(
     namespace: NamedDependency[Namespace], identity: FromQuery[str | None] = None
-) -> list[KnownCall]:
+) -> list[CallDetails]:
     """The newest by scheduled time first, 500 at most."""
 
     def work(connection: Connection) -> list[Call]:
         if identity is None:
             return calls.newest_calls(connection, most=MOST)
-        _, found = calls.page_of_calls(connection, known_actor(connection, identity), size=MOST, skip=0)
+        _, found = calls.page_of_calls(connection, find_actor(connection, identity), size=MOST, skip=0)
         return found
 
     found, now = await namespace.store.read(work), namespace.clock.now()
@@ -116,9 +116,9 @@ async def read_verdicts(
     """For get, join, end and cancel by this person (a user id or an e-mail address); nothing is done."""
 
     def work(connection: Connection) -> tuple[Call, Actor, bool]:
-        actor = known_actor(connection, identity)
+        actor = find_actor(connection, identity)
         is_active = people.active_actor(connection, actor.user_id) is not None
-        return known_call(connection, namespace.ids, call_id), actor, is_active
+        return find_call(connection, namespace.ids, call_id), actor, is_active
 
     call, actor, is_active = await namespace.store.read(work)
     now = namespace.clock.now()
@@ -133,24 +133,26 @@ async def change_presence(
     call_id: FromPath[str],
     role: FromPath[Role],
     data: JSONBody[Presence],
-) -> PresenceKept:
+) -> PresenceResult:
     """As Agora's notification would: the participants' event connections are told."""
-    call = await namespace.store.read(lambda connection: known_call(connection, namespace.ids, call_id))
+    call = await namespace.store.read(lambda connection: find_call(connection, namespace.ids, call_id))
     user = call.doctor.user if role == "doctor" else call.patient.user
     presence: Literal["joined", "left"] = "joined" if data.present else "left"
     await namespace.operations.apply_notice(Notice(uuid4().hex, call.channel_name, user.id, presence, None))
-    after = await namespace.store.read(lambda connection: known_call(connection, namespace.ids, call_id))
+    after = await namespace.store.read(lambda connection: find_call(connection, namespace.ids, call_id))
     shown = namespace.ids.format("call", call.id)
-    return PresenceKept(shown, sorted(after.present), after.present != call.present)
+    return PresenceResult(shown, sorted(after.present), after.present != call.present)
 
 
 @post("/events/disconnect", status_code=200, summary="Close all event connections", tags=["events"])
-async def disconnect(namespace: NamedDependency[Namespace], data: JSONBody[Disconnection]) -> Disconnected:
+async def disconnect(
+    namespace: NamedDependency[Namespace], data: JSONBody[Disconnection]
+) -> DisconnectResult:
     """To see whether a client comes back, and goes on where it was."""
-    return Disconnected(namespace.hub.close(data.code, "Closed on request of the control API"))
+    return DisconnectResult(namespace.hub.close(data.code, "Closed on request of the control API"))
 
 
-def known_call(connection: Connection, ids: Ids, call_id: ExternalId) -> Call:
+def find_call(connection: Connection, ids: Ids, call_id: ExternalId) -> Call:
     """The call of an id, as the API shows it.
 
     Raises:
@@ -159,14 +161,14 @@ def known_call(connection: Connection, ids: Ids, call_id: ExternalId) -> Call:
     number = stored_id(ids, "call", call_id)
     call = None if number is None else calls.call(connection, number)
     if call is None:
-        raise unknown(f"call {str(call_id)[:_LONGEST_SHOWN]}")
+        raise not_found(f"call {str(call_id)[:_LONGEST_SHOWN]}")
     return call
 
 
-def _known(call: Call, ids: Ids, now: datetime) -> KnownCall:
+def _known(call: Call, ids: Ids, now: datetime) -> CallDetails:
     shown = with_ids(video_call(call), ids)
     fields = {name: getattr(shown, name) for name in shown.__struct_fields__}
-    return KnownCall(
+    return CallDetails(
         **fields,
         present=sorted(call.present),
         allowed=allowed_changes(call, now),

@@ -10,7 +10,7 @@ from msgspec import Struct
 from video_calls_server.api.ids import ExternalId
 from video_calls_server.control.namespaces import Namespace
 from video_calls_server.control.refusals import ControlRefusal
-from video_calls_server.control.routes.calls import known_call
+from video_calls_server.control.routes.calls import find_call
 from video_calls_server.control.settable_clock import SettableClock
 from video_calls_server.domain.calls import join_opens_at
 
@@ -54,10 +54,10 @@ async def set_clock(namespace: NamedDependency[Namespace], data: JSONBody[ClockC
     time = data.time
     if data.join_window_of is not None:
         call_id = data.join_window_of
-        call = await namespace.store.read(lambda connection: known_call(connection, namespace.ids, call_id))
+        call = await namespace.store.read(lambda connection: find_call(connection, namespace.ids, call_id))
         time = join_opens_at(call)
     _put(namespace.clock, time, running=data.running)
-    await namespace.moved()
+    await namespace.end_due_calls()
     return _state(namespace.clock)
 
 
@@ -71,7 +71,7 @@ async def advance_clock(namespace: NamedDependency[Namespace], data: JSONBody[St
         raise ControlRefusal("the clock cannot be put there: that leads out of the calendar") from error
     except ValueError as error:
         raise ControlRefusal(f"the clock cannot be put there: {error}") from error
-    await namespace.moved()
+    await namespace.end_due_calls()
     return _state(namespace.clock)
 
 
@@ -79,7 +79,7 @@ async def advance_clock(namespace: NamedDependency[Namespace], data: JSONBody[St
 async def reset_clock(namespace: NamedDependency[Namespace]) -> None:
     """It runs, too."""
     namespace.clock.reset()
-    await namespace.moved()
+    await namespace.end_due_calls()
 
 
 def _put(clock: SettableClock, time: datetime | None, *, running: bool | None) -> None:

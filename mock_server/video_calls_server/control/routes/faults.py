@@ -7,19 +7,19 @@ from litestar.exceptions import ValidationException
 from litestar.params import FromPath, JSONBody
 
 from video_calls_server.api.errors import AnyRequest
-from video_calls_server.control.faults.model import Fault, KeptFault, fault_error
+from video_calls_server.control.faults.model import Fault, StoredFault, fault_error
 from video_calls_server.control.namespaces import Namespace
-from video_calls_server.control.refusals import ControlRefusal, on_control_error, on_validation, unknown
+from video_calls_server.control.refusals import ControlRefusal, not_found, on_control_error, on_validation
 
 
 @get("/", summary="List the faults")
-async def list_faults(namespace: NamedDependency[Namespace]) -> list[KeptFault]:
+async def list_faults(namespace: NamedDependency[Namespace]) -> list[StoredFault]:
     """In the order in which they act, with how often they did; those that are done with too."""
     return list(namespace.faults)
 
 
 @post("/", summary="Have something go wrong")
-async def add_fault(namespace: NamedDependency[Namespace], data: JSONBody[Fault]) -> KeptFault:
+async def add_fault(namespace: NamedDependency[Namespace], data: JSONBody[Fault]) -> StoredFault:
     """On the requests that match, after the faults that are there already."""
     return namespace.faults.add(data)
 
@@ -28,13 +28,13 @@ async def add_fault(namespace: NamedDependency[Namespace], data: JSONBody[Fault]
 async def remove_fault(namespace: NamedDependency[Namespace], fault_id: FromPath[int]) -> None:
     """The others stay."""
     if not namespace.faults.remove(fault_id):
-        raise unknown(f"fault {fault_id}")
+        raise not_found(f"fault {fault_id}")
 
 
 @delete("/", summary="Remove all faults")
 async def clear_faults(namespace: NamedDependency[Namespace]) -> None:
     """Nothing goes wrong any more."""
-    namespace.faults.clear()
+    namespace.faults.replace()
 
 
 def _on_validation(request: AnyRequest, error: ValidationException) -> Response[bytes]:

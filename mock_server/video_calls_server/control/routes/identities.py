@@ -19,7 +19,7 @@ from video_calls_server.api.ids import ExternalId, Ids
 from video_calls_server.api.jwt import LARGEST_ID, make_token
 from video_calls_server.control.dispatch import CONTROL
 from video_calls_server.control.namespaces import Namespace
-from video_calls_server.control.refusals import ControlRefusal, unknown
+from video_calls_server.control.refusals import ControlRefusal, not_found
 from video_calls_server.domain.clock import instant
 from video_calls_server.domain.people import MAX_UID, Actor, Doctor, Patient, Person, User
 from video_calls_server.settings import Settings, SettingsError
@@ -85,7 +85,7 @@ class IdentityChange(Struct, forbid_unknown_fields=True):
     full_name: FullName | UnsetType = UNSET
 
 
-class TokenWanted(Struct, forbid_unknown_fields=True):
+class TokenRequest(Struct, forbid_unknown_fields=True):
     """What kind of token, and for how many seconds (those since which it has expired, of an expired one)."""
 
     kind: TokenKind = "valid"
@@ -136,9 +136,9 @@ def identities_router(settings: Settings) -> Router:
 
     @post("/{user:str}/tokens", summary="Make a token: a good one, or one that must be refused")
     async def make_identity_token(
-        namespace: NamedDependency[Namespace], user: FromPath[str], data: JSONBody[TokenWanted]
+        namespace: NamedDependency[Namespace], user: FromPath[str], data: JSONBody[TokenRequest]
     ) -> Token:
-        found = await namespace.store.read(lambda connection: known_actor(connection, user))
+        found = await namespace.store.read(lambda connection: find_actor(connection, user))
         try:
             return _token(settings, found.user_id, data)
         except SettingsError as error:
@@ -151,7 +151,7 @@ def identities_router(settings: Settings) -> Router:
     )
 
 
-def known_actor(connection: Connection, identity: str) -> Actor:
+def find_actor(connection: Connection, identity: str) -> Actor:
     """The user of this id or e-mail address, active or not.
 
     Raises:
@@ -187,7 +187,7 @@ def _person(people: list[Person], named: str) -> Person:
 
 
 def _unknown_user(named: str) -> ControlRefusal:
-    return unknown(f"user {named!r}; those that there are stand under {CONTROL}/identities")
+    return not_found(f"user {named!r}; those that there are stand under {CONTROL}/identities")
 
 
 def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
@@ -224,7 +224,7 @@ def _free(taken: Iterable[int], *, largest: int = LARGEST_ID) -> int:
     return after if after <= largest else next(number for number in count(1) if number not in ids)
 
 
-def _token(settings: Settings, user_id: int, wanted: TokenWanted) -> Token:
+def _token(settings: Settings, user_id: int, wanted: TokenRequest) -> Token:
     now, kind = int(time.time()), wanted.kind
     expires_at = now + {"expired": -1, "premature": 2}.get(kind, 1) * wanted.expires_in
     claims: dict[str, object] = {"exp": expires_at}

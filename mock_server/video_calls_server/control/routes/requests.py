@@ -11,10 +11,11 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from video_calls_server.api.ids import parse_external_id
+from video_calls_server.control.exchange import Exchange, to_exchange
 from video_calls_server.control.namespaces import Namespace
-from video_calls_server.control.refusals import ControlRefusal, unknown
-from video_calls_server.control.request_log import KEPT, STATUS, Exchange, Filter, Recorded, readable
-from video_calls_server.control.routes.identities import known_actor
+from video_calls_server.control.refusals import ControlRefusal, not_found
+from video_calls_server.control.request_log import MAX_EXCHANGES, STATUS, Filter, RecordedExchange
+from video_calls_server.control.routes.identities import find_actor
 from video_calls_server.store import people
 
 _DEFAULT = 100
@@ -31,7 +32,7 @@ _LastEventId = Annotated[
     int | None,
     HeaderParameter(name="Last-Event-ID", description="As `after`; browsers send it when they come back."),
 ]
-_Limit = Annotated[int, QueryParameter(ge=1, le=KEPT)]
+_Limit = Annotated[int, QueryParameter(ge=1, le=MAX_EXCHANGES)]
 
 
 async def _wanted(  # noqa: PLR0917 (Litestar passes them by name)
@@ -50,16 +51,16 @@ async def _wanted(  # noqa: PLR0917 (Litestar passes them by name)
         raise ControlRefusal(f"{call[:_LONGEST_SHOWN]!r} is not the id of a call", field="call")
     user_id = None
     if identity is not None:
-        user_id = (await namespace.store.read(lambda connection: known_actor(connection, identity))).user_id
+        user_id = (await namespace.store.read(lambda connection: find_actor(connection, identity))).user_id
     return Filter(user_id, operation, status, rule, wanted_call, fault)
 
 
-async def _readable(namespace: Namespace, recorded: Recorded) -> Exchange:
+async def _to_exchange(namespace: Namespace, recorded: RecordedExchange) -> Exchange:
     user_id = recorded.user_id
     email = None
     if user_id is not None:
         email = await namespace.store.read(lambda connection: people.email_of(connection, user_id))
-    return readable(recorded, email)
+    return to_exchange(recorded, email)
 
 
 @get("/", summary="List the last requests")
@@ -70,8 +71,8 @@ async def list_requests(
     limit: _Limit = _DEFAULT,
 ) -> list[Exchange]:
     """Newest first, those with an id above `after` alone. Tokens are redacted."""
-    found = [recorded for recorded in reversed(namespace.log.after(after)) if wanted.takes(recorded)]
-    return [await _readable(namespace, recorded) for recorded in found[:limit]]
+    found = [recorded for recorded in reversed(namespace.log.after(after)) if wanted.matches(recorded)]
+    return [await _to_exchange(namespace, recorded) for recorded in found[:limit]]
 
 
 @get("/{request_id:int}", summary="Look into one request")
@@ -79,8 +80,8 @@ async def read_request(namespace: NamedDependency[Namespace], request_id: FromPa
     """What was sent and answered, the rule that refused it, and a curl line that sends it again."""
     for recorded in namespace.log:
         if recorded.id == request_id:
-            return await _readable(namespace, recorded)
-    raise unknown(f"request {request_id} among the last {KEPT}")
+            return await _to_exchange(namespace, recorded)
+    raise not_found(f"request {request_id} among the last {MAX_EXCHANGES}")
 
 
 @get("/stream", summary="Follow requests as they come", media_type="text/event-stream")
@@ -110,13 +111,13 @@ async def clear_requests(namespace: NamedDependency[Namespace]) -> None:
 
 
 async def _follow(namespace: Namespace, wanted: Filter, after: int) -> AsyncIterator[bytes]:
-    with namespace.log.followed() as follower:
+    with namespace.log.subscribe() as follower:
         yield b": from now on\n\n"
         while not namespace.log.closed:
             for recorded in namespace.log.after(after):
                 after = recorded.id
-                if wanted.takes(recorded):
-                    exchange = _encode(await _readable(namespace, recorded))
+                if wanted.matches(recorded):
+                    exchange = _encode(await _to_exchange(namespace, recorded))
                     yield b"id: %d\ndata: %b\n\n" % (recorded.id, exchange)
             with anyio.move_on_after(_SILENCE) as silence:
                 await follower.wait()

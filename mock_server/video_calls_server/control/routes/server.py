@@ -12,7 +12,7 @@ from video_calls_spec import RULES, Level
 
 from video_calls_server.api.routes import API_ROOT
 from video_calls_server.control.namespaces import Namespace, Namespaces
-from video_calls_server.control.refusals import ControlRefusal, unknown
+from video_calls_server.control.refusals import ControlRefusal, not_found
 from video_calls_server.settings import Settings
 from video_calls_server.store import calls as store_calls
 
@@ -106,13 +106,13 @@ def server_router(settings: Settings, namespaces: Namespaces) -> Router:
                 round(each.idle_seconds, 1),
                 await each.store.read(store_calls.count_all_calls),
             )
-            for each in await namespaces.used()
+            for each in await namespaces.all()
         ]
 
     @delete("/namespaces/{name:str}", summary="Drop a namespace with all that is in it")
     async def drop_namespace(name: FromPath[str]) -> None:
         if not await namespaces.drop(name):
-            raise unknown(f"namespace {name!r}")
+            raise not_found(f"namespace {name!r}")
 
     @post("/agora/inspect", status_code=200, summary="Read an Agora token")
     async def inspect_agora_token(data: JSONBody[AgoraToken]) -> AgoraTokenContent:

@@ -15,11 +15,11 @@ from msgspec import UNSET, Meta, Struct
 
 from video_calls_server.api.ids import Ids
 from video_calls_server.control.namespaces import Namespace
-from video_calls_server.control.refusals import ControlRefusal, unknown
+from video_calls_server.control.refusals import ControlRefusal, not_found
 from video_calls_server.control.state.document import State, StateError, read_state, state_of, written
-from video_calls_server.control.state.loading import moment_of
-from video_calls_server.control.state.sample_calls import PopulationError, populate
-from video_calls_server.control.state.snapshots import Moment, Snapshot
+from video_calls_server.control.state.loading import contents_of
+from video_calls_server.control.state.sample_calls import SampleCallsError, add_sample_calls
+from video_calls_server.control.state.snapshots import Contents, Snapshot
 from video_calls_server.settings import MOST_CALLS
 
 _LARGEST = 256 * 1024 * 1024  # bytes; ten thousand calls with their events are a quarter of it
@@ -48,7 +48,7 @@ class _TakesState(Operation):
         self.request_body = RequestBody(content, required=True)
 
 
-def _document(moment: Moment, ids: Ids) -> Response[State]:
+def _document(moment: Contents, ids: Ids) -> Response[State]:
     body: Any = written(state_of(moment), ids)  # the type is for the API's own description
     return Response(body, media_type=MediaType.JSON)
 
@@ -59,7 +59,7 @@ def _document(moment: Moment, ids: Ids) -> Response[State]:
 @get("/", summary="Take out the whole state")
 async def read_whole_state(namespace: NamedDependency[Namespace]) -> Response[State]:
     """As one document, which can be kept, changed by hand and put in again."""
-    return _document(await namespace.moment(), namespace.ids)
+    return _document(await namespace.contents(), namespace.ids)
 
 
 @put(
@@ -73,16 +73,16 @@ async def replace_state(namespace: NamedDependency[Namespace], request: Request[
     """In place of all that is there. Users and calls are enough; what a call does not say is chosen."""
     try:
         state = read_state(await request.body(), namespace.ids)
-        moment = moment_of(state, now=namespace.clock.now(), running=namespace.clock.running)
+        moment = contents_of(state, now=namespace.clock.now(), running=namespace.clock.running)
     except StateError as error:
         raise ControlRefusal(str(error), code="invalid") from error
-    await namespace.become(moment, with_clock=state.clock is not UNSET)
+    await namespace.load(moment, with_clock=state.clock is not UNSET)
 
 
 @post("/reset", status_code=204, summary="Begin anew")
 async def reset_state(namespace: NamedDependency[Namespace]) -> None:
     """People, calls, events, clock and faults as the server started with."""
-    await namespace.begin_anew()
+    await namespace.reset()
 
 
 @post("/calls", summary="Make realistic calls")
@@ -90,10 +90,10 @@ async def make_calls(namespace: NamedDependency[Namespace], data: JSONBody[Reali
     """In all statuses, around the clock's time, beside those that there are; the same for the same number."""
     now = namespace.clock.now()
     try:
-        await namespace.store.write(lambda connection: populate(connection, data.count, now=now))
-    except PopulationError as error:
+        await namespace.store.write(lambda connection: add_sample_calls(connection, data.count, now=now))
+    except SampleCallsError as error:
         raise ControlRefusal(str(error)) from error
-    await namespace.replaced()
+    await namespace.announce_new_state()
     return data
 
 
@@ -118,26 +118,26 @@ async def read_snapshot(namespace: NamedDependency[Namespace], name: FromPath[st
 @put("/{name:str}", status_code=204, summary="Save a snapshot")
 async def save_snapshot(namespace: NamedDependency[Namespace], name: FromPath[str]) -> None:
     """Of the state, the clock and the faults, in place of one of the same name."""
-    namespace.snapshots.keep(name, await namespace.moment())
+    namespace.snapshots.keep(name, await namespace.contents())
 
 
 @post("/{name:str}/restore", status_code=204, summary="Restore a snapshot")
 async def restore_snapshot(namespace: NamedDependency[Namespace], name: FromPath[str]) -> None:
     """All is as it was then; the clock goes on from the time that it showed."""
-    await namespace.become(_snapshot(namespace, name).moment)
+    await namespace.load(_snapshot(namespace, name).moment)
 
 
 @delete("/{name:str}", summary="Delete a snapshot")
 async def delete_snapshot(namespace: NamedDependency[Namespace], name: FromPath[str]) -> None:
     """The state itself stays."""
     if not namespace.snapshots.delete(name):
-        raise unknown(f"snapshot {name!r}")
+        raise not_found(f"snapshot {name!r}")
 
 
 def _snapshot(namespace: Namespace, name: str) -> Snapshot:
     snapshot = namespace.snapshots.get(name)
     if snapshot is None:
-        raise unknown(f"snapshot {name!r}; {len(list(namespace.snapshots))} are listed under /snapshots")
+        raise not_found(f"snapshot {name!r}; {len(list(namespace.snapshots))} are listed under /snapshots")
     return snapshot
 
 

@@ -15,7 +15,7 @@ from video_calls_spec.encoding import EncodingError, decoded
 
 from video_calls_server.api.ids import INTEGERS, Ids, Kind
 from video_calls_server.control.faults.model import Fault
-from video_calls_server.control.state.snapshots import Moment
+from video_calls_server.control.state.snapshots import Contents
 from video_calls_server.domain.calls import Status
 from video_calls_server.domain.events import EventType
 from video_calls_server.domain.people import Role
@@ -176,7 +176,7 @@ def wrong(where: str, reason: str) -> StateError:
     return StateError(f"{where}: {reason}")
 
 
-def state_of(moment: Moment) -> State:
+def state_of(moment: Contents) -> State:
     """The document that says what is at a moment."""
     dump = moment.dump
     told_to: dict[int, list[int]] = {}

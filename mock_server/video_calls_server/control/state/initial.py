@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # which takes a while, and few ask for it
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class InitialState:
     """The people and so many realistic calls, or a whole state in their place; the clock and the faults."""
 
     people: Seed
@@ -27,7 +27,7 @@ class Beginning:
     state: "State | None" = None
 
 
-def beginning_of(settings: Settings) -> Beginning:
+def initial_state(settings: Settings) -> InitialState:
     """What the settings ask for.
 
     Raises:
@@ -39,11 +39,11 @@ def beginning_of(settings: Settings) -> Beginning:
     faults = tuple(_fault(text) for text in settings.fault)
     state = _state(settings)
     if state is None:
-        return Beginning(people, settings.seed_calls, time, faults=faults)
+        return InitialState(people, settings.seed_calls, time, faults=faults)
     running = True
     if state.clock is not UNSET:
         time, running = time or state.clock.time, state.clock.running
-    return Beginning(people, 0, time, running, (*state.faults, *faults), state)
+    return InitialState(people, 0, time, running, (*state.faults, *faults), state)
 
 
 def _time(text: str) -> datetime:
@@ -66,7 +66,7 @@ def _state(settings: Settings) -> "State | None":
         return None
     from video_calls_server.api.ids import ids_of
     from video_calls_server.control.state.document import StateError, read_state
-    from video_calls_server.control.state.loading import moment_of
+    from video_calls_server.control.state.loading import contents_of
 
     if settings.seed is not None or settings.seed_calls:
         raise SettingsError(
@@ -74,7 +74,7 @@ def _state(settings: Settings) -> "State | None":
         )
     try:
         state = read_state(path.read_bytes(), ids_of(settings.ids))
-        moment_of(state, now=EARLIEST, running=True)  # what is wrong with it is told now
+        contents_of(state, now=EARLIEST, running=True)  # what is wrong with it is told now
     except OSError as error:
         raise SettingsError(f"snapshot: cannot read {path}: {error.strerror}") from error
     except StateError as error:

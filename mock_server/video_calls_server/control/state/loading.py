@@ -23,7 +23,7 @@ from video_calls_server.control.state.document import (
     State,
     wrong,
 )
-from video_calls_server.control.state.snapshots import Moment
+from video_calls_server.control.state.snapshots import Contents
 from video_calls_server.domain.calls import Status
 from video_calls_server.domain.people import Role
 from video_calls_server.store import schema
@@ -48,7 +48,7 @@ _MADE_BEFORE = timedelta(days=1)
 """How long before its time a past call was made, where the document does not say."""
 
 
-def moment_of(state: State, *, now: datetime, running: bool) -> Moment:
+def contents_of(state: State, *, now: datetime, running: bool) -> Contents:
     """The moment that a document says; its clock is as given where the document has none.
 
     Raises:
@@ -59,7 +59,7 @@ def moment_of(state: State, *, now: datetime, running: bool) -> Moment:
         if not EARLIEST <= now <= LATEST:
             raise wrong("clock.time", f"must be within the years {EARLIEST.year} to {LATEST.year}")
     _check_people(state.users)
-    known = _Known(state.users)
+    known = _References(state.users)
     calls = _call_rows(state.calls, known, now)
     known.calls = {row["id"] for row in calls}
     events, recipients = _event_rows(state, known)
@@ -90,10 +90,10 @@ def moment_of(state: State, *, now: datetime, running: bool) -> Moment:
             schema.events.name: max([state.last_forgotten_event, *(event.id for event in state.events)]),
         },
     )
-    return Moment(dump, tuple(state.faults), now, running)
+    return Contents(dump, tuple(state.faults), now, running)
 
 
-class _Known:
+class _References:
     """What the rest of a document can refer to."""
 
     def __init__(self, users: Iterable[UserEntry]) -> None:
@@ -117,10 +117,10 @@ def _check_people(users: list[UserEntry]) -> None:
         raise wrong(where, f"{repetition.value} is given to another user too")
 
 
-def _call_rows(entries: list[CallEntry], known: _Known, now: datetime) -> list[_Values]:
+def _call_rows(entries: list[CallEntry], known: _References, now: datetime) -> list[_Values]:
     ids = {entry.id for entry in entries if entry.id is not UNSET}
     next_ids = (number for number in count(1) if number not in ids)
-    given_ids, given_channels = _Once("call"), _Once("call")
+    given_ids, given_channels = _UniqueValues("call"), _UniqueValues("call")
     rows: list[_Values] = []
     for index, entry in enumerate(entries):
         where = f"calls[{index}]"
@@ -213,7 +213,7 @@ def _absence(entry: CallEntry, where: str) -> dict[Role, int]:
     }
 
 
-def _event_rows(state: State, known: _Known) -> tuple[list[_Values], list[_Values]]:
+def _event_rows(state: State, known: _References) -> tuple[list[_Values], list[_Values]]:
     """Those of the events, and those of the users to whom they are told."""
     events: list[_Values] = []
     recipients: list[_Values] = []
@@ -236,7 +236,7 @@ def _event_rows(state: State, known: _Known) -> tuple[list[_Values], list[_Value
                 "data": _encode(event.data).decode(),
             }
         )
-        once = _Once("place of the list")
+        once = _UniqueValues("place of the list")
         for place, user_id in enumerate(event.to):
             known.check("user", user_id, f"{where}.to[{place}]")
             once.take(user_id, f"{where}.to[{place}]")
@@ -244,9 +244,9 @@ def _event_rows(state: State, known: _Known) -> tuple[list[_Values], list[_Value
     return events, recipients
 
 
-def _key_rows(entries: list[KeyEntry], known: _Known) -> list[_Values]:
+def _key_rows(entries: list[KeyEntry], known: _References) -> list[_Values]:
     rows: list[_Values] = []
-    once = _Once("call of this user")
+    once = _UniqueValues("call of this user")
     for index, entry in enumerate(entries):
         where = f"idempotency_keys[{index}]"
         known.check("user", entry.user, f"{where}.user")
@@ -257,7 +257,7 @@ def _key_rows(entries: list[KeyEntry], known: _Known) -> list[_Values]:
     return rows
 
 
-class _Once:
+class _UniqueValues:
     """What may be given once."""
 
     def __init__(self, kind: str) -> None:

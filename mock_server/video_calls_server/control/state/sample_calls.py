@@ -48,7 +48,7 @@ _FIRST: tuple[Status, ...] = ("scheduled", "completed", "ongoing")
 Somebody = TypeVar("Somebody", Doctor, Patient)
 
 
-class PopulationError(Exception):
+class SampleCallsError(Exception):
     """There can be no such calls; the message says why, and what to do."""
 
 
@@ -60,11 +60,11 @@ class _Plan:
     status: Status
 
 
-def populate(connection: Connection, count: int, *, now: datetime) -> None:
+def add_sample_calls(connection: Connection, count: int, *, now: datetime) -> None:
     """Add so many calls. Within `Store.write`, so that either all of them are added or none.
 
     Raises:
-        PopulationError: nobody is there who could call somebody.
+        SampleCallsError: nobody is there who could call somebody.
     """
     planner = _Planner(connection, Random(count), now)  # noqa: S311 (it is to be predicted)
     plans = planner.plans(count)
@@ -131,7 +131,7 @@ class _Planner:
         self._slot = now - (now - _EPOCH) % SLOT
         users = {doctor.user.id for doctor in self._doctors} | {each.user.id for each in self._patients}
         if not self._doctors or not self._patients or len(users) == 1:
-            raise PopulationError(
+            raise SampleCallsError(
                 "calls need an active doctor and an active patient who are two people; add some"
             )
 

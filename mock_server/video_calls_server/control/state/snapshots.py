@@ -19,7 +19,7 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Contents:
     """All that a namespace holds at one time: its rows, its faults, what its clock shows, whether it runs."""
 
     dump: Dump
@@ -34,7 +34,7 @@ class Snapshot:
 
     name: str
     saved_at: datetime
-    moment: Moment
+    moment: Contents
 
 
 class Snapshots:
@@ -47,7 +47,7 @@ class Snapshots:
         """By name."""
         return iter(sorted(self._kept.values(), key=lambda snapshot: snapshot.name))
 
-    def keep(self, name: str, moment: Moment) -> None:
+    def keep(self, name: str, moment: Contents) -> None:
         """Keep a moment, in place of what was kept under this name.
 
         Raises:

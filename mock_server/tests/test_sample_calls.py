@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from video_calls_server.control.state.sample_calls import PopulationError, populate
+from video_calls_server.control.state.sample_calls import SampleCallsError, add_sample_calls
 from video_calls_server.domain.calls import MIN_DISTANCE, Call
 from video_calls_server.domain.people import Doctor, Patient, Person, User
 from video_calls_server.store import calls as store_calls
@@ -25,7 +25,9 @@ def populated(*counts: int, now: datetime = MONDAY, people: Seed | None = None) 
         store = store_for(":memory:", people or load_seed())
         try:
             for count in counts:
-                await store.write(lambda connection, count=count: populate(connection, count, now=now))  # type: ignore[misc]
+                await store.write(
+                    lambda connection, count=count: add_sample_calls(connection, count, now=now)
+                )  # type: ignore[misc]
             calls = await store.read(lambda connection: store_calls.newest_calls(connection, most=20_000))
             return await store.write(dump), sorted(calls)
         finally:
@@ -150,5 +152,5 @@ def test_nobody_to_call_is_said(active: bool) -> None:
     other = User(2, "p@example.com", "P", active=active)
     alone: Person = (user, Doctor(1, user), Patient(1, user))
     people = Seed((alone, (other, None, None if active else Patient(2, other))))
-    with pytest.raises(PopulationError, match="need an active doctor and an active patient"):
+    with pytest.raises(SampleCallsError, match="need an active doctor and an active patient"):
         populated(4, people=people)

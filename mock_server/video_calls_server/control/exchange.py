@@ -1,0 +1,148 @@
+"""The form in which the control API shows an exchange, with a curl command that sends the request again.
+
+`video_calls_spec.redaction` redacts secrets by their names and their forms.
+"""
+
+import shlex
+from datetime import datetime
+
+import msgspec
+from video_calls_spec import RULES, RuleId
+from video_calls_spec.redaction import REDACTED, is_secret, redact
+
+from video_calls_server.api.ids import ExternalId
+from video_calls_server.control.request_log import RawHeaders, RecordedExchange
+from video_calls_server.domain.clock import instant
+
+MAX_BODY = 64 * 1024
+"""How many bytes of a body the log shows."""
+
+_SUBPROTOCOL = "sec-websocket-protocol"  # contains a browser's token
+_CONNECTION_HEADERS = {"accept-encoding", "connection", "content-length", "host", "user-agent"}
+
+_SCHEMES = {"basic", "bearer"}
+_HANDSHAKE_HEADERS = {"sec-websocket-key", "sec-websocket-version"}
+
+
+class ViolatedRule(msgspec.Struct):
+    """The rule that refused a request, with the sentence of the document."""
+
+    id: str
+    level: str
+    section: str
+    statement: str
+
+
+class HttpMessage(msgspec.Struct):
+    """The headers and the body of a request or a response."""
+
+    headers: list[tuple[str, str]]
+    body: str | None
+
+
+class Exchange(msgspec.Struct):
+    """A request and its response. `at` is in UTC; `status` is null if the client got no response."""
+
+    id: int
+    at: datetime
+    duration_ms: float
+    method: str
+    path: str
+    operation: str | None
+    call: ExternalId | None
+    identity: str | None
+    status: int | None
+    rule: ViolatedRule | None
+    fault: str | None
+    request_id: str | None
+    request: HttpMessage
+    response: HttpMessage
+    curl: str
+
+
+def to_exchange(recorded: RecordedExchange, identity: str | None) -> Exchange:
+    """A recorded request, for people; `identity` is the e-mail address of whom its token was."""
+    headers = _text_headers(recorded.headers)
+    response_headers = _text_headers(recorded.response_headers)
+    body = _body(recorded.body)
+    return Exchange(
+        id=recorded.id,
+        at=instant(recorded.started),
+        duration_ms=round(recorded.duration * 1000, 2),
+        method=recorded.method,
+        path=redact(recorded.target),
+        operation=recorded.operation,
+        call=recorded.call_id,
+        identity=identity,
+        status=recorded.status or None,
+        rule=_rule(recorded.rule),
+        fault=redact(recorded.fault) if recorded.fault else None,
+        request_id=next((value for name, value in response_headers if name == "x-request-id"), None),
+        request=HttpMessage(headers, body),
+        response=HttpMessage(response_headers, _body(recorded.response_body)),
+        curl=_curl(recorded, headers, body),
+    )
+
+
+def _rule(slug: RuleId | None) -> ViolatedRule | None:
+    if slug is None:
+        return None
+    rule = RULES[slug]
+    return ViolatedRule(rule.id, rule.level, rule.section, rule.statement)
+
+
+def _text_headers(headers: RawHeaders) -> list[tuple[str, str]]:
+    texts: list[tuple[str, str]] = []
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        if _holds_secret(name):
+            scheme, _, rest = value.replace(",", " ").partition(" ")
+            value = f"{scheme} {REDACTED}" if rest and scheme.lower() in _SCHEMES else REDACTED
+        texts.append((name, redact(value)))
+    return texts
+
+
+def _body(body: bytes) -> str | None:
+    if not body:
+        return None
+    text = redact(body[:MAX_BODY].decode("utf-8", "replace"))
+    return text if len(body) <= MAX_BODY else f"{text}… ({len(body) - MAX_BODY} bytes more)"
+
+
+def _holds_secret(header: str) -> bool:
+    return header == _SUBPROTOCOL or is_secret(header)
+
+
+def _curl(recorded: RecordedExchange, headers: list[tuple[str, str]], body: str | None) -> str:
+    """Return a command that sends the request again, with the token from the environment."""
+    words = ["curl", "-sSg", *_curl_method(recorded.method)]
+    slash = "" if recorded.target.startswith("/") else "/"  # otherwise the target would extend the port
+    words.append(shlex.quote(f"{_origin(recorded.server)}{slash}{redact(recorded.target)}"))
+    for name, value in headers:
+        if name == "authorization":
+            words += ["-H", '"Authorization: Bearer $TOKEN"']
+        elif name == _SUBPROTOCOL:
+            words += ["-H", '"Sec-WebSocket-Protocol: bearer, $TOKEN"']
+        elif name in _HANDSHAKE_HEADERS or not (
+            name in _CONNECTION_HEADERS or _holds_secret(name) or name.startswith(("sec-", "origin"))
+        ):
+            words += ["-H", shlex.quote(f"{name}: {value}" if value else f"{name};")]
+    if body is not None:
+        if "content-type" not in dict(headers):
+            words += ["-H", "content-type:"]  # by default, curl declares a form
+        words += ["--data-raw", shlex.quote(body)]
+    return " ".join(words)
+
+
+def _curl_method(method: str) -> list[str]:
+    if method == "WEBSOCKET":  # show the frames as they arrive
+        return ["-i", "-N", "--http1.1", "-H", shlex.quote("Connection: Upgrade")]
+    return ["-I"] if method == "HEAD" else ["-X", shlex.quote(method)]
+
+
+def _origin(server: tuple[str, int | None] | None) -> str:
+    """Return the server's own address, because the `Host` of a request could send the token elsewhere."""
+    host, port = server or ("localhost", None)
+    if port is None:  # `host` is the path of a Unix socket
+        return "http://localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
