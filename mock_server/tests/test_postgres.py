@@ -33,7 +33,7 @@ from video_calls_server.store import migrate as migration
 from video_calls_server.store import postgres as postgres_store
 from video_calls_server.store.database import REVISION, database_url
 from video_calls_server.store.migrate import migrate
-from video_calls_server.store.pool import Pool
+from video_calls_server.store.pool import PoolLimits
 from video_calls_server.store.seed import load_seed
 from video_calls_server.store.statement import Statement
 
@@ -44,7 +44,7 @@ from support.postgres import migrated_by, on_postgres, postgres_server
 EVENTS = "/api/v1/video/events/"
 
 
-def fails_to_open(url: str, pool: Pool = Pool()) -> str:  # noqa: B008 (it is immutable)
+def fails_to_open(url: str, pool: PoolLimits = PoolLimits()) -> str:  # noqa: B008 (it is immutable)
     """In what words."""
     store = store_for(url, load_seed(), pool)
     with pytest.raises(StoreError) as failed:
@@ -473,7 +473,7 @@ def test_a_listener_whose_connection_is_cut_misses_nothing(
 def test_a_listener_asks_whether_its_connection_is_there(
     postgres_url: str, make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_store, "LISTENS_STILL", 0.01)
+    monkeypatch.setattr(postgres_store, "PING_INTERVAL", 0.01)
     make_api(database=postgres_url)
     asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = 'SELECT 1'"
     until(lambda: execute(postgres_url, asked)[0][0], "asked")
@@ -536,7 +536,7 @@ def test_what_takes_too_long_is_unavailable_and_changes_nothing(
 
 
 def test_cancelled_work_is_undone_and_others_are_served(postgres_url: str) -> None:
-    store = store_for(postgres_url, load_seed(), Pool(size=1))
+    store = store_for(postgres_url, load_seed(), PoolLimits(size=1))
 
     def work(connection: Connection) -> None:
         Statement(text("UPDATE users SET full_name = 'changed'")).run(connection)
@@ -558,7 +558,7 @@ def test_cancelled_work_is_undone_and_others_are_served(postgres_url: str) -> No
 
 
 def test_a_change_cancelled_as_it_begins_leaves_no_transaction(postgres_url: str) -> None:
-    store = store_for(postgres_url, load_seed(), Pool(size=1))
+    store = store_for(postgres_url, load_seed(), PoolLimits(size=1))
     left = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
 
     async def cancelled() -> None:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from video_calls_server.store.seed import DEFAULT_SEED, SeedError, cast, load_seed
+from video_calls_server.command.contract_identities import contract_identities
+from video_calls_server.store.seed import DEFAULT_SEED, SeedError, load_seed
 
 EMAIL = "email: b@example.com"
 ENTRY = "  - {}\n    full_name: B\n"
@@ -11,7 +12,7 @@ HEAD = "users:\n  - {id: 1, email: a@example.com, full_name: A, doctor: {id: 1}}
 
 
 def test_the_default_seed_has_somebody_for_every_part() -> None:
-    parts = cast(load_seed())
+    parts = contract_identities(load_seed())
     assert None not in [getattr(parts, name) for name in parts.__slots__]
 
 
@@ -83,7 +84,7 @@ def test_an_outsider_may_be_a_third_doctor(tmp_path: Path) -> None:
         for number in (11, 12, 13)
     ]
     (tmp_path / "people.yaml").write_text("users:\n" + "".join(entries))
-    outsider = cast(load_seed(tmp_path / "people.yaml")).outsider
+    outsider = contract_identities(load_seed(tmp_path / "people.yaml")).outsider
     assert outsider is not None
     assert outsider.id == 13
 

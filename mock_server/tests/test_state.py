@@ -413,7 +413,7 @@ def test_a_dump_is_put_back_as_it_was_whatever_came_between() -> None:
 def test_a_database_that_another_process_holds_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("video_calls_server.store.sqlite.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("video_calls_server.store.sqlite.BUSY_TIMEOUT", 0.05)
     store = store_for(str(tmp_path / "calls.db"), load_seed())
     people = asyncio.run(store.people())
     other = sqlite3.connect(tmp_path / "calls.db", isolation_level=None)

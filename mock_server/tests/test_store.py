@@ -36,7 +36,7 @@ def test_work_that_raises_changes_nothing(store: Store) -> None:
 def test_a_file_that_another_process_holds_is_unavailable_then_available_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("video_calls_server.store.sqlite.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("video_calls_server.store.sqlite.BUSY_TIMEOUT", 0.05)
     change = "UPDATE users SET full_name = 'changed' WHERE id = 101"
     other = sqlite3.connect(tmp_path / "calls.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

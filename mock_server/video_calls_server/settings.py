@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT, AgoraProject, TokenVersion
-from video_calls_server.store.pool import Pool
+from video_calls_server.store.pool import PoolLimits
 
 DEVELOPMENT_JWT_SECRET = "development-only-secret-of-video-calls-server-which-everybody-knows"  # noqa: S105 (public by intent)
 """Signs JWTs where no secret is configured. Public: good on loopback only."""
@@ -239,9 +239,9 @@ class Settings:
         return self.agora_project.app_certificate.lower() == DEVELOPMENT_PROJECT.app_certificate
 
     @property
-    def pool(self) -> Pool:
+    def pool(self) -> PoolLimits:
         """How the connections to PostgreSQL are used."""
-        return Pool(self.pool_size, self.pool_wait, self.statement_timeout, self.lock_timeout)
+        return PoolLimits(self.pool_size, self.pool_wait, self.statement_timeout, self.lock_timeout)
 
     @property
     def has_control(self) -> bool:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from video_calls_server.api.ids import ExternalId, ids_of
 from video_calls_server.api.jwt import make_token
+from video_calls_server.command.contract_identities import contract_identities
 from video_calls_server.domain.people import Role, User
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store.database import has_password
-from video_calls_server.store.seed import Seed, cast
+from video_calls_server.store.seed import Seed
 
 JWT_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
 EXPIRED_SINCE = 3600  # seconds
@@ -22,7 +23,7 @@ def contract_toml(settings: Settings, people: Seed, base_url: str) -> str:
     Raises:
         SettingsError: if an identity provider signs the JWTs, or a required identity is missing.
     """
-    parts = cast(people)
+    parts = contract_identities(people)
     needed = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
     if missing := [name for name in needed if getattr(parts, name) is None]:
         raise SettingsError(

@@ -249,7 +249,7 @@ class Namespaces:
         """Open the default namespace and run the background tasks; on exit, close all namespaces."""
         await self.default.open()
         try:
-            async with self.default.store.telling(self.default.hub), anyio.create_task_group() as tasks:
+            async with self.default.store.listening(self.default.hub), anyio.create_task_group() as tasks:
                 await tasks.start(self.default.end_empty_calls)
                 self._tasks = tasks
                 try:

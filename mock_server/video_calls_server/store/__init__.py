@@ -1,8 +1,8 @@
-"""Where people and calls are kept. Written once, in SQLAlchemy Core, for every database.
+"""The database of the server. It is written once, in SQLAlchemy Core, for SQLite and PostgreSQL.
 
-`schema` holds the tables; `people`, `calls`, `idempotency`, `events` and `agora_notices` what is asked of
-them (plain functions on a connection); `database` what a store is, `sqlite` and `postgres` the two that there
-are. No rule is decided here.
+`schema` has the tables. `calls`, `people`, `idempotency`, `events` and `agora_notices` have the queries, as
+functions that take a connection. `database` has the interface of a store, and `sqlite` and `postgres`
+implement it. No rule is decided here, except that PostgreSQL also refuses overlaps.
 """
 
 from video_calls_server.store.database import Store

@@ -1,7 +1,6 @@
-"""What a store is, whichever database it stands on: work is run on it, all of it or nothing.
+"""The interface of a store, and what both implementations share: URLs, and checks of the tables.
 
-The functions of `people`, `calls`, `idempotency`, `events` and `agora_notices` are that work: they take a
-connection and need not know more. Which store a configured database has is decided in `store_for`.
+A store runs `work` in a transaction: a function that takes a connection, such as those of `calls`.
 """
 
 from abc import ABC, abstractmethod
@@ -21,27 +20,23 @@ from video_calls_server.store.seed import Seed
 T = TypeVar("T")
 
 REVISION = "0001"
-"""Of the tables as `schema` has them; the database keeps its own, so that another version knows."""
+"""The revision of the tables in `schema`. A database stores the revision of its own tables."""
 
 
-class News(Protocol):
-    """Who wants to know when another process has changed something."""
+class ChangeListener(Protocol):
+    """A listener for changes that other processes make."""
 
     def wake(self, user_ids: list[int]) -> None:
-        """Something happened to the calls of these users."""
+        """Handle a change of the calls of these users."""
         ...
 
     def wake_all(self) -> None:
-        """Something may have happened to anybody's."""
+        """Handle a possible change of the calls of all users."""
         ...
 
 
 class Store(ABC):
-    """The database of one server.
-
-    Raises:
-        StoreError: the database is none that this server can use.
-    """
+    """The database of a server. `seed` holds the users that an empty database starts with."""
 
     def __init__(self, url: URL, seed: Seed) -> None:
         self.url = url
@@ -49,65 +44,65 @@ class Store(ABC):
 
     @property
     def name(self) -> str:
-        """The database as a person would name it, without a secret."""
+        """The name of the database for messages, without secrets."""
         return name_of(self.url)
 
     @abstractmethod
     async def open(self) -> None:
-        """Open the database and, where nobody is in it, add the seeded people. Nothing, where it is open.
+        """Open the database unless it is open. If it has no users, add those of the seed.
 
         Raises:
-            StoreError: it cannot be opened, is the database of another program, or of another version.
+            StoreError: if it cannot be opened, or belongs to another program or another version.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Close the database; it can be opened again."""
+        """Close the database. It can be opened again."""
 
     async def release(self) -> None:
-        """Let go of what belongs to this event loop, so that another one may use the store."""
-        return  # as a store may have nothing of the kind
+        """Release what belongs to this event loop, so that another loop can use the store."""
+        return  # SQLite has nothing that belongs to an event loop
 
     @abstractmethod
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """What `work` finds. It must not change anything.
+        """Return the result of `work`, which must not change anything.
 
         Raises:
-            UnavailableError: the database did not answer.
+            UnavailableError: if the database did not respond.
         """
 
     @abstractmethod
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, with all of its changes kept; where it raises, none of them is.
+        """Run `work` in a transaction and return its result. If it raises, roll back its changes.
 
-        It may be run more than once, where what others did meanwhile undid it.
+        `work` runs again if a concurrent transaction made it fail.
 
         Raises:
-            OverlapError: two open calls would be too near to each other.
-            UnavailableError: the database did not answer, or could not keep the changes.
+            OverlapError: if two open calls would overlap.
+            UnavailableError: if the database did not respond, or could not store the changes.
         """
 
     @asynccontextmanager
-    async def telling(self, news: News) -> AsyncGenerator[None]:  # noqa: ARG002 (one process has no others)
-        """Tell of what other processes change, for as long as this lasts."""
+    async def listening(self, listener: ChangeListener) -> AsyncGenerator[None]:  # noqa: ARG002 (SQLite has one process)
+        """Call the listener for changes of other processes, until the context ends."""
         yield
 
     async def people(self) -> Seed:
-        """Everybody whom the database knows."""
+        """Return all users of the database."""
         return Seed(tuple(await self.read(people.all_people)))
 
 
 def database_url(database: str) -> URL:
-    """The URL of a database that is given as `:memory:`, as a path or as a URL.
+    """Return the URL of a database. `database` is `:memory:`, a path or a URL.
 
     Raises:
-        StoreError: it is the URL of something that this server cannot use.
+        StoreError: if it is not a URL, or this server cannot use that kind of database.
     """
     if "://" not in database:
         return URL.create("sqlite", database=database)
     try:
         url = make_url(database)
-    except (ArgumentError, ValueError) as error:  # which name the URL, and so its password
+    except (ArgumentError, ValueError) as error:  # whose message contains the URL, and so its password
         raise StoreError(f"not the URL of a database; give {_FORMS}") from error
     backend = url.get_backend_name()
     if backend == "sqlite":
@@ -118,21 +113,21 @@ def database_url(database: str) -> URL:
 
 
 def has_password(database: str) -> bool:
-    """Whether a database, which is given as `:memory:`, as a path or as a URL, has a password in it."""
+    """Return whether the URL of a database may contain a secret."""
     url = database_url(database)
     return url.password is not None or bool(url.query)
 
 
 def name_of(url: URL) -> str:
-    """Return what people call a database: the path of a file, or a URL without user, password and query."""
+    """Return the path of a database file, or its URL without user, password and query."""
     if url.get_backend_name() == "sqlite":
         return url.database or ":memory:"
-    host = (url.host or "").rpartition("@")[2]  # a password's `@` that was not encoded ends up here
+    host = (url.host or "").rpartition("@")[2]  # an `@` of a password that is not encoded is in `host`
     return URL.create("postgresql", host=host, port=url.port, database=url.database).render_as_string()
 
 
 def driver_error(error: BaseException) -> BaseException:
-    """What the driver said, without SQLAlchemy's words around it and without the statement."""
+    """Return the error of the driver, without the text and the statement that SQLAlchemy adds."""
     return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
 
 
@@ -140,15 +135,15 @@ _FORMS = "a path, `:memory:`, sqlite:///PATH or postgresql://USER@HOST/NAME"
 
 
 def check_tables(connection: Connection, name: str) -> None:
-    """Let a database pass whose tables are those of this server.
+    """Check that a database has the tables of this server.
 
     Raises:
-        StoreError: it has none, or those of another program or of another revision.
+        StoreError: if it has no tables, or those of another program or another revision.
     """
-    found = names_of_tables(connection)
-    if not found:
+    names = table_names(connection)
+    if not names:
         raise StoreError(f"the database {name} is empty; make its tables with: video-calls-server migrate")
-    check_own(name, found)
+    check_no_other_tables(name, names)
     revision = connection.scalar(revisions.select())
     check_not_newer(name, revision)
     if revision != REVISION:
@@ -156,15 +151,15 @@ def check_tables(connection: Connection, name: str) -> None:
             f"the database {name} has tables of revision {revision or 'none'}, "
             f"and this server needs {REVISION}; bring it up to date with: video-calls-server migrate"
         )
-    if missing := set(metadata.tables) - found:
+    if missing := set(metadata.tables) - names:
         raise StoreError(f"the database {name} lacks the tables {', '.join(sorted(missing))}")
 
 
 def check_not_newer(name: str, revision: str | None) -> None:
-    """Let a database pass that no newer server has made or changed.
+    """Check that the tables are not those of a newer server.
 
     Raises:
-        StoreError: one has.
+        StoreError: if they are.
     """
     if revision is not None and revision > REVISION:
         raise StoreError(
@@ -174,23 +169,23 @@ def check_not_newer(name: str, revision: str | None) -> None:
 
 
 def check_writable(connection: Connection) -> None:
-    """Fail as a change would, and change nothing: a database that may only be read opens all the same."""
+    """Fail as a write would, but change nothing. `open` also succeeds on a read-only database."""
     connection.execute(revisions.update().where(false()).values(version_num=REVISION))
 
 
-def names_of_tables(connection: Connection) -> set[str]:
-    """The tables that a database has, of whichever program."""
+def table_names(connection: Connection) -> set[str]:
+    """Return the names of all tables in a database, of any program."""
     return set(inspect(connection).get_table_names()) - {"sqlite_sequence"}
 
 
-def check_own(name: str, found: set[str]) -> None:
-    """Let a database pass that has no tables of another program; Alembic's own may be that of any.
+def check_no_other_tables(name: str, names: set[str]) -> None:
+    """Check that a database has no tables of another program, which may have Alembic's table too.
 
     Raises:
-        StoreError: it has.
+        StoreError: if it has.
     """
-    others = found - {revisions.name}
-    if others and not (revisions.name in found and calls.name in found):
+    others = names - {revisions.name}
+    if others and not (revisions.name in names and calls.name in names):
         raise StoreError(
             f"the database {name} holds other tables ({', '.join(sorted(others)[:5])}); "
             "give one of this server's own"
@@ -198,7 +193,7 @@ def check_own(name: str, found: set[str]) -> None:
 
 
 def add_seed(connection: Connection, seed: Seed) -> None:
-    """Add the people of a seed, where there is nobody yet."""
+    """Add the users of a seed if the database has none."""
     if not people.all_people(connection):
         for user, doctor, patient in seed.people:
             people.add_person(connection, user, doctor, patient)

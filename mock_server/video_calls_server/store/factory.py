@@ -1,19 +1,19 @@
-"""Which store a configured database has."""
+"""Create the store of a configured database."""
 
 import anyio
 
 from video_calls_server.store.database import Store, database_url
 from video_calls_server.store.errors import StoreError
-from video_calls_server.store.pool import Pool
+from video_calls_server.store.pool import PoolLimits
 from video_calls_server.store.seed import Seed
 from video_calls_server.store.sqlite import SqliteStore
 
 
-def store_for(database: str, seed: Seed, pool: Pool = Pool()) -> Store:  # noqa: B008 (it is immutable)
-    """The store of a database that is given as `:memory:`, as a path or as a URL.
+def store_for(database: str, seed: Seed, pool: PoolLimits = PoolLimits()) -> Store:  # noqa: B008 (it is immutable)
+    """Return the store of a database. `database` is `:memory:`, a path or a URL.
 
     Raises:
-        StoreError: it is nothing that this server can use, or what that needs is not installed.
+        StoreError: if this server cannot use the database, or a package that it needs is not installed.
     """
     url = database_url(database)
     if url.get_backend_name() == "sqlite":
@@ -26,7 +26,7 @@ def store_for(database: str, seed: Seed, pool: Pool = Pool()) -> Store:  # noqa:
 
 
 def not_installed(error: ModuleNotFoundError) -> StoreError:
-    """What to do where something that PostgreSQL needs is not there."""
+    """Return the error for a missing package that PostgreSQL needs."""
     return StoreError(
         f"{error.name} is not installed; install what PostgreSQL needs with: "
         'pip install "video-calls[server,postgres]"'
@@ -34,10 +34,10 @@ def not_installed(error: ModuleNotFoundError) -> StoreError:
 
 
 async def existing_people(database: str, seed: Seed) -> Seed:
-    """The people of a database, or those of the seed where it is a file that is not there yet.
+    """Return the users of a database, or those of the seed if its file does not exist.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: if the database cannot be opened.
     """
     store = store_for(database, seed)
     path = store.url.database

@@ -1,4 +1,4 @@
-"""Bringing a database up to date: its tables made, or changed to those of this server."""
+"""Create the tables of a database, or change them to the revision of this server."""
 
 from pathlib import Path
 
@@ -8,28 +8,28 @@ from sqlalchemy.engine import URL
 
 from video_calls_server.store.database import (
     REVISION,
+    check_no_other_tables,
     check_not_newer,
-    check_own,
     driver_error,
-    names_of_tables,
+    table_names,
 )
 from video_calls_server.store.errors import StoreError
 from video_calls_server.store.factory import not_installed
-from video_calls_server.store.pool import Pool
-from video_calls_server.store.sqlite import FAILURES, begin_immediate, begin_where_told, make_private
+from video_calls_server.store.pool import PoolLimits
+from video_calls_server.store.sqlite import FAILURES, begin_immediate, disable_implicit_begin, make_private
 
 Change = tuple[str | None, str]
-"""The revisions before and after."""
+"""The revision before, or None, and the revision after."""
 
 _SCRIPTS = Path(__file__).with_name("migrations")
-_MIGRATING = 0x76636D67  # any number that nobody else locks by
+_MIGRATION_LOCK = 0x76636D67  # any number that no other advisory lock has
 
 
 async def migrate(url: URL, name: str) -> Change:
-    """Change the tables to those of this server; the revisions before and after.
+    """Change the tables to the revision of this server. Return the revisions before and after.
 
     Raises:
-        StoreError: the database cannot be had, or is that of another program or of a newer server.
+        StoreError: if the database cannot be changed, or belongs to another program or a newer server.
     """
     try:
         if url.get_backend_name() == "sqlite":
@@ -37,14 +37,14 @@ async def migrate(url: URL, name: str) -> Change:
         return await _in_postgres(url, name)
     except ModuleNotFoundError as error:
         raise not_installed(error) from error
-    except CommandError as error:  # which is what Alembic says of revisions that it does not know
+    except CommandError as error:  # Alembic does not know the revision
         raise StoreError(f"cannot change the database {name}: {error}") from error
 
 
 def _in_file(url: URL, name: str) -> Change:
     make_private(url)
     engine = create_engine(url)
-    event.listen(engine, "connect", begin_where_told)
+    event.listen(engine, "connect", disable_implicit_begin)
     event.listen(engine, "begin", begin_immediate)
     try:
         with engine.begin() as connection:
@@ -58,7 +58,7 @@ def _in_file(url: URL, name: str) -> Change:
 async def _in_postgres(url: URL, name: str) -> Change:
     from video_calls_server.store import postgres
 
-    engine = postgres.engine_of(url, timeout=Pool().wait)
+    engine = postgres.engine_of(url, timeout=PoolLimits().connect_timeout)
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(_upgrade, name)
@@ -73,9 +73,9 @@ def _upgrade(connection: Connection, name: str) -> Change:
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
 
-    if connection.dialect.name == "postgresql":  # another process may be about to do the same
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
-    check_own(name, names_of_tables(connection))
+    if connection.dialect.name == "postgresql":  # another process may migrate at the same time
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+    check_no_other_tables(name, table_names(connection))
     before = MigrationContext.configure(connection).get_current_revision()
     check_not_newer(name, before)
     config = Config()

@@ -1,17 +1,15 @@
-"""How a server uses the connections to its database, and how long it waits for it."""
+"""The limits of a server's connections to PostgreSQL."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """Connections of one process, and seconds."""
+class PoolLimits:
+    """The size of a process's pool of connections, and timeouts in seconds."""
 
     size: int = 10
-    """How many connections there are at most."""
-    wait: float = 5.0
-    """How long a request waits for one of them, and for a new one to be made."""
-    statement: float = 5.0
-    """How long one statement may take."""
-    lock: float = 2.0
-    """How long a statement waits for what another transaction holds."""
+    connect_timeout: float = 5.0
+    """For a new connection, and for a free connection of the pool."""
+    statement_timeout: float = 5.0
+    lock_timeout: float = 2.0
+    """For a lock that another transaction holds."""

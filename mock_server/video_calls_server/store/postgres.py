@@ -1,9 +1,8 @@
 """The database of a larger deployment: PostgreSQL, for several processes on several machines.
 
-The work of a store is written against a synchronous connection. SQLAlchemy runs it in a greenlet, which waits
-for the driver (asyncpg) and does not block the event loop. SQLite has one writer at a time. Here the database
-itself keeps writers apart: calls are locked before they change, two exclusion constraints keep calls from
-overlapping, and events are numbered in the order in which they are committed (`events`).
+SQLAlchemy runs the work of a store in a greenlet, so that synchronous work does not block the event loop
+while it waits for the driver (asyncpg). Transactions run concurrently: they lock a call before they change
+it, two exclusion constraints refuse overlaps, and a lock orders the ids of events (`events.lock_outbox`).
 """
 
 import logging
@@ -26,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from video_calls_server.store import people
 from video_calls_server.store.database import (
-    News,
+    ChangeListener,
     Store,
     add_seed,
     check_tables,
@@ -34,7 +33,7 @@ from video_calls_server.store.database import (
 )
 from video_calls_server.store.errors import OverlapError, StoreError, UnavailableError
 from video_calls_server.store.events import CHANNEL
-from video_calls_server.store.pool import Pool
+from video_calls_server.store.pool import PoolLimits
 from video_calls_server.store.seed import Seed
 
 logger = logging.getLogger("video_calls_server")
@@ -42,31 +41,31 @@ logger = logging.getLogger("video_calls_server")
 T = TypeVar("T")
 
 ATTEMPTS = 5
-"""How often a change is tried that other transactions undo."""
+"""The attempts at a transaction that concurrent transactions make fail."""
 
-_OVERLAP = "23P01"  # exclusion_violation: only calls that are too near to each other have such a constraint
-# Serialization failure, deadlock, somebody else was first, tables changed since a statement was prepared.
-_UNDONE = {"40001", "40P01", "23505", "0A000", _OVERLAP}
-_GONE = ("08", "57P", "53", "58")  # no connection, shutting down, out of resources, system errors
-_TOO_LONG = {"57014", "55P03", "25P03"}  # statement, lock and idle timeouts
-_READ_ONLY = "25006"  # a standby, or what has become one
+_OVERLAP = "23P01"  # exclusion_violation
+# Serialization failure, deadlock, unique violation, tables changed since a statement was prepared.
+_CONFLICTS = {"40001", "40P01", "23505", "0A000", _OVERLAP}
+_LOST_CONNECTION = ("08", "57P", "53", "58")  # connection, shutdown, resources, system
+_TIMEOUTS = {"57014", "55P03", "25P03"}  # statement, lock, idle
+_READ_ONLY = "25006"  # the server is a standby
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
-"""Seconds before the listener connects again."""
+_FIRST_BACKOFF, _MAX_BACKOFF = 0.05, 2.0
+"""The seconds before a connection is made again."""
 
-_LONGEST_RIVALRY = 0.02
-"""Seconds before a change is tried again, at most and at first."""
+_CONFLICT_BACKOFF = 0.02
+"""The most seconds before the second attempt at a transaction. They double with each attempt."""
 
-LISTENS_STILL = 15.0
-"""Seconds after which the listener asks whether its connection is there: one can end without a word."""
+PING_INTERVAL = 15.0
+"""The seconds between two pings of the listener's connection, which can be lost without a signal."""
 
-_SEEDING = 0x76637364  # any number that nobody else locks by
+_SEED_LOCK = 0x76637364  # any number that no other advisory lock has
 
 
 class PostgresStore(Store):
     """A store on PostgreSQL, with a pool of connections."""
 
-    def __init__(self, url: URL, seed: Seed, pool: Pool) -> None:
+    def __init__(self, url: URL, seed: Seed, pool: PoolLimits) -> None:
         super().__init__(url, seed)
         self._pool = pool
         self._engine: AsyncEngine | None = None
@@ -82,23 +81,23 @@ class PostgresStore(Store):
         pool = self._pool
         engine = engine_of(
             self.url,
-            timeout=pool.wait,
+            timeout=pool.connect_timeout,
             server_settings={
                 "application_name": "video-calls-server",
-                # Planning a page anew each time took longer than reading it.
+                # Planning a page for each request takes longer than reading it.
                 "plan_cache_mode": "force_generic_plan",
-                "statement_timeout": f"{int(pool.statement * 1000)}",
-                "lock_timeout": f"{int(pool.lock * 1000)}",
-                "idle_in_transaction_session_timeout": f"{int(pool.statement * 2000)}",
+                "statement_timeout": f"{int(pool.statement_timeout * 1000)}",
+                "lock_timeout": f"{int(pool.lock_timeout * 1000)}",
+                "idle_in_transaction_session_timeout": f"{int(pool.statement_timeout * 2000)}",
             },
             pool_size=pool.size,
             max_overflow=0,
-            pool_timeout=pool.wait,
-            isolation_level="AUTOCOMMIT",  # transactions begin where `_on` begins them
+            pool_timeout=pool.connect_timeout,
+            isolation_level="AUTOCOMMIT",  # `_run` begins transactions
         )
         try:
-            await _on(engine, self._prepare, in_transaction=True)
-        except (*FAILURES, UnavailableError, _Lost, _Undone) as error:
+            await _run(engine, self._prepare, in_transaction=True)
+        except (*FAILURES, UnavailableError, _Lost, _Conflict) as error:
             await engine.dispose()
             raise StoreError(f"cannot open the database {self.name}: {reason_of(error)}") from error
         except StoreError:
@@ -109,8 +108,8 @@ class PostgresStore(Store):
     def _prepare(self, connection: Connection) -> None:
         check_tables(connection, self.name)
         if not people.all_people(connection):
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SEEDING})")
-            add_seed(connection, self.seed)  # unless another process was first
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SEED_LOCK})")
+            add_seed(connection, self.seed)  # checks again, because another process may have been first
 
     async def release(self) -> None:
         """As `Store.release`."""
@@ -119,154 +118,152 @@ class PostgresStore(Store):
     async def close(self) -> None:
         """As `Store.close`."""
         if self._engine is not None:
-            with anyio.CancelScope(shield=True):  # whoever stops may be cancelled already
+            with anyio.CancelScope(shield=True):  # this task may already be cancelled
                 await self._engine.dispose()
         self._engine = None
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """As `Store.read`. A connection that was lost while nobody used it is replaced at once."""
+        """As `Store.read`."""
         engine = self._engine or await self._opened()
-        unit = partial(_on, engine, work, in_transaction=False)
+        unit = partial(_run, engine, work, in_transaction=False)
         try:
             return await unit()
-        except (_Lost, _Undone):  # a standby undoes what its recovery is in conflict with
-            return await _again(unit)
+        except (_Lost, _Conflict):  # recovery on a standby can conflict with a read
+            return await _run_again(unit)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """As `Store.write`."""
         engine = self._engine or await self._opened()
-        unit = partial(_on, engine, work, in_transaction=True)
+        unit = partial(_run, engine, work, in_transaction=True)
         for attempt in count(1):
             try:
                 return await unit()
-            except _Undone as undone:
+            except _Conflict as conflict:
                 if attempt == ATTEMPTS:
-                    raise undone.final from undone
+                    raise conflict.final from conflict
             except _Lost:
-                return await _again(unit)
-            # Not all at once: rivals that begin again together undo each other again.
-            await anyio.sleep(random.uniform(0, _LONGEST_RIVALRY * 2 ** (attempt - 1)))  # noqa: S311 (no secret)
-        raise AssertionError  # for the type checkers: counting has no end
+                return await _run_again(unit)
+            # A random time, because transactions that begin again together conflict again.
+            await anyio.sleep(random.uniform(0, _CONFLICT_BACKOFF * 2 ** (attempt - 1)))  # noqa: S311 (no secret)
+        raise AssertionError  # for the type checkers: `count` does not end
 
     @asynccontextmanager
-    async def telling(self, news: News) -> AsyncGenerator[None]:
-        """As `Store.telling`: listens to what each change notifies of when it is committed."""
+    async def listening(self, listener: ChangeListener) -> AsyncGenerator[None]:
+        """As `Store.listening`. Each transaction notifies when it commits (`events.lock_outbox`)."""
         async with anyio.create_task_group() as tasks:
-            await tasks.start(self._listen, news)
+            await tasks.start(self._listen, listener)
             yield
             tasks.cancel_scope.cancel()
 
-    async def _listen(self, news: News, *, task_status: TaskStatus[None]) -> None:
-        pause, started = _FIRST_PAUSE, False
+    async def _listen(self, listener: ChangeListener, *, task_status: TaskStatus[None]) -> None:
+        backoff, is_started = _FIRST_BACKOFF, False
 
-        def heard(_connection: object, _pid: int, _channel: str, users: object) -> None:
-            news.wake([int(user_id) for user_id in str(users).split(",")])
+        def on_notification(_connection: object, _pid: int, _channel: str, user_ids: object) -> None:
+            listener.wake([int(user_id) for user_id in str(user_ids).split(",")])
 
         while True:
             try:
-                async with self._listening(heard) as lost:
-                    if not started:
+                async with self._listening_connection(on_notification) as wait_until_lost:
+                    if not is_started:
                         task_status.started()
-                    pause, started = _FIRST_PAUSE, True
-                    news.wake_all()  # what happened while nobody listened stands in the outbox
-                    await lost()
+                    backoff, is_started = _FIRST_BACKOFF, True
+                    listener.wake_all()  # the outbox may have events from before the connection
+                    await wait_until_lost()
                 logger.warning("the database no longer tells of changes; connecting again")
             except FAILURES as error:
                 logger.warning("cannot listen to the database: %s", reason_of(error))
-            await anyio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            await anyio.sleep(backoff)
+            backoff = min(2 * backoff, _MAX_BACKOFF)
 
     @asynccontextmanager
-    async def _listening(self, heard: Callable[..., None]) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
-        """A connection that listens; what it gives waits for its end."""
-        connection: Any = await _connect(self.url, self._pool.wait)
+    async def _listening_connection(
+        self, on_notification: Callable[..., None]
+    ) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
+        """Listen on a connection of its own. Yield a function that waits until the connection is lost."""
+        connection: Any = await _connect(self.url, self._pool.connect_timeout)
         ended = anyio.Event()
 
-        def end(_connection: object) -> None:
+        def on_end(_connection: object) -> None:
             ended.set()
 
-        connection.add_termination_listener(end)
+        connection.add_termination_listener(on_end)
 
-        async def lost() -> None:
+        async def wait_until_lost() -> None:
             while not ended.is_set():
-                with anyio.move_on_after(LISTENS_STILL):
+                with anyio.move_on_after(PING_INTERVAL):
                     await ended.wait()
                 if not ended.is_set():
-                    await connection.execute("SELECT 1", timeout=self._pool.wait)
+                    await connection.execute("SELECT 1", timeout=self._pool.connect_timeout)
 
         try:
-            await connection.add_listener(CHANNEL, heard)
-            yield lost
+            await connection.add_listener(CHANNEL, on_notification)
+            yield wait_until_lost
         finally:
             connection.terminate()
 
     async def _opened(self) -> AsyncEngine:
-        """The engine of an application that nobody told of its start."""
+        """Open the store of a mounted application, which gets no start-up event."""
         try:
             await self.open()
         except StoreError as error:
             raise UnavailableError(str(error)) from error
-        assert self._engine is not None  # noqa: S101 (for the type checkers: open() has set it)
+        assert self._engine is not None  # noqa: S101 (for the type checkers: `open` sets it)
         return self._engine
 
 
 class _Lost(Exception):
-    """The connection broke before anything was committed."""
+    """The connection was lost before the commit."""
 
 
-class _Undone(Exception):
-    """Another transaction came first, and nothing was changed.
-
-    Args:
-        final: what to say of it where that is so every time.
-    """
+class _Conflict(Exception):
+    """A concurrent transaction made this one fail. `final` is the error to raise if every attempt fails."""
 
     def __init__(self, final: Exception) -> None:
         super().__init__(str(final))
         self.final = final
 
 
-async def _on(engine: AsyncEngine, work: Callable[[Connection], T], *, in_transaction: bool) -> T:
-    """Return what work returns on a connection of the pool.
+async def _run(engine: AsyncEngine, work: Callable[[Connection], T], *, in_transaction: bool) -> T:
+    """Run work on a connection of the pool and return its result.
 
     Raises:
         UnavailableError: if there is no connection, or the database fails for now.
-        _Lost, _Undone: if the work can be tried again.
+        _Lost, _Conflict: if the work can run again.
     """
     async with AsyncExitStack() as stack:
         try:
             connection = await stack.enter_async_context(engine.connect())
         except FAILURES as error:
             raise UnavailableError(reason_of(error)) from error
-        committing = False
+        is_committing = False
         try:
             if not in_transaction:
                 return await connection.run_sync(work)
-            # `Statement` speaks to the driver, and so the transaction is the driver's.
+            # `Statement` uses the driver directly, so the transaction is the driver's too.
             async with (await connection.get_raw_connection()).driver_connection.transaction():  # type: ignore[union-attr]
                 result = await connection.run_sync(work)
-                committing = True
+                is_committing = True
                 return result
         except FAILURES as error:
-            meaning = _meaning_of(error, committing=committing)
-            if meaning is None:
+            translated = _translate(error, is_committing=is_committing)
+            if translated is None:
                 raise
-            if not isinstance(meaning, _Undone):
+            if not isinstance(translated, _Conflict):
                 await connection.invalidate()
-            raise meaning from error
+            raise translated from error
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):  # nobody knows how far its transaction has come
+            with anyio.CancelScope(shield=True):  # the state of its transaction is unknown
                 await connection.invalidate()
             raise
 
 
-async def _again(unit: Callable[[], Awaitable[T]]) -> T:
-    """Once more, after a connection was lost before anything was committed."""
-    await anyio.sleep(_FIRST_PAUSE)  # until it is known which of the others ended too
+async def _run_again(unit: Callable[[], Awaitable[T]]) -> T:
+    """Run a unit of work a second and last time, after its connection was lost."""
+    await anyio.sleep(_FIRST_BACKOFF)  # so that the pool notices which other connections are lost
     try:
         return await unit()
-    except _Undone as undone:
-        raise undone.final from undone
+    except _Conflict as conflict:
+        raise conflict.final from conflict
     except _Lost as lost:
         raise UnavailableError(str(lost)) from lost
 
@@ -277,41 +274,41 @@ FAILURES = (
     PoolTimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # of a connection that ends in the middle of a statement
+    asyncpg.InternalClientError,  # a connection was lost during a statement
     OSError,
     TimeoutError,
 )
-"""What the database, and the way to it, may raise: through SQLAlchemy, past it, and before it is reached."""
+"""The errors of the database and the network, from SQLAlchemy and from the driver."""
 
 
-def _meaning_of(error: Exception, *, committing: bool) -> Exception | None:
-    """Return what a failure of the database means for the work; None if it is a mistake of ours."""
+def _translate(error: Exception, *, is_committing: bool) -> Exception | None:
+    """Return the error to raise for a failure of the database, or None if it is a mistake of ours."""
     state: str | None = getattr(driver_error(error), "sqlstate", None)
     if state == _OVERLAP:
-        return _Undone(OverlapError(reason_of(error)))
-    if state in _UNDONE:
-        return _Undone(UnavailableError(f"other changes came first: {reason_of(error)}"))
-    if state in _TOO_LONG or state == _READ_ONLY:
+        return _Conflict(OverlapError(reason_of(error)))
+    if state in _CONFLICTS:
+        return _Conflict(UnavailableError(f"other changes came first: {reason_of(error)}"))
+    if state in _TIMEOUTS or state == _READ_ONLY:
         return UnavailableError(reason_of(error))
-    if state is None or state.startswith(_GONE):
-        return UnavailableError(reason_of(error)) if committing else _Lost(reason_of(error))
+    if state is None or state.startswith(_LOST_CONNECTION):
+        return UnavailableError(reason_of(error)) if is_committing else _Lost(reason_of(error))
     return None
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what went wrong, as the driver says it; the rest is SQL."""
+    """Return the first line of the driver's message. The other lines are SQL."""
     if isinstance(error, DBAPIError):
         adapted = driver_error(error)
         error = adapted.__cause__ or adapted
     return (str(error) or type(error).__name__).partition("\n")[0]
 
 
-async def _connect(url: URL, within: float, settings: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
-    """A connection of asyncpg's, which has no types."""
+async def _connect(url: URL, seconds: float, settings: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
+    """Return a connection of asyncpg, which has no types."""
     connect: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     try:
-        return await connect(_dsn(url), timeout=within, server_settings=dict(settings or {}))
-    except (ValueError, OverflowError) as error:  # a host or a port that none can be
+        return await connect(_dsn(url), timeout=seconds, server_settings=dict(settings or {}))
+    except (ValueError, OverflowError) as error:  # an invalid host or port
         raise OSError(str(error)) from error
 
 
@@ -322,7 +319,7 @@ def engine_of(
     server_settings: Mapping[str, str] | None = None,
     **pool: Any,  # noqa: ANN401
 ) -> AsyncEngine:
-    """An engine whose connections asyncpg makes, so that what a URL may hold is what asyncpg knows."""
+    """Return an engine whose connections asyncpg opens, so that a URL can have every option of asyncpg."""
 
     async def connect() -> Any:  # noqa: ANN401 (asyncpg's connection, which has no types)
         return await _connect(url, timeout, server_settings or {})
@@ -337,6 +334,6 @@ def _dsn(url: URL) -> str:
 
 
 def _replace_closed(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 (SQLAlchemy's adapter)
-    """A connection that ended while nobody used it, as all do when the server restarts, is made anew."""
+    """Replace a connection of the pool that was lost while it was idle, such as in a restart."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError

@@ -1,4 +1,4 @@
-"""The tables. Times are whole microseconds since 1970 in UTC: exact, ordered and the same everywhere."""
+"""The tables. A time is stored as whole microseconds since 1970 in UTC, which is exact on both databases."""
 
 from datetime import timedelta
 
@@ -23,7 +23,7 @@ from video_calls_server.domain.calls import MIN_DISTANCE
 
 metadata = MetaData()
 
-# In SQLite a column of type INTEGER is the number of the row itself, and needs no index beside the table.
+# In SQLite an INTEGER primary key is the row id, which needs no separate index.
 _ROW_ID = BigInteger().with_variant(Integer, "sqlite")
 
 users = Table(
@@ -69,12 +69,12 @@ calls = Table(
     Column("doctor_absent_since", BigInteger),
     Column("patient_absent_since", BigInteger),
     CheckConstraint("status IN ('scheduled', 'ongoing', 'completed', 'cancelled')", name="calls_status"),
-    # A deleted call's id, and so its channel and its events, never become another call's.
+    # The id of a deleted call is not assigned again.
     sqlite_autoincrement=True,
 )
 
-# What `create.no-overlap` says, held by the database too where several processes book at once: two open calls
-# of one doctor, or of one patient, do not start within half an hour. (SQLite has one writer at a time.)
+# PostgreSQL also enforces `create.no-overlap`, because several processes book at once: two open calls of one
+# doctor, or of one patient, start at least `MIN_DISTANCE` apart. SQLite has one writer at a time.
 _OPEN = text("status IN ('scheduled', 'ongoing')")
 _SLOT = func.int8range(
     calls.c.scheduled_time, calls.c.scheduled_time + MIN_DISTANCE // timedelta(microseconds=1)
@@ -90,8 +90,8 @@ for _role, _of_role in (("doctor", calls.c.doctor_id), ("patient", calls.c.patie
         ).ddl_if(dialect="postgresql")
     )
 
-# Newest first for one person, and what is near a time for one person: the two ways in which calls are read;
-# and, by the control layer, newest first for everybody.
+# Calls are read by participant and time: a page newest first, or the neighbours of a time. The control API
+# reads the newest calls of all users.
 Index("calls_of_doctor", calls.c.doctor_id, calls.c.scheduled_time, calls.c.id)
 Index("calls_of_patient", calls.c.patient_id, calls.c.scheduled_time, calls.c.id)
 Index("calls_by_time", calls.c.scheduled_time, calls.c.id)
@@ -114,8 +114,8 @@ events = Table(
     Column("id", _ROW_ID, primary_key=True),
     Column("type", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False, index=True),
-    Column("data", Text, nullable=False),  # JSON, as it is sent
-    # The id of an event that is no longer kept never becomes another's.
+    Column("data", Text, nullable=False),  # JSON, see `events.payload`
+    # The id of a deleted event is not assigned again.
     sqlite_autoincrement=True,
 )
 
@@ -146,7 +146,7 @@ agora_notices = Table(
     Column("notice_id", Text, primary_key=True),
     Column("call_id", BigInteger, ForeignKey("calls.id"), nullable=False),
     Column("uid", BigInteger, nullable=False),
-    Column("client_seq", Text),  # in 20 digits, so that texts are ordered as numbers: 64 bits, and no sign
+    Column("client_seq", Text),  # 20 digits: an unsigned 64-bit number as sortable text
     Column("received_at", BigInteger, nullable=False, index=True),
 )
 Index("agora_notices_of_uid", agora_notices.c.call_id, agora_notices.c.uid, agora_notices.c.client_seq)
@@ -160,4 +160,4 @@ request_windows = Table(
 )
 
 revisions = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
-"""The revision of these tables; the name is that of Alembic, which changes them."""
+"""The revision of these tables. The name is the one that Alembic uses."""

@@ -1,13 +1,13 @@
-"""The people that a new database starts with, from a YAML file; `seed.yaml` beside this is the default.
+"""Seed files: the users of a new database, in YAML. The default is `seed.yaml` in this directory.
 
-A file that is wrong is refused with its line and the reason.
+An invalid file is refused with the line and the reason.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 import yaml
@@ -20,41 +20,41 @@ DEFAULT_SEED = Path(__file__).with_name("seed.yaml")
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_DEEPEST = 10
+_MAX_DEPTH = 10
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-UserId = Annotated[int, Meta(ge=1, le=MAX_UID)]  # it is the Agora uid, too
+UserId = Annotated[int, Meta(ge=1, le=MAX_UID)]  # it is also the Agora uid
 Email = Annotated[str, Meta(pattern=r"^[^@\s\0]+@[^@\s\0]+(?![\s\S])", max_length=254)]
-FullName = Annotated[str, Meta(pattern=r"^[^\0]+(?![\s\S])", max_length=300)]  # PostgreSQL takes no NUL
+FullName = Annotated[str, Meta(pattern=r"^[^\0]+(?![\s\S])", max_length=300)]  # PostgreSQL cannot store a NUL
 Specialization = Annotated[str, Meta(pattern=r"^[^\0]*(?![\s\S])", max_length=200)]
 
 
 class SeedError(Exception):
-    """A seed file that cannot be used; the message names the file, the line and the reason."""
+    """A seed file cannot be used. The message names the file, the line and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """Users, each with the doctor and the patient that they are."""
+    """The users of a database, each with the doctor and the patient that they are."""
 
     people: tuple[Person, ...]
 
 
 class DoctorEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The doctor that a user is, as a file writes them."""
+    """The doctor of a user, in a file."""
 
     id: Id
     specialization: Specialization | None = None
 
 
 class PatientEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The patient that a user is, as a file writes them."""
+    """The patient of a user, in a file."""
 
     id: Id
 
 
 class UserEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A user as a file writes them, with the doctor and the patient that they are."""
+    """A user in a file, with the doctor and the patient that they are."""
 
     id: UserId
     email: Email
@@ -72,14 +72,14 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
     """Read a seed file.
 
     Raises:
-        SeedError: it cannot be read, is no YAML, or says something that no person can be.
+        SeedError: if the file cannot be read, is not YAML, or has an invalid value.
     """
     try:
         text = decoded(path.read_bytes())
         if (line := _too_deep(text)) is not None:
             raise SeedError(f"{path}:{line}: an alias, or nested more deeply than any seed file is")
         root = yaml.compose(text, Loader=_LOADER)
-        content = yaml.load(text, Loader=_LOADER)  # noqa: S506 (a safe loader, in C where there is one)
+        content = yaml.load(text, Loader=_LOADER)  # noqa: S506 (a safe loader, in C if there is one)
     except (OSError, EncodingError) as error:
         raise SeedError(f"{path}: cannot read the seed file: {error}") from error
     except yaml.MarkedYAMLError as error:
@@ -95,23 +95,23 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `")
         steps = re.findall(r"[A-Za-z_]\w*|\d+", where)
-        raise SeedError(f"{path}:{_line(root, steps)}: {_where(steps)}{reason}") from error
-    if (repetition := given_twice(entries)) is not None:
+        raise SeedError(f"{path}:{_line(root, steps)}: {_path(steps)}{reason}") from error
+    if (repetition := find_repetition(entries)) is not None:
         steps = ["users", *repetition.steps]
         raise SeedError(
-            f"{path}:{_line(root, steps)}: {_where(steps)}{repetition.value} is given to another user too"
+            f"{path}:{_line(root, steps)}: {_path(steps)}{repetition.value} is given to another user too"
         )
     return Seed(tuple(person_of(entry) for entry in entries))
 
 
 def _too_deep(text: str) -> int | None:
-    """Return the line at which the nesting is deeper than any seed needs; `yaml.compose` recurses into it.
+    """Return the first line that is nested too deeply or has an alias, or None if there is none.
 
-    An alias counts as such: a few aliases of aliases stand for more people than fit into the memory.
+    `yaml.compose` recurses into each level. A few aliases of aliases can expand beyond the memory.
     """
     try:
         return _line_too_deep(text, _LOADER)
-    except yaml.YAMLError:  # the parser in C has a limit of its own, which it can reach while it looks ahead
+    except yaml.YAMLError:  # the parser in C has a limit of its own
         return _line_too_deep(text, yaml.SafeLoader)
 
 
@@ -122,13 +122,13 @@ def _line_too_deep(text: str, loader: type[yaml.SafeLoader]) -> int | None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > _DEEPEST or isinstance(event, yaml.AliasEvent):
+        if depth > _MAX_DEPTH or isinstance(event, yaml.AliasEvent):
             return event.start_mark.line + 1 if event.start_mark else 1
     return None
 
 
 def _repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
-    """A key that a mapping has twice, of which YAML would silently keep the last."""
+    """Return a key that a mapping has twice, or None. YAML would silently use the last one."""
     children: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -144,7 +144,7 @@ def _repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
 
 
 def person_of(entry: UserEntry) -> Person:
-    """The person whom an entry writes."""
+    """Return the user of an entry, with the doctor and the patient that they are."""
     user = User(entry.id, entry.email, entry.full_name, entry.active)
     doctor = Doctor(entry.doctor.id, user, entry.doctor.specialization) if entry.doctor else None
     patient = Patient(entry.patient.id, user) if entry.patient else None
@@ -153,14 +153,14 @@ def person_of(entry: UserEntry) -> Person:
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """Where an entry has what is another's: the entry's place among all, and the way to the field in it."""
+    """A value that two entries have. `steps` is the index of the second entry and the path to its field."""
 
     steps: tuple[str, ...]
     value: int | str
 
 
-def given_twice(entries: Sequence[UserEntry]) -> Repetition | None:
-    """The first id or e-mail address, in any case, that an earlier entry has too."""
+def find_repetition(entries: Sequence[UserEntry]) -> Repetition | None:
+    """Return the first id or e-mail address that an earlier entry has too, or None. Case is ignored."""
     fields: dict[tuple[str, ...], list[int | str | None]] = {
         ("id",): [entry.id for entry in entries],
         ("email",): [entry.email.lower() for entry in entries],
@@ -169,24 +169,21 @@ def given_twice(entries: Sequence[UserEntry]) -> Repetition | None:
     }
     for field, values in fields.items():
         seen: set[int | str] = set()
-        for place, value in enumerate(values):
+        for index, value in enumerate(values):
             if value is not None and value in seen:
-                return Repetition((str(place), *field), value)
+                return Repetition((str(index), *field), value)
             if value is not None:
                 seen.add(value)
     return None
 
 
-def _where(steps: list[str]) -> str:
-    return (
-        "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in steps).lstrip(".") + ": "
-        if steps
-        else ""
-    )
+def _path(steps: list[str]) -> str:
+    path = "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in steps).lstrip(".")
+    return f"{path}: " if steps else ""
 
 
 def _line(node: yaml.Node | None, steps: list[str]) -> int:
-    """The line, counted from 1, of the deepest node on the way that the file has."""
+    """Return the line, counted from 1, of the deepest node on this path that the file has."""
     line = 1
     for step in [*steps, ""]:
         if node is None:
@@ -199,44 +196,3 @@ def _line(node: yaml.Node | None, steps: list[str]) -> int:
         else:
             break
     return line
-
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True)
-class Cast:
-    """The parts that the contract suite needs people for, each None where the people hold nobody for it."""
-
-    doctor: Doctor | None
-    patient: Patient | None
-    other_doctor: Doctor | None
-    other_patient: Patient | None
-    outsider: User | None
-    inactive_doctor: Doctor | None
-    inactive_patient: Patient | None
-    dual_user: tuple[User, Doctor, Patient] | None
-
-
-def cast(seed: Seed) -> Cast:
-    """Give each part to the first person who fits it."""
-    doctors = [doctor for _, doctor, patient in seed.people if doctor and not patient]
-    patients = [patient for _, doctor, patient in seed.people if patient and not doctor]
-    active_doctors = [doctor for doctor in doctors if doctor.user.active]
-    active_patients = [patient for patient in patients if patient.user.active]
-    neither = [user for user, doctor, patient in seed.people if user.active and not doctor and not patient]
-    third = [doctor.user for doctor in active_doctors[2:]] + [patient.user for patient in active_patients[2:]]
-    return Cast(
-        doctor=_nth(active_doctors, 0),
-        patient=_nth(active_patients, 0),
-        other_doctor=_nth(active_doctors, 1),
-        other_patient=_nth(active_patients, 1),
-        outsider=_nth([*neither, *third], 0),
-        inactive_doctor=_nth([doctor for doctor in doctors if not doctor.user.active], 0),
-        inactive_patient=_nth([patient for patient in patients if not patient.user.active], 0),
-        dual_user=_nth([(u, d, p) for u, d, p in seed.people if u.active and d and p], 0),
-    )
-
-
-def _nth(values: list[Value], index: int) -> Value | None:
-    return values[index] if index < len(values) else None

@@ -1,8 +1,8 @@
 """The embedded database: SQLite, in a file or in memory, for one process.
 
-Its connection lives on the event loop's thread and the work runs there at once, for a statement takes
-microseconds and a thread would cost more than it saves. An acknowledged change outlives the process, however
-that ends; with `synchronous = NORMAL` a power cut may undo the last ones, each as a whole.
+Work runs on the thread of the event loop, because a statement takes microseconds and a thread would cost
+more. A committed change survives a crash of the process. Because of `synchronous = NORMAL`, a power failure
+may lose the last transactions, each as a whole.
 """
 
 import os
@@ -25,7 +25,7 @@ from video_calls_server.store.database import (
     add_seed,
     check_tables,
     driver_error,
-    names_of_tables,
+    table_names,
 )
 from video_calls_server.store.errors import StoreError, UnavailableError
 from video_calls_server.store.schema import metadata, revisions
@@ -33,27 +33,22 @@ from video_calls_server.store.seed import Seed
 
 T = TypeVar("T")
 
-BUSY_SECONDS = 2.0
-"""How long a change, a reader or a start waits while another process holds the file."""
+BUSY_TIMEOUT = 2.0
+"""The seconds to wait for a lock of another process on the file."""
 
-BUSY_PAUSE = 0.02
-"""Seconds between its attempts."""
+_BUSY_PAUSE = 0.02
+"""The seconds between two attempts."""
 
-MAPPED = 2**30
-"""Bytes of a file that are read where the operating system keeps them, and are not copied into a cache.
+_MMAP_SIZE = 2**30
+"""The bytes of a file that SQLite maps into memory.
 
-Reading any of a million calls took 1.32 times as long as any of a thousand, and takes 1.15 times as long so.
-A larger cache changed nothing.
+With it, a read takes 1.15 times as long among a million calls as among a thousand; without it, 1.32 times. A
+larger page cache changed nothing.
 """
 
 
 class SqliteStore(Store):
-    """A store on SQLite.
-
-    Args:
-        url: of a file, or of `:memory:`.
-        seed: the people that an empty database starts with.
-    """
+    """A store on SQLite, with one connection."""
 
     def __init__(self, url: URL, seed: Seed) -> None:
         super().__init__(url, seed)
@@ -75,9 +70,9 @@ class SqliteStore(Store):
             connection = engine.connect()
             _prepare(connection, self.name, self.seed)
             cursor = connection.connection.cursor()
-            # Only now is it known to be a file of ours: this setting is written into it.
+            # This is written into the file, so `_prepare` first checks that the file is a database of ours.
             cursor.execute("PRAGMA journal_mode = WAL")
-            # From here on the store waits, and serves others meanwhile.
+            # From here on `_retry` waits instead, so that other requests continue.
             cursor.execute("PRAGMA busy_timeout = 0")
         except (*FAILURES, ValueError, TypeError) as error:
             engine.dispose()
@@ -90,7 +85,7 @@ class SqliteStore(Store):
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """As `Store.read`."""
-        return await self._patiently(work)
+        return await self._retry(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """As `Store.write`."""
@@ -99,37 +94,36 @@ class SqliteStore(Store):
             with connection.begin():
                 return work(connection)
 
-        return await self._patiently(unit)
+        return await self._retry(unit)
 
-    async def _patiently(self, unit: Callable[[Connection], T]) -> T:
-        """What a unit of work returns, which waits for as long as another process holds the file."""
+    async def _retry(self, unit: Callable[[Connection], T]) -> T:
+        """Run a unit of work again while another process has locked the file, until `BUSY_TIMEOUT`."""
         connection = self._connection or self._opened()
-        gives_up = time.monotonic() + BUSY_SECONDS
+        deadline = time.monotonic() + BUSY_TIMEOUT
         while True:
             try:
                 return unit(connection)
             except FAILURES as error:
-                self._let_pass(error, gives_up)
-            await anyio.sleep(BUSY_PAUSE)  # other requests go on meanwhile
+                self._check_busy(error, deadline)
+            await anyio.sleep(_BUSY_PAUSE)  # other requests continue
 
-    def _let_pass(self, error: Exception, gives_up: float) -> None:
-        """Return where another process holds the file, and there is time to wait for it.
+    def _check_busy(self, error: Exception, deadline: float) -> None:
+        """Return if the file is locked and the deadline has not passed. Otherwise raise.
 
         Raises:
-            UnavailableError: the file, or the disk under it, is of no use for now.
+            UnavailableError: if the file or its disk cannot be used for now.
         """
         cause = driver_error(error)
-        # The base class alone stands for a file that is damaged or is none of SQLite's; a mistake of ours has
-        # one of its others. (Wrong SQL has not, and nor has a file whose tables somebody took away.)
+        # `DatabaseError` itself means a damaged file. Our own mistakes are its other subclasses.
         if not isinstance(cause, sqlite3.OperationalError) and type(cause) is not sqlite3.DatabaseError:
             raise error
-        # The lowest byte is the kind of the failure, those above it say more of it.
-        busy = getattr(cause, "sqlite_errorcode", 0) & 0xFF in _BUSY
-        if not busy or time.monotonic() > gives_up:
+        # The lowest byte of the code is the kind of the failure.
+        is_busy = getattr(cause, "sqlite_errorcode", 0) & 0xFF in _BUSY
+        if not is_busy or time.monotonic() > deadline:
             raise UnavailableError(f"the database {self.name}: {cause}") from error
 
     async def close(self) -> None:
-        """As `Store.close`; it opens again when it is next used."""
+        """As `Store.close`. The next use opens it again."""
         if self._connection is not None and self._engine is not None:
             self._connection.close()
             self._engine.dispose()
@@ -142,44 +136,44 @@ class SqliteStore(Store):
 
 
 def make_private(url: URL) -> None:
-    """Make a new database file, readable by this user only; SQLite lets everybody read it."""
+    """Create a new database file that only this user can read. SQLite would let all users read it."""
     if url.database in {None, "", ":memory:"}:
         return
-    path = Path(url.database or "").resolve()  # a symbolic link may lead to a file that does not exist yet
-    with suppress(OSError):  # what is wrong is what SQLite will say
+    path = Path(url.database or "").resolve()  # the target of a symbolic link may not exist
+    with suppress(OSError):  # SQLite reports the error when it opens the file
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 FAILURES = (sqlite3.Error, DBAPIError)
-"""What SQLite raises: past SQLAlchemy, and through it."""
+"""The errors of SQLite, from the driver and from SQLAlchemy."""
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-def begin_where_told(connection: sqlite3.Connection, _record: object) -> None:
-    """Transactions, of tables too, begin where SQLAlchemy begins them, below."""
+def disable_implicit_begin(connection: sqlite3.Connection, _record: object) -> None:
+    """Let only SQLAlchemy begin transactions (`begin_immediate`), also for changes of tables."""
     connection.isolation_level = None
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    begin_where_told(connection, _record)
+    disable_implicit_begin(connection, _record)
     for pragma in (
-        f"busy_timeout = {BUSY_SECONDS * 1000:.0f}",  # while it opens, when there is nobody else to serve
+        f"busy_timeout = {BUSY_TIMEOUT * 1000:.0f}",  # while it opens, when there are no requests
         "synchronous = NORMAL",
         "foreign_keys = ON",
-        f"mmap_size = {MAPPED}",
+        f"mmap_size = {_MMAP_SIZE}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def begin_immediate(connection: Connection) -> None:
-    """Begin as the one writer."""
+    """Begin a transaction and lock the file for writing."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _prepare(connection: Connection, name: str, seed: Seed) -> None:
     with connection.begin():
-        if not names_of_tables(connection):
+        if not table_names(connection):
             metadata.create_all(connection)
             connection.execute(revisions.insert().values(version_num=REVISION))
         check_tables(connection, name)

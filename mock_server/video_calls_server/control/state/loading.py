@@ -29,7 +29,7 @@ from video_calls_server.domain.people import Role
 from video_calls_server.store import schema
 from video_calls_server.store.calls import to_microseconds
 from video_calls_server.store.dump import Dump
-from video_calls_server.store.seed import UserEntry, given_twice
+from video_calls_server.store.seed import UserEntry, find_repetition
 
 _TIMES_OF: dict[Status, tuple[str, ...]] = {
     "scheduled": (),
@@ -63,7 +63,7 @@ def contents_of(state: State, *, now: datetime, running: bool) -> Contents:
     calls = _call_rows(state.calls, known, now)
     known.calls = {row["id"] for row in calls}
     events, recipients = _event_rows(state, known)
-    dump = Dump.made(
+    dump = Dump.from_rows(
         {
             schema.users: [
                 {"id": user.id, "email": user.email, "full_name": user.full_name, "is_active": user.active}
@@ -110,7 +110,7 @@ class _References:
 
 
 def _check_people(users: list[UserEntry]) -> None:
-    repetition = given_twice(users)
+    repetition = find_repetition(users)
     if repetition is not None:
         index, *field = repetition.steps
         where = ".".join([f"users[{index}]", *field])

@@ -1,1 +1,1 @@
-"""Changes of the tables, a file each in `versions`; Alembic applies them: `video-calls-server migrate`."""
+"""Migrations, one file each in `versions`. `video-calls-server migrate` applies them with Alembic."""

@@ -1,4 +1,4 @@
-"""Alembic's entry point: it changes the database of the connection that `migrate` gives it."""
+"""The entry point of Alembic. It migrates the database of the connection that `migrate` passes."""
 
 from alembic import context
 
@@ -8,7 +8,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     transactional_ddl=True,
-    render_as_batch=True,  # SQLite changes few things of a table in place
+    render_as_batch=True,  # SQLite can change few things of a table in place
 )
 with context.begin_transaction():
     context.run_migrations()

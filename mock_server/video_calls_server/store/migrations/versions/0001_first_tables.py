@@ -1,4 +1,4 @@
-"""The tables as they are first."""
+"""Create the first tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create all tables."""
     op.create_table(
         "events",
         sa.Column("id", _ROW_ID, nullable=False),
@@ -104,7 +104,7 @@ def upgrade() -> None:
         sa.Column("patient_present", sa.Boolean(), nullable=False),
         sa.Column("doctor_absent_since", sa.BigInteger(), nullable=True),
         sa.Column("patient_absent_since", sa.BigInteger(), nullable=True),
-        *_apart(),
+        *_overlap_constraints(),
         sa.CheckConstraint(
             "status IN ('scheduled', 'ongoing', 'completed', 'cancelled')", name="calls_status"
         ),
@@ -166,8 +166,8 @@ def upgrade() -> None:
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
 
 
-def _apart() -> list[sa.Constraint]:
-    """Open calls of one doctor, or patient, start half an hour apart. SQLite has no such constraint."""
+def _overlap_constraints() -> list[sa.Constraint]:
+    """Return the constraints that refuse overlaps. SQLite has no such constraint."""
     if op.get_bind().dialect.name != "postgresql":
         return []
     return [
