@@ -14,18 +14,18 @@ from sqlalchemy.engine import make_url
 from video_calls_server import Settings, create_app
 from video_calls_server.control.client import Control
 
-from support.api import Api, SettableClock, in_memory, in_process
+from support.api import Api, FakeClock, in_memory, in_process
 from support.postgres import new_database, on_postgres, postgres_server
 from support.process import Process, serving
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def make_api(clock: SettableClock) -> Iterator[Callable[..., Api]]:
+def make_api(clock: FakeClock) -> Iterator[Callable[..., Api]]:
     """Applications with settings of their own."""
     clients: list[TestClient[Any]] = []
 
@@ -62,7 +62,7 @@ def shared_by_all() -> Iterator[Api]:
 @pytest.fixture
 def shared(shared_by_all: Api) -> Api:
     """An application as at the start, without the time that it takes to make one."""
-    shared_by_all.clock.time = SettableClock().time
+    shared_by_all.clock.time = FakeClock().time
     for namespace in shared_by_all.done("GET", "/namespaces")[1:]:
         shared_by_all.done("DELETE", f"/namespaces/{namespace['name']}")
     for snapshot in shared_by_all.done("GET", "/snapshots"):

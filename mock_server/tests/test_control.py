@@ -25,7 +25,7 @@ from video_calls_spec import RULES
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from support.api import CALLS, USERS, Api, SettableClock
+from support.api import CALLS, USERS, Api, FakeClock
 from support.process import Process
 
 EVENTS = "/api/v1/video/events/"
@@ -86,7 +86,7 @@ def api(shared: Api) -> Api:
 
 
 @pytest.fixture
-def clock(shared: Api) -> SettableClock:
+def clock(shared: Api) -> FakeClock:
     return shared.clock
 
 
@@ -142,7 +142,7 @@ def test_new_person_gets_what_was_left_out(
     assert person["patient"] == ({"id": 5} if "patient" in wanted else None)
 
 
-def test_new_person_acts_at_once(api: Api, clock: SettableClock) -> None:
+def test_new_person_acts_at_once(api: Api, clock: FakeClock) -> None:
     wanted = {"email": "dr.no@example.com", "full_name": "Dr. No", "doctor": {"specialization": "Islands"}}
     person = api.done("POST", "/identities", wanted)
     assert person["doctor"] == {"id": 5, "specialization": "Islands"}
@@ -251,7 +251,7 @@ vdRf875JPdXG+kEhftcBKjctJ8NozxIrEHAqBL9nPabnH5bZlInCpWSKEA==
 # -- The clock ---------------------------------------------------------------------------------------
 
 
-def test_set_clock_runs_and_tells_its_offset(api: Api, clock: SettableClock) -> None:
+def test_set_clock_runs_and_tells_its_offset(api: Api, clock: FakeClock) -> None:
     assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:00Z", "running": True, "offset": 0.0}
     api.done("PUT", "/clock", {"time": "2024-01-05T12:00:00+02:00"})
     clock.advance(seconds=5)
@@ -260,7 +260,7 @@ def test_set_clock_runs_and_tells_its_offset(api: Api, clock: SettableClock) -> 
     assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:05Z", "running": True, "offset": 0.0}
 
 
-def test_frozen_clock_stands_until_it_is_resumed(api: Api, clock: SettableClock) -> None:
+def test_frozen_clock_stands_until_it_is_resumed(api: Api, clock: FakeClock) -> None:
     api.done("PUT", "/clock", {"running": False})
     clock.advance(hours=1)
     assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:00Z", "running": False, "offset": -3600.0}

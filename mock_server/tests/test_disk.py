@@ -16,7 +16,7 @@ import pytest
 from litestar.testing import TestClient
 from video_calls_server import Settings, create_app
 
-from support.api import CALLS, USERS, Api, SettableClock
+from support.api import CALLS, USERS, Api, FakeClock
 from support.command import assert_told, run
 from support.deployments import Server, assert_unavailable, events_of, headers, rows_of, soon
 
@@ -26,7 +26,7 @@ DOCTOR = headers(USERS["doctor"])
 @contextmanager
 def served(file: Path, *, calls: int = 0) -> Iterator[Api]:
     """The application on this file, with so many calls if it makes the file."""
-    clock, settings = SettableClock(), Settings(database=str(file), seed_calls=calls)
+    clock, settings = FakeClock(), Settings(database=str(file), seed_calls=calls)
     with TestClient(create_app(settings, clock=clock), raise_server_exceptions=False) as client:
         yield Api(client, clock, settings)
 

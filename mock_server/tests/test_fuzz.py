@@ -29,7 +29,7 @@ from video_calls_server.api.jwt import make_token
 from video_calls_server.store.seed import DEFAULT_SEED, load_seed
 from video_calls_spec import RULES, openapi_path
 
-from support.api import CALLS, USERS, SettableClock
+from support.api import CALLS, USERS, FakeClock
 
 T = TypeVar("T")
 
@@ -148,7 +148,7 @@ class Server:
     """The application, and what it answered: each operation's statuses, and the rules that refused."""
 
     app: Litestar
-    clock: SettableClock
+    clock: FakeClock
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
 
@@ -159,7 +159,7 @@ class Server:
     def begin_again(self, *, ongoing: bool) -> None:
         """Leave one call of doctor 1 and patient 1, ten minutes from now, for the links of the list."""
         self.close()
-        self.clock.time = SettableClock().time
+        self.clock.time = FakeClock().time
         self._post(CALLS, {"doctor": 1, "patient": 1, "scheduled_time": "2024-01-05T08:10:00Z"})
         if ongoing:
             self._post(f"{CALLS}1/join/", {})
@@ -189,7 +189,7 @@ def bounds(request: pytest.FixtureRequest) -> settings:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    clock = SettableClock()
+    clock = FakeClock()
     found = Server(create_app(Settings(database=":memory:"), clock=clock), clock)
     yield found
     found.close()
@@ -245,7 +245,7 @@ def asked_by_anyone(_context: object, case: schemathesis.Case) -> st.SearchStrat
     return PEOPLE.map(ask)
 
 
-def future_times(clock: SettableClock) -> st.SearchStrategy[str]:
+def future_times(clock: FakeClock) -> st.SearchStrategy[str]:
     """RFC 3339 in its spellings; a third within the join window, the others spread over ten years."""
 
     def spelt(seconds: int, offset: int, digits: int, zulu: str) -> str:

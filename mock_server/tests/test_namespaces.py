@@ -18,7 +18,7 @@ from video_calls_server import Settings, create_app
 from video_calls_server.control import namespaces
 from video_calls_server.control.namespaces import MAX_NAMESPACES, Namespace, Namespaces
 
-from support.api import CALLS, Api, SettableClock
+from support.api import CALLS, Api, FakeClock
 from support.process import Process
 
 EVENTS = "/api/v1/video/events/"
@@ -55,7 +55,7 @@ def api(shared: Api) -> Api:
 
 
 @pytest.fixture
-def clock(shared: Api) -> SettableClock:
+def clock(shared: Api) -> FakeClock:
     return shared.clock
 
 
@@ -304,7 +304,7 @@ def test_there_are_a_hundred_namespaces_at_most(api: Api, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("root", ["/video", "/_ns"])
 def test_an_application_that_is_mounted_elsewhere_works_in_every_namespace(api: Api, root: str) -> None:
     settings = Settings(database=":memory:", seed_calls=3, clock="2030-01-05T10:00:00Z")
-    app = create_app(settings, clock=SettableClock())
+    app = create_app(settings, clock=FakeClock())
     outer = Starlette(routes=[Mount(root, app=app)])  # type: ignore[arg-type]
 
     async def use() -> None:

@@ -23,7 +23,7 @@ from video_calls_server.settings import SettingsError
 from video_calls_server.store import Store, UnavailableError
 from video_calls_server.store.sqlite import SqliteStore
 
-from support.api import CALLS, USERS, Api, SettableClock
+from support.api import CALLS, USERS, Api, FakeClock
 
 PATH = "/agora/notifications/"
 SECRET = "agora-ncs-test-secret"
@@ -452,7 +452,7 @@ def test_the_first_of_several_is_due_first(ending: Agora) -> None:
 
 
 def test_one_who_left_does_not_empty_a_call() -> None:
-    now = SettableClock().now()
+    now = FakeClock().now()
     doctor, patient = Doctor(1, User(101, "d@x", "D", True)), Patient(1, User(102, "p@x", "P", True))
     call = NewCall("call", doctor, patient, now, now).with_id(1)._replace(status="ongoing")
     left = leave(call, "doctor", now).call

@@ -16,7 +16,7 @@ from video_calls_server.store import UnavailableError, store_for
 from video_calls_server.store.dump import Dump, dump, restore
 from video_calls_server.store.seed import load_seed
 
-from support.api import CALLS, Api, SettableClock, in_memory
+from support.api import CALLS, Api, FakeClock, in_memory
 
 EVENTS = "/api/v1/video/events/"
 PEOPLE = [
@@ -47,7 +47,7 @@ def put_calls(api: Api, *calls: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def full(make_api: Callable[..., Api], clock: SettableClock) -> Api:
+def full(make_api: Callable[..., Api], clock: FakeClock) -> Api:
     """A server that has some of everything."""
     api = make_api(rate_limit="1000/minute")
     api.done("POST", "/state/calls", {"count": 30})
@@ -113,7 +113,7 @@ def test_faults_are_those_of_the_document(api: Api) -> None:
 # -- Written by hand ---------------------------------------------------------------------------------
 
 
-def test_a_call_of_each_status_needs_no_more_than_that(api: Api, clock: SettableClock) -> None:
+def test_a_call_of_each_status_needs_no_more_than_that(api: Api, clock: FakeClock) -> None:
     clock.time = datetime(2024, 1, 5, 10, 10, tzinfo=UTC)
     statuses = ["scheduled", "ongoing", "completed", "cancelled"]
     calls = put_calls(api, *({"status": status} for status in statuses))
@@ -328,7 +328,7 @@ def test_ids_go_on_as_they_did_after_the_snapshot_was_saved(api: Api) -> None:
     assert [api.call("cancelled")["id"], state(api)["events"][-1]["id"]] == first
 
 
-def test_a_clock_that_ran_goes_on_from_the_time_of_the_snapshot(api: Api, clock: SettableClock) -> None:
+def test_a_clock_that_ran_goes_on_from_the_time_of_the_snapshot(api: Api, clock: FakeClock) -> None:
     api.done("PUT", "/snapshots/s")
     clock.advance(hours=5)
     api.done("POST", "/snapshots/s/restore")

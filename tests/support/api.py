@@ -28,8 +28,8 @@ USERS = {
 
 
 @dataclass
-class SettableClock:
-    """A clock that stands still unless a test moves it."""
+class FakeClock:
+    """A clock that only a test moves."""
 
     time: datetime = field(default_factory=lambda: datetime(2024, 1, 5, 8, 0, tzinfo=UTC))
 
@@ -45,7 +45,7 @@ class Api:
     """A client of the API that can act as each of the seeded users."""
 
     client: TestClient[Any]
-    clock: SettableClock
+    clock: FakeClock
     settings: Settings
 
     def headers(self, user: str) -> dict[str, str]:
@@ -108,6 +108,6 @@ def in_process(app: Litestar) -> TestClient[Any]:
 @contextmanager
 def in_memory() -> Iterator[Api]:
     """Run an application on an empty database in memory."""
-    clock, settings = SettableClock(), Settings(database=":memory:")
+    clock, settings = FakeClock(), Settings(database=":memory:")
     with in_process(create_app(settings, clock=clock)) as client:
         yield Api(client, clock, settings)
