@@ -1,10 +1,10 @@
-"""The contract suite: whether a deployed backend keeps the Video Calls API, and which sentence it breaks.
+"""The contract suite: tests whether a deployed backend keeps the Video Calls API.
 
-`rules/` holds the tests, one module a section of the document. They see a
-backend through `people` alone: HTTP, and nothing that the contract does not promise. The other modules are
-what a test stands on (`backend`, `exchange`, `checks`, `scheduling`, `observers`), what becomes of its result
-(`results`, `baseline`, `reports/`) and how a run is started (`__main__`, `testing`, `preflight`,
-`reference`).
+* `rules/`: the tests, one module for each section of the document. They use only HTTP, and only what the
+  contract promises.
+* `backend`, `exchange`, `checks`, `scheduling`, `observers`, `fuzzing/`: what the tests use.
+* `results`, `baseline`, `reports/`: from the result of each test to the reports.
+* `command`, `testing`, `preflight`, `reference`, `run`, `pytest_plugin`: what starts a run.
 
-Neither the reference server nor its packages may be imported from here.
+This package does not import the reference server.
 """

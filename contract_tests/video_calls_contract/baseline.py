@@ -1,10 +1,12 @@
-"""Deviations that a team knows of: they do not fail a run, and one that is gone does.
+"""The baseline: a TOML file of known violations, which do not fail a run.
 
-A baseline is TOML: for each rule a reason, and, if wanted, the last day on which it may deviate.
+Each entry has a rule, a reason and, optionally, the last day on which the violation is allowed. An entry for
+a rule that the backend keeps fails the run, so that the list stays true.
 """
 
 import json
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -22,22 +24,18 @@ __all__ = ["Known", "apply", "read_baseline", "write_baseline"]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A deviation that may be."""
+    """An entry of a baseline: a known violation."""
 
     rule: str
     reason: str
     until: date | None = None
 
-    def allows(self, rule: str, today: date) -> bool:
-        """Whether this rule may deviate today."""
-        return rule == self.rule and (self.until is None or today <= self.until)
-
 
 def read_baseline(path: Path) -> list[Known]:
-    """The deviations that a file lists.
+    """Return the entries of a baseline file.
 
     Raises:
-        ConfigError: it cannot be read or used.
+        ConfigError: if the file cannot be read or is invalid.
     """
     try:
         data = tomllib.loads(decoded(path.read_bytes()))
@@ -48,76 +46,74 @@ def read_baseline(path: Path) -> list[Known]:
     entries = data.pop("known", [])
     if data or not isinstance(entries, list):
         raise ConfigError(f"{path}: a baseline is a list of [[known]] tables, and nothing else")
-    found = [_known(path, entry) for entry in cast("list[object]", entries)]
-    seen: set[str] = set()
-    for known in found:
-        if known.rule in seen:
-            raise ConfigError(f"{path}: {known.rule} is listed twice")
-        seen.add(known.rule)
-    return found
+    baseline = [_parse_entry(path, entry) for entry in cast("list[object]", entries)]
+    rules = [known.rule for known in baseline]
+    if twice := next((rule for rule in rules if rules.count(rule) > 1), None):
+        raise ConfigError(f"{path}: {twice} is listed twice")
+    return baseline
 
 
-def _known(path: Path, entry: object) -> Known:
+def _parse_entry(path: Path, entry: object) -> Known:
     table = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
     rule, reason, until = (table.get(name) for name in ("rule", "reason", "until"))
     if not isinstance(rule, str) or rule not in catalogue():
-        raise ConfigError(f"{path}: {rule!r} is no rule; `video-calls-contract rules` lists them")
+        raise ConfigError(f"{path}: unknown rule {rule!r}; `video-calls-contract rules` lists all rules")
     if not isinstance(reason, str) or not reason.strip():
-        raise ConfigError(f'{path}: {rule}: say why it deviates: reason = "…"')
+        raise ConfigError(f'{path}: {rule}: a reason is missing; add reason = "…"')
     if unknown := set(table) - {"rule", "reason", "until"}:
         raise ConfigError(
-            f"{path}: {rule}: {', '.join(sorted(unknown))}: unknown; known are rule, reason, until"
+            f"{path}: {rule}: unknown key {', '.join(sorted(unknown))}; known are rule, reason, until"
         )
     if until is not None and (not isinstance(until, date) or isinstance(until, datetime)):
-        raise ConfigError(f"{path}: {rule}: until is a day, as in until = 2030-12-31")
+        raise ConfigError(f"{path}: {rule}: until must be a date, as in until = 2030-12-31")
     return Known(rule, reason.strip(), until)
 
 
-def apply(baseline: list[Known], results: list[RuleResult], today: date) -> None:
-    """Mark what is known, and fail what is no longer so.
+def apply(baseline: Iterable[Known], results: list[RuleResult], today: date) -> None:
+    """Change the results as a baseline says: allow known violations, and fail entries that no longer apply.
 
-    Where a test of a rule could not be run, the rule is not said to hold: that test may be what deviates.
+    An entry for a rule that passed in part stays: the violation may be in a test that did not run.
     """
     by_rule = {known.rule: known for known in baseline}
     for result in results:
         known = by_rule.get(result.rule.id)
         if known is None:
             continue
-        if result.outcome == "passed" and not _holds_in_part(result):
+        if result.outcome == "passed" and not _passed_in_part(result):
             result.outcome, result.listed = "failed", "holds"
-            result.reason = "it holds now, and the baseline lists it as deviating: take it from the list"
-        elif result.outcome == "failed" and not known.allows(result.rule.id, today):
+            result.reason = "the backend keeps this rule, but the baseline lists it: remove the entry"
+        elif result.outcome == "failed" and known.until is not None and known.until < today:
             result.listed = "expired"
-            result.reason += f" (the baseline allowed for this until {known.until})"
+            result.reason += f" (the baseline allowed this until {known.until})"
         elif result.outcome == "failed":
             result.outcome = result.listed = "known"
             result.reason = f"{known.reason} (known; {result.reason})"
 
 
-def _holds_in_part(result: RuleResult) -> bool:
+def _passed_in_part(result: RuleResult) -> bool:
     return result.outcome == "passed" and any(test.outcome != "passed" for test in result.tests)
 
 
 def write_baseline(path: Path, results: list[RuleResult], previous: list[Known]) -> int:
-    """List what deviates now, keeping the reasons that were given before; tells how many.
+    """Write the violations of a run as a baseline and return their number.
 
-    What this run did not look at stays listed as it was.
+    Rules in `previous` keep their reasons and days. Rules that the run did not check stay as they are there.
 
     Raises:
-        ConfigError: the file cannot be written.
+        ConfigError: if the file cannot be written.
     """
-    before = {known.rule: known for known in previous}
-    now = {result.rule.id: result for result in results}
-    listed: list[Known] = []
+    previous_by_rule = {known.rule: known for known in previous}
+    results_by_rule = {result.rule.id: result for result in results}
+    baseline: list[Known] = []
     for slug in catalogue():
-        result = now.get(slug)
-        if result is None or result.outcome == "not_checked" or _holds_in_part(result):
-            if slug in before:
-                listed.append(before[slug])
+        result = results_by_rule.get(slug)
+        if result is None or result.outcome == "not_checked" or _passed_in_part(result):
+            if slug in previous_by_rule:
+                baseline.append(previous_by_rule[slug])
         elif result.outcome in ("failed", "known") and result.listed != "holds":
-            listed.append(before.get(slug, Known(slug, "not mended yet")))
-    lines = ["# Deviations that are known. One that is gone fails the run, so that this list stays true."]
-    for known in listed:
+            baseline.append(previous_by_rule.get(slug, Known(slug, "not fixed yet")))
+    lines = ["# Known violations. An entry for a rule that the backend keeps fails the run."]
+    for known in baseline:
         lines += ["", "[[known]]", f"rule = {json.dumps(known.rule)}  # {catalogue()[known.rule].level}"]
         lines.append(f"reason = {_toml(known.reason)}")
         lines.append(f"until = {known.until}" if known.until else "# until = 2030-12-31")
@@ -125,9 +121,9 @@ def write_baseline(path: Path, results: list[RuleResult], previous: list[Known])
         write(path, "\n".join([*lines, ""]))
     except DestinationError as error:
         raise ConfigError(str(error)) from None
-    return len(listed)
+    return len(baseline)
 
 
 def _toml(text: str) -> str:
-    """A JSON string is a TOML one, but for the delete character."""
+    # JSON strings are TOML strings, except that TOML does not allow the delete character.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,16 +1,13 @@
-"""What a run is held to: the rules of the contract, and a fuzz check for each of its operations."""
+"""The rules that a run can check: those of the contract, and a fuzz rule for each of its operations."""
 
 from video_calls_spec import RULES, Rule
 
 from video_calls_contract.schema import operations
 
-__all__ = ["AREAS", "NOTED", "catalogue", "selected"]
+__all__ = ["AREAS", "NOTED", "catalogue", "select_rules"]
 
 AREAS: dict[str, str] = {}
-"""The first parts of the slugs, in the order of the catalogue, with the document's heading of the first rule.
-
-`--section` takes one.
-"""
+"""The first part of each slug, which `--section` takes, with the document's heading for its first rule."""
 for _rule in RULES.values():
     AREAS.setdefault(_rule.id.partition(".")[0], _rule.section.partition(" (")[0])
 AREAS["fuzz"] = "Schemas (Schemathesis)"
@@ -32,53 +29,50 @@ NOTED: frozenset[str] = frozenset(
         "model.utc",
     }
 )
-"""Recommendations about what the document leaves open: a backend that does otherwise gets a note."""
-
-
-def fuzz_rule(name: str, operation: str, summary: str) -> Rule:
-    """The rule that a fuzz check reports under."""
-    statement = f"openapi.yaml: {operation}" if operation != "*" else "openapi.yaml: links"
-    return Rule(f"fuzz.{name}", "must", AREAS["fuzz"], statement, operation, 200, None, summary)
+"""Recommendations about what the document leaves open. A backend that does not follow one gets a note."""
 
 
 def catalogue() -> dict[str, Rule]:
-    """Every rule by its slug, in the document's order."""
+    """Return every rule by its slug, in the order of the document."""
     fuzz = [
-        fuzz_rule(
-            operation, operation, "Generated requests, valid and not, are answered as the contract says."
-        )
+        _fuzz_rule(operation, operation, "The response to each generated request conforms to the contract.")
         for operation in operations()
     ]
-    fuzz.append(fuzz_rule("links", "*", "Chains of generated requests along the links are, too."))
+    fuzz.append(
+        _fuzz_rule("links", "*", "The responses to chains of generated requests conform to the contract.")
+    )
     return {rule.id: rule for rule in (*RULES.values(), *fuzz)}
 
 
-def selected(rules: tuple[str, ...], sections: tuple[str, ...], *, fuzz: bool) -> dict[str, Rule]:
-    """Those rules that are named, or lie in a section that is; all where nothing is named.
+def _fuzz_rule(name: str, operation: str, summary: str) -> Rule:
+    return Rule(f"fuzz.{name}", "must", AREAS["fuzz"], f"openapi.yaml: {name}", operation, 200, None, summary)
 
-    A section is the first part of a slug, or else (a part of) a heading of the document.
+
+def select_rules(rules: tuple[str, ...], sections: tuple[str, ...], *, fuzz: bool) -> dict[str, Rule]:
+    """Return the rules with these slugs or in these sections; all rules if both are empty.
+
+    A section is the first part of a slug, or a heading of the document or a part of it.
 
     Raises:
-        ValueError: a name is of no rule or section.
+        ValueError: if a name is no rule or section.
     """
     everything = {slug: rule for slug, rule in catalogue().items() if fuzz or not slug.startswith("fuzz.")}
     if not rules and not sections:
         return everything
-    found: dict[str, Rule] = {}
     for slug in rules:
         if slug not in everything:
-            raise ValueError(f"{slug} is no rule; `video-calls-contract rules` lists them")
-        found[slug] = everything[slug]
+            raise ValueError(f"unknown rule {slug}; `video-calls-contract rules` lists all rules")
+    selection = set(rules)
     for section in sections:
-        inside = {slug: rule for slug, rule in everything.items() if _is_in(rule, section)}
+        inside = {slug for slug, rule in everything.items() if _is_in_section(rule, section)}
         if not inside:
             raise ValueError(
-                f"{section} is no section; take one of {', '.join(AREAS)}, or a heading of the document"
+                f"unknown section {section}; use one of {', '.join(AREAS)}, or a heading of the document"
             )
-        found |= inside
-    return {slug: rule for slug, rule in everything.items() if slug in found}
+        selection |= inside
+    return {slug: rule for slug, rule in everything.items() if slug in selection}
 
 
-def _is_in(rule: Rule, section: str) -> bool:
+def _is_in_section(rule: Rule, section: str) -> bool:
     name = section.lower()
     return rule.id.startswith(f"{name}.") if name in AREAS else name in rule.section.lower()

@@ -1,10 +1,9 @@
-"""The configuration of a run: where the backend is, and who the suite may be there.
+"""The configuration of a run: the address of the backend and its users.
 
-It is TOML, in the form that `video-calls-server identities --contract-config URL` prints. A text may hold
-`${VARIABLE}`, and `token_command` in place of `token` names a command that prints one, so that no secret
-need lie in the file. A command is a list of words, which are texts like all others, or one text, whose
-variables are the shell's to expand. That of `expiring`, whose token lives for seconds, is run when it is
-needed.
+It is TOML, in the form that `video-calls-server identities --contract-config URL` prints. Secrets need not be
+in the file: a string may contain `${VARIABLE}`, and `token_command` is a command that prints a token. The
+command is a list of words, or one string, whose variables the shell expands. The command of `expiring` runs
+when its token is needed, because that token is valid for seconds only.
 """
 
 import os
@@ -37,8 +36,8 @@ __all__ = [
 
 API_PATH = "/api/v1/video"
 COMMAND_SECONDS = 30
-_OF_BOOKING = {"days_ahead", "hours", "weekdays", "timezone", "step_minutes", "notice_minutes"}
-_MOST_DAYS = 3650
+_BOOKING_KEYS = {"days_ahead", "hours", "weekdays", "timezone", "step_minutes", "notice_minutes"}
+_MAX_DAYS = 3650
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HEX = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 
@@ -53,7 +52,7 @@ REQUIRED = ("doctor", "patient")
 
 
 class ConfigError(Exception):
-    """What cannot be used of a configuration; the message names it and says how to mend it."""
+    """The configuration cannot be used; the message names the key and says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +61,20 @@ class TokenCommand:
 
     Attributes:
         words: a shell command, or a list of words.
-        key: where it stands, for messages.
+        key: the file and the key of the command, for messages.
     """
 
     words: str | tuple[str, ...] = field(repr=False)
     key: str
 
     def token(self) -> str:
-        """Run it.
+        """Run the command and return the token.
 
         Raises:
-            ConfigError: it prints none.
+            ConfigError: if the command fails or prints no token.
         """
         try:
-            done = subprocess.run(  # noqa: S603 (the user's own command, from the user's own file)
+            process = subprocess.run(  # noqa: S603 (the user's own command, from the user's own file)
                 self.words,
                 shell=isinstance(self.words, str),
                 stdin=subprocess.DEVNULL,
@@ -88,22 +87,21 @@ class TokenCommand:
             raise ConfigError(f"{self.key}: did not end within {COMMAND_SECONDS} seconds") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self.key}: could not be run: {error}") from None
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ConfigError(f"{self.key}: failed with status {done.returncode}: {last}")
-        return _clean(done.stdout, self.key)
+        if process.returncode:
+            last_line = (process.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ConfigError(f"{self.key}: failed with status {process.returncode}: {last_line}")
+        return _valid_token(process.stdout, self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user of the backend whom the suite may be.
+    """A user of the backend whose token the suite may use.
 
     Attributes:
-        name: the part that the user plays, such as "doctor" or "outsider".
-        token: a JWT, None where the part needs none (somebody inactive, whom others only name) or has one
-            made when it is needed.
-        doctor, patient: the ids under which calls name the user.
-        command: makes the token.
+        name: the role in the tests, such as "doctor" or "outsider".
+        token: a JWT; None for an inactive user without a token, and for `expiring`.
+        doctor, patient: the user's ids in calls.
+        command: prints the token.
     """
 
     name: str
@@ -114,13 +112,13 @@ class Identity:
 
     @property
     def variable(self) -> str:
-        """How a report calls the token."""
+        """Return the name that reports use in place of the token."""
         return f"{self.name.upper()}_TOKEN"
 
 
 @dataclass(frozen=True, slots=True)
 class Agora:
-    """The Agora project of the backend, as far as it may be told."""
+    """The Agora project of the backend; None for each value that the configuration does not give."""
 
     app_id: str | None = None
     app_certificate: str | None = field(default=None, repr=False)
@@ -131,9 +129,9 @@ class Tls:
     """PEM files for TLS.
 
     Attributes:
-        ca: the authorities that are trusted, in place of the public ones.
-        cert: the client's certificate, and what leads to its authority.
-        key: its private key; None if `cert` holds it.
+        ca: the trusted authorities, which replace the public ones.
+        cert: the client certificate and its chain.
+        key: the private key; None if `cert` contains it.
     """
 
     ca: Path | None = None
@@ -143,26 +141,30 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration that can be used.
+    """A valid configuration.
 
     Attributes:
-        proxied: whether a proxy of the environment is used.
-        booking: the times that the backend books, as far as the configuration says.
+        use_proxy: whether to use the proxy of the environment.
+        booking: the times that the backend accepts, as far as the configuration says.
     """
 
     base_url: str
     identities: Mapping[str, Identity]
     agora: Agora = Agora()
     tls: Tls = Tls()
-    proxied: bool = True
+    use_proxy: bool = True
     booking: Policy = Policy()  # noqa: RUF009 (frozen)
 
 
 def read_config(path: Path, *, base_url: str | None = None, tls: Tls = Tls()) -> Config:
-    """Read a configuration file; `base_url` and each file of `tls` replace the configuration's.
+    """Read a configuration file.
+
+    Args:
+        base_url: replaces the configuration's.
+        tls: each file replaces the configuration's.
 
     Raises:
-        ConfigError: the file cannot be read or used.
+        ConfigError: if the file cannot be read or is invalid.
     """
     try:
         text = decoded(path.read_bytes())
@@ -170,7 +172,7 @@ def read_config(path: Path, *, base_url: str | None = None, tls: Tls = Tls()) ->
         raise ConfigError(f"{path}: {error}") from None
     except OSError as error:
         raise ConfigError(
-            f"{path}: cannot be read ({error}); `video-calls-contract init` writes one"
+            f"{path}: cannot be read ({error}); `video-calls-contract init` writes a configuration"
         ) from None
     return parse_config(text, str(path), base_url=base_url, tls=tls)
 
@@ -182,32 +184,33 @@ def parse_config(
     base_url: str | None = None,
     tls: Tls = Tls(),
 ) -> Config:
-    """Read a configuration from its text; `source` is its name in messages.
+    """Read a configuration from its text.
 
-    Paths in the text are relative to the folder of `source`.
+    Args:
+        source: the file's name, for messages; paths in the text are relative to its folder.
+        base_url: replaces the configuration's.
+        tls: each file replaces the configuration's.
 
     Raises:
-        ConfigError: it cannot be used.
+        ConfigError: if the configuration is invalid.
     """
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: not valid TOML: {error}") from None
     reader = _Reader(source)
-    reader.only(data, {"base_url", "ca", "cert", "key", "agora", "booking", "identities"}, "")
+    reader.check_keys(data, {"base_url", "ca", "cert", "key", "agora", "booking", "identities"}, "")
     url = base_url or reader.text(data, "base_url", "")
     if url is None:
-        raise ConfigError(f'{source}: base_url is missing; add base_url = "https://…" or give --base-url')
+        raise ConfigError(f'{source}: base_url is missing; add base_url = "https://…" or use --base-url')
     agora = reader.table(data, "agora", "")
-    reader.only(agora, {"app_id", "app_certificate"}, "agora.")
-    described = reader.table(data, "identities", "")
-    reader.only(described, set(NAMES), "identities.")
-    identities = {
-        name: reader.identity(name, reader.table(described, name, "identities.")) for name in described
-    }
+    reader.check_keys(agora, {"app_id", "app_certificate"}, "agora.")
+    tables = reader.table(data, "identities", "")
+    reader.check_keys(tables, set(NAMES), "identities.")
+    identities = {name: reader.identity(name, reader.table(tables, name, "identities.")) for name in tables}
     if missing := [name for name in REQUIRED if name not in identities]:
         raise ConfigError(
-            f"{source}: there is no [identities.{missing[0]}]; at least a doctor and a patient are needed"
+            f"{source}: there is no [identities.{missing[0]}]; a doctor and a patient are required"
         )
     return Config(
         base_url=valid_base_url(url),
@@ -221,22 +224,23 @@ def parse_config(
 
 
 def valid_base_url(url: str) -> str:
-    """Return the root of an API as it was given, without a slash at its end.
+    """Return the root of an API without a slash at its end.
 
     Raises:
-        ConfigError: if it is no such URL.
+        ConfigError: if it is not an http or https URL, or contains a user name.
     """
     try:
         parts = urlsplit(url)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        named = parts.username is not None
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        has_user = parts.username is not None
     except ValueError:
-        good = named = False
-    if named:
+        is_valid = has_user = False
+    if has_user:
         raise ConfigError(
-            "base_url: holds a user name or password, which cannot be sent beside a bearer token; take it out"
+            "base_url: contains a user name or password, which the suite cannot send with a bearer token; "
+            "remove it"
         )
-    if not good or urlsplit(url).query or urlsplit(url).fragment:
+    if not is_valid or urlsplit(url).query or urlsplit(url).fragment:
         raise ConfigError(
             f"base_url: {url!r} is not an http or https URL such as https://staging.example.com{API_PATH}"
         )
@@ -244,23 +248,23 @@ def valid_base_url(url: str) -> str:
 
 
 class _Reader:
-    """Takes values out of tables, and says where one is wrong."""
+    """Reads values from tables, and names the key of a wrong value."""
 
     def __init__(self, source: str) -> None:
         self._source = source
 
-    def fail(self, key: str, problem: str) -> ConfigError:
+    def error(self, key: str, problem: str) -> ConfigError:
         return ConfigError(f"{self._source}: {key}: {problem}")
 
-    def only(self, table: Mapping[str, Any], known: set[str], prefix: str) -> None:
+    def check_keys(self, table: Mapping[str, Any], keys: set[str], prefix: str) -> None:
         for key in table:
-            if key not in known:
-                raise self.fail(prefix + key, f"unknown; known are {', '.join(sorted(known))}")
+            if key not in keys:
+                raise self.error(prefix + key, f"unknown; known are {', '.join(sorted(keys))}")
 
     def table(self, data: Mapping[str, Any], key: str, prefix: str) -> dict[str, Any]:
         value = data.get(key, {})
         if not isinstance(value, dict):
-            raise self.fail(prefix + key, "must be a table")
+            raise self.error(prefix + key, "must be a table")
         return cast("dict[str, Any]", value)
 
     def text(self, data: Mapping[str, Any], key: str, prefix: str) -> str | None:
@@ -268,27 +272,27 @@ class _Reader:
         if value is None:
             return None
         if not isinstance(value, str):
-            raise self.fail(prefix + key, "must be a text")
-        return self.expanded(value, prefix + key)
+            raise self.error(prefix + key, "must be a string")
+        return self.expand(value, prefix + key)
 
-    def expanded(self, text: str, key: str) -> str:
+    def expand(self, text: str, key: str) -> str:
         def variable(match: re.Match[str]) -> str:
-            found = os.environ.get(match[1])
-            if not found:
-                raise self.fail(key, f"the environment variable {match[1]} is not set")
-            return found
+            value = os.environ.get(match[1])
+            if not value:
+                raise self.error(key, f"the environment variable {match[1]} is not set")
+            return value
 
         return _VARIABLE.sub(variable, text)
 
-    def tls(self, data: Mapping[str, Any], chosen: Tls) -> Tls:
+    def tls(self, data: Mapping[str, Any], options: Tls) -> Tls:
         ca, cert, key = (self.path(data, name) for name in ("ca", "cert", "key"))
-        if chosen.cert is not None:
-            cert, key = chosen.cert, chosen.key
-        elif chosen.key is not None:
-            key = chosen.key
+        if options.cert is not None:
+            cert, key = options.cert, options.key
+        elif options.key is not None:
+            key = options.key
         if key is not None and cert is None:
-            raise self.fail("key", "is given without its certificate; add cert, or give --cert")
-        return Tls(chosen.ca or ca, cert, key)
+            raise self.error("key", "has no certificate; add cert, or use --cert")
+        return Tls(options.ca or ca, cert, key)
 
     def path(self, data: Mapping[str, Any], key: str) -> Path | None:
         text = self.text(data, key, "")
@@ -297,39 +301,37 @@ class _Reader:
     def hex32(self, data: Mapping[str, Any], key: str, prefix: str) -> str | None:
         value = self.text(data, key, prefix)
         if value is not None and not _HEX.fullmatch(value):
-            raise self.fail(
-                prefix + key, "must be 32 hexadecimal digits; leave it out if you may not tell it"
-            )
+            raise self.error(prefix + key, "must be 32 hexadecimal digits; leave it out if it is secret")
         return value
 
     def id(self, data: Mapping[str, Any], key: str, prefix: str) -> Id | None:
         value = data.get(key)
         if isinstance(value, str):
-            value = self.expanded(value, prefix + key)
+            value = self.expand(value, prefix + key)
         if value is None or is_id(value):
             return value
-        raise self.fail(
+        raise self.error(
             prefix + key,
-            "must be a positive whole number, or a text of 1 to 64 letters, digits and -._~ such as a UUID",
+            "must be a positive integer, or a string of 1 to 64 letters, digits and -._~ such as a UUID",
         )
 
     def booking(self, data: Mapping[str, Any]) -> Policy:
-        self.only(data, _OF_BOOKING, "booking.")
-        days = self.whole(data, "days_ahead", 1, _MOST_DAYS)
+        self.check_keys(data, _BOOKING_KEYS, "booking.")
+        days = self.integer(data, "days_ahead", 1, _MAX_DAYS)
         return Policy(
             furthest=None if days is None else timedelta(days=days),
             hours=self.hours(data.get("hours")),
             weekdays=self.weekdays(data.get("weekdays")),
             timezone=self.timezone(data),
-            step_minutes=self.whole(data, "step_minutes", 1, 24 * 60),
-            notice_minutes=self.whole(data, "notice_minutes", 0, _MOST_DAYS * 24 * 60),
+            step_minutes=self.integer(data, "step_minutes", 1, 24 * 60),
+            notice_minutes=self.integer(data, "notice_minutes", 0, _MAX_DAYS * 24 * 60),
         )
 
-    def whole(self, data: Mapping[str, Any], key: str, least: int, most: int) -> int | None:
+    def integer(self, data: Mapping[str, Any], key: str, minimum: int, maximum: int) -> int | None:
         value = data.get(key)
-        if value is None or (type(value) is int and least <= value <= most):
+        if value is None or (type(value) is int and minimum <= value <= maximum):
             return value
-        raise self.fail(f"booking.{key}", f"must be a whole number from {least} to {most}")
+        raise self.error(f"booking.{key}", f"must be an integer from {minimum} to {maximum}")
 
     def hours(self, value: object) -> tuple[time, time] | None:
         if value is None:
@@ -339,11 +341,11 @@ class _Reader:
                 one if isinstance(one, time) else time.fromisoformat(one) for one in cast("list[Any]", value)
             )
         except (TypeError, ValueError):
-            raise self.fail(
+            raise self.error(
                 "booking.hours", 'must be the first and the last start of a day, such as ["08:00", "16:30"]'
             ) from None
         if first.tzinfo or last.tzinfo:
-            raise self.fail("booking.hours", "must have no offset; add booking.timezone")
+            raise self.error("booking.hours", "must have no offset; add booking.timezone")
         return first, last
 
     def weekdays(self, value: object) -> frozenset[int] | None:
@@ -352,7 +354,7 @@ class _Reader:
         numbers = {name[:3].lower(): number for number, name in enumerate(WEEKDAYS)}
         names = [str(name).lower() for name in cast("list[object]", value)] if isinstance(value, list) else []
         if not names or not set(names) <= set(numbers):
-            raise self.fail("booking.weekdays", f"must be a list of days out of {', '.join(numbers)}")
+            raise self.error("booking.weekdays", f"must be a list of days from {', '.join(numbers)}")
         return frozenset(numbers[name] for name in names)
 
     def timezone(self, data: Mapping[str, Any]) -> tzinfo:
@@ -362,15 +364,15 @@ class _Reader:
         try:
             return ZoneInfo(name)
         except (ValueError, OSError, KeyError):
-            raise self.fail(
+            raise self.error(
                 "booking.timezone",
-                f"{name!r} is not known here; names are such as Europe/Berlin, and on Windows they need "
-                "`pip install tzdata`",
+                f"unknown time zone {name!r}; use a name such as Europe/Berlin (on Windows after "
+                "`pip install tzdata`)",
             ) from None
 
     def identity(self, name: str, data: Mapping[str, Any]) -> Identity:
         prefix = f"identities.{name}."
-        self.only(data, {"id", "doctor", "patient", "token", "token_command"}, prefix)
+        self.check_keys(data, {"id", "doctor", "patient", "token", "token_command"}, prefix)
         own_id = self.id(data, "id", prefix)
         doctor, patient = (self.id(data, role, prefix) for role in ("doctor", "patient"))
         if name in DOCTORS:
@@ -378,54 +380,47 @@ class _Reader:
         elif name in PATIENTS:
             patient = own_id if own_id is not None else patient
         elif own_id is not None:
-            raise self.fail(
-                prefix + "id", "say whether it is a doctor's or a patient's: doctor = … or patient = …"
-            )
+            raise self.error(prefix + "id", "is ambiguous; use doctor = … or patient = …")
         if name in DOCTORS and doctor is None:
-            raise self.fail(prefix + "id", "is missing; it is the doctor's id, as in the `doctor` of a call")
+            raise self.error(prefix + "id", "is missing; it is the value of `doctor` in a call")
         if name in PATIENTS and patient is None:
-            raise self.fail(
-                prefix + "id", "is missing; it is the patient's id, as in the `patient` of a call"
-            )
+            raise self.error(prefix + "id", "is missing; it is the value of `patient` in a call")
         if name == "dual_user" and (doctor is None or patient is None):
-            raise self.fail(prefix + "doctor", "the dual user is both: give doctor = … and patient = …")
+            raise self.error(prefix + "doctor", "the dual user needs both doctor = … and patient = …")
         command = self.command(data, prefix)
         if name == EXPIRING:
             if command is None:
-                raise self.fail(prefix + "token_command", "is missing; this token is made when it is needed")
+                raise self.error(prefix + "token_command", "is missing; the suite runs it during the tests")
             return Identity(name, None, doctor, patient, command)
         token = self.token(data, prefix, command)
         if token is None and not name.startswith("inactive_"):
-            raise self.fail(prefix + "token", 'is missing; give token = "${VARIABLE}" or token_command = "…"')
+            raise self.error(prefix + "token", 'is missing; add token = "${VARIABLE}" or token_command = "…"')
         return Identity(name, token, doctor, patient, command)
 
     def token(self, data: Mapping[str, Any], prefix: str, command: TokenCommand | None) -> str | None:
         if command is not None:
             return command.token()
         token = self.text(data, "token", prefix)
-        return None if token is None else _clean(token, f"{self._source}: {prefix}token")
+        return None if token is None else _valid_token(token, f"{self._source}: {prefix}token")
 
     def command(self, data: Mapping[str, Any], prefix: str) -> TokenCommand | None:
         command = data.get("token_command")
         if command is None:
             return None
         if "token" in data:
-            raise self.fail(prefix + "token", "give token or token_command, not both")
+            raise self.error(prefix + "token", "use token or token_command, not both")
         key = f"{prefix}token_command"
         words: list[object] = cast("list[object]", command) if isinstance(command, list) else [command]
         if not command or not all(isinstance(word, str) for word in words):
-            raise self.fail(key, "must be a shell command, or a list of words")
-        # The shell expands what it is given, by its own quotes.
-        given = (
-            command
-            if isinstance(command, str)
-            else tuple(self.expanded(word, key) for word in cast("list[str]", words))
-        )
-        return TokenCommand(given, f"{self._source}: {key}")
+            raise self.error(key, "must be a shell command, or a list of words")
+        if isinstance(command, str):  # the shell expands its variables
+            return TokenCommand(command, f"{self._source}: {key}")
+        expanded = tuple(self.expand(word, key) for word in cast("list[str]", words))
+        return TokenCommand(expanded, f"{self._source}: {key}")
 
 
-def _clean(token: str, key: str) -> str:
+def _valid_token(token: str, key: str) -> str:
     token = token.strip().removeprefix("\ufeff").removeprefix("Bearer ")
     if not token or not token.isascii() or any(character.isspace() for character in token):
-        raise ConfigError(f"{key}: is empty, or holds what no token does")
+        raise ConfigError(f"{key}: is empty, or has characters that no token has")
     return token

@@ -55,7 +55,7 @@ def connection(config: Config) -> Connection:
     Raises:
         ConfigError: if a certificate, or a variable of the environment, cannot be used.
     """
-    named = environment_proxy(config.base_url) if config.proxied else None
+    named = environment_proxy(config.base_url) if config.use_proxy else None
     proxy = _checked(named) if named else None
     encrypted = any((url or "").startswith("https:") for url in (config.base_url, proxy))
     through = f"the proxy of {named.variable} ({masked(named.url)})" if named else ""

@@ -1,4 +1,4 @@
-"""Files that a run writes: each is checked before the run and replaced as a whole after it."""
+"""Output files: checked before a run, and replaced as a whole at its end."""
 
 import os
 from contextlib import suppress
@@ -8,11 +8,11 @@ __all__ = ["DestinationError", "check", "write"]
 
 
 class DestinationError(Exception):
-    """A file cannot be written; the message names it and says why."""
+    """A file cannot be written; the message names the file and the reason."""
 
 
 def check(path: Path) -> None:
-    """Check that a file can be written, without a change.
+    """Check that a file can be written, and change nothing.
 
     Raises:
         DestinationError: if it cannot be written.
@@ -24,11 +24,11 @@ def check(path: Path) -> None:
     places = [path] if path.exists() else []
     places += [] if _is_device(path) else [path.resolve().parent]
     if not all(os.access(place, os.W_OK) for place in places):
-        raise DestinationError(f"{path}: may not be written")
+        raise DestinationError(f"{path}: no permission to write")
 
 
 def write(path: Path, text: str) -> None:
-    """Write the whole file, or leave it as it was. A device, such as `/dev/stdout`, is written to directly.
+    """Write the whole file, or leave it unchanged. Write to a device, such as `/dev/stdout`, directly.
 
     Raises:
         DestinationError: if it cannot be written.
@@ -38,14 +38,14 @@ def write(path: Path, text: str) -> None:
         if _is_device(path):
             path.write_bytes(content)
             return
-        target = path.resolve()  # a link stays one
-        written = target.with_name(f".{target.name}.{os.getpid()}")
+        target = path.resolve()  # a symbolic link stays a link
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            written.write_bytes(content)
-            written.replace(target)
+            temporary.write_bytes(content)
+            temporary.replace(target)
         except BaseException:
             with suppress(OSError):
-                written.unlink()
+                temporary.unlink()
             raise
     except OSError as error:
         raise DestinationError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Interrupts: a SIGTERM is one too, and each waits until the answer to a request is recorded."""
+"""Interrupts: a run handles SIGTERM like Ctrl-C, and records the response to a request first."""
 
 import signal
 import threading
@@ -8,37 +8,37 @@ from contextlib import contextmanager
 
 @contextmanager
 def delayed_interrupts() -> Generator[None]:
-    """Delay an interrupt until this is done, so that a call that was created can be cancelled."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
+    """Delay interrupts until the context ends, so that the suite knows each call that it has to cancel."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
         yield
         return
-    held: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _frame: held.append(number))
+    delayed: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: delayed.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        if held:
-            signal.raise_signal(held[0])
+        if delayed:
+            signal.raise_signal(delayed[0])
 
 
 @contextmanager
-def terminated_as_interrupted() -> Generator[None]:
-    """Raise KeyboardInterrupt for a SIGTERM too, so that it cleans up as a Ctrl-C does."""
+def sigterm_as_interrupt() -> Generator[None]:
+    """Raise KeyboardInterrupt for a SIGTERM, so that a run cleans up as after a Ctrl-C."""
 
     def interrupt(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread, which alone is told of signals
+        previous = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # only the main thread can set handlers
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

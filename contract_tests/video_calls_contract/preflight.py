@@ -1,6 +1,6 @@
-"""Whether a run can do its work: the backend answers, at this address, to these people.
+"""Checks of the configuration before the first test: the address of the API and the tokens of its users.
 
-Everything here is about the configuration. What may be the backend's fault is left to the tests.
+Preflight reports only mistakes in the configuration. Violations of the backend are left to the tests.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -18,28 +18,28 @@ __all__ = ["PreflightError", "preflight"]
 
 _ACTIVE = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
-_LONGEST_RUN = {"off": 600, "quick": 600, "long": 3600}
-"""Seconds for which a token should last, by the length of generated requests."""
+_MAX_RUN_SECONDS = {"off": 600, "quick": 600, "long": 3600}
+"""Seconds for which a token should be valid, by the value of `--fuzz`."""
 
 
 class PreflightError(Exception):
-    """The suite could not do its work; the message says what to mend."""
+    """The configuration does not work; the message says what to change."""
 
 
 def preflight(run: Run) -> None:
-    """Look before the first test.
+    """Check the configuration before the first test.
 
     Raises:
-        PreflightError: something of the configuration does not work.
-        Unreachable: the backend limits these users' requests too strictly.
+        PreflightError: if a part of the configuration does not work.
+        Unreachable: if the backend limits the requests of these users too strictly.
     """
     _find_api(run)
     with ThreadPoolExecutor(run.options.jobs) as pool:
         list(pool.map(_check_token, run.people.present(*_ACTIVE)))
     if run.people.has("expired"):
         _check_expired(run.people["expired"])
-    _check_different(run)
-    run.notes += run.people.lapsing(_LONGEST_RUN[run.options.fuzz])
+    _check_tokens_differ(run)
+    run.notes += run.people.lapsing(_MAX_RUN_SECONDS[run.options.fuzz])
 
 
 def _find_api(run: Run) -> None:
@@ -47,69 +47,68 @@ def _find_api(run: Run) -> None:
     roots = [backend.base_url]
     if not backend.base_url.endswith(API_PATH):
         roots.insert(0, backend.base_url + API_PATH)
-    answers: list[Exchange] = []
+    pages: list[Exchange] = []
     for root in roots:
         try:
-            exchange = doctor.send("GET", f"{root}/video-calls/")
+            page = doctor.send("GET", f"{root}/video-calls/")
         except NotTheBackend:
             raise
         except Unreachable as error:
-            raise PreflightError(f"{error}; is the backend running there, and base_url right?") from None
-        if exchange.status == NO_ANSWER:
-            raise PreflightError(f"{root} cannot be reached: {exchange.text}")
-        answers.append(exchange)
-        moved = 300 <= exchange.status < 400  # noqa: PLR2004 (HTTP)
-        if not moved and (exchange.status != _NOT_FOUND or _is_list(doctor, root, exchange)):
+            raise PreflightError(f"{error}; is the backend running there, and is base_url right?") from None
+        if page.status == NO_ANSWER:
+            raise PreflightError(f"{root} cannot be reached: {page.text}")
+        pages.append(page)
+        is_redirect = 300 <= page.status < 400  # noqa: PLR2004 (HTTP)
+        if not is_redirect and (page.status != _NOT_FOUND or _is_empty_list(doctor, root, page)):
             break
     else:
         raise PreflightError(
-            f"there is no Video Calls API at {backend.base_url}: {answers[0].url} was answered "
-            f"{answers[0].status}; base_url is the API's root, such as https://staging.example.com{API_PATH}"
+            f"there is no Video Calls API at {backend.base_url}: the status of {pages[0].url} is "
+            f"{pages[0].status}; base_url is the API's root, such as https://staging.example.com{API_PATH}"
         )
-    backend.base_url = answers[-1].url.removesuffix("/video-calls/")
+    page = pages[-1]
+    backend.base_url = page.url.removesuffix("/video-calls/")
     backend.expect_api(lambda: doctor.authorization)
-    if not answers[-1].succeeded or not answers[-1].object:
-        backend.check_origin(answers[-1])
-    if answers[-1].succeeded:
-        _check_json(backend, answers[-1])
+    if not page.succeeded or not page.object:
+        backend.check_origin(page)
+    if page.succeeded:
+        _check_json(backend, page)
 
 
 def _check_json(backend: Backend, page: Exchange) -> None:
-    """Tell a page that the API answers, whatever it is, from that of something else."""
+    """Refuse a page that is not JSON, unless the list needs a token: then the page is of the API."""
     try:
         _ = page.json
     except NotJsonError:
-        if not _wants_token(backend, backend.base_url):
-            what = page.unread or "it is something else than JSON"
+        if not _needs_token(backend, backend.base_url):
+            problem = page.unread or "it is not JSON"
             raise PreflightError(
-                f"the answer of {page.url} cannot be read: {what}; is base_url right?"
+                f"the response of {page.url} cannot be read: {problem}; is base_url right?"
             ) from None
 
 
-def _is_list(doctor: Person, root: str, missing: Exchange) -> bool:
-    """Whether a 404 comes from the list, because there are no calls, and not from an unknown path."""
-    nowhere = doctor.send("GET", f"{root}{NOWHERE}")
-    is_own_text = isinstance(missing.object.get("error"), str) and missing.object != nowhere.object
-    return is_own_text and _wants_token(doctor.backend, root)
+def _is_empty_list(doctor: Person, root: str, page: Exchange) -> bool:
+    """Return whether a 404 is the response for a list without calls, and not for an unknown path."""
+    unknown_path = doctor.send("GET", f"{root}{NOWHERE}")
+    is_own_text = isinstance(page.object.get("error"), str) and page.object != unknown_path.object
+    return is_own_text and _needs_token(doctor.backend, root)
 
 
-def _wants_token(backend: Backend, root: str) -> bool:
-    """Whether the list is refused to those who send no token."""
+def _needs_token(backend: Backend, root: str) -> bool:
+    """Return whether the list refuses a request without a token."""
     return backend.send("GET", f"{root}/video-calls/").status in (_UNAUTHORIZED, _FORBIDDEN)
 
 
 def _check_token(person: Person) -> None:
-    if person.list().status != _UNAUTHORIZED:
-        return
-    # One operation alone that refuses a good token would be the backend's fault.
-    if person.get(person.backend.no_call).status != _UNAUTHORIZED:
+    # If a single operation refuses a good token, that is a violation, which the tests find.
+    if person.list().status != _UNAUTHORIZED or person.get(person.backend.no_call).status != _UNAUTHORIZED:
         return
     expires = claims(person.token).get("exp")
-    why = "the backend does not accept it"
+    reason = "the backend does not accept it"
     if isinstance(expires, int | float) and expires < datetime.now(UTC).timestamp():
-        why = f"it expired at {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        reason = f"it expired at {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M:%S} UTC"
     raise PreflightError(
-        f"the token of [identities.{person.name}] does not work: {why}; get a fresh one, of an active user"
+        f"the token of [identities.{person.name}] does not work: {reason}; get a new one of an active user"
     )
 
 
@@ -117,17 +116,17 @@ def _check_expired(person: Person) -> None:
     expires = claims(person.token).get("exp")
     if isinstance(expires, int | float) and expires > datetime.now(UTC).timestamp():
         raise PreflightError(
-            "the token of [identities.expired] has not expired yet; give one whose `exp` has passed, "
+            "the token of [identities.expired] has not expired yet; use one whose `exp` has passed, "
             "or leave it out"
         )
 
 
-def _check_different(run: Run) -> None:
-    seen: dict[str | None, str] = {}
+def _check_tokens_differ(run: Run) -> None:
+    names: dict[str | None, str] = {}
     for person in run.people.present(*_ACTIVE):
-        other = seen.setdefault(person.authorization, person.name)
+        other = names.setdefault(person.authorization, person.name)
         if other != person.name:
             raise PreflightError(
                 f"[identities.{other}] and [identities.{person.name}] have the same token; "
-                "they are different people"
+                "they must be different users"
             )

@@ -1,4 +1,4 @@
-"""The installed reference server, started for one run: a process, reached like any other backend."""
+"""The installed reference server as a process for one run, used over HTTP like any other backend."""
 
 import os
 import queue
@@ -21,7 +21,7 @@ STOP_SECONDS = 15.0
 _URL = re.compile(r"Video Calls API\s+(https?://\S+?)/api/")
 _COMMAND = (sys.executable, "-c", "from video_calls_server.command import run; run()")
 _DATABASE = ("--database", ":memory:")
-_SETTINGS = ("VIDEO_CALLS_SERVER_", "AGORA_")  # what the names of the server's variables begin with
+_SETTINGS = ("VIDEO_CALLS_SERVER_", "AGORA_")  # prefixes of the server's environment variables
 
 
 class ReferenceServerError(Exception):
@@ -30,15 +30,16 @@ class ReferenceServerError(Exception):
 
 @contextmanager
 def reference_server(*options: str) -> Generator[Config]:
-    """The configuration for a reference server that runs as long as the context lasts.
+    """Start a reference server, yield the configuration for it, and stop it.
 
-    `options` are those of its command, such as `--ids uuid`.
+    Args:
+        options: options of its command, such as `--ids uuid`.
 
     Raises:
-        ReferenceServerError: it is not installed, or does not start.
+        ReferenceServerError: if the server is not installed or does not start.
     """
     with (
-        _without_own_settings(),
+        _without_user_settings(),
         tempfile.TemporaryDirectory(prefix="video-calls-contract-") as directory,
         tempfile.TemporaryFile(dir=directory) as log,
     ):
@@ -52,7 +53,7 @@ def reference_server(*options: str) -> Generator[Config]:
             encoding="utf-8",
             errors="replace",
             env=_environment(),
-            start_new_session=True,  # a Ctrl-C is for the suite, which still has to clean up
+            start_new_session=True,  # a Ctrl-C must not stop the server before the suite has cleaned up
         )
         try:
             yield _config(_url(server, log), directory, options)
@@ -65,10 +66,10 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _without_own_settings() -> Generator[None]:
-    """Hide the settings of a server of the user's own, from commands that make tokens too."""
-    own = [name for name in os.environ if name.startswith(_SETTINGS)]
-    hidden = {name: os.environ.pop(name) for name in own}
+def _without_user_settings() -> Generator[None]:
+    """Hide the settings of the user's own server, from the commands that make tokens too."""
+    names = [name for name in os.environ if name.startswith(_SETTINGS)]
+    hidden = {name: os.environ.pop(name) for name in names}
     try:
         yield
     finally:
@@ -76,18 +77,18 @@ def _without_own_settings() -> Generator[None]:
 
 
 def _url(server: "subprocess.Popen[str]", log: IO[bytes]) -> str:
-    found: queue.Queue[str | None] = queue.Queue()
+    urls: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
-        # To the end, so that the pipe never fills up.
+        # Read to the end, so that the pipe never fills up.
         for line in server.stdout or ():
             if match := _URL.search(line):
-                found.put(match[1])
-        found.put(None)
+                urls.put(match[1])
+        urls.put(None)
 
     threading.Thread(target=read, name="reference", daemon=True).start()
     try:
-        url = found.get(timeout=START_SECONDS)
+        url = urls.get(timeout=START_SECONDS)
     except queue.Empty:
         raise ReferenceServerError(
             f"the reference server did not start within {START_SECONDS:.0f} seconds"
@@ -102,7 +103,7 @@ def _url(server: "subprocess.Popen[str]", log: IO[bytes]) -> str:
 
 def _config(url: str, directory: str, options: tuple[str, ...]) -> Config:
     try:
-        told = subprocess.run(  # noqa: S603 (our own package)
+        identities = subprocess.run(  # noqa: S603 (our own package)
             [*_COMMAND, "identities", "--contract-config", f"{url}{API_PATH}", *_DATABASE, *options],
             cwd=directory,
             stdin=subprocess.DEVNULL,
@@ -116,27 +117,26 @@ def _config(url: str, directory: str, options: tuple[str, ...]) -> Config:
             start_new_session=True,
         )
     except subprocess.TimeoutExpired:
-        raise ReferenceServerError("the reference server did not tell who its people are") from None
-    if told.returncode:
+        raise ReferenceServerError("the reference server did not print its users in time") from None
+    if identities.returncode:
         raise ReferenceServerError(
-            f"the reference server did not tell who its people are: {_last_line(told.stderr)}"
+            f"the reference server did not print its users: {_last_line(identities.stderr)}"
         )
     try:
-        config = parse_config(told.stdout, "the reference server's configuration")
+        config = parse_config(identities.stdout, "the reference server's configuration")
     except ConfigError as error:
         raise ReferenceServerError(str(error)) from None
-    return replace(config, proxied=False)  # a proxy would not find this machine's loopback
+    return replace(config, use_proxy=False)  # a proxy cannot reach the loopback of this machine
 
 
 def _last_line(text: str) -> str:
-    line = (text.strip().splitlines() or ["it said nothing"])[-1].strip()
+    line = (text.strip().splitlines() or ["it printed nothing"])[-1].strip()
     if "No module named 'video_calls_server'" in line:
         return 'it is not installed; install it with: pip install "video-calls[server]"'
     return line.removeprefix("video-calls-server: ")
 
 
 def _stop(server: "subprocess.Popen[str]") -> None:
-    """Stop it in order, if it will."""
     server.terminate()
     try:
         server.wait(STOP_SECONDS)

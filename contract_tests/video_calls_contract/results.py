@@ -1,8 +1,8 @@
-"""The one tree of results: every report is made from it, and so is the exit status.
+"""The tree of results, from which every report and the exit status are made.
 
-Four things are kept apart: that the backend broke a rule (`failed`), that it does otherwise than recommended
-where the document leaves it free (`noted`), that a rule could not be looked at (`not_checked`), and that the
-suite itself did not work (`broken`).
+A rule is `failed` if the backend breaks it, `noted` if the backend does not follow a recommendation about
+what the document leaves open, and `not_checked` if no test could check it. A test is `broken` if the suite
+has a bug.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,24 +20,25 @@ Outcome = Literal["passed", "failed", "noted", "not_checked", "known"]
 TestOutcome = Literal["passed", "failed", "noted", "not_checked", "blocked", "broken"]
 Listed = Literal["", "known", "expired", "holds"]
 
-_DEVIATIONS = ("failed", "noted")
+_FINDINGS = ("failed", "noted")
 
-CONFORMS, VIOLATIONS, NO_WORK = 0, 1, 2
+CONFORMS, VIOLATIONS, NOT_JUDGED = 0, 1, 2
+"""Exit statuses."""
 
-MOST_EXCHANGES = 8
-MOST_OF_REASON = 160  # characters in a verdict
+MAX_EXCHANGES = 8
+MAX_REASON_LENGTH = 160  # characters in a verdict
 
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """What one test found.
+    """The result of one test.
 
     Attributes:
-        name: what it shows, in words.
-        rules: those that it holds, the first being the one that it blames unless it says otherwise.
-        outcome: `blocked` where the backend refused what the test needs before its rule begins.
-        reason: why it is not passed.
-        blamed: the rule that was broken, or of which a deviation is noted.
+        name: the test's name in words.
+        rules: the rules that it checks; a violation is one of the first unless the test names another.
+        outcome: `blocked` if the backend refused a request that the test needs before it can check its rule.
+        reason: why the test did not pass.
+        broken_rule: the rule that the backend breaks or, if `noted`, does not follow.
         exchanges: the evidence.
     """
 
@@ -47,20 +48,20 @@ class TestResult:
     rules: tuple[str, ...]
     outcome: TestOutcome
     reason: str = ""
-    blamed: str = ""
+    broken_rule: str = ""
     exchanges: tuple[Exchange, ...] = ()
     seconds: float = 0.0
 
 
 @dataclass(slots=True)
 class RuleResult:
-    """What became of a rule.
+    """The result of one rule.
 
     Attributes:
-        exchanges: the last of the evidence.
-        tests: those that tell something about it.
-        listed: what a baseline makes of it: empty where none lists it, `known` where it may deviate,
-            `expired` where it might until a day that has passed, `holds` where it deviates no more.
+        exchanges: the last exchanges of the evidence.
+        tests: the tests that say something about the rule.
+        listed: the effect of a baseline: empty if it does not list the rule, `known` if it allows the
+            violation, `expired` if its last day has passed, `holds` if the backend keeps the rule.
     """
 
     rule: Rule
@@ -72,19 +73,19 @@ class RuleResult:
 
     @property
     def failures(self) -> list[TestResult]:
-        """The tests that show its violation, or what is noted."""
-        return [test for test in self.tests if test.outcome in _DEVIATIONS]
+        """Return the tests that show a violation or a note."""
+        return [test for test in self.tests if test.outcome in _FINDINGS]
 
     @property
     def symptom(self) -> tuple[object, ...] | None:
-        """The refusal, or the missing answer, that shows the violation; None if something else does."""
-        shown = self.failures[0].exchanges[-1:] if self.failures else ()
-        if not shown or 0 < shown[0].status < 400:  # noqa: PLR2004 (HTTP)
+        """Return the refusal or missing response that shows the violation, None if something else does."""
+        last = self.failures[0].exchanges[-1:] if self.failures else ()
+        if not last or 0 < last[0].status < 400:  # noqa: PLR2004 (HTTP)
             return None
-        return shown[0].operation, shown[0].status, str(shown[0].object.get("error"))
+        return last[0].operation, last[0].status, str(last[0].object.get("error"))
 
     def fails(self, level: Level) -> bool:
-        """Whether it fails a run in which deviations count from this level on."""
+        """Return whether the rule fails a run of this level."""
         if self.listed == "holds":
             return True
         return self.outcome == "failed" and (self.rule.level != "should" or level == "should")
@@ -92,14 +93,14 @@ class RuleResult:
 
 @dataclass(slots=True)
 class Results:
-    """A run.
+    """The results of a run.
 
     Attributes:
-        level: the least level whose deviations fail the run.
-        notes: what a reader should know of how it was run, such as a clock that differs.
-        left: what the suite made and could not take away again.
-        stopped: why it ended before its end; empty where it did not.
-        started_at: when it began, by this machine's clock.
+        level: the lowest level whose violations fail the run.
+        notes: what a reader should know about the run, such as a difference between clocks.
+        left: the calls that the suite created and could not close.
+        stopped: why the run ended early; empty if it did not.
+        started_at: by this machine's clock.
     """
 
     base_url: str
@@ -115,31 +116,34 @@ class Results:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def of(self, outcome: Outcome) -> list[RuleResult]:
-        """The rules with this outcome."""
+        """Return the rules with this outcome."""
         return [result for result in self.rules if result.outcome == outcome]
 
     @property
     def violations(self) -> list[RuleResult]:
-        """The rules that fail the run."""
+        """Return the rules that fail the run."""
         return [result for cause in self.causes for result in cause]
 
     @property
     def causes(self) -> list[list[RuleResult]]:
-        """The rules that fail the run, the most telling first of those that one refusal shows."""
+        """Return the rules that fail the run, grouped by the refusal that shows them.
+
+        A group begins with the rule of the refused operation.
+        """
         causes: dict[object, list[RuleResult]] = {}
         for result in self.rules:
             if result.fails(self.level):
                 causes.setdefault(result.symptom or result.rule.id, []).append(result)
-        return [sorted(cause, key=_is_telling, reverse=True) for cause in causes.values()]
+        return [sorted(cause, key=_is_of_refused_operation, reverse=True) for cause in causes.values()]
 
     @property
     def warnings(self) -> list[RuleResult]:
-        """The deviations that do not fail it."""
+        """Return the violations that do not fail the run."""
         return [result for result in self.of("failed") if not result.fails(self.level)]
 
     @property
     def blocked(self) -> list[RuleResult]:
-        """The rules that were not looked at, or not wholly: the backend refused what comes before."""
+        """Return the rules that a refusal of an earlier step kept from being checked, or checked in full."""
         return [
             result
             for result in (*self.of("not_checked"), *self.of("passed"))
@@ -148,17 +152,14 @@ class Results:
 
     @property
     def exit_status(self) -> int:
-        """0 conforms, 1 violations, 2 the suite could not do its work."""
+        """Return 0 if the backend conforms, 1 if it breaks rules, 2 if the suite could not do its work."""
         if self.violations:
             return VIOLATIONS
-        checked = any(result.outcome != "not_checked" for result in self.rules)
-        if self.stopped or self.broken or self.blocked or not checked:
-            return NO_WORK
-        return CONFORMS
+        return NOT_JUDGED if self.problem else CONFORMS
 
     @property
     def verdict(self) -> str:
-        """The outcome of the run in a few words."""
+        """Return the outcome of the run in a few words."""
         match self.exit_status:
             case 0:
                 return "conforms"
@@ -166,75 +167,74 @@ class Results:
                 count = len(self.violations)
                 return f"breaks {count} rule{'' if count == 1 else 's'}"
             case _:
-                return f"could not be judged: {self.why_not}"
+                return f"could not be judged: {self.problem}"
 
     @property
-    def why_not(self) -> str:
-        """Why the suite could not do its work; empty where it could."""
+    def problem(self) -> str:
+        """Return why the suite could not do its work; empty if it could."""
         if self.stopped:
             return self.stopped
         if self.broken:
-            broken = len(self.broken)
-            return f"the suite broke in {broken} of its own tests, which is its own fault; please report it"
+            count = len(self.broken)
+            return f"{count} of the suite's own tests crashed, which is a bug in the suite; please report it"
         if self.blocked:
             count = len(self.blocked)
             first = self.blocked[0]
             rules = "1 rule" if count == 1 else f"{count} rules"
-            reason = next(test.reason for test in first.tests if test.outcome == "blocked")[:MOST_OF_REASON]
-            return f"{rules} could not be reached, the first being {first.rule.id}: {reason}"
-        if not any(result.outcome != "not_checked" for result in self.rules):
+            reason = next(test.reason for test in first.tests if test.outcome == "blocked")
+            return f"{rules} could not be reached, first {first.rule.id}: {reason[:MAX_REASON_LENGTH]}"
+        if all(result.outcome == "not_checked" for result in self.rules):
             return "nothing was checked"
         return ""
 
     def summary(self) -> dict[Outcome, int]:
-        """How many rules have which outcome."""
+        """Return the number of rules of each outcome."""
         outcomes: tuple[Outcome, ...] = ("passed", "failed", "noted", "not_checked", "known")
         return {outcome: len(self.of(outcome)) for outcome in outcomes}
 
     def sections(self) -> dict[str, list[RuleResult]]:
-        """The rules by the section of the document that they come from, in its order."""
-        found: dict[str, list[RuleResult]] = {}
+        """Return the rules by section of the document, in its order."""
+        sections: dict[str, list[RuleResult]] = {}
         for result in self.rules:
-            found.setdefault(result.rule.section, []).append(result)
-        return found
+            sections.setdefault(result.rule.section, []).append(result)
+        return sections
 
 
 def rule_results(rules: Mapping[str, Rule], tests: Iterable[TestResult]) -> list[RuleResult]:
-    """What the tests say about each rule."""
+    """Return the result of each rule."""
     by_rule: dict[str, list[TestResult]] = {slug: [] for slug in rules}
     for test in tests:
-        for slug in {*test.rules, test.blamed} & set(rules):
+        for slug in {*test.rules, test.broken_rule} & set(rules):
             by_rule[slug].append(test)
-    return [_of_rule(rule, by_rule[slug]) for slug, rule in rules.items()]
+    return [_rule_result(rule, by_rule[slug]) for slug, rule in rules.items()]
 
 
-def _of_rule(rule: Rule, tests: list[TestResult]) -> RuleResult:
-    about = tuple(test for test in tests if test.outcome not in _DEVIATIONS or test.blamed == rule.id)
-    failed = [test for test in about if test.outcome in _DEVIATIONS]
+def _rule_result(rule: Rule, tests: list[TestResult]) -> RuleResult:
+    about = tuple(test for test in tests if test.outcome not in _FINDINGS or test.broken_rule == rule.id)
+    failed = [test for test in about if test.outcome in _FINDINGS]
     if failed:
         exchanges = tuple(exchange for test in failed for exchange in test.exchanges)
         reason = "; ".join(dict.fromkeys(f"expected {test.reason}" for test in failed))
         outcome: Outcome = "failed" if failed[0].outcome == "failed" else "noted"
-        return RuleResult(rule, outcome, reason, exchanges[-MOST_EXCHANGES:], about)
+        return RuleResult(rule, outcome, reason, exchanges[-MAX_EXCHANGES:], about)
     broken = any(test.outcome == "broken" for test in about)
     reasons = "; ".join(dict.fromkeys(test.reason for test in about if test.outcome != "passed"))
     # Tests that were stopped by the same refusal have the same evidence.
     evidence = {id(exchange): exchange for test in about for exchange in test.exchanges}
-    exchanges = tuple(evidence.values())[-MOST_EXCHANGES:]
+    exchanges = tuple(evidence.values())[-MAX_EXCHANGES:]
     if any(test.outcome == "passed" for test in about) and not broken:
         return RuleResult(rule, "passed", f"in part: {reasons}" if reasons else "", exchanges, about)
     if not about and tests:
-        reasons = f"its test ended at a violation of {tests[0].blamed}"
-    return RuleResult(rule, "not_checked", reasons or "no test of this run looked at it", exchanges, about)
+        reasons = f"its test ended at a violation of {tests[0].broken_rule}"
+    return RuleResult(rule, "not_checked", reasons or "no test of this run checks it", exchanges, about)
 
 
-def _is_telling(result: RuleResult) -> bool:
-    """Whether a rule is of the operation whose refusal shows its violation."""
+def _is_of_refused_operation(result: RuleResult) -> bool:
     return result.symptom is not None and result.rule.operation == result.symptom[0]
 
 
 def as_json(results: Results) -> dict[str, Any]:
-    """The tree as JSON has it."""
+    """Return the JSON report."""
     return {
         "base_url": results.base_url,
         "verdict": results.verdict,
@@ -260,8 +260,8 @@ def as_json(results: Results) -> dict[str, Any]:
                 "listed": result.listed,
                 "fails": result.fails(results.level),
                 "exchanges": [
-                    {"request": shown.request_text, "response": shown.response_text, "curl": shown.curl}
-                    for shown in result.exchanges
+                    {"request": one.request_text, "response": one.response_text, "curl": one.curl}
+                    for one in result.exchanges
                 ],
                 "tests": [
                     {"name": test.name, "outcome": test.outcome, "seconds": round(test.seconds, 3)}

@@ -1,6 +1,6 @@
-"""One run of the suite: the backend, the people, the calls, what is watched, and what came out.
+"""One run of the suite: the backend, its users, the calls of the run, the observers and the results.
 
-The command starts it; the tests take what they need from it through fixtures.
+The command starts a run; the tests use it through fixtures.
 """
 
 import time
@@ -29,18 +29,18 @@ T = TypeVar("T")
 
 FuzzLength = Literal["quick", "long", "off"]
 
-INTERRUPTED = "it was interrupted"
+INTERRUPTED = "the run was interrupted"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run is asked to do.
+    """The options of a run.
 
     Attributes:
-        timeout: seconds that a request may take.
-        level: the least level whose deviations fail the run.
-        seed: of everything that is drawn at random, but for slots and keys.
-        jobs: how many tests may run at once.
+        timeout: in seconds, per request.
+        level: the lowest level whose violations fail the run.
+        seed: of all random values except slots and keys.
+        jobs: the number of tests that may run at the same time.
     """
 
     rules: dict[str, Rule] = field(default_factory=catalogue)
@@ -75,34 +75,34 @@ class Run:
         self.pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="contract")
         self._started = time.monotonic()
         self._started_at = datetime.now(UTC)
-        self._finished: Results | None = None
+        self._results: Results | None = None
 
     def begin(self) -> None:
-        """Find out what the backend books, and where there is room for this run's calls."""
+        """Find out which times the backend books, and which are free for the calls of this run."""
         self.calls.slots.look()
 
     @property
     def jobs(self) -> int:
-        """How many tests may run at once now: one if there is little room for calls."""
+        """Return the number of tests that may run at the same time now: one if free times are scarce."""
         return 1 if self.calls.slots.scarce else self.options.jobs
 
     def in_background(self, work: Callable[[], T]) -> "Future[T]":
-        """Start something that mostly waits."""
+        """Start a function that mostly waits."""
         return self.pool.submit(work)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass in the background.
+        """Wait in the background.
 
         Raises:
-            Blocked: the run ended meanwhile.
+            Blocked: if the run ends first.
         """
         if self.calls.ended.wait(seconds):
-            raise Blocked("the run ended before this was seen")
+            raise Blocked("the run ended before this could be observed")
 
     def finish(self) -> Results:
-        """Take away what was made, and judge."""
-        if self._finished is not None:
-            return self._finished
+        """Close the calls of the run and return its results."""
+        if self._results is not None:
+            return self._results
         results = Results(
             self.config.base_url, self.options.level, self.options.seed, started_at=self._started_at
         )
@@ -112,24 +112,24 @@ class Run:
             self.pool.shutdown(wait=True, cancel_futures=True)
             results.left = [redact(line) for line in self.calls.record.close_all(self.jobs)]
         except KeyboardInterrupt:
-            results.left = self._perhaps_left("cleaning up was interrupted")
+            results.left = self._calls_that_may_be_left("cleaning up was interrupted")
             self.stopped = self.stopped or INTERRUPTED
-        except Exception as error:  # noqa: BLE001 (whatever stops it, what was found is still reported)
-            results.left = self._perhaps_left(redact(str(error)))
+        except Exception as error:  # noqa: BLE001 (a failed cleanup must not lose the results)
+            results.left = self._calls_that_may_be_left(redact(str(error)))
         results.stopped = redact(self.stopped)
         self.backend.close()
         results.broken = [test for test in self.tests if test.outcome == "broken"]
         results.rules = rule_results(self.options.rules, self.tests)
-        apply(list(self.options.baseline), results.rules, datetime.now(UTC).date())
+        apply(self.options.baseline, results.rules, datetime.now(UTC).date())
         results.requests = self.backend.count
         results.seconds = time.monotonic() - self._started
         results.notes = self._notes()
-        self._finished = results
+        self._results = results
         return results
 
-    def _perhaps_left(self, why: str) -> list[str]:
-        made = ", ".join(str(call_id) for call_id in self.calls.record.calls)
-        return [f"calls {made} may be left: {why}"] if made else []
+    def _calls_that_may_be_left(self, why: str) -> list[str]:
+        calls = ", ".join(str(call_id) for call_id in self.calls.record.calls)
+        return [f"calls {calls} may be left: {why}"] if calls else []
 
     def _notes(self) -> list[str]:
         notes = [*self.notes, *self.calls.slots.described()]
@@ -139,8 +139,8 @@ class Run:
             notes.append(f"the backend's clock is {abs(offset):.0f} s {where} this machine's")
         if self.backend.gone:
             notes += [
-                f"the connection ended during {one.request_line}; the backend has not answered since"
-                for one in self.backend.cut_off
+                f"the connection ended during {exchange.request_line}; the backend has not answered since"
+                for exchange in self.backend.cut_off
             ]
         if hosts := ", ".join(sorted(self.backend.public_hosts)):
             notes.append(
@@ -148,5 +148,5 @@ class Run:
             )
         if self.calls.crowded:
             crowded = self.backend.redactor.redact(self.calls.crowded)
-            notes.append(f"calls within their join window could not be had: {crowded}")
+            notes.append(f"no call within its join window could be created: {crowded}")
         return notes

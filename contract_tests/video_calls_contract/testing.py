@@ -1,6 +1,6 @@
-"""The rules in a backend's own pytest: one test for each rule, against the application under test.
+"""The rules as tests of a backend's own pytest: one test for each rule.
 
-A test module needs two names: the tests, and a fixture that says where the backend is and who its users are.
+A test module needs the tests, and a fixture with the address and the users of the backend.
 
     from video_calls_contract.testing import contract_tests
 
@@ -11,7 +11,7 @@ A test module needs two names: the tests, and a fixture that says where the back
         ...
         return {"base_url": f"{live_server.url}/api/v1/video", "identities": {...}}
 
-The first test runs the suite for all selected rules in its own process; each test then reports one rule.
+The first test runs the suite for all selected rules in a process; each test then reports one rule.
 """
 
 import inspect
@@ -37,11 +37,11 @@ from video_calls_contract.catalogue import catalogue
 __all__ = ["ContractWarning", "contract_tests", "serve"]
 
 _START_SECONDS = 30.0
-_STOP_SECONDS = 60.0  # a run that is interrupted still cancels its calls
+_STOP_SECONDS = 60.0  # an interrupted run cancels its calls first
 
 
 class ContractWarning(UserWarning):
-    """The backend departs from a rule that does not fail the run ("should" at the default level)."""
+    """The backend breaks a rule that does not fail the run ("should" at the default level)."""
 
 
 def contract_tests(*arguments: str) -> Callable[..., None]:
@@ -85,7 +85,7 @@ class _Report:
         self._fails = bool(stopped)
 
     def check(self, slug: str) -> None:
-        """Pass, fail, skip or warn, as the outcome of a rule says; a run that was stopped fails once."""
+        """Pass, fail, skip or warn by the outcome of a rule. A run that stopped early fails only one test."""
         rule = self._rules.get(slug, {"outcome": "not_checked", "reason": "", "fails": False, "tests": ()})
         reason = f"{slug}: {rule['reason']}"
         if rule["fails"]:
@@ -126,13 +126,13 @@ def _run(backend: Mapping[str, object] | Path, slugs: list[str], arguments: tupl
         if report.exists():
             content = json.loads(report.read_text(encoding="utf-8"))
             return _Report(content["rules"], content["stopped"])
-        return _Report([], (output.strip().splitlines() or ["it ended without a message"])[-1])
+        return _Report([], (output.strip().splitlines() or ["it printed nothing"])[-1])
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def _output(command: list[str]) -> str:
-    """Return what a run prints; one that is interrupted has time to cancel its calls."""
+    """Return the output of a run. After an interrupt, give the run time to cancel its calls."""
     with subprocess.Popen(  # noqa: S603 (our own package)
         command,
         stdin=subprocess.DEVNULL,
@@ -153,11 +153,11 @@ def _toml(table: Mapping[str, object], prefix: str = "") -> Iterator[str]:
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from _toml(value, f"{prefix}{key}.")
-        else:  # texts, numbers and lists of them look the same in JSON and in TOML
+        else:  # strings, numbers and lists of them look the same in JSON and in TOML
             yield f"{prefix}{key} = {json.dumps(value, ensure_ascii=False)}\n"
 
 
-# -- An application object, served ------------------------------------------------------------------
+# -- Serving an application object ------------------------------------------------------------------
 
 
 class _ThreadingServer(ThreadingMixIn, WSGIServer):
@@ -167,7 +167,7 @@ class _ThreadingServer(ThreadingMixIn, WSGIServer):
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Print nothing: the output belongs to the tests."""
+        """Print nothing into the output of the tests."""
 
 
 @contextmanager

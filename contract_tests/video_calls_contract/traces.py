@@ -1,7 +1,7 @@
-"""Where a text holds a secret, or a part of one, in another form than its own.
+"""Finds secrets in a text, also encoded, cut in pieces or with other characters in between.
 
-Text and secrets are compared without escapes and by letters and digits alone, so that neither an encoding nor
-what stands between the parts hides a secret. Pieces of fewer than 16 letters and digits are not found.
+Text and secrets are compared without escapes and by their letters and digits only. Pieces of fewer than 16
+letters and digits are not found.
 """
 
 import base64
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 __all__ = ["Traces"]
 
 _PIECE = 16
-_MOST_LAYERS = 3  # of encodings, one in another
+_MAX_LAYERS = 3  # of nested escapes
 
 _ESCAPE = re.compile(
     r"%(?P<percent>[0-9A-Fa-f]{2})"
@@ -26,28 +26,28 @@ _BETWEEN = re.compile(r"[\W_]+")
 _NAMED = {"amp": "&", "percnt": "%", "bsol": "\\", "num": "#"}
 
 _Unit = tuple[str, int, int]
-"""A character, and where what stands for it begins and ends."""
+"""A character, and the start and end of its spelling in the text."""
 
 
 class Traces:
-    """Remembers secrets by their pieces."""
+    """Stores secrets as pieces, and finds the pieces in texts."""
 
     def __init__(self) -> None:
         self._pieces: set[str] = set()
 
     def learn(self, secret: str) -> None:
-        """Remember a secret, as it is and in base64 and hexadecimal digits."""
+        """Store a secret as it is, in base64 and in hexadecimal digits."""
         for form in (secret, secret.encode().hex(), *_in_base64(secret)):
             plain = "".join(character for character in form.casefold() if character.isalnum())
             self._pieces.update(plain[at : at + _PIECE] for at in range(len(plain) - _PIECE + 1))
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where the pieces of secrets begin and end, in order and apart from each other."""
-        if not _ESCAPE.search(text) and next(self._places(_BETWEEN.sub("", text).casefold()), None) is None:
-            return  # as for most texts, whose characters need no places then
-        units = [unit for unit in _plain(text) if unit[0].isalnum()]
+        """Yield the start and end of each piece of a secret, in order and without overlaps."""
+        if not _ESCAPE.search(text) and next(self._find(_BETWEEN.sub("", text).casefold()), None) is None:
+            return  # a fast path for most texts
+        units = [unit for unit in _unescape(text) if unit[0].isalnum()]
         start, end = -1, -1
-        for at in self._places("".join(character.casefold()[0] for character, _, _ in units)):
+        for at in self._find("".join(character.casefold()[0] for character, _, _ in units)):
             if at > end:
                 if start >= 0:
                     yield units[start][1], units[end][2]
@@ -56,23 +56,23 @@ class Traces:
         if start >= 0:
             yield units[start][1], units[end][2]
 
-    def _places(self, plain: str) -> Iterator[int]:
-        """Where pieces begin in a text of letters and digits."""
+    def _find(self, plain: str) -> Iterator[int]:
+        """Return the starts of the pieces in a text of letters and digits."""
         return (at for at in range(len(plain) - _PIECE + 1) if plain[at : at + _PIECE] in self._pieces)
 
 
 def _in_base64(secret: str) -> Iterator[str]:
-    """What base64 makes of a secret within another text: three forms, by where the secret begins."""
+    """Yield the three forms that base64 gives to a secret within another text, by the secret's position."""
     for before in range(3):
-        coded = base64.b64encode(b"\0" * before + secret.encode()).decode().rstrip("=")
-        # The first and the last character hold bits of the neighbours too.
-        yield coded[before + 1 if before else 0 : -1]
+        encoded = base64.b64encode(b"\0" * before + secret.encode()).decode().rstrip("=")
+        # The first and the last character also depend on the characters next to the secret.
+        yield encoded[before + 1 if before else 0 : -1]
 
 
-def _plain(text: str) -> list[_Unit]:
-    """The characters of a text without its escapes, and where each stands in it."""
+def _unescape(text: str) -> list[_Unit]:
+    """Return the characters of a text without its escapes."""
     units = [(character, at, at + 1) for at, character in enumerate(text)]
-    for _ in range(_MOST_LAYERS):
+    for _ in range(_MAX_LAYERS):
         joined = "".join(character for character, _, _ in units)
         escapes = list(_ESCAPE.finditer(joined))
         if not escapes:

@@ -1,6 +1,6 @@
-"""The reports: each makes a text of the one tree of results.
+"""The reports, which are all made from the tree of results.
 
-What a backend sent is shown as it is, and never becomes markup, a control sequence or a link.
+Text of a backend never becomes markup, a control sequence or a link in a report.
 """
 
 import re
@@ -11,7 +11,7 @@ from video_calls_contract.exchange import Exchange
 from video_calls_contract.results import Results, RuleResult, TestResult
 
 __all__ = [
-    "LEFT_OPEN",
+    "NOTES_HEADING",
     "OUTCOME_WORDS",
     "Kind",
     "Writer",
@@ -25,8 +25,7 @@ __all__ = [
 Writer = Callable[[Results], str]
 Kind = Literal["violation", "warning", "noted", "known", "not_checked", "passed"]
 
-LEFT_OPEN = "Notes: what the document leaves open, and the backend does otherwise than recommended"
-"""The heading of deviations that are only noted."""
+NOTES_HEADING = "Notes: recommendations that the backend does not follow; the document leaves them open"
 
 OUTCOME_WORDS: dict[Kind, str] = {
     "violation": "violation",
@@ -37,32 +36,31 @@ OUTCOME_WORDS: dict[Kind, str] = {
     "passed": "passed",
 }
 
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffc\ufffe\uffff\ud800-\udfff]"
 )
-_MOST_EVIDENCE = 8  # exchanges of a test
+_MAX_EVIDENCE = 8  # exchanges of a test
 
 
 def visible(text: str) -> str:
-    """The text with what would not be seen, or would do something, written as an escape."""
+    """Return the text with escapes in place of invisible and control characters."""
 
     def escape(match: re.Match[str]) -> str:
         code = ord(match[0])
         return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"  # noqa: PLR2004 (two digits)
 
-    return _UNSEEN.sub(escape, text.replace("\r\n", "\n"))
+    return _INVISIBLE.sub(escape, text.replace("\r\n", "\n"))
 
 
-def bounded(text: str, *, lines: int, characters: int) -> str:
-    """The text as far as it is worth showing, and how much more there is."""
-    shown = text[:characters].splitlines()[:lines]
-    short = "\n".join(shown)
-    missing = len(text.rstrip("\n")) - len(short)
-    return f"{short}\n… {count(missing, 'more character')}" if missing > 0 else short
+def shorten(text: str) -> str:
+    """Return the beginning of a request or a response, and the number of characters left out."""
+    beginning = "\n".join(text[:1500].splitlines()[:40])
+    missing = len(text.rstrip("\n")) - len(beginning)
+    return f"{beginning}\n… {count(missing, 'more character')}" if missing > 0 else beginning
 
 
 def kind(result: RuleResult, results: Results) -> Kind:
-    """What became of a rule, as a reader cares for it."""
+    """Return the outcome of a rule; a failed rule is a violation if it fails the run, else a warning."""
     match result.outcome:
         case "failed":
             return "violation" if result.fails(results.level) else "warning"
@@ -71,59 +69,59 @@ def kind(result: RuleResult, results: Results) -> Kind:
 
 
 def count(number: int, thing: str) -> str:
-    """A number of things."""
+    """Return a number with a noun, such as "2 rules"."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def headline(results: Results) -> str:
-    """The verdict as a sentence."""
+    """Return the verdict as a sentence."""
     return f"{visible(results.base_url)} {visible(results.verdict)}"
 
 
 def counts(results: Results) -> str:
-    """How many rules became what, as a line."""
+    """Return the number of rules of each outcome, the requests and the duration as a line."""
     kinds = [kind(result, results) for result in results.rules]
-    told = [f"{kinds.count('passed')} passed"]
-    told += [
+    parts = [f"{kinds.count('passed')} passed"]
+    parts += [
         count(kinds.count(one), word)
         if one in ("violation", "warning", "noted")
         else f"{kinds.count(one)} {word}"
         for one, word in OUTCOME_WORDS.items()
         if one != "passed" and one in kinds
     ]
-    return f"{', '.join(told)} · {count(results.requests, 'request')} · {results.seconds:.1f} s"
+    return f"{', '.join(parts)} · {count(results.requests, 'request')} · {results.seconds:.1f} s"
 
 
 def evidence(test: TestResult) -> tuple[Exchange, ...]:
-    """What shows a violation: the last exchange is the telling one."""
-    return test.exchanges[-_MOST_EVIDENCE:]
+    """Return the exchanges that show a violation; the last is the decisive one."""
+    return test.exchanges[-_MAX_EVIDENCE:]
 
 
 def short(exchange: Exchange) -> str:
-    """An exchange in a line."""
+    """Return an exchange as a line."""
     return visible(
         exchange.redactor.redact(f"{exchange.method} {exchange.url} as {exchange.person}: {exchange.answer}")
     )
 
 
 def step(exchange: Exchange) -> str:
-    """An exchange before the telling one, with the beginnings of its bodies, in a line."""
+    """Return an exchange before the decisive one as a line with the beginnings of its bodies."""
     return visible(f"{exchange.request_line}: {exchange.answer_line}".replace("\n", " "))
 
 
-def how_to_curl(shown: Iterable[Exchange]) -> str:
-    """How the curl lines of these exchanges get their tokens; empty where none needs one."""
-    lines = "\n".join(exchange.curl for exchange in shown)
-    found = sorted(set(re.findall(r"\$([A-Z][A-Z_]*_TOKEN)\b", lines)))
-    ours = [name for name in found if name != "FORGED_TOKEN"]
-    said: list[str] = []
-    if ours:
-        name = ours[0]
-        said.append(
-            f"Tokens are left out of the curl lines: ${name} stands for that of "
+def how_to_curl(exchanges: Iterable[Exchange]) -> str:
+    """Return how to set the tokens for the curl lines of these exchanges; empty if no line needs one."""
+    lines = "\n".join(exchange.curl for exchange in exchanges)
+    variables = sorted(set(re.findall(r"\$([A-Z][A-Z_]*_TOKEN)\b", lines)))
+    settable = [name for name in variables if name != "FORGED_TOKEN"]
+    sentences: list[str] = []
+    if settable:
+        name = settable[0]
+        sentences.append(
+            f"The curl lines contain no tokens: ${name} stands for the token of "
             f"[identities.{name.removesuffix('_TOKEN').lower()}] in the configuration, and so on. "
-            f"Set them first: export {' '.join(f'{name}=…' for name in ours)}"
+            f"Set the tokens first: export {' '.join(f'{name}=…' for name in settable)}"
         )
-    if len(ours) < len(found):
-        said.append("$FORGED_TOKEN is one that the suite made, which is not kept.")
-    return " ".join(said)
+    if len(settable) < len(variables):
+        sentences.append("$FORGED_TOKEN is a token that the suite made; no report contains it.")
+    return " ".join(sentences)

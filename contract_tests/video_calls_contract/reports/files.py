@@ -1,4 +1,4 @@
-"""The report files of a command, and how a command says what kept it from its work."""
+"""The report files of a command, and the error that ends a command."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from video_calls_contract.reports import Writer, visible
 from video_calls_contract.reports.html import as_html
 from video_calls_contract.reports.junit import as_junit
 from video_calls_contract.reports.markdown import as_markdown
-from video_calls_contract.results import NO_WORK, Results, as_json
+from video_calls_contract.results import NOT_JUDGED, Results, as_json
 
 __all__ = ["CommandError", "ReportFiles", "describe_error"]
 
@@ -25,45 +25,47 @@ _WRITERS: dict[str, Writer] = {
 
 
 class CommandError(click.ClickException):
-    """What kept the suite from its work, in a line."""
+    """The suite could not do its work; the message is one line that says why."""
 
-    exit_code = NO_WORK
+    exit_code = NOT_JUDGED
 
     def show(self, file: Any = None) -> None:  # noqa: ANN401 (click's)
-        """Print it."""
+        """Print the message."""
         click.echo(f"video-calls-contract: {visible(self.message)}", file=file, err=file is None)
 
 
 class ReportFiles:
-    """The reports that were asked for, by their kind: junit, json, html, markdown."""
+    """The files of the requested reports, by kind: junit, json, html, markdown."""
 
     def __init__(self, paths: Mapping[str, Path | None]) -> None:
         self._paths = {kind: path for kind, path in paths.items() if path is not None}
 
     def check(self, other: Path | None = None) -> None:
-        """Find out whether the reports can be written, and one other file.
+        """Check that the reports and one other file can be written.
 
         Raises:
-            DestinationError: if one cannot, or if one file is given for two of them.
+            DestinationError: if a file cannot be written, or is used for two reports.
         """
-        seen: set[Path] = set()
+        paths: set[Path] = set()
         for file in (*self._paths.values(), *([other] if other else [])):
             check(file)
             path = file.resolve()
-            if path in seen and (path.is_file() or not path.exists()):
-                raise DestinationError(f"{file}: is given for two reports")
-            seen.add(path)
+            if path in paths and (path.is_file() or not path.exists()):
+                raise DestinationError(f"{file}: is used for two reports")
+            paths.add(path)
 
     def write(self, results: Results, say: Callable[[str], None]) -> list[str]:
-        """Write each report; return what kept one from being written."""
+        """Write each report and return the errors."""
         problems: list[str] = []
         for kind, path in self._paths.items():
             try:
                 write(path, _WRITERS[kind](results))
             except DestinationError as error:
                 problems.append(str(error))
-            except Exception as error:  # noqa: BLE001 (one report that breaks is no reason to lose the others)
-                problems.append(f"{path}: the {kind} report broke: {describe_error(error)}; please report it")
+            except Exception as error:  # noqa: BLE001 (the other reports are still written)
+                problems.append(
+                    f"{path}: the {kind} report crashed: {describe_error(error)}; please report it"
+                )
             else:
                 say(f"{kind} report: {path}")
         return problems

@@ -1,15 +1,17 @@
-"""One HTML file, to be read by a person: no other file, no address, no text of a backend as markup."""
+"""The HTML report: one file that loads no other file and shows text of a backend only as text."""
 
 import base64
 import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+import video_calls_contract.reports
 from video_calls_contract.reports import (
     OUTCOME_WORDS,
     Kind,
@@ -39,44 +41,37 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        # Whatever is shown went through `visible`; what is None is a mistake of the template.
-        finalize=_shown,
+        finalize=_make_visible,
     )
 
 
-def _shown(value: Any) -> Any:  # noqa: ANN401 (Jinja's)
+def _make_visible(value: Any) -> Any:  # noqa: ANN401 (Jinja's)
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _with_code(text: str) -> Markup:
-    """A text of the contract, in which backticks are code."""
+    """Return a text of the contract as markup, with code in place of backticks."""
     parts = enumerate(escape(text).split("`"))
     return Markup().join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in parts)
 
 
-def _script() -> str:
-    source, _, _ = PackageLoader("video_calls_contract", "reports").get_source(_environment(), "report.js")
-    return source
-
-
 def as_html(results: Results) -> str:
-    """The report."""
-    script = _script()
-    everything = [_Entry(result, kind(result, results)) for result in results.rules]
-    entries: dict[str, list[_Entry]] = {}
-    for entry in everything:
-        entries.setdefault(entry.result.rule.section, []).append(entry)
-    counted = {one: sum(entry.kind == one for entry in everything) for one in OUTCOME_WORDS}
+    """Return the HTML report."""
+    script = files(video_calls_contract.reports).joinpath("report.js").read_text(encoding="utf-8")
+    entries = [_Entry(result, kind(result, results)) for result in results.rules]
+    sections: dict[str, list[_Entry]] = {}
+    for entry in entries:
+        sections.setdefault(entry.result.rule.section, []).append(entry)
     return (
         _environment()
         .get_template("report.html.jinja")
         .render(
             results=results,
             state={CONFORMS: "passed", VIOLATIONS: "violation"}.get(results.exit_status, "stopped"),
-            sections=entries,
-            violations=[entry for entry in everything if entry.kind == "violation"],
-            warnings=[entry for entry in everything if entry.kind == "warning"],
-            counted=counted,
+            sections=sections,
+            violations=[entry for entry in entries if entry.kind == "violation"],
+            warnings=[entry for entry in entries if entry.kind == "warning"],
+            counts={one: sum(entry.kind == one for entry in entries) for one in OUTCOME_WORDS},
             words=OUTCOME_WORDS,
             how_to_curl=how_to_curl(
                 exchange

@@ -1,9 +1,9 @@
-"""JUnit's XML, as CI systems read it: a suite for each section of the document, a case for each rule."""
+"""The JUnit report for CI systems: a suite for each section of the document, a case for each rule."""
 
 from xml.etree import ElementTree as ET
 
 from video_calls_contract.reports import evidence, kind, visible
-from video_calls_contract.results import NO_WORK, Results, RuleResult
+from video_calls_contract.results import NOT_JUDGED, Results, RuleResult
 
 __all__ = ["as_junit"]
 
@@ -11,18 +11,18 @@ _CASES = "video-calls-contract"
 
 
 def as_junit(results: Results) -> str:
-    """The report."""
+    """Return the JUnit report."""
     root = ET.Element("testsuites", name=_CASES, time=f"{results.seconds:.3f}")
     for section, rules in results.sections().items():
         suite = ET.SubElement(root, "testsuite", name=section, timestamp=_timestamp(results))
         for result in rules:
             _add_rule(suite, result, results)
         _count(suite)
-    if results.exit_status == NO_WORK or results.broken:
+    if results.exit_status == NOT_JUDGED or results.broken:
         suite = ET.SubElement(root, "testsuite", name="The suite itself", timestamp=_timestamp(results))
-        if results.exit_status == NO_WORK:
+        if results.exit_status == NOT_JUDGED:
             case = ET.SubElement(suite, "testcase", classname=_CASES, name="could do its work", time="0")
-            ET.SubElement(case, "error", message=visible(results.why_not), type="NoWork")
+            ET.SubElement(case, "error", message=visible(results.problem), type="NoWork")
         for test in results.broken:
             case = ET.SubElement(
                 suite, "testcase", classname=_CASES, name=visible(test.name), time=f"{test.seconds:.3f}"

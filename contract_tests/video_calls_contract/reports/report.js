@@ -7,7 +7,7 @@ for (const button of document.querySelectorAll("button.copy")) {
     try {
       await navigator.clipboard.writeText(text);
     } catch {
-      // A page that was opened as a file may have no clipboard of its own.
+      // A page that is opened as a file may have no access to the clipboard.
       const area = document.createElement("textarea");
       area.value = text;
       document.body.append(area);
@@ -16,7 +16,7 @@ for (const button of document.querySelectorAll("button.copy")) {
       area.remove();
     }
     button.textContent = "Copied";
-    document.getElementById("told").textContent = "The command is copied.";
+    document.getElementById("status").textContent = "The command is copied.";
     setTimeout(() => (button.textContent = "Copy"), 2000);
   });
 }
@@ -31,17 +31,17 @@ function filter() {
   const words = data.get("words").trim().toLowerCase();
   let shown = 0;
   for (const group of document.querySelectorAll("section.group")) {
-    let some = false;
+    let isVisible = false;
     for (const rule of group.querySelectorAll(".rule")) {
-      const fits =
+      const matches =
         kinds.has(rule.dataset.kind) &&
         (!section || group.dataset.section === section) &&
         (!words || rule.textContent.toLowerCase().includes(words));
-      rule.hidden = !fits;
-      some ||= fits;
-      shown += fits;
+      rule.hidden = !matches;
+      isVisible ||= matches;
+      shown += matches;
     }
-    group.hidden = !some;
+    group.hidden = !isVisible;
   }
   document.getElementById("shown").textContent = `${shown} shown`;
 }

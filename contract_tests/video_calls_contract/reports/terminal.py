@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on and when it is over. Without a terminal it is plain lines."""
+"""The progress of a run and its report in the terminal; plain lines if the output is not a terminal."""
 
 import os
 import sys
@@ -11,13 +11,13 @@ from rich.text import Text
 
 from video_calls_contract.catalogue import AREAS, catalogue
 from video_calls_contract.reports import (
-    LEFT_OPEN,
-    bounded,
+    NOTES_HEADING,
     count,
     counts,
     evidence,
     headline,
     how_to_curl,
+    shorten,
     step,
     visible,
 )
@@ -25,10 +25,9 @@ from video_calls_contract.results import CONFORMS, VIOLATIONS, Results, RuleResu
 
 __all__ = ["Progress", "console", "report"]
 
-_MOST_ALSO = 6
-_LINES, _CHARACTERS = 40, 1500  # of a request or a response
+_MAX_OTHER_TESTS = 6
 _TITLE_WIDTH = max(len(title) for title in AREAS.values()) + 4
-_LOOKING_BACK = "Over all exchanges"
+_ALL_EXCHANGES = "All exchanges"
 
 _MARKS = {
     "passed": ("✓", "."),
@@ -50,53 +49,55 @@ _STYLES = {
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Whoever read has gone: the run goes on, unseen."""
+        """Continue the run without output after the reader of a pipe has gone."""
         self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.file.fileno())
+        os.close(null)
 
 
 def console(file: TextIO | None = None) -> Console:
-    """Where to print to: standard output as it is now, for pytest will change `sys.stdout`."""
+    """Return a console for a file or the current standard output, before pytest replaces `sys.stdout`."""
     output: TextIO = file or sys.stdout
     return _Console(file=output, highlight=False, markup=False, emoji=False, soft_wrap=not output.isatty())
 
 
 class Progress:
-    """One line for each section, and a mark for each test as it ends."""
+    """The progress of a run: a line for each section, with a mark for each test."""
 
     def __init__(self, target: Console) -> None:
         self._console = target
-        self._place = ""
+        self._section = ""
         self._column = 0
-        self._plain = not (target.encoding or "").lower().replace("-", "").startswith("utf")
+        self._is_ascii = not (target.encoding or "").lower().replace("-", "").startswith("utf")
 
-    def begin(self, base_url: str, tests: str, notes: Sequence[str] = ()) -> None:
-        """Say what is about to be done, and what may keep it from its end."""
+    def begin(self, base_url: str, tests: str, notes: Sequence[str]) -> None:
+        """Print what the run tests, and the notes of the preflight."""
         self._console.print(Text(visible(f"Testing {base_url}: {tests}"), style="bold"))
         for note in notes:
             self._console.print(Text(visible(f"Note: {note}")), soft_wrap=True)
         self._console.print()
 
-    def started(self, slug: str | None) -> None:
-        """A test of this rule has begun; None for what looks back on all exchanges."""
-        place = _LOOKING_BACK if slug is None else AREAS.get(slug.partition(".")[0], slug)
-        if place != self._place:
-            self._end_line()
-            self._place = place
-            self._write(f"  {place:<{_TITLE_WIDTH}}")
+    def show_section(self, slug: str | None) -> None:
+        """Begin a line if a rule is of another section; None stands for tests of all exchanges."""
+        section = _ALL_EXCHANGES if slug is None else AREAS.get(slug.partition(".")[0], slug)
+        if section != self._section:
+            self.end_line()
+            self._section = section
+            self._write(f"  {section:<{_TITLE_WIDTH}}")
 
-    def ended(self, result: TestResult) -> None:
-        """A test has a result."""
+    def show_result(self, result: TestResult) -> None:
+        """Print the mark of a test."""
         if self._column >= self._console.width - 1:
-            self._end_line()
+            self.end_line()
             self._write(" " * (_TITLE_WIDTH + 2))
-        self._write(_MARKS[result.outcome][self._plain], _STYLES[result.outcome])
+        self._write(_MARKS[result.outcome][self._is_ascii], _STYLES[result.outcome])
 
-    def done(self) -> None:
-        """There will be no more."""
-        self._end_line()
+    def end_line(self) -> None:
+        """End the line if it is not empty."""
+        if self._column:
+            self._console.print()
+        self._column = 0
 
     def _write(self, text: str, style: str = "") -> None:
         self._column += len(text)
@@ -106,19 +107,14 @@ class Progress:
         except BrokenPipeError:
             self._console.on_broken_pipe()
 
-    def _end_line(self) -> None:
-        if self._column:
-            self._console.print()
-        self._column = 0
-
 
 def report(target: Console, results: Results) -> None:
-    """Everything that came out but for the verdict."""
+    """Print the results without the verdict."""
     _Terminal(target, results).print()
 
 
 def verdict(target: Console, results: Results) -> None:
-    """The last line."""
+    """Print the verdict and the counts."""
     style = {CONFORMS: "bold green", VIOLATIONS: "bold red"}.get(results.exit_status, "bold yellow")
     target.print()
     target.print(Text(headline(results), style=style))
@@ -137,7 +133,7 @@ class _Terminal:
             self._tests(first)
             for other in others:
                 self._heading(other, "VIOLATION", "bold red")
-                self._line(f"{first.rule.id} shows the same; expected here: {other.reason}", indent=2)
+                self._line(f"same refusal as for {first.rule.id}; {other.reason}", indent=2)
         for result in results.warnings:
             self._heading(result, "warning", "bold yellow")
         if how := how_to_curl(
@@ -148,13 +144,12 @@ class _Terminal:
         ):
             self._line()
             self._line(how, style="dim")
-        self._list(LEFT_OPEN, [(one.rule.id, one.reason) for one in results.of("noted")])
-        self._list("Known deviations", [(one.rule.id, one.reason) for one in results.of("known")])
-        self._list("Not checked", _by_reason(self._results.of("not_checked")))
-        in_part = [one for one in self._results.blocked if one.outcome == "passed"]
-        self._list("Checked in part", _by_reason(in_part))
+        self._list(NOTES_HEADING, [(one.rule.id, one.reason) for one in results.of("noted")])
+        self._list("Known violations", [(one.rule.id, one.reason) for one in results.of("known")])
+        self._list("Not checked", _by_reason(results.of("not_checked")))
+        self._list("Checked in part", _by_reason([one for one in results.blocked if one.outcome == "passed"]))
         self._list(
-            "Broken: the suite's own fault, and none of the backend's; please report it",
+            "Bugs in the suite, not in the backend; please report them",
             [(test.name, test.reason) for test in results.broken],
         )
         self._list("Could not be cleaned up", [("", line) for line in results.left])
@@ -172,7 +167,7 @@ class _Terminal:
             self._line(result.reason, indent=2)
 
     def _tests(self, result: RuleResult) -> None:
-        """The first test with all that it saw, the others by name: mostly they show the same again."""
+        """Print the first test with its exchanges, and only the names of the others."""
         for test in result.failures[:1]:
             self._line()
             self._line(test.name, indent=2, style="bold")
@@ -181,19 +176,19 @@ class _Terminal:
             for before in exchanges[:-1]:
                 self._line(f"before: {step(before)}", indent=4, style="dim")
             for exchange in exchanges[-1:]:
-                self._block("sent", exchange.request_text)
-                self._block("came back", exchange.response_text)
-                self._line("again:", indent=4, style="dim")
-                self._line(exchange.curl, indent=6, whole=True)
+                self._block("request", exchange.request_text)
+                self._block("response", exchange.response_text)
+                self._line("repeat it:", indent=4, style="dim")
+                self._line(exchange.curl, indent=6, wrap=False)
         others = result.failures[1:]
-        for test in others[:_MOST_ALSO]:
+        for test in others[:_MAX_OTHER_TESTS]:
             self._line(f"also: {test.name}: expected {test.reason}", indent=2)
-        if (more := len(others) - _MOST_ALSO) > 0:
+        if (more := len(others) - _MAX_OTHER_TESTS) > 0:
             self._line(f"… and in {count(more, 'more test')}", indent=2)
 
     def _block(self, title: str, text: str) -> None:
         self._line(f"{title}:", indent=4, style="dim")
-        self._line(bounded(visible(text), lines=_LINES, characters=_CHARACTERS), indent=6)
+        self._line(shorten(visible(text)), indent=6)
 
     def _list(self, title: str, lines: Sequence[tuple[str, str]]) -> None:
         if not lines:
@@ -203,28 +198,28 @@ class _Terminal:
         for name, reason in lines:
             self._line(f"{name}: {reason}" if name else reason, indent=2)
 
-    def _line(self, text: str = "", *, indent: int = 0, style: str = "", whole: bool = False) -> None:
-        """Print a text; `whole` keeps the terminal from breaking it, so that it can be copied."""
-        shown: RenderableType = Text(visible(text), style=style, overflow="fold")
+    def _line(self, text: str = "", *, indent: int = 0, style: str = "", wrap: bool = True) -> None:
+        """Print a text; without `wrap`, as a line that can be copied."""
+        content: RenderableType = Text(visible(text), style=style, overflow="fold")
         options: dict[str, Any] = {}
-        if whole or self._console.soft_wrap:
-            shown = Text("\n".join(" " * indent + line for line in visible(text).split("\n")), style=style)
+        if not wrap or self._console.soft_wrap:
+            content = Text("\n".join(" " * indent + line for line in visible(text).split("\n")), style=style)
             options = {"soft_wrap": True}
         elif indent:
-            shown = Padding(shown, (0, 0, 0, indent), expand=False)
-        self._console.print(shown, **options)
+            content = Padding(content, (0, 0, 0, indent), expand=False)
+        self._console.print(content, **options)
 
 
 def _by_reason(results: Sequence[RuleResult]) -> list[tuple[str, str]]:
-    """The rules with the same reason, and the reason."""
+    """Return the slugs of the rules with the same reason, with the reason."""
     by_reason: dict[str, list[str]] = {}
     for result in results:
         by_reason.setdefault(result.reason.removeprefix("in part: "), []).append(result.rule.id)
     return [(", ".join(slugs), reason) for reason, slugs in by_reason.items()]
 
 
-def rules_table(target: Console) -> None:
-    """The catalogue, for people."""
+def print_rules(target: Console) -> None:
+    """Print the catalogue."""
     section = ""
     for rule in catalogue().values():
         area = rule.id.partition(".")[0]
