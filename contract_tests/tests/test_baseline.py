@@ -1,4 +1,4 @@
-"""Known deviations: what they let pass, and how the list is kept true."""
+"""Entry deviations: what they let pass, and how the list is kept true."""
 
 import tomllib
 from datetime import date, timedelta
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from video_calls_contract.baseline import Known, apply, read_baseline, write_baseline
+from video_calls_contract.baseline import Entry, apply, read_baseline, write_baseline
 from video_calls_contract.config import ConfigError
 
 from support.made_results import failed, outcome_of_test, passed, rule_result, tree
 
 TODAY = date(2030, 6, 1)
-KNOWN = Known("join.window", "mended in autumn")
+KNOWN = Entry("join.window", "mended in autumn")
 
 
 def entries(path: Path) -> list[dict[str, Any]]:
@@ -30,9 +30,9 @@ def test_a_known_deviation_does_not_fail_the_run() -> None:
 @pytest.mark.parametrize("slug", ["join.window", "errors.unknown-path"])
 def test_one_that_is_gone_fails_it_whatever_its_level(slug: str) -> None:
     results = tree(passed(slug))
-    apply([Known(slug, "why")], results.rules, TODAY)
+    apply([Entry(slug, "why")], results.rules, TODAY)
     assert results.exit_status == 1
-    assert "take it from the list" in results.violations[0].reason
+    assert "remove the entry" in results.violations[0].reason
 
 
 def test_one_is_not_said_to_be_gone_where_a_test_of_it_could_not_be_run() -> None:
@@ -48,7 +48,7 @@ def test_one_is_not_said_to_be_gone_where_a_test_of_it_could_not_be_run() -> Non
 @pytest.mark.parametrize(("days", "status"), [(-1, 1), (0, 0), (1, 0)])
 def test_it_counts_to_the_end_of_its_last_day(days: int, status: int) -> None:
     results = tree(failed("join.window"))
-    apply([Known("join.window", "why", TODAY + timedelta(days))], results.rules, TODAY)
+    apply([Entry("join.window", "why", TODAY + timedelta(days))], results.rules, TODAY)
     assert results.exit_status == status
     assert results.rules[0].listed == ("expired" if status else "known")
 
@@ -56,10 +56,10 @@ def test_it_counts_to_the_end_of_its_last_day(days: int, status: int) -> None:
 def test_what_is_written_can_be_read_and_keeps_reasons_and_days(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
     results = tree(failed("join.window"), failed("errors.unknown-path"), passed("join.again"))
-    before = [Known("join.window", 'it\'s "late" \\ ü\x7f', date(2031, 1, 2)), Known("join.again", "gone")]
+    before = [Entry("join.window", 'it\'s "late" \\ ü\x7f', date(2031, 1, 2)), Entry("join.again", "gone")]
     apply(before, results.rules, TODAY)
     assert write_baseline(path, results.rules, before) == 2
-    assert read_baseline(path) == [before[0], Known("errors.unknown-path", "not mended yet")]
+    assert read_baseline(path) == [before[0], Entry("errors.unknown-path", "not fixed yet")]
 
 
 def test_one_that_is_gone_is_dropped_without_having_been_applied(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_one_that_is_gone_is_dropped_without_having_been_applied(tmp_path: Path)
 
 def test_what_a_run_did_not_look_at_stays_listed(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
-    before = [KNOWN, Known("join.again", "not run")]
+    before = [KNOWN, Entry("join.again", "not run")]
     results = tree(rule_result("join.window", "not_checked", "no outsider"), failed("end.completes"))
     write_baseline(path, results.rules, before)
     assert [entry["rule"] for entry in entries(path)] == ["join.window", "join.again", "end.completes"]
@@ -81,12 +81,15 @@ def test_what_a_run_did_not_look_at_stays_listed(tmp_path: Path) -> None:
     [
         ("known = 1", "list of"),
         ('other = "x"', "list of"),
-        ("[[known]]\nrule = 'join.wndow'\nreason = 'x'", "'join.wndow' is no rule"),
-        ("[[known]]\nrule = 'join.window'", "say why"),
-        ("[[known]]\nrule = 'join.window'\nreason = ' '", "say why"),
-        ("[[known]]\nrule = 'join.window'\nreason = 'x'\nuntil = 'soon'", "until is a day"),
-        ("[[known]]\nrule = 'join.window'\nreason = 'x'\nuntil = 2030-01-01T00:00:00Z", "until is a day"),
-        ("[[known]]\nrule = 'join.window'\nreason = 'x'\nday = 1", "day: unknown"),
+        ("[[known]]\nrule = 'join.wndow'\nreason = 'x'", "unknown rule 'join.wndow'"),
+        ("[[known]]\nrule = 'join.window'", "a reason is missing"),
+        ("[[known]]\nrule = 'join.window'\nreason = ' '", "a reason is missing"),
+        ("[[known]]\nrule = 'join.window'\nreason = 'x'\nuntil = 'soon'", "until must be a date"),
+        (
+            "[[known]]\nrule = 'join.window'\nreason = 'x'\nuntil = 2030-01-01T00:00:00Z",
+            "until must be a date",
+        ),
+        ("[[known]]\nrule = 'join.window'\nreason = 'x'\nday = 1", "unknown key day"),
         ("[[known]]\nrule = 'join.window'\nreason = 'x'\n" * 2, "listed twice"),
         ("known = [", "cannot be read"),
     ],

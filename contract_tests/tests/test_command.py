@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from video_calls_contract import __main__ as program
-from video_calls_contract.catalogue import AREAS, catalogue, selected
+from video_calls_contract.catalogue import AREAS, catalogue, select_rules
 from video_calls_contract.command import main
 from video_calls_contract.config import TEMPLATE
 from video_calls_server.settings import environment_variable, setting_fields
@@ -69,7 +69,7 @@ def test_init_writes_a_configuration_and_overwrites_none(tmp_path: Path) -> None
     path = tmp_path / "contract.toml"
     assert path.read_text() == TEMPLATE
     path.write_text("mine")
-    assert_told(here("init", cwd=tmp_path), "contract.toml is there already", "--force")
+    assert_told(here("init", cwd=tmp_path), "contract.toml already exists", "--force")
     assert path.read_text() == "mine"
     assert here("init", "--force", cwd=tmp_path).exit_code == 0
     assert path.read_text() == TEMPLATE
@@ -94,12 +94,12 @@ def test_the_name_of_an_area_selects_its_own_rules_alone(area: str) -> None:
     rules = [slug for slug in catalogue() if slug.startswith(f"{area}.")]
     assert rules
     for name in (area, area.upper()):
-        assert list(selected((), (name,), fuzz=True)) == rules
+        assert list(select_rules((), (name,), fuzz=True)) == rules
 
 
 def test_a_part_of_a_heading_selects_the_rules_under_it() -> None:
     under = [slug for slug, rule in catalogue().items() if rule.section == "Endpoints"]
-    assert list(selected((), ("endpoint",), fuzz=True)) == under
+    assert list(select_rules((), ("endpoint",), fuzz=True)) == under
     assert {slug.partition(".")[0] for slug in under} == {"errors"}
 
 
@@ -123,14 +123,14 @@ def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     ("arguments", "words"),
     [
         (["--config", "other.toml"], ["other.toml", "video-calls-contract init"]),
-        (["--rule", "join.wndow"], ["join.wndow is no rule", "video-calls-contract rules"]),
-        (["--section", "joining"], ["joining is no section", "join"]),
+        (["--rule", "join.wndow"], ["unknown rule join.wndow", "video-calls-contract rules"]),
+        (["--section", "joining"], ["unknown section joining", "join"]),
         (["--rule", "fuzz.links", "--fuzz", "off"], ["--fuzz off excludes"]),
         (["--baseline", "no.toml"], ["no.toml"]),
         (["--base-url", "example.com"], ["'example.com' is not an http"]),
         (["--json", "nowhere/report.json"], ["nowhere/report.json", "no directory nowhere"]),
         (["--html", "."], [".: is a directory"]),
-        (["--junit", "x", "--json", "x"], ["x: is given for two reports"]),
+        (["--junit", "x", "--json", "x"], ["x: is used for two reports"]),
         (["--write-baseline", "contract.toml"], ["contract.toml: a baseline is a list"]),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_report_that_may_not_be_written_is_told_before_a_request_is_sent(
 ) -> None:
     (tmp_path / "report.json").write_text("old")
     (tmp_path / "report.json").chmod(0o444)
-    assert_told(here("run", "--json", "report.json", cwd=tmp_path), "report.json", "may not be written")
+    assert_told(here("run", "--json", "report.json", cwd=tmp_path), "report.json", "no permission to write")
     assert echo.requests == []
 
 
@@ -231,9 +231,9 @@ def test_no_report_has_a_secret_or_a_control_character(failing: Failing) -> None
 
 
 def test_a_baseline_of_a_run_lets_the_next_one_pass(failing: Failing) -> None:
-    assert "lists 1 deviation" in failing.result.stdout
+    assert "lists 1 violation" in failing.result.stdout
     baseline = failing.directory / "b.toml"
-    baseline.write_text(baseline.read_text().replace("not mended yet", "in autumn"))
+    baseline.write_text(baseline.read_text().replace("not fixed yet", "in autumn"))
     second = run(*failing.arguments, cwd=failing.directory)
     assert second.returncode == 0, second.stdout
     assert "in autumn" in second.stdout
@@ -314,10 +314,10 @@ def test_an_interrupted_run_cleans_up_and_tells_what_it_found(tmp_path: Path, nu
             output, errors = process.communicate(timeout=30)
             release.set()
     assert process.returncode == 2, errors
-    assert "it was interrupted" in output
+    assert "the run was interrupted" in output
     assert "Traceback" not in output + errors
     assert [request for request in backend.requests if request.path.endswith("/cancel/")]
-    assert json.loads((tmp_path / "r.json").read_text())["stopped"] == "it was interrupted"
+    assert json.loads((tmp_path / "r.json").read_text())["stopped"] == "the run was interrupted"
     assert {path.name for path in tmp_path.iterdir()} == {"contract.toml", "r.json"}
 
 
@@ -345,7 +345,7 @@ def test_a_second_interrupt_ends_the_cleaning_and_tells_what_is_left(tmp_path: P
     assert process.returncode in (1, 2)
     assert "calls 7 may be left: cleaning up was interrupted" in output
     assert "Traceback" not in output + errors
-    assert json.loads((tmp_path / "r.json").read_text())["stopped"] == "it was interrupted"
+    assert json.loads((tmp_path / "r.json").read_text())["stopped"] == "the run was interrupted"
     assert {path.name for path in tmp_path.iterdir()} == {"contract.toml", "r.json"}
 
 
@@ -393,9 +393,7 @@ def test_a_bug_of_the_suite_is_told_as_its_own(tmp_path: Path) -> None:
         (tmp_path / "contract.toml").write_text(backend.toml())
         result = run("run", "--rule", "auth.valid-token", cwd=tmp_path, env=env)
     assert result.returncode == 2, result.stdout
-    assert re.search(
-        r"Broken: the suite's own fault.*ZeroDivisionError: a bug \(\w+\.py:\d+\)", result.stdout, re.DOTALL
-    )
+    assert re.search(r"Bugs in the suite.*ZeroDivisionError: a bug \(\w+\.py:\d+\)", result.stdout, re.DOTALL)
     assert "Traceback" not in result.stdout + result.stderr
 
 
@@ -405,7 +403,7 @@ def test_a_module_of_the_suite_that_cannot_be_loaded_is_told_as_its_own_fault(tm
         (tmp_path / "contract.toml").write_text(backend.toml())
         result = run("run", "--rule", "auth.valid-token", cwd=tmp_path, env=env)
     assert result.returncode == 2, result.stdout
-    assert "Broken: the suite's own fault" in result.stdout
+    assert "Bugs in the suite" in result.stdout
     assert "ImportError" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
 
@@ -433,7 +431,7 @@ def test_the_reference_server_is_started_tested_and_stopped(tmp_path: Path) -> N
     [
         ("raise ModuleNotFoundError(\"No module named 'video_calls_server'\")", ["video-calls[server]"]),
         ("raise SystemExit('video-calls-server: the port is gone')", ["did not start: the port is gone"]),
-        ("def run():\n    pass", ["did not start: it said nothing"]),
+        ("def run():\n    pass", ["did not start: it printed nothing"]),
     ],
     ids=["not installed", "refuses", "ends"],
 )

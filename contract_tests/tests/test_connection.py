@@ -125,7 +125,7 @@ def test_certificates_of_the_configuration_lie_beside_it(pems: Path) -> None:
         (Tls(ca=Path("nowhere.pem")), "ca nowhere.pem: .*No such file"),
         (Tls(ca=Path(__file__)), "ca .*test_connection.py: cannot be used as PEM"),
         (Tls(cert=Path("nowhere.pem")), "cert nowhere.pem: "),
-        (Tls(key=Path("client.key")), "key: is given without its certificate"),
+        (Tls(key=Path("client.key")), "key: has no certificate"),
     ],
     ids=["missing", "no PEM", "missing certificate", "key alone"],
 )
@@ -149,7 +149,7 @@ def test_certificate_failure_is_told_in_one_line(pems: Path, tmp_path: Path) -> 
         line = told(tmp_path, backend)
         assert "--ca FILE" in line
         assert "is the backend running" not in line
-        assert "key: is given without its certificate" in told(tmp_path, backend, "--key", "client.key")
+        assert "key: has no certificate" in told(tmp_path, backend, "--key", "client.key")
         assert "ca nowhere.pem: " in told(tmp_path, backend, "--ca", "nowhere.pem")
 
 

@@ -19,19 +19,19 @@ from video_calls_contract.config import ConfigError
 from video_calls_contract.destination import DestinationError, write
 from video_calls_contract.results import RuleResult
 
-__all__ = ["Known", "apply", "read_baseline", "write_baseline"]
+__all__ = ["Entry", "apply", "read_baseline", "write_baseline"]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """An entry of a baseline: a known violation."""
+class Entry:
+    """A known violation."""
 
     rule: str
     reason: str
     until: date | None = None
 
 
-def read_baseline(path: Path) -> list[Known]:
+def read_baseline(path: Path) -> list[Entry]:
     """Return the entries of a baseline file.
 
     Raises:
@@ -47,13 +47,13 @@ def read_baseline(path: Path) -> list[Known]:
     if data or not isinstance(entries, list):
         raise ConfigError(f"{path}: a baseline is a list of [[known]] tables, and nothing else")
     baseline = [_parse_entry(path, entry) for entry in cast("list[object]", entries)]
-    rules = [known.rule for known in baseline]
+    rules = [entry.rule for entry in baseline]
     if twice := next((rule for rule in rules if rules.count(rule) > 1), None):
         raise ConfigError(f"{path}: {twice} is listed twice")
     return baseline
 
 
-def _parse_entry(path: Path, entry: object) -> Known:
+def _parse_entry(path: Path, entry: object) -> Entry:
     table = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
     rule, reason, until = (table.get(name) for name in ("rule", "reason", "until"))
     if not isinstance(rule, str) or rule not in catalogue():
@@ -66,35 +66,35 @@ def _parse_entry(path: Path, entry: object) -> Known:
         )
     if until is not None and (not isinstance(until, date) or isinstance(until, datetime)):
         raise ConfigError(f"{path}: {rule}: until must be a date, as in until = 2030-12-31")
-    return Known(rule, reason.strip(), until)
+    return Entry(rule, reason.strip(), until)
 
 
-def apply(baseline: Iterable[Known], results: list[RuleResult], today: date) -> None:
+def apply(baseline: Iterable[Entry], results: list[RuleResult], today: date) -> None:
     """Change the results as a baseline says: allow known violations, and fail entries that no longer apply.
 
     An entry for a rule that passed in part stays: the violation may be in a test that did not run.
     """
-    by_rule = {known.rule: known for known in baseline}
+    by_rule = {entry.rule: entry for entry in baseline}
     for result in results:
-        known = by_rule.get(result.rule.id)
-        if known is None:
+        entry = by_rule.get(result.rule.id)
+        if entry is None:
             continue
         if result.outcome == "passed" and not _passed_in_part(result):
             result.outcome, result.listed = "failed", "holds"
             result.reason = "the backend keeps this rule, but the baseline lists it: remove the entry"
-        elif result.outcome == "failed" and known.until is not None and known.until < today:
+        elif result.outcome == "failed" and entry.until is not None and entry.until < today:
             result.listed = "expired"
-            result.reason += f" (the baseline allowed this until {known.until})"
+            result.reason += f" (the baseline allowed this until {entry.until})"
         elif result.outcome == "failed":
             result.outcome = result.listed = "known"
-            result.reason = f"{known.reason} (known; {result.reason})"
+            result.reason = f"{entry.reason} (known; {result.reason})"
 
 
 def _passed_in_part(result: RuleResult) -> bool:
     return result.outcome == "passed" and any(test.outcome != "passed" for test in result.tests)
 
 
-def write_baseline(path: Path, results: list[RuleResult], previous: list[Known]) -> int:
+def write_baseline(path: Path, results: list[RuleResult], previous: list[Entry]) -> int:
     """Write the violations of a run as a baseline and return their number.
 
     Rules in `previous` keep their reasons and days. Rules that the run did not check stay as they are there.
@@ -102,21 +102,21 @@ def write_baseline(path: Path, results: list[RuleResult], previous: list[Known])
     Raises:
         ConfigError: if the file cannot be written.
     """
-    previous_by_rule = {known.rule: known for known in previous}
+    previous_by_rule = {entry.rule: entry for entry in previous}
     results_by_rule = {result.rule.id: result for result in results}
-    baseline: list[Known] = []
+    baseline: list[Entry] = []
     for slug in catalogue():
         result = results_by_rule.get(slug)
         if result is None or result.outcome == "not_checked" or _passed_in_part(result):
             if slug in previous_by_rule:
                 baseline.append(previous_by_rule[slug])
         elif result.outcome in ("failed", "known") and result.listed != "holds":
-            baseline.append(previous_by_rule.get(slug, Known(slug, "not fixed yet")))
+            baseline.append(previous_by_rule.get(slug, Entry(slug, "not fixed yet")))
     lines = ["# Known violations. An entry for a rule that the backend keeps fails the run."]
-    for known in baseline:
-        lines += ["", "[[known]]", f"rule = {json.dumps(known.rule)}  # {catalogue()[known.rule].level}"]
-        lines.append(f"reason = {_toml(known.reason)}")
-        lines.append(f"until = {known.until}" if known.until else "# until = 2030-12-31")
+    for entry in baseline:
+        lines += ["", "[[known]]", f"rule = {json.dumps(entry.rule)}  # {catalogue()[entry.rule].level}"]
+        lines.append(f"reason = {_toml(entry.reason)}")
+        lines.append(f"until = {entry.until}" if entry.until else "# until = 2030-12-31")
     try:
         write(path, "\n".join([*lines, ""]))
     except DestinationError as error:

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 from video_calls_spec import Level, Rule
 
 from video_calls_contract.backend import Backend, People
-from video_calls_contract.baseline import Known, apply
+from video_calls_contract.baseline import Entry, apply
 from video_calls_contract.catalogue import catalogue
 from video_calls_contract.config import Config
 from video_calls_contract.connection import connection
@@ -49,7 +49,7 @@ class Options:
     level: Level = "must"
     seed: int = 0
     jobs: int = 6
-    baseline: tuple[Known, ...] = ()
+    baseline: tuple[Entry, ...] = ()
 
 
 class Run:
