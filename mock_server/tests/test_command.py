@@ -223,7 +223,7 @@ def test_every_option_is_an_environment_variable(serve: Callable[..., Process], 
         (["--database", "mysql://localhost/x"], ["mysql", ":memory:"]),
         (["--database", "postgresql://u:secret@h:abc/db"], ["not the URL"]),
         (["--database", "sqlite:///x.db?timeout=abc"], ["options", "timeout"]),
-        (["--jwt-user-claim", "exp"], ["jwt_user_claim", "something else"]),
+        (["--jwt-user-claim", "exp"], ["jwt_user_claim", "another meaning"]),
         (["--cors-origin", "https://app.example.com/"], ["cors_origin", "https://app.example.com"]),
         (["--seed", "missing.yaml"], ["missing.yaml", "cannot read"]),
         (["--jwt-secret", "short"], ["jwt_secret", "32 bytes"]),
@@ -242,7 +242,7 @@ def test_what_cannot_be_used_is_told_in_a_line(tmp_path: Path, options: list[str
 
 def test_a_host_that_is_none_is_told_in_a_line(tmp_path: Path) -> None:
     own = ["--jwt-secret", "x" * 32, "--agora-app-id", APP_ID, "--agora-app-certificate", CERTIFICATE]
-    assert_told(run("serve", "--host", "no such host", *own, cwd=tmp_path), "no such host", "no address")
+    assert_told(run("serve", "--host", "no such host", *own, cwd=tmp_path), "no such host", "not an address")
 
 
 def test_a_private_key_is_not_taken_for_a_public_one(tmp_path: Path) -> None:

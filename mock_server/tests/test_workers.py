@@ -64,7 +64,7 @@ def test_what_workers_and_pools_cannot_be_is_told_in_a_line(
 
 def test_each_worker_serves_and_the_banner_is_printed_once(start: Callable[..., Server]) -> None:
     server = start()
-    assert "Workers           2, therefore without the control API and the console" in "".join(server.lines)
+    assert "Workers           2, without the control API and the console" in "".join(server.lines)
     assert "Console  " not in "".join(server.lines)
     assert httpx.get(f"{server.url}/_control/server").status_code == 404
     first, second = server.workers()

@@ -1,4 +1,4 @@
-"""The reference server of the Video Calls API: the whole documented behaviour, on one machine.
+"""The reference server of the Video Calls API: all of the documented behaviour, on one machine.
 
 from video_calls_server import Settings, create_app
 app = create_app(Settings(database=":memory:"))
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SeedError", "Settings", "SettingsError", "StoreError", "create_app"]
 
-_HOME = {
+_MODULES = {
     "SeedError": "store.seed",
     "Settings": "settings",
     "SettingsError": "settings",
@@ -25,7 +25,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for when it is: `command` has to be importable without the server's packages."""
-    if name not in _HOME:
+    """Import a name at its first use, because `command` has to work without the server's packages."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,6 +1,6 @@
 """The command `video-calls-server`: serve, migrate, console, token, identities.
 
-What a person can get wrong ends in one line that says what and how to mend it, and exit status 2.
+An error of the user ends with exit status 2 and one line that names the error and its fix.
 """
 
 import io
@@ -37,16 +37,16 @@ from video_calls_server.store.seed import DEFAULT_SEED, Seed, SeedError, load_se
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_SHOWN = 10
-_PATIENCE = 2.0  # seconds
+_EXAMPLE_USERS = 10
+_HEALTH_TIMEOUT = 2.0  # seconds
 
-_OURS = re.compile(r"VIDEO_CALLS_|AGORA_|OTEL_|(PROMETHEUS_MULTIPROC_DIR|FORWARDED_ALLOW_IPS)$", re.ASCII)
-"""The variables that a `.env` file may set: others, such as BROWSER, could run programs."""
+_ENV_FILE_NAMES = re.compile(
+    r"VIDEO_CALLS_|AGORA_|OTEL_|(PROMETHEUS_MULTIPROC_DIR|FORWARDED_ALLOW_IPS)$", re.ASCII
+)
+"""The variables that a `.env` file may set. Others, such as BROWSER, could run programs."""
 
 _DATABASE = '"$VIDEO_CALLS_SERVER_DATABASE"'
-
-UNUSABLE = 2
-"""Exit status where a setting, a file, a port or a name cannot be used."""
+_USAGE_ERROR = 2  # exit status
 
 _DURATION = re.compile(r"(-?\d{1,9})([smhd]?)", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -63,15 +63,15 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[r
 
 
 class _Lines(click.types.StringParamType):
-    """A text whose variable holds one in each line."""
+    """A text option that may be repeated; its environment variable holds one value in each line."""
 
     def split_envvar_value(self, rv: str) -> list[str]:
-        """Those of a variable, without empty ones."""
+        """Return the lines of a variable that are not empty."""
         return [line for line in map(str.strip, rv.splitlines()) if line]
 
 
 def _type_of(annotation: Any) -> Any:  # noqa: ANN401 (annotations and click's types have no common type)
-    """How click reads a value of this annotation."""
+    """Return the click type for an annotation."""
     options = [option for option in get_args(annotation) if option is not type(None)]
     if annotation in (int, float, str):
         return annotation
@@ -85,7 +85,7 @@ def _type_of(annotation: Any) -> Any:  # noqa: ANN401 (annotations and click's t
 
 
 def settings_options(command: Command) -> Command:
-    """Give a command one option for each setting, also read from its environment variable."""
+    """Add an option for each setting to a command; the setting's environment variable is its default."""
     for setting in reversed(setting_fields()):
         multiple = get_origin(setting.type) is tuple
         default = setting.default
@@ -105,41 +105,41 @@ def settings_options(command: Command) -> Command:
 
 
 @contextmanager
-def told() -> Generator[None]:
-    """What is wrong with the configuration is said in a line, not shown as a traceback."""
+def usage_errors() -> Generator[None]:
+    """Print an error of the configuration in one line, without a traceback."""
     try:
         yield
     except (SettingsError, SeedError, StoreError, UnavailableError) as error:
         click.echo(f"video-calls-server: {error}", err=True)
-        raise SystemExit(UNUSABLE) from error
+        raise SystemExit(_USAGE_ERROR) from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="video-calls")
 def main() -> None:
-    """The reference server of the Video Calls API."""
+    """Run the reference server of the Video Calls API."""
 
 
 @main.command()
 @settings_options
 def serve(**options: Any) -> None:  # noqa: ANN401 (the settings, by name)
-    """Run the server. Every setting is also an environment variable, and may stand in a .env file."""
-    with told():
+    """Run the server. Each setting can also be an environment variable, or a line of a .env file."""
+    with usage_errors():
         settings = Settings(**options)
-        serving.serve(settings, options=_own_options())
+        serving.serve(settings, options=_shared_options())
 
 
 @main.command()
 @click.option("--print", "print_only", is_flag=True, help="Print the address and open nothing.")
 @settings_options
 def console(*, print_only: bool, **options: Any) -> None:  # noqa: ANN401
-    """Open the console of a server that runs, with the same settings as that."""
-    with told():
+    """Open the console of a running server that has these settings."""
+    with usage_errors():
         settings = Settings(**options)
         if not settings.has_control:
             raise SettingsError("control: the console is off; see --control and --control-key")
         url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}/"
-        if not _answers(url):
+        if not _is_healthy(url):
             raise SettingsError(f"no server answers at {url}; start one with: video-calls-server serve")
         click.echo(url)
         if not print_only and not webbrowser.open(url):
@@ -149,8 +149,8 @@ def console(*, print_only: bool, **options: Any) -> None:  # noqa: ANN401
 @main.command()
 @settings_options
 def migrate(**options: Any) -> None:  # noqa: ANN401
-    """Make the tables of a database, or change them to those of this version."""
-    with told():
+    """Create or upgrade the tables of a database."""
+    with usage_errors():
         from video_calls_server.store.database import database_url, name_of
         from video_calls_server.store.migrate import migrate
 
@@ -168,14 +168,13 @@ def migrate(**options: Any) -> None:  # noqa: ANN401
 @settings_options
 def token(email: str, expires_in: int, **options: Any) -> None:  # noqa: ANN401
     """Print a JWT for a seeded or registered user."""
-    with told():
+    with usage_errors():
         settings = Settings(**options)
         users = {user.email.lower(): user for user, _, _ in _people(settings).people}
         if email.lower() not in users:
-            some = ", ".join(user.email for user in list(users.values())[:_SHOWN])
-            raise SettingsError(
-                f"there is no user {email}; there are {some}{', …' if len(users) > _SHOWN else ''}"
-            )
+            emails = [user.email for user in users.values()]
+            examples = emails[:_EXAMPLE_USERS] + ["…"] * (len(emails) > _EXAMPLE_USERS)
+            raise SettingsError(f"there is no user {email}; the users are {', '.join(examples)}")
         click.echo(make_token(settings, users[email.lower()].id, expires_in=expires_in))
 
 
@@ -186,10 +185,10 @@ def token(email: str, expires_in: int, **options: Any) -> None:  # noqa: ANN401
 )
 @settings_options
 def identities(*, as_json: bool, contract_config: str | None, **options: Any) -> None:  # noqa: ANN401
-    """Show the people that the server knows."""
+    """List the users of the server."""
     if as_json and contract_config is not None:
-        raise click.UsageError("--json and --contract-config are two forms; give one")
-    with told():
+        raise click.UsageError("give either --json or --contract-config")
+    with usage_errors():
         settings = Settings(**options)
         people, ids = _people(settings), ids_of(settings.ids)
         if contract_config is not None:
@@ -226,20 +225,20 @@ def _people(settings: Settings) -> Seed:
     return anyio.run(existing_people, settings.database, load_seed(settings.seed or DEFAULT_SEED))
 
 
-def _answers(url: str) -> bool:
+def _is_healthy(url: str) -> bool:
     import httpx
 
     try:
-        answer = httpx.get(f"{url}healthz", timeout=_PATIENCE, trust_env=False)
-        return bool(answer.json() == {"status": "ok"})
+        response = httpx.get(f"{url}healthz", timeout=_HEALTH_TIMEOUT, trust_env=False)
+        return bool(response.json() == {"status": "ok"})
     except (httpx.HTTPError, ValueError):
         return False
 
 
-def _own_options() -> str:
-    """The options of this command that `token` and `identities` need too, as they are typed; no secret."""
+def _shared_options() -> str:
+    """Return the options of this command that `token` and `identities` need too, without secrets."""
     context = click.get_current_context()
-    given = [
+    options = [
         (name, str(context.params[name]))
         for name in ("database", "seed", "ids", "jwt_user_claim", "jwt_issuer", "jwt_audience")
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
@@ -247,22 +246,22 @@ def _own_options() -> str:
     return "".join(
         f" --{name.replace('_', '-')} "
         + (_DATABASE if name == "database" and has_password(value) else shlex.quote(value))
-        for name, value in given
+        for name, value in options
     )
 
 
 def run() -> None:
-    """The console script: `.env` of the current directory first, for what the environment does not set."""
+    """Set the variables of `.env` that the environment does not set, then run the command."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show stops nothing
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a character
             stream.reconfigure(errors="backslashreplace")
     try:
         for name, value in dotenv_values(".env").items():
-            if value is not None and _OURS.match(name):
+            if value is not None and _ENV_FILE_NAMES.match(name):
                 os.environ.setdefault(name, value)
     except (OSError, ValueError) as error:
         click.echo(f"video-calls-server: cannot read .env: {error}", err=True)
-        raise SystemExit(UNUSABLE) from error
+        raise SystemExit(_USAGE_ERROR) from error
     main()
 
 

@@ -1,4 +1,4 @@
-"""What can be configured, in one place: the command's options, the environment and the docs follow it."""
+"""The settings of the server, which define the command's options and the environment variables too."""
 
 import ipaddress
 import re
@@ -12,39 +12,40 @@ from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT, AgoraProject, T
 from video_calls_server.store.pool import PoolLimits
 
 DEVELOPMENT_JWT_SECRET = "development-only-secret-of-video-calls-server-which-everybody-knows"  # noqa: S105 (public by intent)
-"""Signs JWTs where no secret is configured. Public: good on loopback only."""
+"""Signs JWTs if no secret is configured. It is public, so the server accepts it only on loopback."""
 
-MOST_CALLS = 10_000
-"""That are made up at once."""
+MAX_SAMPLE_CALLS = 10_000
+"""The largest number of sample calls that are added at once."""
 
 IdForm = Literal["integer", "uuid"]
 JwtAlgorithm = Literal["HS256", "RS256", "ES256"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
-_LONGEST_EMPTY = 1440  # minutes
-_MOST_WORKERS = 64
-_LONGEST_LEEWAY = 300  # seconds
-_SHORTEST_WAIT, _LONGEST_WAIT = 0.001, 3600.0  # seconds; PostgreSQL counts milliseconds, and 0 is for ever
+_MAX_EMPTY_MINUTES = 1440
+_MAX_WORKERS = 64
+_MAX_LEEWAY = 300  # seconds
+_MIN_TIMEOUT, _MAX_TIMEOUT = (
+    0.001,
+    3600.0,
+)  # seconds; for PostgreSQL, 0 ms means no timeout
 _POSTGRESQL = re.compile(r"postgres(ql)?(\+\w+)?://", re.ASCII)
-_SHORTEST_KEY = 16  # characters
-_SHORTEST_SECRET = 32  # bytes; RFC 7518, 3.2: a key of the hash's size or larger
+_MIN_KEY_LENGTH = 16  # characters
+_MIN_SECRET_LENGTH = 32  # bytes; RFC 7518, 3.2 requires the size of the hash
 _RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)", re.ASCII)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+|null")
 _RESERVED_CLAIMS = {"aud", "exp", "iat", "iss", "jti", "nbf", "token_type"}
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-
-
-_IN_THE_ENVIRONMENT = " An option shows in the process list: keep secrets in the variable."
+_HELP_ON_SECRETS = " An option shows in the process list: keep secrets in the variable."
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used; the message names it, says why, and what to give instead."""
+    """A setting is invalid. The message names it, the reason, and a valid value."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most `requests` in each window of `seconds`, per user."""
+    """The number of requests that each user may send in a window of so many seconds."""
 
     requests: int
     seconds: int
@@ -52,15 +53,18 @@ class RateLimit:
 
 def setting(
     default: object, help_text: str, *, env: str | None = None, in_lines: bool = False, secret: bool = False
-) -> Any:  # noqa: ANN401 (the field of a dataclass stands for what it holds)
-    """A field of `Settings`.
+) -> Any:  # noqa: ANN401 (a dataclass field has the type of its value)
+    """Return a field of `Settings`.
 
-    `secret` means that the value is, or may contain, a secret, which `repr` then leaves out.
-    `env` is its variable where that is not VIDEO_CALLS_SERVER_<NAME>. What may be repeated is parted there by
-    white space or, where it stands `in_lines`, by the ends of these.
+    Args:
+        default: the value if the setting is not given.
+        help_text: for the command line and the docs.
+        env: the environment variable, by default VIDEO_CALLS_SERVER_<NAME>.
+        in_lines: whether the variable holds one value in each line; otherwise spaces separate the values.
+        secret: whether the value may contain a secret, which `repr` then leaves out.
     """
     metadata = {
-        "help": help_text + _IN_THE_ENVIRONMENT if secret else help_text,
+        "help": help_text + _HELP_ON_SECRETS if secret else help_text,
         "env": env,
         "in_lines": in_lines,
     }
@@ -72,11 +76,11 @@ class Settings:
     """The configuration of a reference server.
 
     Raises:
-        SettingsError: a value cannot be used.
+        SettingsError: if a value is invalid.
     """
 
-    host: str = setting("127.0.0.1", "Address to listen on. Beyond loopback, own secrets are required.")
-    port: int = setting(8000, "Port to listen on; 0 takes a free one.")
+    host: str = setting("127.0.0.1", "Address to listen on. Beyond loopback, set secrets of your own.")
+    port: int = setting(8000, "Port to listen on; 0 chooses a free one.")
     database: str = setting(
         "video-calls.db",
         "A path, sqlite:///PATH, :memory:, or postgresql://USER:PASSWORD@HOST/NAME.",
@@ -84,28 +88,29 @@ class Settings:
     )
     workers: int = setting(
         1,
-        "Processes that serve; several need PostgreSQL, and have no control API, so no clock, faults or "
-        "namespaces, and no console.",
+        "Processes that serve. Several need PostgreSQL and have no control API: no clock, faults, namespaces "
+        "or console.",
     )
-    pool_size: int = setting(10, "Connections of each process to PostgreSQL at most.")
+    pool_size: int = setting(10, "Maximum number of connections of each process to PostgreSQL.")
     pool_wait: float = setting(5.0, "Seconds that a request waits for a connection to PostgreSQL.")
     statement_timeout: float = setting(5.0, "Seconds that one statement may take on PostgreSQL.")
     lock_timeout: float = setting(2.0, "Seconds that a statement waits for a lock on PostgreSQL.")
     seed: Path | None = setting(None, "YAML file with the people of a new database; see `seed.yaml`.")
-    seed_calls: int = setting(0, "Realistic calls that a new database starts with, in all states.")
-    snapshot: Path | None = setting(None, "JSON file with the whole state that a new database starts with.")
+    seed_calls: int = setting(0, "Number of sample calls in a new database, in all states.")
+    snapshot: Path | None = setting(None, "JSON file with the state of a new database.")
     clock: str | None = setting(
-        None, "Time at which the server's clock starts, such as 2030-01-05T10:00:00Z; tokens are real."
+        None,
+        "Start of the server's clock, such as 2030-01-05T10:00:00Z. Tokens follow real time.",
     )
     fault: tuple[str, ...] = setting(
         (),
-        "What goes wrong, such as 'status=503; times=1; operation=joinVideoCall'; repeatable, in the "
-        "environment one a line.",
+        "Fault to inject, such as 'status=503; times=1; operation=joinVideoCall'; repeatable, one in each "
+        "line of the environment variable.",
         in_lines=True,
     )
     ids: IdForm = setting(
         "integer",
-        "Form of the ids of calls, doctors and patients: as in the document, or UUIDs, for frontends whose "
+        "Form of the ids of calls, doctors and patients: integers as in the document, or UUIDs if your "
         "backend has those.",
     )
     agora_app_id: str | None = setting(
@@ -122,11 +127,11 @@ class Settings:
     )
     agora_ncs_secret: str | None = setting(
         None,
-        "Secret of Agora's notifications (NCS), which are then taken at /agora/notifications/.",
+        "Secret of Agora's notifications (NCS), which the server then receives at /agora/notifications/.",
         env="AGORA_NCS_SECRET",
         secret=True,
     )
-    jwt_algorithm: JwtAlgorithm = setting("HS256", "The one algorithm in which JWTs are accepted.")
+    jwt_algorithm: JwtAlgorithm = setting("HS256", "Algorithm of the JWTs that the server accepts.")
     jwt_secret: str | None = setting(None, "Secret of HS256 JWTs, 32 bytes or more.", secret=True)
     jwt_public_key: Path | None = setting(None, "PEM file with the public key of RS256 or ES256 JWTs.")
     jwt_jwks_url: str | None = setting(None, "URL of the key set (JWKS) of RS256 or ES256 JWTs.", secret=True)
@@ -138,31 +143,31 @@ class Settings:
         None, "Requests per user, such as 100/minute (second, minute, hour, day)."
     )
     request_timeout: float = setting(
-        60.0, "Seconds in which a request has to arrive, head and body; a slower one is refused with 408."
+        60.0, "Seconds for a request to arrive, head and body; a slower one is refused with 408."
     )
     keep_alive_timeout: int = setting(75, "Seconds after which an idle connection is closed.")
-    event_retention_hours: int = setting(168, "Hours for which events are kept, to be resumed from.")
-    event_heartbeat: int = setting(20, "Seconds between the pings of an event connection, and to its pong.")
+    event_retention_hours: int = setting(168, "Hours for which events are kept for reconnecting clients.")
+    event_heartbeat: int = setting(20, "Seconds between two pings of an event connection, and for the pong.")
     end_when_empty_minutes: int = setting(
-        0, "Minutes after which a call that both have left ends by itself; 0 is never. Needs notifications."
+        0, "Minutes after which a call ends that both have left; 0 is never. Needs Agora's notifications."
     )
     cors_origin: tuple[str, ...] = setting(
         (),
         "Origin of a frontend, such as https://app.example.com or capacitor://localhost; repeatable, "
-        "separated by spaces in the environment. Loopback origins are always allowed.",
+        "separated by spaces in the environment variable. Loopback origins are always allowed.",
     )
-    static: Path | None = setting(None, "Directory with a frontend of your own, served at /app/.")
+    static: Path | None = setting(None, "Directory of your frontend, served at /app/.")
     control: bool = setting(
         True, "The control API under /_control/ and the console; on loopback, or with a key."
     )
     control_key: str | None = setting(
         None, "Key of the control API, 16 characters or more; needed beyond loopback.", secret=True
     )
-    namespace_idle_minutes: int = setting(30, "Minutes after which a namespace that nobody uses is dropped.")
-    log_level: LogLevel = setting("info", "Least level of log messages; `info` has a line for each request.")
-    log_format: LogFormat = setting("text", "Form of the log; `json` has an object with fields in each line.")
-    metrics: bool = setting(False, "Metrics for Prometheus at /metrics, for everybody who can reach it.")
-    otel: bool = setting(False, "Spans of requests for OpenTelemetry, as its OTEL_ variables say.")
+    namespace_idle_minutes: int = setting(30, "Minutes after which an unused namespace is dropped.")
+    log_level: LogLevel = setting("info", "Lowest level of log messages; `info` includes each request.")
+    log_format: LogFormat = setting("text", "Form of the log; `json` writes one object per line.")
+    metrics: bool = setting(False, "Metrics for Prometheus at /metrics, without authentication.")
+    otel: bool = setting(False, "Spans of requests for OpenTelemetry, configured by its OTEL_ variables.")
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -185,7 +190,7 @@ class Settings:
             raise SettingsError(f"static: {self.static} is not a directory")
         self._check_processes()
         self._check_control()
-        _ = self.agora_project, self.rate  # a wrong one is refused now, not at the first request
+        _ = self.agora_project, self.rate  # raises now, not at the first request
         self._check_events()
         self._check_jwt()
         if self.uses_development_secrets and not self._is_local:
@@ -197,7 +202,7 @@ class Settings:
 
     @property
     def agora_project(self) -> AgoraProject:
-        """The Agora project whose tokens are minted: the configured one, else the development pair."""
+        """The Agora project for which tokens are minted: the configured one, else the development project."""
         app_id, certificate = self.agora_app_id, self.agora_app_certificate
         if not app_id and not certificate:
             return DEVELOPMENT_PROJECT
@@ -213,7 +218,7 @@ class Settings:
 
     @property
     def rate(self) -> RateLimit | None:
-        """`rate_limit`, read."""
+        """`rate_limit`, parsed."""
         if not self.rate_limit:
             return None
         match = _RATE.fullmatch(self.rate_limit)
@@ -223,29 +228,29 @@ class Settings:
 
     @property
     def signing_secret(self) -> str | None:
-        """The secret that signs and checks JWTs, None where others sign them."""
+        """The secret that signs and verifies JWTs, None if an identity provider signs them."""
         if self.jwt_algorithm != "HS256":
             return None
         return self.jwt_secret or DEVELOPMENT_JWT_SECRET
 
     @property
     def uses_development_secrets(self) -> bool:
-        """Whether anything is signed with a secret that everybody knows."""
+        """Whether JWTs or Agora tokens are signed with a public secret."""
         return self.signing_secret == DEVELOPMENT_JWT_SECRET or self.uses_development_project
 
     @property
     def uses_development_project(self) -> bool:
-        """Whether Agora tokens are signed with the built-in certificate, also if it was configured."""
+        """Whether Agora tokens are signed with the built-in certificate, configured or by default."""
         return self.agora_project.app_certificate.lower() == DEVELOPMENT_PROJECT.app_certificate
 
     @property
     def pool(self) -> PoolLimits:
-        """How the connections to PostgreSQL are used."""
+        """The settings of the connections to PostgreSQL."""
         return PoolLimits(self.pool_size, self.pool_wait, self.statement_timeout, self.lock_timeout)
 
     @property
     def has_control(self) -> bool:
-        """Whether there is a control layer: in one process only, and beyond loopback only behind a key."""
+        """Whether the server has the control API. It needs a single process and, beyond loopback, a key."""
         return self.control and self.workers == 1 and (self._is_local or self.control_key is not None)
 
     @property
@@ -254,8 +259,8 @@ class Settings:
         return self.host == "localhost" or self.host.endswith(".localhost") or bool(is_loopback(self.host))
 
     def _check_processes(self) -> None:
-        if not 1 <= self.workers <= _MOST_WORKERS:
-            raise SettingsError(f"workers: {self.workers} is not in 1 to {_MOST_WORKERS}")
+        if not 1 <= self.workers <= _MAX_WORKERS:
+            raise SettingsError(f"workers: {self.workers} is not in 1 to {_MAX_WORKERS}")
         if self.workers > 1 and not _POSTGRESQL.match(self.database):
             raise SettingsError(
                 f"workers: {self.workers} processes need PostgreSQL; give --database postgresql://…, "
@@ -271,20 +276,20 @@ class Settings:
             "keep_alive_timeout",
         ):
             seconds = getattr(self, name)
-            if not _SHORTEST_WAIT <= seconds <= _LONGEST_WAIT:
+            if not _MIN_TIMEOUT <= seconds <= _MAX_TIMEOUT:
                 raise SettingsError(
-                    f"{name}: {seconds:g} is not in {_SHORTEST_WAIT:g} to {_LONGEST_WAIT:g} seconds"
+                    f"{name}: {seconds:g} is not in {_MIN_TIMEOUT:g} to {_MAX_TIMEOUT:g} seconds"
                 )
 
     def _check_control(self) -> None:
         key = self.control_key
-        if key is not None and (len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable()):
-            raise SettingsError(f"control_key: give {_SHORTEST_KEY} or more printable ASCII characters")
-        if not 0 <= self.seed_calls <= MOST_CALLS:
-            raise SettingsError(f"seed_calls: {self.seed_calls} is not in 0 to {MOST_CALLS}")
+        if key is not None and (len(key) < _MIN_KEY_LENGTH or not key.isascii() or not key.isprintable()):
+            raise SettingsError(f"control_key: give {_MIN_KEY_LENGTH} or more printable ASCII characters")
+        if not 0 <= self.seed_calls <= MAX_SAMPLE_CALLS:
+            raise SettingsError(f"seed_calls: {self.seed_calls} is not in 0 to {MAX_SAMPLE_CALLS}")
         for name in ("seed_calls", "snapshot", "clock", "fault"):
             if getattr(self, name) and self.workers > 1:
-                raise SettingsError(f"{name}: several workers have no control API; give one worker")
+                raise SettingsError(f"{name}: several workers have no control API; set one worker")
             if getattr(self, name) and not self.has_control:
                 raise SettingsError(f"{name}: control is off; see --control and --control-key")
         if self.namespace_idle_minutes < 1:
@@ -295,11 +300,11 @@ class Settings:
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name}: {getattr(self, name)} is less than 1")
         minutes = self.end_when_empty_minutes
-        if not 0 <= minutes <= _LONGEST_EMPTY:
-            raise SettingsError(f"end_when_empty_minutes: {minutes} is not in 0 to {_LONGEST_EMPTY}")
+        if not 0 <= minutes <= _MAX_EMPTY_MINUTES:
+            raise SettingsError(f"end_when_empty_minutes: {minutes} is not in 0 to {_MAX_EMPTY_MINUTES}")
         if minutes and not self.agora_ncs_secret:
             raise SettingsError(
-                "end_when_empty_minutes: only Agora's notifications tell who has left; set AGORA_NCS_SECRET"
+                "end_when_empty_minutes: this needs Agora's notifications; set AGORA_NCS_SECRET"
             )
 
     def _check_jwt(self) -> None:
@@ -311,20 +316,20 @@ class Settings:
         if self.jwt_algorithm == "HS256":
             if keys not in ([], ["jwt_secret"]):
                 raise SettingsError(
-                    f"{keys[-1]}: HS256 takes jwt_secret alone; set jwt_algorithm to RS256 or ES256"
+                    f"{keys[-1]}: HS256 takes only jwt_secret; set jwt_algorithm to RS256 or ES256"
                 )
-            if self.jwt_secret is not None and len(self.jwt_secret.encode()) < _SHORTEST_SECRET:
-                raise SettingsError(f"jwt_secret: shorter than {_SHORTEST_SECRET} bytes; give a longer one")
+            if self.jwt_secret is not None and len(self.jwt_secret.encode()) < _MIN_SECRET_LENGTH:
+                raise SettingsError(f"jwt_secret: shorter than {_MIN_SECRET_LENGTH} bytes; give a longer one")
         elif len(keys) != 1 or keys == ["jwt_secret"]:
             raise SettingsError(
-                f"jwt_algorithm: {self.jwt_algorithm} takes jwt_public_key or jwt_jwks_url, one of them"
+                f"jwt_algorithm: {self.jwt_algorithm} takes either jwt_public_key or jwt_jwks_url"
             )
         elif self.jwt_jwks_url is not None and not _is_web_url(self.jwt_jwks_url):
             raise SettingsError("jwt_jwks_url: give an http or https URL")
-        if not 0 <= self.jwt_leeway <= _LONGEST_LEEWAY:
-            raise SettingsError(f"jwt_leeway: {self.jwt_leeway} is not in 0 to {_LONGEST_LEEWAY} seconds")
+        if not 0 <= self.jwt_leeway <= _MAX_LEEWAY:
+            raise SettingsError(f"jwt_leeway: {self.jwt_leeway} is not in 0 to {_MAX_LEEWAY} seconds")
         if self.jwt_user_claim in _RESERVED_CLAIMS:
-            raise SettingsError(f"jwt_user_claim: {self.jwt_user_claim} means something else in every JWT")
+            raise SettingsError(f"jwt_user_claim: {self.jwt_user_claim} has another meaning in JWTs")
 
 
 def _is_web_url(text: str) -> bool:
@@ -336,26 +341,26 @@ def _is_web_url(text: str) -> bool:
 
 
 def without_credentials(url: str) -> str:
-    """Return a URL to show to people: without user, password and query, which can be secrets."""
+    """Return a URL without its user, password and query, which can be secrets."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def environment_variable(setting: "Field[Any]") -> str:
-    """The environment variable that sets this field of `Settings`."""
+    """Return the environment variable of a field of `Settings`."""
     return setting.metadata["env"] or f"VIDEO_CALLS_SERVER_{setting.name.upper()}"
 
 
 def setting_fields() -> "tuple[Field[Any], ...]":
-    """The fields of `Settings`, in order."""
+    """Return the fields of `Settings`, in order."""
     return fields(Settings)
 
 
-@lru_cache  # each request asks, and reading an address takes a while
+@lru_cache  # each request needs it, and parsing an address is slow
 def is_loopback(text: str) -> bool | None:
-    """Whether an IP address is a loopback address, also if it is an IPv4 address within an IPv6 one.
+    """Return whether an IP address is loopback, None if the text is not an IP address.
 
-    Return None if the text is not an IP address.
+    An IPv4 address inside an IPv6 address counts as the IPv4 address.
     """
     try:
         address = ipaddress.ip_address(text)

@@ -1,10 +1,10 @@
-"""The console script, which can say what is missing where the extra was not installed."""
+"""The console script. It can also run, and explain itself, if the extra is not installed."""
 
 import sys
 
 
 def run() -> None:
-    """Run the command, or say how to install what it needs."""
+    """Run the command, or print how to install the packages that it needs."""
     try:
         from video_calls_server.__main__ import run as run_command
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What the server prints once it listens: where, for whom, and a first request to paste."""
+"""The banner that the server prints when it listens: its addresses, users and a first request."""
 
 import shlex
 
@@ -9,13 +9,18 @@ from video_calls_server.domain.people import Person
 from video_calls_server.settings import DEVELOPMENT_JWT_SECRET, Settings
 from video_calls_server.store.seed import Seed
 
-_SHOWN = 8
+_MOST_USERS = 8
 
 
 def banner(settings: Settings, url: str, database: str, people: Seed, *, options: str) -> str:
-    """Where the server is, who is seeded, and a curl line that works when pasted.
+    """Return the text of the banner, with a curl command to paste.
 
-    `options` are those that the other commands need in order to see the same people, such as ` --seed FILE`.
+    Args:
+        settings: of the server.
+        url: at which the server listens.
+        database: the name of the database.
+        people: the users in the database.
+        options: that the other commands need for the same users, such as ` --seed FILE`.
     """
     lines = [
         "",
@@ -27,9 +32,9 @@ def banner(settings: Settings, url: str, database: str, people: Seed, *, options
         f"  Database          {database}",
         *([_workers(settings.workers)] if settings.workers > 1 else []),
         "",
-        *(_person(person, ids_of(settings.ids)) for person in people.people[:_SHOWN]),
+        *(_person(person, ids_of(settings.ids)) for person in people.people[:_MOST_USERS]),
         "",
-        f"  All people:  video-calls-server identities{options}",
+        f"  All users:   video-calls-server identities{options}",
         f"  A token:     video-calls-server token EMAIL{options}",
         "",
         *_first_request(settings, url, people.people, options),
@@ -37,14 +42,14 @@ def banner(settings: Settings, url: str, database: str, people: Seed, *, options
     if settings.uses_development_project:
         lines += [
             "  AGORA_APP_ID and AGORA_APP_CERTIFICATE are not set: Agora tokens are signed with a public",
-            "  development pair, and Agora's servers will not accept them.",
+            "  development certificate, and Agora's servers will not accept them.",
             "",
         ]
     return "\n".join(lines)
 
 
 def _workers(count: int) -> str:
-    return f"  Workers           {count}, therefore without the control API and the console"
+    return f"  Workers           {count}, without the control API and the console"
 
 
 def _person(person: Person, ids: Ids) -> str:
@@ -64,7 +69,7 @@ def _first_request(settings: Settings, url: str, people: tuple[Person, ...], opt
         return []
     if settings.signing_secret == DEVELOPMENT_JWT_SECRET:
         bearer = make_token(settings, active[0].id, expires_in=JWT_LIFETIME)
-    else:  # what a server prints lands in logs, and a token that is worth something does not belong there
+    else:  # the output may become a log, which must not contain a token of a secret
         bearer = f"$(video-calls-server token {shlex.quote(active[0].email)}{options})"
     return [
         f"  A first request, as {active[0].email}:",

@@ -1,9 +1,9 @@
-"""How the server is served: by this process, or by several workers of it on one listening socket.
+"""Run the server in this process, or in several workers that share one listening socket.
 
-One process is uvicorn with our settings. With several, this process only listens: it sees to the database,
-starts the workers, says once where the server is, starts a worker again that has died, and has them all stop
-in order. uvicorn has a supervisor too; with that, a worker that starts while the database is away stops all
-others, and those of a supervisor that was killed go on, and keep the port.
+A single process is uvicorn with the settings of this server. With several workers, this process is their
+supervisor: it prepares the database, starts the workers, prints the banner, replaces workers that died, and
+stops all of them. uvicorn's own supervisor would stop all workers if one starts while the database is
+unavailable, and its workers would keep running, and keep the port, after the supervisor was killed.
 """
 
 import contextlib
@@ -37,32 +37,34 @@ from video_calls_server.store.seed import Seed, SeedError, load_seed
 
 logger = logging.getLogger("video_calls_server")
 
-FINISHING = 10
-"""Seconds that requests in flight have when the server stops."""
+SHUTDOWN_TIMEOUT = 10
+"""Seconds for the requests in progress when the server stops."""
 
-_STOPPING = FINISHING + 10.0
-"""Seconds until a worker that was asked to stop is killed."""
+_KILL_TIMEOUT = SHUTDOWN_TIMEOUT + 10.0
+"""Seconds until a worker that does not stop is killed."""
 
-_PAUSE = 1.0
-"""Seconds before a worker is started again that ended before it served."""
+_RESTART_DELAY = 1.0
+"""Seconds before a worker that ended before it listened is replaced."""
 
-_FAILED = 3
+_START_FAILED = 3
 """Exit status of a worker that could not start."""
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
-_SPAWN = get_context("spawn")  # what a fork would copy of this process (event loops, locks) is of no use
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SPAWN = get_context("spawn")  # a fork would copy event loops and locks
 
 
 def serve(settings: Settings, *, options: str) -> None:
-    """Serve until the process is told to stop, by SIGINT or SIGTERM; then return.
+    """Serve until the process receives SIGINT or SIGTERM.
 
-    `options` are those of the command that the banner names.
+    Args:
+        settings: of the server.
+        options: of the command, for the banner.
 
     Raises:
-        SeedError: the seed file cannot be used.
-        SettingsError: the address cannot be listened on, or a key cannot be read.
-        StoreError: the database is none that this server can use.
-        UnavailableError: it can be opened, but not read or changed.
+        SeedError: if the seed file is invalid.
+        SettingsError: if the server cannot listen on the address, or a key cannot be read.
+        StoreError: if the server cannot use the database.
+        UnavailableError: if the database can be opened, but not read or changed.
     """
     configure_logging(settings)
     app = create_app(settings)
@@ -70,7 +72,7 @@ def serve(settings: Settings, *, options: str) -> None:
     store = namespaces.default.store
     with contextlib.closing(_listen(settings)) as listener:
         url = _url(listener)
-        # Now, so that a database that cannot be opened is told in a line.
+        # The database is opened here, so that its errors are printed in one line.
         people = anyio.run(_open, namespaces.default, settings)
 
         def ready() -> None:
@@ -86,7 +88,7 @@ def serve(settings: Settings, *, options: str) -> None:
 
 
 async def _open(namespace: Namespace, settings: Settings) -> Seed:
-    """Open the database, add the seed's people if it is new, and return everybody who is in it."""
+    """Open the database, add the users of the seed if it is new, and return all users in it."""
     store = namespace.store
     try:
         await namespace.open()
@@ -97,7 +99,7 @@ async def _open(namespace: Namespace, settings: Settings) -> Seed:
         raise
     if settings.seed is not None and people != load_seed(settings.seed):
         logger.warning(
-            "%s already has people, other than those of %s: a seed is for a new database",
+            "%s already has users, other than those of %s: a seed is for a new database",
             store.name,
             settings.seed,
         )
@@ -109,7 +111,7 @@ async def _open(namespace: Namespace, settings: Settings) -> Seed:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, as every process of this server runs it; `ready` is called once it listens."""
+    """uvicorn with the settings of this server. It calls `ready` when it listens."""
 
     def __init__(self, settings: Settings, app: Litestar, ready: Callable[[], None]) -> None:
         super().__init__(
@@ -120,7 +122,7 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=FINISHING,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
                 ws="websockets-sansio",
                 ws_ping_interval=settings.event_heartbeat,
                 ws_ping_timeout=settings.event_heartbeat,
@@ -131,7 +133,7 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._namespaces.default.open()  # which the application does too, but logs a traceback
+        await self._namespaces.default.open()  # the application does so too, but logs a traceback
         await super().startup(sockets)
         self._ready()
 
@@ -141,90 +143,89 @@ class _Server(uvicorn.Server):
 
 
 def _run(server: _Server, listener: socket.socket) -> None:
-    # uvicorn stops in order, then raises the signal once more; by then the server is done, and well.
-    for stop in _STOPS:
-        signal.signal(stop, _already_stopped)
+    # uvicorn raises the signal again after it has stopped, which would change the exit status.
+    for stop in _STOP_SIGNALS:
+        signal.signal(stop, _ignore_signal)
     server.run(sockets=[listener])
 
 
-def _already_stopped(_signal: int, _frame: object) -> None:
-    """Do nothing more."""
+def _ignore_signal(_signal: int, _frame: object) -> None:
+    """Do nothing."""
 
 
-# -- several ----------------------------------------------------------------------------------------
+# -- several processes ------------------------------------------------------------------------------
 
 
 class _Worker:
-    """A process that serves for as long as its pipe to this one is open.
+    """A process that serves while its pipe to the supervisor is open.
 
-    It says through the pipe when it listens. Where the pipe is closed, because the server is to stop or
-    because its supervisor has died, it stops in order.
+    It reports through the pipe that it listens. It stops when the supervisor closes the pipe or dies.
     """
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self.listens = False
-        self._heard = False
-        self._pipe, its_end = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_work, args=(settings, listener, its_end))
+        self._has_reported = False
+        self._pipe, worker_end = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_work, args=(settings, listener, worker_end))
         self._process.start()
-        its_end.close()
+        worker_end.close()
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The id of the process."""
         assert self._process.pid is not None  # noqa: S101 (for the type checkers: it was started)
         return self._process.pid
 
     @property
     def status(self) -> int | None:
-        """Its exit status, or minus the signal that killed it; None while it runs."""
+        """The exit status, or minus the signal that killed the process; None while it runs."""
         return self._process.exitcode
 
     @property
-    def news(self) -> list[Connection | int]:
-        """What to wait for: that it has something to say, or has ended."""
-        return [self._process.sentinel, *([] if self._heard else [self._pipe])]
+    def events(self) -> list[Connection | int]:
+        """What `wait` accepts: the end of the process and, until it has reported, its pipe."""
+        return [self._process.sentinel, *([] if self._has_reported else [self._pipe])]
 
-    def hear(self) -> bool:
-        """Whether it says, for the first time, that it listens."""
-        if self._heard or not self._pipe.poll():
+    def read_report(self) -> bool:
+        """Return whether the worker has just reported that it listens."""
+        if self._has_reported or not self._pipe.poll():
             return False
-        self._heard = True
-        with contextlib.suppress(EOFError, OSError):  # it is about to end
+        self._has_reported = True
+        with contextlib.suppress(EOFError, OSError):  # the process ends
             self._pipe.recv_bytes()
             self.listens = True
         return self.listens
 
     def stop(self) -> None:
-        """Have it stop; it may have ended already."""
+        """Ask the process to stop; it may have ended already."""
         self._pipe.close()
 
     def join(self, deadline: float) -> None:
-        """Wait until it has ended, and kill it at the deadline."""
+        """Wait until the process has ended, and kill it at the deadline (of `time.monotonic`)."""
         self._process.join(max(0.0, deadline - time.monotonic()))
         if self.status is None:
-            logger.error("worker %(pid)d does not stop, and is killed", {"pid": self.pid})
+            logger.error("worker %(pid)d does not stop and is killed", {"pid": self.pid})
             self._process.kill()
             self._process.join()
 
 
 class _WorkersServer(_Server):
-    """The server of a worker, which its supervisor stops.
+    """The server in a worker, which the supervisor stops.
 
-    From a terminal both get the interrupt, and uvicorn takes one that comes after it was asked to stop for
-    impatience: it would leave without closing the database.
+    Ctrl-C in a terminal interrupts both processes. uvicorn would exit at once if the interrupt came after the
+    supervisor had asked the worker to stop, and not close the database.
     """
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's names)
-        """Stop in order, however often it is asked."""
+        """Stop gracefully, at each signal."""
         self.should_exit = True
 
 
 def _work(settings: Settings, listener: socket.socket, supervisor: Connection) -> None:
-    """What a worker does."""
+    """Serve in a worker process until the pipe to the supervisor is closed."""
 
     def ready() -> None:
-        with contextlib.suppress(OSError):  # the supervisor has died, which the thread below sees too
+        with contextlib.suppress(OSError):  # the supervisor has died; `until_closed` notices it
             supervisor.send_bytes(b"listens")
 
     def until_closed() -> None:
@@ -238,20 +239,20 @@ def _work(settings: Settings, listener: socket.socket, supervisor: Connection) -
         threading.Thread(target=until_closed, daemon=True).start()
         _run(server, listener)
     except (SettingsError, SeedError, StoreError, UnavailableError) as error:
-        logger.error("a worker cannot start: %s", error)  # noqa: TRY400 (the message says it all)
-        raise SystemExit(_FAILED) from None
+        logger.error("a worker cannot start: %s", error)  # noqa: TRY400 (the message suffices)
+        raise SystemExit(_START_FAILED) from None
 
 
 def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Keep the workers running until the process is told to stop."""
-    told = _told_to_stop()
+    """Keep the workers running until the process receives a stop signal."""
+    stop_requests = _stop_requests()
     workers: list[_Worker] = []
     is_ready = False
     try:
         workers += (_Worker(settings, listener) for _ in range(settings.workers))
-        while told not in wait([told, *(news for worker in workers for news in worker.news)]):
+        while not _is_stopped(stop_requests, workers):
             for worker in workers:
-                if worker.hear():
+                if worker.read_report():
                     logger.info("worker %(pid)d listens", {"pid": worker.pid})
             if not is_ready and all(worker.listens for worker in workers):
                 is_ready = True
@@ -265,28 +266,34 @@ def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], 
                     worker.stop()
                     forget_worker(settings, worker.pid)
                     if not worker.listens:
-                        wait([told], _PAUSE)
+                        wait([stop_requests], _RESTART_DELAY)
                     workers[index] = _Worker(settings, listener)
     finally:
-        listener.close()  # before the workers do, so that nobody waits in vain to be accepted
+        listener.close()  # before the workers stop, so that no client connects in vain
         for worker in workers:
             worker.stop()
-        deadline = time.monotonic() + _STOPPING
+        deadline = time.monotonic() + _KILL_TIMEOUT
         for worker in workers:
             worker.join(deadline)
 
 
-def _told_to_stop() -> Connection:
-    """What can be read from once the process is told to stop."""
-    told, teller = _SPAWN.Pipe(duplex=False)
+def _is_stopped(stop_requests: Connection, workers: list[_Worker]) -> bool:
+    """Wait for an event of a worker or a stop signal, and return whether it was a signal."""
+    events = [event for worker in workers for event in worker.events]
+    return stop_requests in wait([stop_requests, *events])
+
+
+def _stop_requests() -> Connection:
+    """Return a connection that becomes readable when the process receives a stop signal."""
+    reader, writer = _SPAWN.Pipe(duplex=False)
 
     def stop(_signal: int, _frame: object) -> None:
-        with contextlib.suppress(OSError):  # who was told has stopped already
-            teller.send_bytes(b"stop")
+        with contextlib.suppress(OSError):  # the reader was closed: the server has stopped already
+            writer.send_bytes(b"stop")
 
-    for each in _STOPS:
-        signal.signal(each, stop)
-    return told
+    for number in _STOP_SIGNALS:
+        signal.signal(number, stop)
+    return reader
 
 
 # -- the socket -------------------------------------------------------------------------------------
@@ -295,20 +302,20 @@ def _told_to_stop() -> Connection:
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    if os.name == "posix":  # elsewhere it would let two servers share the port
+    if os.name == "posix":  # on Windows, two servers could then share the port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
     except socket.gaierror as error:
         listener.close()
         raise SettingsError(
-            f"host: {settings.host} is no address of this machine: {error.strerror}"
+            f"host: {settings.host} is not an address of this machine: {error.strerror}"
         ) from error
     except OSError as error:
         listener.close()
         raise SettingsError(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
-            "stop what listens there, or give another --port (0 takes a free one)"
+            "stop the program that listens there, or give another --port (0 chooses a free one)"
         ) from error
     return listener
 

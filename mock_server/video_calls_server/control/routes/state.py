@@ -20,7 +20,7 @@ from video_calls_server.control.state.document import State, StateError, read_st
 from video_calls_server.control.state.loading import contents_of
 from video_calls_server.control.state.sample_calls import SampleCallsError, add_sample_calls
 from video_calls_server.control.state.snapshots import Contents, Snapshot
-from video_calls_server.settings import MOST_CALLS
+from video_calls_server.settings import MAX_SAMPLE_CALLS
 
 _LARGEST = 256 * 1024 * 1024  # bytes; ten thousand calls with their events are a quarter of it
 
@@ -28,7 +28,7 @@ _LARGEST = 256 * 1024 * 1024  # bytes; ten thousand calls with their events are 
 class RealisticCalls(Struct, forbid_unknown_fields=True):
     """How many calls to make."""
 
-    count: Annotated[int, Meta(ge=1, le=MOST_CALLS)]
+    count: Annotated[int, Meta(ge=1, le=MAX_SAMPLE_CALLS)]
 
 
 class SavedSnapshot(Struct):
