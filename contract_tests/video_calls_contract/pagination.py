@@ -1,4 +1,4 @@
-"""The list of calls, walked from page to page."""
+"""Reads the list of calls from page to page."""
 
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -6,12 +6,12 @@ from urllib.parse import urlsplit
 from video_calls_contract.backend import Person
 from video_calls_contract.exchange import Exchange
 
-__all__ = ["LARGE", "Walk", "link_problem", "walked"]
+__all__ = ["LARGE", "Walk", "link_problem", "read_list"]
 
 LARGE = "page_size=100"
-"""Asks for fewer pages, where the backend takes a page size."""
+"""A query that asks for few pages, if the backend supports page sizes."""
 
-MOST_PAGES = 50
+_MOST_PAGES = 50
 
 
 @dataclass(slots=True)
@@ -19,9 +19,9 @@ class Walk:
     """Pages in the order in which they were read.
 
     Attributes:
-        ended: whether the last of them was reached.
-        query: what the list was asked for with.
-        problem: what was wrong with a page or a link, so that the walk could not go on.
+        ended: whether the last page was reached.
+        query: the query of the first page.
+        problem: what is wrong with a page or a link, so that the walk stopped there; else empty.
     """
 
     pages: list[Exchange] = field(default_factory=list[Exchange])
@@ -35,27 +35,27 @@ class Walk:
         return [call.get("id") for page in self.pages for call in page.calls]
 
     def back(self, person: Person) -> "Walk":
-        """The way back from the last page."""
-        return _along(person, self.pages[-1], "previous")
+        """Follow the `previous` links from the last page."""
+        return _follow(person, self.pages[-1], "previous")
 
     def is_current(self, person: Person) -> bool:
-        """Whether the list still begins as it was read, so that no other run has changed it meanwhile."""
+        """Return whether the first page is still the same, so that no other run has changed the list."""
         first, again = self.pages[0], person.list(self.query)
         return again.object.get("count") == first.object.get("count") and [
             call.get("id") for call in again.calls
         ] == [call.get("id") for call in first.calls]
 
 
-def walked(person: Person, query: str = "") -> Walk:
-    """Return the whole list of a person, or its first pages if it has very many."""
-    walk = _along(person, person.list(query), "next")
+def read_list(person: Person, query: str = "") -> Walk:
+    """Return the pages of a user's list, 50 at most."""
+    walk = _follow(person, person.list(query), "next")
     walk.query = query
     return walk
 
 
-def _along(person: Person, page: Exchange, link: str) -> Walk:
+def _follow(person: Person, page: Exchange, link: str) -> Walk:
     walk = Walk()
-    seen = {page.url}
+    visited = {page.url}
     while True:
         walk.pages.append(page)
         if page.status != 200 or not isinstance(page.object.get("results"), list):  # noqa: PLR2004 (HTTP)
@@ -65,21 +65,21 @@ def _along(person: Person, page: Exchange, link: str) -> Walk:
         if following is None:
             walk.ended = True
             return walk
-        if len(walk.pages) >= MOST_PAGES:
+        if len(walk.pages) >= _MOST_PAGES:
             return walk
         inner = person.backend.inner(following) if isinstance(following, str) else None
         problem = link_problem(link, following, leads_to_list=inner is not None)
-        if not problem and inner in seen:
-            problem = f"`{link}` to lead on; it leads to a page that was read before, {following!r}"
+        if not problem and inner in visited:
+            problem = f"`{link}` to lead to another page; it leads back to {following!r}"
         if problem:
             walk.problem = problem
             return walk
-        seen.add(inner or following)
+        visited.add(inner or following)
         page = person.follow(following)
 
 
 def link_problem(link: str, following: object, *, leads_to_list: bool) -> str:
-    """Return what is wrong with a `next` or a `previous` that is not null; empty if nothing is."""
+    """Return what is wrong with a `next` or `previous` that is not null; empty if nothing is."""
     if not isinstance(following, str):
         return f"`{link}` to be a URL or null; got {following!r}"
     other = urlsplit(following)

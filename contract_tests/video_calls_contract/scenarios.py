@@ -1,7 +1,6 @@
-"""Lives of calls that several tests look at.
+"""Sequences of requests whose responses several tests check.
 
-What takes seconds to show (that times move, or stay, when the clock goes on; what becomes of a late join) is
-lived through in the background while the other tests run, on a pair that they leave alone.
+Two of them take seconds. They run in the background while other tests run, with calls that those leave alone.
 """
 
 from collections.abc import Callable
@@ -14,17 +13,17 @@ from video_calls_contract.clock import LEAST_MARGIN
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.scheduling import Calls
 
-__all__ = ["Joined", "LateJoin", "LongLife", "join_and_end", "join_late", "live_long"]
+__all__ = ["JoinScenario", "LateJoin", "Lifecycle", "play_joins", "play_late_join", "play_lifecycle"]
 
-_GAP = 1.2  # seconds, for backends that keep whole ones
-_UNTIL_JOINED = 3.2  # seconds from the creation of a call to its first join
+_GAP = 1.2  # seconds, because some backends store whole seconds
+_UNTIL_JOIN = 3.2  # seconds from the creation of a call to its first join
 _AHEAD = 4.5  # seconds until a call starts
 _LATE = 1.5  # seconds after its start
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """What was said while both joined a call, the doctor twice; it was ended after."""
+class JoinScenario:
+    """Both participants joined a call, the doctor twice; then the call was ended."""
 
     call: Call
     by_doctor: Exchange
@@ -34,23 +33,27 @@ class Joined:
     after_last: Exchange
 
 
-def join_and_end(calls: Calls) -> Joined:
-    """Live through it; `Blocked` where no call is to be had."""
+def play_joins(calls: Calls) -> JoinScenario:
+    """Send the requests of a `JoinScenario`.
+
+    Raises:
+        Blocked: if no call can be joined.
+    """
     with calls.ongoing() as call:
         after_first = call.doctor.get(call.id)
         by_patient = call.patient.join(call.id)
         by_doctor_again = call.doctor.join(call.id)
         after_last = call.doctor.get(call.id)
         call.patient.end(call.id)
-    return Joined(call, call.steps[-1], by_patient, by_doctor_again, after_first, after_last)
+    return JoinScenario(call, call.steps[-1], by_patient, by_doctor_again, after_first, after_last)
 
 
 @dataclass(frozen=True, slots=True)
-class LongLife:
-    """What was said while two calls lived for seconds; `…_again` is a reading after the creation.
+class Lifecycle:
+    """Two calls changed with seconds between; `..._again` is the first reading after the creation.
 
-    One was joined, joined by the other after its start, and ended, with seconds between. The other was
-    refused a join, and cancelled.
+    One call was joined by its doctor, joined by its patient after its start, and ended. The other, far ahead,
+    was refused a join, and was cancelled.
     """
 
     created: Exchange
@@ -67,28 +70,32 @@ class LongLife:
     other_after_cancel: Exchange
 
 
-def live_long(calls: Calls, wait: Callable[[float], None]) -> LongLife:
-    """Live through it, `wait` letting seconds pass; `Blocked` where no call is to be had."""
+def play_lifecycle(calls: Calls, wait: Callable[[float], None]) -> Lifecycle:
+    """Send the requests of a `Lifecycle`; `wait` sleeps for some seconds.
+
+    Raises:
+        Blocked: if no call can be scheduled or joined.
+    """
     with calls.record.keeping():
         other = calls.scheduled()
         other_created_again = other.doctor.get(other.id)
         with _starting_soon(calls) as call:
             created_again = call.doctor.get(call.id)
-            wait(_UNTIL_JOINED)
+            wait(_UNTIL_JOIN)
             first_join = call.doctor.join(call.id)
             if not first_join.succeeded:
                 raise calls.blocked_at("join", call, first_join)
             after_first_join = call.doctor.get(call.id)
             other.doctor.join(other.id)
             after_refusal = other.doctor.get(other.id)
-            wait(_AHEAD + _LATE - _UNTIL_JOINED)
+            wait(_AHEAD + _LATE - _UNTIL_JOIN)
             second_join = call.patient.join(call.id)
             after_second_join = call.doctor.get(call.id)
             wait(_GAP)
             ended = call.doctor.end(call.id)
             after_end = call.doctor.get(call.id)
         cancelled = other.patient.cancel(other.id)
-    return LongLife(
+    return Lifecycle(
         created=call.created,
         created_again=created_again,
         first_join=first_join,
@@ -106,7 +113,7 @@ def live_long(calls: Calls, wait: Callable[[float], None]) -> LongLife:
 
 @dataclass(frozen=True, slots=True)
 class LateJoin:
-    """What was said to the first join after a call's start, and how the call was read before and after."""
+    """The first join after a call's start, and the call as it was read before and after."""
 
     call: Call
     before: Exchange
@@ -114,8 +121,12 @@ class LateJoin:
     after: Exchange
 
 
-def join_late(calls: Calls, wait: Callable[[float], None]) -> LateJoin:
-    """Live through it, `wait` letting seconds pass; `Blocked` where no call is to be had."""
+def play_late_join(calls: Calls, wait: Callable[[float], None]) -> LateJoin:
+    """Send the requests of a `LateJoin`; `wait` sleeps for some seconds.
+
+    Raises:
+        Blocked: if no call can be scheduled.
+    """
     with calls.record.keeping(), _starting_soon(calls, within=timedelta(seconds=1)) as call:
         wait(_AHEAD + _LATE)
         before = call.doctor.get(call.id)

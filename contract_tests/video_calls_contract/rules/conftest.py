@@ -1,4 +1,4 @@
-"""What the tests are given."""
+"""Fixtures of the tests: parts of the run, and scenarios that several tests check."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -14,55 +14,56 @@ from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.outcomes import Blocked
 from video_calls_contract.pytest_plugin import PLUGIN
 from video_calls_contract.run import Run
-from video_calls_contract.scenarios import Joined, LateJoin, LongLife, join_and_end, join_late, live_long
+from video_calls_contract.scenarios import (
+    JoinScenario,
+    LateJoin,
+    Lifecycle,
+    play_joins,
+    play_late_join,
+    play_lifecycle,
+)
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.slots import Slots
 
 
 @pytest.fixture(scope="session")
 def run(request: pytest.FixtureRequest) -> Run:
-    """The run that the tests belong to."""
+    """Return the run that the tests belong to."""
     return request.config.stash[PLUGIN].run
 
 
 @pytest.fixture(scope="session")
 def backend(run: Run) -> Backend:
-    """The backend, for what is nobody's request in particular."""
+    """Return the backend under test."""
     return run.backend
 
 
 @pytest.fixture(scope="session")
 def people(run: Run) -> People:
-    """Those of the configuration."""
+    """Return the users of the configuration."""
     return run.people
 
 
 @pytest.fixture(scope="session")
 def calls(run: Run) -> Calls:
-    """Calls to work on."""
+    """Return the scheduler of calls."""
     return run.calls
 
 
 @pytest.fixture(scope="session")
 def slots(calls: Calls) -> Slots:
-    """Free times, months ahead."""
+    """Return the source of free times, months or days ahead."""
     return calls.slots
 
 
 @pytest.fixture(scope="session")
 def together(run: Run) -> Together:
-    """Send requests at the same time, and get the exchanges in order."""
+    """Return a function that sends requests simultaneously, and returns the exchanges in order."""
 
     def all_at_once(requests: Sequence[Callable[[], Exchange]]) -> list[Exchange]:
         return [future.result() for future in [run.pool.submit(request) for request in requests]]
 
     return all_at_once
-
-
-@pytest.fixture(scope="session")
-def joined(calls: Calls) -> Joined:
-    """A call in its window that both joined, and the doctor a second time; it is ended by now."""
-    return join_and_end(calls)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,8 +81,14 @@ def close_calls_of_test(calls: Calls) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def obstacle(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
-    """Gives those who look back some of everything; why not all of it, if anything was in the way."""
+def joins(calls: Calls) -> JoinScenario:
+    """Play a `JoinScenario`."""
+    return play_joins(calls)
+
+
+@pytest.fixture(scope="session")
+def blocked(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
+    """Send some requests of each kind, for the observers; return what the backend refused, if anything."""
     calls.people.nobody.list()
     for person in calls.pair.participants:
         person.list()
@@ -94,49 +101,49 @@ def obstacle(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
         person.list()
         person.join(call.id)
         person.get(call.id)
-    for stranger in call.pair.others:
-        stranger.get(call.id)
+    for outsider in call.pair.others:
+        outsider.get(call.id)
     call.pair.create(call.doctor, calls.backend.clock.now() - timedelta(days=1))
     call.patient.cancel(call.id)
     try:
-        joined: Joined = request.getfixturevalue("joined")
+        joins: JoinScenario = request.getfixturevalue("joins")
     except Blocked as blocked:
         return blocked
-    joined.call.doctor.join(joined.call.id)
+    joins.call.doctor.join(joins.call.id)
     return None
 
 
 @pytest.fixture(scope="session", autouse=True)
 def background(request: pytest.FixtureRequest) -> dict[str, Future[Any]]:
-    """Begin, when the run does, what takes seconds to show, if a test asks for it."""
-    works: dict[str, Callable[[Run], Any]] = {
-        "long_life": lambda run: live_long(run.calls, run.wait),
-        "late_join": lambda run: join_late(run.calls, run.wait),
+    """Start the scenarios that take seconds when the run begins, if a test uses them."""
+    scenarios: dict[str, Callable[[Run], Any]] = {
+        "lifecycle": lambda run: play_lifecycle(run.calls, run.wait),
+        "late_join": lambda run: play_late_join(run.calls, run.wait),
         "expiry": lambda run: expire(run.people, run.wait),
     }
     names = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
-    if not names & works.keys():
+    if not names & scenarios.keys():
         return {}
     run: Run = request.getfixturevalue("run")
-    return {name: run.in_background(partial(work, run)) for name, work in works.items() if name in names}
+    return {name: run.in_background(partial(play, run)) for name, play in scenarios.items() if name in names}
 
 
 @pytest.fixture
 def expiry(background: dict[str, Future[Any]]) -> Expiry:
-    """What happened to a connection whose token expired."""
+    """Return the end of a connection whose token expired."""
     expiry: Expiry = background["expiry"].result()
     return expiry
 
 
 @pytest.fixture
-def long_life(background: dict[str, Future[Any]]) -> LongLife:
-    """Two calls that lived for some seconds; see `LongLife`."""
-    long_life: LongLife = background["long_life"].result()
-    return long_life
+def lifecycle(background: dict[str, Future[Any]]) -> Lifecycle:
+    """Return a `Lifecycle`."""
+    lifecycle: Lifecycle = background["lifecycle"].result()
+    return lifecycle
 
 
 @pytest.fixture
 def late_join(background: dict[str, Future[Any]]) -> LateJoin:
-    """The first join after a call's start; see `LateJoin`."""
+    """Return a `LateJoin`."""
     late_join: LateJoin = background["late_join"].result()
     return late_join

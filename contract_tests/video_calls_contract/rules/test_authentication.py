@@ -14,12 +14,12 @@ from video_calls_contract.outcomes import Blocked
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.slots import Slots
 
-RefusedEverywhere = Callable[[Person, str], None]
+RequireUnauthorized = Callable[[Person, str], None]
 
 
 @pytest.fixture(scope="module")
 def call(calls: Calls) -> Call | None:
-    """A scheduled call that nobody without a token can change, if one can be had."""
+    """Return a scheduled call, which no request without a token may change; None if none can be scheduled."""
     try:
         return calls.scheduled()
     except Blocked:
@@ -29,7 +29,7 @@ def call(calls: Calls) -> Call | None:
 def every_operation(
     person: Person, pair: Pair, call_id: object, slots: Slots
 ) -> list[Callable[[], Exchange]]:
-    """Each operation as this person."""
+    """Return a request of each operation as this user."""
     at = slots.take()
     return [
         person.list,
@@ -42,10 +42,10 @@ def every_operation(
 
 
 @pytest.fixture
-def refused_everywhere(
+def require_unauthorized(
     calls: Calls, call: Call | None, slots: Slots, together: Together
-) -> RefusedEverywhere:
-    """Holds every operation to a 401 for somebody, and to having changed nothing."""
+) -> RequireUnauthorized:
+    """Return a check that every operation refuses a user with 401, and that nothing changes."""
 
     def check(person: Person, because: str) -> None:
         before = call.read() if call else {}
@@ -63,39 +63,39 @@ def refused_everywhere(
 
 
 @pytest.mark.rule("auth.required")
-def test_no_operation_works_without_a_token(people: People, refused_everywhere: RefusedEverywhere) -> None:
-    refused_everywhere(people.nobody, "a request without a token")
+def test_request_without_token_is_refused(people: People, require_unauthorized: RequireUnauthorized) -> None:
+    require_unauthorized(people.nobody, "a request without a token")
 
 
 @pytest.mark.rule("auth.required")
 @pytest.mark.parametrize("header", ["Bearer", "Basic ZG9jdG9yOnNlY3JldA=="])
-def test_a_header_without_a_bearer_token_is_none(
-    people: People, refused_everywhere: RefusedEverywhere, header: str
+def test_header_without_bearer_token_is_refused(
+    people: People, require_unauthorized: RequireUnauthorized, header: str
 ) -> None:
     person = Person(f"nobody ({header.split(' ', maxsplit=1)[0]})", header, people.doctor.backend)
-    refused_everywhere(person, "a request without a bearer token")
+    require_unauthorized(person, "a request without a bearer token")
 
 
 # "Include the JWT token in the Authorization header:"
 
 
 @pytest.mark.rule("auth.bearer")
-def test_a_token_in_the_header_is_accepted_by_every_operation(calls: Calls, slots: Slots) -> None:
-    for by in calls.pair.participants:
+def test_bearer_token_is_accepted_by_every_operation(calls: Calls, slots: Slots) -> None:
+    for person in calls.pair.participants:
         call = calls.scheduled()
-        for request in every_operation(by, call.pair, call.id, slots):
+        for request in every_operation(person, call.pair, call.id, slots):
             exchange = request()
-            require(exchange.status != 401, "a valid token to be accepted; got 401", exchange)
+            require(exchange.status != 401, "every operation to accept a valid token; got 401", exchange)
 
 
 @pytest.mark.rule("auth.scheme")
 @pytest.mark.parametrize("scheme", ["Basic", "Anything"])
-def test_a_token_under_another_scheme_is_refused(
-    people: People, refused_everywhere: RefusedEverywhere, scheme: str
+def test_token_with_other_scheme_is_refused(
+    people: People, require_unauthorized: RequireUnauthorized, scheme: str
 ) -> None:
     token = people.doctor.token
     person = Person(f"doctor ({scheme})", f"{scheme} {token}", people.doctor.backend)
-    refused_everywhere(person, f"a valid token after {scheme} in place of Bearer")
+    require_unauthorized(person, f"a valid token after {scheme} instead of Bearer")
 
 
 # "401: Unauthorized (no authentication)"
@@ -103,16 +103,16 @@ def test_a_token_under_another_scheme_is_refused(
 
 @pytest.mark.rule("auth.valid-token")
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_a_token_that_is_not_genuine_is_refused(
-    people: People, refused_everywhere: RefusedEverywhere, forgery: str
+def test_forged_token_is_refused(
+    people: People, require_unauthorized: RequireUnauthorized, forgery: str
 ) -> None:
     person = people.bearing(f"Bearer {forged(people.doctor.token, forgery)}", "forged")
-    refused_everywhere(person, f"a token that is {FORGERIES[forgery]}")
+    require_unauthorized(person, f"a token that is {FORGERIES[forgery]}")
 
 
 @pytest.mark.rule("auth.expired-token")
-def test_a_token_that_has_expired_is_refused(people: People, refused_everywhere: RefusedEverywhere) -> None:
-    refused_everywhere(people["expired"], "an expired token")
+def test_expired_token_is_refused(people: People, require_unauthorized: RequireUnauthorized) -> None:
+    require_unauthorized(people["expired"], "an expired token")
 
 
 # Security Considerations: "All endpoints require authentication"
@@ -120,5 +120,5 @@ def test_a_token_that_has_expired_is_refused(people: People, refused_everywhere:
 
 @pytest.mark.rule("auth.active-user")
 @pytest.mark.parametrize("name", ["inactive_doctor", "inactive_patient"])
-def test_a_deactivated_user_is_refused(people: People, name: str) -> None:
-    require_refusal(people[name].list(), 401, 403, because="the token of somebody who was deactivated")
+def test_deactivated_user_is_refused(people: People, name: str) -> None:
+    require_refusal(people[name].list(), 401, 403, because="the token of a deactivated user")

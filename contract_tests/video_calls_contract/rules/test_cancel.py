@@ -22,39 +22,41 @@ from video_calls_contract.scheduling import Calls
 # "Cancel a scheduled video call."
 
 
-def is_cancelled_by(role: str, call: Call) -> None:
+def require_cancellation(role: str, call: Call) -> None:
     before = call.read()
     cancelled = getattr(call, role).cancel(call.id)
     body = require_success(cancelled, 200, call.created, because=f"the {role}, who cancels a scheduled call")
     require_cancelled(cancelled)
-    others = differences(before, body, ignoring=("status", "updated_at"))
-    require(not others, f"nothing else of the call to change; {others}", cancelled)
+    changes = differences(before, body, ignoring=("status", "updated_at"))
+    require(not changes, f"a cancellation to change nothing else; {changes}", cancelled)
     read = call.doctor.get(call.id)
-    shown = require_success(read, 200, cancelled, because="a cancelled call, which is still there")
-    require_same_call(body, shown, "the call to be as the answer said", call.doctor, cancelled, read)
+    body_read = require_success(read, 200, cancelled, because="a cancelled call, which still exists")
+    require_same_call(
+        body, body_read, "the call to be read as cancel returned it", call.doctor, cancelled, read
+    )
 
 
 @pytest.mark.rule("cancel.cancels")
 @pytest.mark.parametrize("role", ["doctor", "patient"])
-def test_either_participant_cancels_a_scheduled_call(calls: Calls, role: str) -> None:
-    is_cancelled_by(role, calls.scheduled())
+def test_participant_cancels_scheduled_call(calls: Calls, role: str) -> None:
+    require_cancellation(role, calls.scheduled())
 
 
 @pytest.mark.rule("cancel.cancels")
 @pytest.mark.parametrize("role", ["doctor", "patient"])
-def test_a_call_within_its_join_window_is_cancelled_too(calls: Calls, role: str) -> None:
+def test_cancel_within_join_window_is_accepted(calls: Calls, role: str) -> None:
     with calls.soon() as call:
-        is_cancelled_by(role, call)
+        require_cancellation(role, call)
 
 
 @pytest.mark.rule("cancel.not-found")
-def test_a_call_that_does_not_exist_cannot_be_cancelled(calls: Calls) -> None:
+def test_cancel_of_unknown_call_is_not_found(calls: Calls) -> None:
     for person in calls.pair.participants:
         require_refusal(person.cancel(person.backend.no_call), 404, because="a call that does not exist")
 
 
 @pytest.mark.rule("cancel.not-found")
-def test_a_call_cannot_be_cancelled_by_a_mistyped_id(calls: Calls) -> None:
+def test_cancel_with_mistyped_id_is_refused(calls: Calls) -> None:
     require_mistyped_ids_refused("cancel", calls.scheduled())
 
 
@@ -62,7 +64,7 @@ def test_a_call_cannot_be_cancelled_by_a_mistyped_id(calls: Calls) -> None:
 
 
 @pytest.mark.rule("cancel.participants-only")
-def test_nobody_else_cancels_the_call(calls: Calls) -> None:
+def test_cancel_by_outsider_is_refused(calls: Calls) -> None:
     for pair in calls.pairs():
         require_outsiders_refused("cancel", calls.scheduled(pair))
 
@@ -71,19 +73,19 @@ def test_nobody_else_cancels_the_call(calls: Calls) -> None:
 
 
 @pytest.mark.rule("cancel.scheduled-only")
-def test_a_call_is_not_cancelled_while_it_is_joined(calls: Calls, together: Together) -> None:
+def test_simultaneous_join_and_cancel_do_not_both_succeed(calls: Calls, together: Together) -> None:
     for _ in range(3):
         with calls.soon() as call:
             doctor, patient = call.participants
             both = together([partial(doctor.join, call.id), partial(patient.cancel, call.id)])
             require(
                 not all(exchange.succeeded for exchange in both),
-                "one of a join and a cancellation at the same time to be refused; both were accepted",
+                "either a join or a simultaneous cancellation to be refused; both were accepted",
                 *both,
             )
 
 
-def cannot_be_cancelled(call: Call) -> None:
+def require_cancel_refused(call: Call) -> None:
     before = call.read()
     for person in call.participants:
         exchange = person.cancel(call.id)
@@ -97,16 +99,16 @@ def cannot_be_cancelled(call: Call) -> None:
 
 
 @pytest.mark.rule("cancel.scheduled-only")
-def test_an_ongoing_call_cannot_be_cancelled(calls: Calls) -> None:
+def test_cancel_of_ongoing_call_is_refused(calls: Calls) -> None:
     with calls.ongoing() as call:
-        cannot_be_cancelled(call)
+        require_cancel_refused(call)
 
 
 @pytest.mark.rule("cancel.scheduled-only")
-def test_a_completed_call_cannot_be_cancelled(calls: Calls) -> None:
-    cannot_be_cancelled(calls.completed())
+def test_cancel_of_completed_call_is_refused(calls: Calls) -> None:
+    require_cancel_refused(calls.completed())
 
 
 @pytest.mark.rule("cancel.scheduled-only")
-def test_a_cancelled_call_cannot_be_cancelled_again(calls: Calls) -> None:
-    cannot_be_cancelled(calls.cancelled())
+def test_cancel_of_cancelled_call_is_refused(calls: Calls) -> None:
+    require_cancel_refused(calls.cancelled())

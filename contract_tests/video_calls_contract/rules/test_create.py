@@ -21,23 +21,20 @@ from video_calls_contract.checks import (
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.ids import NO_CALL, Id, absent
 from video_calls_contract.outcomes import Blocked, NotOffered, OutsidePolicy, Violation
-from video_calls_contract.pagination import LARGE, walked
+from video_calls_contract.pagination import LARGE, read_list
 from video_calls_contract.prediction import SAMPLE, how_predictable
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.slots import OVERLAP, Slots
 
-MANY = 60
-"""How many calls of one doctor an overlap is looked for among."""
-
-ROUNDS = 4
-"""How often a race is run."""
+MANY_CALLS = 60  # of one doctor, among which a call overlaps
+RACES = 4
 
 # "Schedule a new video call between a doctor and patient."
 
 
 @pytest.mark.rule("create.schedules")
 @pytest.mark.parametrize("by", ["doctor", "patient"])
-def test_either_participant_schedules_a_call(calls: Calls, slots: Slots, by: str) -> None:
+def test_participant_schedules_call(calls: Calls, slots: Slots, by: str) -> None:
     for pair in calls.pairs():
         at = slots.take(reach=8)
         if not slots.policy.step:
@@ -47,30 +44,30 @@ def test_either_participant_schedules_a_call(calls: Calls, slots: Slots, by: str
         require_scheduled(exchange, pair.doctor.doctor, pair.patient.patient)
         require_time(exchange, at, rule="model.scheduled-time")
         read = pair.doctor.get(body.get("id"))
-        shown = require_success(read, 200, exchange, because="the new call")
-        require_same_call(body, shown, "the call to be read as it was created", pair.doctor, exchange, read)
+        body_read = require_success(read, 200, exchange, because="the new call")
+        require_same_call(
+            body, body_read, "the call to be read as it was created", pair.doctor, exchange, read
+        )
 
 
 @pytest.mark.rule("create.participants-only")
 @pytest.mark.parametrize("name", ["other_doctor", "other_patient"])
-def test_nobody_schedules_a_call_for_two_others(
-    calls: Calls, people: People, slots: Slots, name: str
-) -> None:
+def test_create_for_two_others_is_refused(calls: Calls, people: People, slots: Slots, name: str) -> None:
     exchange = calls.pair.create(people[name], slots.take())
-    require_refusal(exchange, 403, 404, because=f"the {name}, who is not in the call asked for")
+    require_refusal(exchange, 403, 404, because=f"the {name}, who is not a participant of the new call")
 
 
 # "400: Bad Request (validation error)"
 
-WITHOUT: Any = object()
-"""Leaves a field out."""
+ABSENT: Any = object()
+"""Stands for a field that the body does not have."""
 
-MISSING: list[Any] = [WITHOUT, None, [], {}, ""]
-NO_IDS: list[Any] = [
+MISSING: list[Any] = [ABSENT, None, [], {}, ""]
+INVALID_IDS: list[Any] = [
     "abc", "1 OR 1=1", [1], {"id": 1}, "<b>1</b>", "\u0000", "x" * 5000, 0, -1, 2**63, 10**30,
 ]  # fmt: skip
-# No time by the most lenient of parsers: some take 13-05 for the 13th of May, or 02-30 for the 2nd of March.
-NO_TIMES: list[Any] = [
+# The most lenient parsers refuse these too: some read 13-05 as the 13th of May, or 02-30 as the 2nd of March.
+INVALID_TIMES: list[Any] = [
     "tomorrow",
     "2031-13-45T10:00:00Z",
     "2031-02-45T10:00:00Z",
@@ -82,53 +79,54 @@ NO_TIMES: list[Any] = [
     "x" * 5000,
     "\u202e2031",
 ]
-WRONG: list[tuple[str, Any]] = [
-    *[("doctor", value) for value in MISSING + NO_IDS],
-    *[("patient", value) for value in MISSING + NO_IDS],
-    *[("scheduled_time", value) for value in MISSING + NO_TIMES],
+INVALID_FIELDS: list[tuple[str, Any]] = [
+    *[("doctor", value) for value in MISSING + INVALID_IDS],
+    *[("patient", value) for value in MISSING + INVALID_IDS],
+    *[("scheduled_time", value) for value in MISSING + INVALID_TIMES],
 ]
 
 
 @pytest.fixture(scope="module")
-def answers_to_wrong(calls: Calls, slots: Slots, together: Together) -> list[Exchange]:
-    """The answer to each of `WRONG`, asked for by whoever is still named in the body."""
+def responses_to_invalid_fields(calls: Calls, slots: Slots, together: Together) -> list[Exchange]:
+    """Send a body with each of `INVALID_FIELDS`, as a participant whom the body still names."""
     pair, at = calls.pair, wire_time(slots.take())
 
-    def answer(name: str, value: object) -> Exchange:
+    def send(name: str, value: object) -> Exchange:
         body = {
             "doctor": pair.doctor.doctor,
             "patient": pair.patient.patient,
             "scheduled_time": at,
             name: value,
         }
-        if value is WITHOUT:
+        if value is ABSENT:
             del body[name]
         return (pair.patient if name == "doctor" else pair.doctor).post_call(body)
 
-    return together([partial(answer, name, value) for name, value in WRONG])
+    return together([partial(send, name, value) for name, value in INVALID_FIELDS])
 
 
 @pytest.mark.rule("create.valid-body")
 @pytest.mark.parametrize(
     "number",
-    range(len(WRONG)),
-    ids=[f"{name}={'missing' if value is WITHOUT else repr(value)[:24]}" for name, value in WRONG],
+    range(len(INVALID_FIELDS)),
+    ids=[f"{name}={'missing' if value is ABSENT else repr(value)[:24]}" for name, value in INVALID_FIELDS],
 )
-def test_a_field_that_is_missing_or_malformed_is_refused(
-    answers_to_wrong: list[Exchange], number: int
+def test_missing_or_malformed_field_is_refused(
+    responses_to_invalid_fields: list[Exchange], number: int
 ) -> None:
     require_refusal(
-        answers_to_wrong[number], 400, because=f"a body with a missing or malformed {WRONG[number][0]}"
+        responses_to_invalid_fields[number],
+        400,
+        because=f"a body with a missing or malformed {INVALID_FIELDS[number][0]}",
     )
 
 
-# "12abc", [12] and {"id": 12} are not 12, and the 31st of April is not the 1st of May.
-LOOSELY_AN_ID: dict[str, Callable[[Id], object]] = {
+SIMILAR_TO_ID: dict[str, Callable[[Id], object]] = {
     "text after it": lambda own: f"{own}abc",
     "in a list": lambda own: [own],
     "in an object": lambda own: {"id": own},
 }
-LOOSELY_A_TIME: dict[str, Callable[[datetime], object]] = {
+SIMILAR_TO_TIME: dict[str, Callable[[datetime], object]] = {
     "milliseconds": lambda at: round(at.timestamp() * 1000),
     "seconds": lambda at: round(at.timestamp()),
     "31st of a month of 30 days": lambda at: f"{_next(at, (4, 6, 9, 11))}-31T{at:%H:%M:%S}Z",
@@ -137,7 +135,7 @@ LOOSELY_A_TIME: dict[str, Callable[[datetime], object]] = {
 
 
 def _next(at: datetime, months: tuple[int, ...]) -> str:
-    """The next of these months from a time on, and its year."""
+    """Return the year and month of the first of these months from a time on."""
     return next(
         f"{at.year + month // 12}-{month % 12 + 1:02}"
         for month in range(at.month - 1, 36)
@@ -146,26 +144,26 @@ def _next(at: datetime, months: tuple[int, ...]) -> str:
 
 
 @pytest.mark.rule("create.valid-body")
-@pytest.mark.parametrize("form", LOOSELY_AN_ID)
+@pytest.mark.parametrize("form", SIMILAR_TO_ID)
 @pytest.mark.parametrize("role", ["doctor", "patient"])
-def test_a_value_that_is_only_like_an_id_is_refused(calls: Calls, slots: Slots, role: str, form: str) -> None:
+def test_value_that_resembles_id_is_refused(calls: Calls, slots: Slots, role: str, form: str) -> None:
     pair = calls.pair
     ids: dict[str, Any] = {"doctor": pair.doctor.doctor, "patient": pair.patient.patient}
     by = pair.patient if role == "doctor" else pair.doctor
-    body = {**ids, role: LOOSELY_AN_ID[form](ids[role]), "scheduled_time": wire_time(slots.take())}
+    body = {**ids, role: SIMILAR_TO_ID[form](ids[role]), "scheduled_time": wire_time(slots.take())}
     exchange = by.post_call(body)
-    require_refusal(exchange, 400, 404, because=f"a {role}'s id with a mistake ({form})")
+    require_refusal(exchange, 400, 404, because=f"a value that is not the {role}'s id ({form})")
 
 
 @pytest.mark.rule("create.valid-body")
-@pytest.mark.parametrize("form", LOOSELY_A_TIME)
-def test_a_value_that_is_only_like_a_time_is_refused(calls: Calls, slots: Slots, form: str) -> None:
-    exchange = calls.pair.create(calls.pair.doctor, LOOSELY_A_TIME[form](slots.take()))
-    require_refusal(exchange, 400, because=f"a value that is no time of RFC 3339 ({form})")
+@pytest.mark.parametrize("form", SIMILAR_TO_TIME)
+def test_value_that_resembles_time_is_refused(calls: Calls, slots: Slots, form: str) -> None:
+    exchange = calls.pair.create(calls.pair.doctor, SIMILAR_TO_TIME[form](slots.take()))
+    require_refusal(exchange, 400, because=f"a value that is not an RFC 3339 time ({form})")
 
 
 @pytest.mark.rule("create.valid-body")
-def test_an_empty_body_is_refused(calls: Calls) -> None:
+def test_body_without_fields_is_refused(calls: Calls) -> None:
     require_refusal(calls.pair.doctor.post_call({}), 400, because="a body without its fields")
 
 
@@ -173,7 +171,7 @@ def test_an_empty_body_is_refused(calls: Calls) -> None:
 @pytest.mark.parametrize(
     "time", ["1970-01-01T00:00:00Z", "2031-01-05T24:00:00Z", "2999-12-31T23:59:59+00:00"]
 )
-def test_an_unusual_time_is_no_server_error(calls: Calls, time: str) -> None:
+def test_unusual_time_causes_no_server_error(calls: Calls, time: str) -> None:
     exchange = calls.pair.create(calls.pair.doctor, time)
     require(exchange.succeeded or exchange.status == 400, f"201 or 400; got {exchange.answer}", exchange)
 
@@ -182,16 +180,14 @@ def test_an_unusual_time_is_no_server_error(calls: Calls, time: str) -> None:
 
 
 @pytest.mark.rule("create.aware-time")
-def test_a_time_without_an_offset_is_refused(calls: Calls, slots: Slots) -> None:
+def test_time_without_offset_is_refused(calls: Calls, slots: Slots) -> None:
     exchange = calls.pair.create(calls.pair.doctor, slots.take().replace(tzinfo=None))
-    require_refusal(exchange, 400, because="a time without an offset, which is no instant")
+    require_refusal(exchange, 400, because="a time without an offset")
 
 
 @pytest.mark.rule("create.time-offset")
 @pytest.mark.parametrize("hours", [5.5, -8, 0, 13.75])
-def test_a_time_with_another_offset_is_the_instant_that_it_names(
-    calls: Calls, slots: Slots, hours: float
-) -> None:
+def test_time_with_offset_keeps_its_instant(calls: Calls, slots: Slots, hours: float) -> None:
     calls.scheduled()
     at = slots.take().astimezone(timezone(timedelta(hours=hours)))
     text = at.isoformat()
@@ -201,7 +197,7 @@ def test_a_time_with_another_offset_is_the_instant_that_it_names(
 
 
 @pytest.mark.rule("create.schedules")
-def test_a_time_as_javascript_writes_it_is_accepted(calls: Calls, slots: Slots) -> None:
+def test_time_with_milliseconds_is_accepted(calls: Calls, slots: Slots) -> None:
     at = slots.take()
     text = at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     exchange = calls.pair.create(calls.pair.doctor, text)
@@ -214,8 +210,8 @@ def test_a_time_as_javascript_writes_it_is_accepted(calls: Calls, slots: Slots) 
 
 @pytest.mark.rule("create.future")
 @pytest.mark.parametrize("ago", ["a moment", "an hour", "a day", "years"])
-def test_a_time_that_has_passed_is_refused(calls: Calls, backend: Backend, ago: str) -> None:
-    by = {
+def test_past_time_is_refused(calls: Calls, backend: Backend, ago: str) -> None:
+    age = {
         "a moment": backend.clock.margin,
         "an hour": timedelta(hours=1, minutes=7),
         "a day": timedelta(days=1, minutes=31),
@@ -223,14 +219,13 @@ def test_a_time_that_has_passed_is_refused(calls: Calls, backend: Backend, ago: 
     }[ago]
     with calls.reserved_pair() as pair:
         for person in pair.participants:
-            # Its time of day and weekday are bookable: that it has passed is all that is wrong.
-            exchange = pair.create(person, calls.slots.policy.last_open(backend.clock.now() - by))
-            require_refusal(exchange, 400, because=f"a time that was {by} ago")
+            # The policy allows its time of day and weekday, so its only fault is that it has passed.
+            exchange = pair.create(person, calls.slots.policy.last_open(backend.clock.now() - age))
+            require_refusal(exchange, 400, because=f"a time that was {age} ago")
 
 
 @pytest.mark.rule("create.future")
-def test_a_time_that_has_passed_is_refused_whatever_its_offset(calls: Calls, backend: Backend) -> None:
-    # Two hours ago, on the clocks of a place where it is later in the day, and earlier.
+def test_past_time_with_other_offset_is_refused(calls: Calls, backend: Backend) -> None:
     for hours in (14, -11):
         past = calls.slots.policy.last_open(backend.clock.now() - timedelta(hours=2)).astimezone(
             timezone(timedelta(hours=hours))
@@ -240,7 +235,7 @@ def test_a_time_that_has_passed_is_refused_whatever_its_offset(calls: Calls, bac
 
 
 @pytest.mark.rule("create.schedules")
-def test_a_time_that_is_minutes_away_is_accepted(calls: Calls) -> None:
+def test_time_minutes_ahead_is_accepted(calls: Calls) -> None:
     calls.scheduled()
     try:
         with calls.soon(minutes=2, within=timedelta(minutes=8)) as call:
@@ -251,7 +246,7 @@ def test_a_time_that_is_minutes_away_is_accepted(calls: Calls) -> None:
         require_success(
             blocked.exchange,
             201,
-            because="a time two minutes away, where no open call is in the way",
+            because="a time two minutes ahead, without an overlapping open call",
             rule="create.frees-slot" if any(map(calls.has_closed_near, calls.pairs())) else None,
         )
 
@@ -260,43 +255,43 @@ def test_a_time_that_is_minutes_away_is_accepted(calls: Calls) -> None:
 
 
 @pytest.mark.rule("create.different-users")
-def test_nobody_is_the_doctor_and_the_patient_of_a_call(people: People, slots: Slots) -> None:
-    both = people["dual_user"]
+def test_same_user_as_doctor_and_patient_is_refused(people: People, slots: Slots) -> None:
+    dual = people["dual_user"]
     require_refusal(
-        both.create(both.doctor, both.patient, slots.take()),
+        dual.create(dual.doctor, dual.patient, slots.take()),
         400,
-        because="a doctor and a patient who are one user",
+        because="a doctor and a patient who are the same user",
     )
 
 
 @pytest.mark.rule("create.different-users")
-def test_a_user_who_is_both_has_calls_with_others(people: People, slots: Slots) -> None:
-    both = people["dual_user"]
-    for by in (both, people.patient):
-        exchange = by.create(both.doctor, people.patient.patient, slots.take())
-        require_success(exchange, 201, because="the dual user as the doctor of somebody else")
-    for by in (both, people.doctor):
-        exchange = by.create(people.doctor.doctor, both.patient, slots.take())
-        require_success(exchange, 201, because="the dual user as the patient of somebody else")
+def test_dual_user_has_calls_with_others(people: People, slots: Slots) -> None:
+    dual = people["dual_user"]
+    for person in (dual, people.patient):
+        exchange = person.create(dual.doctor, people.patient.patient, slots.take())
+        require_success(exchange, 201, because="the dual user as doctor of another user")
+    for person in (dual, people.doctor):
+        exchange = person.create(people.doctor.doctor, dual.patient, slots.take())
+        require_success(exchange, 201, because="the dual user as patient of another user")
 
 
 @pytest.mark.rule("create.different-users")
-def test_equal_ids_of_different_users_are_no_matter(calls: Calls, slots: Slots) -> None:
+def test_different_users_with_equal_ids_are_accepted(calls: Calls, slots: Slots) -> None:
     equal = [pair for pair in calls.pairs() if pair.doctor.doctor == pair.patient.patient]
     if not equal:
         raise NotOffered("no doctor of the configuration has the id of a patient")
     exchange = equal[0].create(equal[0].doctor, slots.take())
-    require_success(exchange, 201, because="a doctor and a patient with the same id, who are different users")
+    require_success(exchange, 201, because="different users whose doctor id and patient id are equal")
 
 
 # "No overlapping calls within 30 minutes for either doctor or patient"
 
 
-def sharing(calls: Calls, whom: str) -> Pair:
-    """A pair that shares the doctor, the patient, or both, with the first pair."""
-    if whom == "doctor":
+def pair_sharing(calls: Calls, shared: str) -> Pair:
+    """Return a pair that shares the doctor, the patient, or both, with the first pair."""
+    if shared == "doctor":
         return calls.pair_of("doctor", "other_patient")
-    if whom == "patient":
+    if shared == "patient":
         return calls.pair_of("other_doctor", "patient")
     return calls.pair
 
@@ -308,22 +303,18 @@ def time_of(call: Call) -> datetime:
     return at
 
 
-def booked(calls: Calls, reach: int = 0) -> tuple[Call, datetime]:
-    call = calls.scheduled(reach=reach)
-    return call, time_of(call)
-
-
 @pytest.mark.rule("create.no-overlap")
 @pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
 @pytest.mark.parametrize("minutes", [(-29, -16, -1), (0, 1, 16, 29)], ids=["before", "after"])
-def test_a_call_within_half_an_hour_is_refused(
+def test_overlap_with_scheduled_call_is_refused(
     calls: Calls, together: Together, shared: str, minutes: tuple[int, ...]
 ) -> None:
-    pair, policy = sharing(calls, shared), calls.slots.policy
+    pair, policy = pair_sharing(calls, shared), calls.slots.policy
     distances = {policy.minutes_on_grid(distance) for distance in minutes}
     if min(minutes) < 0 and distances == {0}:
         raise OutsidePolicy(f"the backend books only every {policy.step_minutes} minutes")
-    call, at = booked(calls, reach=29)
+    call = calls.scheduled(reach=29)
+    at = time_of(call)
     before = call.read()
     exchanges = together(
         [
@@ -338,42 +329,40 @@ def test_a_call_within_half_an_hour_is_refused(
         )
     require_unchanged(before, call.doctor, *exchanges)
     for person in pair.participants:
-        for page in walked(person, LARGE).pages:
+        for page in read_list(person, LARGE).pages:
             for entry in page.calls:
                 start = instant(entry.get("scheduled_time"))
-                is_trace = entry.get("id") != call.id and start is not None and abs(start - at) < OVERLAP
-                if is_trace and entry.get("status") == "scheduled":
-                    traced = page.about(entry.get("id"))
-                    raise Violation("no trace of the calls that were refused", *exchanges, traced)
+                is_new = entry.get("id") != call.id and start is not None and abs(start - at) < OVERLAP
+                if is_new and entry.get("status") == "scheduled":
+                    shown = page.about(entry.get("id"))
+                    raise Violation("no call to result from a refused request", *exchanges, shown)
 
 
 @pytest.mark.rule("create.no-overlap")
-def test_a_call_of_another_day_is_in_the_way_too(calls: Calls, slots: Slots) -> None:
+def test_overlap_across_midnight_is_refused(calls: Calls, slots: Slots) -> None:
     before, after = (slots.policy.minutes_on_grid(minutes, outwards=True) for minutes in (-5, 10))
     midnight = slots.midnight(reach=10)
     if midnight is None or after - before >= 30:
-        raise NotOffered("no two times around midnight in UTC are free and booked")
+        raise NotOffered("the backend books no two overlapping times around midnight in UTC")
     first = calls.pair.create(calls.pair.doctor, midnight + timedelta(minutes=before))
     if not first.succeeded:
         raise NotOffered("the backend books no calls around midnight in UTC")
     exchange = calls.pair.create(calls.pair.patient, midnight + timedelta(minutes=after))
     require_refusal(
-        exchange, 400, before=[first], because="a call shortly after one of the day before, in UTC"
+        exchange, 400, before=[first], because="a call 30 minutes or less after one of the day before"
     )
 
 
 @pytest.mark.rule("create.no-overlap")
-def test_every_call_is_in_the_way_however_many_there_are(
-    calls: Calls, slots: Slots, together: Together
-) -> None:
-    pair, many = calls.pair, slots.at_most(MANY)
+def test_overlap_among_many_calls_is_refused(calls: Calls, slots: Slots, together: Together) -> None:
+    pair, many = calls.pair, slots.at_most(MANY_CALLS)
     missing = many - len(calls.record.open_far(pair))
     together([partial(pair.create, pair.doctor, slots.take()) for _ in range(missing)])
-    made = calls.record.open_far(pair)
-    if len(made) < many:
-        raise NotOffered(f"the backend books no {many} calls of one doctor")
-    by_time = sorted(made, key=lambda one: one[1])
-    for call_id, at in {by_time[0], by_time[len(made) // 2], by_time[-1], made[0], made[-1]}:
+    far_calls = calls.record.open_far(pair)
+    if len(far_calls) < many:
+        raise NotOffered(f"the backend books fewer than {many} calls of one doctor")
+    by_time = sorted(far_calls, key=lambda one: one[1])
+    for call_id, at in {by_time[0], by_time[len(far_calls) // 2], by_time[-1], far_calls[0], far_calls[-1]}:
         distance = slots.policy.minutes_on_grid(4)
         exchange = pair.create(pair.patient, at + timedelta(minutes=distance))
         if exchange.status != 400:
@@ -381,13 +370,13 @@ def test_every_call_is_in_the_way_however_many_there_are(
                 exchange,
                 400,
                 before=[pair.doctor.get(call_id)],
-                because=f"a call {distance} minutes after another of the {len(made)} that the doctor has",
+                because=f"a call {distance} minutes after another of the doctor's {len(far_calls)} calls",
             )
 
 
 @pytest.mark.rule("create.no-overlap")
 @pytest.mark.parametrize("minutes", [-8, 3, 25])
-def test_a_call_within_half_an_hour_of_an_ongoing_one_is_refused(calls: Calls, minutes: int) -> None:
+def test_overlap_with_ongoing_call_is_refused(calls: Calls, minutes: int) -> None:
     with calls.ongoing() as call:
         distance = calls.slots.policy.minutes_on_grid(minutes)
         at = time_of(call) + timedelta(minutes=distance)
@@ -402,18 +391,22 @@ def test_a_call_within_half_an_hour_of_an_ongoing_one_is_refused(calls: Calls, m
 @pytest.mark.rule("create.adjacent")
 @pytest.mark.parametrize("minutes", [-31, 31, 50, -75])
 @pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
-def test_a_call_more_than_half_an_hour_away_is_accepted(calls: Calls, shared: str, minutes: int) -> None:
-    pair = sharing(calls, shared)
+def test_call_over_30_minutes_away_is_accepted(calls: Calls, shared: str, minutes: int) -> None:
+    pair = pair_sharing(calls, shared)
     distance = calls.slots.policy.minutes_on_grid(minutes, outwards=True)
-    call, at = booked(calls, reach=abs(distance))
+    call = calls.scheduled(reach=abs(distance))
+    at = time_of(call)
     exchange = pair.create(pair.patient, at + timedelta(minutes=distance))
-    require_success(exchange, 201, call.created, because=f"a call {abs(distance)} minutes from the nearest")
+    require_success(
+        exchange, 201, call.created, because=f"a call {abs(distance)} minutes from the nearest one"
+    )
 
 
 @pytest.mark.rule("create.adjacent")
-def test_others_have_their_own_time(calls: Calls) -> None:
+def test_other_pair_at_same_time_is_accepted(calls: Calls) -> None:
     other = calls.pair_of("other_doctor", "other_patient")
-    call, at = booked(calls)
+    call = calls.scheduled()
+    at = time_of(call)
     exchange = other.create(other.doctor, at)
     require_success(
         exchange, 201, call.created, because="a call of another doctor and another patient at the same time"
@@ -424,17 +417,18 @@ def test_others_have_their_own_time(calls: Calls) -> None:
 
 
 @pytest.mark.rule("create.frees-slot")
-def test_the_slot_of_a_cancelled_call_can_be_booked_again(calls: Calls) -> None:
-    call, at = booked(calls)
+def test_time_of_cancelled_call_is_free_again(calls: Calls) -> None:
+    call = calls.scheduled()
+    at = time_of(call)
     cancelled = call.doctor.cancel(call.id)
     if not cancelled.succeeded:
         raise Blocked(f"cancel was answered {cancelled.status} for call {call.id}", cancelled)
     exchange = call.pair.create(call.patient, at)
-    require_success(exchange, 201, cancelled, because="the time of a call that was cancelled")
+    require_success(exchange, 201, cancelled, because="the time of a cancelled call")
 
 
 @pytest.mark.rule("create.frees-slot")
-def test_the_slot_of_a_completed_call_can_be_booked_again(calls: Calls) -> None:
+def test_time_of_completed_call_is_free_again(calls: Calls) -> None:
     with calls.ongoing() as call:
         at = time_of(call)
         ended = call.doctor.end(call.id)
@@ -443,15 +437,15 @@ def test_the_slot_of_a_completed_call_can_be_booked_again(calls: Calls) -> None:
         if outside := calls.slots.outside(at):
             raise outside
         exchange = call.pair.create(call.doctor, at)
-        require_success(exchange, 201, ended, because="the time of a call that was completed")
+        require_success(exchange, 201, ended, because="the time of a completed call")
 
 
 @pytest.mark.rule("create.no-race")
 @pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
-def test_of_simultaneous_conflicting_requests_one_is_accepted(
+def test_one_of_simultaneous_conflicting_requests_is_accepted(
     calls: Calls, slots: Slots, together: Together, shared: str
 ) -> None:
-    pair, other = calls.pair, sharing(calls, shared)
+    pair, other = calls.pair, pair_sharing(calls, shared)
     contenders = [
         (pair, pair.doctor, 0),
         (other, other.patient, 4),
@@ -461,7 +455,7 @@ def test_of_simultaneous_conflicting_requests_one_is_accepted(
         (other, other.patient, 0),
     ]
     calls.scheduled()
-    for _ in range(ROUNDS):
+    for _ in range(RACES):
         at = slots.take(reach=4)
         exchanges = together(
             [
@@ -470,45 +464,45 @@ def test_of_simultaneous_conflicting_requests_one_is_accepted(
             ]
         )
         winners = [exchange for exchange in exchanges if exchange.succeeded]
-        if len(winners) > 1:  # without a race, too?
+        if len(winners) > 1:  # is an overlap accepted without a race, too?
             later = pair.create(pair.doctor, at)
-            because = "a call at the time of others, which are there already"
+            because = "a call at the time of existing ones"
             require_refusal(later, 400, before=winners, because=because, rule="create.no-overlap")
         require(
             len(winners) <= 1,
-            f"one of six simultaneous requests to be accepted; {len(winners)} were",
+            f"one of six simultaneous requests to succeed; {len(winners)} did",
             *winners,
         )
-        require(winners, "one of six simultaneous requests to be accepted; none was", *exchanges)
+        require(winners, "one of six simultaneous requests to succeed; none did", *exchanges)
 
 
 # "Both doctor and patient must be valid and active users"
 
 
 @pytest.mark.rule("create.doctor-valid")
-def test_a_doctor_who_does_not_exist_is_refused(people: People, slots: Slots) -> None:
+def test_unknown_doctor_is_refused(people: People, slots: Slots) -> None:
     exchange = people.patient.create(absent(people.doctor.doctor), people.patient.patient, slots.take())
     require_refusal(exchange, 400, because="a doctor who does not exist")
 
 
 @pytest.mark.rule("create.patient-valid")
-def test_a_patient_who_does_not_exist_is_refused(people: People, slots: Slots) -> None:
+def test_unknown_patient_is_refused(people: People, slots: Slots) -> None:
     exchange = people.doctor.create(people.doctor.doctor, absent(people.patient.patient), slots.take())
     require_refusal(exchange, 400, because="a patient who does not exist")
 
 
 @pytest.mark.rule("create.doctor-active")
-def test_a_doctor_who_was_deactivated_is_refused(people: People, slots: Slots) -> None:
+def test_deactivated_doctor_is_refused(people: People, slots: Slots) -> None:
     inactive = people.identity("inactive_doctor")
     exchange = people.patient.create(inactive.doctor, people.patient.patient, slots.take())
-    require_refusal(exchange, 400, because="a doctor who was deactivated")
+    require_refusal(exchange, 400, because="a deactivated doctor")
 
 
 @pytest.mark.rule("create.patient-active")
-def test_a_patient_who_was_deactivated_is_refused(people: People, slots: Slots) -> None:
+def test_deactivated_patient_is_refused(people: People, slots: Slots) -> None:
     inactive = people.identity("inactive_patient")
     exchange = people.doctor.create(people.doctor.doctor, inactive.patient, slots.take())
-    require_refusal(exchange, 400, because="a patient who was deactivated")
+    require_refusal(exchange, 400, because="a deactivated patient")
 
 
 # The VideoCall model: "Call status (scheduled/ongoing/completed/cancelled)"
@@ -526,19 +520,20 @@ READ_ONLY: dict[str, Any] = {
 
 @pytest.mark.rule("create.read-only-fields")
 @pytest.mark.parametrize("name", READ_ONLY)
-def test_a_client_does_not_set_what_the_backend_keeps(calls: Calls, slots: Slots, name: str) -> None:
+def test_read_only_field_is_not_taken_from_request(calls: Calls, slots: Slots, name: str) -> None:
     pair, value = calls.pair, READ_ONLY[name]
     exchange = pair.create(pair.doctor, slots.take(), **{name: value})
     if exchange.status == 400:
         return
-    body = require_success(exchange, 201, because=f"a body with `{name}`, to be ignored or refused with 400")
+    body = require_success(
+        exchange, 201, because=f"a body with `{name}`, which is ignored or refused with 400"
+    )
     read = pair.doctor.get(body.get("id"))
-    wished = instant(value)
-    for shown in (body, read.object):
-        got = shown.get(name)
-        is_wish = got == value or (wished is not None and instant(got) == wished)
-        require(not is_wish, f"`{name}` not to be what a client wishes; got {got!r}", exchange, read)
-    require(body.get("status") == "scheduled", "a scheduled call", exchange)
+    time = instant(value)
+    for actual in (body.get(name), read.object.get(name)):
+        is_taken = actual == value or (time is not None and instant(actual) == time)
+        require(not is_taken, f"`{name}` not to be taken from the request; got {actual!r}", exchange, read)
+    require(body.get("status") == "scheduled", "`status` to be 'scheduled'", exchange)
 
 
 # "Unique identifier for the Agora channel"; "Channel names are randomly generated"
@@ -550,30 +545,32 @@ def one_by_one(requests: Sequence[Callable[[], Exchange]]) -> list[Exchange]:
 
 @pytest.fixture(scope="module")
 def sample(calls: Calls) -> list[Exchange]:
-    """Calls made one after the other, as somebody would who tries to predict the next."""
-    made = calls.several(SAMPLE, one_by_one)
-    return [exchange for exchange in made if isinstance(exchange.object.get("channel_name"), str)]
+    """Create calls one after another, as an attacker who tries to predict the next channel."""
+    creations = calls.several(SAMPLE, one_by_one)
+    return [exchange for exchange in creations if isinstance(exchange.object.get("channel_name"), str)]
 
 
 @pytest.mark.rule("create.unique-channel")
 @pytest.mark.usefixtures("sample")
-def test_no_two_calls_have_the_same_channel(calls: Calls) -> None:
-    # The channel of a call that is over is not free again.
-    over = calls.scheduled()
-    over.doctor.cancel(over.id)
+def test_each_call_has_its_own_channel(calls: Calls) -> None:
+    # The channel of a closed call is not free again.
+    closed = calls.scheduled()
+    closed.doctor.cancel(closed.id)
     calls.scheduled()
     first: dict[str, Exchange] = {}
     for exchange in calls.record.creations:
         name = exchange.object.get("channel_name")
         if not isinstance(name, str):
-            continue  # the schema's business
+            continue  # `model.schema` reports this
         if name in first:
-            raise Violation(f"a channel of its own for each call; got {name!r} twice", first[name], exchange)
+            raise Violation(
+                f"each call to have a channel of its own; two calls have {name!r}", first[name], exchange
+            )
         first[name] = exchange
 
 
 @pytest.mark.rule("create.random-channel")
-def test_the_next_channel_cannot_be_predicted(calls: Calls, sample: list[Exchange]) -> None:
+def test_channel_names_are_not_predictable(calls: Calls, sample: list[Exchange]) -> None:
     if len(sample) < SAMPLE // 2:
         calls.scheduled()
         raise Blocked("too few calls could be scheduled to compare their channels")

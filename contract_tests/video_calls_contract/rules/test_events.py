@@ -224,17 +224,17 @@ def happened_at(event: Told, done: Exchange, shown: Exchange, run: Run) -> None:
 
 
 @pytest.mark.rule("events.call-started")
-def test_the_first_join_is_told_to_both_as_the_start(story: Story, run: Run) -> None:
+def test_first_join_sends_call_started_to_both(story: Story, run: Run) -> None:
     told_once(story, run, "doctor", "call.started")
 
 
 @pytest.mark.rule("events.call-ended")
-def test_the_end_is_told_to_both(story: Story, run: Run) -> None:
+def test_end_sends_call_ended_to_both(story: Story, run: Run) -> None:
     told_once(story, run, "end", "call.ended")
 
 
 @pytest.mark.rule("events.call-cancelled")
-def test_a_cancellation_is_told_to_both(story: Story, run: Run) -> None:
+def test_cancel_sends_call_cancelled_to_both(story: Story, run: Run) -> None:
     told_once(story, run, "cancel", "call.cancelled")
 
 
@@ -274,7 +274,7 @@ def about(listener: Listener, story: Story, role: str) -> list[Told]:
 
 
 @pytest.mark.rule("events.participant-joined")
-def test_each_participant_who_joins_is_told_to_both(story: Story, run: Run) -> None:
+def test_join_sends_participant_joined_to_both(story: Story, run: Run) -> None:
     joins_are_told(story)
     for listener in story.listeners:
         shown = listener.evidence(story.call.id)
@@ -294,7 +294,7 @@ def test_each_participant_who_joins_is_told_to_both(story: Story, run: Run) -> N
 
 
 @pytest.mark.rule("events.participant-left")
-def test_the_end_makes_everybody_leave(story: Story) -> None:
+def test_end_sends_participant_left_to_both(story: Story) -> None:
     joins_are_told(story)
     for listener in story.listeners:
         shown = listener.evidence(story.call.id)
@@ -314,7 +314,7 @@ def test_the_end_makes_everybody_leave(story: Story) -> None:
 
 
 @pytest.mark.rule("events.own-calls")
-def test_nobody_else_is_told(story: Story) -> None:
+def test_outsider_receives_no_events(story: Story) -> None:
     _ = story.call.pair.outsiders
     for listener in story.strangers:
         require(
@@ -327,7 +327,7 @@ def test_nobody_else_is_told(story: Story) -> None:
 
 
 @pytest.mark.rule("events.changes-only")
-def test_what_changes_nothing_tells_nothing(story: Story) -> None:
+def test_refused_request_sends_no_event(story: Story) -> None:
     done = next((exchange for exchange in story.refusals if exchange.succeeded), None)
     if done is not None:
         raise Blocked(f"what should be refused was answered {done.answer}", done)
@@ -364,7 +364,7 @@ ORDER = (
 
 
 @pytest.mark.rule("events.order")
-def test_events_come_in_the_order_of_what_happened(story: Story) -> None:
+def test_events_arrive_in_order(story: Story) -> None:
     for listener in (*story.listeners, *([story.replayed] if story.replayed else [])):
         events, shown = listener.of(*story.ids), listener.evidence(*story.ids)
         for earlier, later in ORDER:
@@ -402,7 +402,7 @@ def cancelled(person: Person, call: Call) -> Exchange:
 
 
 @pytest.mark.rule("events.resume")
-def test_a_connection_goes_on_after_the_last_event_of_another(
+def test_connection_resumes_after_last_event_id(
     story: Story, calls: Calls, way: Way, together: Together
 ) -> None:
     known = story.doctor.of(*story.ids)
@@ -456,7 +456,7 @@ def test_a_connection_goes_on_after_the_last_event_of_another(
 
 
 @pytest.mark.rule("events.resume")
-def test_a_last_event_id_that_is_none_is_said_to_be(people: People, way: Way) -> None:
+def test_unknown_last_event_id_closes_connection(people: People, way: Way) -> None:
     with Listener(people.doctor, way, after="no-such-event") as listener:
         listener.closes()
     require(
@@ -471,7 +471,7 @@ def test_a_last_event_id_that_is_none_is_said_to_be(people: People, way: Way) ->
 
 @pytest.mark.rule("events.authentication")
 @pytest.mark.usefixtures("way")
-def test_the_header_lets_a_token_in(people: People) -> None:
+def test_token_in_header_is_accepted(people: People) -> None:
     with Listener(people.patient, "header") as listener:
         stays = listener.stays_open()
     require(stays, f"a token in the header to be let in; it was {listener.ending}", listener.evidence())
@@ -479,7 +479,7 @@ def test_the_header_lets_a_token_in(people: People) -> None:
 
 @pytest.mark.rule("events.authentication")
 @pytest.mark.usefixtures("way")
-def test_a_subprotocol_lets_a_token_in(people: People) -> None:
+def test_token_in_subprotocol_is_accepted(people: People) -> None:
     person = people.patient
     if not event_listener.fits_a_subprotocol(person):
         raise NotOffered("the patient's token has characters that a subprotocol cannot have")
@@ -495,7 +495,7 @@ def test_a_subprotocol_lets_a_token_in(people: People) -> None:
 
 @pytest.mark.rule("events.authentication")
 @pytest.mark.usefixtures("way")
-def test_no_other_token_is_let_in(people: People, together: Together) -> None:
+def test_invalid_token_closes_connection(people: People, together: Together) -> None:
     doctor = people.doctor
     liars = {
         kind: people.bearing(f"Bearer {forged(doctor.token, kind)}", f"forged_{kind}".replace("-", "_"))
@@ -531,7 +531,7 @@ def test_no_other_token_is_let_in(people: People, together: Together) -> None:
 
 @pytest.mark.rule("events.token-expiry")
 @pytest.mark.usefixtures("way")
-def test_a_connection_ends_with_its_token(expiry: Expiry) -> None:
+def test_expired_token_closes_connection(expiry: Expiry) -> None:
     was = "still open" if expiry.code is None else f"closed with {expiry.code}"
     require(
         expiry.code == EXPIRED,

@@ -1,4 +1,4 @@
-"""Schemas: what Schemathesis generates from openapi.yaml is answered as the contract says."""
+"""Schemas: Schemathesis generates requests from openapi.yaml, and checks the responses against it."""
 
 import pytest
 
@@ -10,8 +10,8 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module", autouse=True)
-def wanted(run: Run) -> None:
-    """Generated requests may be switched off."""
+def skip_if_off(run: Run) -> None:
+    """Skip these tests if generated requests are switched off."""
     if run.options.fuzz == "off":
         raise NotOffered("generated requests are switched off")
 
@@ -19,14 +19,14 @@ def wanted(run: Run) -> None:
 @pytest.mark.parametrize(
     "operation", [pytest.param(name, marks=pytest.mark.rule(f"fuzz.{name}")) for name in operations()]
 )
-def test_generated_requests_are_answered_as_the_contract_says(run: Run, operation: str) -> None:
+def test_generated_requests_get_documented_responses(run: Run, operation: str) -> None:
     from video_calls_contract.fuzzing import fuzz_operation  # Schemathesis takes a while to import
 
     fuzz_operation(run, operation)
 
 
 @pytest.mark.rule("fuzz.links")
-def test_chains_along_the_links_are_answered_as_the_contract_says(run: Run) -> None:
+def test_link_chains_get_documented_responses(run: Run) -> None:
     from video_calls_contract.fuzzing import fuzz_links
 
     fuzz_links(run)

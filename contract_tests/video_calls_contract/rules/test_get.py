@@ -20,37 +20,41 @@ from video_calls_contract.scheduling import Calls
 
 
 @pytest.mark.rule("get.returns-call")
-def test_both_participants_read_the_call_as_it_was_created(calls: Calls) -> None:
+def test_participant_reads_created_call(calls: Calls) -> None:
     for pair in calls.pairs():
         call = calls.scheduled(pair)
         for person in pair.participants:
             exchange = person.get(call.id)
             body = require_success(exchange, 200, call.created, because="a participant who reads the call")
-            require_same_call(call.record, body, "the call as it was created", person, call.created, exchange)
+            require_same_call(
+                call.record, body, "the call to be read as it was created", person, call.created, exchange
+            )
 
 
 @pytest.mark.rule("get.returns-call")
 @pytest.mark.parametrize("status", ["completed", "cancelled"])
-def test_both_participants_read_the_call_as_it_was_changed(calls: Calls, status: str) -> None:
+def test_participant_reads_changed_call(calls: Calls, status: str) -> None:
     call = calls.completed() if status == "completed" else calls.cancelled()
     changed = call.steps[-1]
     for person in call.participants:
         exchange = person.get(call.id)
         body = require_success(exchange, 200, changed, because="a participant who reads the call")
-        require_same_call(changed.object, body, f"the call as it was {status}", person, changed, exchange)
+        require_same_call(
+            changed.object, body, f"the call to be read as it was {status}", person, changed, exchange
+        )
 
 
 # "404: Not Found"
 
 
 @pytest.mark.rule("get.not-found")
-def test_a_call_that_does_not_exist_is_not_found(calls: Calls) -> None:
+def test_get_of_unknown_call_is_not_found(calls: Calls) -> None:
     for person in calls.pair.participants:
         require_refusal(person.get(person.backend.no_call), 404, because="a call that does not exist")
 
 
 @pytest.mark.rule("get.not-found")
-def test_a_call_is_not_found_by_a_mistyped_id(calls: Calls) -> None:
+def test_get_with_mistyped_id_is_refused(calls: Calls) -> None:
     require_mistyped_ids_refused("get", calls.scheduled())
 
 
@@ -73,11 +77,11 @@ def test_a_call_is_not_found_by_a_mistyped_id(calls: Calls) -> None:
         *("00000000-0000-0000-0000-000000000000", "5ec0ffee-8d3a-4b6e-9f21-0c7d4ab95e1g", "a" * 65, "~"),
     ],
 )
-def test_an_id_that_is_none_is_refused(people: People, together: Together, call_id: str) -> None:
+def test_invalid_id_is_refused(people: People, together: Together, call_id: str) -> None:
     actions = ("get", "join", "end", "cancel")
     for exchange in together([partial(people.doctor.act, action, call_id) for action in actions]):
         require(
-            400 <= exchange.status < 500, f"a refusal of the id {call_id}; got {exchange.answer}", exchange
+            400 <= exchange.status < 500, f"the id {call_id} to be refused; got {exchange.answer}", exchange
         )
 
 
@@ -85,23 +89,23 @@ def test_an_id_that_is_none_is_refused(people: People, together: Together, call_
 
 
 @pytest.mark.rule("get.participants-only")
-def test_nobody_else_reads_the_call(calls: Calls) -> None:
+def test_get_by_outsider_is_refused(calls: Calls) -> None:
     for pair in calls.pairs():
         call = calls.scheduled(pair)
-        for stranger in pair.outsiders:
-            exchange = stranger.get(call.id)
-            require_refusal(exchange, *FORBIDDEN, because=f"the {stranger.name}, who is not in this call")
+        for outsider in pair.outsiders:
+            exchange = outsider.get(call.id)
+            require_refusal(exchange, *FORBIDDEN, because=f"the {outsider.name}, who is not in this call")
             require(
                 str(call.record.get("channel_name")) not in exchange.text,
-                "a refusal that tells nothing of the call; it has the channel's name",
+                "the refusal to reveal nothing of the call; it holds the channel's name",
                 exchange,
             )
 
 
 @pytest.mark.rule("get.participants-only")
-def test_nobody_else_reads_a_call_that_is_over(calls: Calls) -> None:
+def test_get_of_closed_call_by_outsider_is_refused(calls: Calls) -> None:
     for call in (calls.cancelled(), calls.completed()):
-        for stranger in call.pair.outsiders:
+        for outsider in call.pair.outsiders:
             require_refusal(
-                stranger.get(call.id), *FORBIDDEN, because=f"the {stranger.name}, who was not in this call"
+                outsider.get(call.id), *FORBIDDEN, because=f"the {outsider.name}, who was not in this call"
             )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -13,66 +14,64 @@ from video_calls_contract.call_record import Call
 from video_calls_contract.checks import require, require_refusal, require_same_call, require_success
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.outcomes import Blocked, NotOffered, Violation
-from video_calls_contract.pagination import LARGE, Walk, walked
+from video_calls_contract.pagination import LARGE, Walk, read_list
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.slots import Slots
 
 DEFAULT_SIZES = (25, 55, 105)
-"""How many calls are made so that the backend's own page does not hold them all."""
+"""Numbers of calls that exceed usual page sizes."""
 
 
 @pytest.fixture(scope="module")
 def far_calls(calls: Calls) -> list[object]:
-    """Calls of every pair, the last one cancelled; their ids."""
-    made = possible(
+    """Create calls of every pair, and cancel the last one; return their ids."""
+    created = successes(
         *(partial(calls.scheduled, pair, by=by) for pair in calls.pairs() for by in pair.participants)
     )
-    for call in made[-1:]:
+    for call in created[-1:]:
         call.patient.cancel(call.id)
-    return [call.id for call in made]
+    return [call.id for call in created]
 
 
 @pytest.fixture(scope="module")
-def everybody(calls: Calls, far_calls: list[object]) -> list[object]:
-    """Calls of every pair, and one in each status, as far as there can be; their ids."""
-    return [*far_calls, *(call.id for call in possible(calls.cancelled, calls.completed))]
+def all_statuses(calls: Calls, far_calls: list[object]) -> list[object]:
+    """Create calls of every pair, and a closed one in each status; return their ids."""
+    return [*far_calls, *(call.id for call in successes(calls.cancelled, calls.completed))]
 
 
-def possible(*makers: Callable[[], Call]) -> list[Call]:
-    """The calls that can be made; other tests tell why another cannot."""
-    made: list[Call] = []
-    for make in makers:
+def successes(*schedulers: Callable[[], Call]) -> list[Call]:
+    """Return the calls that can be created; other tests report why one cannot."""
+    created: list[Call] = []
+    for schedule in schedulers:
         with suppress(Blocked):
-            made.append(make())
-    return made
+            created.append(schedule())
+    return created
 
 
 # "Get a list of video calls for the authenticated user (doctor or patient)."
 
 
 @pytest.mark.rule("list.own-calls")
-@pytest.mark.usefixtures("everybody")
+@pytest.mark.usefixtures("all_statuses")
 @pytest.mark.parametrize(
     "name", ["doctor", "patient", "other_doctor", "other_patient", "dual_user", "outsider"]
 )
-def test_the_list_holds_no_call_of_others(people: People, calls: Calls, name: str) -> None:
+def test_list_holds_no_call_of_others(people: People, calls: Calls, name: str) -> None:
     person = people[name]
     if person.doctor or person.patient or person.list().status != 403:
-        require_success(
-            person.list(), 200, because=f"the list of the {name}, whether there are calls in it or not"
-        )
-    holds_only_own(person, calls, person.list(), *walked(person, LARGE).pages)
+        require_success(person.list(), 200, because=f"the list of the {name}, even if it is empty")
+    require_own_calls(person, calls, person.list(), *read_list(person, LARGE).pages)
 
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.usefixtures("several_pages")
 @pytest.mark.parametrize("name", ["doctor", "patient"])
-def test_no_page_of_the_list_holds_a_call_of_others(people: People, calls: Calls, name: str) -> None:
-    holds_only_own(people[name], calls, *walked(people[name]).pages)
+def test_pages_hold_no_call_of_others(people: People, calls: Calls, name: str) -> None:
+    require_own_calls(people[name], calls, *read_list(people[name]).pages)
 
 
-def holds_only_own(person: Person, calls: Calls, *pages: Exchange) -> None:
-    """Holds pages of somebody's list to calls of that person."""
+def require_own_calls(person: Person, calls: Calls, *pages: Exchange) -> None:
+    """Check that pages of a user's list hold no calls of others."""
     for page in pages:
         for call in page.calls:
             is_own = (person.doctor is not None and call.get("doctor") == person.doctor) or (
@@ -80,7 +79,7 @@ def holds_only_own(person: Person, calls: Calls, *pages: Exchange) -> None:
             )
             if not is_own and (person.doctor or person.patient or calls.record.is_ours(call.get("id"))):
                 raise Violation(
-                    f"only calls of the {person.name}; got call {call.get('id')!r} of doctor "
+                    f"the list to hold only calls of the {person.name}; got call {call.get('id')!r} of doctor "
                     f"{call.get('doctor')!r} and patient {call.get('patient')!r}",
                     page.about(call.get("id")),
                     rule="list.own-calls",
@@ -89,108 +88,105 @@ def holds_only_own(person: Person, calls: Calls, *pages: Exchange) -> None:
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.parametrize("name", ["doctor", "patient", "other_doctor", "other_patient"])
-def test_the_list_holds_every_call_of_the_user(
-    people: People, calls: Calls, everybody: list[object], name: str
+def test_list_holds_every_call_of_user(
+    people: People, calls: Calls, all_statuses: list[object], name: str
 ) -> None:
     person = people[name]
     expected = [
         call_id
-        for call_id in everybody
+        for call_id in all_statuses
         if (call := calls.record.calls[call_id]).doctor == person.doctor or call.patient == person.patient
     ]
     if not expected:
-        calls.scheduled()  # or tells why there is no call
-    walk = walked(person, LARGE)
+        calls.scheduled()  # raises `Blocked` with the reason
+    walk = read_list(person, LARGE)
     missing = [call_id for call_id in expected if call_id not in walk.ids]
     if missing and not walk.ended:
-        raise NotOffered("the list has too many pages to look at them all")
-    require(not missing, f"every call of the {name}; {missing[:5]} are missing", *walk.pages[-3:])
+        raise NotOffered("the list has too many pages to read them all")
+    require(
+        not missing, f"the list to hold every call of the {name}; {missing[:5]} are missing", *walk.pages[-3:]
+    )
 
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.alone
-def test_the_list_holds_an_ongoing_call(calls: Calls) -> None:
+def test_list_holds_ongoing_call(calls: Calls) -> None:
     with calls.ongoing() as call:
         for person in call.participants:
-            walk = walked(person, LARGE)
+            walk = read_list(person, LARGE)
             require(
                 call.id in walk.ids or not walk.ended,
-                f"every call of the {person.name}; an ongoing one is missing",
+                f"the list to hold every call of the {person.name}; an ongoing one is missing",
                 *walk.pages[:1],
             )
 
 
 @pytest.mark.rule("list.own-calls")
-def test_the_list_holds_both_sides_of_a_user_who_is_both(people: People, slots: Slots) -> None:
-    both = people["dual_user"]
-    made = [
-        both.create(both.doctor, people.patient.patient, slots.take()),
-        both.create(people.doctor.doctor, both.patient, slots.take()),
+def test_list_of_dual_user_holds_both_sides(people: People, slots: Slots) -> None:
+    dual = people["dual_user"]
+    creations = [
+        dual.create(dual.doctor, people.patient.patient, slots.take()),
+        dual.create(people.doctor.doctor, dual.patient, slots.take()),
     ]
-    if not all(exchange.succeeded for exchange in made):
+    if not all(exchange.succeeded for exchange in creations):
         raise Blocked("no call of the dual user could be scheduled")
-    walk = walked(both, LARGE)
-    missing = [exchange.object.get("id") for exchange in made if exchange.object.get("id") not in walk.ids]
+    walk = read_list(dual, LARGE)
+    ids = [exchange.object.get("id") for exchange in creations]
+    missing = [call_id for call_id in ids if call_id not in walk.ids]
     require(
         not missing or not walk.ended,
-        f"every call of somebody who is a doctor and a patient; {missing} are missing",
-        *made,
+        f"the list to hold every call of a user who is a doctor and a patient; {missing} are missing",
+        *creations,
         *walk.pages[:1],
     )
 
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.alone
-def test_the_list_shows_calls_as_they_are(calls: Calls) -> None:
+def test_list_shows_calls_as_get_does(calls: Calls) -> None:
     with ExitStack() as stack:
         ongoing = partial(stack.enter_context, calls.ongoing())
-        for call in (calls.scheduled(), *possible(calls.cancelled, calls.completed, ongoing)):
+        for call in (calls.scheduled(), *successes(calls.cancelled, calls.completed, ongoing)):
             read = call.doctor.get(call.id)
-            shown = [
-                (page, entry)
-                for page in walked(call.doctor, LARGE).pages
-                for entry in page.calls
-                if entry.get("id") == call.id
-            ]
-            for page, entry in shown[:1]:
-                expected = "the call in the list as it is when read alone"
-                require_same_call(
-                    require_success(read), entry, expected, call.doctor, read, page.about(call.id)
-                )
+            page, entry = entry_of(call.doctor, call)
+            expected = "the list to show the call as get does"
+            require_same_call(require_success(read), entry, expected, call.doctor, read, page)
 
 
-def listed(person: Person, call: Call) -> tuple[Exchange, dict[str, object]]:
-    """The call in somebody's list, and the page that has it.
+def entry_of(person: Person, call: Call) -> tuple[Exchange, dict[str, Any]]:
+    """Return the page of a user's list that holds a call, and the entry.
 
     Raises:
-        NotOffered: the list has too many pages.
-        Violation: the list does not have it.
+        NotOffered: if the list has too many pages.
+        Violation: if the list does not hold it.
     """
-    walk = walked(person, LARGE)
+    walk = read_list(person, LARGE)
     for page in walk.pages:
         for entry in page.calls:
             if entry.get("id") == call.id:
                 return page.about(call.id), entry
     if not walk.ended:
-        raise NotOffered("the list has too many pages to look at them all")
-    raise Violation(f"every call of the {person.name}; call {call.id!r} is missing", *walk.pages[:1])
+        raise NotOffered("the list has too many pages to read them all")
+    raise Violation(
+        f"the list to hold every call of the {person.name}; call {call.id!r} is missing", *walk.pages[:1]
+    )
 
 
-def shows_at_once(calls: Calls, call: Call, *actions: str) -> None:
-    """Holds both lists, which were read before, to showing each change as soon as it was answered."""
+def require_shown_at_once(calls: Calls, call: Call, *actions: str) -> None:
+    """Check that the lists of both participants, read before, show each change after its response."""
     for action in actions:
         for person in call.participants:
-            listed(person, call)
+            entry_of(person, call)
         changed = call.doctor.act(action, call.id)
         if not changed.succeeded:
             raise calls.blocked_at(action, call, changed)
         for person in call.participants:
             read = person.get(call.id)
-            page, entry = listed(person, call)
-            got, was = entry.get("status"), require_success(read, 200, changed).get("status")
+            page, entry = entry_of(person, call)
+            actual, status = entry.get("status"), require_success(read, 200, changed).get("status")
             require(
-                got == was,
-                f"the list to show the call as it is after the {action}, {was}; got {got!r}",
+                actual == status,
+                f"the list to show the call after {action} as {status}; got {actual!r}",
                 changed,
                 read,
                 page,
@@ -199,20 +195,20 @@ def shows_at_once(calls: Calls, call: Call, *actions: str) -> None:
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.alone
-def test_the_list_shows_a_join_and_an_end_at_once(calls: Calls) -> None:
+def test_list_shows_join_and_end_at_once(calls: Calls) -> None:
     with calls.soon() as call:
-        shows_at_once(calls, call, "join", "end")
+        require_shown_at_once(calls, call, "join", "end")
 
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.alone
-def test_the_list_shows_a_cancellation_at_once(calls: Calls) -> None:
-    shows_at_once(calls, calls.scheduled(), "cancel")
+def test_list_shows_cancellation_at_once(calls: Calls) -> None:
+    require_shown_at_once(calls, calls.scheduled(), "cancel")
 
 
 @pytest.mark.rule("list.own-calls")
-@pytest.mark.usefixtures("everybody")
-def test_nothing_in_a_query_widens_the_list(people: People) -> None:
+@pytest.mark.usefixtures("all_statuses")
+def test_query_does_not_widen_list(people: People) -> None:
     person, other = people["other_patient"], people.doctor
     queries = (
         f"doctor={other.doctor}",
@@ -229,7 +225,8 @@ def test_nothing_in_a_query_widens_the_list(people: People) -> None:
             if call.get("patient") != person.patient:
                 foreign = f"call {call.get('id')!r} of patient {call.get('patient')!r}"
                 raise Violation(
-                    f"only own calls, whatever the query is; got {foreign}", page.about(call.get("id"))
+                    f"the list to hold only own calls, whatever the query; got {foreign}",
+                    page.about(call.get("id")),
                 )
 
 
@@ -240,16 +237,16 @@ def test_nothing_in_a_query_widens_the_list(people: People) -> None:
 @pytest.mark.alone
 @pytest.mark.usefixtures("far_calls")
 @pytest.mark.parametrize("name", ["doctor", "patient"])
-def test_a_page_has_the_four_fields_and_counts_all_pages(people: People, calls: Calls, name: str) -> None:
+def test_page_has_four_fields_and_total_count(people: People, calls: Calls, name: str) -> None:
     person = people[name]
     page = person.list()
     body = require_success(page, 200, because="the list")
     for field in ("count", "next", "previous", "results"):
-        require(field in body, f"`{field}` in the list", page)
+        require(field in body, f"the list to have `{field}`", page)
     require(isinstance(body["results"], list), "`results` to be a list", page)
     for _ in range(4):
-        walk = walked(person, LARGE)
-        holds_only_own(person, calls, *walk.pages)
+        walk = read_list(person, LARGE)
+        require_own_calls(person, calls, *walk.pages)
         if walk.ended and walk.is_current(person):
             count = walk.pages[0].object.get("count")
             require(
@@ -259,7 +256,7 @@ def test_a_page_has_the_four_fields_and_counts_all_pages(people: People, calls: 
                 walk.pages[-1],
             )
             return
-    raise NotOffered("the list changed, or went on, while it was read")
+    raise NotOffered("the list changed while it was read, or has too many pages")
 
 
 # `"next": null,`
@@ -267,14 +264,14 @@ def test_a_page_has_the_four_fields_and_counts_all_pages(people: People, calls: 
 
 @pytest.fixture(scope="module")
 def several_pages(calls: Calls, together: Together) -> None:
-    """More calls than the backend puts on a page, if a hundred are more."""
+    """Create more calls than fit on a page, or about a hundred."""
     doctor = calls.pair.doctor
     page = doctor.list()
-    for enough in DEFAULT_SIZES:
+    for size in DEFAULT_SIZES:
         count = page.object.get("count")
-        if page.object.get("next") or not isinstance(count, int) or count >= enough:
+        if page.object.get("next") or not isinstance(count, int) or count >= size:
             continue
-        calls.several(enough - count, together)
+        calls.several(size - count, together)
         page = doctor.list()
 
 
@@ -282,18 +279,18 @@ def several_pages(calls: Calls, together: Together) -> None:
 @pytest.mark.alone
 @pytest.mark.usefixtures("several_pages")
 @pytest.mark.parametrize("sized", [False, True], ids=["default", "page_size"])
-def test_every_call_is_on_one_page_there_and_back(people: People, calls: Calls, *, sized: bool) -> None:
+def test_every_call_is_on_one_page(people: People, calls: Calls, *, sized: bool) -> None:
     person = people.doctor
     count = person.list().object.get("count")
     query = f"page_size={max(2, min(100, count // 5))}" if sized and isinstance(count, int) else ""
     problem: Violation | None = None
     walks: list[Walk] = []
     for _ in range(5):
-        walk = walked(person, query)
-        holds_only_own(person, calls, *walk.pages)
+        walk = read_list(person, query)
+        require_own_calls(person, calls, *walk.pages)
         walks.append(walk)
         try:
-            is_whole(person, walk)
+            require_complete(person, walk)
         except Violation as violation:
             if walk.is_current(person):
                 problem = violation
@@ -305,26 +302,30 @@ def test_every_call_is_on_one_page_there_and_back(people: People, calls: Calls, 
     if len({walk.pages[0].object.get("count") for walk in walks}) == 1:
         first_pages = [walk.pages[0] for walk in walks]
         raise Violation(
-            "one order of calls, so that pages fit together; each reading had another", *first_pages
+            "the pages to hold each call once; every reading had gaps or duplicates", *first_pages
         )
-    raise NotOffered("other people's calls came and went while the list was read")
+    raise NotOffered("the list changed while it was read")
 
 
-def is_whole(person: Person, walk: Walk) -> None:
-    """Holds a walk forward, and one back from its end, to each call once."""
+def require_complete(person: Person, walk: Walk) -> None:
+    """Check that the pages, forward and back from the last one, hold each call once."""
     first, last = walk.pages[0], walk.pages[-1]
     if walk.problem:
         raise Violation(walk.problem, *walk.pages[-2:])
-    of_page = first.object.get("next") and first.object.get("count") == len(list(first.calls))
-    require(not of_page, "`count` to count the calls of all pages", first, rule="list.envelope")
+    counts_page = first.object.get("next") and first.object.get("count") == len(list(first.calls))
+    require(not counts_page, "`count` to count the calls of all pages", first, rule="list.envelope")
     require(first.object.get("previous") is None, "`previous` to be null on the first page", first)
-    twice = [call_id for call_id, times in Counter(walk.ids).items() if times > 1]
-    require(not twice, f"each call once; {twice[:5]} came more often", *walk.pages[-3:])
+    duplicates = [call_id for call_id, times in Counter(walk.ids).items() if times > 1]
+    require(
+        not duplicates,
+        f"the pages to hold each call once; {duplicates[:5]} came more often",
+        *walk.pages[-3:],
+    )
     if walk.ended:
         count = first.object.get("count")
         require(
             count == len(walk.ids),
-            f"as many calls as `count` says, {count!r}, on all pages; got {len(walk.ids)}",
+            f"the pages to hold as many calls as `count` says, {count!r}; got {len(walk.ids)}",
             first,
             last,
         )
@@ -332,20 +333,26 @@ def is_whole(person: Person, walk: Walk) -> None:
     if back.problem:
         raise Violation(back.problem, *back.pages[-2:])
     missing = sorted(set(map(str, walk.ids)) - set(map(str, back.ids)))
-    require(not missing, f"the same calls on the way back; {missing[:5]} are missing", *back.pages[-3:])
-    require(len(back.ids) == len(walk.ids), "each call once on the way back, too", *back.pages[-3:])
+    require(
+        not missing,
+        f"the `previous` links to lead to the same calls; {missing[:5]} are missing",
+        *back.pages[-3:],
+    )
+    require(
+        len(back.ids) == len(walk.ids), "the `previous` links to lead to each call once", *back.pages[-3:]
+    )
 
 
 @pytest.mark.rule("list.newest-first")
 @pytest.mark.alone
 @pytest.mark.usefixtures("several_pages")
-def test_calls_come_in_descending_order_of_their_time(people: People) -> None:
+def test_list_is_in_descending_order_of_time(people: People) -> None:
     for _ in range(4):
-        walk = walked(people.doctor)
+        walk = read_list(people.doctor)
         if walk.is_current(people.doctor):
             break
     else:
-        raise NotOffered("other people's calls came and went while the list was read")
+        raise NotOffered("the list changed while it was read")
     times = [
         time for page in walk.pages for call in page.calls if (time := instant(call.get("scheduled_time")))
     ]
@@ -360,11 +367,11 @@ def test_calls_come_in_descending_order_of_their_time(people: People) -> None:
 @pytest.mark.rule("list.page-out-of-range")
 @pytest.mark.usefixtures("several_pages")
 @pytest.mark.parametrize("page", ["99999", "0", "-1", "abc"])
-def test_a_page_that_does_not_exist_is_not_found(people: People, page: str) -> None:
+def test_page_out_of_range_is_not_found(people: People, page: str) -> None:
     first = people.doctor.list()
     following = first.object.get("next")
     if isinstance(following, str) and "page" not in parse_qs(urlsplit(following).query):
-        raise NotOffered("the backend's pages have no numbers")
+        raise NotOffered("the backend does not number its pages")
     require_refusal(people.doctor.list(f"page={page}"), 404, 400, because=f"page {page}")
 
 
@@ -373,22 +380,22 @@ def test_a_page_that_does_not_exist_is_not_found(people: People, page: str) -> N
 
 @pytest.mark.rule("list.page-size")
 @pytest.mark.usefixtures("far_calls")
-def test_a_page_holds_as_many_calls_as_were_asked_for(people: People) -> None:
+def test_page_size_sets_number_of_calls(people: People) -> None:
     two = people.doctor.list("page_size=2")
     count = two.object.get("count")
     if len(list(two.calls)) != 2 or not isinstance(count, int) or count <= 2:
         raise NotOffered("not offered: `page_size` does not change how many calls a page has")
     one = people.doctor.list("page_size=1")
-    require(len(list(one.calls)) == 1, "one call with page_size=1", one)
+    require(len(list(one.calls)) == 1, "page_size=1 to return one call", one)
     following = two.object.get("next")
     if not isinstance(following, str):
-        raise Blocked("there is no next page")
+        raise Blocked("the first page has no `next`")
     second = people.doctor.follow(following)
-    require(len(list(second.calls)) in (1, 2), "two calls on the next page, too", two, second)
+    require(len(list(second.calls)) in (1, 2), "the next page to hold two calls at most", two, second)
     for size in ("0", "-1", "abc", "1000000"):
         odd = people.doctor.list(f"page_size={size}")
         require(
             odd.succeeded or 400 <= odd.status < 500,
-            f"page_size={size} to be refused or bounded; got {odd.answer}",
+            f"page_size={size} to be refused or limited; got {odd.answer}",
             odd,
         )
