@@ -13,27 +13,27 @@ def clock(*, date: float | None = None, created: float | None = None) -> Backend
     found = BackendClock()
     if date is not None:
         header = format_datetime((RECEIVED + timedelta(seconds=date)).replace(microsecond=0), usegmt=True)
-        found.saw_date(header, SENT, RECEIVED)
+        found.observe_date(header, SENT, RECEIVED)
     if created is not None:
-        found.saw_creation(RECEIVED + timedelta(seconds=created), SENT, RECEIVED)
+        found.observe_creation(RECEIVED + timedelta(seconds=created), SENT, RECEIVED)
     return found
 
 
 def test_unseen_it_is_ours_and_not_known() -> None:
     assert BackendClock().offset == timedelta(0)
-    assert not BackendClock().known
+    assert not BackendClock().is_certain
 
 
 @pytest.mark.parametrize("ahead", [-50, 0, 50, 4000])
 def test_two_sources_that_agree_are_known(ahead: float) -> None:
     found = clock(date=ahead, created=ahead)
-    assert found.known
+    assert found.is_certain
     assert abs(found.offset - timedelta(seconds=ahead)) < timedelta(seconds=1)
 
 
 def test_the_application_is_believed_up_to_a_minute_from_date() -> None:
     found = clock(date=0, created=55)
-    assert not found.known
+    assert not found.is_certain
     assert found.margin > timedelta(seconds=60)
     assert abs(found.offset - timedelta(seconds=55)) < timedelta(seconds=1)
 
@@ -47,13 +47,13 @@ def test_a_creation_that_cannot_be_is_not_believed() -> None:
 )
 def test_a_date_that_cannot_be_is_passed_over(header: str) -> None:
     found = BackendClock()
-    found.saw_date(header, SENT, RECEIVED)
+    found.observe_date(header, SENT, RECEIVED)
     assert found.offset == timedelta(0)
 
 
 def test_a_date_without_a_zone_is_in_utc() -> None:
     found = BackendClock()
-    found.saw_date("Fri, 05 Jan 2024 08:00:00 -0000", SENT, RECEIVED)
+    found.observe_date("Fri, 05 Jan 2024 08:00:00 -0000", SENT, RECEIVED)
     assert abs(found.offset) < timedelta(seconds=2)
 
 
@@ -61,4 +61,4 @@ def test_a_date_without_a_zone_is_in_utc() -> None:
 def test_a_time_is_told_by_one_of_the_clocks(seconds: float, *, told: bool) -> None:
     found = clock(date=0, created=55)
     time = SENT + timedelta(seconds=seconds)
-    assert found.tells_of(time, SENT, RECEIVED, timedelta(seconds=10)) is told
+    assert found.matches(time, SENT, RECEIVED, timedelta(seconds=10)) is told

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from video_calls_contract.exchange import Exchange
-from video_calls_contract.schema import complaints, contract, operations
+from video_calls_contract.schema import contract, operations, problems
 from video_calls_spec import resolved
 
 from support.made_results import exchange
@@ -35,13 +35,13 @@ def test_the_operations_are_those_of_the_contract_in_its_order() -> None:
 
 @each_operation
 def test_what_the_contract_shows_conforms(operation: str) -> None:
-    assert complaints(example(operation)) == []
+    assert problems(example(operation)) == []
 
 
 @each_operation
 def test_another_status_does_not(operation: str) -> None:
     good = example(operation)
-    assert complaints(replace(good, status=good.status + 2)) == [
+    assert problems(replace(good, status=good.status + 2)) == [
         f"{good.status} on success; got {good.status + 2}"
     ]
 
@@ -52,5 +52,5 @@ def test_a_body_without_one_of_its_fields_does_not(operation: str) -> None:
     body = dict(good.object)
     left_out = next(iter(body))
     del body[left_out]
-    [complaint] = complaints(replace(good, content=json.dumps(body).encode()))
+    [complaint] = problems(replace(good, content=json.dumps(body).encode()))
     assert f'"{left_out}" is a required property' in complaint

@@ -291,13 +291,13 @@ class Backend:
 
     def _record(self, exchange: Exchange) -> None:
         if date := exchange.headers.get("date"):
-            self.clock.saw_date(date, exchange.sent_at, exchange.received_at)
+            self.clock.observe_date(date, exchange.sent_at, exchange.received_at)
         if exchange.operation == "createVideoCall" and exchange.succeeded:
             if is_id(exchange.object.get("id")):
                 self._call_id = exchange.object["id"]
             created = instant(exchange.object.get("created_at"))
             if created is not None:
-                self.clock.saw_creation(created, exchange.sent_at, exchange.received_at)
+                self.clock.observe_creation(created, exchange.sent_at, exchange.received_at)
         if exchange.operation == "joinVideoCall" and isinstance(token := exchange.object.get("token"), str):
             self.redactor.learn_traces(token[_OF_APP_ID:])
         with self._lock:

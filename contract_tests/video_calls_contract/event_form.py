@@ -11,7 +11,7 @@ from video_calls_contract import privacy
 from video_calls_contract.checks import require
 from video_calls_contract.event_listener import call_in
 from video_calls_contract.exchange import Exchange, instant
-from video_calls_contract.schema import complaints
+from video_calls_contract.schema import problems
 
 __all__ = ["as_reading", "is_event"]
 
@@ -31,7 +31,7 @@ def is_event(event: dict[str, Any], shown: Exchange, secrets: Iterable[str]) -> 
         instant(event.get("created_at")), f"`{name}` to have a `created_at`, a time with its offset", shown
     )
     require(call_in(event), f"`{name}` to hold the call in `data`", shown)
-    found = complaints(as_reading(event, shown))
+    found = problems(as_reading(event, shown))
     require(not found, f"the call of `{name}` to be as it is elsewhere: {'; '.join(found)}", shown)
     found = list(privacy.in_body(event, secrets))
     require(not found, "; ".join(found), shown, rule="privacy.details")

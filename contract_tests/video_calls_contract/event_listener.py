@@ -376,7 +376,7 @@ def expire(people: People, wait: Callable[[float], None]) -> Expiry:
     if not isinstance(expires, int | float):
         raise Missing("the `exp` of the token of [identities.expiring] cannot be read")
     clock = person.backend.clock
-    times = clock.candidates(datetime.now(UTC))
+    times = clock.possible_times(datetime.now(UTC))
     left = min((datetime.fromtimestamp(expires, UTC) - now).total_seconds() for now in times)
     if left > LONGEST_LIFE:
         raise Missing(

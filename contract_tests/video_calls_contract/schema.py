@@ -13,7 +13,7 @@ from video_calls_spec import RULES, openapi_path, resolved
 
 from video_calls_contract.exchange import Exchange, NotJsonError
 
-__all__ = ["complaints", "contract", "operations"]
+__all__ = ["contract", "operations", "problems"]
 
 _MOST = 3
 
@@ -62,7 +62,7 @@ def _validator(operation: str) -> Any:  # noqa: ANN401 (jsonschema_rs has a clas
     )
 
 
-def complaints(exchange: Exchange) -> list[str]:
+def problems(exchange: Exchange) -> list[str]:
     """What is wrong with the form of a successful answer."""
     operation = exchange.operation or ""
     status, _ = _successes()[operation]

@@ -9,7 +9,7 @@ from video_calls_contract.checks import FORBIDDEN
 from video_calls_contract.exchange import NO_ANSWER, Exchange, instant
 from video_calls_contract.fuzzing.knowledge import ACTIONS, INT32, Knowledge, Request, is_in
 from video_calls_contract.ids import is_id
-from video_calls_contract.schema import complaints
+from video_calls_contract.schema import problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def _judge_success(request: Request, person: Person, exchange: Exchange, known: 
     expected = 201 if request.operation == "createVideoCall" else 200
     if exchange.status != expected:
         return Fault("status_code_conformance", f"{expected} on success; got {exchange.status}")
-    for complaint in complaints(exchange):
+    for complaint in problems(exchange):
         kind = "content_type" if complaint.startswith("Content-Type") else "response_schema"
         return Fault(f"{kind}_conformance", complaint)
     return _other_than_asked(request, exchange)

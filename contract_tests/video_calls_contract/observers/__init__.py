@@ -1,10 +1,10 @@
-"""Rules that every exchange of a run is held to, whatever test it belongs to.
+"""Observers check rules that concern every exchange of a run, whichever test it belongs to.
 
-An observer is asked about each exchange. It answers with the complaints it has, and with None where the
-exchange has nothing to do with its rule. What it finds is reported by `rules/test_everywhere.py`.
+An observer returns what it finds in an exchange, or None if its rule does not concern the exchange.
+`rules/test_everywhere.py` reports the findings at the end.
 
-What a call was when it was first seen is remembered, so that a field which must not move is seen to move.
-Whether a record makes sense is asked of calls of this run alone: staging systems hold data of all kinds.
+Observers remember how a call was at first, so that they see a change of a field that must not change. They
+check only the calls of this run, because a staging system may hold inconsistent data.
 """
 
 from video_calls_contract.observers import credentials, record, refusals

@@ -1,4 +1,4 @@
-"""The VideoCall model: what a record says, and that it says the same again."""
+"""The VideoCall model: the fields of a call, and which of them must not change."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,157 +9,154 @@ from video_calls_contract.exchange import Exchange, as_object, instant
 from video_calls_contract.ids import is_id
 from video_calls_contract.observers.registry import (
     LENIENCE,
-    CheckOfCall,
-    Complaint,
-    Known,
+    CallCheck,
+    Finding,
+    FirstSeen,
     Observer,
     Observers,
+    Verdict,
     observes,
     of_each_call,
 )
-from video_calls_contract.schema import complaints
+from video_calls_contract.schema import problems
 
 STATUSES = ("scheduled", "ongoing", "completed", "cancelled")
 
-
-IDS = (("id",), ("doctor",), ("patient",), ("doctor_details", "id"), ("patient_details", "id"))
-"""Where the ids of a call are."""
+_IDS = (("id",), ("doctor",), ("patient",), ("doctor_details", "id"), ("patient_details", "id"))
+"""The paths of ids in a call."""
 
 
 def _ids(exchange: Exchange) -> Iterator[tuple[str, object]]:
-    """The ids of every call in an exchange, each with the name of its field."""
+    """Yield the ids of every call in an exchange, each with the name of its field."""
     for call in exchange.calls:
-        for role, *field in IDS:
+        for role, *field in _IDS:
             value = as_object(call.get(role)).get(field[0]) if field else call.get(role)
             if isinstance(value, int | str) and not isinstance(value, bool):
                 yield ".".join((role, *field)), value
 
 
 @observes("model.schema")
-def schema(observers: Observers, exchange: Exchange) -> list[Complaint] | None:
-    """Success has the documented status, is JSON, and has the fields of the document."""
+def schema(observers: Observers, exchange: Exchange) -> Verdict:
+    """Check the status, media type and body of a success."""
     if not exchange.operation or not exchange.succeeded:
         return None
-    return [*((complaint,) for complaint in complaints(exchange)), *_other_types(observers, exchange)]
+    return [*problems(exchange), *_mixed_id_types(observers, exchange)]
 
 
-def _other_types(observers: Observers, exchange: Exchange) -> Iterator[Complaint]:
-    """Calls have ids of one type in every answer; so have doctors, and so have patients."""
+def _mixed_id_types(observers: Observers, exchange: Exchange) -> Iterator[Finding]:
+    """Check that the ids of all calls have one type; so have those of doctors and of patients."""
     for name, value in _ids(exchange):
         kind = name.removesuffix("_details.id")
         known = observers.id_types.get(kind)
         if known is None:
-            known = observers.id_types[kind] = Known(observers.shortened(exchange, None), {"id": value})
+            known = observers.id_types[kind] = FirstSeen(observers.shortened(exchange, None), {"id": value})
         first = known.values["id"]
         if type(value) is not type(first):
             whose = "a call" if kind == "id" else f"a {kind}"
-            yield (
-                f"ids of one type; {whose} had the id {first!r}, and `{name}` is {value!r}",
-                known.exchange,
+            yield Finding(
+                f"ids to have one type; {whose} had the id {first!r}, and `{name}` is {value!r}",
+                (known.exchange, exchange),
             )
             return
 
 
 @observes("model.integer-ids")
-def integer_ids(_: Observers, exchange: Exchange) -> list[Complaint] | None:
-    """Ids are numbers, as in every example of the document."""
+def integer_ids(_: Observers, exchange: Exchange) -> Verdict:
+    """Check that ids are numbers, as in every example of the document."""
     ids = list(_ids(exchange))
     if not ids:
         return None
     return [
-        (f"`{name}` to be an integer, as in the document's examples; got {value!r}",)
+        f"`{name}` to be an integer, as in the document's examples; got {value!r}"
         for name, value in ids
         if isinstance(value, str)
     ][:1]
 
 
 @observes("model.status-values")
-def status_values(_: Observers, exchange: Exchange) -> list[Complaint] | None:
-    """No other status than the four."""
+def status_values(_: Observers, exchange: Exchange) -> Verdict:
+    """Check that a call has one of the four statuses."""
     calls = list(exchange.calls)
     if not calls:
         return None
     expected = f"`status` to be one of {', '.join(STATUSES)}"
-    return [
-        (f"{expected}; got {call.get('status')!r}",) for call in calls if call.get("status") not in STATUSES
-    ]
+    return [f"{expected}; got {call.get('status')!r}" for call in calls if call.get("status") not in STATUSES]
 
 
 @observes("model.utc")
-def utc(_: Observers, exchange: Exchange) -> list[Complaint] | None:
-    """Times are written with Z."""
+def utc(_: Observers, exchange: Exchange) -> Verdict:
+    """Check that times end in Z."""
     bodies = list(exchange.calls)
     if exchange.operation == "joinVideoCall" and exchange.succeeded:
         bodies = [{"expiration_time": exchange.object.get("expiration_time")}]
     if not bodies:
         return None
     return [
-        (f"`{name}` in UTC, ending in Z; got {value!r}",)
+        f"`{name}` to be in UTC, with Z at its end; got {value!r}"
         for body in bodies
         for name, value in body.items()
         if name in (*TIMES, "expiration_time") and isinstance(value, str) and not value.endswith("Z")
     ][:1]
 
 
-def _details(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
+@observes("model.details")
+@of_each_call
+def details(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[str | Finding]:
+    """Check that the details of a doctor or patient have the right id, and are the same in all calls."""
     for role in ("doctor", "patient"):
-        described = as_object(call.get(f"{role}_details"))
-        if not described or not is_id(call.get(role)):
-            continue  # the schema's business
-        if described.get("id") != call.get(role):
-            yield (
-                f"`{role}_details.id` to be the call's `{role}`, {call.get(role)!r}; "
-                f"got {described.get('id')!r}",
-            )
+        described, profile_id = as_object(call.get(f"{role}_details")), call.get(role)
+        if not described or not is_id(profile_id):
+            continue  # `model.schema` reports this
+        if described.get("id") != profile_id:
+            actual = described.get("id")
+            yield f"`{role}_details.id` to be the call's `{role}`, {profile_id!r}; got {actual!r}"
         user = as_object(described.get("user"))
-        if user:
-            person = (user.get("email"), user.get("full_name"))
-            if not isinstance(person[0], str) or "@" not in person[0]:
-                yield (f"`{role}_details.user.email` to be an e-mail address; got {person[0]!r}",)
-                continue
-            known = observers.people.remembered((role, call.get(role)), Known(exchange))
-            first = known.values.setdefault("user", person)
-            if person != first:
-                yield (
-                    f"the same {role} to be described as in other calls, {first!r}; got {person!r}",
-                    known.exchange,
-                )
-            namesakes = observers.people.remembered((role, "email", person[0]), Known(exchange))
-            other = namesakes.values.setdefault("id", call.get(role))
-            if other != call.get(role):
-                yield (
-                    f"{role} {call.get(role)!r} not to be described as {role} {other!r} is",
-                    namesakes.exchange,
-                )
+        if not user:
+            continue
+        identity = (user.get("email"), user.get("full_name"))
+        if not isinstance(identity[0], str) or "@" not in identity[0]:
+            yield f"`{role}_details.user.email` to be an e-mail address; got {identity[0]!r}"
+            continue
+        same_id = observers.users.get_or_add((role, profile_id), FirstSeen(exchange))
+        if identity != (first := same_id.values.setdefault("user", identity)):
+            yield Finding(
+                f"the {role} to have the same details in all calls, {first!r}; got {identity!r}",
+                (same_id.exchange, exchange.about(call["id"])),
+            )
+        same_email = observers.users.get_or_add((role, "email", identity[0]), FirstSeen(exchange))
+        if profile_id != (other := same_email.values.setdefault("id", profile_id)):
+            yield Finding(
+                f"{role} {profile_id!r} to have other details than {role} {other!r}",
+                (same_email.exchange, exchange.about(call["id"])),
+            )
 
 
-observes("model.details")(of_each_call(_details))
-
-
-def _final(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
-    """What has ended or was cancelled is so in every reading that was asked for after it was."""
+@observes("get.returns-call")
+@of_each_call
+def closed_call(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Finding]:
+    """Check that a completed or cancelled call stays so in every later request."""
     status, known = call.get("status"), observers.final.get(call["id"])
     if known is None:
         if status in ("completed", "cancelled"):
             observers.final[call["id"]] = observers.shortened(exchange, call["id"])
         return
-    was = next((one.get("status") for one in known.calls if one.get("id") == call["id"]), status)
-    if status != was and exchange.sent_at > known.received_at:
-        yield (f"the call to stay {was}; got {status!r}", known)
+    first = next((one.get("status") for one in known.calls if one.get("id") == call["id"]), status)
+    if status != first and exchange.sent_at > known.received_at:
+        yield Finding(f"the call to stay {first}; got {status!r}", (known, exchange.about(call["id"])))
 
 
-observes("get.returns-call")(of_each_call(_final))
+def _constant(name: str) -> CallCheck:
+    """Return a check that a field of a call does not change."""
 
-
-def _constant(name: str) -> CheckOfCall:
-    def check(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
+    def check(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Finding]:
         first, where = observers.first_seen(exchange, call, name)
         value = call.get(name)
         if value == first:
             return
         before, now = instant(first), instant(value)
         if before is None or now is None or abs(before - now) >= PRECISION:
-            yield (f"`{name}` to stay {first!r} through the call's life; got {value!r}", where)
+            expected = f"`{name}` of a call to stay {first!r}; got {value!r}"
+            yield Finding(expected, (where, exchange.about(call["id"])))
 
     return check
 
@@ -168,68 +165,73 @@ observes("model.channel-constant")(of_each_call(_constant("channel_name")))
 observes("model.scheduled-time")(of_each_call(_constant("scheduled_time")))
 
 
-def _created_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
+@observes("model.created-at")
+@of_each_call
+def created_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[str | Finding]:
+    """Check that `created_at` is the time of creation, and does not change."""
     created = instant(call.get("created_at"))
     if created is None:
-        yield ("`created_at` to be a time",)
+        yield "`created_at` to be a time"
     elif exchange.operation == "createVideoCall":
         tolerance = timedelta(seconds=75)
-        if not observers.clock.tells_of(created, exchange.sent_at, exchange.received_at, tolerance):
-            yield (f"`created_at` to be the time of creation; got {call['created_at']!r}",)
+        if not observers.clock.matches(created, exchange.sent_at, exchange.received_at, tolerance):
+            yield f"`created_at` to be the time of creation; got {call['created_at']!r}"
     yield from _constant("created_at")(observers, exchange, call)
 
 
-observes("model.created-at")(of_each_call(_created_at))
+def _time_of_step(name: str, statuses: tuple[str, ...], operation: str) -> Observer:
+    """Return an observer of a field that is null before a step, and the time of the step from then on.
 
+    Args:
+        statuses: those in which the field is a time.
+        operation: whose response shows the time of that request; empty if none does.
+    """
 
-def _happened(name: str, since: tuple[str, ...], action: str) -> Observer:
-    """`name` is null in every other status than these, and in these the time of its action."""
-
-    def check(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
+    def check(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[str | Finding]:
         status, value = call.get("status"), call.get(name)
         if status not in STATUSES:
             return
-        if status not in since:
+        if status not in statuses:
             if value is not None:
-                yield (f"`{name}` to be null while the call is {status}; got {value!r}",)
+                yield f"`{name}` to be null while the call is {status}; got {value!r}"
             return
         time = instant(value)
         if time is None:
-            yield (f"`{name}` to be a time once the call is {status}; got {value!r}",)
+            yield f"`{name}` to be a time when the call is {status}; got {value!r}"
             return
-        if exchange.operation == action and not observers.clock.tells_of(
+        if exchange.operation == operation and not observers.clock.matches(
             time, exchange.sent_at, exchange.received_at, LENIENCE
         ):
-            yield (f"`{name}` to be the time at which it happened; got {value!r}",)
+            yield f"`{name}` to be the time of this request; got {value!r}"
         first, where = observers.first_seen(exchange, call, name) if name in call else (None, exchange)
         before = instant(first)
         if before is not None and abs(before - time) >= PRECISION:
-            yield (f"`{name}` to stay {first!r}; got {value!r}", where)
+            expected = f"`{name}` to stay {first!r}; got {value!r}"
+            yield Finding(expected, (where, exchange.about(call["id"])))
         elif before is None:
-            observers.known[call["id"]].values[name] = value
+            observers.calls[call["id"]].values[name] = value
         started = instant(call.get("started_at"))
         if name == "ended_at" and started and time < started - PRECISION:
-            yield (f"`ended_at` not to be before `started_at`, {call['started_at']!r}; got {value!r}",)
+            yield f"`ended_at` not to be before `started_at`, {call['started_at']!r}; got {value!r}"
 
     return of_each_call(check)
 
 
-observes("model.started-at")(_happened("started_at", ("ongoing", "completed"), ""))
-observes("model.ended-at")(_happened("ended_at", ("completed",), "endVideoCall"))
+observes("model.started-at")(_time_of_step("started_at", ("ongoing", "completed"), ""))
+observes("model.ended-at")(_time_of_step("ended_at", ("completed",), "endVideoCall"))
 
 
-def _updated_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Complaint]:
+@observes("model.updated-at")
+@of_each_call
+def updated_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[str]:
+    """Check that `updated_at` is the time of a change, and not before `created_at`."""
     updated, created = instant(call.get("updated_at")), instant(call.get("created_at"))
     if updated is None:
-        yield ("`updated_at` to be a time",)
+        yield "`updated_at` to be a time"
         return
+    value = call["updated_at"]
     if created is not None and updated < created - PRECISION:
-        yield (
-            f"`updated_at` not to be before `created_at`, {call['created_at']!r}; got {call['updated_at']!r}",
-        )
-    changed = exchange.operation in {"createVideoCall", "endVideoCall", "cancelVideoCall"}
-    if changed and not observers.clock.tells_of(updated, exchange.sent_at, exchange.received_at, LENIENCE):
-        yield (f"`updated_at` to be the time of this change; got {call['updated_at']!r}",)
-
-
-observes("model.updated-at")(of_each_call(_updated_at))
+        yield f"`updated_at` not to be before `created_at`, {call['created_at']!r}; got {value!r}"
+    is_change = exchange.operation in {"createVideoCall", "endVideoCall", "cancelVideoCall"}
+    if is_change and not observers.clock.matches(updated, exchange.sent_at, exchange.received_at, LENIENCE):
+        yield f"`updated_at` to be the time of this change; got {value!r}"

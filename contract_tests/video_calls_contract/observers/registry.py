@@ -1,10 +1,10 @@
-"""How exchanges are observed, and what is remembered of them."""
+"""Registers observers, and holds what they remember and find."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from video_calls_sdk.agora import InvalidTokenError, TokenInfo, inspect_token
 from video_calls_spec import RuleId
@@ -17,10 +17,10 @@ __all__ = [
     "LENIENCE",
     "MOST_FINDINGS",
     "OBSERVED",
-    "CheckOfCall",
-    "Complaint",
+    "CallCheck",
     "Finding",
-    "Known",
+    "FirstSeen",
+    "JoinCheck",
     "Observer",
     "Observers",
     "Recent",
@@ -32,27 +32,26 @@ __all__ = [
 ]
 
 LENIENCE = timedelta(seconds=10)
-"""How far a time may be from when something happened."""
+"""How much a time may differ from the moment that it should be."""
 
 MOST_FINDINGS = 3
-"""How many findings of a rule are kept."""
+"""How many findings of each rule are recorded."""
 
-MOST_REMEMBERED = 2_000
-"""How many calls, people and channels are remembered."""
+_MOST_ENTRIES = 2_000
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 class Recent(dict[K, V]):
-    """A dictionary that drops its oldest entry when it has more than `MOST_REMEMBERED`."""
+    """A dictionary of 2,000 entries at most: a new one replaces the oldest."""
 
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)
-        if len(self) > MOST_REMEMBERED:
+        if len(self) > _MOST_ENTRIES:
             del self[next(iter(self))]
 
-    def remembered(self, key: K, value: V) -> V:
+    def get_or_add(self, key: K, value: V) -> V:
         """Return the value of a key; a new key gets this value."""
         if key not in self:
             self[key] = value
@@ -61,88 +60,90 @@ class Recent(dict[K, V]):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What an observer has to complain of."""
+    """A violation that an observer found.
+
+    Attributes:
+        expected: what a correct backend does, and what this one did.
+        exchanges: the evidence, in the order of time.
+    """
 
     expected: str
     exchanges: tuple[Exchange, ...]
 
 
 @dataclass(slots=True)
-class Known:
-    """What was first seen of a call, and where."""
+class FirstSeen:
+    """The first exchange that showed something, and the values in it."""
 
     exchange: Exchange
     values: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Observers:
-    """All of them, with what they remember.
+    """Every observer, with what it remembers.
 
     Args:
-        is_ours: whether this run made the call of an id.
+        is_ours: returns whether this run created the call of an id.
+
+    Attributes:
+        checked: how many exchanges each rule concerned.
     """
 
     def __init__(self, clock: BackendClock, agora: Agora, is_ours: Callable[[object], bool]) -> None:
         self.clock = clock
         self.agora = agora
         self.is_ours = is_ours
-        self.seen: Counter[RuleId] = Counter()
+        self.checked: Counter[RuleId] = Counter()
         self.findings: dict[RuleId, list[Finding]] = defaultdict(list)
-        self.known: Recent[object, Known] = Recent()
-        self.people: Recent[object, Known] = Recent()
-        self.id_types: dict[str, Known] = {}
+        self.calls: Recent[object, FirstSeen] = Recent()
+        self.users: Recent[object, FirstSeen] = Recent()
+        self.id_types: dict[str, FirstSeen] = {}
         self.emails: Recent[str, None] = Recent()
         self.channels: Recent[str, None] = Recent()
         self.final: Recent[object, Exchange] = Recent()
         self.uids: Recent[tuple[str, int], Exchange] = Recent()
 
     def watch(self, exchange: Exchange) -> None:
-        """Ask every observer about an exchange."""
+        """Show an exchange to every observer."""
         for rule, observer in OBSERVED.items():
             self.ask(rule, observer, exchange)
 
     def ask(self, rule: RuleId, observer: "Observer", exchange: Exchange) -> None:
-        """Ask one observer about an exchange, and keep its first findings."""
-        found = observer(self, exchange)
-        if found is None:
+        """Show an exchange to one observer, and record its first findings."""
+        verdict = observer(self, exchange)
+        if verdict is None:
             return
-        self.seen[rule] += 1
+        self.checked[rule] += 1
         room = MOST_FINDINGS - len(self.findings[rule])
-        self.findings[rule] += [_finding(complaint, exchange) for complaint in found[:room]]
+        self.findings[rule] += [_as_finding(one, exchange) for one in verdict[:room]]
 
     def shortened(self, exchange: Exchange, call_id: object) -> Exchange:  # noqa: ARG002 (for subclasses)
-        """Return an exchange as it is kept, to compare later answers about a call with it."""
+        """Return an exchange in the form in which it is remembered."""
         return exchange
 
     def first_seen(self, exchange: Exchange, call: dict[str, Any], name: str) -> tuple[Any, Exchange]:
-        """The value that a field of this call had when it was first read, and where that was."""
+        """Return the value that a call's field had at first, and the exchange that showed it."""
         call_id = call["id"]
-        if call_id not in self.known:
-            self.known[call_id] = Known(self.shortened(exchange, call_id))
-        known = self.known[call_id]
-        return known.values.setdefault(name, call.get(name)), known.exchange
+        if call_id not in self.calls:
+            self.calls[call_id] = FirstSeen(self.shortened(exchange, call_id))
+        first = self.calls[call_id]
+        return first.values.setdefault(name, call.get(name)), first.exchange
 
 
-Complaint = tuple[Any, ...]
-"""What was expected, and earlier exchanges that show it."""
+Verdict: TypeAlias = Sequence[str | Finding] | None
+"""What an observer finds, in words or with evidence; None if its rule does not concern the exchange."""
 
-Verdict = Sequence[Complaint | Finding] | None
-"""What an observer says of an exchange; None if its rule has nothing to do with it."""
-
-Observer = Callable[[Observers, Exchange], Verdict]
+Observer: TypeAlias = Callable[[Observers, Exchange], Verdict]
 
 OBSERVED: dict[RuleId, Observer] = {}
 
 
-def _finding(complaint: Complaint | Finding, exchange: Exchange) -> Finding:
-    if isinstance(complaint, Finding):
-        return complaint
-    expected, *earlier = complaint
-    return Finding(expected, (*earlier, exchange))
+def _as_finding(found: str | Finding, exchange: Exchange) -> Finding:
+    return found if isinstance(found, Finding) else Finding(found, (exchange,))
 
 
 def observes(rule: RuleId) -> Callable[[Observer], Observer]:
-    """Hold every exchange to a rule."""
+    """Register an observer of a rule."""
 
     def register(observer: Observer) -> Observer:
         OBSERVED[rule] = observer
@@ -151,43 +152,46 @@ def observes(rule: RuleId) -> Callable[[Observer], Observer]:
     return register
 
 
-CheckOfCall = Callable[[Observers, Exchange, dict[str, Any]], Iterator[Complaint]]
+CallCheck: TypeAlias = Callable[[Observers, Exchange, dict[str, Any]], Iterator[str | Finding]]
 
 
-def of_each_call(check: CheckOfCall, *, ours: bool = True) -> Observer:
-    """An observer that looks at every call in an exchange, or every one that this run made."""
+def of_each_call(check: CallCheck) -> Observer:
+    """Return an observer that checks every call in an exchange that this run created."""
 
     def observer(observers: Observers, exchange: Exchange) -> list[Finding] | None:
         calls = [
             call
             for call in exchange.calls
-            if isinstance(call.get("id"), int | str) and (not ours or observers.is_ours(call["id"]))
+            if isinstance(call.get("id"), int | str) and observers.is_ours(call["id"])
         ]
         if not calls:
             return None
         return [
-            _finding(complaint, exchange.about(call["id"]))
+            _as_finding(found, exchange.about(call["id"]))
             for call in calls
-            for complaint in check(observers, exchange, call)
+            for found in check(observers, exchange, call)
         ]
 
     return observer
 
 
 def token_of(exchange: Exchange) -> TokenInfo:
-    """Return the Agora token of an answer to a join.
+    """Return the Agora token in a response to a join.
 
     Raises:
-        InvalidTokenError: if it has none.
+        InvalidTokenError: if there is none.
     """
     token = exchange.object.get("token")
     return inspect_token(token if isinstance(token, str) else "")
 
 
-def of_each_join(check: Callable[[Observers, Exchange, TokenInfo], Iterator[Complaint]]) -> Observer:
-    """An observer of the Agora token in every answer to a join."""
+JoinCheck: TypeAlias = Callable[[Observers, Exchange, TokenInfo], Iterator[str]]
 
-    def observer(observers: Observers, exchange: Exchange) -> list[Complaint] | None:
+
+def of_each_join(check: JoinCheck) -> Observer:
+    """Return an observer that checks the Agora token of every successful join."""
+
+    def observer(observers: Observers, exchange: Exchange) -> list[str] | None:
         if exchange.operation != "joinVideoCall" or not exchange.succeeded:
             return None
         try:

@@ -214,7 +214,7 @@ def happened_at(event: Told, done: Exchange, shown: Exchange, run: Run) -> None:
     """Hold an event to the time of what it tells of."""
     at = instant(event.get("created_at"))
     clock = run.backend.clock
-    good = at is not None and clock.tells_of(at, done.sent_at, done.received_at, LENIENCE)
+    good = at is not None and clock.matches(at, done.sent_at, done.received_at, LENIENCE)
     require(
         good,
         f"`created_at` of `{event['type']}` to be when it happened; got {event.get('created_at')}",

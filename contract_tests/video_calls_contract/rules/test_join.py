@@ -179,7 +179,7 @@ def test_first_join_starts_call(calls: Calls, backend: Backend, role: str) -> No
         started = instant(body.get("started_at"))
         require(
             started is not None
-            and backend.clock.tells_of(started, exchange.sent_at, exchange.received_at, LENIENCE),
+            and backend.clock.matches(started, exchange.sent_at, exchange.received_at, LENIENCE),
             f"`started_at` to be the time of the first join; got {body.get('started_at')!r}",
             exchange,
             read,

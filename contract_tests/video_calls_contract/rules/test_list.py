@@ -79,8 +79,8 @@ def require_own_calls(person: Person, calls: Calls, *pages: Exchange) -> None:
             )
             if not is_own and (person.doctor or person.patient or calls.record.is_ours(call.get("id"))):
                 raise Violation(
-                    f"the list to hold only calls of the {person.name}; got call {call.get('id')!r} of doctor "
-                    f"{call.get('doctor')!r} and patient {call.get('patient')!r}",
+                    f"the list to hold only calls of the {person.name}; got call {call.get('id')!r} of "
+                    f"doctor {call.get('doctor')!r} and patient {call.get('patient')!r}",
                     page.about(call.get("id")),
                     rule="list.own-calls",
                 )

@@ -124,7 +124,7 @@ class Judge:
 
     def _of_rule(self, slug: RuleId) -> TestResult:
         traffic = self._traffic
-        findings, seen = traffic.findings[slug], traffic.seen[slug]
+        findings, seen = traffic.findings[slug], traffic.checked[slug]
         reason, blamed, outcome = "", "", "passed"
         exchanges = tuple(shown for finding in reversed(findings) for shown in finding.exchanges)
         if findings:

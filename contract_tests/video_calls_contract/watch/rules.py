@@ -20,7 +20,7 @@ from video_calls_contract.checks import (
     require_scheduled,
     require_time,
 )
-from video_calls_contract.clock import FAR
+from video_calls_contract.clock import MOST_DIFFERENCE
 from video_calls_contract.exchange import SOMEBODY, Exchange, as_object, instant
 from video_calls_contract.ids import is_id
 from video_calls_contract.jwt import claims
@@ -76,7 +76,7 @@ def token_is_required(_: Traffic, exchange: Exchange) -> bool | None:
 @holds("auth.expired-token")
 def expired_token_is_refused(traffic: Traffic, exchange: Exchange) -> bool | None:
     expires = claims(bearer(exchange.request_headers)).get("exp")
-    now = min(traffic.clock.candidates(exchange.sent_at))
+    now = min(traffic.clock.possible_times(exchange.sent_at))
     if not isinstance(expires, int | float) or expires >= (now - _LEEWAY).timestamp():
         return False
     if exchange.operation and exchange.succeeded:
@@ -129,7 +129,7 @@ def creation_has_its_time(_: Traffic, exchange: Exchange) -> bool | None:
 @holds("create.future", "createVideoCall")
 def time_that_passed_is_refused(traffic: Traffic, exchange: Exchange) -> None:
     at, created = (instant(exchange.object.get(name)) for name in ("scheduled_time", "created_at"))
-    now = min(traffic.clock.candidates(exchange.sent_at)) - FAR
+    now = min(traffic.clock.possible_times(exchange.sent_at)) - MOST_DIFFERENCE
     if at is not None and created is not None and at < min(created, now):
         require_refusal(exchange, 400, because="a time that has passed")
 
@@ -139,7 +139,7 @@ def channel_is_of_one_call(traffic: Traffic, exchange: Exchange) -> bool | None:
     names = [(call["id"], call["channel_name"]) for call in calls_of(exchange) if call.get("channel_name")]
     for call_id, channel in names:
         shown = traffic.shortened(exchange, call_id)
-        other, first = traffic.channel_of.remembered(str(channel), (call_id, shown))
+        other, first = traffic.channel_of.get_or_add(str(channel), (call_id, shown))
         expected = f"a channel of its own for each call; calls {other} and {call_id} have {channel!r}"
         require(other == call_id, expected, first, shown)
     return bool(names)
@@ -286,7 +286,7 @@ def uid_is_the_same_again(traffic: Traffic, exchange: Exchange) -> bool | None:
     if exchange.person in (SOMEBODY, NOBODY):
         return False
     place = f"{exchange.url} {exchange.object.get('channel_name')}"
-    first = traffic.uid_of.remembered((place, exchange.person), traffic.shortened(exchange, None))
+    first = traffic.uid_of.get_or_add((place, exchange.person), traffic.shortened(exchange, None))
     same = first.object.get("uid") == exchange.object.get("uid")
     require(same, "the same uid at each join", first, exchange)
     return None

@@ -10,7 +10,7 @@ import httpx
 from video_calls_spec import RuleId
 
 from video_calls_contract.checks import require
-from video_calls_contract.clock import FAR
+from video_calls_contract.clock import MOST_DIFFERENCE
 from video_calls_contract.event_form import as_reading, is_event
 from video_calls_contract.event_listener import EXPIRED, LATEST, TYPES, UNAUTHORIZED, call_in
 from video_calls_contract.exchange import Exchange, Redactor, as_object
@@ -25,7 +25,7 @@ __all__ = ["Connections"]
 
 _MOST_SHOWN = 3  # events of a connection
 _OWN_CODES = range(4400, 4500)
-_LATEST = timedelta(seconds=LATEST) + FAR
+_LATEST = timedelta(seconds=LATEST) + MOST_DIFFERENCE
 _CONSTANT: tuple[RuleId, ...] = (
     "model.details",
     "model.channel-constant",
@@ -149,7 +149,7 @@ class _Connection:
     def _hold_expiry(self) -> None:
         if self._expires is None:
             return
-        late = min(self._traffic.clock.candidates(self._at)) - _LATEST
+        late = min(self._traffic.clock.possible_times(self._at)) - _LATEST
         if late.timestamp() > self._expires or self._code == EXPIRED:
             wanted = f"the connection to be closed with {EXPIRED} when its token expires; it was open later"
             good = late.timestamp() <= self._expires

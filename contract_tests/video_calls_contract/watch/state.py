@@ -47,11 +47,11 @@ class TrafficClock(BackendClock):
 
     def is_near(self, time: datetime | None, exchange: Exchange) -> bool:
         """Whether a time is about that of an exchange."""
-        return time is not None and super().tells_of(time, exchange.sent_at, exchange.received_at, LENIENCE)
+        return time is not None and super().matches(time, exchange.sent_at, exchange.received_at, LENIENCE)
 
-    def tells_of(self, time: datetime, sent: datetime, received: datetime, tolerance: timedelta) -> bool:
+    def matches(self, time: datetime, sent: datetime, received: datetime, tolerance: timedelta) -> bool:
         """Whether the backend can have written `time` for what happened between these two moments."""
-        if super().tells_of(time, sent, received, tolerance):
+        if super().matches(time, sent, received, tolerance):
             return True
         self.unjudged += not self.is_trusted
         return not self.is_trusted
@@ -122,8 +122,8 @@ class Traffic(Observers):
         if token and token not in self._tokens:
             self._tokens.append(token)
         if date := exchange.headers.get("date"):
-            self.clock.saw_date(date, exchange.sent_at, exchange.received_at)
-        self.people.clear()  # people may be renamed between two answers
+            self.clock.observe_date(date, exchange.sent_at, exchange.received_at)
+        self.users.clear()  # people may be renamed between two answers
         self._forget_other_records(exchange)
         self.clock.is_trusted = self._shows_real_clock(exchange)
         self._see_whose(exchange)
@@ -185,7 +185,7 @@ class Traffic(Observers):
             updated = instant(call.get("updated_at"))
             is_new = name not in self.seen_calls
             shown = self.shortened(exchange, call.get("id"))
-            seen = self.seen_calls.remembered(name, Seen(_record(call), shown))
+            seen = self.seen_calls.get_or_add(name, Seen(_record(call), shown))
             seen.shown, seen.rank = shown, max(seen.rank, _RANKS.get(str(call.get("status")), 0))
             seen.updated = max(filter(None, (seen.updated, updated)), default=None)
             seen.is_timed |= exchange.operation in _NOW and self.clock.is_near(updated, exchange)
@@ -195,7 +195,7 @@ class Traffic(Observers):
                 seen.created = shown
                 self.sample.append(shown)
                 for role in ("doctor", "patient"):
-                    self.booked.remembered((role, str(call.get(role))), deque(maxlen=100)).append(shown)
+                    self.booked.get_or_add((role, str(call.get(role))), deque(maxlen=100)).append(shown)
         if exchange.operation == "joinVideoCall" and exchange.succeeded:
             joined = self.seen_calls.get(call_id_of(exchange.url))
             if joined and exchange.object.get("channel_name") != joined.record[1]:
@@ -237,7 +237,7 @@ class Traffic(Observers):
 
     def _forget(self, call_id: object) -> None:
         name = str(call_id)
-        self.known.pop(call_id, None)
+        self.calls.pop(call_id, None)
         self.final.pop(call_id, None)
         self.seen_calls.pop(name, None)
 
