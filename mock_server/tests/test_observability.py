@@ -91,8 +91,8 @@ def test_unread_lines_are_dropped_and_counted(
             while True:
                 os.write(full, b"x" * 4096)
         monkeypatch.setattr(sys, "__stderr__", stream)
-        monkeypatch.setattr("video_calls_server.observability.logs.WAITING", 3)
-        monkeypatch.setattr("video_calls_server.observability.logs.LAST_WORDS", 0.1)
+        monkeypatch.setattr("video_calls_server.observability.logs.QUEUE_SIZE", 3)
+        monkeypatch.setattr("video_calls_server.observability.logs.FLUSH_TIMEOUT", 0.1)
         log(log_format="json")
         for number in range(10):
             logging.getLogger("video_calls_server").warning("line %d", number)
@@ -335,9 +335,7 @@ def python(
 )
 def test_an_extra_that_is_not_installed_is_named(setting: str, package: str, extra: str) -> None:
     done = python(f"{setting}=True", before=f"sys.modules[{package!r}] = None")
-    assert done.stderr.strip() == (
-        f"{setting}: a package for it is not installed; install video-calls[{extra}]"
-    )
+    assert done.stderr.strip() == (f"{setting}: a package is missing; install video-calls[{extra}]")
 
 
 def test_what_is_off_is_not_imported() -> None:
@@ -350,7 +348,7 @@ def test_workers_need_a_directory_for_what_they_share(
 ) -> None:
     settings = Settings(database="postgresql://localhost/none", workers=2, metrics=True)
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
-    with pytest.raises(SettingsError, match=r"metrics: each of 2 workers .* set PROMETHEUS_MULTIPROC_DIR"):
+    with pytest.raises(SettingsError, match=r"metrics: 2 workers .* set PROMETHEUS_MULTIPROC_DIR"):
         create_app(settings)
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "none"))
     with pytest.raises(SettingsError, match="is not a directory"):

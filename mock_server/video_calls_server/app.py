@@ -27,7 +27,7 @@ from video_calls_server.control.faults.middleware import HEADER as FAULT_HEADER
 from video_calls_server.control.faults.middleware import fault_middleware
 from video_calls_server.control.namespaces import Namespaces
 from video_calls_server.domain.clock import Clock, SystemClock
-from video_calls_server.observability import observation
+from video_calls_server.observability import instruments_of
 from video_calls_server.settings import Settings
 
 _EXPOSED = ["X-Request-ID", "Location", "Retry-After", "Idempotency-Replayed", FAULT_HEADER]
@@ -74,7 +74,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         async with namespaces.running():
             yield
 
-    instruments = observation(settings)
+    instruments = instruments_of(settings)
     has_control = settings.has_control
     access = Access(settings.control_key)
     api_middleware = [fault_middleware(access)] if has_control else []

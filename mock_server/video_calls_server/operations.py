@@ -21,7 +21,7 @@ from video_calls_server.domain.clock import Clock
 from video_calls_server.domain.people import Actor
 from video_calls_server.events.hub import Hub
 from video_calls_server.events.payload import event_data
-from video_calls_server.observability import request_id
+from video_calls_server.observability.request_id import current_request_id
 from video_calls_server.settings import Settings
 from video_calls_server.store import OverlapError, Store, agora_notices, events, idempotency, people
 from video_calls_server.store import calls as store_calls
@@ -275,7 +275,7 @@ class Operations:
                     "call": transition.call.id,
                     "role": event.role or "-",
                     "uid": event.uid or "-",
-                    "request_id": request_id.request_id.get(),
+                    "request_id": current_request_id.get(),
                 },
             )
 

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from video_calls_server._structs import Error
 from video_calls_server.api.json_response import JsonResponse
-from video_calls_server.observability import request_id as request_id_module
+from video_calls_server.observability.request_id import current_request_id, sent_path
 from video_calls_server.world import World
 
 logger = logging.getLogger("video_calls_server.requests")
@@ -47,7 +47,7 @@ class AccessLog:
                 origin = value.decode("latin-1")
                 app = app if self._allows_origin(origin) else _refuse_preflight(origin)
         request_id = request_id or secrets.token_hex(16).encode()
-        request_id_module.request_id.set(request_id.decode())
+        current_request_id.set(request_id.decode())
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -67,7 +67,7 @@ class AccessLog:
                     " request_id=%(request_id)s",
                     {
                         "method": scope["method"],
-                        "path": request_id_module.sent_path(scope),
+                        "path": sent_path(scope),
                         "status": status,
                         "duration_ms": (time.perf_counter() - started) * 1000,
                         "user": getattr(user, "user_id", "-"),

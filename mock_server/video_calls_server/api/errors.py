@@ -10,7 +10,7 @@ from video_calls_spec import RuleId
 
 from video_calls_server._structs import Error
 from video_calls_server.domain.violation import RuleViolation
-from video_calls_server.observability import request_id
+from video_calls_server.observability.request_id import current_request_id, sent_path
 from video_calls_server.store import UnavailableError
 
 logger = logging.getLogger("video_calls_server")
@@ -41,7 +41,7 @@ def on_exception(request: AnyRequest, exception: Exception) -> Response[bytes]:
     if isinstance(exception, HTTPException):
         return _http_error(request, exception)
     if isinstance(exception, UnavailableError):
-        logger.warning("unavailable: %s request_id=%s", exception, request_id.request_id.get())
+        logger.warning("unavailable: %s request_id=%s", exception, current_request_id.get())
         return error_response(
             503,
             Error(error="The service is unavailable for the moment", code="unavailable"),
@@ -54,8 +54,8 @@ def _server_error(request: AnyRequest, exception: Exception) -> Response[bytes]:
     logger.error(
         "request failed: %s %s request_id=%s",
         request.method,
-        request_id.sent_path(request.scope),
-        request_id.request_id.get(),
+        sent_path(request.scope),
+        current_request_id.get(),
         exc_info=exception,
     )
     return error_response(500, Error(error="Internal server error", code="internal_error"), {})

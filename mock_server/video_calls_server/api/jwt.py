@@ -20,7 +20,7 @@ import msgspec
 from video_calls_spec import RuleId
 
 from video_calls_server.api.errors import Refusal
-from video_calls_server.observability import request_id
+from video_calls_server.observability.request_id import current_request_id
 from video_calls_server.settings import JwtAlgorithm, Settings, SettingsError
 
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
@@ -137,7 +137,7 @@ def _log_refusal(rule: RuleId, reason: str, *, error: str | None = None) -> Refu
     """Log why a token is refused, which no response says, and return the refusal."""
     logger.info(
         "token refused: %(reason)s request_id=%(request_id)s",
-        {"reason": ascii(reason[:_LONGEST_REASON])[1:-1], "request_id": request_id.request_id.get()},
+        {"reason": ascii(reason[:_LONGEST_REASON])[1:-1], "request_id": current_request_id.get()},
     )
     return Refusal(rule, CHALLENGE, error=error)
 

@@ -1,7 +1,7 @@
-"""What an operator sees of the server: its log, its metrics, and spans of its requests.
+"""Logs, metrics and spans, for the operators of a server.
 
 The server always writes the log. Metrics and spans need the packages of extras, which are imported only if
-the settings ask for them.
+the settings turn them on.
 """
 
 import os
@@ -14,40 +14,40 @@ from litestar.types import ControllerRouterHandler, Middleware
 
 from video_calls_server.settings import Settings, SettingsError
 
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable that names the directory in which the processes of one server share their metrics."""
+METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable with the directory in which the processes of a server share their metrics."""
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """What the settings ask for: pages to serve, and middleware of the application."""
+class Instruments:
+    """The pages and the middleware of the metrics and spans that are turned on."""
 
     pages: list[ControllerRouterHandler] = field(default_factory=list[ControllerRouterHandler])
     middleware: list[Middleware] = field(default_factory=list[Middleware])
 
 
-def observation(settings: Settings) -> Observation:
-    """Return how an application with these settings is observed.
+def instruments_of(settings: Settings) -> Instruments:
+    """Return the instruments that the settings turn on.
 
     Raises:
         SettingsError: if an extra is not installed, or several workers have no directory for their metrics.
     """
-    observed = Observation()
+    instruments = Instruments()
     if settings.metrics:
-        _check_shared(settings.workers)  # first, because prometheus_client reads it when it is imported
+        _check_metrics_directory(settings.workers)  # before prometheus_client, which reads it at its import
         with _extra("metrics"):
-            from video_calls_server.observability.metrics import Metrics, measured
-        observed.pages.append(Metrics)
-        observed.middleware.append(measured)
+            from video_calls_server.observability.metrics import MetricsPage, metrics_middleware
+        instruments.pages.append(MetricsPage)
+        instruments.middleware.append(metrics_middleware)
     if settings.otel:
         with _extra("otel"):
-            from video_calls_server.observability.spans import traced
-        observed.middleware.append(traced)
-    return observed
+            from video_calls_server.observability.spans import span_middleware
+        instruments.middleware.append(span_middleware)
+    return instruments
 
 
 def forget_worker(settings: Settings, pid: int) -> None:
-    """Remove from the metrics what a worker that has ended had in progress; what it has counted stays."""
+    """Remove the requests in progress of a worker that has ended from the metrics; its counters stay."""
     if settings.metrics:
         from prometheus_client import multiprocess
 
@@ -59,17 +59,14 @@ def _extra(name: str) -> Generator[None]:
     try:
         yield
     except ImportError as error:
-        raise SettingsError(
-            f"{name}: a package for it is not installed; install video-calls[{name}]"
-        ) from error
+        raise SettingsError(f"{name}: a package is missing; install video-calls[{name}]") from error
 
 
-def _check_shared(workers: int) -> None:
-    directory = os.environ.get(SHARED)
+def _check_metrics_directory(workers: int) -> None:
+    directory = os.environ.get(METRICS_DIRECTORY)
     if not directory and workers > 1:
         raise SettingsError(
-            f"metrics: each of {workers} workers would count its own requests only; set {SHARED} to an empty "
-            "directory, in which they share theirs"
+            f"metrics: {workers} workers share their metrics; set {METRICS_DIRECTORY} to an empty directory"
         )
     if directory is not None and not Path(directory).is_dir():
-        raise SettingsError(f"metrics: {SHARED}: {directory or 'its value'} is not a directory")
+        raise SettingsError(f"metrics: {METRICS_DIRECTORY}: {directory or 'its value'} is not a directory")

@@ -1,7 +1,6 @@
 """The log on the standard error stream, as lines of text or of JSON.
 
-A message that has named arguments (`logger.info("%(method)s", {"method": "GET"})`) has them as fields of its
-JSON, so that text and fields cannot differ, and the text costs what it did.
+Named arguments, as in `logger.info("%(method)s", {"method": "GET"})`, become fields of the JSON.
 """
 
 import logging
@@ -17,20 +16,20 @@ from threading import Event, Thread
 
 import msgspec
 
-from video_calls_server.observability import request_id
+from video_calls_server.observability.request_id import current_request_id
 from video_calls_server.settings import Settings
 
-NOTHING = "-"
-"""How the text says that a field has no value; JSON then has no such field."""
+NO_VALUE = "-"
+"""A missing value in the text; the JSON then omits the field."""
 
-WAITING = 10_000
-"""How many lines of the log wait at most to be written; further ones are dropped and counted."""
+QUEUE_SIZE = 10_000
+"""The largest number of lines that wait to be written; further lines are dropped and counted."""
 
-GATHERING = 0.02
-"""Seconds for which lines are gathered: one write for many costs a request less than a write for each."""
+BATCH_INTERVAL = 0.02
+"""Seconds between two writes; writing lines in batches makes requests faster."""
 
-LAST_WORDS = 1.0
-"""Seconds for which a process that ends waits until its output is read."""
+FLUSH_TIMEOUT = 1.0
+"""Seconds for which an ending process waits until its output is read."""
 
 _TEXT = "%(asctime)s %(levelname)-7s %(message)s"
 
@@ -38,9 +37,9 @@ logger = logging.getLogger("video_calls_server")
 
 
 class Output:
-    """Writes to a file descriptor in a thread, so that a parent process that reads nothing blocks nothing.
+    """Writes to a file descriptor in a thread, so that the server does not block if its output is not read.
 
-    It does not use Python's streams: a thread that is blocked in one of them keeps the process from ending.
+    It does not use Python's streams, because a thread that blocks in them keeps the process from ending.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -49,27 +48,27 @@ class Output:
 
     @property
     def is_full(self) -> bool:
-        """Whether `WAITING` texts are not written yet."""
-        return self._queue.qsize() >= WAITING
+        """Whether `QUEUE_SIZE` texts wait to be written."""
+        return self._queue.qsize() >= QUEUE_SIZE
 
     def write(self, text: str) -> None:
-        """Write the text soon."""
+        """Queue the text for the next write."""
         self._queue.put(text.encode(errors="backslashreplace"))
 
     def flush(self) -> None:
-        """Wait until everything is written, `LAST_WORDS` at most."""
-        written = Event()
-        self._queue.put(written)
-        written.wait(LAST_WORDS)
+        """Wait until all texts are written, at most for `FLUSH_TIMEOUT`."""
+        is_written = Event()
+        self._queue.put(is_written)
+        is_written.wait(FLUSH_TIMEOUT)
 
 
 def _write_all(descriptor: int, queue: "SimpleQueue[bytes | Event]") -> None:
     while True:
         items = [queue.get()]
-        time.sleep(GATHERING)
+        time.sleep(BATCH_INTERVAL)
         while not queue.empty():
             items.append(queue.get())
-        with suppress(OSError):  # the reader is gone
+        with suppress(OSError):  # the reader has closed the pipe
             _write(descriptor, b"".join(item for item in items if isinstance(item, bytes)))
         for item in items:
             if isinstance(item, Event):
@@ -80,12 +79,12 @@ def _write(descriptor: int, data: bytes) -> None:
     while data:
         try:
             data = data[os.write(descriptor, data) :]
-        except BlockingIOError:  # another process that shares the descriptor has made it non-blocking
+        except BlockingIOError:  # a process that shares the descriptor has made it non-blocking
             select.select([], [descriptor], [])
 
 
 class _LogHandler(logging.Handler):
-    """Writes the log to an output, and says how many lines it had to drop."""
+    """Writes the log to an output, and reports how many lines it dropped."""
 
     def __init__(self, output: Output) -> None:
         super().__init__()
@@ -93,57 +92,59 @@ class _LogHandler(logging.Handler):
         self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record as a line, or drop it if nobody reads the log."""
+        """Write the record as a line, or drop it if the output is full."""
         if self._output.is_full:
             self._dropped += 1
             return
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            logger.warning("%(dropped)d lines of the log are lost: nobody read it", {"dropped": dropped})
+            logger.warning(
+                "%(dropped)d lines of the log were dropped, because nothing reads it", {"dropped": dropped}
+            )
         self._output.write(f"{self.format(record)}\n")
 
     def flush(self) -> None:
-        """Wait until the log is written; `logging` does so when the process ends."""
+        """Wait until the log is written. `logging` calls this when the process ends."""
         self._output.flush()
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; `trace` are fields of the span that is being recorded."""
+    """Formats a record as one line of JSON. `span_fields` returns the fields of the current span."""
 
-    def __init__(self, trace: Callable[[], Mapping[str, str]] | None = None) -> None:
+    def __init__(self, span_fields: Callable[[], Mapping[str, str]] | None = None) -> None:
         super().__init__()
-        self._trace = trace
+        self._span_fields = span_fields
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line without its line break."""
         fields: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request_id.request_id.get() != NOTHING:
-            fields["request_id"] = request_id.request_id.get()
-        if self._trace is not None:
-            fields.update(self._trace())
+        if current_request_id.get() != NO_VALUE:
+            fields["request_id"] = current_request_id.get()
+        if self._span_fields is not None:
+            fields.update(self._span_fields())
         if isinstance(record.args, Mapping):
             for name, value in record.args.items():
-                if value != NOTHING:
+                if value != NO_VALUE:
                     fields.setdefault(name, value)
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        # No message is lost for a value that JSON has no form for.
+        # A value that JSON cannot represent becomes text.
         return msgspec.json.encode(fields, enc_hook=str).decode()
 
 
 def configure_logging(settings: Settings) -> None:
-    """Write the log of this process as the settings say."""
+    """Configure the log of this process."""
     handler = (
         logging.NullHandler() if sys.__stderr__ is None else _LogHandler(Output(sys.__stderr__.fileno()))
     )
     handler.setFormatter(_formatter(settings))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
-    # Their lines repeat ours.
+    # These loggers repeat the lines of this server.
     for name in ("uvicorn.error", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: Litestar's plugin, by the templates of paths."""
+"""Metrics for Prometheus, by Litestar's plugin. Requests are grouped by path template."""
 
 from litestar.plugins.prometheus import PrometheusConfig, PrometheusController
 from litestar.types import ASGIApp
@@ -9,12 +9,12 @@ _CONFIG = PrometheusConfig(
 )
 
 
-class Metrics(PrometheusController):
+class MetricsPage(PrometheusController):
     """The page that Prometheus reads."""
 
     include_in_schema = False
 
 
-def measured(app: ASGIApp) -> ASGIApp:
-    """Count the requests to an application, and observe their time."""
+def metrics_middleware(app: ASGIApp) -> ASGIApp:
+    """Count the requests to an application and measure their duration."""
     return _CONFIG.middleware(app=app)
