@@ -48,12 +48,12 @@ def from_peer(api: Api, peer: str | None, path: str = "/_control/server", **head
 
 
 @pytest.mark.parametrize("peer", ["127.8.8.8", "::1", "::ffff:127.0.0.1"])
-def test_a_peer_on_this_machine_may(shared: Api, peer: str) -> None:
+def test_loopback_peer_may_control(shared: Api, peer: str) -> None:
     assert from_peer(shared, peer).status_code == 200
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.7", "::ffff:192.0.2.7"])
-def test_a_peer_elsewhere_may_not(shared: Api, peer: str) -> None:
+def test_remote_peer_may_not_control(shared: Api, peer: str) -> None:
     refused(from_peer(shared, peer), 403, peer, "--control-key")
     assert from_peer(shared, peer, CALLS).status_code == 401  # the API is no part of it
 
@@ -79,7 +79,7 @@ def test_request_through_proxy_may_not_control(shared: Api, sign: dict[str, str]
     assert from_peer(shared, "127.0.0.1", CALLS, **sign).status_code == 401  # the API is no part of it
 
 
-def test_server_at_unix_socket_has_no_control_without_key(tmp_path: Path) -> None:
+def test_unix_socket_without_key_has_no_control(tmp_path: Path) -> None:
     path = f"{tmp_path}/server.sock"
     app = create_app(Settings(database=":memory:"))
     server = uvicorn.Server(uvicorn.Config(app, uds=path, log_config=None))
@@ -117,7 +117,7 @@ def test_server_at_unix_socket_has_no_control_without_key(tmp_path: Path) -> Non
         ("", 403),
     ],
 )
-def test_a_name_that_was_rebound_to_this_machine_leads_nowhere(shared: Api, host: str, status: int) -> None:
+def test_rebound_host_may_not_control(shared: Api, host: str, status: int) -> None:
     answer = shared.control("GET", "/server", headers={"Host": host})
     assert answer.status_code == status, answer.text
     if status == 403:
@@ -136,7 +136,7 @@ ORIGINS = {
 }
 
 
-def test_a_page_of_another_site_may_not(make_api: Callable[..., Api]) -> None:
+def test_page_of_other_site_may_not_control(make_api: Callable[..., Api]) -> None:
     api = make_api(cors_origin=("https://app.example.com", "capacitor://localhost", "null"))
     for origin, status in ORIGINS.items():
         answer = api.control("POST", "/clock/advance", {"minutes": 1}, headers={"Origin": origin})
@@ -152,7 +152,7 @@ def test_a_page_of_another_site_may_not(make_api: Callable[..., Api]) -> None:
 # -- Pages of this machine ---------------------------------------------------------------------------
 
 
-def test_a_frontend_on_this_machine_may_from_its_page(shared: Api) -> None:
+def test_page_on_loopback_may_control(shared: Api) -> None:
     origin = {"Origin": "http://localhost:3000"}
     asks = {
         "Access-Control-Request-Method": "PUT",
@@ -172,7 +172,7 @@ def test_a_frontend_on_this_machine_may_from_its_page(shared: Api) -> None:
     assert (wrong.status_code, wrong.headers["access-control-allow-origin"]) == (400, "http://localhost:3000")
 
 
-def test_a_frontend_can_read_that_the_key_is_missing(make_api: Callable[..., Api]) -> None:
+def test_page_can_read_refusal_without_key(make_api: Callable[..., Api]) -> None:
     answer = make_api(control_key=KEY).control("GET", "/server", headers={"Origin": "http://localhost:3000"})
     refused(answer, 401)
     assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
@@ -191,7 +191,7 @@ def test_page_cannot_be_framed(shared: Api, path: str) -> None:
 # -- With a key --------------------------------------------------------------------------------------
 
 
-def test_a_key_is_needed_once_there_is_one(make_api: Callable[..., Api]) -> None:
+def test_wrong_key_is_refused(make_api: Callable[..., Api]) -> None:
     api = make_api(control_key=KEY)
     refused(api.control("GET", "/server"), 401, "missing", KEY_HEADER)
     for wrong in (KEY[:-1], f"{KEY}!", KEY.upper(), "é"):
@@ -204,20 +204,20 @@ def test_a_key_is_needed_once_there_is_one(make_api: Callable[..., Api]) -> None
         refused(api.client.get(place), 401)
 
 
-def test_with_the_key_it_matters_no_more_from_where(make_api: Callable[..., Api]) -> None:
+def test_remote_peer_with_key_may_control(make_api: Callable[..., Api]) -> None:
     api = make_api(control_key=KEY)
     answer = from_peer(api, "192.0.2.7", **{KEY_HEADER: KEY, "Host": "server.example.com"})
     assert answer.status_code == 200
 
 
-def test_the_docs_page_shows_before_any_key_is_given(make_api: Callable[..., Api]) -> None:
+def test_docs_page_needs_no_key(make_api: Callable[..., Api]) -> None:
     api = make_api(control_key=KEY)
     for path in ("/", "/_control/docs", "/_control/openapi.json"):
         assert api.client.get(path).status_code == 200
         assert KEY not in api.client.get(path).text
 
 
-def test_the_docs_page_takes_the_key_where_one_is_needed(make_api: Callable[..., Api]) -> None:
+def test_docs_page_declares_required_key(make_api: Callable[..., Api]) -> None:
     for key, security in ((KEY, [{"control_key": []}]), (None, None)):
         described = make_api(control_key=key).control("GET", "/openapi.json").json()
         assert described.get("security") == security
@@ -226,7 +226,7 @@ def test_the_docs_page_takes_the_key_where_one_is_needed(make_api: Callable[...,
 
 
 @pytest.mark.parametrize("key", ["k" * 15, "é" * 20, "k" * 20 + "\n"])
-def test_a_key_that_is_none_is_refused_at_the_start(key: str) -> None:
+def test_invalid_key_is_refused_at_start(key: str) -> None:
     with pytest.raises(SettingsError, match="control_key"):
         Settings(control_key=key)
 
@@ -241,7 +241,7 @@ def names(api: Api) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["/healthz", CALLS, "/_control/server"])
-def test_namespace_is_not_made_without_the_key(make_api: Callable[..., Api], path: str) -> None:
+def test_namespace_needs_key_to_be_created(make_api: Callable[..., Api], path: str) -> None:
     api = make_api(control_key=KEY)
     refused(api.get("doctor", f"/_ns/w{path}"), 401, KEY_HEADER)
     by_header = api.client.get(path, headers=api.headers("doctor") | {"Video-Calls-Namespace": "w"})
@@ -255,7 +255,7 @@ def test_namespace_is_not_made_without_the_key(make_api: Callable[..., Api], pat
     assert names(api) == [""]
 
 
-def test_existing_namespace_is_entered_by_name(make_api: Callable[..., Api]) -> None:
+def test_existing_namespace_needs_no_key(make_api: Callable[..., Api]) -> None:
     api = make_api(control_key=KEY)
     assert api.client.get("/_ns/w/_control/clock", headers=KEYED).status_code == 200
     assert api.get("doctor", f"/_ns/w{CALLS}").status_code == 200
@@ -273,13 +273,13 @@ def test_existing_namespace_is_entered_by_name(make_api: Callable[..., Api]) -> 
     ],
     ids=str,
 )
-def test_page_of_another_site_makes_no_namespace(shared: Api, sent: dict[str, str], status: int) -> None:
+def test_page_of_other_site_creates_no_namespace(shared: Api, sent: dict[str, str], status: int) -> None:
     answer = shared.client.get("/_ns/w/healthz", headers=sent)
     assert answer.status_code == status
     assert [each["name"] for each in shared.done("GET", "/namespaces")] == ["", "w"][: 1 + (status == 200)]
 
 
-def test_preflight_makes_no_namespace(make_api: Callable[..., Api]) -> None:
+def test_preflight_creates_no_namespace(make_api: Callable[..., Api]) -> None:
     api = make_api(control_key=KEY)
     asks = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
     for path in (CALLS, "/_control/clock"):
@@ -295,7 +295,7 @@ def test_preflight_makes_no_namespace(make_api: Callable[..., Api]) -> None:
 
 
 @pytest.mark.parametrize("fault", ["status=503", "no fault"])
-def test_fault_header_needs_control(make_api: Callable[..., Api], fault: str) -> None:
+def test_fault_header_without_key_is_refused(make_api: Callable[..., Api], fault: str) -> None:
     api = make_api(control_key=KEY)
     sent = api.headers("doctor") | {"Video-Calls-Fault": fault, "Origin": "http://localhost:3000"}
     refusal = api.client.get(CALLS, headers=sent)
@@ -303,13 +303,13 @@ def test_fault_header_needs_control(make_api: Callable[..., Api], fault: str) ->
     assert refusal.headers["access-control-allow-origin"] == "http://localhost:3000"
 
 
-def test_fault_header_is_obeyed_with_the_key(make_api: Callable[..., Api]) -> None:
+def test_fault_header_with_key_is_obeyed(make_api: Callable[..., Api]) -> None:
     api = make_api(control_key=KEY)
     sent = api.headers("doctor") | {"Video-Calls-Fault": "status=503"}
     assert api.client.get(CALLS, headers=sent | KEYED).status_code == 503
 
 
-def test_fault_header_from_elsewhere_is_refused(shared: Api) -> None:
+def test_fault_header_of_remote_peer_is_refused(shared: Api) -> None:
     refused(from_peer(shared, "192.0.2.7", CALLS, **{"Video-Calls-Fault": "drop"}), 403, "192.0.2.7")
 
 
@@ -317,7 +317,7 @@ def test_fault_header_from_elsewhere_is_refused(shared: Api) -> None:
 
 
 @pytest.mark.parametrize("options", [{"control": False}, {"host": "0.0.0.0"} | OWN])  # noqa: S104
-def test_there_is_no_trace_of_it(make_api: Callable[..., Api], options: dict[str, Any]) -> None:
+def test_disabled_control_has_no_routes(make_api: Callable[..., Api], options: dict[str, Any]) -> None:
     api = make_api(**options)
     for path in ("/_control/server", "/_control/docs", "/_control/openapi.json", "/_ns/w/healthz"):
         answer = api.client.get(path, headers={"Host": "localhost"})
@@ -328,7 +328,7 @@ def test_there_is_no_trace_of_it(make_api: Callable[..., Api], options: dict[str
     assert api.get("doctor").json()["results"] == [call]
 
 
-def test_beyond_loopback_a_key_brings_it(make_api: Callable[..., Api]) -> None:
+def test_key_enables_control_beyond_loopback(make_api: Callable[..., Api]) -> None:
     api = make_api(host="0.0.0.0", control_key=KEY, **OWN)  # noqa: S104
     refused(api.control("GET", "/server"), 401)
     assert api.control("GET", "/server", headers={KEY_HEADER: KEY}).status_code == 200
@@ -337,12 +337,12 @@ def test_beyond_loopback_a_key_brings_it(make_api: Callable[..., Api]) -> None:
 @pytest.mark.parametrize(
     "option", [{"seed_calls": 5}, {"clock": "2030-01-01T00:00:00Z"}, {"fault": ("drop",)}]
 )
-def test_what_needs_control_is_refused_without_it(option: dict[str, Any]) -> None:
+def test_option_that_needs_control_is_refused(option: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="control is off"):
         Settings(control=False, **option)
 
 
-def test_the_command_asks_for_a_key_where_it_is_given_one(serve: Callable[..., Process]) -> None:
+def test_control_key_option_requires_key(serve: Callable[..., Process]) -> None:
     behind = serve("--control-key", KEY, "--database", ":memory:")
     assert httpx.get(f"{behind.url}/_control/server").status_code == 401
     assert httpx.get(f"{behind.url}/_control/server", headers={KEY_HEADER: KEY}).status_code == 200

@@ -61,30 +61,30 @@ def assert_refused(answer: httpx.Response, rule: str) -> None:
 
 @pytest.mark.rule("auth.required", "auth.challenge")
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_every_operation_needs_a_token(read_only_api: Api, method: str, path: str) -> None:
+def test_operation_without_token_is_refused(read_only_api: Api, method: str, path: str) -> None:
     assert_refused(ask(read_only_api, None, method, path), "auth.required")
 
 
 @pytest.mark.rule("auth.bearer")
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_every_operation_takes_a_bearer_token(read_only_api: Api, method: str, path: str) -> None:
+def test_operation_accepts_bearer_token(read_only_api: Api, method: str, path: str) -> None:
     assert ask(read_only_api, signed(), method, path).status_code != 401
 
 
 @pytest.mark.parametrize("header", ["", "Bearer ", "bearer:abc"])
-def test_another_scheme_is_no_token(read_only_api: Api, header: str) -> None:
+def test_header_without_bearer_token_is_refused(read_only_api: Api, header: str) -> None:
     answer = read_only_api.client.get(CALLS, headers={"Authorization": header})
     assert_refused(answer, "auth.required")
 
 
 @pytest.mark.rule("auth.scheme")
 @pytest.mark.parametrize("scheme", ["Basic", "Token"])
-def test_valid_token_under_another_scheme_is_refused(read_only_api: Api, scheme: str) -> None:
+def test_valid_token_with_other_scheme_is_refused(read_only_api: Api, scheme: str) -> None:
     answer = read_only_api.client.get(CALLS, headers={"Authorization": f"{scheme} {signed()}"})
     assert_refused(answer, "auth.required")
 
 
-def test_a_token_in_the_url_is_no_token(read_only_api: Api) -> None:
+def test_token_in_url_is_ignored(read_only_api: Api) -> None:
     assert_refused(read_only_api.client.get(f"{CALLS}?token={signed()}"), "auth.required")
 
 
@@ -117,18 +117,18 @@ def test_a_token_in_the_url_is_no_token(read_only_api: Api) -> None:
         pytest.param("x" * 10000, id="endless"),
     ],
 )
-def test_a_token_that_does_not_hold_is_invalid(read_only_api: Api, token: str) -> None:
+def test_invalid_token_is_refused(read_only_api: Api, token: str) -> None:
     answer = read_only_api.client.get(CALLS, headers={"Authorization": f"Bearer {token}".encode("latin-1")})  # type: ignore[dict-item]
     assert_refused(answer, "auth.valid-token")
 
 
-def test_iat_and_nbf_have_a_leeway(api: Api) -> None:
+def test_leeway_applies_to_iat_and_nbf(api: Api) -> None:
     ahead = int(time.time()) + 5
     assert ask(api, signed(iat=ahead, nbf=ahead)).status_code == 200
     assert_refused(ask(api, signed(exp=ahead - 7)), "auth.expired-token")
 
 
-def test_log_tells_why_a_token_is_refused(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_reason_of_token_refusal_is_logged(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     token = signed(exp="soon")
     ask(api, token)
@@ -139,13 +139,11 @@ def test_log_tells_why_a_token_is_refused(api: Api, caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.rule("auth.expired-token")
-def test_an_expired_token_is_refused_as_such(read_only_api: Api) -> None:
+def test_expired_token_is_refused(read_only_api: Api) -> None:
     assert_refused(ask(read_only_api, signed(exp=int(time.time()) - 1)), "auth.expired-token")
 
 
-def test_a_checked_signature_is_remembered_but_not_for_long(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_verified_token_is_cached_for_a_minute(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     token, short = signed(exp=int(time.time()) + 600), signed(exp=int(time.time()) + 30)
     assert ask(api, token).status_code == ask(api, short).status_code == 200
 
@@ -164,11 +162,11 @@ def test_a_checked_signature_is_remembered_but_not_for_long(
 
 @pytest.mark.rule("auth.active-user")
 @pytest.mark.parametrize("user", [105, 999, -5, "0101", "nobody@example.com"])
-def test_the_token_of_a_deactivated_or_unknown_user_is_refused(read_only_api: Api, user: int | str) -> None:
+def test_token_of_inactive_user_is_refused(read_only_api: Api, user: int | str) -> None:
     assert_refused(ask(read_only_api, signed(user_id=user)), "auth.active-user")
 
 
-def test_a_user_who_is_deactivated_is_refused_at_once(api: Api) -> None:
+def test_deactivated_user_is_refused_at_once(api: Api) -> None:
     token = signed()
     assert ask(api, token).status_code == 200
     store = api.client.app.state.namespaces.default.store
@@ -178,11 +176,11 @@ def test_a_user_who_is_deactivated_is_refused_at_once(api: Api) -> None:
 
 
 @pytest.mark.parametrize("user", ["101", "doctor@example.com", "Doctor@Example.COM"])
-def test_the_claim_may_name_the_user_in_text(read_only_api: Api, user: str) -> None:
+def test_user_claim_may_be_text(read_only_api: Api, user: str) -> None:
     assert ask(read_only_api, signed(user_id=user)).status_code == 200
 
 
-def test_claim_issuer_and_audience_are_settings(make_api: Callable[..., Api]) -> None:
+def test_claim_issuer_and_audience_are_configurable(make_api: Callable[..., Api]) -> None:
     api = make_api(jwt_user_claim="sub", jwt_issuer="https://id.example.com", jwt_audience="video")
     good = {"sub": "101", "iss": "https://id.example.com", "aud": "video"}
     assert ask(api, signed(**good)).status_code == 200
@@ -193,7 +191,7 @@ def test_claim_issuer_and_audience_are_settings(make_api: Callable[..., Api]) ->
     assert ask(api, make_token(api.settings, 101, expires_in=60)).status_code == 200
 
 
-def test_401_comes_before_everything_else(read_only_api: Api) -> None:
+def test_401_precedes_other_refusals(read_only_api: Api) -> None:
     assert read_only_api.client.get(f"{CALLS}999/").status_code == 401
     assert read_only_api.client.post(CALLS, content=b"x" * 100_000).status_code == 401
     assert read_only_api.client.get(f"{CALLS}?page=abc").status_code == 401
@@ -216,7 +214,7 @@ def by(key: Any, algorithm: str, kid: str | None = None, **changes: Any) -> str:
 
 
 @pytest.mark.parametrize(("key", "algorithm"), [(RSA, "RS256"), (EC, "ES256")])
-def test_a_pem_public_key_checks_tokens(
+def test_pem_public_key_verifies_tokens(
     make_api: Callable[..., Api], tmp_path: Path, key: Any, algorithm: str
 ) -> None:
     (tmp_path / "key.pem").write_bytes(pem(key))
@@ -227,7 +225,7 @@ def test_a_pem_public_key_checks_tokens(
     assert_refused(ask(api, signed()), "auth.valid-token")
 
 
-def test_a_public_key_is_no_hmac_secret(make_api: Callable[..., Api], tmp_path: Path) -> None:
+def test_public_key_is_not_an_hmac_secret(make_api: Callable[..., Api], tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_bytes(pem(RSA))
     api = make_api(jwt_algorithm="RS256", jwt_public_key=tmp_path / "key.pem")
     import hmac
@@ -271,9 +269,7 @@ def jwk(key: Any, kid: str) -> dict[str, Any]:
     return json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())) | {"kid": kid, "use": "sig"}  # type: ignore[no-any-return]
 
 
-def test_a_key_set_checks_tokens_and_is_fetched_once(
-    make_api: Callable[..., Api], key_set: dict[str, Any]
-) -> None:
+def test_key_set_is_fetched_once(make_api: Callable[..., Api], key_set: dict[str, Any]) -> None:
     key_set["keys"] = [jwk(RSA, "a")]
     api = make_api(jwt_algorithm="RS256", jwt_jwks_url=key_set["url"])
     for _ in range(3):
@@ -284,7 +280,7 @@ def test_a_key_set_checks_tokens_and_is_fetched_once(
     assert key_set["requests"] == 1
 
 
-def test_a_rotated_key_is_found(
+def test_rotated_key_is_fetched(
     make_api: Callable[..., Api], key_set: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("video_calls_server.api.jwks.COOLDOWN", 0.0)
@@ -297,7 +293,7 @@ def test_a_rotated_key_is_found(
     assert_refused(ask(api, by(RSA, "RS256", "a", jti="2")), "auth.valid-token")
 
 
-def test_a_key_set_that_is_away_is_no_fault_of_the_client(
+def test_unavailable_key_set_is_503(
     make_api: Callable[..., Api], key_set: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key_set["keys"] = None
@@ -312,7 +308,7 @@ def test_a_key_set_that_is_away_is_no_fault_of_the_client(
     assert ask(api, by(RSA, "RS256", "a")).status_code == 200
 
 
-def test_key_for_another_use_checks_no_token(make_api: Callable[..., Api], key_set: dict[str, Any]) -> None:
+def test_key_for_other_use_verifies_no_token(make_api: Callable[..., Api], key_set: dict[str, Any]) -> None:
     key_set["keys"] = [
         jwk(RSA, "a") | {"use": "enc"},
         jwk(RSA, "b") | {"key_ops": ["encrypt"]},
@@ -325,9 +321,7 @@ def test_key_for_another_use_checks_no_token(make_api: Callable[..., Api], key_s
     assert statuses == [401, 401, 200]
 
 
-def test_rsa_key_below_2048_bits_checks_no_token(
-    make_api: Callable[..., Api], key_set: dict[str, Any]
-) -> None:
+def test_short_rsa_key_verifies_no_token(make_api: Callable[..., Api], key_set: dict[str, Any]) -> None:
     short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 (refused)
     key_set["keys"] = [jwk(short, "a")]
     api = make_api(jwt_algorithm="RS256", jwt_jwks_url=key_set["url"])
@@ -336,7 +330,7 @@ def test_rsa_key_below_2048_bits_checks_no_token(
     assert_refused(ask(api, token), "auth.valid-token")
 
 
-def test_known_key_works_while_its_key_set_drips(
+def test_cached_key_works_during_slow_fetch(
     make_api: Callable[..., Api], key_set: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key_set["keys"] = [jwk(RSA, "a")]
@@ -352,7 +346,7 @@ def test_known_key_works_while_its_key_set_drips(
     key_set["drips"].set()
 
 
-def test_key_set_that_is_too_large_is_not_read(
+def test_oversized_key_set_is_503(
     make_api: Callable[..., Api], key_set: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     key_set["keys"] = [jwk(RSA, "a") | {"x": "x" * 2**18}]
@@ -364,7 +358,7 @@ def test_key_set_that_is_too_large_is_not_read(
     assert not any("hidden" in line for line in lines)
 
 
-def test_the_only_key_is_that_of_tokens_that_name_none(
+def test_token_without_key_id_uses_only_key(
     make_api: Callable[..., Api], key_set: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("video_calls_server.api.jwks.COOLDOWN", 0.0)
@@ -379,7 +373,7 @@ def test_the_only_key_is_that_of_tokens_that_name_none(
 
 
 @pytest.mark.parametrize("answer", [None, {"keys": 1}])
-def test_a_key_set_that_is_none_is_no_fault_of_the_client(
+def test_malformed_key_set_is_503(
     make_api: Callable[..., Api], key_set: dict[str, Any], answer: object
 ) -> None:
     key_set["answer"] = answer

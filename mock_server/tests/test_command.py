@@ -38,7 +38,7 @@ APP_ID, CERTIFICATE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 # -- serve ------------------------------------------------------------------------------------------
 
 
-def test_the_banner_says_where_for_whom_and_how_to_begin(serve: Callable[..., Process]) -> None:
+def test_banner_has_addresses_users_and_request(serve: Callable[..., Process]) -> None:
     process = serve()
     assert f"{process.url}/docs/" in process.banner
     assert "doctor@example.com             doctor 1" in process.banner
@@ -48,9 +48,7 @@ def test_the_banner_says_where_for_whom_and_how_to_begin(serve: Callable[..., Pr
     assert json.loads(found.stdout)["results"] == []
 
 
-def test_it_reads_a_dotenv_file_which_the_environment_overrides(
-    serve: Callable[..., Process], tmp_path: Path
-) -> None:
+def test_environment_overrides_dotenv_file(serve: Callable[..., Process], tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         f"AGORA_APP_ID={APP_ID}\nAGORA_APP_CERTIFICATE={CERTIFICATE}\nAGORA_TOKEN_VERSION=007\n"
     )
@@ -63,7 +61,7 @@ def test_it_reads_a_dotenv_file_which_the_environment_overrides(
     assert "will not accept" not in overridden.popen.stdout.read()
 
 
-def test_dotenv_file_sets_our_variables_alone(tmp_path: Path) -> None:
+def test_dotenv_file_sets_only_server_variables(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("BROWSER=touch opened %s\nAGORA_TOKEN_VERSION=2\n")
     code = (
         "import os; from video_calls_server.__main__ import run\n"
@@ -78,7 +76,7 @@ def test_dotenv_file_sets_our_variables_alone(tmp_path: Path) -> None:
     assert "AGORA_TOKEN_VERSION" in result.stderr
 
 
-def test_database_password_is_in_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_contains_no_database_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("video_calls_server.__main__._people", lambda _: load_seed())
     options = ["--database", "postgresql://calls:hidden@127.0.0.1:1/calls"]
     printed = run("identities", "--contract-config", "http://127.0.0.1:1", *options, cwd=tmp_path)
@@ -104,11 +102,11 @@ def test_database_password_is_in_no_output(tmp_path: Path, monkeypatch: pytest.M
         "postgresql://127.0.0.1:1/calls?user=calls&password=hidden",
     ],
 )
-def test_name_of_database_is_without_credentials(url: str) -> None:
+def test_database_name_contains_no_credentials(url: str) -> None:
     assert name_of(database_url(url)) == "postgresql://127.0.0.1:1/calls"
 
 
-def test_banner_has_a_token_under_the_development_secret_alone(serve: Callable[..., Process]) -> None:
+def test_banner_contains_only_development_tokens(serve: Callable[..., Process]) -> None:
     assert "Bearer eyJ" in serve().banner
     own = serve(env={"VIDEO_CALLS_SERVER_JWT_SECRET": "x" * 32}).banner
     assert "Bearer $(video-calls-server token doctor@example.com)" in own
@@ -123,7 +121,7 @@ def test_new_database_file_is_private(serve: Callable[..., Process], tmp_path: P
     assert set(modes.values()) == {0o600}, modes
 
 
-def test_what_may_be_repeated_stands_in_one_variable(serve: Callable[..., Process]) -> None:
+def test_variable_may_hold_several_values(serve: Callable[..., Process]) -> None:
     origins = ("https://one.example.com", "https://two.example.com")
     faults = ("status=503; times=1; operation=listVideoCalls", "delay=0.001; operation=joinVideoCall")
     environment = {
@@ -146,7 +144,7 @@ def joined(process: Process) -> dict[str, Any]:
         return client.post(f"{CALLS}{call['id']}/join/").raise_for_status().json()  # type: ignore[no-any-return]
 
 
-def test_it_does_not_wait_for_what_a_fault_delays(serve: Callable[..., Process]) -> None:
+def test_shutdown_does_not_wait_for_faults(serve: Callable[..., Process]) -> None:
     process = serve()
     with Control(process.url) as control, ThreadPoolExecutor() as pool:
         control.faults.add(delay=60)
@@ -159,7 +157,7 @@ def test_it_does_not_wait_for_what_a_fault_delays(serve: Callable[..., Process])
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_unread_output_blocks_no_request_and_no_signal(tmp_path: Path, stream: str) -> None:
+def test_unread_output_does_not_block_server(tmp_path: Path, stream: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     unread, full = os.pipe()
@@ -183,7 +181,7 @@ def test_unread_output_blocks_no_request_and_no_signal(tmp_path: Path, stream: s
     os.close(full)
 
 
-def test_calls_outlive_the_process(serve: Callable[..., Process], tmp_path: Path) -> None:
+def test_calls_survive_restart(serve: Callable[..., Process], tmp_path: Path) -> None:
     first = serve("--database", "kept.db")
     body = {"doctor": 1, "patient": 1, "scheduled_time": "2999-01-01T00:00:00Z"}
     call = httpx.post(first.url + CALLS, json=body, headers=first.headers()).json()
@@ -193,12 +191,12 @@ def test_calls_outlive_the_process(serve: Callable[..., Process], tmp_path: Path
     assert httpx.get(second.url + CALLS, headers=second.headers()).json()["results"] == [call]
 
 
-def test_it_listens_on_ipv6(serve: Callable[..., Process]) -> None:
+def test_server_listens_on_ipv6(serve: Callable[..., Process]) -> None:
     process = serve("--host", "::1")
     assert httpx.get(f"{process.url}/healthz").status_code == 200
 
 
-def test_every_option_is_an_environment_variable(serve: Callable[..., Process], tmp_path: Path) -> None:
+def test_option_has_environment_variable(serve: Callable[..., Process], tmp_path: Path) -> None:
     process = serve(env={"VIDEO_CALLS_SERVER_DATABASE": "named.db", "VIDEO_CALLS_SERVER_RATE_LIMIT": "1/day"})
     assert (tmp_path / "named.db").exists()
     statuses = [httpx.get(process.url + CALLS, headers=process.headers()).status_code for _ in range(2)]
@@ -236,32 +234,32 @@ def test_every_option_is_an_environment_variable(serve: Callable[..., Process], 
         (["--port", "70000"], ["70000", "0 to 65535"]),
     ],
 )
-def test_what_cannot_be_used_is_told_in_a_line(tmp_path: Path, options: list[str], words: list[str]) -> None:
+def test_invalid_setting_is_one_line_error(tmp_path: Path, options: list[str], words: list[str]) -> None:
     assert_told(run("serve", *options, cwd=tmp_path), *words)
 
 
-def test_a_host_that_is_none_is_told_in_a_line(tmp_path: Path) -> None:
+def test_invalid_host_is_one_line_error(tmp_path: Path) -> None:
     own = ["--jwt-secret", "x" * 32, "--agora-app-id", APP_ID, "--agora-app-certificate", CERTIFICATE]
     assert_told(run("serve", "--host", "no such host", *own, cwd=tmp_path), "no such host", "not an address")
 
 
-def test_a_private_key_is_not_taken_for_a_public_one(tmp_path: Path) -> None:
+def test_private_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
     options = ["--jwt-algorithm", "RS256", "--jwt-public-key", "key.pem"]
     assert_told(run("serve", *options, cwd=tmp_path), "key.pem", "not the PEM public key")
 
 
-def test_token_for_an_unknown_user_is_refused(tmp_path: Path) -> None:
+def test_token_for_unknown_user_is_refused(tmp_path: Path) -> None:
     words = ["nobody@example.com", "doctor@example.com"]
     assert_told(run("token", "nobody@example.com", cwd=tmp_path), *words)
 
 
-def test_token_of_an_identity_provider_is_refused(tmp_path: Path) -> None:
+def test_token_with_identity_provider_is_refused(tmp_path: Path) -> None:
     options = ["--jwt-algorithm", "RS256", "--jwt-jwks-url", "https://id.example.com"]
     assert_told(run("token", "doctor@example.com", *options, cwd=tmp_path), "identity provider")
 
 
-def test_dotenv_file_with_byte_order_mark_keeps_first_variable(tmp_path: Path) -> None:
+def test_dotenv_file_may_have_byte_order_mark(tmp_path: Path) -> None:
     secret = "of-a-file-with-a-byte-order-mark-in-it"
     (tmp_path / ".env").write_text(f"VIDEO_CALLS_SERVER_JWT_SECRET={secret}\n", encoding="utf-8-sig")
     command = [sys.executable, "-m", "video_calls_server", "token", "doctor@example.com"]
@@ -273,7 +271,7 @@ def test_dotenv_file_with_byte_order_mark_keeps_first_variable(tmp_path: Path) -
     assert "cannot read .env" in result.stderr
 
 
-def test_without_its_extra_the_command_says_what_to_install(tmp_path: Path) -> None:
+def test_command_without_extra_names_it(tmp_path: Path) -> None:
     code = "import sys; sys.modules['litestar'] = None; from video_calls_server.command import run; run()"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
@@ -285,7 +283,7 @@ def test_without_its_extra_the_command_says_what_to_install(tmp_path: Path) -> N
     )
 
 
-def test_what_is_no_http_request_is_answered_in_json(server: Process) -> None:
+def test_malformed_request_gets_json_error(server: Process) -> None:
     port = int(server.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -294,9 +292,7 @@ def test_what_is_no_http_request_is_answered_in_json(server: Process) -> None:
     assert json.loads(body)["error"] == "This is not a valid HTTP request"
 
 
-def test_the_banner_names_the_seeds_people_and_the_options_that_other_commands_need(
-    serve: Callable[..., Process], tmp_path: Path
-) -> None:
+def test_banner_uses_seed_and_options(serve: Callable[..., Process], tmp_path: Path) -> None:
     (tmp_path / "people.yaml").write_text(
         "users: [{id: 7, email: a@example.com, full_name: A, doctor: {id: 9}}]"
     )
@@ -309,7 +305,7 @@ def test_the_banner_names_the_seeds_people_and_the_options_that_other_commands_n
     assert answer.status_code == 200
 
 
-def test_an_address_is_never_cut_nor_a_name_taken_for_markup(tmp_path: Path) -> None:
+def test_identities_table_prints_texts_unchanged(tmp_path: Path) -> None:
     address = f"{'a' * 90}@example.com"
     (tmp_path / "people.yaml").write_text(f"users: [{{id: 7, email: {address}, full_name: '[red]Dr. [/x]'}}]")
     table = run("identities", "--seed", "people.yaml", cwd=tmp_path).stdout
@@ -317,7 +313,7 @@ def test_an_address_is_never_cut_nor_a_name_taken_for_markup(tmp_path: Path) -> 
     assert "[red]Dr. [/x]" in table
 
 
-def test_people_who_cannot_play_every_part_give_no_contract_config(tmp_path: Path) -> None:
+def test_contract_config_needs_every_identity(tmp_path: Path) -> None:
     (tmp_path / "people.yaml").write_text(
         "users: [{id: 7, email: a@example.com, full_name: A, doctor: {id: 1}}]"
     )
@@ -331,14 +327,14 @@ def test_people_who_cannot_play_every_part_give_no_contract_config(tmp_path: Pat
     assert_told(run(*arguments, cwd=tmp_path), "no user can be patient, other_doctor")
 
 
-def test_a_taken_port_is_told_in_a_line(tmp_path: Path) -> None:
+def test_occupied_port_is_one_line_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert_told(run("serve", "--port", str(port), cwd=tmp_path), f"port {port}", "--port")
     assert list(tmp_path.iterdir()) == []  # where nothing is served, no database was made
 
 
-def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+def test_database_of_other_program_is_refused(tmp_path: Path) -> None:
     import sqlite3
 
     path = tmp_path / "theirs.db"
@@ -353,13 +349,13 @@ def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
 # -- token and identities ---------------------------------------------------------------------------
 
 
-def test_token_prints_a_jwt_for_a_seeded_user(tmp_path: Path) -> None:
+def test_token_prints_jwt_of_seeded_user(tmp_path: Path) -> None:
     printed = run("token", "Patient@example.com", "--expires-in", "15m", cwd=tmp_path).stdout.strip()
     claims = jwt.decode(printed, DEVELOPMENT_JWT_SECRET, algorithms=["HS256"])
     assert (claims["user_id"], claims["exp"] - claims["iat"]) == (102, 900)
 
 
-def test_token_knows_the_users_of_the_database(tmp_path: Path) -> None:
+def test_token_reads_users_of_database(tmp_path: Path) -> None:
     (tmp_path / "people.yaml").write_text(
         "users: [{id: 7, email: a@example.com, full_name: A, doctor: {id: 1}}]"
     )
@@ -371,13 +367,13 @@ def test_token_knows_the_users_of_the_database(tmp_path: Path) -> None:
     assert claims["user_id"] == 7
 
 
-def test_a_duration_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_invalid_duration_is_refused(tmp_path: Path) -> None:
     result = run("token", "doctor@example.com", "--expires-in", "soon", cwd=tmp_path)
     assert result.exit_code == 2
     assert "'soon' is not a duration" in result.stderr
 
 
-def test_identities_shows_the_people_in_a_table_and_as_json(tmp_path: Path) -> None:
+def test_identities_prints_table_and_json(tmp_path: Path) -> None:
     table = run("identities", cwd=tmp_path).stdout
     assert re.search(r"105\s+inactive\.doctor@example\.com\s+Inactive Doctor\s+no\s+3\s+-", table)
     people = json.loads(run("identities", "--json", cwd=tmp_path).stdout)
@@ -391,9 +387,7 @@ def test_identities_shows_the_people_in_a_table_and_as_json(tmp_path: Path) -> N
     }
 
 
-def test_the_contract_config_holds_every_identity_with_a_token_that_does_what_it_says(
-    server: Process, tmp_path: Path
-) -> None:
+def test_contract_config_has_working_identities(server: Process, tmp_path: Path) -> None:
     base_url = f"{server.url}/api/v1/video"
     printed = run("identities", "--contract-config", base_url + "/", cwd=tmp_path).stdout
     config = tomllib.loads(printed)
@@ -431,7 +425,7 @@ def test_the_contract_config_holds_every_identity_with_a_token_that_does_what_it
     assert statuses == {name: 401 if name in refused else 200 for name in identities}
 
 
-def test_starting_imports_nothing_that_serving_does_not_use(tmp_path: Path) -> None:
+def test_start_imports_no_unused_package(tmp_path: Path) -> None:
     code = (
         "import sys; from video_calls_server import Settings, create_app;"
         "create_app(Settings(database=':memory:'));"
@@ -443,6 +437,6 @@ def test_starting_imports_nothing_that_serving_does_not_use(tmp_path: Path) -> N
     assert printed.stdout.strip() == "set()"
 
 
-def test_version_and_help(tmp_path: Path) -> None:
+def test_version_and_help_are_printed(tmp_path: Path) -> None:
     assert re.search(r"\d+\.\d+\.\d+", run("--version", cwd=tmp_path).stdout)
     assert "identities" in run("--help", cwd=tmp_path).stdout

@@ -272,7 +272,7 @@ contract = schemathesis.pytest.from_fixture("schema")
 
 
 @contract.parametrize()
-def test_every_operation_keeps_the_contract(case: schemathesis.Case, server: Server) -> None:
+def test_operation_keeps_contract(case: schemathesis.Case, server: Server) -> None:
     response = case.call_and_validate(additional_checks=CHECKS)
     server.note(case, response)
 
@@ -280,7 +280,7 @@ def test_every_operation_keeps_the_contract(case: schemathesis.Case, server: Ser
 # -- Whole lives, along the contract's links ---------------------------------------------------------
 
 
-def test_calls_keep_the_contract_through_their_lives(
+def test_sequence_of_operations_keeps_contract(
     schema: OpenApiSchema, server: Server, bounds: settings
 ) -> None:
     class Life(schema.as_state_machine()):  # type: ignore[misc]  # its base is made from the contract
@@ -446,7 +446,7 @@ def hostile_requests(draw: st.DrawFn, times: st.SearchStrategy[str]) -> Exchange
     return Exchange(method, f"{path}?{query}".encode(), headers, body)
 
 
-def test_hostile_requests_are_answered_as_any_other(server: Server, bounds: settings) -> None:
+def test_hostile_request_gets_valid_response(server: Server, bounds: settings) -> None:
     answers: Counter[int] = Counter()
     with asyncio.Runner() as runner:
 

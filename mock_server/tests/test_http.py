@@ -45,14 +45,14 @@ def assert_error(answer: httpx.Response, status: int, code: str) -> None:
         VALID.decode().encode("utf-16"),
     ],
 )
-def test_a_body_that_is_no_json_object_is_refused(read_only_api: Api, content: bytes) -> None:
+def test_body_without_json_object_is_refused(read_only_api: Api, content: bytes) -> None:
     assert_error(
         read_only_api.post("doctor", CALLS, content=content, headers=JSON), 400, "errors.malformed-json"
     )
 
 
 @pytest.mark.rule("errors.detailed")
-def test_refusals_for_different_reasons_have_different_texts(read_only_api: Api) -> None:
+def test_different_refusals_have_different_texts(read_only_api: Api) -> None:
     refusals = [
         read_only_api.create(minutes=-5),
         read_only_api.create("dual_user", doctor=4, patient=4),
@@ -64,7 +64,7 @@ def test_refusals_for_different_reasons_have_different_texts(read_only_api: Api)
 
 @pytest.mark.rule("errors.media-type")
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/jsonx"])
-def test_another_media_type_is_refused(read_only_api: Api, content_type: str | None) -> None:
+def test_other_media_type_is_refused(read_only_api: Api, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     answer = read_only_api.post("doctor", CALLS, content=VALID, headers=headers)
     assert_error(answer, 415, "errors.media-type")
@@ -74,13 +74,13 @@ def test_another_media_type_is_refused(read_only_api: Api, content_type: str | N
 @pytest.mark.parametrize(
     "content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json ;x=y"]
 )
-def test_json_may_be_declared_with_parameters(api: Api, content_type: str) -> None:
+def test_json_media_type_may_have_parameters(api: Api, content_type: str) -> None:
     answer = api.post("doctor", CALLS, content=VALID, headers={"Content-Type": content_type})
     assert answer.status_code == 201
 
 
 @pytest.mark.rule("errors.body-size")
-def test_a_body_over_64_kib_is_refused_whether_its_length_is_declared_or_not(api: Api) -> None:
+def test_body_over_64_kib_is_refused(api: Api) -> None:
     padded = VALID[:-1] + b', "x": "' + b"x" * (65536 - len(VALID) - 9) + b'"}'
     assert len(padded) == 65536
     assert api.post("doctor", CALLS, content=padded, headers=JSON).status_code == 201
@@ -103,7 +103,7 @@ def test_a_body_over_64_kib_is_refused_whether_its_length_is_declared_or_not(api
         "/%ff",
     ],
 )
-def test_an_unknown_path_is_not_found(read_only_api: Api, path: str) -> None:
+def test_unknown_path_is_not_found(read_only_api: Api, path: str) -> None:
     assert_error(read_only_api.get("doctor", path), 404, "errors.unknown-path")
 
 
@@ -118,7 +118,7 @@ def test_an_unknown_path_is_not_found(read_only_api: Api, path: str) -> None:
         ("POST", f"{CALLS}/1/cancel/"),
     ],
 )
-def test_another_spelling_of_a_path_never_acts(api: Api, method: str, path: str) -> None:
+def test_other_spelling_of_path_is_refused(api: Api, method: str, path: str) -> None:
     call = api.call()
     answer = api.client.request(method, path, headers=api.headers("doctor") | JSON, content=VALID)
     assert_error(answer, 404, "errors.trailing-slash")
@@ -137,7 +137,7 @@ def test_another_spelling_of_a_path_never_acts(api: Api, method: str, path: str)
         (f"{CALLS}1/cancel/", {"POST"}),
     ],
 )
-def test_another_method_is_refused_and_changes_nothing(api: Api, path: str, allowed: set[str]) -> None:
+def test_other_method_is_refused(api: Api, path: str, allowed: set[str]) -> None:
     call = api.call()
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND"} - allowed:
         answer = api.client.request(method, path, headers=api.headers("doctor") | JSON, content=VALID)
@@ -152,7 +152,7 @@ def test_another_method_is_refused_and_changes_nothing(api: Api, path: str, allo
 
 
 @pytest.mark.rule("tracing.request-id")
-def test_the_request_id_is_echoed_or_made(read_only_api: Api) -> None:
+def test_request_id_is_echoed_or_generated(read_only_api: Api) -> None:
     echoed = read_only_api.client.get("/nothing", headers={"X-Request-ID": "trace-1.2:3_4"})
     assert echoed.headers["x-request-id"] == "trace-1.2:3_4"
     made = {read_only_api.client.get("/nothing").headers["x-request-id"] for _ in range(3)}
@@ -160,15 +160,13 @@ def test_the_request_id_is_echoed_or_made(read_only_api: Api) -> None:
 
 
 @pytest.mark.parametrize("hostile", ["a b", "x" * 129, "é"])
-def test_a_hostile_request_id_is_replaced(read_only_api: Api, hostile: str) -> None:
+def test_invalid_request_id_is_replaced(read_only_api: Api, hostile: str) -> None:
     answer = read_only_api.client.get("/nothing", headers={"X-Request-ID": hostile.encode("latin-1")})  # type: ignore[dict-item]
     assert len(answer.headers["x-request-id"]) == 32
 
 
 @pytest.mark.rule("privacy.errors")
-def test_a_failure_of_the_server_says_nothing_of_its_inside(
-    api: Api, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_server_error_hides_its_cause(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         async def page(self, *_: Any, **__: Any) -> None:
             raise LookupError("secret detail")
@@ -188,7 +186,7 @@ def test_a_failure_of_the_server_says_nothing_of_its_inside(
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:5173", "https://[::1]:8443"])
-def test_local_frontends_may_call_the_api(read_only_api: Api, origin: str) -> None:
+def test_loopback_origin_is_allowed(read_only_api: Api, origin: str) -> None:
     preflight = read_only_api.client.options(
         CALLS,
         headers={
@@ -235,7 +233,7 @@ def test_configured_origin_is_allowed_with_credentials(make_api: Callable[..., A
 
 
 @pytest.mark.rule("limits.rate")
-def test_a_user_over_the_rate_is_told_when_to_come_back(
+def test_user_over_rate_limit_gets_retry_after(
     make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api = make_api(rate_limit="3/minute")
@@ -254,25 +252,25 @@ def test_a_user_over_the_rate_is_told_when_to_come_back(
 # -- Pages ------------------------------------------------------------------------------------------
 
 
-def test_the_contract_is_the_very_file(read_only_api: Api) -> None:
+def test_openapi_yaml_is_the_contract(read_only_api: Api) -> None:
     assert read_only_api.client.get("/openapi.yaml").content == openapi_path().read_bytes()
 
 
-def test_the_docs_page_asks_this_server_alone(read_only_api: Api) -> None:
+def test_docs_page_loads_only_from_server(read_only_api: Api) -> None:
     page = read_only_api.client.get("/docs/").text
     assert "://" not in page
     for asset in ("swagger-ui.css", "swagger-ui-bundle.js"):
         assert read_only_api.client.get(f"/docs/assets/{asset}").status_code == 200
 
 
-def test_without_control_the_root_leads_to_the_docs(make_api: Callable[..., Api]) -> None:
+def test_root_without_control_redirects_to_docs(make_api: Callable[..., Api]) -> None:
     client = make_api(control=False).client
     assert client.get("/", follow_redirects=True).text == client.get("/docs/").text
     for path in ("/_control/clock", "/_control/docs", "/_console/index.html", "/_ns/w1/healthz"):
         assert client.get(path).status_code == 404
 
 
-def test_a_frontend_of_ones_own_is_served(make_api: Callable[..., Api], tmp_path: Any) -> None:
+def test_static_directory_is_served(make_api: Callable[..., Api], tmp_path: Any) -> None:
     (tmp_path / "index.html").write_text("<p>mine</p>")
     api = make_api(static=tmp_path)
     assert api.client.get("/app/").text == "<p>mine</p>"
@@ -298,7 +296,7 @@ def test_a_frontend_of_ones_own_is_served(make_api: Callable[..., Api], tmp_path
 # -- Mounted ----------------------------------------------------------------------------------------
 
 
-def test_the_application_works_mounted_in_another() -> None:
+def test_application_can_be_mounted() -> None:
     settings = Settings(database=":memory:")
     app = create_app(settings)
     outer = Starlette(routes=[Mount("/backend", app)])

@@ -35,7 +35,7 @@ def create(api: Api, *, doctor: Any = DOCTOR, patient: Any = PATIENT) -> Any:
 
 
 @pytest.mark.parametrize("number", [1, 2, 10**9, 2**63 - 1])
-def test_a_number_has_one_uuid_of_each_kind_and_it_is_read_back(number: int) -> None:
+def test_uuid_contains_kind_and_number(number: int) -> None:
     shown = {kind: str(UUIDS.format(kind, number)) for kind in KINDS}
     assert len(set(shown.values())) == len(KINDS)
     for kind, text in shown.items():
@@ -45,17 +45,17 @@ def test_a_number_has_one_uuid_of_each_kind_and_it_is_read_back(number: int) -> 
         assert [UUIDS.parse(other, text) for other in others] == [None, None]
 
 
-def test_uuids_stay_the_same_from_version_to_version() -> None:
+def test_uuid_of_number_never_changes() -> None:
     assert DOCTOR == "fcf036d0-5912-43dd-8b96-43d1747ae2a9"
 
 
 @pytest.mark.parametrize("change", range(0, 128, 9))
-def test_a_uuid_with_another_bit_is_of_nothing(change: int) -> None:
+def test_uuid_with_flipped_bit_is_unknown(change: int) -> None:
     changed = UUID(int=UUID(str(DOCTOR)).int ^ 1 << change)
     assert UUIDS.parse("doctor", str(changed)) is None
 
 
-def test_a_call_lives_under_its_uuid(uuid_api: Api) -> None:
+def test_call_is_addressed_by_uuid(uuid_api: Api) -> None:
     created = create(uuid_api)
     call = created.json()
     assert UUIDS.parse("call", call["id"]) == 1
@@ -74,7 +74,7 @@ def test_a_call_lives_under_its_uuid(uuid_api: Api) -> None:
 
 
 @pytest.mark.parametrize("call_id", ["1", str(DOCTOR), str(UNKNOWN), f"{{{UNKNOWN}}}", UNKNOWN.hex])
-def test_an_id_of_no_call_is_not_found(uuid_api: Api, call_id: str) -> None:
+def test_unknown_call_id_is_not_found(uuid_api: Api, call_id: str) -> None:
     create(uuid_api)
     assert uuid_api.get("doctor", f"{CALLS}{call_id}/").json()["code"] == "get.not-found"
 
@@ -89,11 +89,11 @@ def test_an_id_of_no_call_is_not_found(uuid_api: Api, call_id: str) -> None:
         (DOCTOR, "create.patient-valid"),
     ],
 )
-def test_an_id_of_no_patient_is_refused(uuid_api: Api, patient: Any, code: str) -> None:
+def test_invalid_patient_id_is_refused(uuid_api: Api, patient: Any, code: str) -> None:
     assert create(uuid_api, patient=patient).json()["code"] == code
 
 
-def test_the_control_api_takes_and_shows_the_same_ids(uuid_api: Api) -> None:
+def test_control_api_uses_uuids(uuid_api: Api) -> None:
     call_id = create(uuid_api).json()["id"]
     uuid_api.done("POST", "/faults", {"call": call_id, "status": 503, "times": 1})
     assert uuid_api.get("doctor", f"{CALLS}{call_id}/").status_code == 503
@@ -110,7 +110,7 @@ def test_the_control_api_takes_and_shows_the_same_ids(uuid_api: Api) -> None:
     assert uuid_api.control("GET", f"/calls/{DOCTOR}/verdicts?identity=101").status_code == 404
 
 
-def test_a_state_is_taken_out_and_put_in_with_the_same_ids(uuid_api: Api) -> None:
+def test_state_document_uses_uuids(uuid_api: Api) -> None:
     call_id = create(uuid_api).json()["id"]
     uuid_api.act("doctor", call_id, "cancel")
     state = uuid_api.done("GET", "/state")
@@ -123,9 +123,7 @@ def test_a_state_is_taken_out_and_put_in_with_the_same_ids(uuid_api: Api) -> Non
     assert refused["error"] == f"calls[0].doctor: {PATIENT!r} is not the id of a doctor on this server"
 
 
-def test_events_that_were_kept_with_numbers_are_told_with_uuids(
-    make_api: Callable[..., Api], tmp_path: Path
-) -> None:
+def test_events_stored_with_integers_have_uuids(make_api: Callable[..., Api], tmp_path: Path) -> None:
     database = str(tmp_path / "calls.db")
     numbers = make_api(database=database)
     numbers.act("doctor", numbers.call()["id"], "cancel")
@@ -133,7 +131,7 @@ def test_events_that_were_kept_with_numbers_are_told_with_uuids(
         assert events.next()["data"]["call"]["doctor"] == DOCTOR
 
 
-def test_commands_show_uuids() -> None:
+def test_commands_print_uuids() -> None:
     options = ("--ids", "uuid", "--database", ":memory:")
     listed = CliRunner().invoke(main, ["identities", "--json", *options])
     assert json.loads(listed.output)[0]["doctor"] == DOCTOR

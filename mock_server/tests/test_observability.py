@@ -56,7 +56,7 @@ def lines(text: str, logger: str) -> list[dict[str, Any]]:
     return [line for line in found if line["logger"] == f"video_calls_server{logger}"]
 
 
-def test_a_request_is_a_line_of_json_with_its_fields(api: Api, log: Callable[..., str]) -> None:
+def test_request_is_logged_as_json(api: Api, log: Callable[..., str]) -> None:
     log(log_format="json")
     api.client.get("/healthz")
     api.post("doctor", f"{CALLS}7/join/", headers={"X-Request-ID": "trace-1"})
@@ -107,7 +107,7 @@ def test_unread_lines_are_dropped_and_counted(
     assert len(kept) < 10
 
 
-def test_an_event_is_a_line_with_its_fields(api: Api, log: Callable[..., str]) -> None:
+def test_event_is_logged_as_json(api: Api, log: Callable[..., str]) -> None:
     call = api.call()["id"]
     log(log_format="json")
     api.post("doctor", f"{CALLS}{call}/join/", headers={"X-Request-ID": "trace-2"})
@@ -121,7 +121,7 @@ def test_an_event_is_a_line_with_its_fields(api: Api, log: Callable[..., str]) -
     assert [(line.get("role"), line.get("uid")) for line in told] == [(None, None), ("doctor", 101)]
 
 
-def test_an_error_keeps_its_traceback_and_its_request_in_one_line(
+def test_traceback_is_logged_in_one_line(
     api: Api, log: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
@@ -135,7 +135,7 @@ def test_an_error_keeps_its_traceback_and_its_request_in_one_line(
     assert line["exception"].endswith("LookupError: by chance")
 
 
-def test_text_is_the_default(api: Api, log: Callable[..., str]) -> None:
+def test_text_is_default_log_format(api: Api, log: Callable[..., str]) -> None:
     log(log_level="info")
     api.get("doctor")
     (line,) = log().splitlines()
@@ -143,7 +143,7 @@ def test_text_is_the_default(api: Api, log: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_no_token_comes_into_the_log(api: Api, log: Callable[..., str], form: str) -> None:
+def test_log_contains_no_token(api: Api, log: Callable[..., str], form: str) -> None:
     call = api.call()["id"]
     log(log_format=form, log_level="debug")
     headers = api.headers("doctor")
@@ -219,7 +219,7 @@ def test_open_event_connection_is_in_progress(measured: Api) -> None:
     assert steps(measured, before, "video_calls_requests_in_progress") == {}
 
 
-def test_metrics_need_no_token_and_are_off_by_default(measured: Api, api: Api) -> None:
+def test_metrics_are_off_by_default(measured: Api, api: Api) -> None:
     assert measured.client.get("/metrics").headers["content-type"].startswith("text/plain")
     assert api.client.get("/metrics").status_code == 404
 
@@ -249,7 +249,7 @@ def traced(make_api: Callable[..., Api], spans: object) -> Api:  # noqa: ARG001 
     return make_api(otel=True)
 
 
-def test_request_is_a_span_named_by_operation(traced: Api, spans: Callable[[], list[ReadableSpan]]) -> None:
+def test_span_is_named_by_operation(traced: Api, spans: Callable[[], list[ReadableSpan]]) -> None:
     traced.post("doctor", f"{CALLS}7/join/", headers={"X-Request-ID": "trace-4"})
     traced.client.get("/healthz")
     join, health = spans()
@@ -260,7 +260,7 @@ def test_request_is_a_span_named_by_operation(traced: Api, spans: Callable[[], l
     assert found["video_calls.request_id"] == "trace-4"
 
 
-def test_a_span_continues_the_trace_of_the_caller_and_the_log_names_it(
+def test_span_continues_trace_of_caller(
     traced: Api, spans: Callable[[], list[ReadableSpan]], log: Callable[..., str]
 ) -> None:
     log(log_format="json", otel=True)
@@ -273,7 +273,7 @@ def test_a_span_continues_the_trace_of_the_caller_and_the_log_names_it(
     assert (line["trace_id"], line["span_id"]) == ("ab" * 16, trace.format_span_id(span.context.span_id))
 
 
-def test_no_token_comes_into_a_span(
+def test_span_contains_no_token(
     make_api: Callable[..., Api], spans: Callable[[], list[ReadableSpan]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for of in ("REQUEST", "RESPONSE"):
@@ -333,19 +333,17 @@ def python(
         ("otel", "opentelemetry.sdk", "otel"),
     ],
 )
-def test_an_extra_that_is_not_installed_is_named(setting: str, package: str, extra: str) -> None:
+def test_missing_extra_is_reported(setting: str, package: str, extra: str) -> None:
     done = python(f"{setting}=True", before=f"sys.modules[{package!r}] = None")
     assert done.stderr.strip() == (f"{setting}: a package is missing; install video-calls[{extra}]")
 
 
-def test_what_is_off_is_not_imported() -> None:
+def test_disabled_extras_are_not_imported() -> None:
     modules = {"prometheus_client", "opentelemetry.sdk", "video_calls_server.observability.spans"}
     assert python(after=f"print({modules} & set(sys.modules))").stdout.strip() == "set()"
 
 
-def test_workers_need_a_directory_for_what_they_share(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_need_directory_for_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(database="postgresql://localhost/none", workers=2, metrics=True)
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
     with pytest.raises(SettingsError, match=r"metrics: 2 workers .* set PROMETHEUS_MULTIPROC_DIR"):
@@ -355,14 +353,14 @@ def test_workers_need_a_directory_for_what_they_share(
         create_app(settings)
 
 
-def test_the_metrics_of_all_processes_are_told_by_each(tmp_path: Path) -> None:
+def test_metrics_include_all_processes(tmp_path: Path) -> None:
     shared = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     assert python("metrics=True", times=3, **shared).returncode == 0
     text = python("metrics=True", times=2, after="print(client.get('/metrics').text)", **shared).stdout
     assert samples(text)["video_calls_requests_total", "GET", LIST, "200"] == 5
 
 
-def test_spans_go_where_the_environment_says() -> None:
+def test_spans_are_sent_to_configured_endpoint() -> None:
     received: list[tuple[str, bytes]] = []
 
     class Collector(BaseHTTPRequestHandler):

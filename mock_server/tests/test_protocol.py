@@ -81,7 +81,7 @@ def answer_to(process: Process, request: str, *, closes: bool = True) -> tuple[i
     ],
     ids=["field", "fields", "target", "unfinished"],
 )
-def test_head_over_64_kib_is_431(server: Process, request_head: str) -> None:
+def test_head_over_64_kib_is_refused(server: Process, request_head: str) -> None:
     status, body = answer_to(server, request_head)
     assert (status, json.loads(body)["code"]) == (431, "headers_too_large")
 
@@ -90,7 +90,7 @@ def test_head_of_60_kib_is_served(server: Process) -> None:
     assert answer_to(server, head_of(server, f"X: {'x' * 60_000}", method="GET"), closes=False)[0] == 200
 
 
-def test_trailer_is_no_header(server: Process) -> None:
+def test_trailer_is_not_a_header(server: Process) -> None:
     without_token = head_of(server, "Transfer-Encoding: chunked").replace("Authorization", "Y")
     token_after = f"{without_token}{CHUNKED}{head_of(server).splitlines()[3]}\r\n\r\n"
     assert answer_to(server, token_after, closes=False)[0] == 401
@@ -126,14 +126,14 @@ def test_ignored_upgrade_of_closing_connection_is_answered(
 
 
 @pytest.mark.parametrize("field", ["Content-Length: 1", "Transfer-Encoding: chunked", f"X: {'x' * 2**14}"])
-def test_handshake_that_cannot_be_read_is_400(server: Process, field: str) -> None:
+def test_malformed_handshake_is_refused(server: Process, field: str) -> None:
     upgrade = "Connection: Upgrade", "Upgrade: websocket"
     request = head_of(server, *upgrade, field, method="GET", path="/api/v1/video/events/")
     assert answer_to(server, request)[0] == 400
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="needs a JDK")
-def test_jdk_client_sends_bodies(server: Process, tmp_path: Path) -> None:
+def test_jdk_client_can_send_body(server: Process, tmp_path: Path) -> None:
     (tmp_path / "Client.java").write_text(JAVA)
     command = ["java", "Client.java", f"{server.url}/_ns/jdk/_control/clock"]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=True)
@@ -143,7 +143,7 @@ def test_jdk_client_sends_bodies(server: Process, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "part", ["GET / HTTP/1.1\r\nHo", "Content-Length: 9\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{"]
 )
-def test_request_that_stops_arriving_is_408(hasty: Process, part: str) -> None:
+def test_incomplete_request_times_out(hasty: Process, part: str) -> None:
     request = part if part.startswith("GET") else head_of(hasty).removesuffix("\r\n") + part
     status, body = answer_to(hasty, request)
     assert (status, json.loads(body)["code"]) == (408, "request_timeout")

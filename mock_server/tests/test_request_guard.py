@@ -52,7 +52,7 @@ def status_of(
 @pytest.mark.parametrize(
     "headers", [(), (HOST, HOST), (HOST, (b"authorization", b"Bearer a"), (b"authorization", b"Bearer b"))]
 )
-def test_ambiguous_head_is_400(headers: tuple[tuple[bytes, bytes], ...], path: str) -> None:
+def test_ambiguous_headers_are_refused(headers: tuple[tuple[bytes, bytes], ...], path: str) -> None:
     assert status_of(*headers, path=path) == 400
 
 
@@ -75,7 +75,7 @@ def test_websocket_with_two_hosts_is_refused() -> None:
         (None, LAN, 403),
     ],
 )
-def test_development_secrets_serve_loopback_alone(server: Any, client: Any, status: int) -> None:
+def test_development_secrets_serve_only_loopback(server: Any, client: Any, status: int) -> None:
     assert status_of(HOST, server=server, client=client) == status
 
 
@@ -84,7 +84,7 @@ def test_own_secrets_serve_every_address() -> None:
 
 
 @pytest.mark.parametrize("change", [str, str.upper])
-def test_development_certificate_from_the_environment_is_one_still(change: Any) -> None:
+def test_configured_development_certificate_is_refused_beyond_loopback(change: Any) -> None:
     own = OWN | {"agora_app_certificate": change(DEVELOPMENT_PROJECT.app_certificate)}
     with pytest.raises(SettingsError, match="development secrets"):
         Settings(host="0.0.0.0", **own)  # noqa: S104 (which is what is refused)
