@@ -1,9 +1,9 @@
 """What Schemathesis generates from the contract: for an operation, and along the links between them."""
 
 import os
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import requests
@@ -24,6 +24,8 @@ from video_calls_contract.outcomes import Violation
 from video_calls_contract.run import Run
 from video_calls_contract.schema import contract
 
+set_hypothesis_home_dir(os.devnull)  # it keeps no files, neither where the run was started nor elsewhere
+
 _EXAMPLES = (("page", "1"), ("page_size", "20"))
 _UNHURRIED = (
     HealthCheck.too_slow,
@@ -31,6 +33,20 @@ _UNHURRIED = (
     HealthCheck.data_too_large,
     HealthCheck.large_base_example,
 )
+
+
+_GENERATING = threading.Lock()
+"""Held while Hypothesis generates: it parses code, which two threads of CPython 3.11 cannot do at once."""
+
+
+@contextmanager
+def _other_threads() -> Generator[None]:
+    """Let other threads generate while this one sends a request."""
+    _GENERATING.release()
+    try:
+        yield
+    finally:
+        _GENERATING.acquire()
 
 
 def fuzz_operation(run: Run, operation: str) -> None:
@@ -43,17 +59,19 @@ def fuzz_operation(run: Run, operation: str) -> None:
     described: Any = _schema(long=fuzzer.long)  # generic over what it is made from
     target = described.find_operation_by_id(operation)
     near = ACTIONS[operation].prepared_in if operation in ACTIONS else None
-    with fuzzer.calls_to_work_on(near), _told_of(fuzzer):
+    with fuzzer.calls_to_work_on(near), _told_of(fuzzer), _GENERATING:
         for number, case in enumerate(_boundaries(described, target)):
             unsigned = "Authorization" not in case.headers
-            fuzzer.try_case(case, UNSIGNED - 1 if unsigned else 1 + number % 2)
+            with _other_threads():
+                fuzzer.try_case(case, UNSIGNED - 1 if unsigned else 1 + number % 2)
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
             @seed(run.options.seed)
             @_settings(1000 if fuzzer.long else 7)
             @given(target.as_strategy(generation_mode=mode), st.integers(1, 239))
             def answered(case: Case, dice: int) -> None:
-                fuzzer.try_case(case, dice)
+                with _other_threads():
+                    fuzzer.try_case(case, dice)
 
             answered()
 
@@ -69,7 +87,8 @@ def fuzz_links(run: Run) -> None:
 
     def call(machine: Any, case: Case, **_: object) -> Response:  # noqa: ANN401 (made at run time)
         machine.steps = getattr(machine, "steps", 0) + 1
-        exchange = fuzzer.try_case(case, machine.steps)
+        with _other_threads():
+            exchange = fuzzer.try_case(case, machine.steps)
         return _response(exchange)
 
     def judged_already(*_: object, **__: object) -> None:
@@ -84,23 +103,17 @@ def fuzz_links(run: Run) -> None:
             "_hypothesis_internal_use_seed": run.options.seed,
         },
     )
-    with fuzzer.calls_to_work_on("scheduled"), _told_of(fuzzer):
+    with fuzzer.calls_to_work_on("scheduled"), _told_of(fuzzer), _GENERATING:
         cast("Any", chains).run(settings=_settings(400 if fuzzer.long else 8, stateful_step_count=6))
 
 
 @contextmanager
 def _told_of(fuzzer: Fuzzer) -> Generator[None]:
     """Raise what a fuzzer found, the last being the smallest, and what kept it from going on."""
-    # Hypothesis would leave a directory where the run was started.
-    with TemporaryDirectory(prefix="video-calls-contract-") as directory:
-        set_hypothesis_home_dir(directory)
-        try:
-            # A backend whose answers differ from time to time cannot be reduced to one request; it is judged
-            # by those that were sent.
-            with suppress(Violation, HypothesisException):
-                yield
-        finally:
-            set_hypothesis_home_dir(None)
+    # A backend whose answers differ from time to time cannot be reduced to one request; it is judged by those
+    # that were sent.
+    with suppress(Violation, HypothesisException):
+        yield
     if fuzzer.found is not None:
         raise fuzzer.found from None
     if fuzzer.stopped is not None:
