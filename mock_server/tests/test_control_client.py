@@ -74,7 +74,7 @@ def test_people_and_tokens(control: Control) -> None:
     with pytest.raises(ControlError, match="there is no user") as error:
         control.token("nobody@example.com")
     assert error.value.status == 404
-    with pytest.raises(ControlError, match="somebody else's"):
+    with pytest.raises(ControlError, match="another user has the email"):
         control.identities.add(email="doctor@example.com")
 
 

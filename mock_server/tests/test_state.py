@@ -215,16 +215,16 @@ def in_use() -> Iterator[Api]:
     [
         ("people", [], "the document: "),
         ("users", [], "users: "),
-        ("users.1.id", 101, "users[1].id: 101 is given to another user too"),
-        ("users.2.doctor.id", 1, "users[2].doctor.id: 1 is given to another user too"),
+        ("users.1.id", 101, "users[1].id: 101 is not unique; another user has it too"),
+        ("users.2.doctor.id", 1, "users[2].doctor.id: 1 is not unique; another user has it too"),
         ("calls.1.doctor", 9, "calls[1].doctor: there is no doctor 9"),
-        ("calls.1.id", 1, "calls[1].id: 1 is given to another call too"),
+        ("calls.1.id", 1, "calls[1].id: 1 is not unique; another call has it too"),
         ("calls.1.id", 2**53, "calls[1].id: "),
-        ("calls.1.channel_name", "c", "calls[1].channel_name: c is given to another call too"),
+        ("calls.1.channel_name", "c", "calls[1].channel_name: c is not unique; another call has it too"),
         (
             "calls.1.channel_name",
             "c\n",
-            "calls[1].channel_name: must be 1 to 63 of the characters that Agora",
+            "calls[1].channel_name: must be 1 to 63 characters that Agora",
         ),
         ("calls.1.status", "over", "calls[1].status: "),
         ("calls.1.scheduled_time", "2024-01-05T10:00:00", "calls[1].scheduled_time: "),
@@ -233,14 +233,18 @@ def in_use() -> Iterator[Api]:
             "9999-12-31T23:59:59-01:00",
             "calls[1].scheduled_time: is not a time betw",
         ),
-        ("calls.1.started_at", None, "calls[1].started_at: an ongoing call has one"),
-        ("calls.1.ended_at", TIME, "calls[1].ended_at: an ongoing call has none"),
-        ("calls.0.present", ["doctor"], "calls[0].present: only an ongoing call has anybody"),
-        ("events.1.id", 1, "events[1].id: 1 does not come after 1; events are in their order"),
+        ("calls.1.started_at", None, "calls[1].started_at: an ongoing call must have one"),
+        ("calls.1.ended_at", TIME, "calls[1].ended_at: an ongoing call must not have one"),
+        ("calls.0.present", ["doctor"], "calls[0].present: only an ongoing call can have this"),
+        ("events.1.id", 1, "events[1].id: 1 is not above 1; events must be in"),
         ("events.1.to", [101, 9], "events[1].to[1]: there is no user 9"),
-        ("events.1.to", [101, 101], "events[1].to[1]: 101 is given to another place of the list too"),
+        ("events.1.to", [101, 101], "events[1].to[1]: 101 is not unique; another recipient has it too"),
         ("events.1.data.call.id", 1.5, "events[1].data.call.id: "),
-        ("idempotency_keys.1.user", 101, "idempotency_keys[1].key: k is given to another call of this user"),
+        (
+            "idempotency_keys.1.user",
+            101,
+            "idempotency_keys[1].key: k is not unique; another call of this user",
+        ),
         ("idempotency_keys.0.call", 9, "idempotency_keys[0].call: there is no call 9"),
         ("clock.time", "1970-01-01T00:00:00Z", "clock.time: must be within the years 1971 to 9000"),
         ("faults.0", {}, "faults[0]: status: the fault would do nothing"),
@@ -356,7 +360,7 @@ def test_there_are_a_hundred_snapshots_at_most(api: Api) -> None:
     api.done("PUT", "/snapshots/s7")
     refused = api.control("PUT", "/snapshots/one-more")
     assert refused.status_code == 400
-    assert "100 snapshots already" in refused.json()["error"]
+    assert "already 100 snapshots" in refused.json()["error"]
 
 
 @pytest.mark.parametrize(

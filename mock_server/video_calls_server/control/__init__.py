@@ -1,4 +1,4 @@
-"""What only a reference server has: namespaces, a clock to set, faults, state to replace, a request log.
+"""What only the reference server has: namespaces, a clock to set, faults, snapshots and a request log.
 
-Nothing of it decides a rule, and without it (`--no-control`) the API is the same.
+This package decides no rule. Without it (`--no-control`) the API is the same.
 """

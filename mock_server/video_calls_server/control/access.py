@@ -1,8 +1,8 @@
 """Who may control the server: callers with the control key or, if no key is set, callers on this machine.
 
-This check stands before everything that only a mock has: before a namespace is made, before a fault header is
-obeyed, and before the control API. The control API hands out everybody's tokens, so that a page of another
-site in the developer's browser must not reach it either, nor anybody through a proxy on this machine.
+The check precedes the control API, the creation of a namespace, and a fault in a request's header. Because
+the control API issues tokens for every user, a server without a key also refuses pages of other sites in the
+developer's browser, and requests through a proxy on this machine.
 """
 
 import hmac
@@ -18,29 +18,29 @@ from video_calls_server.settings import is_loopback
 KEY_HEADER = "Video-Calls-Control-Key"
 
 LOOPBACK_ORIGINS = r"https?://(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?"
-"""The origins whose pages may read and write on this machine, as a regular expression."""
+"""A regular expression for the origins of pages on this machine."""
 
 _KEY_HEADER = KEY_HEADER.lower().encode()
 _LOOPBACK_ORIGIN = re.compile(LOOPBACK_ORIGINS, re.ASCII)
-_OF_PROXIES = re.compile(rb"via|cdn-loop|x-original-.*|.*(forwarded|proxy).*|.*(-|client)ip|.*remote-addr")
-"""The names of headers that proxies add. Browsers and HTTP clients send none of them to a server itself."""
+_PROXY_HEADER = re.compile(rb"via|cdn-loop|x-original-.*|.*(forwarded|proxy).*|.*(-|client)ip|.*remote-addr")
+"""The names of headers that proxies add. Browsers and HTTP clients do not send them to a server directly."""
 
 _IN_PROCESS = "testclient"
-"""The client's address in Litestar's and Starlette's test clients, which call the application directly."""
+"""The client's address in Litestar's and Starlette's test clients, which call the application in process."""
 
 
 class Access:
-    """The check of one server. `key` is its control key, None if it has none."""
+    """The check of one server. `key` is its control key, or None."""
 
     def __init__(self, key: str | None) -> None:
         self._key = key
 
     def check(self, scope: Scope, purpose: str = "") -> None:
-        """Return if the caller may control the server.
+        """Refuse callers who may not control the server.
 
         Args:
-            scope: of the request.
-            purpose: what the caller asked for, as the beginning of a sentence that ends in ": ".
+            scope: the scope of the request.
+            purpose: the start of the error text, which ends in ": ".
 
         Raises:
             ControlRefusal: 401 if the key is missing or wrong; 403 if no key is set and the caller may not be
@@ -49,7 +49,7 @@ class Access:
         if self._key is not None:
             _check_key(scope, self._key, purpose)
         else:
-            _check_place(scope, purpose)
+            _check_origin(scope, purpose)
 
 
 def access_middleware(access: Access) -> Callable[[ASGIApp], ASGIApp]:
@@ -66,21 +66,21 @@ def access_middleware(access: Access) -> Callable[[ASGIApp], ASGIApp]:
 
 
 def _check_key(scope: Scope, key: str, purpose: str) -> None:
-    given = header(scope, _KEY_HEADER) or ""
-    if not hmac.compare_digest(given.encode(), key.encode()):
-        text = f"{purpose}the control key is {'wrong' if given else 'missing'}; send it as {KEY_HEADER}"
+    value = header(scope, _KEY_HEADER) or ""
+    if not hmac.compare_digest(value.encode(), key.encode()):
+        text = f"{purpose}the control key is {'wrong' if value else 'missing'}; send it as {KEY_HEADER}"
         raise ControlRefusal(text, status=401, code="control_key")
 
 
-def _check_place(scope: Scope, purpose: str) -> None:
-    reason = _reason_against(scope)
+def _check_origin(scope: Scope, purpose: str) -> None:
+    reason = _reason_to_refuse(scope)
     if reason is not None:
-        text = f"{purpose}without a control key, control is for this machine alone, and this request {reason}"
+        text = f"{purpose}without a control key, only this machine has control, and this request {reason}"
         raise ControlRefusal(f"{text}; set --control-key", status=403, code="control_key")
 
 
-def _reason_against(scope: Scope) -> str | None:
-    """Return what shows that a request may not come from a program or a page of this machine."""
+def _reason_to_refuse(scope: Scope) -> str | None:
+    """Return why a request may not come from a program or a page of this machine, or None."""
     client = scope.get("client")
     peer = client[0] if client else None
     if not peer:
@@ -88,7 +88,7 @@ def _reason_against(scope: Scope) -> str | None:
     if peer != _IN_PROCESS and not is_loopback(peer):
         return f"comes from {peer[:100]}"
     for name, _ in scope["headers"]:
-        if _OF_PROXIES.fullmatch(name):
+        if _PROXY_HEADER.fullmatch(name):
             return f"comes through a proxy, which sends {name.decode()}"
     host = header(scope, b"host") or ""
     if not _LOOPBACK_ORIGIN.fullmatch(f"http://{host.lower()}"):
@@ -96,6 +96,6 @@ def _reason_against(scope: Scope) -> str | None:
     origin = header(scope, b"origin")
     if origin is not None:
         return None if _LOOPBACK_ORIGIN.fullmatch(origin) else f"comes from a page of {origin[:100]!r}"
-    # Browsers send no Origin with an <img> or a link, but say where these stand.
-    is_elsewhere = header(scope, b"sec-fetch-site") == "cross-site"
-    return "comes from a page of another site" if is_elsewhere else None
+    # For an <img> or a link, browsers send Sec-Fetch-Site and no Origin.
+    is_cross_site = header(scope, b"sec-fetch-site") == "cross-site"
+    return "comes from a page of another site" if is_cross_site else None

@@ -1,6 +1,6 @@
-"""The control API from Python: time, faults, people, state and requests of a reference server, for tests.
+"""A client of the control API: the clock, faults, users, state and requests of a reference server, for tests.
 
-`Control` is a client of `/_control/`, of a server in another process or, through a transport, in this one:
+`Control` calls the server in another process or, through a transport, in this one:
 
 ```python
 from video_calls_server.control.client import Control
@@ -12,7 +12,7 @@ with Control("http://127.0.0.1:8000", namespace="worker-1") as control:
     doctor = VideoCallsClient(control.base_url, control.token("doctor@example.com"))
 ```
 
-`base_url` leads into the namespace, so that a browser, a page's `fetch` and the SDK need nothing else.
+`base_url` contains the namespace, so a browser, a page's `fetch` and the SDK need no header.
 """
 
 from collections.abc import Generator
@@ -58,10 +58,10 @@ _TIMEOUT = 30.0  # seconds
 
 
 class ControlError(Exception):
-    """The server does not do what was asked of it. The message is its own.
+    """The server refused a request or cannot be reached. The message is the server's own, if there is one.
 
     Attributes:
-        status: of its answer, None where there was none.
+        status: the status of the response, or None if there was none.
     """
 
     def __init__(self, message: str, status: int | None) -> None:
@@ -70,7 +70,7 @@ class ControlError(Exception):
 
 
 class _Api:
-    """Sends control requests and reads their answers."""
+    """Sends control requests and decodes the responses."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -84,12 +84,12 @@ class _Api:
             return response.content
         raise ControlError(_reason(response), response.status_code)
 
-    def read(self, answer: type[T], method: str, path: str, **options: Any) -> T:  # noqa: ANN401
+    def read(self, response_type: type[T], method: str, path: str, **options: Any) -> T:  # noqa: ANN401
         content = self.send(method, path, **options)
         try:
-            return msgspec.json.decode(content, type=answer)
+            return msgspec.json.decode(content, type=response_type)
         except msgspec.DecodeError as error:
-            raise ControlError(f"this is no answer of a reference server's: {error}", None) from error
+            raise ControlError(f"this is not a response of a reference server: {error}", None) from error
 
 
 def _reason(response: httpx.Response) -> str:
@@ -100,53 +100,53 @@ def _reason(response: httpx.Response) -> str:
 
 
 class _Part:
-    """A part of the control API."""
+    """One part of the control API."""
 
     def __init__(self, api: _Api) -> None:
         self._api = api
 
 
 class ClockControl(_Part):
-    """The clock by which the rules decide. JWTs and Agora tokens follow real time.
+    """The clock that the rules use. JWTs and Agora tokens follow real time.
 
-    Setting and advancing leave it running, or standing, as it was; what becomes due happens at once.
+    A clock that is set or advanced stays running or frozen. Calls that become due end at once.
     """
 
     def now(self) -> datetime:
-        """What it shows, in UTC."""
+        """Return the clock's time, in UTC."""
         return self._api.read(ClockState, "GET", "/clock").time
 
     def set(self, time: datetime) -> None:
-        """Put it to this time.
+        """Set the clock.
 
         Args:
             time: an aware datetime, with any offset.
 
         Raises:
-            ValueError: the time has no offset.
-            ControlError: it is out of range.
+            ValueError: if the time has no offset.
+            ControlError: if the time is out of range.
         """
         self._put(time=time)
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
-        """Put it forward by this much, or back where it is negative."""
+        """Advance the clock by the sum of these, or set it back if the sum is negative."""
         step = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
         self._api.send("POST", "/clock/advance", json=step)
 
     def to_join_window(self, call_id: int | str) -> None:
-        """Put it to the moment at which this call can first be joined."""
+        """Set the clock to the start of this call's join window."""
         self._put(join_window_of=call_id)
 
     def freeze(self, time: datetime | None = None) -> None:
-        """Let it stand still, where it is or at this time."""
+        """Freeze the clock, at its current time or at `time`."""
         self._put(time=time, running=False)
 
     def resume(self) -> None:
-        """Let it run on from where it stands."""
+        """Let a frozen clock run from the time that it shows."""
         self._put(running=True)
 
     def reset(self) -> None:
-        """Let it show the machine's time again, running."""
+        """Let the clock run and show the machine's time."""
         self._api.send("DELETE", "/clock")
 
     def _put(self, *, time: datetime | None = None, **change: object) -> None:
@@ -158,10 +158,10 @@ class ClockControl(_Part):
 
 
 class IdentityControl(_Part):
-    """The people, and tokens of all kinds for them. `identity` is a person's e-mail address or user id."""
+    """The users, and valid and invalid tokens for them. `identity` is an e-mail address or a user id."""
 
     def list(self) -> "list[Identity]":
-        """Everybody, each with a token that is good for an hour."""
+        """Return all users, each with a token that is valid for an hour."""
         return self._api.read(list[Identity], "GET", "/identities")
 
     def add(
@@ -173,48 +173,48 @@ class IdentityControl(_Part):
         patient: bool = False,
         active: bool = True,
     ) -> Identity:
-        """Add a doctor, a patient, somebody who is both, or neither; what is not given is chosen."""
-        wanted = {
+        """Add a user: a doctor, a patient, both or neither. The server fills in what is left out."""
+        user = {
             "email": email,
             "full_name": full_name,
             "doctor": doctor,
             "patient": patient,
             "active": active,
         }
-        return self._api.read(Identity, "POST", "/identities", json=wanted)
+        return self._api.read(Identity, "POST", "/identities", json=user)
 
     def deactivate(self, identity: str | int) -> None:
-        """From now on this person is refused."""
+        """Deactivate a user, whom the API then refuses."""
         self._change(identity, active=False)
 
     def reactivate(self, identity: str | int) -> None:
-        """From now on this person is let in again."""
+        """Reactivate a user."""
         self._change(identity, active=True)
 
     def token(self, identity: str | int, *, kind: TokenKind = "valid", expires_in: int = 3600) -> str:
-        """A JWT of the person's; of another kind than `valid`, one that has to be refused.
+        """Return a JWT for a user; the API refuses every kind other than `valid`.
 
         Args:
-            identity: whose token it is to be.
-            kind: `expired`, `forged` (signed with another secret), `malformed`, `premature` (good later),
-                `refresh` (no access token) or `unknown_user`.
-            expires_in: seconds of real time; of an expired one, those since it has expired.
+            identity: the user.
+            kind: `expired`, `forged` (signed with another secret), `malformed`, `premature` (not yet valid),
+                `refresh` (not an access token) or `unknown_user`.
+            expires_in: the lifetime in seconds of real time; for an expired token, the time since expiry.
 
         Raises:
-            ControlError: there is no such person, or JWTs are signed elsewhere.
+            ControlError: if there is no such user, or if the server cannot sign JWTs.
         """
-        wanted = {"kind": kind, "expires_in": expires_in}
-        return self._api.read(Token, "POST", f"/identities/{_segment(identity)}/tokens", json=wanted).token
+        request = {"kind": kind, "expires_in": expires_in}
+        return self._api.read(Token, "POST", f"/identities/{_segment(identity)}/tokens", json=request).token
 
     def _change(self, identity: str | int, **change: object) -> None:
         self._api.send("PATCH", f"/identities/{_segment(identity)}", json=change)
 
 
 class FaultControl(_Part):
-    """What goes wrong on purpose."""
+    """The faults that the server injects."""
 
     def add(self, **fault: object) -> StoredFault:
-        """Add a fault; it acts on every request that it matches, after those that are there.
+        """Add a fault, which acts on matching requests after the existing faults.
 
         ```python
         control.faults.add(status=429, retry_after=2, times=3)
@@ -226,109 +226,109 @@ class FaultControl(_Part):
             **fault: the fields of `Fault`, as `/_control/docs` lists them.
 
         Raises:
-            ControlError: the fields do not make a fault; the message names the one that is wrong.
+            ControlError: if the fault is invalid. The message names the field.
         """
         return self._api.read(StoredFault, "POST", "/faults", json=fault)
 
     def list(self) -> "list[StoredFault]":
-        """The faults, in the order in which they act; each with how often it has acted."""
+        """Return the faults in the order in which they act, each with how often it has acted."""
         return self._api.read(list[StoredFault], "GET", "/faults")
 
     def remove(self, fault_id: int) -> None:
-        """Remove one."""
+        """Remove one fault."""
         self._api.send("DELETE", f"/faults/{fault_id}")
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all faults."""
         self._api.send("DELETE", "/faults")
 
     @contextmanager
     def active(self, **fault: object) -> Generator[StoredFault]:
-        """Have a fault for the length of a `with` block."""
-        added = self.add(**fault)
+        """Add a fault for the duration of a `with` block."""
+        stored = self.add(**fault)
         try:
-            yield added
+            yield stored
         finally:
-            self.remove(added.id)
+            self.remove(stored.id)
 
 
 class StateControl(_Part):
-    """The whole state: people, calls, events, clock and faults."""
+    """The state: users, calls, events, clock and faults."""
 
     def reset(self) -> None:
-        """Be as at the start."""
+        """Restore the state of the start."""
         self._api.send("POST", "/state/reset")
 
     def dump(self) -> dict[str, Any]:
-        """All of it, as a JSON document."""
+        """Return the state as a JSON document."""
         return self._api.read(dict[str, Any], "GET", "/state")
 
     def load(self, document: dict[str, Any]) -> None:
-        """Replace all of it; a document written by hand needs `users` and `calls` alone.
+        """Replace the state. A document needs only `users` and `calls`.
 
         Raises:
-            ControlError: it says what cannot be; the message names the place, and nothing has changed.
+            ControlError: if the document is invalid. The message names the place, and nothing changes.
         """
         self._api.send("PUT", "/state", json=document)
 
     def add_calls(self, count: int) -> None:
-        """Add so many realistic calls in all states: the same for the same number and time."""
+        """Add sample calls in all statuses. The same number at the same time gives the same calls."""
         self._api.send("POST", "/state/calls", json={"count": count})
 
 
 class SnapshotControl(_Part):
-    """States that the server keeps in memory, under names."""
+    """Snapshots of the state, which the server keeps in memory."""
 
     def save(self, name: str) -> None:
-        """Keep the state as it is, in place of what was kept under this name."""
+        """Save a snapshot, and replace an earlier one of this name."""
         self._api.send("PUT", f"/snapshots/{_segment(name)}")
 
     def restore(self, name: str) -> None:
-        """Be as when it was saved, clock and faults included.
+        """Restore a snapshot, with its clock and its faults.
 
         Raises:
-            ControlError: there is none of this name.
+            ControlError: if there is no snapshot of this name.
         """
         self._api.send("POST", f"/snapshots/{_segment(name)}/restore")
 
     def delete(self, name: str) -> None:
-        """Keep it no longer."""
+        """Delete a snapshot."""
         self._api.send("DELETE", f"/snapshots/{_segment(name)}")
 
 
 class CallControl(_Part):
-    """Everybody's calls, and who is in their channels."""
+    """The calls of all users, and who is in their channels."""
 
     def list(self, identity: str | int | None = None) -> "list[CallDetails]":
-        """All calls, or those of the person with this e-mail address or user id; newest first."""
+        """Return all calls or those of one user, the latest scheduled time first."""
         params = {} if identity is None else {"identity": identity}
         return self._api.read(list[CallDetails], "GET", "/calls", params=params)
 
     def verdicts(self, call_id: int | str, identity: str | int) -> CallVerdicts:
-        """What each rule would say now if this person read, joined, ended or cancelled the call."""
+        """Return what each rule decides now if this user gets, joins, ends or cancels the call."""
         return self._api.read(
             CallVerdicts, "GET", f"/calls/{call_id}/verdicts", params={"identity": identity}
         )
 
     def arrive(self, call_id: int | str, role: Role) -> bool:
-        """Let a participant be in the channel, as Agora's notification would; whether that was news."""
-        return self._present(call_id, role, present=True)
+        """Add a participant, as a notification of Agora does. Return whether they were absent."""
+        return self._set_presence(call_id, role, present=True)
 
     def leave(self, call_id: int | str, role: Role) -> bool:
-        """Let a participant leave the channel, as Agora's notification would; whether that was news."""
-        return self._present(call_id, role, present=False)
+        """Remove a participant, as a notification of Agora does. Return whether they were present."""
+        return self._set_presence(call_id, role, present=False)
 
     def disconnect_events(self, code: int = 1012) -> int:
-        """Close all event connections with this code; how many there were."""
+        """Close all event connections with this code. Return how many there were."""
         return self._api.read(DisconnectResult, "POST", "/events/disconnect", json={"code": code}).closed
 
-    def _present(self, call_id: int | str, role: Role, *, present: bool) -> bool:
+    def _set_presence(self, call_id: int | str, role: Role, *, present: bool) -> bool:
         path = f"/calls/{call_id}/participants/{role}"
         return self._api.read(PresenceResult, "PUT", path, json={"present": present}).changed
 
 
 class RequestControl(_Part):
-    """The last requests to the API, with tokens redacted."""
+    """The last requests to the API, with secrets redacted."""
 
     def list(self, **filters: str | int) -> "list[Exchange]":
         """Return the requests that pass all filters, newest first.
@@ -345,24 +345,24 @@ class RequestControl(_Part):
         return self._api.read(list[Exchange], "GET", "/requests", params=filters)
 
     def clear(self) -> None:
-        """Forget those so far."""
+        """Clear the log."""
         self._api.send("DELETE", "/requests")
 
 
 class Control:
-    """The control of a reference server, or of one namespace of it.
+    """Control of a reference server, or of one of its namespaces.
 
-    Requests go straight to the server: proxies and certificates of the environment are not used.
+    It ignores the proxies and certificates of the environment.
 
     Args:
-        url: where the server is.
-        namespace: a name of your own for an isolated state, clock, faults and log, such as that of a test
-            worker; its first request makes it, and `drop` ends it.
-        key: the server's `--control-key`, where it has one.
-        transport: for a server in this process, or another way to it: `httpx.HTTPTransport(proxy=…)`.
+        url: the server's address.
+        namespace: the name of a namespace with its own state, clock, faults and log, such as that of a test
+            worker. The first request creates it, and `drop` ends it.
+        key: the server's `--control-key`, if it has one.
+        transport: reaches a server in this process, or through a proxy: `httpx.HTTPTransport(proxy=…)`.
 
     Attributes:
-        base_url: the API's root, in the namespace: what an SDK client or a frontend is given.
+        base_url: the API's root in the namespace, for an SDK client or a frontend.
     """
 
     def __init__(
@@ -373,14 +373,14 @@ class Control:
         key: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        place = url.rstrip("/") + (f"{PREFIX}{_segment(namespace)}" if namespace else "")
+        root = url.rstrip("/") + (f"{PREFIX}{_segment(namespace)}" if namespace else "")
         headers = {KEY_HEADER: key} if key is not None else {}
         self._client = httpx.Client(
-            base_url=place, headers=headers, transport=transport, timeout=_TIMEOUT, trust_env=False
+            base_url=root, headers=headers, transport=transport, timeout=_TIMEOUT, trust_env=False
         )
         self._namespace = namespace
         self._api = _Api(self._client)
-        self.base_url = f"{place}{API_ROOT}"
+        self.base_url = f"{root}{API_ROOT}"
         self.clock = ClockControl(self._api)
         self.identities = IdentityControl(self._api)
         self.faults = FaultControl(self._api)
@@ -390,17 +390,17 @@ class Control:
         self.requests = RequestControl(self._api)
 
     def token(self, identity: str | int) -> str:
-        """A JWT of a person that is good for an hour; `identities.token` makes others."""
+        """Return a JWT for a user that is valid for an hour; `identities.token` has other kinds."""
         return self.identities.token(identity)
 
     def drop(self) -> None:
-        """Drop the namespace with all that is in it.
+        """Drop the namespace with its state.
 
         Raises:
-            ControlError: this is the control of no namespace.
+            ControlError: if this is the default namespace.
         """
         if self._namespace is None:
-            raise ControlError("the server's own state cannot be dropped; reset it", None)
+            raise ControlError("the default namespace cannot be dropped; reset its state", None)
         self._api.send("DELETE", f"/namespaces/{_segment(self._namespace)}")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The control API as an application of its own, so that the API proper stays exactly the contract."""
+"""The control API: an application of its own, because the API has exactly the contract's operations."""
 
 from importlib.metadata import version
 from typing import Any
@@ -21,8 +21,8 @@ from video_calls_server.control.dispatch import CONTROL
 from video_calls_server.control.namespaces import Namespace, Namespaces, namespace_of
 from video_calls_server.control.refusals import (
     ControlRefusal,
-    on_control_error,
     on_not_text,
+    on_refusal,
     on_too_deep,
     on_too_large,
     on_validation,
@@ -36,49 +36,49 @@ from video_calls_server.control.routes.server import server_router
 from video_calls_server.control.routes.state import state_router
 from video_calls_server.settings import Settings
 
-_DESCRIPTION = """What only a reference server has: people and tokens, a clock, faults, state, requests.
+_DESCRIPTION = """Control of the reference server: users and tokens, clock, faults, state, requests.
 
-Every operation is about one namespace: that of the header `Video-Calls-Namespace`, of the path's prefix
-`/_ns/NAME`, or the server's own."""
+Each operation concerns one namespace. The header `Video-Calls-Namespace` or the path's prefix `/_ns/NAME`
+chooses it; otherwise it is the default namespace."""
 
 _KEY = SecurityScheme(type="apiKey", name=KEY_HEADER, security_scheme_in="header")
 
 _CONTROL_DOCS = f"{CONTROL}{DOCS}"
-_DESCRIBED = f"{CONTROL}/openapi.json"
+_OPENAPI_JSON = f"{CONTROL}/openapi.json"
 
 
 class _DocsPage(OpenAPIRenderPlugin):
-    """The docs page of the API itself, about another description."""
+    """The docs page of the API, for the description of the control API."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         root: str = request.scope.get("root_path", "")
         title: str = openapi_schema["info"]["title"]
-        page = docs_page(title, description=f"{root}{_DESCRIBED}", assets=f"{root}{DOCS}/assets")
+        page = docs_page(title, description=f"{root}{_OPENAPI_JSON}", assets=f"{root}{DOCS}/assets")
         return page.encode()
 
 
-@get(_DESCRIBED, include_in_schema=False, sync_to_thread=False)
+@get(_OPENAPI_JSON, include_in_schema=False, sync_to_thread=False)
 def _description(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The description of the control API, which the docs page shows before any key is given."""
-    root: str = request.scope.get("root_path", "")  # what is tried from the docs page stays in its namespace
-    described = _with_errors(request.app.openapi_schema.to_schema()) | {"servers": [{"url": root or "/"}]}
-    return Response(msgspec.json.encode(described), media_type=MediaType.JSON)
+    """Return the description of the control API, which needs no key."""
+    root: str = request.scope.get("root_path", "")  # so that the docs page sends requests to its namespace
+    description = _with_errors(request.app.openapi_schema.to_schema()) | {"servers": [{"url": root or "/"}]}
+    return Response(msgspec.json.encode(description), media_type=MediaType.JSON)
 
 
-def _with_errors(described: dict[str, Any]) -> dict[str, Any]:
-    """A description with the errors that are answered here, in place of those that Litestar would answer."""
+def _with_errors(description: dict[str, Any]) -> dict[str, Any]:
+    """Return the description with the errors of the control API in place of Litestar's."""
     (error,), schemas = msgspec.json.schema_components([Error], ref_template="#/components/schemas/{name}")
-    described["components"]["schemas"] |= schemas
-    for operations in described["paths"].values():
+    description["components"]["schemas"] |= schemas
+    for operations in description["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("400", None)
             content = {MediaType.JSON.value: {"schema": error}}
-            operation["responses"]["default"] = {"description": "It is not done.", "content": content}
-    return described
+            operation["responses"]["default"] = {"description": "The request is refused.", "content": content}
+    return description
 
 
 def control_app(settings: Settings, namespaces: Namespaces, access: Access, cors: CORSConfig) -> Litestar:
-    """The control API under its prefix, with its description and its docs page beside it."""
+    """Return the control API under its prefix, with its description and its docs page."""
     router = Router(
         CONTROL,
         route_handlers=[
@@ -96,7 +96,7 @@ def control_app(settings: Settings, namespaces: Namespaces, access: Access, cors
         route_handlers=[router, _description],
         dependencies={"namespace": Provide(_namespace, sync_to_thread=False)},
         exception_handlers={
-            ControlRefusal: on_control_error,
+            ControlRefusal: on_refusal,
             ValidationException: on_validation,
             RequestEntityTooLarge: on_too_large,
             RecursionError: on_too_deep,

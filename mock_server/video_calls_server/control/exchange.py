@@ -61,7 +61,7 @@ class Exchange(msgspec.Struct):
 
 
 def to_exchange(recorded: RecordedExchange, identity: str | None) -> Exchange:
-    """A recorded request, for people; `identity` is the e-mail address of whom its token was."""
+    """Return an exchange for display; `identity` is the e-mail address of the token's user."""
     headers = _text_headers(recorded.headers)
     response_headers = _text_headers(recorded.response_headers)
     body = _body(recorded.body)

@@ -1,4 +1,4 @@
-"""What the rules would decide now about a call. Pure: it asks the domain and states no rule of its own."""
+"""What the rules would decide about a call now. Pure: the domain decides, and nothing changes."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -24,13 +24,13 @@ _WINDOW: dict[Action, tuple[RuleId, ...]] = {"join": ("join.window",)}
 
 
 class Verdict(NamedTuple):
-    """What an action would come to: allowed, or refused by a rule with its text; and what each rule says."""
+    """The outcome of an action: allowed, or refused by a rule with its error text."""
 
     action: Action
     refused_by: str | None
     error: str | None
     rules: dict[RuleId, bool]
-    """Whether each rule that this action is held to refuses, were it asked alone."""
+    """For each rule of the action, whether it refuses when the other rules do not."""
 
 
 def allowed_changes(call: Call, now: datetime) -> list[Action]:
@@ -46,13 +46,13 @@ def join_opening(call: Call) -> datetime | None:
 
 
 def verdicts(call: Call, actor: Actor, now: datetime, *, is_active: bool) -> list[Verdict]:
-    """What each action of this actor on this call would come to now."""
-    found = [_verdict(action, call, actor, now) for action in _ATTEMPTS]
-    return found if is_active else [_of_nobody(verdict) for verdict in found]
+    """Return the outcome of each action of this actor on this call now."""
+    results = [_verdict(action, call, actor, now) for action in _ATTEMPTS]
+    return results if is_active else [_for_inactive_user(verdict) for verdict in results]
 
 
-def _of_nobody(verdict: Verdict) -> Verdict:
-    """What it comes to for a user who is not active, which is found out first."""
+def _for_inactive_user(verdict: Verdict) -> Verdict:
+    """Return the outcome for an inactive user, whom the API refuses before it checks the call."""
     rules: dict[RuleId, bool] = {_ACTIVE: True, **verdict.rules}
     return verdict._replace(refused_by=_ACTIVE, error=error_text(_ACTIVE), rules=rules)
 
@@ -60,22 +60,20 @@ def _of_nobody(verdict: Verdict) -> Verdict:
 def _verdict(action: Action, call: Call, actor: Actor, now: datetime) -> Verdict:
     participant = _doctor(call)
     allowing = _allowing_status(action)
-    # Each rule is asked alone: of the person, the status, the time, with nothing else in the way.
+    # Each attempt can break one rule only: that of the user, of the status, or of the time.
     attempts = (
         (call._replace(status=allowing, scheduled_time=now), actor),
         (call._replace(scheduled_time=now), participant),
         (call._replace(status=allowing), participant),
     )
-    refusing = {
-        violation.rule.id for each in attempts if (violation := _violation(action, *each, now)) is not None
-    }
-    said = _violation(action, call, actor, now)
-    held: list[RuleId] = [PARTICIPANTS_ONLY[action], *_of_status(action), *_WINDOW.get(action, ())]
+    refusing = {broken.rule.id for each in attempts if (broken := _violation(action, *each, now)) is not None}
+    violation = _violation(action, call, actor, now)
+    rules: list[RuleId] = [PARTICIPANTS_ONLY[action], *_status_rules(action), *_WINDOW.get(action, ())]
     return Verdict(
         action,
-        None if said is None else said.rule.id,
-        None if said is None else said.error,
-        {rule: rule in refusing for rule in held},
+        None if violation is None else violation.rule.id,
+        None if violation is None else violation.error,
+        {rule: rule in refusing for rule in rules},
     )
 
 
@@ -98,6 +96,6 @@ def _allowing_status(action: Action) -> Status:
     return "scheduled"
 
 
-def _of_status(action: Action) -> list[RuleId]:
+def _status_rules(action: Action) -> list[RuleId]:
     following = NEXT.get(action, {}).values()
     return list(dict.fromkeys(each.rule for each in following if isinstance(each, Refusal)))

@@ -11,45 +11,45 @@ EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo
 
 
 class SettableClock:
-    """A clock that can be set, put forward and stopped; until then it shows the time of its base."""
+    """A clock that can be set, advanced and frozen. Until then it shows the time of its base."""
 
     def __init__(self, base: Clock) -> None:
         self._base = base
         self._ahead = timedelta(0)
-        self._stands_at: datetime | None = None
+        self._frozen_at: datetime | None = None
         self._changed = anyio.Event()
 
     def now(self) -> datetime:
-        """The current time, aware, in UTC."""
-        return self._stands_at or self._base.now() + self._ahead
+        """Return the current time, aware, in UTC."""
+        return self._frozen_at or self._base.now() + self._ahead
 
     @property
     def running(self) -> bool:
-        """Whether time goes by."""
-        return self._stands_at is None
+        """Whether the clock runs, in contrast to frozen."""
+        return self._frozen_at is None
 
     @property
     def offset(self) -> timedelta:
-        """How far this clock is ahead of its base, negative where it is behind."""
-        return self._ahead if self._stands_at is None else self._stands_at - self._base.now()
+        """How far this clock is ahead of its base; negative if it is behind."""
+        return self._ahead if self._frozen_at is None else self._frozen_at - self._base.now()
 
     def set(self, time: datetime) -> None:
-        """Put the clock to this time; it runs on, or stands still, as before.
+        """Set the clock. It stays running or frozen.
 
         Raises:
-            ValueError: the time has no offset, or is not within `EARLIEST` and `LATEST`.
+            ValueError: if the time has no offset, or is not within `EARLIEST` and `LATEST`.
         """
-        if self._stands_at is None:
-            self._ahead = checked(time) - self._base.now()
+        if self._frozen_at is None:
+            self._ahead = check_time(time) - self._base.now()
         else:
-            self._stands_at = checked(time)
+            self._frozen_at = check_time(time)
         self._wake()
 
     def advance(self, by: timedelta) -> None:
-        """Put the clock forward, or back where `by` is negative.
+        """Advance the clock, or set it back if `by` is negative.
 
         Raises:
-            ValueError: it would leave `EARLIEST` and `LATEST`.
+            ValueError: if the new time is not within `EARLIEST` and `LATEST`.
         """
         try:
             time = self.now() + by
@@ -58,27 +58,27 @@ class SettableClock:
         self.set(time)
 
     def freeze(self, time: datetime | None = None) -> None:
-        """Let the clock stand still where it is, or at this very time.
+        """Freeze the clock, at its current time or at `time`.
 
         Raises:
-            ValueError: as of `set`.
+            ValueError: as for `set`.
         """
-        self._stands_at = self.now() if time is None else checked(time)
+        self._frozen_at = self.now() if time is None else check_time(time)
         self._wake()
 
     def resume(self) -> None:
-        """Let the clock run on from where it stands."""
-        if self._stands_at is not None:
-            self._ahead, self._stands_at = self._stands_at - self._base.now(), None
+        """Let a frozen clock run from the time that it shows."""
+        if self._frozen_at is not None:
+            self._ahead, self._frozen_at = self._frozen_at - self._base.now(), None
             self._wake()
 
     def reset(self) -> None:
-        """Let the clock show the time of its base again."""
-        self._ahead, self._stands_at = timedelta(0), None
+        """Show the time of the base again."""
+        self._ahead, self._frozen_at = timedelta(0), None
         self._wake()
 
     async def sleep(self, seconds: float) -> None:
-        """Until so many real seconds have passed, or the clock was changed."""
+        """Wait this many real seconds, or until the clock is changed."""
         with anyio.move_on_after(seconds):
             await self._changed.wait()
 
@@ -87,8 +87,8 @@ class SettableClock:
         self._changed = anyio.Event()
 
 
-def checked(time: datetime) -> datetime:
-    """Return a time to which a clock can be set, in UTC.
+def check_time(time: datetime) -> datetime:
+    """Return a valid time for a clock, in UTC.
 
     Raises:
         ValueError: if it has no offset, or is not within `EARLIEST` and `LATEST`.

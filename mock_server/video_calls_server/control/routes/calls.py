@@ -1,4 +1,4 @@
-"""All calls of a namespace, what each rule would say of one, and who is in its channel."""
+"""Routes that list the calls of a namespace, check the rules on one, and change who is in its channel."""
 
 from datetime import datetime
 from typing import Literal
@@ -23,14 +23,14 @@ from video_calls_server.domain.calls import NOT_FOUND, Action, Call
 from video_calls_server.domain.people import Actor, Role
 from video_calls_server.store import calls, people
 
-MOST = 500
-_LONGEST_SHOWN = 80  # characters of what is no id
+_MAX_CALLS = 500
+_MAX_QUOTE = 80  # characters of an invalid id that an error repeats
 
 
 class CallDetails(VideoCall, kw_only=True):
-    """A call with the roles that are now in its channel, and what the rules allow to its participants now.
+    """A call, who is in its channel now, and what the rules allow its participants now.
 
-    `allowed` holds which of join, end and cancel a participant may do. `join_opens_at` is the start of the
+    `allowed` has those of join, end and cancel that a participant may do. `join_opens_at` is the start of the
     join window, null if the call can no longer be joined.
     """
 
@@ -40,7 +40,7 @@ class CallDetails(VideoCall, kw_only=True):
 
 
 class RuleVerdict(Struct):
-    """Whether a rule refuses, were it asked alone; with the document's sentence."""
+    """Whether a rule refuses when the other rules do not, with the sentence of the document."""
 
     id: str
     refuses: bool
@@ -48,7 +48,7 @@ class RuleVerdict(Struct):
 
 
 class ActionVerdict(Struct):
-    """What an action would come to now."""
+    """The outcome of an action now."""
 
     action: Action
     operation: str
@@ -59,7 +59,7 @@ class ActionVerdict(Struct):
 
 
 class CallVerdicts(Struct):
-    """What each action of a person on a call would come to at this time."""
+    """The outcome of each action of a user on a call at this time."""
 
     call: ExternalId
     identity: str
@@ -74,7 +74,7 @@ class Presence(Struct, forbid_unknown_fields=True):
 
 
 class PresenceResult(Struct):
-    """Who is in the channel now, and whether that was news. Only an ongoing call has anybody present."""
+    """Who is in the channel now, and whether that has changed; nobody, unless the call is ongoing."""
 
     call: ExternalId
     present: list[Role]
@@ -82,38 +82,38 @@ class PresenceResult(Struct):
 
 
 class Disconnection(Struct, forbid_unknown_fields=True):
-    """With which code to close event connections: 1012 is a restart of the service."""
+    """The code that closes event connections; 1012 means that the service restarts."""
 
     code: Literal[1001, 1012, 1013, 4401, 4402, 4408, 4410] = 1012
 
 
 class DisconnectResult(Struct):
-    """How many connections were closed."""
+    """How many connections the server has closed."""
 
     closed: int
 
 
-@get("/calls", summary="List everybody's calls, or one person's")
+@get("/calls", summary="List the calls of all users or of one")
 async def list_calls(
     namespace: NamedDependency[Namespace], identity: FromQuery[str | None] = None
 ) -> list[CallDetails]:
-    """The newest by scheduled time first, 500 at most."""
+    """Return at most 500 calls, the latest scheduled time first."""
 
     def work(connection: Connection) -> list[Call]:
         if identity is None:
-            return calls.newest_calls(connection, most=MOST)
-        _, found = calls.page_of_calls(connection, find_actor(connection, identity), size=MOST, skip=0)
-        return found
+            return calls.newest_calls(connection, most=_MAX_CALLS)
+        _, page = calls.page_of_calls(connection, find_actor(connection, identity), size=_MAX_CALLS, skip=0)
+        return page
 
-    found, now = await namespace.store.read(work), namespace.clock.now()
-    return [_known(call, namespace.ids, now) for call in found]
+    rows, now = await namespace.store.read(work), namespace.clock.now()
+    return [_details(call, namespace.ids, now) for call in rows]
 
 
-@get("/calls/{call_id:str}/verdicts", summary="Ask what each rule would say now")
+@get("/calls/{call_id:str}/verdicts", summary="Check the rules on a call now")
 async def read_verdicts(
     namespace: NamedDependency[Namespace], call_id: FromPath[str], identity: FromQuery[str]
 ) -> CallVerdicts:
-    """For get, join, end and cancel by this person (a user id or an e-mail address); nothing is done."""
+    """Return the outcome of get, join, end and cancel by a user (id or e-mail address). Nothing changes."""
 
     def work(connection: Connection) -> tuple[Call, Actor, bool]:
         actor = find_actor(connection, identity)
@@ -122,52 +122,52 @@ async def read_verdicts(
 
     call, actor, is_active = await namespace.store.read(work)
     now = namespace.clock.now()
-    found = verdicts(call, actor, now, is_active=is_active)
-    shown = namespace.ids.format("call", call.id)
-    return CallVerdicts(shown, identity, now, [_said(verdict) for verdict in found])
+    results = verdicts(call, actor, now, is_active=is_active)
+    external_id = namespace.ids.format("call", call.id)
+    return CallVerdicts(external_id, identity, now, [_action_verdict(verdict) for verdict in results])
 
 
-@put("/calls/{call_id:str}/participants/{role:str}", summary="Let a participant join or leave the channel")
+@put("/calls/{call_id:str}/participants/{role:str}", summary="Add a participant to the channel or remove one")
 async def change_presence(
     namespace: NamedDependency[Namespace],
     call_id: FromPath[str],
     role: FromPath[Role],
     data: JSONBody[Presence],
 ) -> PresenceResult:
-    """As Agora's notification would: the participants' event connections are told."""
+    """Do what a notification of Agora does, including the events to the participants."""
     call = await namespace.store.read(lambda connection: find_call(connection, namespace.ids, call_id))
     user = call.doctor.user if role == "doctor" else call.patient.user
     presence: Literal["joined", "left"] = "joined" if data.present else "left"
     await namespace.operations.apply_notice(Notice(uuid4().hex, call.channel_name, user.id, presence, None))
     after = await namespace.store.read(lambda connection: find_call(connection, namespace.ids, call_id))
-    shown = namespace.ids.format("call", call.id)
-    return PresenceResult(shown, sorted(after.present), after.present != call.present)
+    external_id = namespace.ids.format("call", call.id)
+    return PresenceResult(external_id, sorted(after.present), after.present != call.present)
 
 
 @post("/events/disconnect", status_code=200, summary="Close all event connections", tags=["events"])
 async def disconnect(
     namespace: NamedDependency[Namespace], data: JSONBody[Disconnection]
 ) -> DisconnectResult:
-    """To see whether a client comes back, and goes on where it was."""
+    """Close all event connections, to test whether clients reconnect and resume."""
     return DisconnectResult(namespace.hub.close(data.code, "Closed on request of the control API"))
 
 
 def find_call(connection: Connection, ids: Ids, call_id: ExternalId) -> Call:
-    """The call of an id, as the API shows it.
+    """Return the call of an external id.
 
     Raises:
-        ControlRefusal: there is none.
+        ControlRefusal: if there is no such call.
     """
     number = stored_id(ids, "call", call_id)
     call = None if number is None else calls.call(connection, number)
     if call is None:
-        raise not_found(f"call {str(call_id)[:_LONGEST_SHOWN]}")
+        raise not_found(f"call {str(call_id)[:_MAX_QUOTE]}")
     return call
 
 
-def _known(call: Call, ids: Ids, now: datetime) -> CallDetails:
-    shown = with_ids(video_call(call), ids)
-    fields = {name: getattr(shown, name) for name in shown.__struct_fields__}
+def _details(call: Call, ids: Ids, now: datetime) -> CallDetails:
+    body = with_ids(video_call(call), ids)
+    fields = {name: getattr(body, name) for name in body.__struct_fields__}
     return CallDetails(
         **fields,
         present=sorted(call.present),
@@ -176,13 +176,13 @@ def _known(call: Call, ids: Ids, now: datetime) -> CallDetails:
     )
 
 
-def _said(verdict: Verdict) -> ActionVerdict:
+def _action_verdict(verdict: Verdict) -> ActionVerdict:
     rules = [RuleVerdict(rule, refuses, RULES[rule].statement) for rule, refuses in verdict.rules.items()]
     operation, allowed = RULES[NOT_FOUND[verdict.action]].operation, verdict.refused_by is None
     return ActionVerdict(verdict.action, operation, allowed, verdict.refused_by, verdict.error, rules)
 
 
 def calls_router() -> Router:
-    """The operations on calls and event connections."""
+    """Return the operations on calls and event connections."""
     handlers = [list_calls, read_verdicts, change_presence, disconnect]
     return Router("/", route_handlers=handlers, tags=["calls"])

@@ -1,4 +1,4 @@
-"""The clock of a namespace, to read, set, put forward, stop and let run."""
+"""Routes that read, set, advance, freeze and reset the clock of a namespace."""
 
 from datetime import datetime, timedelta
 
@@ -16,7 +16,7 @@ from video_calls_server.domain.calls import join_opens_at
 
 
 class ClockState(Struct):
-    """What the clock shows; `offset` is how many seconds that is ahead of the machine's time."""
+    """The state of the clock; `offset` is its lead over the machine's clock, in seconds."""
 
     time: datetime
     running: bool
@@ -24,7 +24,7 @@ class ClockState(Struct):
 
 
 class ClockChange(Struct, forbid_unknown_fields=True):
-    """Where to put the clock: to a time, or to when a call's join window opens; and whether it runs."""
+    """A time, or the call whose join window opens at the new time; and whether the clock runs."""
 
     time: datetime | None = None
     running: bool | None = None
@@ -32,7 +32,7 @@ class ClockChange(Struct, forbid_unknown_fields=True):
 
 
 class Step(Struct, forbid_unknown_fields=True):
-    """How far to put the clock forward, or back where it is negative; the parts are added."""
+    """How far to advance the clock, or to set it back if negative; the sum of the fields."""
 
     days: float = 0
     hours: float = 0
@@ -42,47 +42,47 @@ class Step(Struct, forbid_unknown_fields=True):
 
 @get("/", summary="Read the clock")
 async def read_clock(namespace: NamedDependency[Namespace]) -> ClockState:
-    """The time by which the rules decide. JWTs and Agora tokens follow real time."""
+    """Return the time that the rules use. JWTs and Agora tokens follow real time."""
     return _state(namespace.clock)
 
 
 @put("/", summary="Set, freeze or resume the clock")
 async def set_clock(namespace: NamedDependency[Namespace], data: JSONBody[ClockChange]) -> ClockState:
-    """Put the clock to a time, stop it, or let it run on; what becomes due happens before this answers."""
+    """Set, freeze or resume the clock. Calls that become due end before the response."""
     if data.time is not None and data.join_window_of is not None:
-        raise ControlRefusal("time and join_window_of are two times; give one", field="time")
+        raise ControlRefusal("time and join_window_of exclude each other; give one", field="time")
     time = data.time
     if data.join_window_of is not None:
         call_id = data.join_window_of
         call = await namespace.store.read(lambda connection: find_call(connection, namespace.ids, call_id))
         time = join_opens_at(call)
-    _put(namespace.clock, time, running=data.running)
+    _set(namespace.clock, time, running=data.running)
     await namespace.end_due_calls()
     return _state(namespace.clock)
 
 
-@post("/advance", status_code=200, summary="Put the clock forward or back")
+@post("/advance", status_code=200, summary="Advance the clock")
 async def advance_clock(namespace: NamedDependency[Namespace], data: JSONBody[Step]) -> ClockState:
-    """A call that is two hours away can be joined a moment later."""
+    """Advance the clock, or set it back if the step is negative."""
     try:
         step = timedelta(days=data.days, hours=data.hours, minutes=data.minutes, seconds=data.seconds)
         namespace.clock.advance(step)
-    except OverflowError as error:  # whose text is about C
-        raise ControlRefusal("the clock cannot be put there: that leads out of the calendar") from error
+    except OverflowError as error:  # its text is about C
+        raise ControlRefusal("the clock cannot be set: the step leads out of the calendar") from error
     except ValueError as error:
-        raise ControlRefusal(f"the clock cannot be put there: {error}") from error
+        raise ControlRefusal(f"the clock cannot be set: {error}") from error
     await namespace.end_due_calls()
     return _state(namespace.clock)
 
 
-@delete("/", summary="Let the clock show the machine's time again")
+@delete("/", summary="Reset the clock")
 async def reset_clock(namespace: NamedDependency[Namespace]) -> None:
-    """It runs, too."""
+    """Let the clock run and show the machine's time."""
     namespace.clock.reset()
     await namespace.end_due_calls()
 
 
-def _put(clock: SettableClock, time: datetime | None, *, running: bool | None) -> None:
+def _set(clock: SettableClock, time: datetime | None, *, running: bool | None) -> None:
     try:
         if running is False:
             clock.freeze(time)
@@ -99,6 +99,6 @@ def _state(clock: SettableClock) -> ClockState:
 
 
 def clock_router() -> Router:
-    """The operations on the clock."""
+    """Return the operations on the clock."""
     handlers = [read_clock, set_clock, advance_clock, reset_clock]
     return Router("/clock", route_handlers=handlers, tags=["clock"])

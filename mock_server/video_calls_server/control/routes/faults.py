@@ -1,4 +1,4 @@
-"""The faults of a namespace, to list, add and remove."""
+"""Routes that list, add and remove the faults of a namespace."""
 
 import msgspec
 from litestar import Response, Router, delete, get, post
@@ -9,44 +9,44 @@ from litestar.params import FromPath, JSONBody
 from video_calls_server.api.errors import AnyRequest
 from video_calls_server.control.faults.model import Fault, StoredFault, fault_error
 from video_calls_server.control.namespaces import Namespace
-from video_calls_server.control.refusals import ControlRefusal, not_found, on_control_error, on_validation
+from video_calls_server.control.refusals import ControlRefusal, not_found, on_refusal, on_validation
 
 
 @get("/", summary="List the faults")
 async def list_faults(namespace: NamedDependency[Namespace]) -> list[StoredFault]:
-    """In the order in which they act, with how often they did; those that are done with too."""
+    """Return all faults in the order in which they act, with how often they have acted."""
     return list(namespace.faults)
 
 
-@post("/", summary="Have something go wrong")
+@post("/", summary="Add a fault")
 async def add_fault(namespace: NamedDependency[Namespace], data: JSONBody[Fault]) -> StoredFault:
-    """On the requests that match, after the faults that are there already."""
+    """Add a fault, which acts on matching requests after the existing faults."""
     return namespace.faults.add(data)
 
 
 @delete("/{fault_id:int}", summary="Remove a fault")
 async def remove_fault(namespace: NamedDependency[Namespace], fault_id: FromPath[int]) -> None:
-    """The others stay."""
+    """Remove one fault."""
     if not namespace.faults.remove(fault_id):
         raise not_found(f"fault {fault_id}")
 
 
 @delete("/", summary="Remove all faults")
 async def clear_faults(namespace: NamedDependency[Namespace]) -> None:
-    """Nothing goes wrong any more."""
+    """Remove all faults."""
     namespace.faults.replace()
 
 
 def _on_validation(request: AnyRequest, error: ValidationException) -> Response[bytes]:
-    """The answer to a fault that cannot be, which names the field and what it may hold."""
+    """Return the response to an invalid fault, which names the field and what is allowed."""
     if not isinstance(error.__cause__, msgspec.ValidationError):
         return on_validation(request, error)
-    wrong = fault_error(error.__cause__)
-    return on_control_error(request, ControlRefusal(str(wrong), code="invalid", field=wrong.field))
+    fault = fault_error(error.__cause__)
+    return on_refusal(request, ControlRefusal(str(fault), code="invalid", field=fault.field))
 
 
 def faults_router() -> Router:
-    """The operations on faults."""
+    """Return the operations on faults."""
     return Router(
         "/faults",
         route_handlers=[list_faults, add_fault, remove_fault, clear_faults],

@@ -1,4 +1,4 @@
-"""The people of a namespace as the control API shows and changes them, and tokens of all kinds for them."""
+"""Routes that list, add and change the users of a namespace, and issue valid and invalid tokens for them."""
 
 import re
 import secrets
@@ -26,32 +26,32 @@ from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store import people
 from video_calls_server.store.seed import Email, FullName, Specialization
 
-LIFETIME = 3600  # seconds
-_LONGEST_LIFETIME = 365 * 24 * 3600
-_NOBODY = MAX_UID + 1  # for a user's id is the Agora uid, too
+DEFAULT_LIFETIME = 3600  # seconds
+_MAX_LIFETIME = 365 * 24 * 3600
+_UNUSED_USER = MAX_UID + 1  # because a user's id is also the Agora uid
 
 _ID = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 
 TokenKind = Literal["valid", "expired", "forged", "malformed", "premature", "refresh", "unknown_user"]
 
-_Seconds = Annotated[int, Meta(ge=1, le=_LONGEST_LIFETIME, description="Seconds.")]
+_Seconds = Annotated[int, Meta(ge=1, le=_MAX_LIFETIME, description="Seconds.")]
 
 
 class DoctorRole(Struct):
-    """The doctor that a user is."""
+    """The doctor of a user."""
 
     id: ExternalId
     specialization: str | None
 
 
 class PatientRole(Struct):
-    """The patient that a user is."""
+    """The patient of a user."""
 
     id: ExternalId
 
 
 class Identity(Struct):
-    """A person, with a token that is good for an hour; null where JWTs are signed elsewhere."""
+    """A user, with a token that is valid for an hour; null if the server cannot sign JWTs."""
 
     user: int
     email: str
@@ -69,7 +69,7 @@ class NewDoctor(Struct, forbid_unknown_fields=True):
 
 
 class NewIdentity(Struct, forbid_unknown_fields=True):
-    """A person to add. What is left out is chosen."""
+    """A user to add. The server fills in what is left out."""
 
     email: Email | None = None
     full_name: FullName | None = None
@@ -79,21 +79,21 @@ class NewIdentity(Struct, forbid_unknown_fields=True):
 
 
 class IdentityChange(Struct, forbid_unknown_fields=True):
-    """What to change of a person."""
+    """Changes of a user."""
 
     active: bool | UnsetType = UNSET
     full_name: FullName | UnsetType = UNSET
 
 
 class TokenRequest(Struct, forbid_unknown_fields=True):
-    """What kind of token, and for how many seconds (those since which it has expired, of an expired one)."""
+    """The kind of a token and its lifetime; for an expired one, the seconds since its expiry."""
 
     kind: TokenKind = "valid"
-    expires_in: _Seconds = LIFETIME
+    expires_in: _Seconds = DEFAULT_LIFETIME
 
 
 class Token(Struct):
-    """A token of the kind that was asked for. `expires_at` is in real time."""
+    """A token. `expires_at` is in real time."""
 
     kind: TokenKind
     token: str
@@ -101,14 +101,14 @@ class Token(Struct):
 
 
 def identities_router(settings: Settings) -> Router:
-    """The operations on people."""
+    """Return the operations on users."""
 
-    @get("/", summary="List the people, with fresh tokens")
+    @get("/", summary="List the users, with new tokens")
     async def list_identities(namespace: NamedDependency[Namespace]) -> list[Identity]:
         everybody = await namespace.store.read(people.all_people)
         return [_identity(settings, namespace.ids, person) for person in everybody]
 
-    @post("/", summary="Add a doctor, a patient, somebody who is both, or neither")
+    @post("/", summary="Add a user: a doctor, a patient, both or neither")
     async def add_identity(namespace: NamedDependency[Namespace], data: JSONBody[NewIdentity]) -> Identity:
         def work(connection: Connection) -> Person:
             person = _new_person(data, people.all_people(connection))
@@ -117,30 +117,30 @@ def identities_router(settings: Settings) -> Router:
 
         return _identity(settings, namespace.ids, await namespace.store.write(work))
 
-    @patch("/{user:str}", summary="Deactivate, reactivate or rename somebody")
+    @patch("/{user:str}", summary="Deactivate, reactivate or rename a user")
     async def change_identity(
         namespace: NamedDependency[Namespace], user: FromPath[str], data: JSONBody[IdentityChange]
     ) -> Identity:
         def work(connection: Connection) -> Person:
-            found, doctor, patient = _person(people.all_people(connection), user)
+            account, doctor, patient = _person(people.all_people(connection), user)
             if data.active is not UNSET:
-                found = found._replace(active=data.active)
+                account = account._replace(active=data.active)
             if data.full_name is not UNSET:
-                found = found._replace(full_name=data.full_name)
-            people.update_user(connection, found)
-            return found, doctor, patient
+                account = account._replace(full_name=data.full_name)
+            people.update_user(connection, account)
+            return account, doctor, patient
 
         person = await namespace.store.write(work)
-        namespace.hub.wake([person[0].id])  # whoever is no longer active is told no more
+        namespace.hub.wake([person[0].id])  # event connections of an inactive user close
         return _identity(settings, namespace.ids, person)
 
-    @post("/{user:str}/tokens", summary="Make a token: a good one, or one that must be refused")
+    @post("/{user:str}/tokens", summary="Issue a valid or an invalid token")
     async def make_identity_token(
         namespace: NamedDependency[Namespace], user: FromPath[str], data: JSONBody[TokenRequest]
     ) -> Token:
-        found = await namespace.store.read(lambda connection: find_actor(connection, user))
+        actor = await namespace.store.read(lambda connection: find_actor(connection, user))
         try:
-            return _token(settings, found.user_id, data)
+            return _token(settings, actor.user_id, data)
         except SettingsError as error:
             raise ControlRefusal(str(error), status=409, code="signed_elsewhere") from error
 
@@ -152,13 +152,13 @@ def identities_router(settings: Settings) -> Router:
 
 
 def find_actor(connection: Connection, identity: str) -> Actor:
-    """The user of this id or e-mail address, active or not.
+    """Return the user of this id or e-mail address, active or not.
 
     Raises:
-        ControlRefusal: there is none.
+        ControlRefusal: if there is no such user.
     """
-    named = int(identity) if _ID.fullmatch(identity) else identity
-    actor = people.actor(connection, named)
+    user = int(identity) if _ID.fullmatch(identity) else identity
+    actor = people.actor(connection, user)
     if actor is None:
         raise _unknown_user(identity)
     return actor
@@ -166,7 +166,7 @@ def find_actor(connection: Connection, identity: str) -> Actor:
 
 def _identity(settings: Settings, ids: Ids, person: Person) -> Identity:
     user, doctor, patient = person
-    signs = settings.signing_secret is not None
+    can_sign = settings.signing_secret is not None
     return Identity(
         user=user.id,
         email=user.email,
@@ -174,68 +174,67 @@ def _identity(settings: Settings, ids: Ids, person: Person) -> Identity:
         active=user.active,
         doctor=None if doctor is None else DoctorRole(ids.format("doctor", doctor.id), doctor.specialization),
         patient=None if patient is None else PatientRole(ids.format("patient", patient.id)),
-        token=make_token(settings, user.id, expires_in=LIFETIME) if signs else None,
+        token=make_token(settings, user.id, expires_in=DEFAULT_LIFETIME) if can_sign else None,
     )
 
 
-def _person(people: list[Person], named: str) -> Person:
-    """The person of this user id or e-mail address."""
+def _person(people: list[Person], identity: str) -> Person:
     for person in people:
-        if named.lower() in (str(person[0].id), person[0].email.lower()):
+        if identity.lower() in (str(person[0].id), person[0].email.lower()):
             return person
-    raise _unknown_user(named)
+    raise _unknown_user(identity)
 
 
-def _unknown_user(named: str) -> ControlRefusal:
-    return not_found(f"user {named!r}; those that there are stand under {CONTROL}/identities")
+def _unknown_user(identity: str) -> ControlRefusal:
+    return not_found(f"user {identity!r}; {CONTROL}/identities lists the users")
 
 
-def _new_person(wanted: NewIdentity, people: list[Person]) -> Person:
-    user_id = _free((person[0].id for person in people), largest=MAX_UID)
+def _new_person(new: NewIdentity, people: list[Person]) -> Person:
+    user_id = _free_id((person[0].id for person in people), largest=MAX_UID)
     role = {
         (True, True): "dual.user",
         (True, False): "doctor",
         (False, True): "patient",
         (False, False): "user",
-    }[bool(wanted.doctor), wanted.patient]
+    }[bool(new.doctor), new.patient]
     emails = [person[0].email.lower() for person in people]
-    email = wanted.email or next(
+    email = new.email or next(
         free for number in count(user_id) if (free := f"{role}.{number}@example.com") not in emails
     )
     if email.lower() in emails:
-        raise ControlRefusal(f"email {email} is somebody else's; give another, or none", field="email")
-    title = "Dr. " if wanted.doctor else ""
-    full_name = wanted.full_name or f"{title}{role.replace('.', ' ').title()} {user_id}"
-    user = User(user_id, email, full_name, wanted.active)
+        raise ControlRefusal(f"another user has the email {email}; give another one, or none", field="email")
+    title = "Dr. " if new.doctor else ""
+    full_name = new.full_name or f"{title}{role.replace('.', ' ').title()} {user_id}"
+    user = User(user_id, email, full_name, new.active)
     doctor = patient = None
-    if wanted.doctor:
-        doctor_id = _free(doctor.id for _, doctor, _ in people if doctor is not None)
-        specialization = wanted.doctor.specialization if isinstance(wanted.doctor, NewDoctor) else None
+    if new.doctor:
+        doctor_id = _free_id(doctor.id for _, doctor, _ in people if doctor is not None)
+        specialization = new.doctor.specialization if isinstance(new.doctor, NewDoctor) else None
         doctor = Doctor(doctor_id, user, specialization)
-    if wanted.patient:
-        patient = Patient(_free(patient.id for _, _, patient in people if patient is not None), user)
+    if new.patient:
+        patient = Patient(_free_id(patient.id for _, _, patient in people if patient is not None), user)
     return user, doctor, patient
 
 
-def _free(taken: Iterable[int], *, largest: int = LARGEST_ID) -> int:
-    """The id after all that are taken or, where there is none, the first that is free."""
-    ids = set(taken)
+def _free_id(existing: Iterable[int], *, largest: int = LARGEST_ID) -> int:
+    """Return the id after the largest one or, if that is too large, the first free one."""
+    ids = set(existing)
     after = max(ids, default=0) + 1
     return after if after <= largest else next(number for number in count(1) if number not in ids)
 
 
-def _token(settings: Settings, user_id: int, wanted: TokenRequest) -> Token:
-    now, kind = int(time.time()), wanted.kind
-    expires_at = now + {"expired": -1, "premature": 2}.get(kind, 1) * wanted.expires_in
+def _token(settings: Settings, user_id: int, request: TokenRequest) -> Token:
+    now, kind = int(time.time()), request.kind
+    expires_at = now + {"expired": -1, "premature": 2}.get(kind, 1) * request.expires_in
     claims: dict[str, object] = {"exp": expires_at}
     if kind == "premature":
-        claims["nbf"] = now + wanted.expires_in
+        claims["nbf"] = now + request.expires_in
     if kind == "refresh":
         claims["token_type"] = "refresh"  # noqa: S105 (a kind of token)
     if kind == "forged":
         settings = replace(settings, jwt_secret=secrets.token_hex(32))
     if kind == "unknown_user":
-        user_id = _NOBODY
+        user_id = _UNUSED_USER
     token = make_token(settings, user_id, expires_in=expires_at - now, claims=claims)
     if kind == "malformed":
         token = token.rpartition(".")[0]

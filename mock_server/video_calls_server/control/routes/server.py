@@ -1,4 +1,4 @@
-"""What there is to know about the server itself: its settings that matter here, its rules and namespaces."""
+"""Routes about the server itself: its settings, the contract's rules, namespaces and Agora tokens."""
 
 from datetime import datetime
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from video_calls_server.store import calls as store_calls
 
 
 class ServerState(Struct):
-    """The server; `agora` is `development` where Agora's servers will not accept its tokens."""
+    """The server. `agora` is `development` if Agora's servers do not accept its tokens."""
 
     version: str
     namespace: str
@@ -44,7 +44,7 @@ class CatalogueRule(Struct):
 
 
 class NamespaceState(Struct):
-    """A namespace; the one without a name is the server's own."""
+    """A namespace. The name of the default one is empty."""
 
     name: str
     created_at: datetime
@@ -53,7 +53,7 @@ class NamespaceState(Struct):
 
 
 class AgoraToken(Struct, forbid_unknown_fields=True):
-    """An Agora token; the channel and the uid that it should be for, to check the signature of 006."""
+    """An Agora token. The signature of version 006 can only be checked with the channel and the uid."""
 
     token: str
     channel_name: str | None = None
@@ -61,7 +61,7 @@ class AgoraToken(Struct, forbid_unknown_fields=True):
 
 
 class AgoraTokenContent(Struct):
-    """What a token says. 006 tells neither channel nor uid nor when it was made; times are in UTC."""
+    """The content of a token. Version 006 has no channel, uid or time of issue. Times are in UTC."""
 
     version: Literal["006", "007"]
     app_id: str
@@ -75,13 +75,13 @@ class AgoraTokenContent(Struct):
 
 @get("/rules", summary="List the rules of the contract")
 async def list_rules() -> list[CatalogueRule]:
-    """The catalogue, with the document's own sentences."""
+    """Return the rules of the contract, with the sentences of the document."""
     names = CatalogueRule.__struct_fields__
     return [CatalogueRule(*(getattr(rule, name) for name in names)) for rule in RULES.values()]
 
 
 def server_router(settings: Settings, namespaces: Namespaces) -> Router:
-    """The operations on the server itself."""
+    """Return the operations on the server itself."""
     project = settings.agora_project
 
     @get("/server", summary="Read how the server is set up")
@@ -109,7 +109,7 @@ def server_router(settings: Settings, namespaces: Namespaces) -> Router:
             for each in await namespaces.all()
         ]
 
-    @delete("/namespaces/{name:str}", summary="Drop a namespace with all that is in it")
+    @delete("/namespaces/{name:str}", summary="Drop a namespace")
     async def drop_namespace(name: FromPath[str]) -> None:
         if not await namespaces.drop(name):
             raise not_found(f"namespace {name!r}")
@@ -122,7 +122,7 @@ def server_router(settings: Settings, namespaces: Namespaces) -> Router:
             info = inspect_token(data.token)
         except InvalidTokenError as error:
             raise ControlRefusal(str(error), field="token") from error
-        known = info.version == "007" or (data.channel_name is not None and data.uid is not None)
+        is_verifiable = info.version == "007" or (data.channel_name is not None and data.uid is not None)
         return AgoraTokenContent(
             version=info.version,
             app_id=info.app_id,
@@ -135,7 +135,7 @@ def server_router(settings: Settings, namespaces: Namespaces) -> Router:
                 for privilege, time in info.privileges.items()
             },
             signature_valid=info.verify(project.app_certificate, channel_name=data.channel_name, uid=data.uid)
-            if known
+            if is_verifiable
             else None,
         )
 

@@ -1,7 +1,7 @@
-"""The whole state of a namespace as one readable JSON document. Pure: nothing here does I/O.
+"""The state of a namespace as one JSON document. Pure: no I/O.
 
-What is written is read again (`moments`) and is the same. A document can be written by hand, too: users and
-calls are enough.
+`loading` reads a document back without a change. In a document that is written by hand, users and calls are
+enough.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,8 +25,8 @@ from video_calls_server.store.dump import Dump
 from video_calls_server.store.seed import DoctorEntry, Id, PatientEntry, UserEntry, UserId
 
 ROLES: tuple[Role, ...] = get_args(Role)
-_LONGEST_SHOWN = 80  # characters of what is no id
-_LARGEST_NUMBER = 2**53 - 1  # every reader of JSON has it exactly, and ids are left to go on with
+_MAX_QUOTE = 80  # characters of an invalid id that an error repeats
+_LARGEST_NUMBER = 2**53 - 1  # exact in every JSON reader, and far below the largest id
 _Number = Annotated[int, Meta(ge=1, le=_LARGEST_NUMBER)]
 _Time = Annotated[datetime, Meta(tz=True, description="RFC 3339 with any offset.")]
 _MaybeTime = _Time | UnsetType | None
@@ -34,18 +34,18 @@ _Text = Annotated[str, Meta(pattern=r"^[^\0]+(?![\s\S])", max_length=255)]
 
 
 class StateError(ValueError):
-    """A document that is no state; the message names the place in it and the reason."""
+    """An invalid document; the message names the place in it and the reason."""
 
 
 class ClockReading(Struct, forbid_unknown_fields=True):
-    """What the clock shows, and whether time goes by."""
+    """The time that the clock shows, and whether it runs."""
 
     time: _Time
     running: bool = True
 
 
 class CallEntry(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A call. Written by hand, it needs a doctor, a patient and a time."""
+    """A call. A document by hand needs its doctor, patient and scheduled time."""
 
     id: _Number | UnsetType = UNSET
     channel_name: Annotated[str, Meta(max_length=63)] | UnsetType = UNSET
@@ -62,17 +62,17 @@ class CallEntry(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class EventEntry(Struct, kw_only=True, forbid_unknown_fields=True):
-    """An event, and the users to whom it is told."""
+    """An event, and the users who receive it."""
 
     id: _Number
     type: EventType
     created_at: _Time
     to: list[UserId]
-    data: dict[str, Any]  # the contract's `EventData`, as it was when the event was told
+    data: dict[str, Any]  # the contract's `EventData`, as it was at the time of the event
 
 
 class KeyEntry(Struct, kw_only=True, forbid_unknown_fields=True):
-    """An `Idempotency-Key`, whose it is, and the call that was made under it."""
+    """An `Idempotency-Key` of a user, and the call that was created with it."""
 
     user: UserId
     key: _Text
@@ -81,9 +81,9 @@ class KeyEntry(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class State(Struct, kw_only=True, forbid_unknown_fields=True):
-    """All that a namespace holds. What is left out is empty, except the clock, which stays as it is.
+    """All data of a namespace. A missing field means empty; a missing clock means no change of the clock.
 
-    A state has no window of the rate limit and no Agora notification: both belong to real time.
+    A state has no rate limit counters and no Agora notifications, because these follow real time.
     """
 
     version: Literal[1] = 1
@@ -100,31 +100,31 @@ _DECODER = msgspec.json.Decoder(State)
 
 
 def read_state(body: bytes, ids: Ids) -> State:
-    """The document that a body is; what it says is not yet looked at.
+    """Return the document in a body. `loading` checks its content.
 
     Raises:
-        StateError: it is none.
+        StateError: if the body does not have the form of a document.
     """
     try:
         if ids is INTEGERS:
             return _DECODER.decode(decoded(body))
         document = msgspec.json.decode(decoded(body))
         for kind, *steps in _IDS:
-            _change(document, steps, "", partial(_number, ids, kind))
+            _change(document, steps, "", partial(_parse_id, ids, kind))
         return msgspec.convert(document, State)
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `$")
-        raise wrong(where.strip("`.") or "the document", reason) from error
+        raise state_error(where.strip("`.") or "the document", reason) from error
     except (msgspec.DecodeError, EncodingError, UnicodeError, RecursionError) as error:
         raise StateError(f"the document is not JSON: {error}") from error
 
 
-def written(state: State, ids: Ids) -> bytes:
+def state_json(state: State, ids: Ids) -> bytes:
     """Return the document as JSON, with ids as the API shows them."""
     document = msgspec.to_builtins(state)
     if ids is not INTEGERS:
         for kind, *steps in _IDS:
-            _change(document, steps, "", partial(_shown, ids, kind))
+            _change(document, steps, "", partial(_format_id, ids, kind))
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
 
@@ -141,11 +141,11 @@ _IDS: tuple[tuple[Kind, *tuple[str, ...]], ...] = (
     ("patient", "events", "data", "call", "patient_details", "id"),
     ("call", "idempotency_keys", "call"),
 )
-"""The kind of each id of a document, and the steps to it."""
+"""The kind of each id in a document, and the path to it."""
 
 
 def _change(node: object, steps: list[str], where: str, change: Callable[[object, str], object]) -> None:
-    """Change the values at these steps, in every item of every list on the way."""
+    """Change the values at this path, in every item of the lists along it."""
     if isinstance(node, list):
         for index, item in enumerate(cast("list[object]", node)):
             _change(item, steps, f"{where}[{index}]", change)
@@ -158,32 +158,32 @@ def _change(node: object, steps: list[str], where: str, change: Callable[[object
             fields[name] = change(fields[name], where)
 
 
-def _number(ids: Ids, kind: Kind, value: object, where: str) -> object:
+def _parse_id(ids: Ids, kind: Kind, value: object, where: str) -> object:
     if not isinstance(value, str):
         return value
     number = ids.parse(kind, value)
     if number is None:
-        raise wrong(where, f"{value[:_LONGEST_SHOWN]!r} is not the id of a {kind} on this server")
+        raise state_error(where, f"{value[:_MAX_QUOTE]!r} is not the id of a {kind} on this server")
     return number
 
 
-def _shown(ids: Ids, kind: Kind, value: object, _: str) -> object:
+def _format_id(ids: Ids, kind: Kind, value: object, _: str) -> object:
     return ids.format(kind, value) if isinstance(value, int) else value
 
 
-def wrong(where: str, reason: str) -> StateError:
-    """What is wrong at this place of the document."""
+def state_error(where: str, reason: str) -> StateError:
+    """Return the error for a place in the document."""
     return StateError(f"{where}: {reason}")
 
 
-def state_of(moment: Contents) -> State:
-    """The document that says what is at a moment."""
-    dump = moment.dump
-    told_to: dict[int, list[int]] = {}
+def state_of(contents: Contents) -> State:
+    """Return the contents of a namespace as a document."""
+    dump = contents.dump
+    recipients: dict[int, list[int]] = {}
     for row in dump.of(schema.event_recipients):
-        told_to.setdefault(row["event_id"], []).append(row["user_id"])
+        recipients.setdefault(row["event_id"], []).append(row["user_id"])
     return State(
-        clock=ClockReading(moment.time, moment.running),
+        clock=ClockReading(contents.time, contents.running),
         users=_user_entries(dump),
         calls=[_call_entry(row) for row in dump.of(schema.calls)],
         events=[
@@ -191,7 +191,7 @@ def state_of(moment: Contents) -> State:
                 id=row["id"],
                 type=row["type"],
                 created_at=time_of(row["created_at"]),
-                to=sorted(told_to.get(row["id"], [])),
+                to=sorted(recipients.get(row["id"], [])),
                 data=msgspec.json.decode(row["data"]),
             )
             for row in dump.of(schema.events)
@@ -206,7 +206,7 @@ def state_of(moment: Contents) -> State:
             )
             for row in dump.of(schema.idempotency_keys)
         ],
-        faults=list(moment.faults),
+        faults=list(contents.faults),
     )
 
 

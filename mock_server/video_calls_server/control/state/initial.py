@@ -1,4 +1,4 @@
-"""What a namespace begins with, and has again after a reset: from the settings, read once at the start."""
+"""The state of a new namespace and after a reset. The settings give it, once at the start."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from video_calls_server.control.faults.model import Fault, FaultError, parse_fault
-from video_calls_server.control.settable_clock import EARLIEST, checked
+from video_calls_server.control.settable_clock import EARLIEST, check_time
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store.seed import DEFAULT_SEED, Seed, load_seed
 
-if TYPE_CHECKING:  # which takes a while, and few ask for it
+if TYPE_CHECKING:  # because the import is slow, and most servers do not need it
     from video_calls_server.control.state.document import State
 
 
 @dataclass(frozen=True, slots=True)
 class InitialState:
-    """The people and so many realistic calls, or a whole state in their place; the clock and the faults."""
+    """The users with a number of sample calls, or a whole state; the clock and the faults."""
 
     people: Seed
     calls: int = 0
@@ -28,11 +28,11 @@ class InitialState:
 
 
 def initial_state(settings: Settings) -> InitialState:
-    """What the settings ask for.
+    """Return the initial state that the settings describe.
 
     Raises:
-        SeedError: the seed file cannot be used.
-        SettingsError: another one of them cannot.
+        SeedError: if the seed file is invalid.
+        SettingsError: if another setting is invalid.
     """
     people = load_seed(settings.seed or DEFAULT_SEED)
     time = None if settings.clock is None else _time(settings.clock)
@@ -48,7 +48,7 @@ def initial_state(settings: Settings) -> InitialState:
 
 def _time(text: str) -> datetime:
     try:
-        return checked(datetime.fromisoformat(text))
+        return check_time(datetime.fromisoformat(text))
     except ValueError as error:
         raise SettingsError(f"clock: {error}; give a time such as 2030-01-05T10:00:00Z") from error
 
@@ -70,11 +70,11 @@ def _state(settings: Settings) -> "State | None":
 
     if settings.seed is not None or settings.seed_calls:
         raise SettingsError(
-            "snapshot: a whole state leaves nothing to seed; give it without --seed, --seed-calls"
+            "snapshot: a snapshot already has users and calls; leave out --seed and --seed-calls"
         )
     try:
         state = read_state(path.read_bytes(), ids_of(settings.ids))
-        contents_of(state, now=EARLIEST, running=True)  # what is wrong with it is told now
+        contents_of(state, now=EARLIEST, running=True)  # raises now, not at the first request
     except OSError as error:
         raise SettingsError(f"snapshot: cannot read {path}: {error.strerror}") from error
     except StateError as error:

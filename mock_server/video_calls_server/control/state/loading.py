@@ -1,7 +1,7 @@
-"""The moment that a document of the state says. Pure: nothing here does I/O.
+"""The contents of a namespace that a state document describes. Pure: no I/O.
 
-What the document does not say is chosen so that it fits. A wrong one is refused with the place in it and the
-reason, as in `calls[3].doctor: there is no doctor 9`.
+Missing fields get values that fit the others. An invalid document is refused with the place and the reason,
+as in `calls[3].doctor: there is no doctor 9`.
 """
 
 from collections.abc import Collection, Iterable
@@ -21,7 +21,7 @@ from video_calls_server.control.state.document import (
     CallEntry,
     KeyEntry,
     State,
-    wrong,
+    state_error,
 )
 from video_calls_server.control.state.snapshots import Contents
 from video_calls_server.domain.calls import Status
@@ -37,32 +37,32 @@ _TIMES_OF: dict[Status, tuple[str, ...]] = {
     "completed": ("started_at", "ended_at"),
     "cancelled": (),
 }
-_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_MIN_TIME, _MAX_TIME = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
-_Values = dict[str, Any]  # a row by the names of its columns, whose types are the table's
+_Values = dict[str, Any]  # a row by column names; the table defines the types
 
 _encode = msgspec.json.Encoder().encode
 
 _USUAL_DURATION = timedelta(minutes=30)
-_MADE_BEFORE = timedelta(days=1)
-"""How long before its time a past call was made, where the document does not say."""
+_LEAD_TIME = timedelta(days=1)
+"""How long before its scheduled time a past call was created, if the document does not say it."""
 
 
 def contents_of(state: State, *, now: datetime, running: bool) -> Contents:
-    """The moment that a document says; its clock is as given where the document has none.
+    """Return the contents that a document describes; `now` and `running` apply if it has no clock.
 
     Raises:
-        StateError: it says what cannot be.
+        StateError: if the document contradicts itself.
     """
     if state.clock is not UNSET:
         now, running = _utc(state.clock.time, "clock.time"), state.clock.running
         if not EARLIEST <= now <= LATEST:
-            raise wrong("clock.time", f"must be within the years {EARLIEST.year} to {LATEST.year}")
+            raise state_error("clock.time", f"must be within the years {EARLIEST.year} to {LATEST.year}")
     _check_people(state.users)
-    known = _References(state.users)
-    calls = _call_rows(state.calls, known, now)
-    known.calls = {row["id"] for row in calls}
-    events, recipients = _event_rows(state, known)
+    references = _References(state.users)
+    calls = _call_rows(state.calls, references, now)
+    references.calls = {row["id"] for row in calls}
+    events, recipients = _event_rows(state, references)
     dump = Dump.from_rows(
         {
             schema.users: [
@@ -83,10 +83,10 @@ def contents_of(state: State, *, now: datetime, running: bool) -> Contents:
             schema.events: events,
             schema.event_recipients: recipients,
             schema.forgotten_events: [{"last_id": last} for last in [state.last_forgotten_event] if last],
-            schema.idempotency_keys: _key_rows(state.idempotency_keys, known),
+            schema.idempotency_keys: _key_rows(state.idempotency_keys, references),
         },
         counters={
-            schema.calls.name: max(known.calls, default=0),
+            schema.calls.name: max(references.calls, default=0),
             schema.events.name: max([state.last_forgotten_event, *(event.id for event in state.events)]),
         },
     )
@@ -94,7 +94,7 @@ def contents_of(state: State, *, now: datetime, running: bool) -> Contents:
 
 
 class _References:
-    """What the rest of a document can refer to."""
+    """The ids that the rest of a document can refer to."""
 
     def __init__(self, users: Iterable[UserEntry]) -> None:
         self.users = {user.id for user in users}
@@ -102,11 +102,11 @@ class _References:
         self.patients = {user.patient.id: user.id for user in users if user.patient is not None}
         self.calls: set[int] = set()
 
-    def check(self, kind: Literal["user", "doctor", "patient", "call"], wanted: int, where: str) -> None:
-        """There is one of this id."""
+    def check(self, kind: Literal["user", "doctor", "patient", "call"], number: int, where: str) -> None:
+        """Raise StateError if the document does not have this id."""
         ids: Collection[int] = getattr(self, f"{kind}s")
-        if wanted not in ids:
-            raise wrong(where, f"there is no {kind} {wanted}")
+        if number not in ids:
+            raise state_error(where, f"there is no {kind} {number}")
 
 
 def _check_people(users: list[UserEntry]) -> None:
@@ -114,28 +114,28 @@ def _check_people(users: list[UserEntry]) -> None:
     if repetition is not None:
         index, *field = repetition.steps
         where = ".".join([f"users[{index}]", *field])
-        raise wrong(where, f"{repetition.value} is given to another user too")
+        raise state_error(where, f"{repetition.value} is not unique; another user has it too")
 
 
-def _call_rows(entries: list[CallEntry], known: _References, now: datetime) -> list[_Values]:
+def _call_rows(entries: list[CallEntry], references: _References, now: datetime) -> list[_Values]:
     ids = {entry.id for entry in entries if entry.id is not UNSET}
     next_ids = (number for number in count(1) if number not in ids)
-    given_ids, given_channels = _UniqueValues("call"), _UniqueValues("call")
+    unique_ids, unique_channels = _UniqueValues("call"), _UniqueValues("call")
     rows: list[_Values] = []
     for index, entry in enumerate(entries):
         where = f"calls[{index}]"
-        known.check("doctor", entry.doctor, f"{where}.doctor")
-        known.check("patient", entry.patient, f"{where}.patient")
-        if known.doctors[entry.doctor] == known.patients[entry.patient]:
-            raise wrong(where, f"doctor {entry.doctor} and patient {entry.patient} are the same user")
+        references.check("doctor", entry.doctor, f"{where}.doctor")
+        references.check("patient", entry.patient, f"{where}.patient")
+        if references.doctors[entry.doctor] == references.patients[entry.patient]:
+            raise state_error(where, f"doctor {entry.doctor} and patient {entry.patient} are the same user")
         call_id = next(next_ids) if entry.id is UNSET else entry.id
-        given_ids.take(call_id, f"{where}.id")
+        unique_ids.add(call_id, f"{where}.id")
         times = _call_times(entry, where, now)
         channel = channel_name(times.created_at) if entry.channel_name is UNSET else entry.channel_name
         if not CHANNEL_NAME.fullmatch(channel):
-            raise wrong(f"{where}.channel_name", "must be 1 to 63 of the characters that Agora allows")
-        given_channels.take(channel, f"{where}.channel_name")
-        absent = _absence(entry, where)
+            raise state_error(f"{where}.channel_name", "must be 1 to 63 characters that Agora allows")
+        unique_channels.add(channel, f"{where}.channel_name")
+        absent_since = _absent_since(entry, where)
         rows.append(
             {
                 "id": call_id,
@@ -148,14 +148,14 @@ def _call_rows(entries: list[CallEntry], known: _References, now: datetime) -> l
                     for name, time in times._asdict().items()
                 },
                 **{f"{role}_present": role in entry.present for role in ROLES},
-                **{f"{role}_absent_since": absent.get(role) for role in ROLES},
+                **{f"{role}_absent_since": absent_since.get(role) for role in ROLES},
             }
         )
     return rows
 
 
 class _CallTimes(NamedTuple):
-    """The times of a call, all of them in UTC."""
+    """The times of a call in UTC."""
 
     scheduled_time: datetime
     started_at: datetime | None
@@ -165,47 +165,47 @@ class _CallTimes(NamedTuple):
 
 
 def _call_times(entry: CallEntry, where: str, now: datetime) -> _CallTimes:
-    """Those that a call has, and of those that it does not say ones that fit its status."""
+    """Return the times of a call; missing ones fit its status."""
     scheduled = _utc(entry.scheduled_time, f"{where}.scheduled_time")
-    started = _of_status(entry, "started_at", where)
-    ended = _of_status(entry, "ended_at", where)
+    started = _status_time(entry, "started_at", where)
+    ended = _status_time(entry, "ended_at", where)
     if started is UNSET:
         started = min(scheduled, ended or now)
     if ended is UNSET:
-        usual = now if started is None else started + min(_USUAL_DURATION, _LAST - started)
-        ended = usual if started is None else max(started, min(usual, now))
+        usual_end = now if started is None else started + min(_USUAL_DURATION, _MAX_TIME - started)
+        ended = usual_end if started is None else max(started, min(usual_end, now))
     if started is not None and ended is not None and ended < started:
-        raise wrong(f"{where}.ended_at", "is before started_at")
-    first = min(scheduled, started or scheduled)
-    made = now if now < first else first - min(_MADE_BEFORE, first - _FIRST)
-    created = made if entry.created_at is UNSET else _utc(entry.created_at, f"{where}.created_at")
+        raise state_error(f"{where}.ended_at", "is before started_at")
+    earliest = min(scheduled, started or scheduled)
+    usual_creation = now if now < earliest else earliest - min(_LEAD_TIME, earliest - _MIN_TIME)
+    created = usual_creation if entry.created_at is UNSET else _utc(entry.created_at, f"{where}.created_at")
     updated = max(created, started or created, ended or created)
     if entry.updated_at is not UNSET:
         updated = _utc(entry.updated_at, f"{where}.updated_at")
     return _CallTimes(scheduled, started, ended, created, updated)
 
 
-def _of_status(
+def _status_time(
     entry: CallEntry, field: Literal["started_at", "ended_at"], where: str
 ) -> datetime | UnsetType | None:
-    """A time that a call of some statuses has, and others have not; unset where it is to be chosen."""
+    """Return a time that only some statuses have; unset if the document does not say it."""
     time: datetime | UnsetType | None = getattr(entry, field)
     a_call = f"{'an' if entry.status == 'ongoing' else 'a'} {entry.status} call"
     if field not in _TIMES_OF[entry.status]:
         if time:
-            raise wrong(f"{where}.{field}", f"{a_call} has none")
+            raise state_error(f"{where}.{field}", f"{a_call} must not have one")
         return None
     if time is None:
-        raise wrong(f"{where}.{field}", f"{a_call} has one")
+        raise state_error(f"{where}.{field}", f"{a_call} must have one")
     return UNSET if time is UNSET else _utc(time, f"{where}.{field}")
 
 
-def _absence(entry: CallEntry, where: str) -> dict[Role, int]:
-    """Who has left, and when; also looks at who is present."""
+def _absent_since(entry: CallEntry, where: str) -> dict[Role, int]:
+    """Return since when each role is absent, after checking the status."""
     for field in ("present", "absent_since"):
         if getattr(entry, field) and entry.status != "ongoing":
-            raise wrong(
-                f"{where}.{field}", f"only an ongoing call has anybody, and this one is {entry.status}"
+            raise state_error(
+                f"{where}.{field}", f"only an ongoing call can have this, and the call is {entry.status}"
             )
     return {
         role: to_microseconds(_utc(time, f"{where}.absent_since.{role}"))
@@ -213,21 +213,23 @@ def _absence(entry: CallEntry, where: str) -> dict[Role, int]:
     }
 
 
-def _event_rows(state: State, known: _References) -> tuple[list[_Values], list[_Values]]:
-    """Those of the events, and those of the users to whom they are told."""
+def _event_rows(state: State, references: _References) -> tuple[list[_Values], list[_Values]]:
+    """Return the rows of the events, and those of their recipients."""
     events: list[_Values] = []
     recipients: list[_Values] = []
     last = state.last_forgotten_event
     for index, event in enumerate(state.events):
         where = f"events[{index}]"
         if event.id <= last:
-            raise wrong(f"{where}.id", f"{event.id} does not come after {last}; events are in their order")
+            raise state_error(
+                f"{where}.id", f"{event.id} is not above {last}; events must be in the order of their ids"
+            )
         last = event.id
         try:
             msgspec.convert(event.data, EventData)
         except msgspec.ValidationError as error:
             reason, _, field = str(error).partition(" - at `$")
-            raise wrong(f"{where}.data{field.rstrip('`')}", reason) from error
+            raise state_error(f"{where}.data{field.rstrip('`')}", reason) from error
         events.append(
             {
                 "id": event.id,
@@ -236,43 +238,43 @@ def _event_rows(state: State, known: _References) -> tuple[list[_Values], list[_
                 "data": _encode(event.data).decode(),
             }
         )
-        once = _UniqueValues("place of the list")
+        unique = _UniqueValues("recipient")
         for place, user_id in enumerate(event.to):
-            known.check("user", user_id, f"{where}.to[{place}]")
-            once.take(user_id, f"{where}.to[{place}]")
+            references.check("user", user_id, f"{where}.to[{place}]")
+            unique.add(user_id, f"{where}.to[{place}]")
             recipients.append({"user_id": user_id, "event_id": event.id})
     return events, recipients
 
 
-def _key_rows(entries: list[KeyEntry], known: _References) -> list[_Values]:
+def _key_rows(entries: list[KeyEntry], references: _References) -> list[_Values]:
     rows: list[_Values] = []
-    once = _UniqueValues("call of this user")
+    unique = _UniqueValues("call of this user")
     for index, entry in enumerate(entries):
         where = f"idempotency_keys[{index}]"
-        known.check("user", entry.user, f"{where}.user")
-        known.check("call", entry.call, f"{where}.call")
-        once.take((entry.user, entry.key), f"{where}.key", shown=entry.key)
+        references.check("user", entry.user, f"{where}.user")
+        references.check("call", entry.call, f"{where}.call")
+        unique.add((entry.user, entry.key), f"{where}.key", label=entry.key)
         created = to_microseconds(_utc(entry.created_at, f"{where}.created_at"))
         rows.append({"user_id": entry.user, "key": entry.key, "call_id": entry.call, "created_at": created})
     return rows
 
 
 class _UniqueValues:
-    """What may be given once."""
+    """Values of which the document may not have a duplicate."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
-        self._given: set[object] = set()
+        self._values: set[object] = set()
 
-    def take(self, value: object, where: str, *, shown: object = None) -> None:
-        """Give it; `shown` is how a person would name it, where that is not the value."""
-        if value in self._given:
-            raise wrong(where, f"{shown or value} is given to another {self._kind} too")
-        self._given.add(value)
+    def add(self, value: object, where: str, *, label: object = None) -> None:
+        """Add a value. An error names it by `label`, by default by itself."""
+        if value in self._values:
+            raise state_error(where, f"{label or value} is not unique; another {self._kind} has it too")
+        self._values.add(value)
 
 
 def _utc(time: datetime, where: str) -> datetime:
     try:
         return time.astimezone(UTC)
     except OverflowError:
-        raise wrong(where, "is not a time between the years 1 and 9999") from None
+        raise state_error(where, "is not a time between the years 1 and 9999") from None

@@ -1,4 +1,4 @@
-"""What a namespace was at a moment, and the moments that are kept under a name, in memory."""
+"""The contents of a namespace, and its snapshots: contents that are kept in memory under a name."""
 
 import re
 import time
@@ -11,16 +11,16 @@ from video_calls_server.control.refusals import ControlRefusal
 from video_calls_server.domain.clock import instant
 from video_calls_server.store.dump import Dump
 
-MOST = 100
+MAX_SNAPSHOTS = 100
 """How many snapshots a namespace has at most."""
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-"""The names that snapshots, and namespaces, can have."""
+"""The valid names of snapshots and of namespaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that a namespace holds at one time: its rows, its faults, what its clock shows, whether it runs."""
+    """A copy of a namespace: its rows, its faults, the time of its clock, and whether the clock runs."""
 
     dump: Dump
     faults: tuple[Fault, ...]
@@ -30,43 +30,43 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A moment that is kept; `saved_at` is in real time."""
+    """Contents under a name; `saved_at` is in real time."""
 
     name: str
     saved_at: datetime
-    moment: Contents
+    contents: Contents
 
 
 class Snapshots:
     """The snapshots of one namespace."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Snapshot] = {}
+        self._by_name: dict[str, Snapshot] = {}
 
     def __iter__(self) -> Iterator[Snapshot]:
-        """By name."""
-        return iter(sorted(self._kept.values(), key=lambda snapshot: snapshot.name))
+        """Yield the snapshots, sorted by name."""
+        return iter(sorted(self._by_name.values(), key=lambda snapshot: snapshot.name))
 
-    def keep(self, name: str, moment: Contents) -> None:
-        """Keep a moment, in place of what was kept under this name.
+    def save(self, name: str, contents: Contents) -> None:
+        """Save a snapshot, and replace an earlier one of this name.
 
         Raises:
-            ControlRefusal: if it cannot be a name, or there are too many already.
+            ControlRefusal: if the name is invalid, or if there are too many snapshots.
         """
         if not NAME.fullmatch(name):
             text = (
                 f"{name[:80]!r} cannot be the name of a snapshot; give 1 to 64 letters, digits, '.', '_', '-'"
             )
             raise ControlRefusal(text, field="name")
-        if name not in self._kept and len(self._kept) >= MOST:
-            text = f"there are {MOST} snapshots already; delete those that are done with"
+        if name not in self._by_name and len(self._by_name) >= MAX_SNAPSHOTS:
+            text = f"there are already {MAX_SNAPSHOTS} snapshots; delete those that are no longer needed"
             raise ControlRefusal(text, field="name")
-        self._kept[name] = Snapshot(name, instant(time.time()), moment)
+        self._by_name[name] = Snapshot(name, instant(time.time()), contents)
 
     def get(self, name: str) -> Snapshot | None:
-        """What is kept under this name."""
-        return self._kept.get(name)
+        """Return the snapshot of this name, if it exists."""
+        return self._by_name.get(name)
 
     def delete(self, name: str) -> bool:
-        """Keep it no more; whether it was there."""
-        return self._kept.pop(name, None) is not None
+        """Delete a snapshot. Return whether it existed."""
+        return self._by_name.pop(name, None) is not None
