@@ -168,11 +168,12 @@ def violations(session: nox.Session) -> None:
     """The contract suite against backends with one violation each, and what caught them (ten minutes)."""
     install(session)
     report = str(Path(session.create_tmp()).resolve() / "violations.xml")
-    tests = ("-n", "logical", "-m", "long or not long", "contract_tests/tests/test_violations.py")
+    tests = "contract_tests/tests/test_violations.py"
+    selected = ("-n", "logical", "-m", "long or not long", "-o", "junit_family=xunit1")
     try:
-        session.run("pytest", *tests, f"--junit-xml={report}", *session.posargs)
+        session.run("pytest", *selected, f"--junit-xml={report}", tests, *session.posargs)
     finally:
-        session.run("python", "contract_tests/tests/test_violations.py", report)
+        session.run("python", tests, report)
 
 
 @nox.session
