@@ -98,11 +98,11 @@ def test_events_are_heard_by_call_and_other_kinds_are_passed_over() -> None:
         until_it_goes(connection)
 
     with telling(tell) as url, Listener(person(url)) as listener:
-        assert listener.hears(lambda events: len(events) == 2, 7)
+        assert listener.wait_until(lambda events: len(events) == 2, 7)
         assert [one["id"] for one in listener.of(7)] == ["1", "4"]
         assert [one["id"] for one in listener.of(7, 8)] == ["1", "3", "4"]
         assert listener.unreadable == ["'[]'", "'no JSON'", "b'{}'"]
-        assert not listener.hears(bool, 9, seconds=0)
+        assert not listener.wait_until(bool, 9, seconds=0)
 
 
 @pytest.mark.parametrize("way", ["header", "subprotocol"])
@@ -133,7 +133,7 @@ def test_many_events_are_shown_short() -> None:
         until_it_goes(connection)
 
     with telling(tell) as url, Listener(person(url)) as listener:
-        assert listener.hears(lambda events: len(events) == 9, 7)
+        assert listener.wait_until(lambda events: len(events) == 9, 7)
         shown = listener.evidence(7).response_text
     assert shown.count('"call.started"') == 9
     assert "channel_name" not in shown
@@ -239,5 +239,8 @@ def test_without_a_token_that_expires_soon_nothing_is_known(command: str | None,
 
 
 def test_a_token_that_is_not_taken_tells_nothing_either() -> None:
-    with telling(told_to_expire) as url, pytest.raises(Missing, match=r"not taken: .* closed with 4402"):
+    with (
+        telling(told_to_expire) as url,
+        pytest.raises(Missing, match=r"refused the token .* closed with 4402"),
+    ):
         expire(people(url, f"print({token(-1)!r})"), wait)

@@ -1,4 +1,4 @@
-"""What an event is: one message of a connection for events, held to its form."""
+"""Checks the form of an event: one message of a connection for events."""
 
 import json
 from collections.abc import Iterable
@@ -13,34 +13,39 @@ from video_calls_contract.event_listener import call_in
 from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.schema import problems
 
-__all__ = ["as_reading", "is_event"]
+__all__ = ["as_reading", "require_event_form"]
 
 _MOST_ID = 64  # characters
 
 
-def is_event(event: dict[str, Any], shown: Exchange, secrets: Iterable[str]) -> None:
-    """Hold an event that the document names to its form; `shown` is the connection.
+def require_event_form(event: dict[str, Any], connection: Exchange, secrets: Iterable[str]) -> None:
+    """Check an event of the document: its id, its time, its call, and that it holds nothing private.
+
+    Args:
+        connection: the evidence.
 
     Raises:
-        Violation: it has another form, or holds what nobody should see.
+        Violation: if a check does not hold.
     """
-    name, number = event["type"], event.get("id")
-    good = isinstance(number, str) and 0 < len(number) <= _MOST_ID
-    require(good, f"`{name}` to have an `id`, a text of 1 to {_MOST_ID} characters; got {number!r}", shown)
+    name, event_id = event["type"], event.get("id")
     require(
-        instant(event.get("created_at")), f"`{name}` to have a `created_at`, a time with its offset", shown
+        isinstance(event_id, str) and 0 < len(event_id) <= _MOST_ID,
+        f"`{name}` to have an `id`, a text of 1 to {_MOST_ID} characters; got {event_id!r}",
+        connection,
     )
-    require(call_in(event), f"`{name}` to hold the call in `data`", shown)
-    found = problems(as_reading(event, shown))
-    require(not found, f"the call of `{name}` to be as it is elsewhere: {'; '.join(found)}", shown)
-    found = list(privacy.in_body(event, secrets))
-    require(not found, "; ".join(found), shown, rule="privacy.details")
+    has_time = instant(event.get("created_at"))
+    require(has_time, f"`{name}` to have a `created_at`, a time with its offset", connection)
+    require(call_in(event), f"`{name}` to hold the call in `data`", connection)
+    flaws = "; ".join(problems(as_reading(event, connection)))
+    require(not flaws, f"the call of `{name}` to have the form of the contract: {flaws}", connection)
+    flaws = "; ".join(privacy.in_body(event, secrets))
+    require(not flaws, flaws, connection, rule="privacy.details")
 
 
-def as_reading(event: dict[str, Any], shown: Exchange) -> Exchange:
-    """Return the call of an event as if it had been read."""
+def as_reading(event: dict[str, Any], connection: Exchange) -> Exchange:
+    """Return the call of an event as the response to get."""
     return replace(
-        shown,
+        connection,
         operation="getVideoCall",
         status=200,
         headers=httpx.Headers({"content-type": "application/json"}),

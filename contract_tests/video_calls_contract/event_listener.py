@@ -1,7 +1,7 @@
-"""Connections for events: what a backend tells to whom, and with which code it closes.
+"""Connections for events: the messages that a user receives, and the code with which the server closes.
 
-A connection collects what it is told in a thread of its own. On a shared system it is told of other calls
-too: whoever asks for events names the call.
+A thread collects the messages of each connection. On a shared system there are events of other calls, too, so
+the caller names the calls whose events it asks for.
 """
 
 import json
@@ -29,6 +29,7 @@ from video_calls_contract.jwt import claims
 from video_calls_contract.outcomes import Missing, NotOffered, Unreachable, Violation
 
 __all__ = [
+    "CLOSE_DEADLINE",
     "EXPIRED",
     "NO_EVENT",
     "TYPES",
@@ -44,46 +45,41 @@ __all__ = [
 
 UNAUTHORIZED, EXPIRED = 4401, 4402
 NO_EVENT = (4400, 4410)
-"""What a `last_event_id` that names no event is closed with: opaque ids may all look like forgotten ones."""
+"""Close codes for an unknown `last_event_id`: if ids are opaque, it may look like an expired one."""
 
 TYPES = ("call.started", "call.ended", "call.cancelled", "participant.joined", "participant.left")
-"""The events that the document names; a backend may tell others."""
+"""The events of the document; a backend may send others."""
 
-PATIENCE = 5.0
-"""Seconds that an event, or a refusal, may take."""
-
-SETTLING = 0.5
-"""Seconds until a connection counts as open: a refusal comes after it was accepted."""
-
-LONGEST_LIFE = 90.0
-"""Seconds for which an expiring token may live, and a run may wait."""
-
-LATEST = 10.0
-"""Seconds after its token's expiry at which a connection is still taken to end with it."""
+CLOSE_DEADLINE = 10.0
+"""Seconds after its token's expiry in which a connection has to be closed."""
 
 Way = Literal["header", "subprotocol"]
-"""How a token is given."""
+"""How a client sends its token."""
+
+_EVENT_DEADLINE = 5.0  # seconds in which an event, or a close frame, arrives
+_SETTLING = 0.5  # seconds until a connection counts as open: a server accepts it before it refuses the token
+_MOST_LIFETIME = 90.0  # seconds that the suite waits for a token to expire
 
 _SWITCHING, _UNAUTHORIZED, _TOO_MANY_REQUESTS = 101, 401, 429
 _OWN_CODES = range(4400, 4500)
 _SUBPROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_MOST_IN_FULL = 3  # events of a report
+_MOST_WHOLE_EVENTS = 3  # in a report
 _MOST_OF_MESSAGE = 2**20  # bytes, decompressed
-_MOST_OF_ALL = 16 * 2**20  # bytes of all messages of a connection
+_MOST_OF_CONNECTION = 16 * 2**20  # bytes of all messages of a connection
 
 
 class Listener:
-    """A connection as somebody; it is closed when the context ends.
+    """A user's connection; it is closed when the context ends.
 
     Args:
-        way: how the token is given.
-        after: the id of the last event that is known.
-        query: more of the URL.
+        way: how the token is sent.
+        after: the id of the last known event, after which to resume.
+        query: more parameters of the URL.
 
     Attributes:
-        status: of the handshake: 101, or what else was answered.
-        subprotocol: what the server has chosen.
-        close_code: with which the server closed the connection; None while it is open.
+        status: the status of the handshake's response: 101 if it succeeded.
+        subprotocol: the subprotocol that the server selected.
+        close_code: the code with which the server closed the connection; None while it is open.
     """
 
     def __init__(
@@ -101,19 +97,19 @@ class Listener:
         self.subprotocol: str | None = None
         self.close_code: int | None = None
         self._way = way
-        asked = {**(query or {}), **({} if after is None else {"last_event_id": after})}
+        parameters = {**(query or {}), **({} if after is None else {"last_event_id": after})}
         root = re.sub("^(?i:http)", "ws", person.backend.base_url)
-        self._url = f"{root}/events/" + (f"?{urlencode(asked)}" if asked else "")
-        self._said = ""
+        self._url = f"{root}/events/" + (f"?{urlencode(parameters)}" if parameters else "")
+        self._reason = ""
         self._headers = httpx.Headers()
         self._frames: list[str | bytes] = []
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._stack = ExitStack()
         self._thread: threading.Thread | None = None
         self._sent_at = self._received_at = datetime.now(UTC)
 
     def __enter__(self) -> "Listener":
-        """Connect."""
+        """Connect; if the server answers 429, wait and try again, three times at most."""
         for _ in range(3):
             wait = self._connect()
             if wait is None:
@@ -124,19 +120,19 @@ class Listener:
         )
 
     def __exit__(self, *_error: object) -> None:
-        """Leave."""
+        """Disconnect."""
         self._stack.close()
         if self._thread is not None:
-            self._thread.join(PATIENCE)
+            self._thread.join(_EVENT_DEADLINE)
 
     def _connect(self) -> float | None:
-        """Try it; the seconds after which to try again, where that is what the server asks for."""
+        """Connect; return the seconds after which to try again if the server answers 429, else None."""
         headers, subprotocols = dict[str, str](), None
         if self._token and self._way == "subprotocol":
             subprotocols = [Subprotocol("bearer"), Subprotocol(self._token)]
         elif self._authorization is not None:
             headers["Authorization"] = self._authorization
-        reached_by = self.person.backend.connection
+        settings = self.person.backend.connection
         self._sent_at = datetime.now(UTC)
         try:
             connection = self._stack.enter_context(
@@ -144,12 +140,12 @@ class Listener:
                     self._url,
                     additional_headers=headers,
                     subprotocols=subprotocols,
-                    open_timeout=PATIENCE * 2,
+                    open_timeout=_EVENT_DEADLINE * 2,
                     close_timeout=1,
                     max_size=_MOST_OF_MESSAGE,
-                    ssl=reached_by.context if self._url.startswith("wss:") else None,
-                    proxy=reached_by.proxy,
-                    proxy_ssl=reached_by.proxy_context,
+                    ssl=settings.context if self._url.startswith("wss:") else None,
+                    proxy=settings.proxy,
+                    proxy_ssl=settings.proxy_context,
                 )
             )
         except InvalidStatus as error:
@@ -158,9 +154,9 @@ class Listener:
                 response.status_code,
                 httpx.Headers(list(response.headers.raw_items())),
             )
-            self._said = bytes(response.body or b"").decode("utf-8", "replace")
+            self._reason = bytes(response.body or b"").decode("utf-8", "replace")
         except (InvalidHandshake, OSError, EOFError) as error:
-            self._said = certificate_problem(error) or str(error) or type(error).__name__
+            self._reason = certificate_problem(error) or str(error) or type(error).__name__
         else:
             self.status, self.subprotocol = _SWITCHING, connection.subprotocol
             self._thread = threading.Thread(
@@ -170,7 +166,7 @@ class Listener:
         self._received_at = datetime.now(UTC)
         if self.status != _TOO_MANY_REQUESTS:
             return None
-        return min(retry_after(self._headers), LONGEST_LIFE)
+        return min(retry_after(self._headers), _MOST_LIFETIME)
 
     def _listen(self, connection: ClientConnection) -> None:
         code, received = None, 0
@@ -178,57 +174,59 @@ class Listener:
             while True:
                 frame = connection.recv()
                 received += len(frame)
-                if received > _MOST_OF_ALL:
-                    self._said = f"it sent more than {_MOST_OF_ALL // 2**20} MiB"
+                if received > _MOST_OF_CONNECTION:
+                    self._reason = f"it sent more than {_MOST_OF_CONNECTION // 2**20} MiB"
                     connection.close()
                     break
-                with self._news:
+                with self._changed:
                     self._frames.append(frame)
-                    self._news.notify_all()
+                    self._changed.notify_all()
         except ConnectionClosed as closed:
             if closed.rcvd is not None:
-                code, self._said = closed.rcvd.code, closed.rcvd.reason
+                code, self._reason = closed.rcvd.code, closed.rcvd.reason
             elif closed.sent is not None and closed.sent.code == CloseCode.MESSAGE_TOO_BIG:
-                self._said = f"it sent a message of more than {_MOST_OF_MESSAGE // 2**20} MiB"
+                self._reason = f"it sent a message of more than {_MOST_OF_MESSAGE // 2**20} MiB"
             else:
-                self._said = "closed without a code"
+                self._reason = "closed without a code"
         except (WebSocketException, OSError, EOFError) as error:
-            self._said = str(error)
-        with self._news:
+            self._reason = str(error)
+        with self._changed:
             self.close_code = code or 1006
-            self._news.notify_all()
+            self._changed.notify_all()
 
-    # -- What was told ----------------------------------------------------------------------------------
+    # -- Messages -------------------------------------------------------------------------------------
 
     @property
     def is_open(self) -> bool:
-        """Whether the connection was accepted, and has not been closed."""
+        """Whether the connection is open."""
         return self.status == _SWITCHING and self.close_code is None
 
-    def stays_open(self, seconds: float = SETTLING) -> bool:
-        """Whether it is open, and still is after so many seconds."""
+    def stays_open(self, seconds: float = _SETTLING) -> bool:
+        """Return whether the connection is open, and still is after so many seconds."""
         return self.is_open and not self.closes(seconds)
 
-    def closes(self, seconds: float = PATIENCE) -> bool:
-        """Whether it is closed by the server within so many seconds."""
-        with self._news:
-            closed = self._news.wait_for(lambda: self.close_code is not None, seconds if self.is_open else 0)
+    def closes(self, seconds: float = _EVENT_DEADLINE) -> bool:
+        """Return whether the server closes the connection within so many seconds."""
+        with self._changed:
+            is_closed = self._changed.wait_for(
+                lambda: self.close_code is not None, seconds if self.is_open else 0
+            )
         self._check_lapse()
-        return closed
+        return is_closed
 
     def _check_lapse(self) -> None:
-        """A connection that ends with its token is no fault of the backend."""
+        # A server may close a connection whose token has expired.
         if self.close_code in (UNAUTHORIZED, EXPIRED) or self.status == _UNAUTHORIZED:
             self.person.check_lapse(self._token)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
         """Every message that is a JSON object, in order."""
-        return [found for frame in list(self._frames) if (found := _object(frame))]
+        return [message for frame in list(self._frames) if (message := _object(frame))]
 
     @property
     def unreadable(self) -> list[str]:
-        """Messages that are no text, or no JSON object."""
+        """Messages that are not text, or not a JSON object."""
         return [
             repr(frame)[:200]
             for frame in list(self._frames)
@@ -236,43 +234,46 @@ class Listener:
         ]
 
     def of(self, *call_ids: object) -> list[dict[str, Any]]:
-        """The events that the document names, of these calls."""
+        """Return the events of the document that concern these calls."""
         return [
             event
             for event in self.messages
             if event.get("type") in TYPES and call_in(event).get("id") in call_ids
         ]
 
-    def hears(
-        self, told: Callable[[list[dict[str, Any]]], object], *call_ids: object, seconds: float = PATIENCE
+    def wait_until(
+        self,
+        condition: Callable[[list[dict[str, Any]]], object],
+        *call_ids: object,
+        seconds: float = _EVENT_DEADLINE,
     ) -> bool:
-        """Whether the events of these calls become what is waited for."""
-        with self._news:
-            self._news.wait_for(
-                lambda: bool(told(self.of(*call_ids))) or self.close_code is not None,
+        """Wait until the events of these calls meet a condition; return whether they do."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: bool(condition(self.of(*call_ids))) or self.close_code is not None,
                 seconds if self.is_open else 0,
             )
-            heard = bool(told(self.of(*call_ids)))
-        if not heard:
+            is_met = bool(condition(self.of(*call_ids)))
+        if not is_met:
             self._check_lapse()
-        return heard
+        return is_met
 
     def evidence(self, *call_ids: object) -> Exchange:
-        """The connection as reports show it: with the events of these calls, and how it was closed."""
-        told = self.of(*call_ids)
+        """Return the connection as an exchange for reports, with the events of these calls."""
+        events = self.of(*call_ids)
         content: dict[str, Any] = {
-            "told": told if len(told) <= _MOST_IN_FULL else [_short(one) for one in told]
+            "events": events if len(events) <= _MOST_WHOLE_EVENTS else [_short(event) for event in events]
         }
         if self.unreadable:
             content["unreadable"] = self.unreadable
         if self.close_code is not None:
-            content["closed"] = {"code": self.close_code, "reason": self._said}
+            content["closed"] = {"code": self.close_code, "reason": self._reason}
         headers = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
         if self._token and self._way == "subprotocol":
             headers.append(("Sec-WebSocket-Protocol", f"bearer, {self._token}"))
         elif self._authorization is not None:
             headers.append(("Authorization", self._authorization))
-        shown = json.dumps(content, ensure_ascii=False) if self.status == _SWITCHING else self._said
+        text = json.dumps(content, ensure_ascii=False) if self.status == _SWITCHING else self._reason
         return Exchange(
             operation=None,
             person=self.person.name,
@@ -282,7 +283,7 @@ class Listener:
             request_body=b"",
             status=self.status,
             headers=self._headers,
-            content=shown.encode(),
+            content=text.encode(),
             sent_at=self._sent_at,
             received_at=self._received_at,
             redactor=self.person.backend.redactor,
@@ -290,12 +291,16 @@ class Listener:
 
     @property
     def ending(self) -> str:
-        """How far the connection got, in a few words."""
+        """The state of the connection in a few words."""
         if self.status == NO_ANSWER:
-            return f"no answer ({self._said})"
+            return f"no answer ({self._reason})"
         if self.status != _SWITCHING:
             return f"HTTP {self.status}"
-        return "still open" if self.close_code is None else f"closed with {self.close_code}"
+        return _ending(self.close_code)
+
+
+def _ending(code: int | None) -> str:
+    return "still open" if code is None else f"closed with {code}"
 
 
 def _object(frame: str | bytes) -> dict[str, Any]:
@@ -308,42 +313,42 @@ def _object(frame: str | bytes) -> dict[str, Any]:
 
 
 def call_in(event: dict[str, Any]) -> dict[str, Any]:
-    """The call that an event holds; empty where it holds none."""
+    """Return the call in an event; empty if there is none."""
     return as_object(as_object(event.get("data")).get("call"))
 
 
 def _short(event: dict[str, Any]) -> dict[str, Any]:
-    """An event among many: of its call, what tells it from others."""
+    """Return an event with only the id, status and `updated_at` of its call."""
     call = {name: value for name, value in call_in(event).items() if name in ("id", "status", "updated_at")}
     return {**event, "data": {**as_object(event.get("data")), "call": call}}
 
 
 def fits_a_subprotocol(person: Person) -> bool:
-    """Whether a token is of the characters that a subprotocol may have; every JWT is."""
+    """Return whether a subprotocol may hold the characters of a user's token; it may hold every JWT."""
     return _SUBPROTOCOL.fullmatch(person.token) is not None
 
 
 def find_way(person: Person) -> Way:
-    """How this person's token gets them a connection.
+    """Return the way in which the backend accepts a user's token.
 
     Raises:
-        NotOffered: in no way: there are no events here.
-        Violation: there are, and the person is not let in.
+        NotOffered: if the backend has no WebSocket for events.
+        Violation: if it has one, but accepts the token in no way.
     """
-    tried: list[Listener] = []
+    attempts: list[Listener] = []
     ways: Iterable[Way] = ("header", "subprotocol") if fits_a_subprotocol(person) else ("header",)
     for way in ways:
         with Listener(person, way) as listener:
             if listener.stays_open():
                 return way
-        tried.append(listener)
-    if any(listener.close_code in _OWN_CODES for listener in tried):
+        attempts.append(listener)
+    if any(listener.close_code in _OWN_CODES for listener in attempts):
         raise Violation(
-            f"a connection with the {person.name}'s token to stay open; it was {tried[-1].ending}",
-            *(listener.evidence() for listener in tried),
+            f"a connection with the {person.name}'s token to stay open; it is {attempts[-1].ending}",
+            *(listener.evidence() for listener in attempts),
             rule="events.authentication",
         )
-    raise NotOffered(f"not offered: a WebSocket at {tried[0].evidence().url} got {tried[0].ending}")
+    raise NotOffered(f"not offered: a WebSocket at {attempts[0].evidence().url} got {attempts[0].ending}")
 
 
 # -- A token that expires ---------------------------------------------------------------------------
@@ -351,18 +356,23 @@ def find_way(person: Person) -> Way:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """A connection whose token has expired, as it was then."""
+    """A connection whose token has expired; `code` closed it, unless it is still open."""
 
     code: int | None
     exchange: Exchange
 
+    @property
+    def ending(self) -> str:
+        """The state of the connection in a few words."""
+        return _ending(self.code)
+
 
 def expire(people: People, wait: Callable[[float], None]) -> Expiry:
-    """Open a connection with a token that expires within seconds, and see what becomes of it.
+    """Open a connection with a token that expires within seconds, and wait until it does.
 
     Raises:
-        Missing: there is no such token to be had.
-        NotOffered: there are no events here.
+        Missing: if the configuration provides no such token.
+        NotOffered: if the backend has no WebSocket for events.
     """
     way = find_way(people.doctor)
     command = people.identity("expiring").command
@@ -378,17 +388,17 @@ def expire(people: People, wait: Callable[[float], None]) -> Expiry:
     clock = person.backend.clock
     times = clock.possible_times(datetime.now(UTC))
     left = min((datetime.fromtimestamp(expires, UTC) - now).total_seconds() for now in times)
-    if left > LONGEST_LIFE:
+    if left > _MOST_LIFETIME:
         raise Missing(
-            f"the token of [identities.expiring] lives for {left:.0f} s; have it expire within seconds"
+            f"the token of [identities.expiring] lasts {left:.0f} s; it should expire within seconds"
         )
     with Listener(person, way) as listener:
         if not listener.stays_open():
             raise Missing(
-                f"the token of [identities.expiring] was not taken: the connection was {listener.ending}"
+                f"the backend refused the token of [identities.expiring]: the connection is {listener.ending}"
             )
         unsure = clock.margin - timedelta(seconds=20)
-        until = time.monotonic() + max(left, 0) + LATEST + max(unsure.total_seconds(), 0)
+        until = time.monotonic() + max(left, 0) + CLOSE_DEADLINE + max(unsure.total_seconds(), 0)
         while time.monotonic() < until and not listener.closes(0):
             wait(0.2)
         return Expiry(listener.close_code, listener.evidence())

@@ -11,8 +11,8 @@ from video_calls_spec import RuleId
 
 from video_calls_contract.checks import require
 from video_calls_contract.clock import MOST_DIFFERENCE
-from video_calls_contract.event_form import as_reading, is_event
-from video_calls_contract.event_listener import EXPIRED, LATEST, TYPES, UNAUTHORIZED, call_in
+from video_calls_contract.event_form import as_reading, require_event_form
+from video_calls_contract.event_listener import CLOSE_DEADLINE, EXPIRED, TYPES, UNAUTHORIZED, call_in
 from video_calls_contract.exchange import Exchange, Redactor, as_object
 from video_calls_contract.jwt import claims
 from video_calls_contract.observers import OBSERVED, Finding, Recent
@@ -25,7 +25,7 @@ __all__ = ["Connections"]
 
 _MOST_SHOWN = 3  # events of a connection
 _OWN_CODES = range(4400, 4500)
-_LATEST = timedelta(seconds=LATEST) + MOST_DIFFERENCE
+_LATEST = timedelta(seconds=CLOSE_DEADLINE) + MOST_DIFFERENCE
 _CONSTANT: tuple[RuleId, ...] = (
     "model.details",
     "model.channel-constant",
@@ -89,7 +89,9 @@ class _Connection:
             return
         rule: RuleId = f"events.{event['type'].replace('.', '-')}"  # type: ignore[assignment]
         certificate = self._traffic.agora.app_certificate
-        self._hold(rule, lambda: is_event(event, self._exchange(), [certificate] if certificate else []))
+        self._hold(
+            rule, lambda: require_event_form(event, self._exchange(), [certificate] if certificate else [])
+        )
         self._hold("events.order", lambda: self._is_in_order(event))
         self._hold("events.changes-only", lambda: self._is_a_change(event))
         self._hold("events.authentication", self._is_let_in)
@@ -157,7 +159,7 @@ class _Connection:
 
     def _exchange(self) -> Exchange:
         """The connection as reports show it, with its last events."""
-        content: dict[str, Any] = {"told": list(self._shown)}
+        content: dict[str, Any] = {"events": list(self._shown)}
         if self._code is not None:
             content["closed"] = {"code": self._code}
         return Exchange(
