@@ -1,4 +1,4 @@
-"""What the fuzz section blames, and what it lets pass."""
+"""Tests of the fuzz rules: which responses are violations, and which requests are sent."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from video_calls_contract.run import Options, Run
 from video_calls_contract.schema import contract, operations
 
 from support.fake_backend import CALL, fake_backend, scheduling
-from support.fake_backend import Request as Asked
+from support.fake_backend import Request as HttpRequest
 from support.made_results import exchange
 from support.suite_runs import reference
 
@@ -50,15 +50,18 @@ def listing(*query: tuple[str, str], valid: bool = True) -> Request:
     return Request("listVideoCalls", "GET", "/video-calls/", valid, query=query)
 
 
-def known(state: Any = "scheduled") -> Knowledge:
-    found = Knowledge()
-    found.created(OURS, answer(201, RECORD, operation="createVideoCall"), state)
-    return found
+def knowledge_of(state: Any = "scheduled") -> Knowledge:
+    knowledge = Knowledge()
+    knowledge.created(OURS, answer(201, RECORD, operation="createVideoCall"), state)
+    return knowledge
 
 
-def check(request: Request, given: Exchange, state: Any = "scheduled", person: Person = PERSON) -> str | None:
-    fault = judge(request, person, given, known(state))
-    return fault and fault.check
+def check(
+    request: Request, response: Exchange, state: Any = "scheduled", person: Person = PERSON
+) -> str | None:
+    """Return the check that a response fails."""
+    finding = judge(request, person, response, knowledge_of(state))
+    return finding and finding.check
 
 
 FLAWED: list[object] = [
@@ -78,14 +81,14 @@ LENIENT: list[object] = [
 
 
 @pytest.mark.parametrize("body", FLAWED)
-def test_a_body_that_cannot_be_meant_must_be_refused(body: object) -> None:
+def test_flawed_body_must_be_refused_with_400(body: object) -> None:
     assert check(new(body), answer(201, RECORD)) == "negative_data_rejection"
     assert check(new(body), answer(422)) == "negative_data_rejection"
     assert check(new(body), answer(400)) is None
 
 
 @pytest.mark.parametrize("body", LENIENT)
-def test_a_body_that_leniency_explains_may_be_accepted_or_refused(body: object) -> None:
+def test_lenient_body_may_be_accepted_or_refused(body: object) -> None:
     time = str(dict(body)["scheduled_time"])  # type: ignore[call-overload]  # each is an object
     record = RECORD | {"scheduled_time": time if time.endswith("-01T00:00:00Z") else BODY["scheduled_time"]}
     assert check(new(body), answer(201, record)) is None
@@ -94,7 +97,7 @@ def test_a_body_that_leniency_explains_may_be_accepted_or_refused(body: object) 
 
 
 @pytest.mark.parametrize(
-    ("request_", "given", "found"),
+    ("request_", "response", "expected"),
     [
         (new(), answer(500), "not_a_server_error"),
         (new(), answer(NO_ANSWER), "not_a_server_error"),
@@ -130,14 +133,14 @@ def test_a_body_that_leniency_explains_may_be_accepted_or_refused(body: object) 
         (on("getVideoCall", None, valid=False, flaws=("x",)), answer(200, RECORD), "negative_data_rejection"),
     ],
 )  # fmt: skip
-def test_an_answer_is_blamed_for_what_the_contract_says(
-    request_: Request, given: Exchange, found: str | None
+def test_response_fails_the_check_of_the_contract(
+    request_: Request, response: Exchange, expected: str | None
 ) -> None:
-    assert check(request_, given) == found
+    assert check(request_, response) == expected
 
 
 @pytest.mark.parametrize(
-    ("operation", "state", "status", "found"),
+    ("operation", "state", "status", "expected"),
     [
         ("endVideoCall", "ongoing", 400, "positive_data_acceptance"),
         ("endVideoCall", "scheduled", 200, "status_code_conformance"),
@@ -155,14 +158,14 @@ def test_an_answer_is_blamed_for_what_the_contract_says(
         ("joinVideoCall", "closed", 200, "use_after_free"),
     ],
 )
-def test_a_call_is_changed_in_the_states_that_let_it(
-    operation: str, state: str | None, status: int, found: str | None
+def test_action_in_wrong_state_fails_its_check(
+    operation: str, state: str | None, status: int, expected: str | None
 ) -> None:
-    assert check(on(operation, OURS), answer(status, RECORD if status == 200 else REFUSAL), state) == found
+    assert check(on(operation, OURS), answer(status, RECORD if status == 200 else REFUSAL), state) == expected
 
 
 @pytest.mark.parametrize(
-    ("request_", "given", "found"),
+    ("request_", "response", "expected"),
     [
         (listing(), answer(200, PAGE), "ignored_auth"),
         (listing(), answer(403), "ignored_auth"),
@@ -171,32 +174,36 @@ def test_a_call_is_changed_in_the_states_that_let_it(
         (new([]), answer(400), None),
     ],
 )
-def test_nobody_gets_nothing(request_: Request, given: Exchange, found: str | None) -> None:
-    assert check(request_, given, person=NOBODY) == found
+def test_request_without_token_must_be_refused(
+    request_: Request, response: Exchange, expected: str | None
+) -> None:
+    assert check(request_, response, person=NOBODY) == expected
 
 
-def test_a_call_is_known_to_have_changed_once_that_was_answered() -> None:
-    knowledge = known()
-    knowledge.saw(on("cancelVideoCall", OURS), PERSON, answer(500))
+def test_state_of_call_follows_the_response() -> None:
+    knowledge = knowledge_of()
+    knowledge.learn(on("cancelVideoCall", OURS), PERSON, answer(500))
     assert knowledge.states[OURS] is None
-    knowledge.saw(on("cancelVideoCall", OURS), PERSON, answer(200, RECORD))
+    knowledge.learn(on("cancelVideoCall", OURS), PERSON, answer(200, RECORD))
     assert knowledge.states[OURS] == "closed"
-    knowledge.saw(new(), PERSON, answer(201, RECORD | {"id": 8}, operation="createVideoCall"))
-    knowledge.saw(new(), PERSON, answer(201, RECORD | {"id": 9, "doctor": 2}, operation="createVideoCall"))
+    knowledge.learn(new(), PERSON, answer(201, RECORD | {"id": 8}, operation="createVideoCall"))
+    knowledge.learn(new(), PERSON, answer(201, RECORD | {"id": 9, "doctor": 2}, operation="createVideoCall"))
     assert list(knowledge.states) == [OURS, 8]
 
 
-def test_a_call_is_asked_about_by_its_participants() -> None:
-    stranger = Person("other_patient", "Bearer x", None, patient=2)  # type: ignore[arg-type]
+def test_participant_of_the_call_sends_the_request() -> None:
+    outsider = Person("other_patient", "Bearer x", None, patient=2)  # type: ignore[arg-type]
     patient = Person("patient", "Bearer x", None, patient=1)  # type: ignore[arg-type]
-    assert known().participant([stranger, patient], OURS) is patient
-    assert known().participant([stranger, patient], NONE) is stranger
+    assert knowledge_of().participant([outsider, patient], OURS) is patient
+    assert knowledge_of().participant([outsider, patient], NONE) is outsider
 
 
-def test_what_is_found_is_told_with_the_smallest_request(tmp_path: Path) -> None:
-    def broken(asked: Asked) -> tuple[int, Any]:
+def test_violation_has_the_smallest_request(tmp_path: Path) -> None:
+    def broken(request: HttpRequest) -> tuple[int, Any]:
         return (
-            (500, REFUSAL) if "page_size=10" in asked.path and "100" not in asked.path else scheduling(asked)
+            (500, REFUSAL)
+            if "page_size=10" in request.path and "100" not in request.path
+            else scheduling(request)
         )
 
     path = tmp_path / "contract.toml"
@@ -205,21 +212,21 @@ def test_what_is_found_is_told_with_the_smallest_request(tmp_path: Path) -> None
         run = Run(read_config(path), Options())
         with pytest.raises(
             Violation, match=r"no server error; got 500 \(listVideoCalls, not_a_server_error\)"
-        ) as found:
+        ) as error:
             fuzz_operation(run, "listVideoCalls")
         run.finish()
-    assert found.value.exchanges[-1].url.endswith("page_size=101")
+    assert error.value.exchanges[-1].url.endswith("page_size=101")
 
 
-def test_calls_of_others_are_not_changed(tmp_path: Path) -> None:
-    """The list holds a call, and no call can be made: there is none to act on."""
+def test_fuzzing_changes_no_other_call(tmp_path: Path) -> None:
+    """No call can be created, so there is none to change."""
 
-    def crowded(asked: Asked) -> tuple[int, Any]:
-        if asked.method == "POST" and asked.path.endswith("/video-calls/"):
+    def crowded(request: HttpRequest) -> tuple[int, Any]:
+        if request.method == "POST" and request.path.endswith("/video-calls/"):
             return 400, REFUSAL
-        if asked.path.endswith((f"/{CALL['id']}/", f"/{CALL['id']}/join/", f"/{CALL['id']}/cancel/")):
+        if request.path.endswith((f"/{CALL['id']}/", f"/{CALL['id']}/join/", f"/{CALL['id']}/cancel/")):
             return 200, RECORD
-        if "/video-calls/?" in asked.path or asked.path.endswith("/video-calls/"):
+        if "/video-calls/?" in request.path or request.path.endswith("/video-calls/"):
             return 200, PAGE
         return 404, REFUSAL
 
@@ -230,7 +237,7 @@ def test_calls_of_others_are_not_changed(tmp_path: Path) -> None:
         fuzz_operation(run, "cancelVideoCall")
         fuzz_links(run)
         run.finish()
-    acted = {asked.path.split("/")[-3] for asked in backend.requests if asked.path.count("/") > 6}
+    acted = {request.path.split("/")[-3] for request in backend.requests if request.path.count("/") > 6}
     assert str(NONE) in acted
     assert not any(part.isdigit() and 0 < int(part) < NONE for part in acted), acted
 
@@ -242,7 +249,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield path
 
 
-def test_the_reference_server_answers_as_the_contract_says(
+def test_reference_server_passes_every_fuzz_rule(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What no backend may accept in the body of a new call, however lenient it is."""
+"""Flaws in the body of a new call that no backend may accept, not even a lenient one."""
 
 import re
 from typing import cast
@@ -7,60 +7,62 @@ from video_calls_contract.exchange import instant
 from video_calls_contract.ids import NO_CALL, is_id
 
 NO_TIMES = ("", "not a time", "----", "2099-13-45T10:00:00Z", "2099-01-01T25:61:61Z")
-"""Texts in which no parser, however lenient, sees a time."""
+"""Texts that no parser reads as a time."""
 
 
-def body_flaws(body: object, unheld: int = NO_CALL, *, text_ids: bool = False) -> tuple[str, ...]:
-    """Why no backend may make a call of this JSON, however lenient it is; empty where one might.
+def body_flaws(body: object, unused_from: int = NO_CALL, *, text_ids: bool = False) -> tuple[str, ...]:
+    """Return why no backend may create a call from this JSON; empty if a lenient one might.
 
-    From `unheld` on nobody has an id. Where ids are texts, only their type can be wrong.
+    Args:
+        unused_from: the smallest number from which on no user has an id.
+        text_ids: whether ids are texts, of which only the type can be wrong.
     """
     if not isinstance(body, dict):
-        return ("a body that is no JSON object",)
+        return ("a body that is not a JSON object",)
     fields = cast("dict[str, object]", body)
-    found = [
-        f"`{name}`: {why}"
+    flaws = [
+        f"`{name}`: {flaw}"
         for name in ("doctor", "patient")
-        if (why := _no_id(fields.get(name), unheld, text_ids=text_ids))
+        if (flaw := _id_flaw(fields.get(name), unused_from, text_ids=text_ids))
     ]
-    if why := _no_time(fields.get("scheduled_time")):
-        found.append(f"`scheduled_time`: {why}")
-    return tuple(found)
+    if flaw := _time_flaw(fields.get("scheduled_time")):
+        flaws.append(f"`scheduled_time`: {flaw}")
+    return tuple(flaws)
 
 
-def _no_id(value: object, unheld: int, *, text_ids: bool) -> str:
+def _id_flaw(value: object, unused_from: int, *, text_ids: bool) -> str:
     if value is None:
         return "missing or null"
     if isinstance(value, list | dict):
-        return "a list or an object in place of an id"
+        return "a list or an object instead of an id"
     if text_ids:
         return ""
-    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < unheld:
-        return "an id that nobody has"
+    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < unused_from:
+        return "an unused id"
     if isinstance(value, str) and not has_digit(value):
-        return "no number in place of an id"
+        return "a text without a digit instead of an id"
     return ""
 
 
-def _no_time(value: object) -> str:
+def _time_flaw(value: object) -> str:
     match value:
         case None:
             return "missing or null"
         case bool() | list() | dict():
-            return "another type in place of a time"
+            return "another type instead of a time"
         case str() if value in NO_TIMES or not re.search(r"\w", value):
-            return "no date"
+            return "not a date"
         case _:
             return ""
 
 
 def has_digit(text: str) -> bool:
-    """Whether a lenient parser might see a number in a text."""
+    """Return whether a lenient parser might read a number from a text."""
     return any(character.isnumeric() for character in text)
 
 
 def keeps_schema(body: object) -> bool:
-    """Whether a body is one that the contract describes."""
+    """Return whether a body is valid by the contract."""
     if not isinstance(body, dict):
         return False
     fields = cast("dict[str, object]", body)

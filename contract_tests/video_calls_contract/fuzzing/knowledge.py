@@ -1,4 +1,4 @@
-"""What is asked of the backend, and what is known of the calls that it is asked about."""
+"""Generated requests, and what is known about their calls."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ class Action:
 
     Attributes:
         name: the last part of its path.
-        allowed_in: the states in which the contract may allow it.
-        certain_in: the state in which the contract always allows it, whatever the time.
+        allowed_in: the states in which the contract can allow it.
+        certain_in: the state in which the contract allows it at any time.
         leads_to: the state after its success.
-        prepared_in: the state of the calls that are created for its generated requests.
+        prepared_in: the state of the calls that the suite creates for its generated requests.
     """
 
     name: str
@@ -42,13 +42,13 @@ ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be sent.
+    """A request to be sent.
 
     Attributes:
-        operation: what the path and the method are of.
-        valid: whether the request keeps the schema, so that the operation itself answers.
-        flaws: why no backend may accept it.
-        target: the path's id where it is one that a call may have.
+        operation: the operation of the path and the method.
+        valid: whether the request keeps the schema, so that the operation itself responds.
+        flaws: why no backend may accept the request.
+        target: the id in the path, if a call can have it.
     """
 
     operation: str
@@ -64,57 +64,59 @@ class Request:
 
     @property
     def changes(self) -> bool:
-        """Whether its success changes a call."""
+        """Return whether its success changes a call."""
         return self.operation in ACTIONS
 
 
 @dataclass(slots=True)
 class Knowledge:
-    """What is known of the calls that generated requests are about, and what has told it."""
+    """What is known about the calls of the generated requests.
+
+    Attributes:
+        states: the state of each own call, by id; None if it is uncertain.
+        evidence: the exchanges that show the state, by id.
+        unused_from: the smallest number from which on no call has an id.
+    """
 
     states: dict[object, State | None] = field(default_factory=dict[object, "State | None"])
-    told: defaultdict[object, list[Exchange]] = field(default_factory=lambda: defaultdict(list))
-    unheld: int = NO_CALL
+    evidence: defaultdict[object, list[Exchange]] = field(default_factory=lambda: defaultdict(list))
+    unused_from: int = NO_CALL
 
     def created(self, call_id: object, exchange: Exchange, state: State = "scheduled") -> None:
-        """A call of ours."""
+        """Add a call that the suite has created."""
         self.states[call_id] = state
-        self.told[call_id].append(exchange)
-        self._there_is(call_id)
+        self.evidence[call_id].append(exchange)
+        self.unused_from = raise_unused(self.unused_from, call_id)
 
-    def _there_is(self, call_id: object) -> None:
-        """An id of a call, which may be as large as those that are taken for nobody's elsewhere."""
-        self.unheld = first_unheld(self.unheld, call_id)
-
-    def saw(self, request: Request, person: Person, exchange: Exchange) -> None:
-        """Learn from an answer to this person."""
+    def learn(self, request: Request, person: Person, exchange: Exchange) -> None:
+        """Update the state of a call from the response to this user."""
         for call in replace(exchange, operation=request.operation).calls:
-            self._there_is(call.get("id"))
+            self.unused_from = raise_unused(self.unused_from, call.get("id"))
         if request.operation == "createVideoCall" and exchange.succeeded:
             call_id = exchange.object.get("id")
-            new = isinstance(call_id, int | str) and call_id not in self.states
-            # A replayed answer tells of a call as it was, and some backends let anybody schedule for others.
-            if new and is_in(person, exchange.object):
+            is_new = isinstance(call_id, int | str) and call_id not in self.states
+            # Some backends let a user schedule for others, whose calls the suite must not change.
+            if is_new and is_participant(person, exchange.object):
                 self.created(call_id, exchange)
         elif request.changes and request.target in self.states:
             if exchange.succeeded:
                 self.states[request.target] = ACTIONS[request.operation].leads_to
-                self.told[request.target].append(exchange)
+                self.evidence[request.target].append(exchange)
             elif exchange.status == NO_ANSWER or exchange.status >= 500:  # noqa: PLR2004 (HTTP)
-                self.states[request.target] = None  # it may have happened all the same
+                self.states[request.target] = None  # the backend may have changed the call
 
     def participant(self, people: list[Person], call_id: object) -> Person:
-        """The first of these people who is in the call; of a call that is not known, the first."""
-        call = self.told[call_id][0].object if call_id in self.states else None
-        return next((person for person in people if call is None or is_in(person, call)), people[0])
+        """Return the first of these users who is in the call, or of all users for an unknown call."""
+        call = self.evidence[call_id][0].object if call_id in self.states else None
+        return next((person for person in people if call is None or is_participant(person, call)), people[0])
 
 
-def first_unheld(so_far: int, held: object) -> int:
-    """From where on nothing has an id; `held` is one that something has."""
-    return INT64 if isinstance(held, int) and held >= so_far else so_far
+def raise_unused(unused_from: int, used: object) -> int:
+    """Return the number from which on no id is used, if `used` is the id of something."""
+    return INT64 if isinstance(used, int) and used >= unused_from else unused_from
 
 
-def is_in(person: Person, call: Mapping[str, object]) -> bool:
-    """Whether somebody is the doctor or the patient of a call."""
+def is_participant(person: Person, call: Mapping[str, object]) -> bool:
+    """Return whether a user is the doctor or the patient of a call."""
     roles = (("doctor", person.doctor), ("patient", person.patient))
     return any(own is not None and call.get(role) == own for role, own in roles)
