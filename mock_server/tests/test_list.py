@@ -8,7 +8,7 @@ from support.api import CALLS, Api
 
 
 @pytest.mark.rule("list.own-calls", "list.envelope", "list.newest-first")
-def test_each_user_lists_their_own_calls_and_no_other(api: Api) -> None:
+def test_list_returns_only_own_calls(api: Api) -> None:
     with_other = api.create("doctor", doctor=1, patient=2, minutes=120).json()
     with_patient = api.create("doctor", doctor=1, patient=1, minutes=60).json()
     elsewhere = api.create("other_doctor", doctor=2, patient=2, minutes=240).json()
@@ -27,28 +27,27 @@ def test_each_user_lists_their_own_calls_and_no_other(api: Api) -> None:
         assert page == {"count": len(results), "next": None, "previous": None, "results": results}, user
 
 
-def pages(api: Api, url: str | None, direction: str) -> list[dict[str, Any]]:
-    found = []
+def pages_from(api: Api, url: str | None, direction: str) -> list[dict[str, Any]]:
+    pages = []
     while url is not None:
-        page = api.get("doctor", url).json()
-        found.append(page)
-        url = page[direction]
-    return found
+        pages.append(api.get("doctor", url).json())
+        url = pages[-1][direction]
+    return pages
 
 
 @pytest.mark.rule("list.pages", "list.page-size")
-def test_following_next_to_the_end_and_previous_back_gives_every_call_once(api: Api) -> None:
+def test_pages_have_every_call_once(api: Api) -> None:
     for index in range(7):
         api.create(minutes=60 * (index + 1))
-    forth = pages(api, f"{CALLS}?page_size=3", "next")
+    forth = pages_from(api, f"{CALLS}?page_size=3", "next")
     assert [[call["id"] for call in page["results"]] for page in forth] == [[7, 6, 5], [4, 3, 2], [1]]
     assert {page["count"] for page in forth} == {7}
     assert forth[0]["previous"] is None
-    back = pages(api, f"{CALLS}?page_size=3&page=3", "previous")
+    back = pages_from(api, f"{CALLS}?page_size=3&page=3", "previous")
     assert [page["results"] for page in back] == [page["results"] for page in reversed(forth)]
 
 
-def test_neighbouring_pages_are_absolute_urls_that_keep_the_query(api: Api) -> None:
+def test_page_links_keep_query(api: Api) -> None:
     for index in range(3):
         api.create(minutes=60 * (index + 1))
     page = api.get("doctor", f"{CALLS}?page_size=1&page=2&lang=de%20CH").json()
@@ -56,7 +55,7 @@ def test_neighbouring_pages_are_absolute_urls_that_keep_the_query(api: Api) -> N
     assert page["previous"] == f"http://127.0.0.1{CALLS}?page_size=1&lang=de+CH&page=1"
 
 
-def test_a_page_holds_20_calls_unless_asked_otherwise(api: Api) -> None:
+def test_page_size_defaults_to_20(api: Api) -> None:
     for index in range(21):
         api.create(minutes=60 * (index + 1))
     assert len(api.get("doctor").json()["results"]) == 20
@@ -66,23 +65,23 @@ def test_a_page_holds_20_calls_unless_asked_otherwise(api: Api) -> None:
 
 @pytest.mark.rule("list.page-out-of-range")
 @pytest.mark.parametrize("page", ["0", "2", "abc", "", "9" * 30, "9223372036854775807", "%00", "%D9%A1"])
-def test_a_page_out_of_range_is_not_found(api: Api, page: str) -> None:
+def test_page_out_of_range_is_not_found(api: Api, page: str) -> None:
     api.create()
-    refused = api.get("doctor", f"{CALLS}?page={page}")
-    assert refused.status_code == 404
-    assert refused.json() == {"error": "Invalid page.", "code": "list.page-out-of-range"}
+    refusal = api.get("doctor", f"{CALLS}?page={page}")
+    assert refusal.status_code == 404
+    assert refusal.json() == {"error": "Invalid page.", "code": "list.page-out-of-range"}
 
 
 @pytest.mark.parametrize("size", ["0", "101", "abc", "9" * 30])
-def test_a_page_size_out_of_range_is_refused(read_only_api: Api, size: str) -> None:
-    refused = read_only_api.get("doctor", f"{CALLS}?page_size={size}")
-    assert refused.status_code == 400
-    assert refused.json() == {
+def test_page_size_out_of_range_is_refused(read_only_api: Api, size: str) -> None:
+    refusal = read_only_api.get("doctor", f"{CALLS}?page_size={size}")
+    assert refusal.status_code == 400
+    assert refusal.json() == {
         "error": "page_size: must be a whole number from 1 to 100",
         "code": "list.page-size",
         "fields": {"page_size": ["must be a whole number from 1 to 100"]},
     }
 
 
-def test_a_missing_page_is_told_before_a_wrong_size(api: Api) -> None:
+def test_page_is_checked_before_page_size(api: Api) -> None:
     assert api.get("doctor", f"{CALLS}?page=0&page_size=0").status_code == 404

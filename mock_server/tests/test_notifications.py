@@ -1,4 +1,4 @@
-"""Agora's notifications: whose they are, what they tell of who is there; and calls that both have left."""
+"""Agora's notifications: signatures, presence, and the end of calls that both participants have left."""
 
 import hmac
 import json
@@ -38,61 +38,61 @@ def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
 
 
 class Agora:
-    """Agora's server, as it notifies of one call."""
+    """The server of Agora, which sends notifications of one call."""
 
     def __init__(self, api: Api, call: dict[str, Any]) -> None:
         self.api = api
         self.call = call
+        self.operations: Operations = api.client.app.state.namespaces.default.operations
         self._ids = count(1)
 
     def message(self, event: int, user: str = "doctor", *, seq: int | None = None, **payload: Any) -> bytes:
-        told: dict[str, Any] = {"channelName": self.call["channel_name"], "uid": USERS[user], "platform": 7}
-        told |= {"ts": 1704436790} | ({} if seq is None else {"clientSeq": seq}) | payload
+        content: dict[str, Any] = {"channelName": self.call["channel_name"], "uid": USERS[user]}
+        content |= {"platform": 7, "ts": 1704436790} | ({} if seq is None else {"clientSeq": seq}) | payload
         notice = f"2000001428:{next(self._ids)}:{event}"
         message = {"noticeId": notice, "productId": 1, "eventType": event, "notifyMs": 1704436790672}
-        return json.dumps({**message, "payload": told}).encode()
+        return json.dumps({**message, "payload": content}).encode()
 
     def send(self, body: bytes) -> None:
         answer = self.api.client.post(PATH, content=body, headers=signed(body))
         assert (answer.status_code, answer.json()) == (200, {"status": "received"})
 
-    def tell(self, event: int, user: str = "doctor", *, seq: int | None = None, **payload: Any) -> None:
+    def notify(self, event: int, user: str = "doctor", *, seq: int | None = None, **payload: Any) -> None:
         self.send(self.message(event, user, seq=seq, **payload))
 
+    def read(self) -> dict[str, Any]:
+        call: dict[str, Any] = self.api.get("doctor", f"{CALLS}{self.call['id']}/").json()
+        return call
 
-def operations_of(api: Api) -> Operations:
-    operations: Operations = api.client.app.state.namespaces.default.operations
-    return operations
+    def events(self) -> list[tuple[str, str | None]]:
+        """Return the events of the doctor except `call.started`, with the role of the participant."""
+        events = anyio.run(self.operations.events_after, Actor(USERS["doctor"], 1, None), 0)
+        return [
+            (event.type, json.loads(event.data).get("participant", {}).get("role"))
+            for event in events
+            if event.type != "call.started"
+        ]
 
-
-def told(api: Api) -> list[tuple[str, str | None]]:
-    """Every event of doctor 1's so far, with the role of the participant."""
-    events = anyio.run(operations_of(api).events_after, Actor(USERS["doctor"], 1, None), 0)
-    return [
-        (event.type, json.loads(event.data).get("participant", {}).get("role"))
-        for event in events
-        if event.type != "call.started"
-    ]
+    def end_empty(self) -> datetime | None:
+        return anyio.run(self.operations.end_empty_calls)
 
 
 @pytest.fixture
-def noticing(make_api: Callable[..., Api]) -> Api:
+def api_with_agora(make_api: Callable[..., Api]) -> Api:
     return make_api(agora_ncs_secret=SECRET)
 
 
 @pytest.fixture
-def agora(noticing: Api) -> Agora:
-    """Agora, for a call that is ongoing."""
-    return Agora(noticing, noticing.call("ongoing"))
+def agora(api_with_agora: Api) -> Agora:
+    """Agora for an ongoing call."""
+    return Agora(api_with_agora, api_with_agora.call("ongoing"))
 
 
-# -- Whose it is ------------------------------------------------------------------------------------
+# -- Signatures -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["name"])
-def test_an_example_of_agoras_is_signed_and_is_answered(
-    make_api: Callable[..., Api], example: dict[str, str]
-) -> None:
+def test_example_of_agora_is_accepted(make_api: Callable[..., Api], example: dict[str, str]) -> None:
     api = make_api(agora_ncs_secret=example["secret"])
     body, headers = example["body"].encode(), {"Agora-Signature-V2": example["signature"]}
     answer = api.client.post(PATH, content=body, headers=headers)
@@ -106,36 +106,36 @@ def test_an_example_of_agoras_is_signed_and_is_answered(
     "headers",
     [{}, {"Agora-Signature-V2": "0" * 64}, {"Agora-Signature-V2": "é" * 64}],
 )
-def test_what_agora_did_not_sign_is_refused(agora: Agora, headers: dict[str, str]) -> None:
+def test_invalid_signature_is_refused(agora: Agora, headers: dict[str, str]) -> None:
     body = agora.message(103)
     wire = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     answer = agora.api.client.post(PATH, content=body, headers=wire)
     assert (answer.status_code, answer.json()["code"]) == (401, "bad_signature")
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["www-authenticate"] == "Agora-Signature-V2"
-    assert told(agora.api) == []
+    assert agora.events() == []
 
 
-def test_the_signature_is_of_the_very_bytes(agora: Agora) -> None:
+def test_signature_of_another_body_or_secret_is_refused(agora: Agora) -> None:
     body = agora.message(103)
     for other, secret in ((body + b" ", SECRET), (body.replace(b"103", b"104"), SECRET), (body, "another")):
         answer = agora.api.client.post(PATH, content=other, headers=signed(body, secret))
         assert answer.status_code == 401
-    assert told(agora.api) == []
+    assert agora.events() == []
 
 
 @pytest.mark.parametrize("secret", [None, ""])
-def test_without_a_secret_there_is_no_such_path(make_api: Callable[..., Api], secret: str | None) -> None:
+def test_path_is_unknown_without_secret(make_api: Callable[..., Api], secret: str | None) -> None:
     api = make_api(agora_ncs_secret=secret)
     answer = api.client.post(PATH, content=b"{}", headers=signed(b"{}", secret or ""))
     assert (answer.status_code, answer.json()["code"]) == (404, "errors.unknown-path")
 
 
-def test_the_secret_is_in_no_text_of_the_settings() -> None:
+def test_repr_of_settings_hides_secret() -> None:
     assert SECRET not in repr(Settings(agora_ncs_secret=SECRET))
 
 
-# -- What it says -----------------------------------------------------------------------------------
+# -- Contents ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_the_secret_is_in_no_text_of_the_settings() -> None:
         pytest.param(b'{"payload":' * 5_000, id="nested objects"),
     ],
 )
-def test_what_is_no_json_object_is_refused(noticing: Api, body: bytes) -> None:
-    answer = noticing.client.post(PATH, content=body, headers=signed(body))
+def test_body_without_json_object_is_refused(api_with_agora: Api, body: bytes) -> None:
+    answer = api_with_agora.client.post(PATH, content=body, headers=signed(body))
     assert (answer.status_code, answer.json()["code"]) == (400, "errors.malformed-json")
 
 
@@ -161,33 +161,33 @@ def test_what_is_no_json_object_is_refused(noticing: Api, body: bytes) -> None:
         {"payload": {"channelName": "call", "uid": 101, "clientSeq": 2**64}},
     ],
 )
-def test_an_unknown_shape_is_ignored_and_logged(
+def test_unknown_shape_is_ignored_and_logged(
     agora: Agora, caplog: pytest.LogCaptureFixture, changes: dict[str, Any]
 ) -> None:
     message = json.loads(agora.message(103)) | changes
     with caplog.at_level(logging.WARNING, "video_calls_server.agora"):
         agora.send(json.dumps(message).encode())
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert told(agora.api) == []
+    assert agora.events() == []
 
 
 @pytest.mark.parametrize(
     "changes",
     [{"eventType": 101}, {"eventType": 999}, {"productId": 3}],
 )
-def test_unknown_types_and_other_products_are_ignored(agora: Agora, changes: dict[str, Any]) -> None:
+def test_other_types_and_products_are_ignored(agora: Agora, changes: dict[str, Any]) -> None:
     agora.send(json.dumps(json.loads(agora.message(103)) | changes).encode())
-    assert told(agora.api) == []
+    assert agora.events() == []
 
 
-def test_the_health_check_and_strangers_are_ignored(agora: Agora) -> None:
-    agora.tell(103, channelName="test_webhook", uid=12121212)
-    agora.tell(103, channelName="call_\0_é")
-    agora.tell(103, "other_doctor")
+def test_unknown_channel_or_uid_is_ignored(agora: Agora) -> None:
+    agora.notify(103, channelName="test_webhook", uid=12121212)
+    agora.notify(103, channelName="call_\0_é")
+    agora.notify(103, "other_doctor")
     for uid in (0, -1, 2**32, 2**63, 2**64, 10**400):
-        agora.tell(103, uid=uid)
+        agora.notify(103, uid=uid)
     agora.send(agora.message(103).replace(b": 101", b": 1" + b"0" * 10_000))
-    assert told(agora.api) == []
+    assert agora.events() == []
 
 
 @pytest.mark.rule("events.participant-joined", "events.participant-left")
@@ -201,122 +201,116 @@ def test_the_health_check_and_strangers_are_ignored(agora: Agora) -> None:
         ("doctor", 112, 106),
     ],
 )
-def test_each_type_is_taken_for_what_it_means(agora: Agora, user: str, joined: int, left: int) -> None:
-    agora.tell(joined, user, seq=1)
-    assert told(agora.api) == [(JOINED, user)]
-    agora.tell(left, user, seq=2, reason=1, duration=600)
-    assert told(agora.api) == [(JOINED, user), (LEFT, user)]
-    agora.tell(joined, user, seq=3)
-    assert told(agora.api) == [(JOINED, user), (LEFT, user), (JOINED, user)]
+def test_event_type_sends_its_event(agora: Agora, user: str, joined: int, left: int) -> None:
+    agora.notify(joined, user, seq=1)
+    assert agora.events() == [(JOINED, user)]
+    agora.notify(left, user, seq=2, reason=1, duration=600)
+    assert agora.events() == [(JOINED, user), (LEFT, user)]
+    agora.notify(joined, user, seq=3)
+    assert agora.events() == [(JOINED, user), (LEFT, user), (JOINED, user)]
 
 
-def test_a_participant_who_changes_the_role_is_still_there(agora: Agora) -> None:
+def test_change_of_role_keeps_presence(agora: Agora) -> None:
     for seq, event in enumerate((103, 112, 111, 112), 1):
-        agora.tell(event, seq=seq)
-    assert told(agora.api) == [(JOINED, "doctor")]
+        agora.notify(event, seq=seq)
+    assert agora.events() == [(JOINED, "doctor")]
 
 
-def test_a_participant_who_goes_on_at_another_device_has_not_left(agora: Agora) -> None:
-    agora.tell(103, seq=1)
-    agora.tell(104, seq=2, reason=5)
-    assert told(agora.api) == [(JOINED, "doctor")]
-    agora.tell(104, seq=3, reason=2)
-    assert told(agora.api) == [(JOINED, "doctor"), (LEFT, "doctor")]
+def test_leave_for_another_device_is_ignored(agora: Agora) -> None:
+    agora.notify(103, seq=1)
+    agora.notify(104, seq=2, reason=5)
+    assert agora.events() == [(JOINED, "doctor")]
+    agora.notify(104, seq=3, reason=2)
+    assert agora.events() == [(JOINED, "doctor"), (LEFT, "doctor")]
 
 
-# -- Once, and in order -----------------------------------------------------------------------------
+# -- Order ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seq", [None, 1])
-def test_a_notice_counts_once(agora: Agora, seq: int | None) -> None:
+def test_repeated_notice_is_ignored(agora: Agora, seq: int | None) -> None:
     joined = agora.message(103, seq=seq)
     agora.send(joined)
-    agora.tell(104, seq=seq and seq + 1)
+    agora.notify(104, seq=seq and seq + 1)
     agora.send(joined)
-    assert told(agora.api) == [(JOINED, "doctor"), (LEFT, "doctor")]
+    assert agora.events() == [(JOINED, "doctor"), (LEFT, "doctor")]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
-def test_an_older_notice_undoes_nothing(agora: Agora, order: tuple[int, ...]) -> None:
+def test_older_notice_is_ignored(agora: Agora, order: tuple[int, ...]) -> None:
     messages = [agora.message(103, seq=9), agora.message(104, seq=10), agora.message(103, seq=11)]
     for index in order:
         agora.send(messages[index])
-    events = told(agora.api)
+    events = agora.events()
     assert events[-1] == (JOINED, "doctor")
     assert events == [(JOINED, "doctor"), (LEFT, "doctor"), (JOINED, "doctor")][-len(events) :]
-    agora.tell(104, seq=8)
-    agora.tell(104, seq=11)
-    assert told(agora.api) == events
+    agora.notify(104, seq=8)
+    agora.notify(104, seq=11)
+    assert agora.events() == events
 
 
-def test_numbers_are_ordered_as_numbers_up_to_64_bits(agora: Agora) -> None:
+def test_sequence_is_ordered_up_to_64_bits(agora: Agora) -> None:
     for seq, event in ((9, 103), (10, 104), (2**63 + 1, 103), (2**64 - 1, 104), (2**63, 103)):
-        agora.tell(event, seq=seq)
-    assert told(agora.api) == [(JOINED, "doctor"), (LEFT, "doctor")] * 2
+        agora.notify(event, seq=seq)
+    assert agora.events() == [(JOINED, "doctor"), (LEFT, "doctor")] * 2
 
 
-def test_each_participant_and_each_call_has_an_order_of_its_own(agora: Agora) -> None:
-    agora.tell(103, "doctor", seq=100)
-    agora.tell(103, "patient", seq=1)
+def test_sequence_is_separate_for_participant_and_call(agora: Agora) -> None:
+    agora.notify(103, "doctor", seq=100)
+    agora.notify(103, "patient", seq=1)
     created = agora.api.create(minutes=50).json()
     agora.api.clock.advance(minutes=40)
     assert agora.api.act("doctor", created["id"], "join").status_code == 200
     other = Agora(agora.api, created)
     other.send(other.message(107, seq=2).replace(b"2000001428", b"2000001429"))
-    assert told(agora.api) == [(JOINED, "doctor"), (JOINED, "patient"), (JOINED, "doctor")]
+    assert agora.events() == [(JOINED, "doctor"), (JOINED, "patient"), (JOINED, "doctor")]
 
 
-def test_notices_are_forgotten_after_their_time(agora: Agora) -> None:
+def test_notice_is_deleted_after_its_lifetime(agora: Agora) -> None:
     first = agora.message(103, seq=1)
     agora.send(first)
     agora.api.clock.advance(seconds=NOTICE_LIFETIME.total_seconds())
-    agora.tell(104, seq=2)
+    agora.notify(104, seq=2)
     store: Store = agora.api.client.app.state.namespaces.default.store
 
-    def kept(connection: Any) -> list[str]:
+    def notice_ids(connection: Any) -> list[str]:
         rows = connection.exec_driver_sql("SELECT notice_id FROM agora_notices").fetchall()
         return [row[0] for row in rows]
 
-    assert anyio.run(store.read, kept) == ["2000001428:2:104"]
+    assert anyio.run(store.read, notice_ids) == ["2000001428:2:104"]
 
 
-# -- The truth about who is there -------------------------------------------------------------------
+# -- Presence ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.rule("events.participant-joined")
-def test_a_join_alone_tells_no_participant(agora: Agora) -> None:
+def test_join_without_notice_sends_no_presence(agora: Agora) -> None:
     assert agora.api.act("patient", agora.call["id"], "join").status_code == 200
-    assert told(agora.api) == []
+    assert agora.events() == []
 
 
 @pytest.mark.rule("events.call-ended", "events.participant-left")
-def test_at_the_end_whoever_is_present_has_left(agora: Agora) -> None:
-    agora.tell(103, "doctor", seq=1)
-    agora.tell(103, "patient", seq=1)
-    agora.tell(104, "patient", seq=2)
+def test_end_sends_leave_of_present_participants(agora: Agora) -> None:
+    agora.notify(103, "doctor", seq=1)
+    agora.notify(103, "patient", seq=1)
+    agora.notify(104, "patient", seq=2)
     assert agora.api.act("patient", agora.call["id"], "end").status_code == 200
-    ended = [
-        (JOINED, "doctor"),
-        (JOINED, "patient"),
-        (LEFT, "patient"),
-        (LEFT, "doctor"),
-        ("call.ended", None),
-    ]
-    assert told(agora.api) == ended
-    agora.tell(104, "doctor", seq=2)
-    agora.tell(103, "patient", seq=3)
-    assert told(agora.api) == ended
+    leaves = [(LEFT, "patient"), (LEFT, "doctor")]
+    events = [(JOINED, "doctor"), (JOINED, "patient"), *leaves, ("call.ended", None)]
+    assert agora.events() == events
+    agora.notify(104, "doctor", seq=2)
+    agora.notify(103, "patient", seq=3)
+    assert agora.events() == events
 
 
 @pytest.mark.parametrize("status", ["scheduled", "completed", "cancelled"])
-def test_nobody_is_present_in_a_call_that_is_not_ongoing(noticing: Api, status: str) -> None:
-    call = noticing.call(status)
-    before = told(noticing)
-    agora = Agora(noticing, call)
-    agora.tell(103, seq=1)
-    agora.tell(104, seq=2)
-    assert told(noticing) == before
-    assert noticing.get("doctor", f"{CALLS}{call['id']}/").json() == call
+def test_notice_of_call_not_ongoing_is_ignored(api_with_agora: Api, status: str) -> None:
+    call = api_with_agora.call(status)
+    agora = Agora(api_with_agora, call)
+    before = agora.events()
+    agora.notify(103, seq=1)
+    agora.notify(104, seq=2)
+    assert (agora.events(), agora.read()) == (before, call)
 
 
 @pytest.mark.rule("model.updated-at")
@@ -324,119 +318,110 @@ def test_notice_wakes_followers_and_leaves_the_call_unchanged(agora: Agora) -> N
     agora.api.clock.advance(minutes=1)
     headers = agora.api.headers("patient")
     with agora.api.client.websocket_connect("/api/v1/video/events/", headers=headers) as session:
-        agora.tell(103)
+        agora.notify(103)
         event: dict[str, Any] = session.receive_json(timeout=5)
     assert (event["type"], event["data"]["participant"]) == (
         JOINED,
         {"uid": USERS["doctor"], "role": "doctor"},
     )
     assert event["data"]["call"] == agora.call
-    assert agora.api.get("doctor", f"{CALLS}{agora.call['id']}/").json() == agora.call
+    assert agora.read() == agora.call
 
 
-def test_agora_sends_again_what_could_not_be_kept(agora: Agora, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notice_is_accepted_after_database_failure(agora: Agora, monkeypatch: pytest.MonkeyPatch) -> None:
     async def unavailable(*_: object) -> None:
         raise UnavailableError("database is locked")
 
     body = agora.message(103)
-    with monkeypatch.context() as patched:
-        patched.setattr(SqliteStore, "write", unavailable)
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteStore, "write", unavailable)
         assert agora.api.client.post(PATH, content=body, headers=signed(body)).status_code == 503
     agora.send(body)
-    assert told(agora.api) == [(JOINED, "doctor")]
+    assert agora.events() == [(JOINED, "doctor")]
 
 
-# -- Calls that end by themselves -------------------------------------------------------------------
+# -- Empty calls ------------------------------------------------------------------------------------
 
 FIVE = timedelta(minutes=5)
 
 
 @pytest.fixture
-def ending(make_api: Callable[..., Api]) -> Agora:
-    """Agora, for a call that ends when both have left it for five minutes."""
+def ending_agora(make_api: Callable[..., Api]) -> Agora:
+    """Agora for a call that ends five minutes after both participants have left."""
     api = make_api(agora_ncs_secret=SECRET, end_when_empty_minutes=5)
     return Agora(api, api.call("ongoing"))
 
 
-def look(api: Api) -> datetime | None:
-    return anyio.run(operations_of(api).end_empty_calls)
-
-
-def status_of(agora: Agora) -> str:
-    status: str = agora.api.get("doctor", f"{CALLS}{agora.call['id']}/").json()["status"]
-    return status
-
-
 def leave_both(agora: Agora) -> None:
-    """Both come, the doctor leaves, and a minute later the patient."""
-    agora.tell(103, "doctor", seq=1)
-    agora.tell(103, "patient", seq=1)
-    agora.tell(104, "doctor", seq=2)
+    """Let both participants join, the doctor leave, and a minute later the patient leave."""
+    agora.notify(103, "doctor", seq=1)
+    agora.notify(103, "patient", seq=1)
+    agora.notify(104, "doctor", seq=2)
     agora.api.clock.advance(minutes=1)
-    agora.tell(104, "patient", seq=2)
+    agora.notify(104, "patient", seq=2)
 
 
 @pytest.mark.rule("events.call-ended")
-def test_a_call_ends_once_both_have_left_for_long_enough(ending: Agora) -> None:
-    leave_both(ending)
-    clock = ending.api.clock
+def test_empty_call_ends_after_its_time(ending_agora: Agora) -> None:
+    leave_both(ending_agora)
+    clock = ending_agora.api.clock
     due = clock.now() + FIVE
-    assert look(ending.api) == due
+    assert ending_agora.end_empty() == due
     clock.advance(minutes=5, microseconds=-1)
-    assert (look(ending.api), status_of(ending)) == (due, "ongoing")
+    assert (ending_agora.end_empty(), ending_agora.read()["status"]) == (due, "ongoing")
     clock.advance(microseconds=1)
-    assert look(ending.api) is None
-    found = ending.api.get("doctor", f"{CALLS}{ending.call['id']}/").json()
-    assert (found["status"], found["ended_at"]) == ("completed", "2024-01-05T08:06:00Z")
-    assert found["updated_at"] == found["ended_at"]
-    assert told(ending.api)[-2:] == [(LEFT, "patient"), ("call.ended", None)]
-    assert look(ending.api) is None
-    assert told(ending.api).count(("call.ended", None)) == 1
+    assert ending_agora.end_empty() is None
+    call = ending_agora.read()
+    assert (call["status"], call["ended_at"]) == ("completed", "2024-01-05T08:06:00Z")
+    assert call["updated_at"] == call["ended_at"]
+    assert ending_agora.events()[-2:] == [(LEFT, "patient"), ("call.ended", None)]
+    assert ending_agora.end_empty() is None
+    assert ending_agora.events().count(("call.ended", None)) == 1
 
 
-def test_a_call_goes_on_while_one_is_there_or_has_never_been(ending: Agora) -> None:
-    ending.tell(103, "doctor", seq=1)
-    ending.tell(104, "doctor", seq=2)
-    ending.api.clock.advance(hours=1)
-    assert (look(ending.api), status_of(ending)) == (None, "ongoing")  # the patient may be late
-    ending.tell(103, "patient", seq=1)
-    ending.api.clock.advance(hours=1)
-    assert (look(ending.api), status_of(ending)) == (None, "ongoing")
+def test_call_with_one_participant_continues(ending_agora: Agora) -> None:
+    ending_agora.notify(103, "doctor", seq=1)
+    ending_agora.notify(104, "doctor", seq=2)
+    ending_agora.api.clock.advance(hours=1)
+    assert ending_agora.end_empty() is None  # the patient has not joined yet
+    ending_agora.notify(103, "patient", seq=1)
+    ending_agora.api.clock.advance(hours=1)
+    assert (ending_agora.end_empty(), ending_agora.read()["status"]) == (None, "ongoing")
 
 
-def test_who_comes_back_starts_the_time_anew(ending: Agora) -> None:
-    leave_both(ending)
-    ending.api.clock.advance(minutes=4)
-    ending.tell(103, "doctor", seq=3)
-    ending.api.clock.advance(minutes=4)
-    assert look(ending.api) is None
-    ending.tell(104, "doctor", seq=4)
-    assert look(ending.api) == ending.api.clock.now() + FIVE
+def test_return_restarts_the_time(ending_agora: Agora) -> None:
+    leave_both(ending_agora)
+    ending_agora.api.clock.advance(minutes=4)
+    ending_agora.notify(103, "doctor", seq=3)
+    ending_agora.api.clock.advance(minutes=4)
+    assert ending_agora.end_empty() is None
+    ending_agora.notify(104, "doctor", seq=4)
+    assert ending_agora.end_empty() == ending_agora.api.clock.now() + FIVE
 
 
-def test_who_joins_anew_is_given_the_time_to_come(ending: Agora) -> None:
-    leave_both(ending)
-    ending.api.clock.advance(minutes=4)
-    assert ending.api.act("doctor", ending.call["id"], "join").status_code == 200
-    assert look(ending.api) == ending.api.clock.now() + FIVE
+def test_join_restarts_the_time(ending_agora: Agora) -> None:
+    leave_both(ending_agora)
+    ending_agora.api.clock.advance(minutes=4)
+    assert ending_agora.api.act("doctor", ending_agora.call["id"], "join").status_code == 200
+    assert ending_agora.end_empty() == ending_agora.api.clock.now() + FIVE
 
 
-def test_who_is_gone_already_does_not_leave_again(ending: Agora) -> None:
-    leave_both(ending)
-    due, events = ending.api.clock.now() + FIVE, told(ending.api)
-    ending.api.clock.advance(minutes=2)
-    ending.tell(104, "patient", seq=3)
-    assert (look(ending.api), told(ending.api)) == (due, events)
+def test_repeated_leave_keeps_the_time(ending_agora: Agora) -> None:
+    leave_both(ending_agora)
+    due, events = ending_agora.api.clock.now() + FIVE, ending_agora.events()
+    ending_agora.api.clock.advance(minutes=2)
+    ending_agora.notify(104, "patient", seq=3)
+    assert (ending_agora.end_empty(), ending_agora.events()) == (due, events)
 
 
-def test_the_first_of_several_is_due_first(ending: Agora) -> None:
-    api = ending.api
+def test_empty_calls_end_in_order(ending_agora: Agora) -> None:
+    api = ending_agora.api
     created = api.create(minutes=50).json()
     api.clock.advance(minutes=36)
     assert api.act("doctor", created["id"], "join").status_code == 200
     other = Agora(api, created)
-    leave_both(ending)
-    first = api.clock.now() + FIVE
+    leave_both(ending_agora)
+    due = api.clock.now() + FIVE
     api.clock.advance(minutes=1)
     for event, user, seq in (
         (103, "doctor", 1),
@@ -445,97 +430,94 @@ def test_the_first_of_several_is_due_first(ending: Agora) -> None:
         (104, "patient", 2),
     ):
         other.send(other.message(event, user, seq=seq).replace(b"2000001428", b"2000001429"))
-    assert look(api) == first
-    api.clock.time = first
-    assert look(api) == first + timedelta(minutes=1)
-    assert (status_of(ending), status_of(other)) == ("completed", "ongoing")
+    assert ending_agora.end_empty() == due
+    api.clock.time = due
+    assert ending_agora.end_empty() == due + timedelta(minutes=1)
+    assert (ending_agora.read()["status"], other.read()["status"]) == ("completed", "ongoing")
 
 
-def test_one_who_left_does_not_empty_a_call() -> None:
+def test_call_left_by_one_is_not_empty() -> None:
     now = FakeClock().now()
     doctor, patient = Doctor(1, User(101, "d@x", "D", True)), Patient(1, User(102, "p@x", "P", True))
     call = NewCall("call", doctor, patient, now, now).with_id(1)._replace(status="ongoing")
-    left = leave(call, "doctor", now).call
-    assert end_empty(left, now + FIVE, after=FIVE).events == ()
-    assert end_empty(leave(left, "patient", now).call, now + FIVE, after=FIVE).events == (
+    left_by_one = leave(call, "doctor", now).call
+    assert end_empty(left_by_one, now + FIVE, after=FIVE).events == ()
+    assert end_empty(leave(left_by_one, "patient", now).call, now + FIVE, after=FIVE).events == (
         Event("call.ended"),
     )
 
 
-def test_what_became_due_while_the_server_was_down_ends_as_it_starts(
-    make_api: Callable[..., Api], tmp_path: Path
-) -> None:
+def test_start_ends_calls_due_before(make_api: Callable[..., Api], tmp_path: Path) -> None:
     options = {"database": str(tmp_path / "calls.db"), "agora_ncs_secret": SECRET}
-    agora = Agora(first := make_api(**options), first.call("ongoing"))  # whose calls go on
+    agora = Agora(first := make_api(**options), first.call("ongoing"))  # where empty calls do not end
     leave_both(agora)
     first.clock.advance(minutes=5)
-    assert status_of(agora) == "ongoing"
+    assert agora.read()["status"] == "ongoing"
     again = make_api(**options, end_when_empty_minutes=5)
     assert again.get("doctor", f"{CALLS}{agora.call['id']}/").json()["status"] == "completed"
 
 
-class Woken(Exception):
-    """The test has seen enough."""
+class StopTask(Exception):
+    """Ends the task of a test."""
 
 
 @pytest.fixture
-def passing(ending: Agora) -> tuple[Agora, EmptyCalls, list[float]]:
-    """The watch over a clock that every sleep moves, until it has slept four times."""
-    slept: list[float] = []
+def task(ending_agora: Agora) -> tuple[Agora, EmptyCalls, list[float]]:
+    """Return a task whose pauses advance the clock, and which stops after four of them."""
+    pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        if len(slept) == 4:
-            raise Woken
-        slept.append(seconds)
-        ending.api.clock.advance(seconds=seconds)
+        if len(pauses) == 4:
+            raise StopTask
+        pauses.append(seconds)
+        ending_agora.api.clock.advance(seconds=seconds)
 
     return (
-        ending,
-        EmptyCalls(operations_of(ending.api).end_empty_calls, ending.api.clock, FIVE, sleep=sleep),
-        slept,
+        ending_agora,
+        EmptyCalls(ending_agora.operations.end_empty_calls, ending_agora.api.clock, FIVE, sleep=sleep),
+        pauses,
     )
 
 
-async def run_watch(empty_calls: EmptyCalls) -> None:
-    async with empty_calls.running():
-        await anyio.sleep_forever()
+def run_until_stopped(empty_calls: EmptyCalls) -> None:
+    async def run_task() -> None:
+        async with empty_calls.running():
+            await anyio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as error:
+        anyio.run(run_task)
+    assert error.group_contains(StopTask)
 
 
-def watch(empty_calls: EmptyCalls) -> None:
-    with pytest.raises(ExceptionGroup) as ended:
-        anyio.run(run_watch, empty_calls)
-    assert ended.group_contains(Woken)
-
-
-def test_the_watch_looks_when_a_call_is_due(passing: tuple[Agora, EmptyCalls, list[float]]) -> None:
-    agora, empty_calls, slept = passing
+def test_task_ends_call_when_due(task: tuple[Agora, EmptyCalls, list[float]]) -> None:
+    agora, empty_calls, pauses = task
     leave_both(agora)
     agora.api.clock.advance(minutes=2)
-    watch(empty_calls)
-    assert slept == [180, 300, 300, 300]
-    found = agora.api.get("doctor", f"{CALLS}{agora.call['id']}/").json()
-    assert (found["status"], found["ended_at"]) == ("completed", "2024-01-05T08:06:00Z")
+    run_until_stopped(empty_calls)
+    assert pauses == [180, 300, 300, 300]
+    call = agora.read()
+    assert (call["status"], call["ended_at"]) == ("completed", "2024-01-05T08:06:00Z")
 
 
-def test_the_watch_goes_on_after_the_database_did_not_answer(
-    passing: tuple[Agora, EmptyCalls, list[float]], monkeypatch: pytest.MonkeyPatch
+def test_task_continues_after_database_failure(
+    task: tuple[Agora, EmptyCalls, list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agora, empty_calls, slept = passing
+    agora, empty_calls, pauses = task
     leave_both(agora)
     agora.api.clock.advance(minutes=5)
     attempts: list[int] = []
     write = SqliteStore.write
 
-    async def sometimes(store: SqliteStore, work: Any) -> Any:
+    async def fail_once(store: SqliteStore, work: Any) -> Any:
         attempts.append(1)
         if len(attempts) == 1:
             raise UnavailableError("database is locked")
         return await write(store, work)
 
-    monkeypatch.setattr(SqliteStore, "write", sometimes)
-    watch(empty_calls)
-    assert slept[:2] == [RETRY_SECONDS, 300]
-    assert status_of(agora) == "completed"
+    monkeypatch.setattr(SqliteStore, "write", fail_once)
+    run_until_stopped(empty_calls)
+    assert pauses[:2] == [RETRY_SECONDS, 300]
+    assert agora.read()["status"] == "completed"
 
 
 @pytest.mark.parametrize(
@@ -546,6 +528,6 @@ def test_the_watch_goes_on_after_the_database_did_not_answer(
         ({"end_when_empty_minutes": 1441, "agora_ncs_secret": SECRET}, "0 to 1440"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(options: dict[str, Any], words: str) -> None:
+def test_invalid_end_when_empty_is_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         Settings(**options)

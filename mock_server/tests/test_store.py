@@ -1,4 +1,4 @@
-"""The store, where a request cannot show it: failures, and that a change is kept whole or not at all."""
+"""The SQLite store: failures, and that a transaction is atomic."""
 
 import asyncio
 import sqlite3
@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     asyncio.run(store.close())
 
 
-def test_work_that_raises_changes_nothing(store: Store) -> None:
+def test_write_rolls_back_on_error(store: Store) -> None:
     def work(connection: Connection) -> None:
         connection.exec_driver_sql("UPDATE users SET full_name = 'changed'")
         raise LookupError
@@ -33,7 +33,7 @@ def test_work_that_raises_changes_nothing(store: Store) -> None:
     assert "changed" not in {user.full_name for user, _, _ in asyncio.run(store.people()).people}
 
 
-def test_a_file_that_another_process_holds_is_unavailable_then_available_again(
+def test_locked_file_is_unavailable_until_released(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("video_calls_server.store.sqlite.BUSY_TIMEOUT", 0.05)
@@ -48,7 +48,7 @@ def test_a_file_that_another_process_holds_is_unavailable_then_available_again(
     assert "changed" in {user.full_name for user, _, _ in asyncio.run(store.people()).people}
 
 
-def test_others_are_served_while_a_change_waits_for_another_process(store: Store, tmp_path: Path) -> None:
+def test_read_runs_while_write_waits_for_lock(store: Store, tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "calls.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     finished: list[str] = []
@@ -78,9 +78,7 @@ def test_others_are_served_while_a_change_waits_for_another_process(store: Store
         ("0000", "revision 0000, and this server needs 0001; .* video-calls-server migrate"),
     ],
 )
-def test_a_file_of_another_version_is_named_and_left_alone(
-    store: Store, tmp_path: Path, revision: str, words: str
-) -> None:
+def test_file_of_another_version_is_refused(store: Store, tmp_path: Path, revision: str, words: str) -> None:
     asyncio.run(store.close())
     with sqlite3.connect(tmp_path / "calls.db") as other:
         other.execute("UPDATE alembic_version SET version_num = ?", (revision,))
@@ -91,7 +89,7 @@ def test_a_file_of_another_version_is_named_and_left_alone(
         asyncio.run(migrate(store.url, store.name))
 
 
-def test_an_unavailable_database_is_answered_503_with_retry_after(api: Api) -> None:
+def test_database_failure_returns_503_with_retry_after(api: Api) -> None:
     connection = api.client.app.state.namespaces.default.store._connection
     connection.exec_driver_sql("ALTER TABLE calls RENAME TO away")
     answer: httpx.Response = api.get("doctor", f"{CALLS}1/")
@@ -101,7 +99,7 @@ def test_an_unavailable_database_is_answered_503_with_retry_after(api: Api) -> N
     assert api.get("doctor", f"{CALLS}1/").status_code == 404
 
 
-def test_an_existing_database_keeps_its_people_whatever_the_seed_says(store: Store, tmp_path: Path) -> None:
+def test_existing_database_ignores_seed(store: Store, tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("users: [{id: 7, email: a@example.com, full_name: A}]")
     asyncio.run(store.close())
     again = store_for(str(tmp_path / "calls.db"), load_seed(tmp_path / "other.yaml"))

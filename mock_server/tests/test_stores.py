@@ -1,4 +1,4 @@
-"""The whole contract suite against the server on each database, on two workers, and behind nginx."""
+"""The contract suite against the server: on each database, with two workers, and behind nginx."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
     ],
     ids=["SQLite", "SQLite with UUIDs", "PostgreSQL", "PostgreSQL with two workers"],
 )
-def test_the_contract_is_kept(
+def test_contract_suite_passes(
     request: pytest.FixtureRequest,
     launch: Callable[..., Server],
     tmp_path: Path,
@@ -38,14 +38,12 @@ def test_the_contract_is_kept(
 ) -> None:
     database = "calls.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
     server = launch("--database", database, *options)
-    print(f"{request.node.callspec.id}: {passed(server.url, database, tmp_path, *options)}")
+    print(f"{request.node.callspec.id}: {summary_of_suite(server.url, database, tmp_path, *options)}")
     server.assert_no_traceback()
 
 
 @pytest.mark.skipif(not shutil.which("nginx"), reason="needs nginx")
-def test_the_contract_is_kept_behind_the_proxy_of_the_page(
-    launch: Callable[..., Server], tmp_path: Path
-) -> None:
+def test_contract_suite_passes_behind_documented_proxy(launch: Callable[..., Server], tmp_path: Path) -> None:
     server = launch("--database", "calls.db")
     [location] = re.findall(r"^```nginx\n(.+?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     location, count = re.subn(r"http://127.0.0.1:8000\b", server.url, location)
@@ -58,7 +56,7 @@ def test_the_contract_is_kept_behind_the_proxy_of_the_page(
         url = f"http://127.0.0.1:{port}"
         with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as client:
             assert client.get(f"{url}/readyz").status_code == 200
-        print(f"nginx: {passed(url, 'calls.db', tmp_path)}")
+        print(f"nginx: {summary_of_suite(url, 'calls.db', tmp_path)}")
         server.assert_no_traceback()
     finally:
         proxy.terminate()
@@ -85,11 +83,11 @@ http {
 """
 
 
-def passed(url: str, database: str, directory: Path, *options: str) -> str:
-    """What a run of the suite against the server says at its end, which has passed."""
+def summary_of_suite(url: str, database: str, directory: Path, *options: str) -> str:
+    """Run the suite, which must pass, and return its summary."""
     words = ["--contract-config", f"{url}/api/v1/video", "--database", database, *options]
     (directory / "contract.toml").write_text(run("identities", *words, cwd=directory).stdout)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "video_calls_contract", "run", "--config", "contract.toml"],
         cwd=directory,
         capture_output=True,
@@ -97,6 +95,6 @@ def passed(url: str, database: str, directory: Path, *options: str) -> str:
         timeout=1700,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    [figures] = re.findall(r"^\d+ passed.*", done.stdout, re.MULTILINE)
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
+    [figures] = re.findall(r"^\d+ passed.*", result.stdout, re.MULTILINE)
     return str(figures)
