@@ -1,4 +1,4 @@
-"""The server on PostgreSQL: the same answers as on SQLite, also where several processes share a database."""
+"""The server on PostgreSQL: it behaves as on SQLite, also if several processes share a database."""
 
 import asyncio
 import json
@@ -9,9 +9,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import IntegrityError
 from video_calls_server.api.jwt import make_token
-from video_calls_server.store import StoreError, calls, events, schema, store_for
+from video_calls_server.store import Store, StoreError, calls, events, schema, store_for
 from video_calls_server.store import migrate as migration
 from video_calls_server.store import postgres as postgres_store
 from video_calls_server.store.database import REVISION, database_url
@@ -42,16 +42,26 @@ from support.command import assert_told, run
 from support.postgres import migrated_by, on_postgres, postgres_server
 
 EVENTS = "/api/v1/video/events/"
+OF_DATABASE = "pg_stat_activity WHERE datname = current_database()"
+COMPLETED_BY_ONE = ["call.started", "participant.joined", "participant.left", "call.ended"]
 
 
 def fails_to_open(url: str, pool: PoolLimits = PoolLimits()) -> str:  # noqa: B008 (it is immutable)
-    """In what words."""
+    """Return the message of the error."""
     store = store_for(url, load_seed(), pool)
-    with pytest.raises(StoreError) as failed:
+    with pytest.raises(StoreError) as error:
         asyncio.run(store.open())
-    text = str(failed.value)
+    text = str(error.value)
     assert "\n" not in text
     return text
+
+
+@asynccontextmanager
+async def opened(url: str, pool: PoolLimits = PoolLimits()) -> AsyncIterator[Store]:  # noqa: B008 (it is immutable)
+    store = store_for(url, load_seed(), pool)
+    await store.open()
+    yield store
+    await store.close()
 
 
 def execute(url: str, *statements: str) -> list[Any]:
@@ -59,8 +69,8 @@ def execute(url: str, *statements: str) -> list[Any]:
 
 
 @contextmanager
-def holding(url: str, *statements: str) -> Iterator[Callable[[str], list[Any]]]:
-    """A transaction of somebody else's that is open for as long as this lasts, and more to do in it."""
+def open_transaction(url: str, *statements: str) -> Iterator[Callable[[str], list[Any]]]:
+    """Run another transaction until the context ends. Yield a function that runs a statement in it."""
     with anyio.from_thread.start_blocking_portal() as portal:
         import asyncpg
 
@@ -74,25 +84,21 @@ def holding(url: str, *statements: str) -> Iterator[Callable[[str], list[Any]]]:
 
 
 def waiting_for_a_lock(url: str) -> int:
-    found = execute(
-        url,
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE wait_event_type = 'Lock' AND datname = current_database()",
-    )
-    return int(found[0][0])
+    sql = f"SELECT count(*) FROM {OF_DATABASE} AND wait_event_type = 'Lock'"  # noqa: S608
+    return int(execute(url, sql)[0][0])
 
 
-def until(true: Callable[[], object], what: str, *, seconds: float = 20) -> None:
-    gives_up = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < gives_up, f"not within {seconds} s: {what}"
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, f"timeout: {what}"
         time.sleep(0.02)
 
 
 # -- Opening -----------------------------------------------------------------------------------------
 
 
-def test_an_empty_database_is_named_with_what_makes_its_tables(empty_postgres_url: str) -> None:
+def test_empty_database_is_refused(empty_postgres_url: str) -> None:
     assert re.search(
         r"is empty; make its tables with: video-calls-server migrate$", fails_to_open(empty_postgres_url)
     )
@@ -126,26 +132,26 @@ def test_unreachable_database_is_named_without_its_password(postgres: str, chang
     address = url.render_as_string(hide_password=False)
     text = fails_to_open(address)
     assert text.startswith("cannot open the database ")
-    with pytest.raises(StoreError) as failed:
+    with pytest.raises(StoreError) as error:
         migrated_by(address)
-    assert "\n" not in str(failed.value)
-    assert "the-secret-of-all" not in f"{text}{failed.value}"
+    assert "\n" not in str(error.value)
+    assert "the-secret-of-all" not in f"{text}{error.value}"
 
 
-def test_a_lost_table_is_named(postgres_url: str) -> None:
+def test_missing_table_is_named(postgres_url: str) -> None:
     execute(postgres_url, "DROP TABLE request_windows")
     assert "lacks the tables request_windows" in fails_to_open(postgres_url)
 
 
-def test_the_command_says_it_in_a_line_too(empty_postgres_url: str, tmp_path: Path) -> None:
+def test_serve_names_migrate_which_creates_tables(empty_postgres_url: str, tmp_path: Path) -> None:
     arguments = ("--database", empty_postgres_url)
     assert_told(run("serve", *arguments, cwd=tmp_path), "is empty", "video-calls-server migrate")
-    made = run("migrate", *arguments, cwd=tmp_path)
-    assert (made.exit_code, made.stdout) == (0, f"revision none to {REVISION}\n")
+    result = run("migrate", *arguments, cwd=tmp_path)
+    assert (result.exit_code, result.stdout) == (0, f"revision none to {REVISION}\n")
     assert run("migrate", *arguments, cwd=tmp_path).stdout == f"revision {REVISION}\n"
 
 
-def test_without_asyncpg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_asyncpg_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     monkeypatch.delitem(sys.modules, "video_calls_server.store.postgres", raising=False)
     words = r'asyncpg is not installed; .*pip install "video-calls\[server,postgres\]"'
@@ -155,19 +161,17 @@ def test_without_asyncpg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         migrated_by("postgresql://somebody@127.0.0.1/calls")
 
 
-def test_options_of_a_url_are_those_of_the_driver(postgres_url: str) -> None:
+def test_url_accepts_options_of_driver(postgres_url: str) -> None:
     joint = "&" if "?" in postgres_url else "?"
-    store = store_for(f"{postgres_url}{joint}sslmode=disable", load_seed())
 
     async def work() -> None:
-        await store.open()
-        assert len((await store.people()).people) == 8
-        await store.close()
+        async with opened(f"{postgres_url}{joint}sslmode=disable") as store:
+            assert len((await store.people()).people) == 8
 
     asyncio.run(work())
 
 
-def test_processes_that_start_at_once_add_the_people_once(postgres_url: str) -> None:
+def test_concurrent_starts_add_seed_once(postgres_url: str) -> None:
     stores = [store_for(postgres_url, load_seed()) for _ in range(4)]
 
     async def work() -> None:
@@ -182,7 +186,7 @@ def test_processes_that_start_at_once_add_the_people_once(postgres_url: str) -> 
 # -- Migrations --------------------------------------------------------------------------------------
 
 
-def test_the_revision_of_the_server_is_that_of_its_last_migration() -> None:
+def test_revision_equals_last_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migration.__file__).with_name("migrations")))
     assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
@@ -193,44 +197,44 @@ def differences(connection: Connection) -> list[Any]:
 
 
 def constraints(connection: Connection) -> list[tuple[Any, ...]]:
-    """What Alembic does not compare: checks and exclusions, as PostgreSQL words them."""
-    found = connection.exec_driver_sql(
+    """Return the checks and exclusions, which Alembic does not compare."""
+    rows = connection.exec_driver_sql(
         "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype IN ('c', 'x')"
         " AND connamespace = 'public'::regnamespace ORDER BY 1"
     )
-    return [tuple(row) for row in found]
+    return [tuple(row) for row in rows]
 
 
 def indexes(connection: Connection) -> list[tuple[Any, ...]]:
-    found = connection.exec_driver_sql(
+    rows = connection.exec_driver_sql(
         "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
-        " AND tablename <> 'alembic_version' ORDER BY 1"  # which Alembic makes, with a name of its own
+        " AND tablename <> 'alembic_version' ORDER BY 1"  # Alembic creates it, and names its index
     )
-    return [tuple(row) for row in found]
+    return [tuple(row) for row in rows]
 
 
-def test_the_migrated_tables_are_those_of_the_schema(postgres_url: str, empty_postgres_url: str) -> None:
+def test_migrated_tables_equal_schema(postgres_url: str, empty_postgres_url: str) -> None:
     async def work() -> None:
-        made = postgres_store.engine_of(database_url(postgres_url), timeout=5)
-        other = postgres_store.engine_of(database_url(empty_postgres_url), timeout=5)
+        migrated_engine = postgres_store.engine_of(database_url(postgres_url), timeout=5)
+        schema_engine = postgres_store.engine_of(database_url(empty_postgres_url), timeout=5)
         try:
-            async with made.connect() as migrated, other.begin() as created:
+            async with migrated_engine.connect() as migrated, schema_engine.begin() as created:
                 assert await migrated.run_sync(differences) == []
                 await created.run_sync(schema.metadata.create_all)
                 for of in (constraints, indexes):
                     assert await migrated.run_sync(of) == await created.run_sync(of)
                 assert len(await migrated.run_sync(constraints)) == 3
         finally:
-            await made.dispose()
-            await other.dispose()
+            await migrated_engine.dispose()
+            await schema_engine.dispose()
 
     asyncio.run(work())
 
 
 @pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::sqlalchemy.exc.SAWarning"
-)  # of the index by expression
-def test_the_migrated_tables_of_a_file_are_those_of_the_schema(tmp_path: Path) -> None:
+)  # about the index on an expression
+def test_migrated_tables_of_file_equal_schema(tmp_path: Path) -> None:
     from sqlalchemy import create_engine
 
     path = str(tmp_path / "calls.db")
@@ -243,31 +247,27 @@ def test_the_migrated_tables_of_a_file_are_those_of_the_schema(tmp_path: Path) -
         with each.connect() as connection:
             assert differences(connection) == []
             rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-            # Constraints may stand in another order.
+            # The order of constraints may differ.
             words = {name: sorted(re.findall(r"\w+", sql)) for name, sql in rows}
-            del words[schema.revisions.name]  # which Alembic makes, with a key that has a name
+            del words[schema.revisions.name]  # Alembic creates it, and names its key
             texts.append(words)
         each.dispose()
     assert texts[0] == texts[1]
-    store = store_for(path, load_seed())
 
     async def work() -> None:
-        await store.open()
-        assert await store.people() == load_seed()
-        await store.close()
+        async with opened(path) as store:
+            assert await store.people() == load_seed()
 
     asyncio.run(work())
 
 
-def test_the_migration_of_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
+def test_migration_of_other_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a database, but somebody's notes\n" * 100)
     with pytest.raises(StoreError, match="cannot change the database"):
         migrated_by(str(tmp_path / "notes.txt"))
 
 
-def test_a_migration_of_a_file_that_fails_leaves_it_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_migration_of_file_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(tmp_path / "calls.db")
     with monkeypatch.context() as broken:
         broken.setattr(Operations, "create_index", lambda *_, **__: 1 / 0)
@@ -278,7 +278,7 @@ def test_a_migration_of_a_file_that_fails_leaves_it_as_it_was(
     assert migrated_by(path) == (None, REVISION)
 
 
-def test_migrations_at_once_are_one(empty_postgres_url: str) -> None:
+def test_concurrent_migrations_run_once(empty_postgres_url: str) -> None:
     async def work() -> list[tuple[str | None, str]]:
         url = database_url(empty_postgres_url)
         return await asyncio.gather(*(migrate(url, "the database") for _ in range(4)))
@@ -295,7 +295,7 @@ def on_pg(postgres_url: str, make_api: Callable[..., Api]) -> Api:
     return make_api(database=postgres_url)
 
 
-def test_people_whom_no_database_can_hold_are_unknown(on_pg: Api) -> None:
+def test_ids_beyond_database_range_are_unknown(on_pg: Api) -> None:
     users: list[Any] = [2**31, 2**63, 2**70, -(2**70), "nobody@example.com", "a\0b@example.com"]
     for user in users:
         token = make_token(on_pg.settings, user, expires_in=60)
@@ -308,23 +308,19 @@ def test_people_whom_no_database_can_hold_are_unknown(on_pg: Api) -> None:
     assert on_pg.post("doctor", CALLS, json=body).status_code == 400
 
 
-def test_a_mistake_in_the_work_is_told_as_what_it_is(postgres_url: str) -> None:
-    store = store_for(postgres_url, load_seed())
-
+def test_integrity_error_is_raised_unchanged(postgres_url: str) -> None:
     async def work() -> None:
-        with pytest.raises(IntegrityError):
-            await store.write(
-                lambda connection: connection.exec_driver_sql("INSERT INTO patients VALUES (9, 999)")
-            )
-        assert await store.people() == load_seed()
-        await store.close()
+        async with opened(postgres_url) as store:
+            with pytest.raises(IntegrityError):
+                await store.write(
+                    lambda connection: connection.exec_driver_sql("INSERT INTO patients VALUES (9, 999)")
+                )
+            assert await store.people() == load_seed()
 
     asyncio.run(work())
 
 
-def test_the_same_state_is_the_same_document_on_both_databases(
-    on_pg: Api, make_api: Callable[..., Api]
-) -> None:
+def test_state_document_is_equal_on_both_databases(on_pg: Api, make_api: Callable[..., Api]) -> None:
     on_file = make_api()
     for api in (on_pg, on_file):
         assert api.create(headers={"Idempotency-Key": "once"}).status_code == 201
@@ -333,22 +329,22 @@ def test_the_same_state_is_the_same_document_on_both_databases(
             api.call(status) if status != "ongoing" else api.create(minutes=300)
         api.clock.time -= timedelta(hours=3)
 
-    def without_channels(state: dict[str, Any]) -> str:
-        text = json.dumps(state)
-        for call in state["calls"]:
+    def without_channels(document: dict[str, Any]) -> str:
+        text = json.dumps(document)
+        for call in document["calls"]:
             text = text.replace(call["channel_name"], f"the channel of {call['id']}")
         return text
 
-    kept = on_pg.done("GET", "/state")
-    assert len(kept["calls"]) == 4
-    assert without_channels(kept) == without_channels(on_file.done("GET", "/state"))
-    on_file.done("PUT", "/state", kept)
-    assert on_file.done("GET", "/state")["calls"] == kept["calls"]
+    state = on_pg.done("GET", "/state")
+    assert len(state["calls"]) == 4
+    assert without_channels(state) == without_channels(on_file.done("GET", "/state"))
+    on_file.done("PUT", "/state", state)
+    assert on_file.done("GET", "/state")["calls"] == state["calls"]
     on_pg.done("PUT", "/snapshots/before")
     on_pg.done("POST", "/state/reset")
     assert on_pg.done("GET", "/state")["calls"] == []
     on_pg.done("POST", "/snapshots/before/restore")
-    assert on_pg.done("GET", "/state") == kept
+    assert on_pg.done("GET", "/state") == state
     assert on_pg.create(minutes=600).json()["id"] == 5
 
 
@@ -360,8 +356,8 @@ def both(postgres_url: str, make_api: Callable[..., Api]) -> list[Api]:
     return [make_api(database=postgres_url, lock_timeout=10.0) for _ in range(2)]
 
 
-def together(requests: list[Callable[[], httpx.Response]]) -> list[httpx.Response]:
-    """The answers to requests that begin at the same moment."""
+def send_concurrently(requests: list[Callable[[], httpx.Response]]) -> list[httpx.Response]:
+    """Send requests that begin at the same time, and return the responses."""
     barrier = threading.Barrier(len(requests))
 
     def one(request: Callable[[], httpx.Response]) -> httpx.Response:
@@ -372,8 +368,8 @@ def together(requests: list[Callable[[], httpx.Response]]) -> list[httpx.Respons
         return list(threads.map(one, requests))
 
 
-def told(api: Api, call_id: int) -> list[str]:
-    """The types of what was told of a call."""
+def event_types(api: Api, call_id: int) -> list[str]:
+    """Return the types of the events of a call."""
     sql = f"SELECT type FROM events WHERE data::json->'call'->>'id' = '{call_id}' ORDER BY id"  # noqa: S608 (it is ours)
     return [row[0] for row in execute(api.settings.database, sql)]
 
@@ -382,11 +378,9 @@ def by_code(answers: list[httpx.Response]) -> Counter[object]:
     return Counter(answer.json()["code"] if answer.is_error else answer.status_code for answer in answers)
 
 
-def test_the_database_keeps_calls_apart_whatever_the_server_thinks(
-    both: list[Api], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_database_refuses_overlap_without_rule(both: list[Api], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "neighbours", lambda *_: [])
-    answers = together([partial(api.create, minutes=60) for api in both * 4])
+    answers = send_concurrently([partial(api.create, minutes=60) for api in both * 4])
     assert by_code(answers) == {201: 1, "create.no-overlap": 7}
     assert both[0].create("patient", minutes=60, doctor=2).json()["code"] == "create.no-overlap"
     assert both[0].create("doctor", minutes=89, patient=2).json()["code"] == "create.no-overlap"
@@ -394,97 +388,88 @@ def test_the_database_keeps_calls_apart_whatever_the_server_thinks(
     assert both[0].create("other_doctor", minutes=60, doctor=2, patient=2).status_code == 201
 
 
-def test_the_rate_limit_is_one_for_all(postgres_url: str, make_api: Callable[..., Api]) -> None:
+def test_rate_limit_is_shared_by_applications(postgres_url: str, make_api: Callable[..., Api]) -> None:
     both = [make_api(database=postgres_url, rate_limit="5/day", lock_timeout=10.0) for _ in range(2)]
-    answers = together([partial(api.get, "doctor") for api in both * 5])
+    answers = send_concurrently([partial(api.get, "doctor") for api in both * 5])
     assert Counter(answer.status_code for answer in answers) == {200: 5, 429: 5}
 
 
 # -- Events ------------------------------------------------------------------------------------------
 
 
-def test_whoever_follows_one_application_sees_what_another_changes_in_order(both: list[Api]) -> None:
+def test_events_of_another_application_arrive_in_order(both: list[Api]) -> None:
     first, second = both
     with first.client.websocket_connect(EVENTS, headers=first.headers("patient")) as session:
         for _ in range(3):
             second.call("completed")
-        found = [session.receive_json(timeout=10) for _ in range(12)]
-    ids = [int(event["id"]) for event in found]
+        received = [session.receive_json(timeout=10) for _ in range(12)]
+    ids = [int(event["id"]) for event in received]
     assert ids == sorted(ids)
-    assert [event["type"] for event in found] == 3 * [
-        "call.started",
-        "participant.joined",
-        "participant.left",
-        "call.ended",
-    ]
+    assert [event["type"] for event in received] == 3 * COMPLETED_BY_ONE
 
 
-def test_an_event_waits_for_those_before_it_and_does_not_overtake(
+def test_event_waits_for_uncommitted_earlier_event(
     both: list[Api], postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = both
     one = first.create(minutes=10).json()["id"]
     two = first.create("other_doctor", minutes=40, doctor=2).json()["id"]
     first.clock.advance(minutes=30)
-    add_event, added = events.add_event, []
+    add_event, calls_of_it = events.add_event, []
 
     def add_and_wait(connection: Connection, *arguments: Any, **options: Any) -> None:
         add_event(connection, *arguments, **options)
-        added.append(1)
-        if len(added) == 1:  # its event has a number, and is not yet committed
+        calls_of_it.append(1)
+        if len(calls_of_it) == 1:  # the event has an id and is not committed
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(42)")
 
     monkeypatch.setattr(events, "add_event", add_and_wait)
     with (
         ThreadPoolExecutor() as threads,
         first.client.websocket_connect(EVENTS, headers=first.headers("patient")) as session,
-        holding(postgres_url, "SELECT pg_advisory_xact_lock(42)") as held,
+        open_transaction(postgres_url, "SELECT pg_advisory_xact_lock(42)") as fetch,
     ):
         earlier = threads.submit(first.act, "doctor", one, "join")
-        until(lambda: waiting_for_a_lock(postgres_url) == 1, "the earlier one waits")
+        wait_until(lambda: waiting_for_a_lock(postgres_url) == 1, "the earlier one waits")
         later = threads.submit(second.act, "other_doctor", two, "join")
-        until(lambda: later.done() or waiting_for_a_lock(postgres_url) == 2, "the later one waits too")
-        held("COMMIT")
+        wait_until(lambda: later.done() or waiting_for_a_lock(postgres_url) == 2, "the later one waits too")
+        fetch("COMMIT")
         assert (earlier.result().status_code, later.result().status_code) == (200, 200)
-        found = [session.receive_json(timeout=10) for _ in range(4)]
-    assert [event["data"]["call"]["id"] for event in found] == [one, one, two, two]
-    assert [int(event["id"]) for event in found] == sorted(int(event["id"]) for event in found)
+        received = [session.receive_json(timeout=10) for _ in range(4)]
+    assert [event["data"]["call"]["id"] for event in received] == [one, one, two, two]
+    assert [int(event["id"]) for event in received] == sorted(int(event["id"]) for event in received)
 
 
-def test_a_listener_whose_connection_is_cut_misses_nothing(
+def test_listener_reconnects_without_losing_events(
     both: list[Api], postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = both
-    cut = (
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND query LIKE 'LISTEN%'"
-    )
-    listening = cut.replace("pg_terminate_backend(pid)", "*")
+    terminate = f"SELECT count(pg_terminate_backend(pid)) FROM {OF_DATABASE} AND query LIKE 'LISTEN%'"  # noqa: S608
+    listening = terminate.replace("pg_terminate_backend(pid)", "*")
     with first.client.websocket_connect(EVENTS, headers=first.headers("patient")) as session:
         for number in range(1, 3):
             with caplog.at_level(logging.WARNING):
-                assert execute(postgres_url, cut)[0][0] == 2
-                second.call("completed")  # while nobody listens
-            found = [session.receive_json(timeout=10)["type"] for _ in range(4)]
-            assert found == ["call.started", "participant.joined", "participant.left", "call.ended"]
-            until(lambda: execute(postgres_url, listening)[0][0] == 2, f"listening again, {number}")
+                assert execute(postgres_url, terminate)[0][0] == 2
+                second.call("completed")  # while no listener is connected
+            received = [session.receive_json(timeout=10)["type"] for _ in range(4)]
+            assert received == COMPLETED_BY_ONE
+            wait_until(lambda: execute(postgres_url, listening)[0][0] == 2, f"listening again, {number}")
 
 
-def test_a_listener_asks_whether_its_connection_is_there(
+def test_listener_pings_its_connection(
     postgres_url: str, make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_store, "PING_INTERVAL", 0.01)
     make_api(database=postgres_url)
-    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = 'SELECT 1'"
-    until(lambda: execute(postgres_url, asked)[0][0], "asked")
+    pings = f"SELECT count(*) FROM {OF_DATABASE} AND query = 'SELECT 1'"  # noqa: S608
+    wait_until(lambda: execute(postgres_url, pings)[0][0], "ping")
 
 
 # -- Failures ----------------------------------------------------------------------------------------
 
 
-def test_what_others_undid_is_tried_again(postgres_url: str) -> None:
-    store, attempts = store_for(postgres_url, load_seed()), []
-    states = ["40001", "40P01", "23505", "23P01"]
+def test_write_is_retried_after_conflict(postgres_url: str) -> None:
+    attempts, states = [], ["40001", "40P01", "23505", "23P01"]
 
     def work(connection: Connection) -> str:
         attempts.append(1)
@@ -494,50 +479,48 @@ def test_what_others_undid_is_tried_again(postgres_url: str) -> None:
         return "done"
 
     async def both() -> None:
-        assert await store.write(work) == "done"
-        names = {user.full_name for user, _, _ in (await store.people()).people}
-        assert all(name.count("!") == 1 for name in names)
-        await store.close()
+        async with opened(postgres_url) as store:
+            assert await store.write(work) == "done"
+            names = {user.full_name for user, _, _ in (await store.people()).people}
+            assert all(name.count("!") == 1 for name in names)
 
     asyncio.run(both())
     assert len(attempts) == len(states) + 1
 
 
-def test_a_read_that_others_undid_is_tried_again_too(postgres_url: str) -> None:
-    store, attempts = store_for(postgres_url, load_seed()), []
+def test_read_is_retried_after_conflict(postgres_url: str) -> None:
+    attempts = []
 
     def work(connection: Connection) -> str:
         attempts.append(1)
-        if len(attempts) == 1:  # as a standby says it whose recovery is in the way
+        if len(attempts) == 1:  # as on a standby whose recovery conflicts
             connection.exec_driver_sql("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$")
         return "done"
 
     async def read() -> None:
-        assert await store.read(work) == "done"
-        await store.close()
+        async with opened(postgres_url) as store:
+            assert await store.read(work) == "done"
 
     asyncio.run(read())
     assert len(attempts) == 2
 
 
 @pytest.mark.parametrize("option", ["statement_timeout", "lock_timeout"])
-def test_what_takes_too_long_is_unavailable_and_changes_nothing(
+def test_statement_or_lock_timeout_is_unavailable(
     postgres_url: str, make_api: Callable[..., Api], option: str
 ) -> None:
     api = make_api(database=postgres_url, **{"lock_timeout": 5.0, option: 0.2})
     call_id = api.create(minutes=10).json()["id"]
-    with holding(postgres_url, "SELECT 1 FROM calls FOR UPDATE"):
+    with open_transaction(postgres_url, "SELECT 1 FROM calls FOR UPDATE"):
         answer = api.act("doctor", call_id, "join")
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) > 0
         assert api.get("doctor", f"{CALLS}{call_id}/").json()["status"] == "scheduled"
     assert api.act("doctor", call_id, "join").status_code == 200
-    assert told(api, call_id) == ["call.started", "participant.joined"]
+    assert event_types(api, call_id) == ["call.started", "participant.joined"]
 
 
-def test_cancelled_work_is_undone_and_others_are_served(postgres_url: str) -> None:
-    store = store_for(postgres_url, load_seed(), PoolLimits(size=1))
-
+def test_cancelled_write_is_rolled_back(postgres_url: str) -> None:
     def work(connection: Connection) -> None:
         Statement(text("UPDATE users SET full_name = 'changed'")).run(connection)
         Statement(text("SELECT pg_sleep(60)")).run(connection)
@@ -547,74 +530,63 @@ def test_cancelled_work_is_undone_and_others_are_served(postgres_url: str) -> No
         return int(execute(postgres_url, sql)[0][0])
 
     async def cancelled() -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(store.write, work)
-            await anyio.to_thread.run_sync(until, sleeps, "the work sleeps")
-            tasks.cancel_scope.cancel()
-        assert await store.people() == load_seed()
-        await store.close()
+        async with opened(postgres_url, PoolLimits(size=1)) as store:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.write, work)
+                await anyio.to_thread.run_sync(wait_until, sleeps, "the work sleeps")
+                tasks.cancel_scope.cancel()
+            assert await store.people() == load_seed()
 
     asyncio.run(cancelled())
 
 
-def test_a_change_cancelled_as_it_begins_leaves_no_transaction(postgres_url: str) -> None:
-    store = store_for(postgres_url, load_seed(), PoolLimits(size=1))
-    left = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
+def test_write_cancelled_at_begin_leaves_no_transaction(postgres_url: str) -> None:
+    idle = f"SELECT FROM {OF_DATABASE} AND state = 'idle in transaction'"
 
     async def cancelled() -> None:
-        await store.open()
-        for turns in range(1, 12):  # of the event loop; after some of them BEGIN is under way
-            change = asyncio.create_task(store.write(calls.count_all_calls))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            change.cancel()
-            await asyncio.wait([change])
-            assert await on_postgres(postgres_url, left) == [], turns
-        await store.close()
+        async with opened(postgres_url, PoolLimits(size=1)) as store:
+            for turns in range(1, 12):  # turns of the event loop: in some of them BEGIN is running
+                change = asyncio.create_task(store.write(calls.count_all_calls))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                change.cancel()
+                await asyncio.wait([change])
+                assert await on_postgres(postgres_url, idle) == [], turns
 
     asyncio.run(cancelled())
 
 
-def test_tables_that_change_under_a_server_are_served_on(
-    postgres_url: str, make_api: Callable[..., Api]
-) -> None:
+def test_request_succeeds_after_table_change(postgres_url: str, make_api: Callable[..., Api]) -> None:
     api = make_api(database=postgres_url, pool_size=1)
     api.call("cancelled")
     execute(postgres_url, "ALTER TABLE users ALTER COLUMN full_name TYPE varchar(300)")
     api.call("cancelled")
 
 
-def test_connections_that_are_all_in_use_are_waited_for_and_then_unavailable(
-    postgres_url: str, make_api: Callable[..., Api]
-) -> None:
+def test_exhausted_pool_is_unavailable(postgres_url: str, make_api: Callable[..., Api]) -> None:
     api = make_api(database=postgres_url, pool_size=1, pool_wait=0.3)
     call_id = api.create(minutes=10).json()["id"]
     with (
         ThreadPoolExecutor() as threads,
-        holding(postgres_url, "SELECT 1 FROM calls FOR UPDATE"),
+        open_transaction(postgres_url, "SELECT 1 FROM calls FOR UPDATE"),
     ):
         joins = threads.submit(api.act, "doctor", call_id, "join")
-        until(lambda: waiting_for_a_lock(postgres_url), "the join waits")
+        wait_until(lambda: waiting_for_a_lock(postgres_url), "the join waits")
         assert api.get("doctor").status_code == 503
     assert joins.result().status_code == 200
 
 
-def test_connections_that_were_cut_are_made_anew_unseen(
-    postgres_url: str, make_api: Callable[..., Api]
-) -> None:
+def test_lost_connections_are_replaced(postgres_url: str, make_api: Callable[..., Api]) -> None:
     api = make_api(database=postgres_url)
-    cut = (
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
+    terminate = f"SELECT count(pg_terminate_backend(pid)) FROM {OF_DATABASE} AND pid <> pg_backend_pid()"  # noqa: S608
     for number in range(1, 4):
-        together([partial(api.get, "doctor")] * 8)  # so that there are several
-        assert execute(postgres_url, cut)[0][0] > 1
+        send_concurrently([partial(api.get, "doctor")] * 8)  # opens several connections
+        assert execute(postgres_url, terminate)[0][0] > 1
         assert [api.get("doctor").status_code for _ in range(8)] == [200] * 8
         assert api.create(minutes=60 * number).status_code == 201
 
 
-def test_a_database_that_stops_is_unavailable_until_it_starts_again(
+def test_stopped_database_is_unavailable_until_restart(
     make_api: Callable[..., Api], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with postgres_server(tmp_path_factory.mktemp("stopped")) as server:
@@ -628,7 +600,7 @@ def test_a_database_that_stops_is_unavailable_until_it_starts_again(
                 assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
                 assert int(answer.headers["retry-after"]) > 0
             server.ensure_postgres_running()
-            until(lambda: api.get("doctor").status_code == 200, "served again")
+            wait_until(lambda: api.get("doctor").status_code == 200, "served again")
             assert api.get("doctor").json()["count"] == 1
             assert api.act("doctor", call_id, "join").status_code == 200
             assert session.receive_json(timeout=10)["type"] == "call.started"

@@ -1,6 +1,6 @@
-"""Simultaneous requests, over real sockets, to two processes on one database: one thing comes of them.
+"""Concurrent requests, over real sockets, to two processes on one database.
 
-On a SQLite file the two are servers of their own; on PostgreSQL they are workers of one.
+On a SQLite file the processes are two servers. On PostgreSQL they are two workers of one server.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Request = tuple[str, dict[str, str], dict[str, Any] | None]
 
 @dataclass
 class Pair:
-    """A doctor and a patient whom no other test knows, and the servers that both use."""
+    """A doctor and a patient that no other test uses, and the servers that they use."""
 
     number: int
     servers: list[Server]
@@ -42,10 +42,10 @@ class Pair:
         return {"doctor": self.number, "patient": self.number, "scheduled_time": soon(minutes)}
 
     async def call(self, client: httpx.AsyncClient, *, joined: bool = False) -> str:
-        """The path of a new call, which the doctor may have joined."""
+        """Create a call and return its path. If `joined`, the doctor has joined it."""
         url = self.servers[0].url
-        made = (await client.post(url + CALLS, json=self.body(10), headers=self.doctor)).raise_for_status()
-        self.calls.append(made.json()["id"])
+        created = (await client.post(url + CALLS, json=self.body(10), headers=self.doctor)).raise_for_status()
+        self.calls.append(created.json()["id"])
         path = f"{CALLS}{self.calls[-1]}/"
         if joined:
             (await client.post(f"{url}{path}join/", headers=self.doctor)).raise_for_status()
@@ -53,28 +53,28 @@ class Pair:
 
     async def get(self, client: httpx.AsyncClient, path: str) -> dict[str, Any]:
         answer = (await client.get(self.servers[-1].url + path, headers=self.doctor)).raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+        call: dict[str, Any] = answer.json()
+        return call
 
     async def end(self, client: httpx.AsyncClient, path: str) -> None:
         (await client.post(f"{self.servers[0].url}{path}end/", headers=self.doctor)).raise_for_status()
 
-    def asks(self, path: str, body: dict[str, Any] | None = None) -> list[Request]:
-        """The same request of both, many times."""
+    def repeat(self, path: str, body: dict[str, Any] | None = None) -> list[Request]:
+        """Return a request many times, of both participants."""
         return [(path, self.patient if number % 3 else self.doctor, body) for number in range(TOGETHER)]
 
-    async def at_once(self, requests: list[Request]) -> list[httpx.Response]:
-        """The answers to these requests (path, headers, body), all sent at once, to each server in turn.
+    async def send_concurrently(self, requests: list[Request]) -> list[httpx.Response]:
+        """Send these requests concurrently, to each server in turn, and return the responses.
 
-        They have connections of their own: httpx lets all of them wait for one that happens to be idle.
+        Each has a new connection. Otherwise httpx lets all of them wait for an idle one.
         """
         begin = asyncio.Event()
         limits = httpx.Limits(max_connections=TOGETHER, max_keepalive_connections=TOGETHER)
         async with httpx.AsyncClient(limits=limits, timeout=PATIENCE) as client:
 
-            async def send(server: Server, path: str, who: dict[str, str], body: object) -> httpx.Response:
+            async def send(server: Server, path: str, sender: dict[str, str], body: object) -> httpx.Response:
                 await begin.wait()
-                return await client.post(server.url + path, json=body, headers=who)
+                return await client.post(server.url + path, json=body, headers=sender)
 
             sending = [
                 asyncio.create_task(send(self.servers[index % len(self.servers)], *request))
@@ -88,7 +88,7 @@ class Pair:
         return answers
 
     def rounds(self, rounds: int, round_: Callable[[httpx.AsyncClient, int], Awaitable[None]]) -> None:
-        """So many rounds, of which both processes have their share."""
+        """Run rounds, and check that both processes served requests."""
 
         async def all_rounds() -> None:
             async with httpx.AsyncClient(timeout=PATIENCE) as client:
@@ -104,7 +104,7 @@ class Pair:
 def deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[list[Server], str]]:
-    """Two processes that serve one database, and its name."""
+    """Run two processes on one database. Yield their servers and the name of the database."""
     directory = tmp_path_factory.mktemp("races")
     (directory / "people.yaml").write_text(seed(PAIRS))
     with launching(directory) as launch:
@@ -131,9 +131,9 @@ ROUNDS = pytest.mark.parametrize("rounds", [1, pytest.param(50, marks=pytest.mar
 @ROUNDS
 @pytest.mark.timeout(300)
 @pytest.mark.rule("create.no-race", "create.no-overlap")
-def test_of_conflicting_creates_exactly_one_is_accepted(pair: Pair, rounds: int) -> None:
+def test_concurrent_creates_schedule_one_call(pair: Pair, rounds: int) -> None:
     async def round_(_client: httpx.AsyncClient, index: int) -> None:
-        answers = await pair.at_once(pair.asks(CALLS, pair.body(60 * (index + 1))))
+        answers = await pair.send_concurrently(pair.repeat(CALLS, pair.body(60 * (index + 1))))
         assert Counter(answer.status_code for answer in answers) == {201: 1, 400: TOGETHER - 1}
         assert {answer.json()["code"] for answer in answers if answer.is_error} == {"create.no-overlap"}
 
@@ -145,10 +145,10 @@ def test_of_conflicting_creates_exactly_one_is_accepted(pair: Pair, rounds: int)
 @ROUNDS
 @pytest.mark.timeout(300)
 @pytest.mark.rule("join.started-once")
-def test_simultaneous_joins_start_the_call_once(pair: Pair, rounds: int) -> None:
+def test_concurrent_joins_start_call_once(pair: Pair, rounds: int) -> None:
     async def round_(client: httpx.AsyncClient, _index: int) -> None:
         path = await pair.call(client)
-        answers = await pair.at_once(pair.asks(f"{path}join/"))
+        answers = await pair.send_concurrently(pair.repeat(f"{path}join/"))
         assert Counter(answer.status_code for answer in answers) == {200: TOGETHER}
         call = await pair.get(client, path)
         assert call["started_at"] == call["updated_at"]
@@ -156,59 +156,59 @@ def test_simultaneous_joins_start_the_call_once(pair: Pair, rounds: int) -> None
         assert (await pair.get(client, path))["started_at"] == call["started_at"]
 
     pair.rounds(rounds, round_)
-    told = events_of(pair.database, pair.calls)
-    assert len(told) == rounds
-    assert all(Counter(events) == Counter(LIVES["completed"]) for events in told.values())
+    events = events_of(pair.database, pair.calls)
+    assert len(events) == rounds
+    assert all(Counter(types) == Counter(LIVES["completed"]) for types in events.values())
 
 
 @ROUNDS
 @pytest.mark.timeout(300)
-def test_a_call_is_either_joined_or_cancelled(pair: Pair, rounds: int) -> None:
-    became: Counter[str] = Counter()
+def test_concurrent_join_and_cancel_exclude_each_other(pair: Pair, rounds: int) -> None:
+    outcomes: Counter[str] = Counter()
 
     async def round_(client: httpx.AsyncClient, index: int) -> None:
         path = await pair.call(client)
         actions = ["join", "cancel"] * (TOGETHER // 2)
         random.Random(index).shuffle(actions)  # noqa: S311 (no secret)
-        answers = await pair.at_once([(f"{path}{action}/", pair.doctor, None) for action in actions])
-        done = Counter(
+        answers = await pair.send_concurrently(
+            [(f"{path}{action}/", pair.doctor, None) for action in actions]
+        )
+        successes = Counter(
             action for action, answer in zip(actions, answers, strict=True) if answer.status_code == 200
         )
-        assert done in ({"join": TOGETHER // 2}, {"cancel": 1})
+        assert successes in ({"join": TOGETHER // 2}, {"cancel": 1})
         assert {answer.status_code for answer in answers} == {200, 400}
         call = await pair.get(client, path)
-        assert call["status"] == ("ongoing" if "join" in done else "cancelled")
-        became[call["status"]] += 1
+        assert call["status"] == ("ongoing" if "join" in successes else "cancelled")
+        outcomes[call["status"]] += 1
         if call["status"] == "ongoing":
             await pair.end(client, path)
 
     pair.rounds(rounds, round_)
-    print("the calls became:", dict(became))
-    told = Counter(events[0] for events in events_of(pair.database, pair.calls).values())
-    assert told == Counter({"call.started": became["ongoing"], "call.cancelled": became["cancelled"]})
+    print("outcomes:", dict(outcomes))
+    first = Counter(events[0] for events in events_of(pair.database, pair.calls).values())
+    assert first == Counter({"call.started": outcomes["ongoing"], "call.cancelled": outcomes["cancelled"]})
 
 
 @ROUNDS
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("action", "event"), [("end", "call.ended"), ("cancel", "call.cancelled")])
-def test_of_simultaneous_ends_or_cancels_exactly_one_acts(
-    pair: Pair, rounds: int, action: str, event: str
-) -> None:
+def test_concurrent_ends_or_cancels_succeed_once(pair: Pair, rounds: int, action: str, event: str) -> None:
     async def round_(client: httpx.AsyncClient, _index: int) -> None:
         path = await pair.call(client, joined=action == "end")
-        answers = await pair.at_once(pair.asks(f"{path}{action}/"))
+        answers = await pair.send_concurrently(pair.repeat(f"{path}{action}/"))
         assert Counter(answer.status_code for answer in answers) == {200: 1, 400: TOGETHER - 1}
 
     pair.rounds(rounds, round_)
-    told = events_of(pair.database, pair.calls)
-    assert len(told) == rounds
-    assert {events.count(event) for events in told.values()} == {1}
+    events = events_of(pair.database, pair.calls)
+    assert len(events) == rounds
+    assert {types.count(event) for types in events.values()} == {1}
 
 
-def test_one_key_makes_one_call_however_often_it_is_sent_at_once(pair: Pair) -> None:
+def test_concurrent_requests_with_one_key_schedule_one_call(pair: Pair) -> None:
     async def round_(_client: httpx.AsyncClient, _index: int) -> None:
-        once = pair.doctor | {"Idempotency-Key": "once"}
-        answers = await pair.at_once([(CALLS, once, body)] * TOGETHER)
+        sender = pair.doctor | {"Idempotency-Key": "once"}
+        answers = await pair.send_concurrently([(CALLS, sender, body)] * TOGETHER)
         assert {answer.status_code for answer in answers} == {201}
         assert len({answer.json()["id"] for answer in answers}) == 1
         assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
@@ -217,7 +217,7 @@ def test_one_key_makes_one_call_however_often_it_is_sent_at_once(pair: Pair) -> 
     pair.rounds(1, round_)
 
 
-def test_two_servers_start_on_one_new_file_at_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_two_servers_start_on_one_new_file(tmp_path_factory: pytest.TempPathFactory) -> None:
     with launching(tmp_path_factory.mktemp("start")) as launch:
         servers: list[Server] = []
         starting = [

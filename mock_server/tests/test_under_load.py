@@ -1,5 +1,6 @@
-"""Killed, stopped and cut off from its database under load: nothing that was acknowledged is lost, nothing is
-kept by half, and whoever follows events has each of them once.
+"""The server is killed, stopped, or loses its database under load.
+
+No acknowledged change is lost, no change is stored partly, and followers get each event once.
 """
 
 import asyncio
@@ -42,7 +43,7 @@ DATABASES = ("sqlite", "postgresql")
 
 @dataclass
 class Deployment:
-    """A server that runs: one process on a SQLite file, or two workers on PostgreSQL."""
+    """A running server: one process on a SQLite file, or two workers on PostgreSQL."""
 
     launch: Callable[..., Server]
     database: str
@@ -57,10 +58,10 @@ class Deployment:
             options += ["--workers", str(self.workers)]
         return self.launch(*options, port=port)
 
-    def kill(self, chance: random.Random, earlier: int) -> None:
-        """Kill -9 a process that serves, the so manieth, and return once there is another in its place."""
+    def kill(self, rng: random.Random, earlier: int) -> None:
+        """Kill a process that serves requests, and return when another one has replaced it."""
         if self.workers > 1:
-            os.kill(chance.choice(self.server.workers(self.workers + earlier)), signal.SIGKILL)
+            os.kill(rng.choice(self.server.workers(self.workers + earlier)), signal.SIGKILL)
             self.server.workers(self.workers + earlier + 1)
         else:
             self.server.popen.kill()
@@ -81,10 +82,10 @@ def deployment(request: pytest.FixtureRequest, launch: Callable[..., Server], tm
 
 @dataclass
 class Load:
-    """Pairs of people who make calls and live them, each on connections of their own, until they are stopped.
+    """Pairs of users that create calls and complete or cancel them, until `is_stopping` is set.
 
-    What was not answered, or with 503, is asked again: a create with its `Idempotency-Key`, so that it is
-    made once; of an end or a cancel that is asked again, a refusal says that the first one was done.
+    A request without a response, or with a 503, is sent again. A create has an `Idempotency-Key`. If an end
+    or a cancel is refused when it is sent again, the first request succeeded.
     """
 
     url: str
@@ -92,69 +93,69 @@ class Load:
     pairs: dict[int, int] = field(default_factory=dict)
     answers: int = 0
     answered: asyncio.Event = field(default_factory=asyncio.Event)
-    lost: int = 0
+    lost_connections: int = 0
     unavailable: int = 0
-    stopping: bool = False
-    gone: bool = False
+    is_stopping: bool = False
+    is_stopped: bool = False
 
     async def run(self) -> None:
-        await asyncio.gather(*(self._live(pair) for pair in range(1, PAIRS + 1)))
+        await asyncio.gather(*(self._run_pair(pair) for pair in range(1, PAIRS + 1)))
 
-    async def _live(self, pair: int) -> None:
-        chance = random.Random(pair)  # noqa: S311 (no secret)
+    async def _run_pair(self, pair: int) -> None:
+        rng = random.Random(pair)  # noqa: S311 (no secret)
         doctor, patient = headers(pair), headers(PAIRS + pair)
         async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE) as client:
             number = 0
-            while not self.stopping:
+            while not self.is_stopping:
                 number += 1
                 body = {"doctor": pair, "patient": pair, "scheduled_time": soon(10)}
                 key = {"Idempotency-Key": f"{pair}-{number}"}
-                made = await self._ask(client, "POST", CALLS, doctor | key, json=body)
-                if made is None:
+                created = await self._send(client, "POST", CALLS, doctor | key, json=body)
+                if created is None:
                     return
-                call_id = made.json()["id"]
+                call_id = created.json()["id"]
                 self.pairs[call_id] = pair
                 self.acknowledged[call_id].append("created")
                 ways = [[(doctor, "cancel")], [(doctor, "join"), (patient, "join"), (patient, "end")]]
-                for who, action in chance.choice(ways):
-                    done = await self._ask(client, "POST", f"{CALLS}{call_id}/{action}/", who)
-                    if done is None:
+                for sender, action in rng.choice(ways):
+                    answer = await self._send(client, "POST", f"{CALLS}{call_id}/{action}/", sender)
+                    if answer is None:
                         return
                     self.acknowledged[call_id].append(action)
-                found = await self._ask(client, "GET", f"{CALLS}{call_id}/", patient)
-                if found is None:
+                call = await self._send(client, "GET", f"{CALLS}{call_id}/", patient)
+                if call is None:
                     return
-                assert found.json()["status"] == STATUS_AFTER[self.acknowledged[call_id][-1]]
+                assert call.json()["status"] == STATUS_AFTER[self.acknowledged[call_id][-1]]
 
-    async def _ask(
-        self, client: httpx.AsyncClient, method: str, path: str, who: dict[str, str], **options: Any
+    async def _send(
+        self, client: httpx.AsyncClient, method: str, path: str, sender: dict[str, str], **options: Any
     ) -> httpx.Response | None:
-        """The answer, None where there is nobody any longer who would give one."""
-        asked_before = False
+        """Return the response, or None if the server has stopped."""
+        was_sent_before = False
         while True:
             try:
-                answer = await client.request(method, path, headers=who, **options)
+                answer = await client.request(method, path, headers=sender, **options)
             except httpx.TransportError:
-                if self.gone:
+                if self.is_stopped:
                     return None
-                self.lost += 1
-                asked_before = True
+                self.lost_connections += 1
+                was_sent_before = True
                 await asyncio.sleep(0.01)
                 continue
-            if answer.status_code == 503 and not self.gone:
+            if answer.status_code == 503 and not self.is_stopped:
                 assert_unavailable(answer)
                 self.unavailable += 1
-                asked_before = True
+                was_sent_before = True
                 await asyncio.sleep(0.1)
                 continue
-            repeated = asked_before and answer.status_code == 400 and path.endswith(("/end/", "/cancel/"))
+            repeated = was_sent_before and answer.status_code == 400 and path.endswith(("/end/", "/cancel/"))
             assert answer.is_success or repeated, f"{path}: {answer.status_code} {answer.text}"
             self.answers += 1
             self.answered.set()
             return answer
 
     async def has(self, answers: int) -> None:
-        """Until there were so many answers."""
+        """Wait until there were this many responses."""
         while self.answers < answers:
             self.answered.clear()
             await asyncio.wait_for(self.answered.wait(), PATIENCE)
@@ -164,21 +165,21 @@ STATUS_AFTER = {"created": "scheduled", "cancel": "cancelled", "join": "ongoing"
 AFTER = {"scheduled": {"ongoing", "cancelled"}, "ongoing": {"completed"}}
 
 
-def assert_kept(load: Load, database: str, *, finished: bool) -> dict[int, list[str]]:
-    """Every acknowledged change is there, and every change with all of its events; those, by call."""
+def check_database(load: Load, database: str, *, finished: bool) -> dict[int, list[str]]:
+    """Check that the database has every acknowledged change, with its events. Return the events by call."""
     rows = {row["id"]: row for row in rows_of(database, "SELECT * FROM calls")}
-    told = events_of(database)
+    events_by_call = events_of(database)
     keys = rows_of(
         database, "SELECT count(*) AS keys, count(DISTINCT call_id) AS calls FROM idempotency_keys"
     )
     assert keys[0]["keys"] == keys[0]["calls"] == len(rows)
     assert set(load.acknowledged) <= set(rows)
-    for call_id, done in load.acknowledged.items():
-        status, known = rows[call_id]["status"], STATUS_AFTER[done[-1]]
-        later = set() if finished else AFTER.get(known, set())
-        assert status == known or status in later, f"{call_id}: {status} after {done}"
+    for call_id, actions in load.acknowledged.items():
+        status, acknowledged = rows[call_id]["status"], STATUS_AFTER[actions[-1]]
+        later = set() if finished else AFTER.get(acknowledged, set())
+        assert status == acknowledged or status in later, f"{call_id}: {status} after {actions}"
     for call_id, row in rows.items():
-        events = told.get(call_id, [])
+        events = events_by_call.get(call_id, [])
         assert (row["started_at"] is not None) == (row["status"] in {"ongoing", "completed"})
         assert (row["ended_at"] is not None) == (row["status"] == "completed")
         match row["status"]:
@@ -190,12 +191,12 @@ def assert_kept(load: Load, database: str, *, finished: bool) -> dict[int, list[
                 assert joined in {1, 2}
             case status:
                 assert events == LIVES[status], call_id
-    return told
+    return events_by_call
 
 
 @dataclass
 class Followers:
-    """Everybody, following their events and resuming whenever their connection is lost."""
+    """All users, who follow their events and resume after a lost connection."""
 
     port: int
 
@@ -209,21 +210,21 @@ class Followers:
             task.cancel()
         await asyncio.gather(*self.following, return_exceptions=True)
 
-    async def have(self, told: dict[int, list[str]], load: Load) -> None:
-        """Each has all of the events of their own calls, in order, and each event once."""
+    async def have(self, events_by_call: dict[int, list[str]], load: Load) -> None:
+        """Check that each user gets all events of their calls, once and in order."""
         for user, subscriber in self.all.items():
             pair = (user - 1) % PAIRS + 1
-            own = {call_id: events for call_id, events in told.items() if load.pairs[call_id] == pair}
+            own = {call: events for call, events in events_by_call.items() if load.pairs[call] == pair}
             await subscriber.has(sum(map(len, own.values())))
-            heard = defaultdict(list)
+            received = defaultdict(list)
             for event in subscriber.events:
-                heard[event["data"]["call"]["id"]].append(event["type"])
-            assert dict(heard) == own, f"user {user}"
+                received[event["data"]["call"]["id"]].append(event["type"])
+            assert dict(received) == own, f"user {user}"
             ids = [int(event["id"]) for event in subscriber.events]
             assert ids == sorted(set(ids)), f"user {user}"
 
 
-# -- killed -----------------------------------------------------------------------------------------
+# -- kill -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.timeout(400)
@@ -233,31 +234,31 @@ class Followers:
     [("sqlite", 2), *(pytest.param(database, 20, marks=pytest.mark.long) for database in DATABASES)],
     indirect=["deployment"],
 )
-def test_nothing_is_lost_with_a_process_that_is_killed_under_load(deployment: Deployment, kills: int) -> None:
-    asyncio.run(killed_under_load(deployment, kills))
+def test_kill_under_load_loses_no_change(deployment: Deployment, kills: int) -> None:
+    asyncio.run(kill_under_load(deployment, kills))
     assert deployment.server.stop()[0] == 0
     deployment.server.assert_no_traceback()
     assert "".join(deployment.server.lines).count("A first request") == 1
 
 
-async def killed_under_load(deployment: Deployment, kills: int) -> None:
-    chance = random.Random(kills)  # noqa: S311 (no secret)
+async def kill_under_load(deployment: Deployment, kills: int) -> None:
+    rng = random.Random(kills)  # noqa: S311 (no secret)
     load = Load(deployment.server.url)
     async with Followers(deployment.server.port) as followers:
         working = asyncio.create_task(load.run())
         for kill in range(kills):
             await load.has(load.answers + 3 * PAIRS)
-            await asyncio.to_thread(deployment.kill, chance, kill)
+            await asyncio.to_thread(deployment.kill, rng, kill)
         await load.has(load.answers + 3 * PAIRS)
-        load.stopping = True
+        load.is_stopping = True
         await working
-        told = await asyncio.to_thread(assert_kept, load, deployment.database, finished=True)
-        await followers.have(told, load)
-    print(f"{kills} kills, {load.answers} answers, {load.lost} lost connections, {len(told)} calls")
-    assert load.lost >= kills
+        events = await asyncio.to_thread(check_database, load, deployment.database, finished=True)
+        await followers.have(events, load)
+    print(f"{kills} kills, {load.answers} answers, {load.lost_connections} lost, {len(events)} calls")
+    assert load.lost_connections >= kills
 
 
-# -- stopped ----------------------------------------------------------------------------------------
+# -- stop -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.timeout(120)
@@ -273,16 +274,14 @@ async def killed_under_load(deployment: Deployment, kills: int) -> None:
     ],
     indirect=["deployment"],
 )
-def test_nothing_that_was_acknowledged_is_lost_at_a_stop_under_load(
-    deployment: Deployment, after: int
-) -> None:
-    seconds = asyncio.run(stopped_under_load(deployment, after=after))
+def test_stop_under_load_loses_no_acknowledged_change(deployment: Deployment, after: int) -> None:
+    seconds = asyncio.run(stop_under_load(deployment, after=after))
     print(f"stopped in {seconds:.1f} seconds")
     assert seconds < 15
     deployment.server.assert_no_traceback()
 
 
-async def stopped_under_load(deployment: Deployment, *, after: int) -> float:
+async def stop_under_load(deployment: Deployment, *, after: int) -> float:
     server = deployment.server
     load = Load(server.url)
     sockets = [
@@ -291,11 +290,11 @@ async def stopped_under_load(deployment: Deployment, *, after: int) -> float:
     ]
     working = asyncio.create_task(load.run())
     await load.has(after)
-    load.gone = True
+    load.is_stopped = True
     status, seconds = await asyncio.to_thread(server.stop)
     await working
     assert status == 0
-    await asyncio.to_thread(assert_kept, load, deployment.database, finished=False)
+    await asyncio.to_thread(check_database, load, deployment.database, finished=False)
     for socket in sockets:
         with contextlib.suppress(ConnectionClosed):
             async for _ in socket:
@@ -304,28 +303,26 @@ async def stopped_under_load(deployment: Deployment, *, after: int) -> float:
     return seconds
 
 
-# -- without its database ---------------------------------------------------------------------------
+# -- restart of PostgreSQL --------------------------------------------------------------------------
 
 STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-"""How PostgreSQL's processes are told to stop; the second way, it recovers at its next start."""
+"""The signals that stop PostgreSQL. After an immediate stop, it recovers at its next start."""
 
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_postgres_that_restarts_under_load_costs_nothing_but_the_time(
-    launch: Callable[..., Server], tmp_path: Path
-) -> None:
+def test_postgres_restart_under_load_loses_no_change(launch: Callable[..., Server], tmp_path: Path) -> None:
     (tmp_path / "people.yaml").write_text(seed(PAIRS))
-    # Not among pytest's own directories, which other runs clear away.
+    # Other runs of pytest delete its own temporary directories.
     with TemporaryDirectory() as directory, postgres_server(Path(directory) / "data") as postgres:
         migrated_by(postgres.get_uri())
         deployment = Deployment(launch, postgres.get_uri(), workers=2)
-        asyncio.run(restarted_under_load(deployment, postgres, ["fast", "immediate"] * 5))
+        asyncio.run(restart_under_load(deployment, postgres, ["fast", "immediate"] * 5))
         assert deployment.server.stop()[0] == 0
         deployment.server.assert_no_traceback()
 
 
-async def restarted_under_load(deployment: Deployment, postgres: Any, stops: list[str]) -> None:
+async def restart_under_load(deployment: Deployment, postgres: Any, stops: list[str]) -> None:
     server = deployment.server
     load = Load(server.url)
     async with Followers(server.port) as followers:
@@ -334,12 +331,12 @@ async def restarted_under_load(deployment: Deployment, postgres: Any, stops: lis
             await load.has(load.answers + 10 * PAIRS)
             await asyncio.to_thread(restart, postgres, STOPS[stop])
             await load.has(load.answers + 10 * PAIRS)
-        load.stopping = True
+        load.is_stopping = True
         await working
-        told = await asyncio.to_thread(assert_kept, load, deployment.database, finished=True)
-        await followers.have(told, load)
-    print(f"{load.answers} answers, {load.unavailable} times 503, {len(told)} calls")
-    assert load.lost == 0
+        events = await asyncio.to_thread(check_database, load, deployment.database, finished=True)
+        await followers.have(events, load)
+    print(f"{load.answers} answers, {load.unavailable} times 503, {len(events)} calls")
+    assert load.lost_connections == 0
 
 
 def restart(postgres: Any, stop: signal.Signals) -> None:
@@ -351,7 +348,7 @@ def restart(postgres: Any, stop: signal.Signals) -> None:
     while True:
         try:
             postgres.ensure_postgres_running()
-        except subprocess.SubprocessError:  # as long as a process of the old one is there
+        except subprocess.SubprocessError:  # a process of the old server still runs
             assert time.monotonic() - stopped < PATIENCE
         else:
             return
