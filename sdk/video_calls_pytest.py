@@ -1,7 +1,7 @@
 """The pytest plugin: the fixtures `video_calls_server` and `video_calls_router` of `video_calls_sdk.testing`.
 
 pytest imports this module in every environment that has the distribution, so it imports pytest and the
-standard library alone. It is outside `video_calls_sdk` because that package imports httpx and pydantic.
+standard library only. It is outside `video_calls_sdk` because that package imports httpx and pydantic.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def _video_calls_application() -> Iterator[ServerApplication]:
 
 @pytest.fixture
 def video_calls_server(_video_calls_application: ServerApplication) -> Iterator[VideoCallsServer]:
-    """Start a reference server in this process, new for each test; it is a `VideoCallsServer`."""
+    """Start a reference server in this process, a new `VideoCallsServer` for each test."""
     with _video_calls_application.serve() as server:
         yield server
 
 
 @pytest.fixture
 def video_calls_router() -> Iterator[respx.MockRouter]:
-    """Mock the API, at any base URL, with examples of the contract: see `contract_router`."""
+    """Mock the API at any base URL with examples of the contract; see `contract_router`."""
     from video_calls_sdk.testing import contract_router
 
     with contract_router() as router:

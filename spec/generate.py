@@ -1,7 +1,8 @@
-"""Writes what can be derived, from `openapi.yaml` above all; `--check` says what is out of date instead.
+"""Write the generated files; with `--check`, name those that are out of date.
 
-The SDK's pydantic models and the server's msgspec structs come from datamodel-code-generator, the
-field's standard for it; the rule table is a plain Python literal, so that nobody parses YAML to read it.
+datamodel-code-generator writes the SDK's pydantic models and the server's msgspec structs from
+`openapi.yaml`. The rules become a Python literal, so that a program reads them without parsing YAML. The
+SDK's synchronous modules are derived from the asynchronous ones by replacing identifiers.
 """
 
 import re
@@ -51,7 +52,7 @@ MODELS = [
 
 
 def operation_ids(contract: dict[str, Any]) -> list[str]:
-    """Return the names of the operations, in the order of the contract."""
+    """Return the operation ids in the order of the contract."""
     return [
         operation["operationId"]
         for path in contract["paths"].values()
@@ -61,11 +62,11 @@ def operation_ids(contract: dict[str, Any]) -> list[str]:
 
 
 def rule_table(contract: dict[str, Any]) -> str:
-    """Return a module with the names of the operations, the slugs of the rules, and the rules by slug."""
+    """Return a module with the operation ids, the slugs of the rules, and the rules by slug."""
     rules = contract["x-rules"]
     slugs = [rule["id"] for rule in rules]
     if repeated := {slug for slug in slugs if slugs.count(slug) > 1}:
-        raise SystemExit(f"openapi.yaml: x-rules holds more than one {', '.join(sorted(repeated))}")
+        raise SystemExit(f"openapi.yaml: x-rules has more than one {', '.join(sorted(repeated))}")
     lines = [
         HEADER,
         "",
@@ -103,24 +104,23 @@ BOUNDS = {
     "pattern",
 }
 
-
 OPEN = [{"$ref": f"#/components/schemas/{name}"} for name in ("CallStatus", "EventType", "Role")]
-"""What a backend may have more of one day."""
+"""Enumerations that a backend may extend."""
 
 
-def as_a_client_reads_it(node: Any) -> Any:  # noqa: ANN401 (any part of the contract)
-    """The contract with what a client must tolerate: values out of bounds, statuses yet to be invented."""
+def client_view(node: Any) -> Any:  # noqa: ANN401 (any part of the contract)
+    """Return the contract without what a client must not rely on: bounds, and closed lists of statuses."""
     if isinstance(node, list):
-        return [as_a_client_reads_it(item) for item in node]
+        return [client_view(item) for item in node]
     if not isinstance(node, dict):
         return node
     if node in OPEN:
         return {"anyOf": [node, {"type": "string"}]}
-    return {name: as_a_client_reads_it(value) for name, value in node.items() if name not in BOUNDS}
+    return {name: client_view(value) for name, value in node.items() if name not in BOUNDS}
 
 
 def generated_models(contract: dict[str, Any], options: list[str]) -> str:
-    """What datamodel-code-generator makes of the contract's schemas."""
+    """Return the output of datamodel-code-generator for the contract's schemas."""
     with tempfile.TemporaryDirectory() as directory:
         source, output = Path(directory) / "openapi.yaml", Path(directory) / "models.py"
         source.write_text(yaml.safe_dump(contract, sort_keys=False), encoding="utf-8")
@@ -135,7 +135,7 @@ def generated_models(contract: dict[str, Any], options: list[str]) -> str:
         return output.read_text(encoding="utf-8")
 
 
-BLOCKING_NAMES = {
+SYNC_NAMES = {
     "AsyncCallList": "CallPage",
     "StopAsyncIteration": "StopIteration",
     "__aenter__": "__enter__",
@@ -147,14 +147,14 @@ BLOCKING_NAMES = {
     "_async_events": "_sync_events",
     "_async_socket": "_sync_socket",
 }
-"""The identifiers of asynchronous code that lose more than their `Async`."""
+"""Identifiers that change in more than the prefix `Async`."""
 
 
-def blocking(path: Path) -> str:
-    """Return a module of asynchronous code with the identifiers of its blocking twin."""
+def sync_module(path: Path) -> str:
+    """Return the synchronous form of an asynchronous module."""
     text = path.read_text(encoding="utf-8")
     text = re.sub(r"\b(async|await) ", "", text)
-    text = re.sub(r"\w+", lambda word: BLOCKING_NAMES.get(word[0], word[0]), text)
+    text = re.sub(r"\w+", lambda word: SYNC_NAMES.get(word[0], word[0]), text)
     text = re.sub(r"\bAsync(?=[A-Z])", "", text)
     text = f"# Derived from {path.name} by `nox -s generate`. Edit that file, not this one.\n\n{text}"
     for command in (["check", "--select=I", "--fix-only"], ["format"]):
@@ -163,23 +163,23 @@ def blocking(path: Path) -> str:
     return text
 
 
-def generated() -> dict[Path, str]:
-    """Every generated file with the text it should hold."""
+def generated_files() -> dict[Path, str]:
+    """Return each generated file with its text."""
     contract = yaml.safe_load(CONTRACT.read_text(encoding="utf-8"))
     return {
         ROOT / "spec/video_calls_spec/_rules.py": rule_table(contract),
         ROOT / "mock_server/video_calls_server/_structs.py": generated_models(contract, STRUCTS),
-        SDK / "_client.py": blocking(SDK / "_async_client.py"),
-        SDK / "_sync_events.py": blocking(SDK / "_async_events.py"),
-        SDK / "_models.py": generated_models(as_a_client_reads_it(contract), MODELS),
+        SDK / "_client.py": sync_module(SDK / "_async_client.py"),
+        SDK / "_sync_events.py": sync_module(SDK / "_async_events.py"),
+        SDK / "_models.py": generated_models(client_view(contract), MODELS),
     }
 
 
 def main() -> int:
-    """Write the files, or with `--check` name those that are stale and return 1."""
+    """Write the files; with `--check`, name those that are out of date and return 1."""
     stale = [
         (path, text)
-        for path, text in generated().items()
+        for path, text in generated_files().items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     if "--check" in sys.argv[1:]:

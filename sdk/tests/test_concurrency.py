@@ -111,7 +111,7 @@ def test_httpcore_loses_the_connection_of_a_cancelled_request(fresh_server: Any)
             return not all(each.is_idle() or each.is_closed() for each in connections)
 
     lost = [step for step in range(1, 10) if asyncio.run(is_lost(step))]
-    assert lost, "httpcore keeps no such connection any more: remove _give_back from _transport.py"
+    assert lost, "httpcore keeps no such connection any more: remove _release_connection from _transport.py"
 
 
 def test_where_the_task_that_asks_for_a_token_is_cancelled_the_next_one_asks() -> None:

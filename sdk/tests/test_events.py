@@ -337,8 +337,8 @@ def test_a_server_that_cannot_answer_for_now_is_asked_again(first: Take, status:
 @pytest.mark.parametrize(
     ("code", "error", "words"),
     [
-        (4400, InvalidEventIdError, "no id of an event"),
-        (4410, EventsExpiredError, "fetch the calls anew"),
+        (4400, InvalidEventIdError, "not the id of an event"),
+        (4410, EventsExpiredError, "fetch the calls"),
         (4499, EventsClosedError, "policy"),
     ],
 )

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from video_calls_sdk import _flow
 from video_calls_sdk._answers import APIResponse
+from video_calls_sdk._configuration import Options, Retries
 from video_calls_sdk._errors import (
     CallCancelledError,
     CallNotOngoingError,
@@ -24,17 +25,13 @@ from video_calls_sdk._errors import (
 from video_calls_sdk._flow import (
     Action,
     Authorize,
-    Options,
     OutOfTimeError,
-    Received,
-    Request,
-    Retries,
+    RawAnswer,
     Send,
     Sleep,
     carry_out,
-    get_call,
 )
-from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call
+from video_calls_sdk._requests import Request, cancel_call, create_call, end_call, get_call, join_call
 
 BASE = "https://api.example.com/api/v1/video"
 TIME = datetime(2999, 1, 5, 10, 0, 0, 123456, tzinfo=UTC)
@@ -50,7 +47,7 @@ class Clock(_flow._Clock):
 
     seconds = 0.0
 
-    def passed(self) -> float:
+    def elapsed(self) -> float:
         return self.seconds
 
 
@@ -60,13 +57,15 @@ class Play:
     def __init__(self, request: Request[Any], *, attempts: int = 4, deadline: float | None = 60.0) -> None:
         retries = Retries(attempts=attempts, first_wait=0.0)
         self.clock = Clock(deadline)
-        self.flow = carry_out(request, Options(BASE, 10.0, deadline, retries, {}, "strict"), self.clock)
+        self.flow = carry_out(
+            request, Options(BASE, httpx.Timeout(10.0), deadline, retries, {}, "strict"), self.clock
+        )
         self.next: Action | None = next(self.flow)
         self.result: APIResponse[Any] | None = None
         self.sent: list[str] = []
         self.slept: list[float] = []
 
-    def gets(self, outcome: Received | Exception | str) -> "Play":
+    def gets(self, outcome: RawAnswer | Exception | str) -> "Play":
         """The action to be done has this outcome; on the way to the next, tokens are given, sleeps slept."""
         self._step(outcome)
         while isinstance(self.next, Sleep) or (isinstance(self.next, Authorize) and self.next.stale is None):
@@ -75,7 +74,7 @@ class Play:
             self._step("token")
         return self
 
-    def _step(self, outcome: Received | Exception | str) -> None:
+    def _step(self, outcome: RawAnswer | Exception | str) -> None:
         if isinstance(self.next, Send):
             self.sent.append(f"{self.next.method} {self.next.url.removeprefix(BASE)}")
         try:
@@ -87,7 +86,7 @@ class Play:
             self.next, self.result = None, done.value
 
 
-def play(request: Request[Any], *outcomes: Received | Exception, **options: Any) -> Play:
+def play(request: Request[Any], *outcomes: RawAnswer | Exception, **options: Any) -> Play:
     """An operation whose attempts have had these outcomes."""
     playing = Play(request, **options).gets("token")
     for outcome in outcomes:
@@ -95,8 +94,8 @@ def play(request: Request[Any], *outcomes: Received | Exception, **options: Any)
     return playing
 
 
-def answer(status: int, body: object = None, **headers: str) -> Received:
-    return Received(status, httpx.Headers(headers), b"" if body is None else json.dumps(body).encode())
+def answer(status: int, body: object = None, **headers: str) -> RawAnswer:
+    return RawAnswer(status, httpx.Headers(headers), b"" if body is None else json.dumps(body).encode())
 
 
 def call(**fields: Any) -> dict[str, Any]:
@@ -116,7 +115,7 @@ def call(**fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def page(*calls: dict[str, Any], next_url: str | None = None) -> Received:
+def page(*calls: dict[str, Any], next_url: str | None = None) -> RawAnswer:
     return answer(200, {"count": len(calls), "next": next_url, "previous": None, "results": calls})
 
 
@@ -171,7 +170,7 @@ def test_the_failure_of_all_attempts_says_whether_any_was_sent() -> None:
     ],
 )
 def test_a_create_that_was_carried_out_returns_its_call_however_the_second_was_refused(
-    refusal: Received,
+    refusal: RawAnswer,
 ) -> None:
     playing = play(CREATE, RESET, refusal, page(call(id=7)))
     assert playing.result
@@ -246,7 +245,7 @@ def test_the_token_is_refreshed_while_looking_for_our_call() -> None:
     ],
 )
 def test_where_looking_fails_no_conflict_is_claimed(
-    outcomes: list[Received | Exception], error: type[VideoCallsError]
+    outcomes: list[RawAnswer | Exception], error: type[VideoCallsError]
 ) -> None:
     with pytest.raises(error) as raised:
         play(CREATE, RESET, answer(400, CONFLICT), *outcomes, attempts=1)
@@ -273,7 +272,7 @@ def test_after_an_answer_by_the_gateway_a_create_is_as_doubtful_as_after_none() 
 
 @pytest.mark.parametrize("refusal", [answer(400, NOT_ONGOING), answer(400, {"detail": "No."}), answer(409)])
 @pytest.mark.parametrize(("request_", "status"), [(end_call(1), "completed"), (cancel_call(1), "cancelled")])
-def test_a_call_found_as_wanted_is_returned(request_: Request[Any], status: str, refusal: Received) -> None:
+def test_a_call_found_as_wanted_is_returned(request_: Request[Any], status: str, refusal: RawAnswer) -> None:
     playing = play(request_, RESET, refusal, answer(200, call(status=status)))
     assert playing.result
     assert playing.result.data.status == status

@@ -9,7 +9,8 @@ with VideoCallsClient("https://api.example.com/api/v1/video", token=jwt) as clie
     call = client.calls.create(doctor=1, patient=1, scheduled_time=tomorrow)
 ```
 
-`video_calls_sdk.agora` reads Agora tokens; `video_calls_sdk.testing` is for tests of what uses this client.
+`video_calls_sdk.agora` reads Agora tokens. `video_calls_sdk.testing` helps test programs that use this
+client.
 """
 
 import logging
@@ -18,6 +19,7 @@ from video_calls_sdk._answers import APIResponse
 from video_calls_sdk._async_client import AsyncCalls, AsyncCallsWithResponse, AsyncVideoCallsClient
 from video_calls_sdk._async_events import AsyncEventStream
 from video_calls_sdk._client import Calls, CallsWithResponse, VideoCallsClient
+from video_calls_sdk._configuration import Retries
 from video_calls_sdk._errors import (
     AnsweredError,
     AuthenticationError,
@@ -60,7 +62,6 @@ from video_calls_sdk._errors import (
     UnreadableFieldError,
     VideoCallsError,
 )
-from video_calls_sdk._flow import Retries
 from video_calls_sdk._ids import Id
 from video_calls_sdk._models import (
     CallStatus,

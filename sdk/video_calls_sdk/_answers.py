@@ -1,7 +1,7 @@
-"""Read an answer into a model, or into the error that says why not.
+"""Read an answer into a model or an error. No I/O.
 
-No I/O. Django REST framework's `{"detail": …}` and `{"field": ["…"]}`, FastAPI's lists and plain texts are
-read as well as the contract's `{"error": …}`.
+Errors may have the contract's form, `{"error": …}`, a form of Django REST framework, `{"detail": …}` or
+`{"field": ["…"]}`, or one of FastAPI's lists, or be plain text.
 """
 
 import json
@@ -20,25 +20,30 @@ from video_calls_spec.retry_after import retry_after
 
 from video_calls_sdk._errors import InvalidResponseError, StatusError, class_for
 from video_calls_sdk._lenient import is_object, read
-from video_calls_sdk._redaction import shown, shown_mapping
+from video_calls_sdk._redaction import sanitize, sanitize_mapping
 
 Model = TypeVar("Model", bound=BaseModel)
 
 Answers: TypeAlias = Literal["strict", "lenient"]
-"""How answers that depart from the contract are read."""
+"""How the client reads answers that depart from the contract."""
 
 _LONGEST_TEXT = 500
-_LARGEST_PARSED = 2**18  # bytes of an answer that is shown in an error
-_LONGEST_READ = 16_384  # bytes of a text that is shown in an error
+_LARGEST_PARSED = 2**18  # bytes of an answer that is sanitize in an error
+_LONGEST_READ = 16_384  # bytes of a text that is sanitize in an error
 _QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
 _GENERAL = frozenset({"", "__all__", "body", "error", "errors", "detail", "non_field_errors"})
 _DEEPEST = 20
-_REFUSALS = frozenset({400, 409, 422})  # which backends choose among
+REFUSALS = frozenset({400, 409, 422})  # backends choose one of them
 _MOST_PROBLEMS = 10
 
 
 class Answer(NamedTuple):
-    """What came back: status, headers and the whole body, and what it is the answer to."""
+    """A response with the request that it answers.
+
+    Attributes:
+        token: the token of the request; a server may reflect it.
+        problem: why `content` is not the whole body; None if it is.
+    """
 
     status: int
     headers: httpx.Headers
@@ -47,23 +52,21 @@ class Answer(NamedTuple):
     url: str
     operation: str
     token: str | None = None
-    """The token that was sent; a server may reflect it."""
     problem: str | None = None
-    """Why `content` is not the whole body."""
 
     @property
     def request_id(self) -> str | None:
-        """The server's name for this exchange, safe to show."""
+        """Return the server's `X-Request-ID`, safe to show."""
         return _request_id(self.headers, self.token)
 
 
 class APIResponse(Generic[Model]):
-    """A successful answer: the model, and what came with it.
+    """A successful response.
 
     Attributes:
         data: the model.
         status: the HTTP status.
-        headers: of the answer; names are compared without regard to case.
+        headers: of the response; the case of names does not matter.
         departures: where the answer departs from the contract, such as `doctor_details.user: missing`; empty
             unless the client reads with `answers="lenient"`.
     """
@@ -80,7 +83,7 @@ class APIResponse(Generic[Model]):
 
     @property
     def request_id(self) -> str | None:
-        """The server's `X-Request-ID`, safe to show; None if it gave none."""
+        """Return the server's `X-Request-ID`, safe to show; None if there is none."""
         return _request_id(self.headers)
 
     def __repr__(self) -> str:
@@ -89,15 +92,15 @@ class APIResponse(Generic[Model]):
 
 def _request_id(headers: Mapping[str, str], token: str | None = None) -> str | None:
     value = headers.get("x-request-id")
-    return None if value is None else shown(value, token)
+    return None if value is None else sanitize(value, token)
 
 
 def success(answer: Answer, model: type[Model], answers: Answers = "strict") -> APIResponse[Model]:
-    """Return the model in a successful answer.
+    """Return the response with the model of a successful answer.
 
     Raises:
-        InvalidResponseError: if the body is not what the contract says; of a lenient reader, if it is not a
-            JSON object.
+        InvalidResponseError: if the body departs from the contract; if `answers` is "lenient", only if it is
+            not a JSON object.
     """
     if answer.problem is not None:
         raise _departure(answer, [answer.problem])
@@ -107,7 +110,7 @@ def success(answer: Answer, model: type[Model], answers: Answers = "strict") -> 
         if answers == "lenient" and (body := _object(answer.content)) is not None:
             data, departures = read(model, body, answer.operation)
             return APIResponse(data, status=answer.status, headers=answer.headers, departures=departures)
-        # The values are left out: they may be tokens. For the same reason there is no cause to show.
+        # Values are left out because they may be tokens. So is the cause, because it has them too.
         details = error.errors(include_url=False, include_context=False, include_input=False)
         problems = [
             f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}"
@@ -120,100 +123,102 @@ def success(answer: Answer, model: type[Model], answers: Answers = "strict") -> 
 def _object(content: bytes) -> dict[str, Any] | None:
     """Return a JSON object, None if the content is not one."""
     try:
-        found = json.loads(content)
+        value = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    return found if is_object(found) else None
+    return value if is_object(value) else None
 
 
 def _departure(answer: Answer, problems: list[str]) -> InvalidResponseError:
-    problems = [shown(problem, answer.token) for problem in problems]
-    words = f"the answer departs from the contract: {'; '.join(problems)}"
-    return InvalidResponseError(words, problems=problems, **_seen(answer, _body(answer)))
+    problems = [sanitize(problem, answer.token) for problem in problems]
+    message = f"the answer departs from the contract: {'; '.join(problems)}"
+    return InvalidResponseError(message, problems=problems, **_error_fields(answer, _body(answer)))
 
 
 def departure(answer: APIResponse[Any], url: str, problem: str) -> InvalidResponseError:
-    """The error for a model that cannot be acted on."""
+    """Return the error for a model that the client cannot use."""
     content = answer.data.model_dump_json().encode()
     return _departure(Answer(answer.status, answer.headers, content, "GET", url, ""), [problem])
 
 
 def failure(answer: Answer) -> StatusError:
-    """The error that an answer stands for."""
+    """Return the error of an answer that is not a success."""
     body = _body(answer)
-    words, fields = _words(body)
-    code = _mapping(body).get("code")
+    general, fields = _messages_by_field(body)
+    code = _as_object(body).get("code")
     code = code if isinstance(code, str) else None
-    rule = _rule(answer.operation, answer.status, code, [*words, *chain.from_iterable(fields.values())])
+    rule = _rule(answer.operation, answer.status, code, [*general, *chain.from_iterable(fields.values())])
     lines = [f"{name}: {' '.join(texts)}" for name, texts in fields.items()]
-    if not words or not isinstance(_mapping(body).get("error"), str):  # the contract's `error` is a summary
-        words += lines
+    if not general or not isinstance(
+        _as_object(body).get("error"), str
+    ):  # the contract's `error` is a summary
+        general += lines
     return class_for(answer.status, rule)(
-        _redirection(answer) or "; ".join(words) or _phrase(answer.status),
+        _redirection(answer) or "; ".join(general) or _phrase(answer.status),
         code=code,
         rule=rule,
         fields=fields,
         retry_after=retry_after(answer.headers),
-        **_seen(answer, body),
+        **_error_fields(answer, body),
     )
 
 
-def _seen(answer: Answer, body: object) -> dict[str, Any]:
+def _error_fields(answer: Answer, body: object) -> dict[str, Any]:
     return {
         "status": answer.status,
         "method": answer.method,
         "url": answer.url,
         "request_id": answer.request_id,
-        "headers": shown_mapping(answer.headers, answer.token),
+        "headers": sanitize_mapping(answer.headers, answer.token),
         "body": body,
     }
 
 
 def _body(answer: Answer) -> Any:  # noqa: ANN401 (JSON of any shape)
-    """Return what was answered as an error may show it; the white space of a text is collapsed."""
+    """Return the body, safe to show in an error; the white space of a text is collapsed."""
     if not answer.content:
         return None
     if answer.operation == "joinVideoCall" and answer.status < 300:  # noqa: PLR2004 (credentials)
         return REDACTED
     try:
         if len(answer.content) <= _LARGEST_PARSED:
-            return shown(json.loads(answer.content), answer.token)
+            return sanitize(json.loads(answer.content), answer.token)
     except (ValueError, RecursionError):
         pass
     text = answer.content[:_LONGEST_READ].decode("utf-8", "replace")
-    return shown(" ".join(text.split()), answer.token)
+    return sanitize(" ".join(text.split()), answer.token)
 
 
-def _mapping(value: object) -> dict[str, Any]:
-    """A JSON object, or an empty one where the value is something else."""
+def _as_object(value: object) -> dict[str, Any]:
+    """Return a JSON object; an empty one if the value is something else."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _words(body: object) -> tuple[list[str], dict[str, list[str]]]:
-    """Return what a body says of the request as a whole, and of which fields. A page of HTML says nothing.
+def _messages_by_field(body: object) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the messages about the request as a whole, and those by field. A page of HTML has none.
 
-    What `error`, `detail` and the like hold may be a text, a list, an object by field, or nested.
+    `error`, `detail` and the like may hold a text, a list, an object by field, or be nested.
     """
     if isinstance(body, str):
         return [body[:_LONGEST_TEXT]] if body and not body.startswith("<") else [], {}
-    said = _mapping(body)
-    if isinstance(error := said.get("error"), str):
-        found = [("", error)] if error else []
+    value = _as_object(body)
+    if isinstance(error := value.get("error"), str):
+        messages = [("", error)] if error else []
         for key in ("fields", "details", "errors"):
-            found += _messages(said.get(key))
+            messages += _messages(value.get(key))
     else:
         keys = ("error", "errors", "detail", "message", "title")
-        found = next(filter(None, (_messages(said.get(key)) for key in keys)), _messages(body))
-    words = [text for field, text in found if field in _GENERAL]
+        messages = next(filter(None, (_messages(value.get(key)) for key in keys)), _messages(body))
+    general = [text for field, text in messages if field in _GENERAL]
     fields: dict[str, list[str]] = {}
-    for field, text in found:
+    for field, text in messages:
         if field not in _GENERAL:
             fields.setdefault(field, []).append(text)
-    return words, fields
+    return general, fields
 
 
 def _messages(value: object, field: str = "", depth: int = 0) -> list[tuple[str, str]]:
-    """The texts in a part of a body, each with the field that it is about, or an empty text."""
+    """Return the texts in a part of a body, each with its field, which may be an empty text."""
     if isinstance(value, str):
         return [(field, value)]
     if depth >= _DEEPEST:
@@ -221,14 +226,14 @@ def _messages(value: object, field: str = "", depth: int = 0) -> list[tuple[str,
     if isinstance(value, list):
         items = cast("list[object]", value)
         return [message for item in items for message in _messages(item, field, depth + 1)]
-    said = _mapping(value)
+    members = _as_object(value)
     for key in ("message", "msg", "detail", "string"):
-        if isinstance(text := said.get(key), str):
-            place = said.get("attr") or said.get("field") or said.get("loc") or field
+        if isinstance(text := members.get(key), str):
+            place = members.get("attr") or members.get("field") or members.get("loc") or field
             return [(str(cast("list[object]", place)[-1] if isinstance(place, list) else place), text)]
     return [
         message
-        for name, item in said.items()
+        for name, item in members.items()
         for message in _messages(item, field if name in _GENERAL else name, depth + 1)
     ]
 
@@ -237,7 +242,7 @@ def _redirection(answer: Answer) -> str | None:
     location = answer.headers.get("location")
     if not (location and 300 <= answer.status < 400):  # noqa: PLR2004 (the redirections)
         return None
-    place = shown(_without_credentials(location), answer.token)
+    place = sanitize(_without_credentials(location), answer.token)
     return f"redirected to {place}; is base_url right?"
 
 
@@ -248,7 +253,7 @@ def _phrase(status: int) -> str:
         return "no reason given"
 
 
-_TEXT_OF_RULE: dict[tuple[str, int, str], RuleId] = {
+_RULE_BY_TEXT: dict[tuple[str, int, str], RuleId] = {
     (rule.operation, rule.status, rule.error): slug for slug, rule in reversed(RULES.items()) if rule.error
 }
 
@@ -261,20 +266,20 @@ def _without_credentials(url: str) -> str:
         return "no URL"
 
 
-def _rule(operation: str, status: int, code: str | None, said: list[str]) -> RuleId | None:
-    """The rule that refused: by the slug in the answer, else by the text that the contract has for it.
+def _rule(operation: str, status: int, code: str | None, texts: list[str]) -> RuleId | None:
+    """Return the rule of a refusal: by the slug in the answer, else by the contract's error text.
 
-    It has to be one that refuses with this status, or a backend's own choice among 400, 409 and 422.
+    The rule must have this status. 400, 409 and 422 count as the same status, because backends choose.
     """
-    statuses = _REFUSALS if status in _REFUSALS else {status}
+    statuses = REFUSALS if status in REFUSALS else {status}
     if code is not None and code in RULES:
         return code if RULES[code].status in statuses else None
-    # Django REST framework's exceptions, turned into a text, have their messages in quotes.
-    quoted = [one or other for text in said for one, other in _QUOTED.findall(text)]
-    wordings = [wording for text in (*said, *quoted) for wording in (text, text.rstrip("."))]
+    # The text of a Django REST framework exception has its messages in quotes.
+    quotes = [one or other for text in texts for one, other in _QUOTED.findall(text)]
+    wordings = [wording for text in (*texts, *quotes) for wording in (text, text.rstrip("."))]
     for of_operation in (operation, "*"):
         for possible in statuses:
             for wording in wordings:
-                if (found := _TEXT_OF_RULE.get((of_operation, possible, wording))) is not None:
-                    return found
+                if (slug := _RULE_BY_TEXT.get((of_operation, possible, wording))) is not None:
+                    return slug
     return None

@@ -1,4 +1,4 @@
-"""The client: does what `_flow` says. The blocking client is derived from the asynchronous one."""
+"""The client and its operations. `nox -s generate` derives the synchronous client from this file."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from pydantic import BaseModel
 from video_calls_sdk._answers import Answers, APIResponse
 from video_calls_sdk._async_events import AsyncEventStream
 from video_calls_sdk._configuration import (
-    NOT_GIVEN,
-    NotGiven,
-    base_url_of,
-    changed,
-    token_of,
-)
-from video_calls_sdk._flow import (
     DEFAULT_DEADLINE,
     DEFAULT_TIMEOUT,
-    Authorize,
+    NOT_GIVEN,
+    NotGiven,
     Options,
-    Request,
     Retries,
-    Send,
-    carry_out,
-    get_call,
-    list_calls,
+    checked_base_url,
+    static_token,
 )
+from video_calls_sdk._flow import Authorize, Send, carry_out
 from video_calls_sdk._ids import Id
 from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
 from video_calls_sdk._paging import AsyncCallList
-from video_calls_sdk._requests import cancel_call, create_call, end_call, join_call, page_query
+from video_calls_sdk._requests import (
+    Request,
+    cancel_call,
+    create_call,
+    end_call,
+    get_call,
+    join_call,
+    list_calls,
+    page_query,
+)
 from video_calls_sdk._transport import AsyncGetToken, AsyncTransport, async_sleep
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -49,28 +50,29 @@ class AsyncVideoCallsClient:
         credentials = await client.calls.join(call.id)
     ```
 
-    An asynchronous client serves many tasks of one event loop; a blocking client serves many threads, and may
-    be used after a fork.
+    An asynchronous client serves many tasks of one event loop. A synchronous client serves many threads, and
+    can be used after a fork.
 
     Args:
         base_url: the API's root, such as `https://api.example.com/api/v1/video`; by default
             `VIDEO_CALLS_BASE_URL` of the environment.
-        token: the JWT to send, or a function that returns one; it is called again once after a 401. For an
-            asynchronous client, it may be asynchronous. By default `VIDEO_CALLS_TOKEN` of the environment.
+        token: the JWT to send, or a function that returns one. After a 401, the client calls the function
+            once more. An asynchronous client takes an asynchronous function too. By default
+            `VIDEO_CALLS_TOKEN` of the environment.
         timeout: seconds that an attempt may go without progress, or an `httpx.Timeout`.
         deadline: seconds that an operation may take, all attempts and waits together; None for no limit. A
-            blocking client with your own `http_client` or `transport` checks it between the parts of a body.
-        retries: a policy, or how often to try again.
-        headers: sent with every request, beside the client's own.
-        answers: "strict" raises `InvalidResponseError` for each answer that departs from the contract;
-            "lenient" reads what can be read, and a field that cannot raises `UnreadableFieldError` when it is
-            used.
-        http_client: an `httpx.AsyncClient` to send with, such as one with event hooks; it is never closed
-            here.
+            synchronous client with your own `http_client` or `transport` checks it between the parts of a
+            body.
+        retries: a policy, or the number of retries.
+        headers: sent with every request, in addition to the client's own.
+        answers: "strict" raises `InvalidResponseError` if an answer departs from the contract. "lenient"
+            reads the valid fields; using an invalid field raises `UnreadableFieldError`.
+        http_client: an `httpx.AsyncClient` to send with, such as one with event hooks. The client never
+            closes it.
         transport: an `httpx.AsyncBaseTransport` for the client's own `httpx.AsyncClient`.
 
     Raises:
-        ConfigurationError: if an argument cannot be used, or both `http_client` and `transport` are given.
+        ConfigurationError: if an argument cannot be used, or if you pass both `http_client` and `transport`.
     """
 
     def __init__(
@@ -86,8 +88,7 @@ class AsyncVideoCallsClient:
         http_client: httpx.AsyncClient | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._options = changed(
-            Options(base_url_of(base_url)),
+        self._options = Options(checked_base_url(base_url)).replace(
             timeout=timeout,
             deadline=deadline,
             retries=retries,
@@ -95,7 +96,7 @@ class AsyncVideoCallsClient:
             answers=answers,
         )
         self._transport = AsyncTransport(
-            token if callable(token) else token_of(token),
+            token if callable(token) else static_token(token),
             base_url=self._options.base_url,
             http_client=http_client,
             transport=transport,
@@ -104,13 +105,14 @@ class AsyncVideoCallsClient:
 
     @property
     def calls(self) -> AsyncCalls:
-        """The operations on video calls."""
-        return AsyncCalls(AsyncExchange(self._transport, self._options))
+        """Return the operations on video calls."""
+        return AsyncCalls(AsyncDriver(self._transport, self._options))
 
     def events(self, *, after: str | None = None) -> AsyncEventStream:
-        """Follow what happens to the user's calls ("Websocket Events").
+        """Return the stream of the events of the user's calls ("Websocket Events").
 
-        It needs `pip install 'video-calls[events]'`. An asynchronous client needs asyncio too, and not trio.
+        Events need `pip install 'video-calls[events]'`. An asynchronous client needs asyncio; trio does not
+        work.
 
         ```python
         async with client.events() as events:
@@ -119,39 +121,40 @@ class AsyncVideoCallsClient:
                     print(event.data.participant, "joined call", event.data.call.id)
         ```
 
-        A type that this version does not know is a plain str. A connection that is lost is made again, as
-        often as it takes, with waits of up to 30 seconds, and goes on after the last event: none is lost, and
-        none comes twice. The first connection is tried as `retries` and `deadline` say. A token that the
-        server refuses, or that has expired, is asked for again. From one run of a program to the next:
+        `event.type` is a plain str if this version does not know the type. The stream re-establishes lost
+        connections (backoff up to 30 seconds) and resumes after the last event, without gaps or duplicates.
+        `retries` and `deadline` apply to the first connection. If the token is refused or expires, the stream
+        calls your token function again. To resume in the next run of a program, save the id of the last
+        event:
 
         ```python
         async for event in client.events(after=saved):
             saved = event.id
         ```
 
-        The connection is one of its own: it has the client's token, headers and timeout, and the proxies and
-        certificates of the environment, but does not go through `http_client` or `transport`. Closing the
-        client does not end it.
+        The stream has its own connection. The connection uses the client's token, headers and timeout, and
+        the proxies and certificates of the environment, but not `http_client` or `transport`. It stays open
+        when you close the client.
 
         Args:
-            after: the id of an event, to begin with what came after it; by default, with what happens from
-                now on.
+            after: the id of an event; the stream begins with the next event. By default, it begins with what
+                happens from now on.
 
         Raises:
-            ConfigurationError: `websockets` is not installed, or `after` is no str.
+            ConfigurationError: if `websockets` is not installed, or if `after` is not a str.
 
         Iterating, and `async with`, raise:
 
-        * `EventsNotOfferedError`: the backend has no events.
-        * `EventsExpiredError`: what came after the last event is no longer kept.
-        * `InvalidEventIdError`: `after` is no id of an event.
-        * `EventsClosedError`: the server closed the connection for another lasting reason.
-        * `AuthenticationError`: the token is refused, also after it was asked for again.
-        * `ConnectionFailedError`, `DeadlineExceededError`, `ServerError`, `RateLimitedError`: there was no
-          first connection.
-        * `InvalidResponseError`: a message is no event.
-        * `ConfigurationError`: another task or thread iterates already, this is trio, or the URL, the token
-          or the environment's proxy cannot be used.
+        * `EventsNotOfferedError`: if the backend has no events.
+        * `EventsExpiredError`: if the server no longer keeps the events after `after`.
+        * `InvalidEventIdError`: if `after` is not the id of an event.
+        * `EventsClosedError`: if the server closed the connection for another lasting reason.
+        * `AuthenticationError`: if the server refuses the token, and the next one too.
+        * `ConnectionFailedError`, `DeadlineExceededError`, `ServerError`, `RateLimitedError`: if the first
+          connection fails.
+        * `InvalidResponseError`: if a message is not an event.
+        * `ConfigurationError`: if another task or thread is iterating, if trio runs the loop, or if the URL,
+          the token or the environment's proxy cannot be used.
         """
         return AsyncEventStream(self._transport, self._options, after)
 
@@ -164,20 +167,20 @@ class AsyncVideoCallsClient:
         headers: Mapping[str, str] | None = None,
         answers: Answers | NotGiven = NOT_GIVEN,
     ) -> AsyncVideoCallsClient:
-        """The same client with other options, for one operation or for many.
+        """Return a client with other options, for one operation or for many.
 
-        It has the same connections and the same token, and closing it closes nothing. `headers` are added.
+        It shares the connections and the token of this client. Closing it closes nothing. `headers` are added
+        to those of this client.
 
         ```python
         await client.with_options(deadline=2.0, retries=0).calls.get(1)
         ```
 
         Raises:
-            ConfigurationError: something given cannot be used.
+            ConfigurationError: if an argument cannot be used.
         """
         other = object.__new__(AsyncVideoCallsClient)
-        other._options = changed(
-            self._options,
+        other._options = self._options.replace(
             timeout=timeout,
             deadline=deadline,
             retries=retries,
@@ -189,7 +192,7 @@ class AsyncVideoCallsClient:
         return other
 
     async def aclose(self) -> None:
-        """Close the connections; a client that was made by the caller stays open."""
+        """Close the connections, but not a caller's `http_client`."""
         if self._owner:
             await self._transport.aclose()
 
@@ -208,15 +211,15 @@ class AsyncVideoCallsClient:
         return f"<AsyncVideoCallsClient {self._options.base_url}>"
 
 
-class AsyncExchange:
-    """Does what `carry_out` says, over a transport."""
+class AsyncDriver:
+    """Performs the actions of `carry_out` over a transport."""
 
     def __init__(self, transport: AsyncTransport, options: Options) -> None:
         self._transport = transport
         self._options = options
 
     async def run(self, request: Request[Model]) -> APIResponse[Model]:
-        """The answer to a request."""
+        """Send a request, and return the response."""
         flow = carry_out(request, self._options)
         try:
             action = next(flow)
@@ -233,75 +236,75 @@ class AsyncExchange:
                     action = flow.throw(error)
                 else:
                     action = flow.send(outcome)
-        except StopIteration as done:
-            response: APIResponse[Model] = done.value
+        except StopIteration as stop:
+            response: APIResponse[Model] = stop.value
             return response
         finally:
             flow.close()
 
 
 class AsyncCallsWithResponse:
-    """The operations of `AsyncCalls`, each with its status, headers and request id beside the model."""
+    """The operations of `AsyncCalls`, which return status, headers and request id with the model."""
 
-    def __init__(self, exchange: AsyncExchange) -> None:
-        self._exchange = exchange
+    def __init__(self, driver: AsyncDriver) -> None:
+        self._driver = driver
 
     async def list(
         self, *, page: int | None = None, page_size: int | None = None
     ) -> APIResponse[VideoCallPage]:
-        """See `AsyncCalls.list`; this is one page alone."""
-        return await self._exchange.run(list_calls(page_query(page, page_size)))
+        """Return one page; see `AsyncCalls.list`."""
+        return await self._driver.run(list_calls(page_query(page, page_size)))
 
     async def create(
         self, *, doctor: Id, patient: Id, scheduled_time: datetime, idempotency_key: str | None = None
     ) -> APIResponse[VideoCall]:
-        """See `AsyncCalls.create`."""
-        return await self._exchange.run(create_call(doctor, patient, scheduled_time, idempotency_key))
+        """Schedule a call; see `AsyncCalls.create`."""
+        return await self._driver.run(create_call(doctor, patient, scheduled_time, idempotency_key))
 
     async def get(self, id: Id) -> APIResponse[VideoCall]:
-        """See `AsyncCalls.get`."""
-        return await self._exchange.run(get_call(id))
+        """Return a call; see `AsyncCalls.get`."""
+        return await self._driver.run(get_call(id))
 
     async def join(self, id: Id) -> APIResponse[JoinCredentials]:
-        """See `AsyncCalls.join`."""
-        return await self._exchange.run(join_call(id))
+        """Return Agora credentials; see `AsyncCalls.join`."""
+        return await self._driver.run(join_call(id))
 
     async def end(self, id: Id) -> APIResponse[VideoCall]:
-        """See `AsyncCalls.end`."""
-        return await self._exchange.run(end_call(id))
+        """End a call; see `AsyncCalls.end`."""
+        return await self._driver.run(end_call(id))
 
     async def cancel(self, id: Id) -> APIResponse[VideoCall]:
-        """See `AsyncCalls.cancel`."""
-        return await self._exchange.run(cancel_call(id))
+        """Cancel a call; see `AsyncCalls.cancel`."""
+        return await self._driver.run(cancel_call(id))
 
 
 class AsyncCalls:
-    """The operations on video calls, each as the contract has it.
+    """The six operations on video calls.
 
-    Each raises `AuthenticationError`, `RateLimitedError`, `ServerError`, `ConnectionFailedError`,
-    `DeadlineExceededError` or `InvalidResponseError` beside what it names, another `StatusError` where a
-    backend refuses in a way of its own, and `ConfigurationError` if the client is closed, the token cannot be
-    sent, or an id is no `Id` that can be sent.
+    In addition to the errors that it names, each operation raises `AuthenticationError`, `RateLimitedError`,
+    `ServerError`, `ConnectionFailedError`, `DeadlineExceededError` or `InvalidResponseError`. It raises
+    another `StatusError` if a backend refuses for a reason of its own, and `ConfigurationError` if the client
+    is closed, or if the token or an id cannot be sent.
     """
 
-    def __init__(self, exchange: AsyncExchange) -> None:
-        self._exchange = exchange
+    def __init__(self, driver: AsyncDriver) -> None:
+        self._driver = driver
 
     @property
     def with_response(self) -> AsyncCallsWithResponse:
-        """The same operations, each with its status, headers and request id beside the model.
+        """Return the same operations with status, headers and request id.
 
         ```python
         answer = await client.calls.with_response.get(1)
         print(answer.data.status, answer.request_id)
         ```
         """
-        return AsyncCallsWithResponse(self._exchange)
+        return AsyncCallsWithResponse(self._driver)
 
     def list(self, *, page: int | None = None, page_size: int | None = None) -> AsyncCallList:
-        """The user's calls, newest `scheduled_time` first ("1. List Video Calls").
+        """Return the user's calls, newest `scheduled_time` first ("1. List Video Calls").
 
-        It is one page, with `count` and `results`; iterating over it goes on to the pages after it.
+        The result is one page, with `count` and `results`. Iterating over it fetches the following pages too.
 
         ```python
         page = await client.calls.list(page_size=50)
@@ -311,85 +314,85 @@ class AsyncCalls:
         ```
 
         Args:
-            page: the page to begin with, counted from 1.
-            page_size: calls on a page, from 1 to 100; by default as many as the server chooses.
+            page: the first page, counted from 1.
+            page_size: calls on a page, from 1 to 100; by default the server chooses.
 
         Raises:
-            InvalidFieldsError: `page_size` is out of its bounds; a backend may also bound it without a word.
-            PageNotFoundError: there is no such page.
+            InvalidFieldsError: if `page_size` is out of its bounds; some backends correct it silently.
+            PageNotFoundError: if there is no such page.
         """
-        return AsyncCallList(self._exchange.run, page_query(page, page_size))
+        return AsyncCallList(self._driver.run, page_query(page, page_size))
 
     async def create(
         self, *, doctor: Id, patient: Id, scheduled_time: datetime, idempotency_key: str | None = None
     ) -> VideoCall:
         """Schedule a call between a doctor and a patient ("2. Create Video Call").
 
-        However often it has to be sent, one call is made: see `idempotency_key`.
+        Retries create one call, because all attempts have the same `idempotency_key`.
 
         Args:
-            doctor: the doctor's id (not their user's), as the backend gives it: an int or a str.
+            doctor: the doctor's id (not their user's), as the backend sends it: an int or a str.
             patient: the patient's id (not their user's).
-            scheduled_time: when it is to start: aware, with any offset, in the future.
-            idempotency_key: names this call through all attempts, by default a new one; give your own to
-                repeat a request after your program was restarted.
+            scheduled_time: when the call starts: aware, with any offset, in the future.
+            idempotency_key: identifies this call in all attempts; by default a new key. Pass your own to
+                repeat a request after a restart of your program.
 
         Raises:
-            NaiveDatetimeError: `scheduled_time` has no offset; nothing was sent.
-            ConfigurationError: an id is not a valid `Id`, `scheduled_time` no datetime, or beyond what
-                UTC can tell, or `idempotency_key` not of visible ASCII characters; nothing was sent.
-            InvalidFieldsError: an id is not of the backend's form, or `idempotency_key` has more than 255
-                characters.
-            SchedulingConflictError: either has another call within 30 minutes.
-            ScheduledInPastError: `scheduled_time` is not in the future.
-            SameUserError: doctor and patient are one user.
-            UnknownParticipantError: there is no such doctor or patient.
-            InactiveParticipantError: one of the two is deactivated.
-            NotParticipantError: the user is neither the doctor nor the patient.
-            IdempotencyKeyReusedError: the key was used for another call.
+            NaiveDatetimeError: if `scheduled_time` has no offset; nothing was sent.
+            ConfigurationError: if an id is not a valid `Id`, `scheduled_time` is not a datetime or has no
+                equivalent in UTC, or `idempotency_key` is not visible ASCII; nothing was sent.
+            InvalidFieldsError: if the backend has ids of another form, or if `idempotency_key` has more than
+                255 characters.
+            SchedulingConflictError: if the doctor or the patient has another call within 30 minutes.
+            ScheduledInPastError: if `scheduled_time` is not in the future.
+            SameUserError: if doctor and patient are the same user.
+            UnknownParticipantError: if there is no such doctor or patient.
+            InactiveParticipantError: if the doctor or the patient is deactivated.
+            NotParticipantError: if the user is neither the doctor nor the patient.
+            IdempotencyKeyReusedError: if the key was used for another call.
         """
         request = create_call(doctor, patient, scheduled_time, idempotency_key)
-        return (await self._exchange.run(request)).data
+        return (await self._driver.run(request)).data
 
     async def get(self, id: Id) -> VideoCall:
-        """One call ("3. Get Video Call Details").
+        """Return a call ("3. Get Video Call Details").
 
         Raises:
-            CallNotFoundError: there is no such call.
-            NotParticipantError: it is a call of others.
+            CallNotFoundError: if there is no such call.
+            NotParticipantError: if the user is neither the doctor nor the patient.
         """
-        return (await self._exchange.run(get_call(id))).data
+        return (await self._driver.run(get_call(id))).data
 
     async def join(self, id: Id) -> JoinCredentials:
-        """Agora credentials for a call's channel, good for an hour ("4. Join Video Call").
+        """Return Agora credentials for a call's channel, valid for an hour ("4. Join Video Call").
 
-        The first join starts the call; it may be joined again, for a fresh token.
+        The first join starts the call. Each later join returns a new token.
 
         Raises:
-            JoinWindowError: it is more than 15 minutes before the call's time.
-            CallCancelledError: the call is cancelled.
-            CallCompletedError: the call is completed.
-            CallNotFoundError: there is no such call.
-            NotParticipantError: it is a call of others.
+            JoinWindowError: if the call starts in more than 15 minutes.
+            CallCancelledError: if the call is cancelled.
+            CallCompletedError: if the call is completed.
+            CallNotFoundError: if there is no such call.
+            NotParticipantError: if the user is neither the doctor nor the patient.
         """
-        return (await self._exchange.run(join_call(id))).data
+        return (await self._driver.run(join_call(id))).data
 
     async def end(self, id: Id) -> VideoCall:
         """End an ongoing call ("5. End Video Call"), and return it completed.
 
         Raises:
-            CallNotOngoingError: the call is not ongoing.
-            CallNotFoundError: there is no such call.
-            NotParticipantError: it is a call of others.
+            CallNotOngoingError: if the call is not ongoing.
+            CallNotFoundError: if there is no such call.
+            NotParticipantError: if the user is neither the doctor nor the patient.
         """
-        return (await self._exchange.run(end_call(id))).data
+        return (await self._driver.run(end_call(id))).data
 
     async def cancel(self, id: Id) -> VideoCall:
         """Cancel a scheduled call ("6. Cancel Video Call"), and return it cancelled.
 
         Raises:
-            CallNotScheduledError: the call is not scheduled.
-            CallNotFoundError: there is no such call.
-            NotParticipantError: it is a call of others.
+            CallNotScheduledError: if the call is not scheduled.
+            CallNotFoundError: if there is no such call.
+            NotParticipantError: if the user is neither the doctor nor the patient.
         """
-        return (await self._exchange.run(cancel_call(id))).data
+        return (await self._driver.run(cancel_call(id))).data

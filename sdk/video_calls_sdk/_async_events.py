@@ -1,4 +1,4 @@
-"""The stream of events: does what `_events` says. The blocking one is derived from the asynchronous one."""
+"""The stream of events. `nox -s generate` derives the synchronous stream from this file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from video_calls_sdk._configuration import Options
 from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._events import Action, Connect, Following, Receive, Task, Tell
-from video_calls_sdk._flow import Authorize, Options
+from video_calls_sdk._events import Action, Connect, Deliver, EventFlow, Receive, Task
+from video_calls_sdk._flow import Authorize
 from video_calls_sdk._models import Event
 from video_calls_sdk._transport import AsyncTransport
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AsyncEventStream:
-    """The events of the user's calls, as they happen; made by `AsyncVideoCallsClient.events`.
+    """The events of the user's calls, as they happen. `AsyncVideoCallsClient.events` returns it.
 
     ```python
     async with client.events() as events:
@@ -25,23 +26,23 @@ class AsyncEventStream:
             print(event.type, event.data.call.id)
     ```
 
-    `async with` opens the connection, and closes it at the end. Without it, the first event opens the
-    connection, and the end of the loop closes it; after a `break` from an asynchronous loop, Python does so
-    soon. One task, or one thread, iterates.
+    `async with` opens the connection, and closes it at the end. Without it, iterating opens the connection,
+    and the end of the loop closes it. After a `break` from an asynchronous loop, Python closes it soon. Only
+    one task or thread may iterate.
     """
 
     def __init__(self, transport: AsyncTransport, options: Options, after: str | None) -> None:
         self._transport = transport
-        self._following = Following(options, after)
-        self._flow = self._following.run()
+        self._event_flow = EventFlow(options, after)
+        self._flow = self._event_flow.run()
         self._action: Action | None = None
         self._entered = False
         self._socket = _socket()
 
     @property
     def last_event_id(self) -> str | None:
-        """The id of the event that came last, to go on from there another time with `after`."""
-        return self._following.last_event_id
+        """Return the id of the last event, to resume after it with `after`."""
+        return self._event_flow.last_event_id
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         try:
@@ -58,9 +59,9 @@ class AsyncEventStream:
         return event
 
     async def aclose(self) -> None:
-        """Close the connection and end the loop over it, from any task of the event loop, or from any thread.
+        """Close the connection and end the loop over it. Any task of the event loop, or any thread, may.
 
-        A handler of signals starts a thread for it, because it waits for locks that the loop may hold.
+        In a signal handler, call it from a new thread, because it may wait for a lock that the loop holds.
         """
         await self._socket.aclose()
 
@@ -82,7 +83,7 @@ class AsyncEventStream:
         await self.aclose()
 
     async def _next(self, *, only_open: bool = False) -> Event | None:
-        """The next event, None where there is none any more, or once the connection is open."""
+        """Return the next event; None after closing, and with `only_open` once the connection is open."""
         event = None
         with self._socket.iterating():
             try:
@@ -94,10 +95,10 @@ class AsyncEventStream:
 
     async def _follow(self, *, only_open: bool) -> Event | None:
         while not self._socket.is_closed:
-            # What was interrupted is done again.
+            # After a cancellation, the action is performed again.
             action = next(self._flow) if self._action is None else self._action
             self._action = action
-            if isinstance(action, Tell):
+            if isinstance(action, Deliver):
                 self._action = None
                 return action.event
             if only_open and isinstance(action, Receive):
@@ -111,7 +112,7 @@ class AsyncEventStream:
         await self._socket.aclose()
         return None
 
-    async def _carry_out(self, action: Task) -> Any:  # noqa: ANN401 (as many things as there are actions)
+    async def _carry_out(self, action: Task) -> Any:  # noqa: ANN401 (each action has its own outcome)
         if isinstance(action, Authorize):
             return await self._transport.authorize(action)
         if isinstance(action, Connect):

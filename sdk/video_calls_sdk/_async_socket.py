@@ -1,4 +1,4 @@
-"""A WebSocket on asyncio, with `websockets`: an extra, and imported when events are followed."""
+"""A WebSocket on asyncio. Imported on first use, because `websockets` is an extra."""
 
 import asyncio
 from collections.abc import Generator
@@ -15,19 +15,19 @@ from video_calls_sdk._events import (
     LARGEST_MESSAGE,
     LOST,
     QUIET,
-    Closed,
+    CloseFrame,
     Connect,
-    Failed,
-    Opened,
-    Refused,
+    HandshakeFailure,
+    HandshakeRefusal,
+    HandshakeSuccess,
 )
 from video_calls_sdk._websocket import (
     HANDSHAKE_ERRORS,
     RefusedError,
-    closed,
+    close_frame,
+    handshake_problem,
+    handshake_success,
     network_of,
-    not_opened,
-    opened,
 )
 
 
@@ -40,7 +40,7 @@ class _Connection(ClientConnection):
 
 
 class AsyncSocket:
-    """One WebSocket after another. One task opens, receives and waits; any of its event loop may close."""
+    """Holds one connection at a time. One task opens, receives and waits; any task of its loop may close."""
 
     def __init__(self) -> None:
         self.is_closed = False
@@ -49,10 +49,10 @@ class AsyncSocket:
 
     @contextmanager
     def iterating(self) -> Generator[None]:
-        """Do what is within, until it is done or `aclose` cancels it.
+        """Run the body of the `with` until `aclose` cancels it.
 
         Raises:
-            ConfigurationError: if another task is within, or if this is trio.
+            ConfigurationError: if another task runs such a body, or if trio runs the loop.
         """
         if self._scope is not None:
             raise ConfigurationError("the events are being iterated over by another task")
@@ -66,13 +66,13 @@ class AsyncSocket:
         finally:
             self._scope = None
 
-    async def open(self, action: Connect) -> Opened | Refused | Failed:
-        """Open one in place of the one before.
+    async def open(self, action: Connect) -> HandshakeSuccess | HandshakeRefusal | HandshakeFailure:
+        """Open a connection in place of the previous one.
 
         Raises:
             ConfigurationError: if the environment's proxy or certificates cannot be used.
         """
-        await self._let_go()
+        await self._close_connection()
         headers, network = dict(action.headers), network_of(action)
         options: dict[str, Any] = {} if network.proxy_ssl is None else {"proxy_ssl": network.proxy_ssl}
         try:
@@ -90,32 +90,32 @@ class AsyncSocket:
                 create_connection=_Connection,
             )
         except HANDSHAKE_ERRORS as error:
-            return not_opened(error)
+            return handshake_problem(error)
         self._connection = connection
-        return opened(connection.response)
+        return handshake_success(connection.response)
 
-    async def receive(self) -> str | bytes | Closed:
-        """The next message, or why there is none; nothing is lost where it is cancelled."""
+    async def receive(self) -> str | bytes | CloseFrame:
+        """Return the next message, or why there is none. A cancellation loses no message."""
         connection = self._connection
         if connection is None:
             return LOST
         try:
             return await connection.recv()
         except ConnectionClosed as error:
-            return closed(error)
+            return close_frame(error)
 
     async def wait(self, seconds: float) -> None:
-        """Wait so many seconds."""
+        """Wait for this many seconds."""
         await anyio.sleep(seconds)
 
     async def aclose(self) -> None:
-        """Close it for good, at once if this is cancelled too, and end what is within `iterating`."""
+        """Close for good and cancel the body of `iterating`. A cancellation closes the connection at once."""
         self.is_closed = True
         if self._scope is not None:
             self._scope.cancel()
-        await self._let_go()
+        await self._close_connection()
 
-    async def _let_go(self) -> None:
+    async def _close_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return

@@ -1,4 +1,4 @@
-"""What every model of the contract is: frozen, and open to fields that this version does not know."""
+"""The base class of the models: frozen, and open to fields that this version does not know."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from video_calls_spec.redaction import is_secret
 
 from video_calls_sdk._errors import UnreadableFieldError
-from video_calls_sdk._redaction import shown
+from video_calls_sdk._redaction import sanitize
 
 
 class Model(BaseModel):
@@ -16,9 +16,9 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Every field without secrets, at any depth."""
+        """Return the fields without secrets, at any depth."""
         return (
-            (name, shown(value))
+            (name, sanitize(value))
             for name, value in super().__repr_args__()
             if name is None or not is_secret(name)
         )

@@ -1,21 +1,29 @@
-"""What a client is given, checked before anything is sent. No I/O beyond reading the environment."""
+"""The options of a client, checked before anything is sent. No I/O beyond reading the environment."""
 
 import os
+import random
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Final, get_args
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, get_args
 
 import httpx
+from video_calls_spec.bodies import ACCEPTED_CODING
 
 from video_calls_sdk._answers import Answers
-from video_calls_sdk._errors import ConfigurationError, NaiveDatetimeError
-from video_calls_sdk._flow import Options, Retries
+from video_calls_sdk._errors import ConfigurationError
+
+DEFAULT_TIMEOUT = 10.0  # seconds without progress, per attempt
+DEFAULT_DEADLINE = 60.0  # seconds, all attempts together
+
+EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
+"""The default of headers and queries."""
 
 
 class NotGiven:
-    """The type of `NOT_GIVEN`, which tells "not given" from None."""
+    """The type of `NOT_GIVEN`, because None is a value of some options."""
 
     def __repr__(self) -> str:
         return "NOT_GIVEN"
@@ -24,19 +32,82 @@ class NotGiven:
 NOT_GIVEN: Final = NotGiven()
 
 
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """When and how often a request is sent again.
+
+    The client retries after connection failures and after the statuses 429, 502, 503 and 504. The backoff is
+    exponential with full jitter, and not shorter than a `Retry-After`.
+
+    Attributes:
+        attempts: how many retries at most; 0 turns retries off.
+        first_wait: the longest wait before the first retry, in seconds; it doubles with each retry.
+        longest_wait: the longest wait before any retry, in seconds.
+    """
+
+    attempts: int = 4
+    first_wait: float = 0.25
+    longest_wait: float = 8.0
+
+    def wait(self, attempt: int) -> float:
+        """Return a random wait before the retry after this attempt, counted from 1, in seconds."""
+        longest = min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
+        return random.uniform(0, longest)  # noqa: S311 (spreads load; hides nothing)
+
+
+class Options(NamedTuple):
+    """What each request of a client is sent with."""
+
+    base_url: str
+    timeout: httpx.Timeout = httpx.Timeout(DEFAULT_TIMEOUT)
+    deadline: float | None = DEFAULT_DEADLINE
+    retries: Retries = Retries()
+    headers: Mapping[str, str] = EMPTY
+    answers: Answers = "strict"
+
+    def replace(
+        self,
+        *,
+        timeout: float | httpx.Timeout | NotGiven,
+        deadline: float | NotGiven | None,
+        retries: Retries | int | NotGiven,
+        headers: Mapping[str, str] | None,
+        answers: Answers | NotGiven,
+    ) -> "Options":
+        """Return options with these values, and with these headers added.
+
+        Raises:
+            ConfigurationError: if a value cannot be used.
+        """
+        changes: dict[str, Any] = {"headers": {**self.headers, **_checked_headers(headers)}}
+        if not isinstance(timeout, NotGiven):
+            changes["timeout"] = _checked_timeout(timeout)
+        if not isinstance(deadline, NotGiven):
+            changes["deadline"] = _checked_deadline(deadline)
+        if not isinstance(retries, NotGiven):
+            changes["retries"] = _checked_retries(retries)
+        if not isinstance(answers, NotGiven):
+            changes["answers"] = _checked_answers(answers)
+        return self._replace(**changes)
+
+
 @cache
-def own_headers() -> Mapping[str, str]:
-    """The defaults of an httpx client of our own; a caller's has its own."""
-    return {"accept": "application/json", "user-agent": f"video-calls-python/{version('video-calls')}"}
+def default_headers() -> Mapping[str, str]:
+    """Return the headers of each request that a client of our own sends."""
+    return {
+        "accept": "application/json",
+        "accept-encoding": ACCEPTED_CODING,
+        "user-agent": f"video-calls-python/{version('video-calls')}",
+    }
 
 
-def base_url_of(given: str | None) -> str:
-    """The root of the API, such as `https://api.example.com/api/v1/video`, without a final slash.
+def checked_base_url(base_url: str | None) -> str:
+    """Return the root of the API without a final slash, by default that of the environment.
 
     Raises:
-        ConfigurationError: there is none, or it is no absolute http or https URL.
+        ConfigurationError: if there is none, or it is not an absolute http or https URL.
     """
-    value = os.environ.get("VIDEO_CALLS_BASE_URL") if given is None else given
+    value = os.environ.get("VIDEO_CALLS_BASE_URL") if base_url is None else base_url
     if not value or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError("no base_url: give one, or set VIDEO_CALLS_BASE_URL")
     try:
@@ -50,20 +121,20 @@ def base_url_of(given: str | None) -> str:
     return str(url).rstrip("/")
 
 
-def token_of(given: str | None) -> str:
-    """The JWT to send.
+def static_token(token: str | None) -> str:
+    """Return the JWT to send, by default that of the environment.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: if there is none, or it cannot be sent.
     """
-    return checked_token(os.environ.get("VIDEO_CALLS_TOKEN") if given is None else given)
+    return checked_token(os.environ.get("VIDEO_CALLS_TOKEN") if token is None else token)
 
 
 def checked_token(token: object) -> str:
-    """A token that can stand in a header.
+    """Return a token that can be sent in a header.
 
     Raises:
-        ConfigurationError: it cannot. The token itself is not shown.
+        ConfigurationError: if it cannot. The message does not show the token.
     """
     if not token:
         raise ConfigurationError(
@@ -76,110 +147,42 @@ def checked_token(token: object) -> str:
     return token
 
 
-def changed(
-    options: Options,
-    *,
-    timeout: float | httpx.Timeout | NotGiven,
-    deadline: float | NotGiven | None,
-    retries: Retries | int | NotGiven,
-    headers: Mapping[str, str] | None,
-    answers: Answers | NotGiven,
-) -> Options:
-    """Return options with these in place of the former ones, and with these headers added.
-
-    Raises:
-        ConfigurationError: if one of them cannot be used.
-    """
-    changes: dict[str, Any] = {"headers": {**options.headers, **lower(headers)}}
-    if not isinstance(timeout, NotGiven):
-        changes["timeout"] = checked_timeout(timeout)
-    if not isinstance(deadline, NotGiven):
-        changes["deadline"] = checked_deadline(deadline)
-    if not isinstance(retries, NotGiven):
-        changes["retries"] = retries_of(retries)
-    if not isinstance(answers, NotGiven):
-        changes["answers"] = checked_answers(answers)
-    return options._replace(**changes)
-
-
-def checked_answers(answers: Answers) -> Answers:
-    """Return how answers are read.
-
-    Raises:
-        ConfigurationError: if it is neither of the two.
-    """
+def _checked_answers(answers: Answers) -> Answers:
     if answers not in get_args(Answers):
         raise ConfigurationError(f"answers must be 'strict' or 'lenient', not {answers!r}")
     return answers
 
 
-def retries_of(retries: Retries | int) -> Retries:
-    """A policy, from itself or from how often to try again.
-
-    Raises:
-        ConfigurationError: it is neither.
-    """
+def _checked_retries(retries: Retries | int) -> Retries:
     policy = Retries(attempts=retries) if isinstance(retries, int) else retries
     if not isinstance(policy, Retries) or policy.attempts < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"retries must be Retries or a whole number from 0 on, not {retries!r}")
     return policy
 
 
-def checked_deadline(deadline: float | None) -> float | None:
-    """A deadline in seconds.
-
-    Raises:
-        ConfigurationError: it is not positive.
-    """
+def _checked_deadline(deadline: float | None) -> float | None:
     if deadline is not None and not (isinstance(deadline, int | float) and deadline > 0):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(f"deadline must be a positive number of seconds or None, not {deadline!r}")
     return deadline
 
 
-def lower(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Headers under names in lower case, so that one replaces another however it is written.
-
-    Raises:
-        ConfigurationError: one cannot be sent, or is `Authorization`, which `token` sets.
-    """
-    found = {name.lower(): value for name, value in (headers or {}).items()}
-    if "authorization" in found:
+def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return headers with names in lower case, so that one replaces another in any spelling."""
+    lowercase = {name.lower(): value for name, value in (headers or {}).items()}
+    if "authorization" in lowercase:
         raise ConfigurationError("give the token as `token`, not as a header")
-    for name, value in found.items():
+    for name, value in lowercase.items():
         usable = isinstance(value, str) and value.isascii() and value.isprintable()  # pyright: ignore[reportUnnecessaryIsInstance]
         if not usable or name in {"content-length", "transfer-encoding"}:
             raise ConfigurationError(f"the header {name} cannot be sent")  # its value may be a secret
-    return found
+    return lowercase
 
 
-def checked_timeout(timeout: float | httpx.Timeout) -> float | httpx.Timeout:
-    """A timeout in seconds, or httpx's own.
-
-    Raises:
-        ConfigurationError: it is neither.
-    """
-    if isinstance(timeout, httpx.Timeout) or (isinstance(timeout, int | float) and timeout > 0):  # pyright: ignore[reportUnnecessaryIsInstance]
+def _checked_timeout(timeout: float | httpx.Timeout) -> httpx.Timeout:
+    if isinstance(timeout, httpx.Timeout):
         return timeout
+    if isinstance(timeout, int | float) and timeout > 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        return httpx.Timeout(timeout)
     raise ConfigurationError(
         f"timeout must be a positive number of seconds or an httpx.Timeout, not {timeout!r}"
     )
-
-
-def aware(time: datetime) -> datetime:
-    """A time with an offset, in UTC.
-
-    Raises:
-        NaiveDatetimeError: it has none.
-        ConfigurationError: it is no datetime, or beyond what UTC can tell.
-    """
-    if not isinstance(time, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
-        raise ConfigurationError(f"scheduled_time must be a datetime, not {type(time).__name__}")
-    if time.utcoffset() is None:
-        raise NaiveDatetimeError(
-            f"scheduled_time {time.isoformat()} has no time zone; give an aware datetime, "
-            "such as datetime.now(timezone.utc) + timedelta(hours=1)"
-        )
-    try:
-        return time.astimezone(UTC)
-    except OverflowError as error:
-        raise ConfigurationError(f"scheduled_time {time.isoformat()} is out of range") from error

@@ -1,7 +1,7 @@
-"""A blocking httpx transport whose reads and writes end with a deadline.
+"""A synchronous httpx transport that keeps a deadline.
 
-httpcore (1.0) applies one timeout to each read, and reads until the headers or a chunk are complete. A server
-that sends a byte now and then outlasts any timeout. Here each read gets what is left of the deadline.
+httpcore (1.0) applies a timeout to each read, and reads until the headers or a chunk are complete. A server
+that sends single bytes slowly never exceeds it. Here the timeout of a read is the time left of the deadline.
 
 httpx (0.28) has no public way to set httpcore's network backend. `DeadlineTransport` needs two private
 attributes; if they are gone, the deadline is checked only between the parts of a body.
@@ -19,7 +19,7 @@ import httpx
 
 
 class _Deadline(threading.local):
-    """When the request of this thread has to end; a connection serves one thread at a time."""
+    """When the request of this thread must end. A connection serves one thread at a time."""
 
     ends: float | None = None
 
@@ -29,7 +29,7 @@ _deadline = _Deadline()
 
 @contextmanager
 def until(ends: float | None) -> Generator[None]:
-    """End what this thread reads and writes at this time of `time.monotonic`; None for no deadline."""
+    """End the reads and writes of this thread at a time of `time.monotonic`; None for no deadline."""
     before, _deadline.ends = _deadline.ends, ends
     try:
         yield
@@ -89,7 +89,7 @@ class _Backend(httpcore.NetworkBackend):
 
 
 class DeadlineTransport(httpx.HTTPTransport):
-    """An `httpx.HTTPTransport` that keeps the deadline that `until` sets."""
+    """An `httpx.HTTPTransport` that keeps the deadline of `until`."""
 
     def __init__(self, *, verify: ssl.SSLContext, proxy: httpx.Proxy | None) -> None:
         super().__init__(verify=verify, proxy=proxy)

@@ -1,7 +1,7 @@
-"""The proxy and the certificates that the environment names, for requests and for events alike.
+"""The proxy and the certificates of the environment, for requests and for events.
 
 httpx and websockets read the environment in different ways, and their errors do not name the variable. This
-module reads it for both. No I/O beyond the environment and the files of certificates.
+module reads it for both. No I/O beyond the environment and the certificate files.
 """
 
 import os
@@ -18,7 +18,7 @@ _TLS_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
 
 class Proxy(NamedTuple):
-    """A proxy that the environment names.
+    """A proxy of the environment.
 
     Attributes:
         url: its address, with its port and credentials.
@@ -29,7 +29,7 @@ class Proxy(NamedTuple):
     setting: str
 
     def unusable(self, reason: object) -> ConfigurationError:
-        """The error for a proxy that cannot be used."""
+        """Return the error for a proxy that cannot be used."""
         return ConfigurationError(f"{self.setting}: the proxy cannot be used: {reason}")
 
 
@@ -39,26 +39,26 @@ def proxy_of(base_url: str) -> Proxy | None:
     Raises:
         ConfigurationError: if the environment's proxy is not a URL of a supported scheme.
     """
-    named = environment_proxy(base_url)
-    if named is None:
+    variable = environment_proxy(base_url)
+    if variable is None:
         return None
-    proxy = Proxy("", named.setting)
+    proxy = Proxy("", variable.setting)
     try:
-        given = httpx.URL(named.url)
+        url = httpx.URL(variable.url)
     except httpx.InvalidURL as error:
         raise proxy.unusable(masked(str(error))) from None
-    if given.scheme not in _PORTS:
+    if url.scheme not in _PORTS:
         raise proxy.unusable(f"its scheme is not one of {', '.join(_PORTS)}")
-    if not given.host:
+    if not url.host:
         raise proxy.unusable("it has no host")
-    address = f"[{given.host}]" if ":" in given.host else given.host
-    user = given.userinfo.decode("ascii")
+    address = f"[{url.host}]" if ":" in url.host else url.host
+    user = url.userinfo.decode("ascii")
     credentials = f"{user if ':' in user else f'{user}:'}@" if user else ""
-    return proxy._replace(url=f"{given.scheme}://{credentials}{address}:{given.port or _PORTS[given.scheme]}")
+    return proxy._replace(url=f"{url.scheme}://{credentials}{address}:{url.port or _PORTS[url.scheme]}")
 
 
 def tls() -> ssl.SSLContext:
-    """The certificates to trust: those of `SSL_CERT_FILE` or `SSL_CERT_DIR`, or else those of certifi.
+    """Return the certificates to trust: of `SSL_CERT_FILE` or `SSL_CERT_DIR`, else of certifi.
 
     Raises:
         ConfigurationError: if they cannot be loaded.
@@ -66,7 +66,7 @@ def tls() -> ssl.SSLContext:
     try:
         return httpx.create_ssl_context()
     except OSError as error:
-        named = " ".join(f"{name}={value}" for name in _TLS_VARIABLES if (value := os.environ.get(name)))
+        variables = " ".join(f"{name}={value}" for name in _TLS_VARIABLES if (value := os.environ.get(name)))
         raise ConfigurationError(
-            f"{named or 'certifi'}: the certificates cannot be loaded: {error}"
+            f"{variables or 'certifi'}: the certificates cannot be loaded: {error}"
         ) from error

@@ -1,18 +1,18 @@
-"""Everything that the clients raise, in one tree.
+"""The errors of the clients.
 
     VideoCallsError
-    ├── ConfigurationError                    what was given to the client cannot be used
-    │   └── NaiveDatetimeError                a time without an offset (also a ValueError)
-    ├── ConnectionFailedError                 no answer: refused, reset, broken off, unreadable
+    ├── ConfigurationError                    an argument or the environment cannot be used
+    │   └── NaiveDatetimeError                a time without an offset; also a ValueError
+    ├── ConnectionFailedError                 no answer: refused, reset, cut off, unreadable
     │   └── TimedOutError                     no answer within the timeout
     ├── DeadlineExceededError                 no answer within the deadline, all attempts together
-    ├── EventsClosedError                     the connection for events is closed for good
+    ├── EventsClosedError                     the server ended the events for good
     │   ├── EventsExpiredError                4410
     │   └── InvalidEventIdError               4400
     ├── UnreadableFieldError                  a field that a lenient client could not read
-    └── AnsweredError                         an answer that is a problem
-        ├── InvalidResponseError              a success that departs from the contract; says where
-        └── StatusError                       an answer that is no success
+    └── AnsweredError                         an answer that is an error
+        ├── InvalidResponseError              a success that departs from the contract
+        └── StatusError                       an answer that is not a success
             ├── RedirectError                 3xx: never followed
             ├── BadRequestError               400
             │   ├── InvalidFieldsError        create.valid-body, create.aware-time, list.page-size
@@ -41,11 +41,11 @@
             └── ServerError                   5xx
                 └── UnavailableError          502, 503, 504
 
-`UnreadableFieldError` is an AttributeError too. `video_calls_sdk.agora` adds `InvalidTokenError`, which is a
-kind of ValueError too.
+`UnreadableFieldError` is also an AttributeError. `video_calls_sdk.agora` adds `InvalidTokenError`, which is
+also a ValueError.
 
-A rule's error is raised where the answer names the rule in `code`, or says its text in `error`. All can be
-pickled and copied. None shows a token.
+The client raises the error of a rule if the answer names the rule in `code`, or has the rule's text in
+`error`. All errors can be pickled and copied. None shows a token.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ from video_calls_spec import RuleId
 
 
 class VideoCallsError(Exception):
-    """Anything that goes wrong in this package.
+    """The base class of all errors of this package.
 
     ```python
     try:
@@ -78,22 +78,22 @@ def _restore(cls: type[VideoCallsError], args: tuple[Any, ...], state: dict[str,
 
 
 class ConfigurationError(VideoCallsError):
-    """What was given to the client, or found in the environment, cannot be used, or the client cannot.
+    """An argument, the environment or the client itself cannot be used.
 
-    A client cannot be used once it is closed, or in another event loop than its own.
+    A client cannot be used after it was closed, nor in another event loop than its own.
     """
 
 
 class NaiveDatetimeError(ConfigurationError, ValueError):
-    """A time without an offset; nothing was sent, for nobody can know when it is."""
+    """A time without an offset. Nothing was sent, because the time is ambiguous."""
 
 
 class ConnectionFailedError(VideoCallsError):
-    """No answer came: the connection was refused, reset or broken off, or what came could not be read.
+    """No answer came: the connection was refused, reset or cut off, or the answer could not be read.
 
     Attributes:
         method, url: of the request; the URL is without credentials and query.
-        request_sent: whether the server may have received, and done, what was asked.
+        request_sent: whether the server may have received the request, and carried it out.
     """
 
     def __init__(self, message: str, *, method: str, url: str, request_sent: bool) -> None:
@@ -110,13 +110,13 @@ class TimedOutError(ConnectionFailedError):
 class DeadlineExceededError(VideoCallsError):
     """No answer came within the deadline, all attempts and waits together.
 
-    `__cause__` is the failure after which too little time was left to try again, or to find out what was
-    done; None where an attempt ran out of time.
+    `__cause__` is the error after which too little time was left for a retry, or for checking an earlier
+    attempt. It is None if an attempt ran out of time.
 
     Attributes:
         method, url: of the request; the URL is without credentials and query.
         deadline: in seconds.
-        request_sent: whether the server may have received, and done, what was asked.
+        request_sent: whether the server may have received the request, and carried it out.
     """
 
     def __init__(self, *, method: str, url: str, deadline: float, request_sent: bool) -> None:
@@ -128,16 +128,16 @@ class DeadlineExceededError(VideoCallsError):
 
 
 class AnsweredError(VideoCallsError):
-    """There was an answer, and it is a problem.
+    """An answer that is an error.
 
-    What comes from the answer is shown without secrets, and its control characters are escaped.
+    Values from the answer have their secrets redacted and their control characters escaped.
 
     Attributes:
         status: the HTTP status.
         method, url: of the request; the URL is without credentials and query.
-        request_id: the server's `X-Request-ID`, None where it gave none.
+        request_id: the server's `X-Request-ID`; None if there is none.
         headers: of the answer, names in lower case.
-        body: the answer, parsed where it is JSON, else its text; None where it is empty.
+        body: the parsed JSON, else the text; None if it is empty.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class AnsweredError(VideoCallsError):
 
 
 class InvalidResponseError(AnsweredError):
-    """A success whose body is not what the contract says.
+    """A success whose body departs from the contract.
 
     Attributes:
         problems: where it departs from the contract and how, such as `results.0.id: field required`.
@@ -177,17 +177,17 @@ class InvalidResponseError(AnsweredError):
 
 
 class UnreadableFieldError(VideoCallsError, AttributeError):
-    """A field of an answer was used that a client with `answers="lenient"` could not read."""
+    """The program used a field that a client with `answers="lenient"` could not read."""
 
 
 class EventsClosedError(VideoCallsError):
     """The server closed the connection for events, and would do so again.
 
     Attributes:
-        code: of the WebSocket's closing.
-        reason: the server's own words; may be empty.
+        code: the close code of the WebSocket.
+        reason: the server's text; may be empty.
         url: of the connection, without its query.
-        last_event_id: of the last event that was told, None where there was none.
+        last_event_id: the id of the last event that was delivered; None if there was none.
     """
 
     meaning: ClassVar[str] = "the server ended the events"
@@ -201,21 +201,19 @@ class EventsClosedError(VideoCallsError):
 
 
 class EventsExpiredError(EventsClosedError):
-    """What came after the last event is no longer kept: fetch the calls anew, and follow without `after`."""
+    """The server no longer keeps the events after `after`: fetch the calls, and begin without `after`."""
 
-    meaning = (
-        "what came after the last event is no longer kept; fetch the calls anew, and begin without `after`"
-    )
+    meaning = "the server no longer keeps the events after the last one; fetch the calls, and omit `after`"
 
 
 class InvalidEventIdError(EventsClosedError):
-    """What was given as `after` is no id of an event."""
+    """The value of `after` is not the id of an event."""
 
-    meaning = "`after` is no id of an event of this backend"
+    meaning = "`after` is not the id of an event of this backend"
 
 
 class StatusError(AnsweredError):
-    """An answer that is no success.
+    """An answer that is not a success.
 
     ```python
     except StatusError as error:
@@ -223,13 +221,13 @@ class StatusError(AnsweredError):
     ```
 
     Attributes:
-        error: the server's own words, from `{"error"}`, `{"detail"}`, `{"field": ["…"]}` or a page's text,
-            else the status'.
-        code: the slug of the rule, or the kind, that the server named; None where it named none.
-        rule: the rule of the contract that refused, where it could be recognised.
-        fields: messages per field of the request.
-        retry_after: the seconds that the server asks to wait, None where it does not.
-        doubtful: whether an earlier attempt got no answer, or a 5xx, and may have been carried out after all.
+        error: the server's text, from `{"error"}`, `{"detail"}`, `{"field": ["…"]}` or plain text, else the
+            phrase of the status.
+        code: the slug of the rule, or the kind, in the answer; None if there is none.
+        rule: the rule of the contract that refused the request; None if it is unknown.
+        fields: messages by field of the request.
+        retry_after: the seconds that the server asks to wait; None if it does not.
+        doubtful: whether an earlier attempt got no answer, or a 5xx, and may have been carried out.
     """
 
     rules: ClassVar[frozenset[RuleId]] = frozenset()
@@ -255,11 +253,11 @@ class StatusError(AnsweredError):
 
 
 class RedirectError(StatusError):
-    """3xx. Never followed, for a token goes to no other place than the one it was given for."""
+    """3xx. The client follows no redirect, because a token must not reach another origin."""
 
 
 class BadRequestError(StatusError):
-    """400: the request, or what it asks for in the call's present state, is refused."""
+    """400: the server refuses the request, or the call's present status does not allow it."""
 
 
 class InvalidFieldsError(BadRequestError):
@@ -329,7 +327,7 @@ class CallNotScheduledError(BadRequestError):
 
 
 class AuthenticationError(StatusError):
-    """401: no token, or one that does not hold; a function that gives tokens was asked once more."""
+    """401: the token is missing or invalid. The client has called a token function once more."""
 
 
 class TokenExpiredError(AuthenticationError):
@@ -339,7 +337,7 @@ class TokenExpiredError(AuthenticationError):
 
 
 class PermissionDeniedError(StatusError):
-    """403: not for this user."""
+    """403: this user may not do this."""
 
 
 class NotParticipantError(PermissionDeniedError):
@@ -357,7 +355,7 @@ class NotParticipantError(PermissionDeniedError):
 
 
 class NotFoundError(StatusError):
-    """404: there is nothing here."""
+    """404: not found."""
 
 
 class CallNotFoundError(NotFoundError):
@@ -373,11 +371,11 @@ class PageNotFoundError(NotFoundError):
 
 
 class ConflictError(StatusError):
-    """409. The contract has none; some backends answer it."""
+    """409. The contract has no such answer, but some backends do."""
 
 
 class UnprocessableError(StatusError):
-    """422: understood and refused."""
+    """422: the server refuses the content of the request."""
 
 
 class IdempotencyKeyReusedError(UnprocessableError):
@@ -387,11 +385,11 @@ class IdempotencyKeyReusedError(UnprocessableError):
 
 
 class RateLimitedError(StatusError):
-    """429, still, after all attempts that the deadline allows; `retry_after` says when to come back."""
+    """429 after all retries that the deadline allows; `retry_after` says how long to wait."""
 
 
 class EventsNotOfferedError(StatusError):
-    """The backend has no WebSocket for events at this address, or none for this user; a backend may do so."""
+    """The backend has no events, or none for this user. Events are optional."""
 
 
 class ServerError(StatusError):
@@ -399,7 +397,7 @@ class ServerError(StatusError):
 
 
 class UnavailableError(ServerError):
-    """502, 503 or 504: the server, or what stands before it, cannot answer for now."""
+    """502, 503 or 504: the server or its proxy cannot answer at present."""
 
 
 BY_STATUS: dict[int, type[StatusError]] = {
@@ -416,23 +414,23 @@ BY_STATUS: dict[int, type[StatusError]] = {
 }
 
 
-def _of_rules(parent: type[StatusError]) -> dict[RuleId, type[StatusError]]:
-    found: dict[RuleId, type[StatusError]] = dict.fromkeys(parent.rules, parent)
+def _classes_by_rule(parent: type[StatusError]) -> dict[RuleId, type[StatusError]]:
+    classes: dict[RuleId, type[StatusError]] = dict.fromkeys(parent.rules, parent)
     for child in parent.__subclasses__():
-        found |= _of_rules(child)
-    return found
+        classes |= _classes_by_rule(child)
+    return classes
 
 
-BY_RULE = _of_rules(StatusError)
-"""The class for each rule of the contract that a client can act on."""
+BY_RULE = _classes_by_rule(StatusError)
+"""The error class of each rule that has one."""
 
 
 def class_for(status: int, rule: RuleId | None) -> type[StatusError]:
-    """The most telling class for an answer."""
-    if rule is not None and (found := BY_RULE.get(rule)) is not None:
-        return found
-    if (found := BY_STATUS.get(status)) is not None:
-        return found
+    """Return the most specific error class of an answer."""
+    if rule is not None and (cls := BY_RULE.get(rule)) is not None:
+        return cls
+    if (cls := BY_STATUS.get(status)) is not None:
+        return cls
     if 300 <= status < 400:  # noqa: PLR2004 (the redirections)
         return RedirectError
     return ServerError if status >= 500 else StatusError  # noqa: PLR2004 (the server's errors)

@@ -1,8 +1,7 @@
-"""Reading what can be read of an answer that departs from the contract. No I/O.
+"""Read the valid parts of an answer that departs from the contract. No I/O.
 
-A part that validates is in the model. A part that does not is kept as it came, in the `model_extra` of the
-model that it belongs to. Its attribute raises `UnreadableFieldError`, so no attribute has a type that it does
-not declare.
+A valid part becomes a field of the model. An invalid part stays as the backend sent it, in `model_extra`, and
+its attribute raises `UnreadableFieldError`. So each attribute has the type that it declares.
 """
 
 import logging
@@ -20,17 +19,17 @@ _MOST_KINDS = 1000
 
 
 def read(model: type[Model], data: Mapping[str, Any], operation: str) -> tuple[Model, tuple[str, ...]]:
-    """Return a model of an answer, and where the answer departs from the contract.
+    """Return the model of an answer, and the places where the answer departs from the contract.
 
-    A warning is logged for each kind of departure, once in a process.
+    Each kind of departure is logged once in a process, as a warning.
     """
     departures: list[str] = []
-    found = _model(model, data, "", departures)
+    instance = _model(model, data, "", departures)
     for departure in departures:
         place, _, problem = departure.partition(": ")
         kind = ".".join("N" if part.isdigit() else part for part in place.split("."))
         _log(operation, f"{kind}: {problem}")
-    return found, tuple(departures)
+    return instance, tuple(departures)
 
 
 @lru_cache(maxsize=_MOST_KINDS)
@@ -58,36 +57,36 @@ def _model(model: type[Model], data: Mapping[str, Any], place: str, departures: 
                 unreadable[name] = data[name]
                 departures.append(f"{place}{name}: {error.errors()[0]['msg']}")
     others = {name: value for name, value in data.items() if name not in model.model_fields}
-    found = model.model_construct(**values)
-    if found.model_extra is not None:  # which a model with extra="allow" has
-        found.model_extra.update(others | unreadable)
-    return found
+    instance = model.model_construct(**values)
+    if instance.model_extra is not None:  # a model with extra="allow" has it
+        instance.model_extra.update(others | unreadable)
+    return instance
 
 
 def _items(model: type[Model], items: list[Any], place: str, departures: list[str]) -> list[Model]:
     """Return the items of a list that are objects."""
-    found: list[Model] = []
+    models: list[Model] = []
     for number, item in enumerate(items):
         if is_object(item):
-            found.append(_model(model, item, f"{place}{number}.", departures))
+            models.append(_model(model, item, f"{place}{number}.", departures))
         else:
             departures.append(f"{place}{number}: not an object, and left out")
-    return found
+    return models
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
-    """Whether a JSON value is an object."""
+    """Return whether a JSON value is an object."""
     return isinstance(value, dict)
 
 
 @cache
 def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
-    """Return what validates one field."""
+    """Return the validator of one field."""
     return TypeAdapter(model.model_fields[name].rebuild_annotation())
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 (annotations have no common type)
-    """Return the model that a field holds, by itself, in a list or beside None."""
+    """Return the model in a field's annotation, which may be a list of it or optional."""
     for option in (annotation, *get_args(annotation)):
         if isinstance(option, type) and issubclass(option, BaseModel):
             return option

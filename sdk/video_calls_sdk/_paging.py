@@ -1,4 +1,4 @@
-"""Pages of calls that go on: one page with what it holds, and iteration over all that follow it."""
+"""Pages of calls, and iteration over a page and those after it."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from typing import Any
 
 from video_calls_sdk._answers import APIResponse, departure
-from video_calls_sdk._flow import Request, list_calls, next_query
 from video_calls_sdk._models import VideoCall, VideoCallPage
+from video_calls_sdk._requests import Request, list_calls, next_query
 
-Answered = APIResponse[VideoCallPage]
-Fetch = Callable[[Request[VideoCallPage]], Answered]
-AsyncFetch = Callable[[Request[VideoCallPage]], Coroutine[Any, Any, Answered]]
+Response = APIResponse[VideoCallPage]
+Fetch = Callable[[Request[VideoCallPage]], Response]
+AsyncFetch = Callable[[Request[VideoCallPage]], Coroutine[Any, Any, Response]]
 
 
 class _Page:
     """One page of calls."""
 
-    def __init__(self, answer: Answered) -> None:
-        self._answer = answer
+    def __init__(self, response: Response) -> None:
+        self._response = response
 
     @property
     def count(self) -> int:
-        """How many calls the user has, over all pages."""
-        return self._answer.data.count
+        """Return the number of the user's calls on all pages."""
+        return self._response.data.count
 
     @property
     def results(self) -> list[VideoCall]:
-        """The calls of this page."""
-        return self._answer.data.results
+        """Return the calls of this page."""
+        return self._response.data.results
 
     @property
     def next(self) -> str | None:
-        """The URL of the next page as the server gave it, None on the last."""
-        return self._answer.data.next
+        """Return the URL of the next page as the server sent it; None on the last page."""
+        return self._response.data.next
 
     @property
     def previous(self) -> str | None:
-        """The URL of the page before as the server gave it, None on the first."""
-        return self._answer.data.previous
+        """Return the URL of the previous page as the server sent it; None on the first page."""
+        return self._response.data.previous
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self.results)} calls, {self.count} in all>"
 
 
 class CallPage(_Page):
-    """A page of calls; iterating over it goes on to the pages after it, fetched one by one.
+    """A page of calls. Iterating over it fetches the following pages too, one by one.
 
     ```python
     page = client.calls.list(page_size=50)
@@ -60,17 +60,17 @@ class CallPage(_Page):
         self._query = query
 
     def __iter__(self) -> Iterator[VideoCall]:
-        answer, asked = self._answer, [self._query]
+        response, queries = self._response, [self._query]
         while True:
-            yield from answer.data.results
-            query = _following(answer, asked)
+            yield from response.data.results
+            query = _next(response, queries)
             if query is None:
                 return
-            answer = self._fetch(list_calls(query))
+            response = self._fetch(list_calls(query))
 
 
 class AsyncCallPage(_Page):
-    """A page of calls; iterating over it goes on to the pages after it, fetched one by one.
+    """A page of calls. Iterating over it fetches the following pages too, one by one.
 
     ```python
     page = await client.calls.list(page_size=50)
@@ -78,24 +78,24 @@ class AsyncCallPage(_Page):
     ```
     """
 
-    def __init__(self, fetch: AsyncFetch, query: Mapping[str, str], answer: Answered) -> None:
-        super().__init__(answer)
+    def __init__(self, fetch: AsyncFetch, query: Mapping[str, str], response: Response) -> None:
+        super().__init__(response)
         self._fetch = fetch
         self._query = query
 
     async def __aiter__(self) -> AsyncIterator[VideoCall]:
-        answer, asked = self._answer, [self._query]
+        response, queries = self._response, [self._query]
         while True:
-            for call in answer.data.results:
+            for call in response.data.results:
                 yield call
-            query = _following(answer, asked)
+            query = _next(response, queries)
             if query is None:
                 return
-            answer = await self._fetch(list_calls(query))
+            response = await self._fetch(list_calls(query))
 
 
 class AsyncCallList:
-    """A page of calls to be: `await` it for the page, or iterate over it for that page and all after it."""
+    """A page that is not fetched yet: `await` it, or iterate over its calls and those that follow."""
 
     def __init__(self, fetch: AsyncFetch, query: Mapping[str, str]) -> None:
         self._fetch = fetch
@@ -112,19 +112,19 @@ class AsyncCallList:
         return AsyncCallPage(self._fetch, self._query, await self._fetch(list_calls(self._query)))
 
 
-def _following(answer: Answered, asked: list[Mapping[str, str]]) -> Mapping[str, str] | None:
-    """The query of the page after this one, None after the last; put among those asked.
+def _next(response: Response, queries: list[Mapping[str, str]]) -> Mapping[str, str] | None:
+    """Return the query of the next page and add it to `queries`; None after the last page.
 
     Raises:
-        InvalidResponseError: `next` is no URL, or leads back.
+        InvalidResponseError: if `next` is not a URL, or is the URL of an earlier page.
     """
     problem = "next: leads back to a page that came before"
     try:
-        query = next_query(answer.data.next)
+        query = next_query(response.data.next)
     except ValueError:
         query, problem = {}, "next: is no URL"
     else:
-        if query is None or query not in asked:
-            asked.extend([query] if query is not None else [])
+        if query is None or query not in queries:
+            queries.extend([query] if query is not None else [])
             return query
-    raise departure(answer, "/video-calls/", problem)
+    raise departure(response, "/video-calls/", problem)

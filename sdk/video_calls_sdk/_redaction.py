@@ -1,4 +1,4 @@
-"""Make texts of an answer safe to show: no secrets, no characters that steer a terminal. No I/O."""
+"""Make parts of an answer safe to show: no secrets, no characters that control a terminal. No I/O."""
 
 import re
 from collections.abc import Mapping
@@ -9,42 +9,42 @@ from video_calls_spec.redaction import REDACTED, is_secret, redact
 _UNSAFE = re.compile(
     "[\\x00-\\x1f\\x7f-\\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
-_LONG_PART = 16  # characters of a part of a token that gives something away
+_SECRET_LENGTH = 16  # characters; a shorter part of a token is not a secret
 
 
-def shown(value: object, token: str | None = None) -> Any:  # noqa: ANN401 (JSON of any shape)
-    r"""Return JSON of any shape as an error or a log may show it.
+def sanitize(value: object, token: str | None = None) -> Any:  # noqa: ANN401 (JSON of any shape)
+    r"""Return JSON of any shape, safe to show in an error or a log.
 
-    Tokens, above all the one that was sent, are redacted. Control characters, and marks of writing direction,
-    are written as `\x1b`.
+    Tokens are redacted, and so is `token`, the one that the client sent. Control characters and marks of the
+    writing direction are escaped, as in `\x1b`.
     """
     if isinstance(value, str):
-        text = _UNSAFE.sub(_escaped, redact(_without(value, token)))
-        return value if text == value else text  # which may be a member of an enumeration
+        text = _UNSAFE.sub(_escape, redact(_redact_token(value, token)))
+        return value if text == value else text  # it may be a member of an enumeration
     if isinstance(value, list):
-        return [shown(item, token) for item in cast("list[object]", value)]
+        return [sanitize(item, token) for item in cast("list[object]", value)]
     if isinstance(value, dict):
-        return shown_mapping(cast("dict[str, object]", value), token)
+        return sanitize_mapping(cast("dict[str, object]", value), token)
     return value
 
 
-def shown_mapping(values: Mapping[str, object], token: str | None = None) -> dict[str, Any]:
-    """Return headers, or a JSON object, as an error may show them."""
+def sanitize_mapping(values: Mapping[str, object], token: str | None = None) -> dict[str, Any]:
+    """Return headers or a JSON object, safe to show in an error."""
     return {
-        shown(name, token): REDACTED if is_secret(name) else shown(value, token)
+        sanitize(name, token): REDACTED if is_secret(name) else sanitize(value, token)
         for name, value in values.items()
     }
 
 
-def _escaped(character: re.Match[str]) -> str:
+def _escape(character: re.Match[str]) -> str:
     return character[0].encode("unicode_escape").decode("ascii")
 
 
-def _without(text: str, token: str | None) -> str:
+def _redact_token(text: str, token: str | None) -> str:
     if not token:
         return text
     text = text.replace(token, REDACTED)
     for part in token.split("."):
-        if len(part) >= _LONG_PART:
+        if len(part) >= _SECRET_LENGTH:
             text = text.replace(part, REDACTED)
     return text

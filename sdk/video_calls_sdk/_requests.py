@@ -1,28 +1,85 @@
-"""The operations of the contract as requests: what is sent for each, and what is wanted of the server."""
+"""The six operations of the contract as requests: what the client sends, and what it expects in return.
+
+No I/O. An argument that cannot be sent is refused here, before anything is sent.
+"""
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Generic, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
-from video_calls_sdk._configuration import aware
-from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._flow import Request, Wanted
+from pydantic import BaseModel
+
+from video_calls_sdk._configuration import EMPTY
+from video_calls_sdk._errors import ConfigurationError, NaiveDatetimeError
 from video_calls_sdk._ids import Id, checked_id
-from video_calls_sdk._models import CallStatus, JoinCredentials, VideoCall
+from video_calls_sdk._models import CallStatus, JoinCredentials, VideoCall, VideoCallPage
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Effect(NamedTuple):
+    """What the server holds after it carried out a request: a new call, or a call in a status."""
+
+    doctor: Id = 0
+    patient: Id = 0
+    scheduled_time: datetime | None = None
+    call_id: Id = 0
+    status: CallStatus = CallStatus.SCHEDULED
+
+
+class Request(NamedTuple, Generic[Model]):
+    """One operation of the contract with its arguments.
+
+    Attributes:
+        effect: tells whether an attempt without an answer was carried out; None if a repeat does no harm.
+    """
+
+    operation: str
+    method: str
+    path: str
+    model: type[Model]
+    query: Mapping[str, str] = EMPTY
+    content: bytes | None = None
+    headers: Mapping[str, str] = EMPTY
+    effect: Effect | None = None
+
+
+def list_calls(query: Mapping[str, str]) -> Request[VideoCallPage]:
+    """Return the request of `listVideoCalls`."""
+    return Request("listVideoCalls", "GET", "/video-calls/", VideoCallPage, query=query)
 
 
 def page_query(page: int | None, page_size: int | None) -> Mapping[str, str]:
-    """Return the query of a page; what is None is left to the server."""
-    given = (("page", page), ("page_size", page_size))
-    return {name: str(value) for name, value in given if value is not None}
+    """Return the query of a page; the server chooses what is None."""
+    parameters = {"page": page, "page_size": page_size}
+    return {name: str(value) for name, value in parameters.items() if value is not None}
+
+
+def next_query(url: str | None) -> Mapping[str, str] | None:
+    """Return the query of a page's `next`; None if there is no next page.
+
+    Only the query is used: a backend behind a proxy may write another host or path, and the token must not go
+    there.
+
+    Raises:
+        ValueError: if it is not a URL.
+    """
+    return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True)) if url else None
 
 
 def create_call(
     doctor: Id, patient: Id, scheduled_time: datetime, idempotency_key: str | None
 ) -> Request[VideoCall]:
-    """The request of `createVideoCall`."""
-    time = aware(scheduled_time)
+    """Return the request of `createVideoCall`.
+
+    Raises:
+        NaiveDatetimeError: if `scheduled_time` has no offset.
+        ConfigurationError: if another argument cannot be sent.
+    """
+    time = _to_utc(scheduled_time)
     doctor, patient = checked_id("doctor", doctor), checked_id("patient", patient)
     body = {
         "doctor": doctor,
@@ -39,27 +96,46 @@ def create_call(
         VideoCall,
         content=json.dumps(body).encode(),
         headers={"content-type": "application/json", "idempotency-key": key},
-        wanted=Wanted(doctor=doctor, patient=patient, scheduled_time=time),
+        effect=Effect(doctor=doctor, patient=patient, scheduled_time=time),
     )
 
 
+def get_call(call_id: Id) -> Request[VideoCall]:
+    """Return the request of `getVideoCall`."""
+    return Request("getVideoCall", "GET", f"/video-calls/{checked_id('id', call_id)}/", VideoCall)
+
+
 def join_call(call_id: Id) -> Request[JoinCredentials]:
-    """The request of `joinVideoCall`."""
+    """Return the request of `joinVideoCall`."""
     return Request(
         "joinVideoCall", "POST", f"/video-calls/{checked_id('id', call_id)}/join/", JoinCredentials
     )
 
 
 def end_call(call_id: Id) -> Request[VideoCall]:
-    """The request of `endVideoCall`."""
+    """Return the request of `endVideoCall`."""
     return _transition("endVideoCall", call_id, "end", CallStatus.COMPLETED)
 
 
 def cancel_call(call_id: Id) -> Request[VideoCall]:
-    """The request of `cancelVideoCall`."""
+    """Return the request of `cancelVideoCall`."""
     return _transition("cancelVideoCall", call_id, "cancel", CallStatus.CANCELLED)
 
 
 def _transition(operation: str, call_id: Id, action: str, status: CallStatus) -> Request[VideoCall]:
     path = f"/video-calls/{checked_id('id', call_id)}/{action}/"
-    return Request(operation, "POST", path, VideoCall, wanted=Wanted(call_id=call_id, status=status))
+    return Request(operation, "POST", path, VideoCall, effect=Effect(call_id=call_id, status=status))
+
+
+def _to_utc(time: datetime) -> datetime:
+    if not isinstance(time, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        raise ConfigurationError(f"scheduled_time must be a datetime, not {type(time).__name__}")
+    if time.utcoffset() is None:
+        raise NaiveDatetimeError(
+            f"scheduled_time {time.isoformat()} has no time zone; give an aware datetime, "
+            "such as datetime.now(timezone.utc) + timedelta(hours=1)"
+        )
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ConfigurationError(f"scheduled_time {time.isoformat()} is out of range") from error

@@ -1,6 +1,6 @@
 # Derived from _async_events.py by `nox -s generate`. Edit that file, not this one.
 
-"""The stream of events: does what `_events` says. The blocking one is derived from the asynchronous one."""
+"""The stream of events. `nox -s generate` derives the synchronous stream from this file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from video_calls_sdk._configuration import Options
 from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._events import Action, Connect, Following, Receive, Task, Tell
-from video_calls_sdk._flow import Authorize, Options
+from video_calls_sdk._events import Action, Connect, Deliver, EventFlow, Receive, Task
+from video_calls_sdk._flow import Authorize
 from video_calls_sdk._models import Event
 from video_calls_sdk._transport import Transport
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class EventStream:
-    """The events of the user's calls, as they happen; made by `VideoCallsClient.events`.
+    """The events of the user's calls, as they happen. `VideoCallsClient.events` returns it.
 
     ```python
     with client.events() as events:
@@ -27,23 +28,23 @@ class EventStream:
             print(event.type, event.data.call.id)
     ```
 
-    `with` opens the connection, and closes it at the end. Without it, the first event opens the
-    connection, and the end of the loop closes it; after a `break` from an asynchronous loop, Python does so
-    soon. One task, or one thread, iterates.
+    `with` opens the connection, and closes it at the end. Without it, iterating opens the connection,
+    and the end of the loop closes it. After a `break` from an asynchronous loop, Python closes it soon. Only
+    one task or thread may iterate.
     """
 
     def __init__(self, transport: Transport, options: Options, after: str | None) -> None:
         self._transport = transport
-        self._following = Following(options, after)
-        self._flow = self._following.run()
+        self._event_flow = EventFlow(options, after)
+        self._flow = self._event_flow.run()
         self._action: Action | None = None
         self._entered = False
         self._socket = _socket()
 
     @property
     def last_event_id(self) -> str | None:
-        """The id of the event that came last, to go on from there another time with `after`."""
-        return self._following.last_event_id
+        """Return the id of the last event, to resume after it with `after`."""
+        return self._event_flow.last_event_id
 
     def __iter__(self) -> Iterator[Event]:
         try:
@@ -60,9 +61,9 @@ class EventStream:
         return event
 
     def close(self) -> None:
-        """Close the connection and end the loop over it, from any task of the event loop, or from any thread.
+        """Close the connection and end the loop over it. Any task of the event loop, or any thread, may.
 
-        A handler of signals starts a thread for it, because it waits for locks that the loop may hold.
+        In a signal handler, call it from a new thread, because it may wait for a lock that the loop holds.
         """
         self._socket.close()
 
@@ -84,7 +85,7 @@ class EventStream:
         self.close()
 
     def _next(self, *, only_open: bool = False) -> Event | None:
-        """The next event, None where there is none any more, or once the connection is open."""
+        """Return the next event; None after closing, and with `only_open` once the connection is open."""
         event = None
         with self._socket.iterating():
             try:
@@ -96,10 +97,10 @@ class EventStream:
 
     def _follow(self, *, only_open: bool) -> Event | None:
         while not self._socket.is_closed:
-            # What was interrupted is done again.
+            # After a cancellation, the action is performed again.
             action = next(self._flow) if self._action is None else self._action
             self._action = action
-            if isinstance(action, Tell):
+            if isinstance(action, Deliver):
                 self._action = None
                 return action.event
             if only_open and isinstance(action, Receive):
@@ -113,7 +114,7 @@ class EventStream:
         self._socket.close()
         return None
 
-    def _carry_out(self, action: Task) -> Any:  # noqa: ANN401 (as many things as there are actions)
+    def _carry_out(self, action: Task) -> Any:  # noqa: ANN401 (each action has its own outcome)
         if isinstance(action, Authorize):
             return self._transport.authorize(action)
         if isinstance(action, Connect):

@@ -1,4 +1,4 @@
-"""A blocking WebSocket, with `websockets`: an extra, and imported when events are followed."""
+"""A synchronous WebSocket. Imported on first use, because `websockets` is an extra."""
 
 import socket
 import threading
@@ -15,24 +15,24 @@ from video_calls_sdk._events import (
     LARGEST_MESSAGE,
     LOST,
     QUIET,
-    Closed,
+    CloseFrame,
     Connect,
-    Failed,
-    Opened,
-    Refused,
+    HandshakeFailure,
+    HandshakeRefusal,
+    HandshakeSuccess,
 )
 from video_calls_sdk._websocket import (
     HANDSHAKE_ERRORS,
     RefusedError,
-    closed,
+    close_frame,
+    handshake_problem,
+    handshake_success,
     network_of,
-    not_opened,
-    opened,
 )
 
 
 class Socket:
-    """One WebSocket after another. One thread opens, receives and waits; any may close."""
+    """Holds one connection at a time. One thread opens, receives and waits; any thread may close."""
 
     def __init__(self) -> None:
         self._closing = threading.Event()
@@ -43,15 +43,15 @@ class Socket:
 
     @property
     def is_closed(self) -> bool:
-        """Whether it is closed for good."""
+        """Return whether `close` was called."""
         return self._closing.is_set()
 
     @contextmanager
     def iterating(self) -> Generator[None]:
-        """Do what is within.
+        """Run the body of the `with`.
 
         Raises:
-            ConfigurationError: if another thread is within.
+            ConfigurationError: if another thread runs such a body.
         """
         if not self._iterating.acquire(blocking=False):
             raise ConfigurationError("the events are being iterated over by another thread")
@@ -60,13 +60,13 @@ class Socket:
         finally:
             self._iterating.release()
 
-    def open(self, action: Connect) -> Opened | Refused | Failed:
-        """Open one in place of the one before.
+    def open(self, action: Connect) -> HandshakeSuccess | HandshakeRefusal | HandshakeFailure:
+        """Open a connection in place of the previous one.
 
         Raises:
             ConfigurationError: if the environment's proxy or certificates cannot be used.
         """
-        self._let_go()
+        self._close_connection()
         headers, network = dict(action.headers), network_of(action)
         try:
             connection = connect(
@@ -80,39 +80,39 @@ class Socket:
                 proxy=network.proxy,
                 ssl=network.ssl,
                 proxy_ssl=network.proxy_ssl,
-                create_connection=self._registered(),
+                create_connection=self._connection_class(),
             ).__enter__()
         except HANDSHAKE_ERRORS as error:
-            return not_opened(error)
+            return handshake_problem(error)
         with self._lock:
             self._open = True
-        return opened(connection.response)
+        return handshake_success(connection.response)
 
-    def receive(self) -> str | bytes | Closed:
-        """The next message, or why there is none."""
+    def receive(self) -> str | bytes | CloseFrame:
+        """Return the next message, or why there is none."""
         connection = self._connection
         if connection is None:
             return LOST
         try:
             return connection.recv()
         except ConnectionClosed as error:
-            return closed(error)
+            return close_frame(error)
 
     def wait(self, seconds: float) -> None:
-        """Wait so many seconds, or until it is closed."""
+        """Wait for this many seconds, or until `close` is called."""
         self._closing.wait(seconds)
 
     def close(self) -> None:
-        """Close it for good, and end what another thread opens, receives or waits for."""
+        """Close for good, and interrupt another thread that opens, receives or waits."""
         with self._lock:
             self._closing.set()
             connection, is_open = self._connection, self._open
         if connection is not None and not is_open:
-            _shut(connection)
+            _abort(connection)
         elif connection is not None:
             connection.close()
 
-    def _let_go(self) -> None:
+    def _close_connection(self) -> None:
         with self._lock:
             connection, self._connection, self._open = self._connection, None, False
         if connection is not None:
@@ -123,17 +123,17 @@ class Socket:
             self._connection = connection
             closing = self.is_closed
         if closing:
-            _shut(connection)
+            _abort(connection)
 
     def _forget(self) -> None:
         with self._lock:
             self._connection = None
 
-    def _registered(self) -> type[ClientConnection]:
-        """A connection that can be closed while its handshake is under way, and never follows a redirect."""
+    def _connection_class(self) -> type[ClientConnection]:
+        """Return a class of connections that can be closed during the handshake, and follow no redirect."""
         owner = self
 
-        class Registered(ClientConnection):
+        class Connection(ClientConnection):
             def handshake(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 (the library's own)
                 owner._register(self)
                 try:
@@ -141,15 +141,15 @@ class Socket:
                 except BaseException as error:
                     owner._forget()
                     if not isinstance(error, Exception):
-                        _shut(self)  # the library leaves it open where it is interrupted
+                        _abort(self)  # after an interrupt, the library leaves it open
                     if not isinstance(error, InvalidStatus):
                         raise
                     raise RefusedError(error) from None
 
-        return Registered
+        return Connection
 
 
-def _shut(connection: ClientConnection) -> None:
-    """Break a connection off, at which its handshake ends."""
+def _abort(connection: ClientConnection) -> None:
+    """Shut down the socket, which ends a handshake in progress."""
     with suppress(OSError):
         connection.socket.shutdown(socket.SHUT_RDWR)

@@ -1,7 +1,7 @@
-"""The I/O of both clients and nothing else: sending over httpx, asking for tokens, waiting.
+"""The I/O of both clients: sending over httpx, getting tokens, waiting.
 
-What is decided here is only whose an `httpx` client is: our own is made anew in a forked process, and closed;
-a caller's is neither.
+The decisions of `_flow` do not belong here. This module only decides on the lifetime of an httpx client: it
+closes its own one, and makes another in a forked process; it never closes a caller's.
 """
 
 import os
@@ -11,38 +11,34 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import lru_cache
-from http.cookiejar import CookieJar
 from typing import Any, NamedTuple, TypeVar
 
 import anyio
 import httpx
-from video_calls_spec.bodies import Body
+from video_calls_spec.bodies import ACCEPTED_CODING, Body
 
-from video_calls_sdk._configuration import checked_token, own_headers
+from video_calls_sdk._configuration import checked_token, default_headers
 from video_calls_sdk._environment import proxy_of, tls
 from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._flow import Authorize, OutOfTimeError, Received, Send
+from video_calls_sdk._flow import Authorize, OutOfTimeError, RawAnswer, Send
 
 sleep = time.sleep
 
 
 async def async_sleep(seconds: float) -> None:
-    """Wait so many seconds."""
+    """Wait for this many seconds."""
     await anyio.sleep(seconds)
 
 
-_url = lru_cache(maxsize=256)(httpx.URL)
-"""URLs come again, and reading one takes longer than all that is done here."""
-
 T = TypeVar("T")
+_NO_AUTH = httpx.Auth()
 
 GetToken = Callable[[], str]
 AsyncGetToken = Callable[[], str | Awaitable[str]]
 
 
 class Transport:
-    """Sends for a blocking client; safe to share among threads."""
+    """The transport of a synchronous client; threads may share it."""
 
     def __init__(
         self,
@@ -52,41 +48,38 @@ class Transport:
         http_client: httpx.Client | None,
         transport: httpx.BaseTransport | None,
     ) -> None:
-        _check_whose(http_client, transport)
+        _check_exclusive(http_client, transport)
         self._token = token
         self._current: str | None = None
         self._base_url = base_url
-        self._given = http_client
+        self._http_client = http_client
         self._transport = transport
-        # The parent's connections are left alone in a forked process: what is sent on them would mix with its
-        # own. Its lock may have been held by a thread that is not there any more.
-        self._of_process = {os.getpid(): self._make()}
+        # A forked process must not use its parent's connections, because both would write to them, nor its
+        # lock, because a thread of the parent may hold it.
+        self._states = {os.getpid(): self._make_state()}
         self._closed = False
 
-    def send(self, action: Send) -> Received:
+    def send(self, action: Send) -> RawAnswer:
         """Send a request and read its answer to the end.
 
         Raises:
-            httpx.TransportError: there was none.
-            OutOfTimeError: it took longer than it may.
-            ConfigurationError: the client is closed, or a caller's client came into this process by a fork.
+            httpx.TransportError: if there was no answer.
+            OutOfTimeError: if it took longer than `action.seconds`.
+            ConfigurationError: if the client is closed, or if a fork brought a caller's client into this
+                process.
         """
-        from video_calls_sdk._deadline import until  # here, because it imports httpcore, as httpx does later
-
-        http, _ = self._usable()
-        ends = None if action.seconds is None else time.monotonic() + action.seconds
-        request = http.build_request(
-            action.method,
-            _url(action.url),
-            headers=action.headers,
-            content=action.content,
-            timeout=action.timeout,
+        from video_calls_sdk._deadline import (
+            until,  # here, because it imports httpcore, which httpx imports late
         )
+
+        http, _ = self._state()
+        ends = None if action.seconds is None else time.monotonic() + action.seconds
+        request = _build_request(http, action)
         with until(ends):
             response = http.send(request, stream=True, auth=None, follow_redirects=False)
             try:
-                if response.is_stream_consumed:  # an event hook or a mock has read it
-                    return Received(response.status_code, response.headers, response.content)
+                if response.is_stream_consumed:  # by an event hook or a mock
+                    return RawAnswer(response.status_code, response.headers, response.content)
                 body = _body_of(response)
                 for part in response.iter_raw():
                     _add(body, part)
@@ -96,16 +89,16 @@ class Transport:
                         raise OutOfTimeError
             finally:
                 response.close()
-        return Received(response.status_code, response.headers, body.content, _problem(body))
+        return RawAnswer(response.status_code, response.headers, body.content, _problem(body))
 
     def authorize(self, action: Authorize) -> str:
-        """A token, another than the stale one where there is another; asked for once, however many wait."""
+        """Return a token; one caller replaces a stale token while the others wait."""
         if isinstance(self._token, str):
             return self._token
         current = self._current
         if current is not None and current != action.stale:
             return current
-        _, lock = self._usable()
+        _, lock = self._state()
         if not lock.acquire(timeout=-1 if action.seconds is None else max(0.0, action.seconds)):
             raise OutOfTimeError
         try:
@@ -116,46 +109,49 @@ class Transport:
             lock.release()
 
     def close(self) -> None:
-        """Close our own connections, for good."""
+        """Close our own connections for good."""
         self._closed = True
-        if self._given is None and (own := self._of_process.get(os.getpid())):
-            own.http.close()
+        if self._http_client is None and (state := self._states.get(os.getpid())):
+            state.http.close()
 
-    def _make(self) -> "_OfProcess":
-        return _OfProcess(self._given or self._own(), threading.Lock())
+    def _make_state(self) -> "_ProcessState":
+        return _ProcessState(self._http_client or self._make_client(), threading.Lock())
 
-    def _own(self) -> httpx.Client:
+    def _make_client(self) -> httpx.Client:
         from video_calls_sdk._deadline import DeadlineTransport
 
-        transport = self._transport or _of_environment(DeadlineTransport, self._base_url)
-        return httpx.Client(headers=own_headers(), cookies=_NoCookies(), transport=transport)
+        transport = self._transport or _environment_transport(DeadlineTransport, self._base_url)
+        return _Client(headers=default_headers(), transport=transport)
 
-    def _usable(self) -> "_OfProcess":
+    def _state(self) -> "_ProcessState":
         if self._closed:
             raise ConfigurationError("the client is closed")
         process = os.getpid()
-        own = self._of_process.get(process)
-        if self._given is not None and self._given.is_closed:
+        state = self._states.get(process)
+        if self._http_client is not None and self._http_client.is_closed:
             raise ConfigurationError("the http_client is closed")
-        if own is None:
-            if self._given is not None or self._transport is not None:
+        if state is None:
+            if self._http_client is not None or self._transport is not None:
                 raise ConfigurationError(
                     "the http_client or transport came into this process by a fork; make one after forking"
                 )
-            own = self._of_process.setdefault(process, self._make())
-        return own
+            state = self._states.setdefault(process, self._make_state())
+        return state
 
 
-class _OfProcess(NamedTuple):
-    """What a forked process needs a new one of."""
+class _ProcessState(NamedTuple):
+    """What each process needs its own of.
+
+    Attributes:
+        lock: the thread that gets a token holds it.
+    """
 
     http: httpx.Client
     lock: threading.Lock
-    """Held while a token is asked for."""
 
 
 class AsyncTransport:
-    """Sends for an asynchronous client; belongs to one event loop."""
+    """The transport of an asynchronous client; it belongs to one event loop."""
 
     def __init__(
         self,
@@ -165,26 +161,25 @@ class AsyncTransport:
         http_client: httpx.AsyncClient | None,
         transport: httpx.AsyncBaseTransport | None,
     ) -> None:
-        _check_whose(http_client, transport)
+        _check_exclusive(http_client, transport)
         self._token = token
         self._current: str | None = None
         self._token_lock = anyio.Lock()
-        self._given = http_client
-        self._http = http_client or httpx.AsyncClient(
-            headers=own_headers(),
-            cookies=_NoCookies(),
-            transport=transport or _of_environment(httpx.AsyncHTTPTransport, base_url),
+        self._http_client = http_client
+        self._http = http_client or _AsyncClient(
+            headers=default_headers(),
+            transport=transport or _environment_transport(httpx.AsyncHTTPTransport, base_url),
         )
         self._loop: object = None
         self._closed = False
 
-    async def send(self, action: Send) -> Received:
+    async def send(self, action: Send) -> RawAnswer:
         """Send a request and read its answer to the end.
 
         Raises:
-            httpx.TransportError: there was none.
-            OutOfTimeError: it took longer than it may.
-            ConfigurationError: the client is closed, or belongs to another event loop.
+            httpx.TransportError: if there was no answer.
+            OutOfTimeError: if it took longer than `action.seconds`.
+            ConfigurationError: if the client is closed, or belongs to another event loop.
         """
         self._check()
         if action.seconds is None:
@@ -193,28 +188,22 @@ class AsyncTransport:
             return await self._send(action)
         raise OutOfTimeError
 
-    async def _send(self, action: Send) -> Received:
+    async def _send(self, action: Send) -> RawAnswer:
         http = self._http
-        request = http.build_request(
-            action.method,
-            _url(action.url),
-            headers=action.headers,
-            content=action.content,
-            timeout=action.timeout,
-        )
+        request = _build_request(http, action)
         try:
             response = await http.send(request, stream=True, auth=None, follow_redirects=False)
             try:
-                return await _received(response)
+                return await _read(response)
             finally:
                 await response.aclose()
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
-                await _give_back(http, request)
+                await _release_connection(http, request)
             raise
 
     async def authorize(self, action: Authorize) -> str:
-        """A token, another than the stale one where there is another; asked for once, however many wait."""
+        """Return a token; one caller replaces a stale token while the others wait."""
         if isinstance(self._token, str):
             return self._token
         current = self._current
@@ -224,18 +213,18 @@ class AsyncTransport:
         with anyio.move_on_after(action.seconds):
             async with self._token_lock:
                 if self._current is None or self._current == action.stale:
-                    given = self._token()
-                    self._current = checked_token(given if isinstance(given, str) else await given)
+                    token = self._token()
+                    self._current = checked_token(token if isinstance(token, str) else await token)
                 return self._current
         raise OutOfTimeError
 
     async def aclose(self) -> None:
-        """Close our own connections, for good.
+        """Close our own connections for good.
 
         Raises:
-            ConfigurationError: they belong to another event loop.
+            ConfigurationError: if they belong to another event loop.
         """
-        if self._given is None and not self._closed:
+        if self._http_client is None and not self._closed:
             self._check_loop()
             self._closed = True
             await self._http.aclose()
@@ -244,7 +233,7 @@ class AsyncTransport:
     def _check(self) -> None:
         if self._closed:
             raise ConfigurationError("the client is closed")
-        if self._given is not None and self._given.is_closed:
+        if self._http_client is not None and self._http_client.is_closed:
             raise ConfigurationError("the http_client is closed")
         self._check_loop()
 
@@ -258,16 +247,16 @@ class AsyncTransport:
             )
 
 
-async def _received(response: httpx.Response) -> Received:
-    if response.is_stream_consumed:  # an event hook or a mock has read it
-        return Received(response.status_code, response.headers, response.content)
+async def _read(response: httpx.Response) -> RawAnswer:
+    if response.is_stream_consumed:  # by an event hook or a mock
+        return RawAnswer(response.status_code, response.headers, response.content)
     body = _body_of(response)
     with anyio.CancelScope() as scope:  # a `break` would leave httpx's generators to the garbage collector
         async for part in response.aiter_raw():
             _add(body, part)
             if body.problem is not None:
                 scope.cancel()
-    return Received(response.status_code, response.headers, body.content, _problem(body))
+    return RawAnswer(response.status_code, response.headers, body.content, _problem(body))
 
 
 def _body_of(response: httpx.Response) -> Body:
@@ -285,8 +274,8 @@ def _problem(body: Body) -> str | None:
     return body.problem and f"body: {body.problem}"
 
 
-def _of_environment(kind: Callable[..., T], base_url: str) -> T:
-    """A transport through the proxy, and with the certificates, that the environment names."""
+def _environment_transport(kind: Callable[..., T], base_url: str) -> T:
+    """Return a transport with the proxy and the certificates of the environment."""
     proxy, certificates = proxy_of(base_url), tls()
     if proxy is None:
         return kind(verify=certificates, proxy=None)
@@ -297,41 +286,58 @@ def _of_environment(kind: Callable[..., T], base_url: str) -> T:
         raise proxy.unusable(error) from error
 
 
-class _NoCookies(CookieJar):
-    """A jar that stays empty: the API has no cookies, and one user's must not reach another."""
+class _NoCookies(httpx.Cookies):
+    """Cookies that stay empty: the API has none, and those of one user must not reach another."""
 
-    def extract_cookies(self, response: object, request: object) -> None:
-        """Keep none."""
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Do nothing."""
 
 
-async def _give_back(http: httpx.AsyncClient, request: httpx.Request) -> None:
+class _Client(httpx.Client):
+    cookies = _NoCookies()  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+
+
+class _AsyncClient(httpx.AsyncClient):
+    cookies = _NoCookies()  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+
+
+def _build_request(http: httpx.Client | httpx.AsyncClient, action: Send) -> httpx.Request:
+    headers = action.headers
+    if not isinstance(http, _Client | _AsyncClient):  # a caller's client may accept other codings
+        headers = {"accept-encoding": ACCEPTED_CODING, **headers}
+    return http.build_request(
+        action.method, action.url, headers=headers, content=action.content, timeout=action.timeout
+    )
+
+
+async def _release_connection(http: httpx.AsyncClient, request: httpx.Request) -> None:
     """Return a cancelled request's connection to the pool, which httpcore 1.0.9 does not always do.
 
-    A request may be cancelled after its connection is made and before the first use, or while its answer is
-    closed. httpcore then keeps the connection as neither idle nor closed, and other requests wait for it.
-    Only private attributes lead to the pool; if they are gone, do nothing.
+    A request may be cancelled between opening its connection and the first use, or while its answer is
+    closed. httpcore then counts the connection as in use, and other requests wait for it. Only private
+    attributes lead to the pool; if a version lacks them, this does nothing.
     """
     with suppress(AttributeError):
         pool: Any = getattr(http, "_transport_for_url")(request.url)._pool  # noqa: B009, SLF001 (private)
-        waiting: list[Any] = pool._requests  # noqa: SLF001
-        waiting[:] = [other for other in waiting if other.request.extensions is not request.extensions]
-        used: list[Any] = [other.connection for other in waiting]
-        held: list[Any] = pool.connections
-        for connection in held:
+        requests: list[Any] = pool._requests  # noqa: SLF001
+        requests[:] = [other for other in requests if other.request.extensions is not request.extensions]
+        used: list[Any] = [other.connection for other in requests]
+        connections: list[Any] = pool.connections
+        for connection in connections:
             if connection not in used and not connection.is_idle() and not connection.is_closed():
                 await connection.aclose()
         await pool._close_connections(pool._assign_requests_to_connections())  # noqa: SLF001
 
 
-def _check_whose(http_client: object, transport: object) -> None:
+def _check_exclusive(http_client: object, transport: object) -> None:
     if http_client is not None and transport is not None:
         raise ConfigurationError("http_client brings its own transport: leave transport out")
 
 
 def _running_loop() -> object:
-    import asyncio  # here, for it costs a blocking program a tenth of its start
+    import asyncio  # here, because it takes a tenth of the start of a synchronous program
 
     try:
         return asyncio.get_running_loop()
-    except RuntimeError:  # under trio; its token of the run is as good
+    except RuntimeError:  # trio runs the loop; its token identifies the run
         return sys.modules["trio"].lowlevel.current_trio_token()

@@ -1,4 +1,4 @@
-"""What `websockets` says, in the words of `_events`, for both sockets; an extra, as they are."""
+"""Translate outcomes of `websockets` into those of `_events`, for both sockets. It needs the same extra."""
 
 from importlib.util import find_spec
 from ssl import SSLContext
@@ -9,25 +9,32 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.http11 import Response
 
 from video_calls_sdk._environment import proxy_of, tls
-from video_calls_sdk._events import LOST, Closed, Connect, Failed, Opened, Refused
+from video_calls_sdk._events import (
+    LOST,
+    CloseFrame,
+    Connect,
+    HandshakeFailure,
+    HandshakeRefusal,
+    HandshakeSuccess,
+)
 
 
 class RefusedError(Exception):
-    """The handshake was answered with another status than 101; redirects too, which are never followed."""
+    """The answer to the handshake has another status than 101. Redirects are not followed."""
 
     def __init__(self, error: InvalidStatus) -> None:
         super().__init__(str(error))
         response = error.response
         headers = httpx.Headers(list(response.headers.raw_items()))
-        self.refused = Refused(response.status_code, headers, bytes(response.body or b""))
+        self.refusal = HandshakeRefusal(response.status_code, headers, bytes(response.body or b""))
 
 
 HANDSHAKE_ERRORS: Final = (RefusedError, OSError, EOFError, WebSocketException)
-"""What opening a connection raises."""
+"""The errors of opening a connection."""
 
 
 class Network(NamedTuple):
-    """The proxy, and the certificates for the server and for the proxy, where they are used."""
+    """The proxy, and the certificates for the server and for the proxy; None if it is not used."""
 
     proxy: str | None
     ssl: SSLContext | None
@@ -35,7 +42,7 @@ class Network(NamedTuple):
 
 
 def network_of(action: Connect) -> Network:
-    """Return what `connect` needs to take the same proxy, and to trust the same certificates, as requests do.
+    """Return the proxy and the certificates that requests use too, as arguments of `connect`.
 
     Raises:
         ConfigurationError: if the environment's proxy or certificates cannot be used.
@@ -53,19 +60,19 @@ def network_of(action: Connect) -> Network:
     )
 
 
-def opened(response: Response | None) -> Opened:
-    """What a handshake that was answered with 101 says."""
-    return Opened(response.headers.get("Last-Event-ID") if response else None)
+def handshake_success(response: Response | None) -> HandshakeSuccess:
+    """Return the outcome of a handshake with status 101."""
+    return HandshakeSuccess(response.headers.get("Last-Event-ID") if response else None)
 
 
-def not_opened(error: Exception) -> Refused | Failed:
-    """What one of `HANDSHAKE_ERRORS` means."""
-    return error.refused if isinstance(error, RefusedError) else Failed(error)
+def handshake_problem(error: Exception) -> HandshakeRefusal | HandshakeFailure:
+    """Return the outcome of a handshake that raised one of `HANDSHAKE_ERRORS`."""
+    return error.refusal if isinstance(error, RefusedError) else HandshakeFailure(error)
 
 
-def closed(error: ConnectionClosed) -> Closed:
-    """What closed a WebSocket: the first close frame, the other end's or our own, or none at all."""
+def close_frame(error: ConnectionClosed) -> CloseFrame:
+    """Return the first close frame, the other end's or our own; `LOST` if there is none."""
     received_first = error.rcvd_then_sent is not False
     first, second = (error.rcvd, error.sent) if received_first else (error.sent, error.rcvd)
     frame = first or second
-    return Closed(frame.code, frame.reason) if frame else LOST
+    return CloseFrame(frame.code, frame.reason) if frame else LOST

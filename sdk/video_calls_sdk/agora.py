@@ -1,7 +1,7 @@
-"""Read Agora tokens: for whom, for which channel, for how long, and whether a certificate signed them.
+"""Read Agora tokens: user, channel, expiry and privileges; and verify their signature.
 
-Versions 006 (AccessToken) and 007 (AccessToken2) are read without a network and without Agora's packages.
-Everything read is a claim, because anybody can write a token: only `TokenInfo.verify` checks who signed it.
+Reads versions 006 (AccessToken) and 007 (AccessToken2), without a network and without Agora's packages. Only
+`TokenInfo.verify` checks who signed a token; without it, anybody may have written what a token says.
 
 >>> token = (
 ...     "006970CA35de60c44645bbae8a215061b33IACV0fZUBw+72cVoL9eyGGh3Q6Poi8bgjwVLnyKSJyOXR7dIfRBXoFHl"
@@ -43,7 +43,7 @@ _RTC, _RTM = 1, 2  # the services of a 007 token whose parts can be read: calls 
 
 
 class InvalidTokenError(VideoCallsError, ValueError):
-    """Not a token that Agora's packages could have made. Says why, and shows nothing of the token.
+    """A text that is not an Agora token. The message says why, without showing the text.
 
     >>> inspect_token("eyJhbGciOiJIUzI1NiJ9")
     Traceback (most recent call last):
@@ -52,7 +52,7 @@ class InvalidTokenError(VideoCallsError, ValueError):
 
 
 class Privilege(IntEnum):
-    """What a token lets its holder do in a channel.
+    """What a token allows its holder to do in a channel.
 
     >>> Privilege(2)
     <Privilege.PUBLISH_AUDIO_STREAM: 2>
@@ -66,7 +66,7 @@ class Privilege(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenInfo:
-    """What an Agora token says. Made by `inspect_token`; its repr shows neither token nor signature.
+    """The content of an Agora token. `inspect_token` returns it; its repr shows no token and no signature.
 
     >>> info = inspect_token(
     ...     "007eJxTYBBbsMMnKq7p9Hf/HcIX5kce9b518kCiQgSr5Zrp4X1Tu6UUGCzNDZwdjU1TUs0Mkk1MzExMk5ISUy0SjQxNDcw"
@@ -75,20 +75,20 @@ class TokenInfo:
     >>> info.channel_name, info.account, str(info.expires_at - info.issued_at)
     ('7d72365eb983485397e3e3f9d460bdda', '2882341273', '0:10:00')
 
-    All times are aware, in UTC, to the second. A privilege that is granted for as long as the token (a 0 in
-    the token) lapses with it.
+    All times are aware, in UTC, to the second. A privilege without an expiry of its own (0 in the token)
+    expires with the token.
 
     Attributes:
         version: "006" or "007".
         app_id: of the Agora project, 32 hex digits.
         salt: a random number.
-        issued_at: when a 007 token was made; None for 006.
-        expires_at: when the token lapses: the `ts` of 006, issue plus lifetime of 007.
-        privileges: what the holder may do in the channel, and when each lapses. Keys are `Privilege` members,
-            or plain integers where unknown. Empty for a 007 token without RTC.
-        channel_name: None for 006, which holds only a CRC of it, and for a 007 token without RTC.
-        account: the uid in decimal or the user account, empty for any uid; None as for `channel_name`.
-        channel_crc, uid_crc: the CRC-32 of both; None for 007.
+        issued_at: when a 007 token was issued; None for 006.
+        expires_at: the `ts` of a 006 token; issue plus lifetime of a 007 token.
+        privileges: each privilege in the channel with its expiry. Keys are `Privilege` members, or plain
+            integers if unknown. Empty for a 007 token without RTC.
+        channel_name: None for a 006 token, which has only its CRC, and for a 007 token without RTC.
+        account: the uid in decimal or the user account, empty for any uid; None if `channel_name` is.
+        channel_crc, uid_crc: the CRC-32 of channel and account; None for 007.
     """
 
     version: Literal["006", "007"]
@@ -105,37 +105,37 @@ class TokenInfo:
     _message: bytes = field(repr=False)
 
     def expired(self, now: datetime | None = None) -> bool:
-        """Whether the token has lapsed at `now`, an aware time; by default the present.
+        """Return whether the token has expired at `now`, an aware time; by default the present.
 
         Raises:
-            NaiveDatetimeError: `now` has no offset.
+            NaiveDatetimeError: if `now` has no offset.
         """
         return _aware(now) >= self.expires_at
 
     def allows(self, privilege: int, now: datetime | None = None) -> bool:
-        """Whether the holder may do this at `now`, an aware time; by default the present.
+        """Return whether the holder may do this at `now`, an aware time; by default the present.
 
         Raises:
-            NaiveDatetimeError: `now` has no offset.
+            NaiveDatetimeError: if `now` has no offset.
         """
         now = _aware(now)
-        lapse = self.privileges.get(privilege)
-        return lapse is not None and now < lapse and not self.expired(now)
+        expiry = self.privileges.get(privilege)
+        return expiry is not None and now < expiry and not self.expired(now)
 
     def is_for_channel(self, name: str) -> bool:
-        """Whether the token is for this channel; for 006 by CRC, where one other name in 2^32 agrees."""
+        """Return whether the token is for this channel. 006 compares CRCs: one other name in 2^32 matches."""
         if self.channel_crc is not None:
             return zlib.crc32(_utf8(name)) == self.channel_crc
         return name == self.channel_name
 
     def is_for_uid(self, uid: int | str) -> bool:
-        """Whether the token names this uid or user account; for 006 by CRC, where one other in 2^32 agrees.
+        """Return whether the token names this uid or user account. 006 compares CRCs, as for the channel.
 
-        0 asks whether it is for any uid; such a token names no other, though Agora admits everyone with it.
+        A uid of 0 stands for a token for any uid: Agora admits everyone with it, and it names no other uid.
         The text "0" is a user account.
 
         Raises:
-            TypeError: `uid` is neither an int nor a str.
+            TypeError: if `uid` is neither an int nor a str.
         """
         account = _account(uid)
         if self.uid_crc is not None:
@@ -145,20 +145,22 @@ class TokenInfo:
     def verify(
         self, app_certificate: str, *, channel_name: str | None = None, uid: int | str | None = None
     ) -> bool:
-        """Whether this certificate signed the token, for this channel and uid where they are given.
+        """Return whether this certificate signed the token, for this channel and uid.
 
-        Tells nothing of time: see `expired`. A 006 token signs channel and uid run together, so that "call_1"
-        with uid 23 and "call_12" with uid 3 have one signature, and their CRCs are not signed.
+        It does not check the expiry: see `expired`. The signature of a 006 token covers channel and uid
+        without a separator: "call_1" with uid 23 and "call_12" with uid 3 have the same one. It does not
+        cover their CRCs.
 
         Args:
             app_certificate: of the Agora project, 32 hex digits.
-            channel_name: needed for 006, whose signature covers the channel without holding it.
-            uid: needed for 006; as in `is_for_uid`.
+            channel_name: required for 006, which does not contain it.
+            uid: required for 006; as in `is_for_uid`.
 
         Raises:
-            ValueError: `app_certificate` is empty, which anybody could sign with, or the token is 006 and
-                channel or uid is missing (False where the one that is given is not the token's).
-            TypeError: `uid` is neither an int nor a str.
+            ValueError: if `app_certificate` is empty, because anybody could sign with it, or if channel or
+                uid
+                is missing for a 006 token that the other one fits.
+            TypeError: if `uid` is neither an int nor a str.
         """
         if not app_certificate:
             raise ValueError("app_certificate is empty: anybody could have signed with it")
@@ -186,8 +188,8 @@ def inspect_token(token: str) -> TokenInfo:
     video_calls_sdk.agora.InvalidTokenError: the app id is not 32 hexadecimal digits
 
     Raises:
-        InvalidTokenError: it is none, was cut off or otherwise made unreadable, or has more behind it. Damage
-            that leaves it readable shows in `TokenInfo.verify` alone.
+        InvalidTokenError: if the text is not a token, is cut off or has a suffix. Only `TokenInfo.verify`
+            detects other damage.
     """
     match token[:3]:
         case "006":
@@ -227,7 +229,7 @@ def _read_006(text: str) -> TokenInfo:
 
 
 def _read_007(text: str) -> TokenInfo:
-    content = _Bytes(_inflated(_base64(text)))
+    content = _Bytes(_inflate(_base64(text)))
     signature = _signature(content)
     message = content.rest()
     app_id = _app_id(content.text())
@@ -238,10 +240,10 @@ def _read_007(text: str) -> TokenInfo:
     for _ in range(content.uint16()):
         service = content.uint16()
         if service not in {_RTC, _RTM}:
-            break  # the length of its part, and so where the next one begins, is unknown
-        granted = _privileges(content, since=issued, expires_at=expires_at)
+            break  # the length of an unknown service is unknown, so the next one cannot be found
+        allowed = _privileges(content, since=issued, expires_at=expires_at)
         if service == _RTC:
-            privileges, channel_name, account = granted, content.text(), content.text()
+            privileges, channel_name, account = allowed, content.text(), content.text()
         else:
             content.text()  # the user's id
     else:
@@ -263,14 +265,14 @@ def _read_007(text: str) -> TokenInfo:
 
 
 def _privileges(content: "_Bytes", *, since: int, expires_at: datetime) -> dict[int, datetime]:
-    lapses: dict[int, datetime] = {}
+    expiries: dict[int, datetime] = {}
     for _ in range(content.uint16()):
-        privilege, seconds = _named(content.uint16()), content.uint32()
-        lapses[privilege] = _time(since + seconds) if seconds else expires_at
-    return lapses
+        privilege, seconds = _privilege(content.uint16()), content.uint32()
+        expiries[privilege] = _time(since + seconds) if seconds else expires_at
+    return expiries
 
 
-def _named(privilege: int) -> int:
+def _privilege(privilege: int) -> int:
     try:
         return Privilege(privilege)
     except ValueError:
@@ -295,13 +297,13 @@ def _base64(text: str) -> bytes:
         data = base64.b64decode(text)
     except ValueError:
         raise InvalidTokenError("it is not base64") from None
-    # Decoding skips strays and ignores spare bits; a token is written in one way only.
+    # Decoding skips other characters and spare bits, but a token has one spelling.
     if base64.b64encode(data).decode("ascii") != text:
         raise InvalidTokenError("it is not base64")
     return data
 
 
-def _inflated(data: bytes) -> bytes:
+def _inflate(data: bytes) -> bytes:
     stream = zlib.decompressobj()
     try:
         content = stream.decompress(data, _MOST_INFLATED + 1)
@@ -335,23 +337,23 @@ def _account(uid: object) -> str:
 
 
 def _utf8(text: str) -> bytes:
-    # A lone surrogate is in no token, so that its bytes equal none; to encode it is no error.
+    # A lone surrogate must not raise an error. No token contains its bytes.
     return text.encode("utf-8", "surrogatepass")
 
 
 class _Bytes:
-    """Little-endian fields, read one after the other."""
+    """Reads little-endian fields one after the other."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
 
     def take(self, count: int) -> bytes:
-        taken = self._data[self._at : self._at + count]
-        if len(taken) < count:
+        data = self._data[self._at : self._at + count]
+        if len(data) < count:
             raise InvalidTokenError("it is cut off, or a length in it is too large")
         self._at += count
-        return taken
+        return data
 
     def uint16(self) -> int:
         return int.from_bytes(self.take(2), "little")

@@ -1,14 +1,14 @@
-"""For tests of what uses this client: the reference server inside the test process, or mocked answers.
+"""Help test programs that use this client: the reference server in the test process, or mocked responses.
 
-`pip install 'video-calls[testing]'` brings what is needed. pytest then has two fixtures, which the plugin
-`video_calls_pytest` defines:
+`pip install 'video-calls[testing]'` installs the dependencies. The plugin `video_calls_pytest` defines two
+fixtures:
 
-* `video_calls_server`: a `VideoCallsServer`, new for each test, with clients of its doctor and its patient.
+* `video_calls_server`: a `VideoCallsServer`, new for each test, with clients of a doctor and a patient.
 * `video_calls_router`: a respx router that answers each operation with an example of the contract, for tests
-  that want no server; `contract_router` makes one, `example_response` makes one answer.
+  without a server. `contract_router` returns such a router, `example_response` one response.
 
 ```python
-def test_a_call_is_joined_when_its_time_has_come(video_calls_server):
+def test_join_within_window_returns_credentials(video_calls_server):
     server = video_calls_server
     in_an_hour = server.clock.now() + timedelta(hours=1)
     call = server.doctor.calls.create(doctor=1, patient=1, scheduled_time=in_an_hour)
@@ -16,7 +16,7 @@ def test_a_call_is_joined_when_its_time_has_come(video_calls_server):
     assert server.patient.calls.join(call.id).channel_name == call.channel_name
 ```
 
-What the server and the router need is imported when they are used.
+The server's packages and respx are imported on first use.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ _PATIENT = "patient@example.com"
 
 
 class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Takes requests to a server of this process, from any thread and any event loop.
+    """An httpx transport to a server in this process, for any thread and any event loop.
 
-    A transport for `httpx` clients, synchronous and asynchronous ones, and so for clients of your own making.
+    Pass it to a `VideoCallsClient` or an `httpx.Client`, or to their asynchronous forms.
 
     ```python
     with VideoCallsClient(server.base_url, my_tokens, transport=server.transport) as client:
@@ -81,23 +81,20 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._stopped = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and wait for its answer."""
+        """Send a request and return the response."""
         request.read()
         return self._portal.call(self._serve, request)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and await its answer."""
+        """Send a request and return the response."""
         from anyio.to_thread import run_sync
 
         await request.aread()
-        answer = self._portal.start_task_soon(self._serve, request)
-        return await run_sync(answer.result, abandon_on_cancel=True)
+        response = self._portal.start_task_soon(self._serve, request)
+        return await run_sync(response.result, abandon_on_cancel=True)
 
     def stop(self) -> None:
-        """Refuse all further requests, so that what a test left running cannot reach the next test's server.
-
-        A `RuntimeError` is what they are refused with.
-        """
+        """Raise `RuntimeError` for further requests: clients of one test must not reach the next server."""
         self._stopped = True
 
     async def _serve(self, request: httpx.Request) -> httpx.Response:
@@ -108,8 +105,8 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._follow_mocked_time()
         try:
             response = await self._asgi.handle_async_request(request)
-        except ConnectionDropped as dropped:
-            raise httpx.RemoteProtocolError(str(dropped), request=request) from dropped
+        except ConnectionDropped as fault:
+            raise httpx.RemoteProtocolError(str(fault), request=request) from fault
         content = await response.aread()
         return httpx.Response(
             response.status_code, headers=response.headers, stream=httpx.ByteStream(content)
@@ -126,21 +123,21 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
 
 class VideoCallsServer:
-    """A reference server in this process, without a socket; what the fixture `video_calls_server` is.
+    """A reference server in this process, without a socket. The fixture `video_calls_server` returns it.
 
-    Its people are those that `video-calls-server identities` lists; doctor 1 is `doctor@example.com`, patient
-    1 is `patient@example.com`. It runs on a thread of its own, and clients of all kinds see one state.
+    `video-calls-server identities` lists its users: doctor 1 is `doctor@example.com`, patient 1 is
+    `patient@example.com`. The server runs on its own thread. All clients share its state.
 
     ```python
-    def test_a_stranger_cannot_read_a_call(video_calls_server):
+    def test_outsider_cannot_read_a_call(video_calls_server):
         call = video_calls_server.doctor.calls.create(doctor=1, patient=1, scheduled_time=tomorrow)
         with pytest.raises(NotParticipantError):
             video_calls_server.client("outsider@example.com").calls.get(call.id)
     ```
 
     Attributes:
-        base_url: the API's root; it is reached through `transport` alone.
-        transport: takes requests to the server, for a client of your own making.
+        base_url: the API's root; only `transport` reaches it.
+        transport: a transport to the server, for your own clients.
     """
 
     def __init__(
@@ -156,7 +153,7 @@ class VideoCallsServer:
 
     @cached_property
     def control(self) -> Control:
-        """The server's control API, with its clock, faults, people, state and request log.
+        """Return a client of the control API: clock, faults, users, state and request log.
 
         ```python
         video_calls_server.control.faults.add(status=503, times=1, operation="joinVideoCall")
@@ -168,11 +165,11 @@ class VideoCallsServer:
 
     @property
     def clock(self) -> ClockControl:
-        """The server's time, by which it decides whether a call is in the past or may be joined.
+        """Return the server's clock, which decides whether a call is in the past or may be joined.
 
-        It stands still from the start of the test, at the machine's time, until the test moves it; `resume`
-        lets it run. While freezegun or time-machine sets the time of the process, this clock follows it. The
-        lifetimes of JWTs and of Agora tokens follow the machine's time, or the one that such a library sets.
+        At the start of a test it shows the machine's time and stands still; `resume` starts it. If freezegun
+        or time-machine sets the time of the process, the clock follows. JWTs and Agora tokens expire by the
+        machine's time, or the time that such a library sets.
 
         ```python
         video_calls_server.clock.set(datetime(2030, 1, 5, 10, 0, tzinfo=timezone.utc))
@@ -183,46 +180,46 @@ class VideoCallsServer:
 
     @cached_property
     def doctor(self) -> VideoCallsClient:
-        """The client of doctor 1, Dr. John Doe."""
+        """Return the client of doctor 1, Dr. John Doe."""
         return self.client(_DOCTOR)
 
     @cached_property
     def patient(self) -> VideoCallsClient:
-        """The client of patient 1, Jane Smith."""
+        """Return the client of patient 1, Jane Smith."""
         return self.client(_PATIENT)
 
     @cached_property
     def async_doctor(self) -> AsyncVideoCallsClient:
-        """The asynchronous client of doctor 1, for one event loop; `async_client` makes more."""
+        """Return the asynchronous client of doctor 1, for one event loop; see `async_client`."""
         return self.async_client(_DOCTOR)
 
     @cached_property
     def async_patient(self) -> AsyncVideoCallsClient:
-        """The asynchronous client of patient 1, for one event loop; `async_client` makes more."""
+        """Return the asynchronous client of patient 1, for one event loop; see `async_client`."""
         return self.async_client(_PATIENT)
 
     def client(self, email: str) -> VideoCallsClient:
-        """A new client of one of the server's people. It holds no connection: it need not be closed.
+        """Return a new client of a user. It has no connections to close.
 
         ```python
         other_doctor = video_calls_server.client("other.doctor@example.com")
         ```
 
         Raises:
-            ValueError: the server knows nobody of this address; the message lists whom it knows.
+            ValueError: if the server has no such user; the message lists its users.
         """
         return VideoCallsClient(self.base_url, self._tokens(email), transport=self.transport)
 
     def async_client(self, email: str) -> AsyncVideoCallsClient:
-        """A new asynchronous client of one of the server's people. It holds no connection, either.
+        """Return a new asynchronous client of a user. It has no connections to close.
 
         Raises:
-            ValueError: the server knows nobody of this address; the message lists whom it knows.
+            ValueError: if the server has no such user; the message lists its users.
         """
         return AsyncVideoCallsClient(self.base_url, self._tokens(email), transport=self.transport)
 
     def token(self, email: str, *, expires_in: float = 3600) -> str:
-        """A JWT of one of the server's people, for a client of your own making or a raw request.
+        """Return a JWT of a user, for your own client or a raw request.
 
         ```python
         tokens = iter([server.token(email, expires_in=-1), server.token(email)])
@@ -230,23 +227,23 @@ class VideoCallsServer:
         ```
 
         Args:
-            email: whose token it is to be.
-            expires_in: seconds of the machine's time; negative for one that has expired.
+            email: of the user.
+            expires_in: seconds of the machine's time; negative for an expired token.
 
         Raises:
-            ValueError: the server knows nobody of this address; the message lists whom it knows.
+            ValueError: if the server has no such user; the message lists its users.
         """
         return self._make_token(email, expires_in)
 
     def _tokens(self, email: str) -> Callable[[], str]:
-        """A function for a client's `token`: one that expires when a test moves the time is replaced."""
+        """Return a function for a client's `token`, so that it can replace a token that expired."""
         self.token(email)  # raises for an unknown address
         return partial(self.token, email)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerApplication:
-    """The application of all tests: making one takes longer than most tests do."""
+    """The application of a test session; it takes longer to start than most tests to run."""
 
     app: Litestar
     portal: BlockingPortal
@@ -256,7 +253,7 @@ class ServerApplication:
 
     @contextmanager
     def serve(self) -> Generator[VideoCallsServer]:
-        """Serve one test: the database in memory is made at the start and gone at the end."""
+        """Serve one test, with a new database in memory."""
         transport = ServerTransport(self.app, self.portal, self.clock)
         server = VideoCallsServer(base_url=self.base_url, transport=transport, make_token=self.make_token)
         with self.portal.wrap_async_context_manager(self.app.lifespan()):
@@ -267,7 +264,7 @@ class ServerApplication:
 
 @contextmanager
 def server_application() -> Generator[ServerApplication]:
-    """Make the application of a test session, and the thread that it runs on."""
+    """Start the application of a test session, on its own thread."""
     from anyio.from_thread import start_blocking_portal
     from video_calls_server import Settings, create_app
     from video_calls_server.api.jwt import make_token
@@ -275,13 +272,13 @@ def server_application() -> Generator[ServerApplication]:
     from video_calls_server.store.seed import load_seed
 
     for name in ("video_calls_server.control.client", "video_calls_server.control.control_api"):
-        import_module(name)  # now, because later a test's freezegun may have replaced `datetime`
+        import_module(name)  # now, because a test's freezegun may replace `datetime` later
     settings = Settings(database=":memory:")
     ids = {user.email: user.id for user, _, _ in load_seed().people}
 
     def token(email: str, expires_in: float) -> str:
         if email not in ids:
-            raise ValueError(f"the server knows nobody as {email!r}; it knows {', '.join(ids)}")
+            raise ValueError(f"the server has no user {email!r}; it has {', '.join(ids)}")
         return make_token(settings, ids[email], expires_in=expires_in)
 
     app = create_app(settings)
@@ -291,24 +288,24 @@ def server_application() -> Generator[ServerApplication]:
 
 
 def _event_loop(monotonic: Callable[[], float] = time.monotonic) -> asyncio.AbstractEventLoop:
-    """Make an event loop whose timers run also while freezegun stops `time.monotonic`."""
+    """Return an event loop whose timers run while freezegun stops `time.monotonic`."""
     loop = asyncio.new_event_loop()
-    setattr(loop, "time", monotonic)  # noqa: B010 (mypy lets nobody assign to a method)
+    setattr(loop, "time", monotonic)  # noqa: B010 (mypy refuses an assignment to a method)
     return loop
 
 
 def _is_time_mocked() -> bool:
-    """Whether freezegun or time-machine sets the time of this process."""
+    """Return whether freezegun or time-machine sets the time of this process."""
     time_machine = sys.modules.get("time_machine")
     is_travelling = time_machine is not None and time_machine.escape_hatch.is_travelling()
     return is_travelling or dt.datetime.__module__ != "datetime"
 
 
-# -- Mocked answers -----------------------------------------------------------------------------------
+# -- Mocked responses ---------------------------------------------------------------------------------
 
 
 def example_response(operation_id: str, status: int | None = None, name: str | None = None) -> httpx.Response:
-    """An answer of an operation as the contract shows it: an example of its body, and no headers of its own.
+    """Return a response with an example of the contract as its body, without headers of its own.
 
     ```python
     example_response("joinVideoCall")
@@ -318,25 +315,25 @@ def example_response(operation_id: str, status: int | None = None, name: str | N
     ```
 
     Args:
-        operation_id: the operation, as `openapi.yaml` names it, such as `createVideoCall`.
-        status: one of the operation's statuses, by default that of its success.
-        name: one of the examples of this status, by default the first.
+        operation_id: the operation's name in `openapi.yaml`, such as `createVideoCall`.
+        status: a status of the operation, by default that of its success.
+        name: the name of an example of this status, by default the first.
 
     Raises:
-        ValueError: the contract has no such operation, status or example; the message lists those it has.
+        ValueError: if the contract has no such operation, status or example; the message lists those it has.
     """
-    operation = _chosen("operation", _operations(), operation_id)
+    operation = _lookup("operation", _operations(), operation_id)
     status = status or min(operation.examples)
-    examples = _chosen(f"status of {operation_id}", operation.examples, status)
-    example = _chosen(f"example of {operation_id} with {status}", examples, name or next(iter(examples)))
+    examples = _lookup(f"status of {operation_id}", operation.examples, status)
+    example = _lookup(f"example of {operation_id} with {status}", examples, name or next(iter(examples)))
     return httpx.Response(status, json=example)
 
 
 def contract_router() -> respx.MockRouter:
     """Return a respx router with a route for each operation of the contract, named by its operation id.
 
-    Each answers, at any base URL, with the first example of the operation's success, until a test gives it
-    another answer. It is a `respx.MockRouter` like any other, and mocks while it is entered.
+    Each route answers, at any base URL, with the first example of the operation's success. A test may set
+    another response. Use the `respx.MockRouter` in a `with` statement.
 
     ```python
     with contract_router() as router:
@@ -356,33 +353,36 @@ def contract_router() -> respx.MockRouter:
 
 @dataclass(frozen=True, slots=True)
 class _Operation:
+    """An operation of the contract.
+
+    Attributes:
+        path: a regular expression of its path under the API's root.
+        examples: the example bodies of its responses, by status and name.
+    """
+
     method: str
     path: str
-    """A regular expression of its path, under the API's root."""
     examples: dict[int, dict[str, Any]]
-    """The bodies of its answers, by status and name."""
 
 
 @cache
 def _operations() -> dict[str, _Operation]:
-    """The operations of the contract by their ids."""
+    """Return the operations of the contract by their ids."""
     import yaml
     from video_calls_spec import openapi_path, resolved
 
-    # `Any` is what YAML holds; that the contract is what it should be is tested where it is kept.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     contract: dict[str, Any] = yaml.load(openapi_path().read_text(encoding="utf-8"), loader)  # noqa: S506 (safe)
 
-    def examples(answer: dict[str, Any]) -> dict[str, Any]:
-        """The bodies of an answer, by the names of its examples."""
-        named = resolved(contract, answer)["content"]["application/json"]["examples"]
-        return {name: resolved(contract, example)["value"] for name, example in named.items()}
+    def examples(response: dict[str, Any]) -> dict[str, Any]:
+        references = resolved(contract, response)["content"]["application/json"]["examples"]
+        return {name: resolved(contract, example)["value"] for name, example in references.items()}
 
     return {
         operation["operationId"]: _Operation(
             method.upper(),
             re.sub(r"\{\w+\}", "[^/]+", path),
-            {int(status): examples(answer) for status, answer in operation["responses"].items()},
+            {int(status): examples(response) for status, response in operation["responses"].items()},
         )
         for path, methods in contract["paths"].items()
         for method, operation in methods.items()
@@ -390,7 +390,7 @@ def _operations() -> dict[str, _Operation]:
     }
 
 
-def _chosen(what: str, choices: Mapping[_Key, _Value], key: _Key) -> _Value:
+def _lookup(what: str, choices: Mapping[_Key, _Value], key: _Key) -> _Value:
     if key not in choices:
         raise ValueError(f"the contract has no {what} {key!r}; it has {', '.join(map(str, choices))}")
     return choices[key]

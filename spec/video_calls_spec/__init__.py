@@ -1,7 +1,6 @@
-"""The contract, for the three products that read it: where `openapi.yaml` lies, and its rules as data.
+"""The contract for the three products: the path of `openapi.yaml`, and its rules as data.
 
-What a part of it refers to is found here too. Nothing else may enter: no I/O beyond that one file, no
-import beyond the standard library.
+No I/O beyond that file, and no import beyond the standard library.
 """
 
 from functools import reduce
@@ -16,14 +15,14 @@ __all__ = ["RULES", "Level", "OperationId", "Rule", "RuleId", "openapi_path", "r
 
 
 def openapi_path() -> Path:
-    """Where `openapi.yaml` is: inside this package when installed, at the root in a checkout."""
+    """Return the path of `openapi.yaml`: in this package if installed, at the root in a checkout."""
     here = Path(__file__).resolve().parent
     installed = here / "openapi.yaml"
     return installed if installed.exists() else here.parents[1] / "openapi.yaml"
 
 
 def resolved(contract: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """A part of the contract, or what it refers to; `contract` is all of `openapi.yaml`, as YAML is read."""
+    """Return a node of the contract after following its `$ref`; `contract` is the whole document."""
     while "$ref" in node:
         node = reduce(getitem, node["$ref"].removeprefix("#/").split("/"), contract)
     return node

@@ -1,4 +1,4 @@
-"""The shape of a rule; the rules themselves are generated into `_rules.py`."""
+"""The type of a rule; the generated `_rules.py` has the rules."""
 
 from typing import Literal, NamedTuple
 
@@ -6,11 +6,11 @@ Level = Literal["must", "should", "may"]
 
 
 class Rule(NamedTuple):
-    """One behaviour that the contract asks for, from `x-rules` of `openapi.yaml`.
+    """A rule of the contract, from `x-rules` of `openapi.yaml`.
 
-    `statement` is the document's own sentence and `section` the heading it stands under. `operation` is
-    an `operationId`, or `*` for all. `status` is the answer when the rule acts; `error` is the text of
-    that answer where it is a refusal, else None.
+    `statement` is the document's sentence and `section` its heading. `operation` is an `operationId`, or `*`
+    for all. `status` is that of the response to which the rule applies. `error` is the error text of a
+    refusal, else None.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The body of an answer, decoded within bounds while it arrives: a small answer must not become gigabytes.
+"""Decode the body of a response while it arrives, up to a limit on its decoded size.
 
 No I/O, and no import beyond the standard library.
 """
@@ -7,10 +7,10 @@ import zlib
 from typing import Final
 
 LARGEST_BODY: Final = 2 * 2**20
-"""Bytes, both as received and decoded. A page of 100 calls has about a twentieth of it."""
+"""Bytes, before and after decoding; twenty times a page of 100 calls."""
 
 ACCEPTED_CODING: Final = "gzip"
-"""The one coding that the SDK and the suite ask for."""
+"""The content coding that the SDK and the suite accept."""
 
 _UNCODED = {"", "identity"}
 _GZIP = {ACCEPTED_CODING, "x-gzip"}  # RFC 9110, 8.4.1.3
@@ -21,7 +21,7 @@ class Body:
     """Collects the parts of a body and decodes them.
 
     Attributes:
-        problem: why no further part is needed, None while there is no problem.
+        problem: why the body cannot be read to its end; None if it can.
     """
 
     def __init__(self, content_encoding: str) -> None:
@@ -34,7 +34,7 @@ class Body:
         self._received = 0
 
     def add(self, part: bytes) -> None:
-        """Add a part as it was received.
+        """Add a part, before decoding.
 
         Raises:
             zlib.error: if the body is not gzip, although its Content-Encoding says so.
@@ -44,7 +44,7 @@ class Body:
         part = part[: LARGEST_BODY + 1 - self._received]
         self._received += len(part)
         if self._decoder is not None:
-            # What follows the end of the gzip is dropped here: zlib would keep it.
+            # Data after the end of the gzip stream is dropped, because zlib would keep it in memory.
             room = LARGEST_BODY + 1 - len(self._content)
             part = b"" if self._decoder.eof else self._decoder.decompress(part, room)
         self._content += part
@@ -54,10 +54,10 @@ class Body:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether a gzip body that began has not ended."""
+        """Return whether the gzip stream is incomplete."""
         return self._decoder is not None and self._received > 0 and not self._decoder.eof
 
     @property
     def content(self) -> bytes:
-        """The body, as far as it was read."""
+        """Return the decoded body so far."""
         return bytes(self._content)

@@ -1,11 +1,11 @@
-"""The text of a file that a person wrote, in any of the encodings that editors and shells write.
+"""Decode a text file in any of the encodings that editors and shells write.
 
 No I/O, and no import beyond the standard library.
 """
 
 import codecs
 
-_BYTE_ORDER_MARKS = (  # UTF-32's first: one of them begins as UTF-16's does
+_BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16, because one begins like UTF-16's
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -15,11 +15,11 @@ _BYTE_ORDER_MARKS = (  # UTF-32's first: one of them begins as UTF-16's does
 
 
 class EncodingError(ValueError):
-    """A file's encoding is unknown; the message says what to do."""
+    """The encoding of a file is unknown; the message says what to do."""
 
 
 def decoded(content: bytes) -> str:
-    """Return the text of a file's bytes: UTF-8, or what its byte order mark says.
+    """Return the text of a file: in UTF-8, or in the encoding of its byte order mark.
 
     Raises:
         EncodingError: if the bytes are in another encoding.

@@ -1,4 +1,4 @@
-"""The proxy that the environment names for a URL.
+"""The proxy of the environment for a URL.
 
 No I/O beyond the environment, and no import beyond the standard library.
 """
@@ -14,7 +14,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class EnvironmentProxy(NamedTuple):
-    """A proxy as the environment names it.
+    """A proxy of the environment.
 
     Attributes:
         variable: the name of the variable.
@@ -26,19 +26,19 @@ class EnvironmentProxy(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The value with a scheme; a proxy without one is an HTTP proxy."""
+        """Return the URL of the proxy; the default scheme is http."""
         return self.value if "://" in self.value else f"http://{self.value}"
 
     @property
     def setting(self) -> str:
-        """The variable and its value without credentials, to show to people."""
+        """Return the variable and its value, without credentials, for messages."""
         return f"{self.variable}={masked(self.value)}"
 
 
 def environment_proxy(url: str) -> EnvironmentProxy | None:
-    """Return the proxy through which the environment sends requests for a URL of http or https, or None.
+    """Return the proxy of the environment for an http or https URL; None if there is none.
 
-    `NO_PROXY` holds names, names with a port, addresses and networks (`::1/128`).
+    `NO_PROXY` may have names, names with a port, addresses and networks (`::1/128`).
     """
     parts, settings = urlsplit(url), getproxies()
     scheme = next((each for each in (parts.scheme, "all") if settings.get(each)), None)
@@ -51,7 +51,7 @@ def environment_proxy(url: str) -> EnvironmentProxy | None:
 
 
 def masked(url: str) -> str:
-    """Return a URL without the credentials that it may hold."""
+    """Return a URL with its credentials masked."""
     before, at, host = url.rpartition("@")
     scheme, separator, _ = before.partition("://")
     return f"{scheme if separator else ''}{separator}***@{host}" if at else url
@@ -61,10 +61,10 @@ def _goes_direct(host: str, port: int, no_proxy: str) -> bool:
     entries = [entry.strip() for entry in no_proxy.split(",")]
     if "*" in entries or proxy_bypass(f"{host}:{port}"):
         return True
-    with suppress(ValueError):  # a name is no address
+    with suppress(ValueError):  # the host is a name
         address = ip_address(host)
         for entry in entries:
-            with suppress(ValueError):  # a name, or a mistake
+            with suppress(ValueError):  # the entry is a name
                 if address in ip_network(entry.strip("[]"), strict=False):
                     return True
     return False

@@ -1,4 +1,4 @@
-"""What is secret in requests and answers, by its name or by its form, for all that shows them to people.
+"""Redact secrets in requests and responses, by their name or form.
 
 No I/O, and no import beyond the standard library.
 """
@@ -16,13 +16,13 @@ _SECRET_NAME = re.compile(
 )
 _PUBLIC_NAMES = {"idempotency-key", "sec-websocket-key"}
 _TOKEN = re.compile(
-    r"eyJ[\w-]{8,}[\w.%-]*"  # a JWT, or the beginning of one; some of it may be percent-encoded
-    r"|(?<![0-9A-Za-z])00[67][0-9A-Za-z+/]{32,}[0-9A-Za-z+/=%]*",  # a token of Agora's
+    r"eyJ[\w-]{8,}[\w.%-]*"  # a JWT, or its beginning; parts may be percent-encoded
+    r"|(?<![0-9A-Za-z])00[67][0-9A-Za-z+/]{32,}[0-9A-Za-z+/=%]*",  # an Agora token
     re.ASCII,
 )
 _OF_BEARER = re.compile(r"""(?<=bearer )(?!\w+=")[^\s"'\\<>,;]+""", re.IGNORECASE)
 
-# A JSON string and, if it is a member's name, the colon and a number after it. A text may end within it.
+# A JSON string; after a member's name, also the colon and a number. The text may end inside it.
 _JSON_STRING = re.compile(
     r'"(?P<text>(?:[^"\\]|\\.)*)(?:"|\\?\Z)(?P<colon>\s*:\s*)?(?P<number>-?\d[\w.+-]*)?', re.DOTALL
 )
@@ -31,17 +31,16 @@ _MOST_DECODED = 3  # times
 
 
 def is_secret(name: str) -> bool:
-    """Whether a header, a parameter or a member of this name holds a secret."""
+    """Return whether the value of a header, parameter or member of this name is secret."""
     return bool(_SECRET_NAME.search(name)) and name.lower().replace("_", "-") not in _PUBLIC_NAMES
 
 
 def redact(text: str) -> str:
     """Return a text with `(redacted)` in place of its secrets.
 
-    The text may be JSON, a form, a URL, the value of a header, or the beginning of one of these. A secret is
-    the value of a JSON member or of a `name=value` pair whose name says so, what follows `Bearer`, a JWT, or
-    a token of Agora's.
-    Names and values are compared after percent-decoding and without JSON's escapes.
+    The text may be JSON, a form, a URL, the value of a header, or the beginning of one of these. Secrets are:
+    the value of a JSON member or `name=value` pair with a secret name, the text after `Bearer`, a JWT, and an
+    Agora token. Names and values are decoded first: percent-encoding and JSON escapes hide no secret.
     """
     text = _OF_BEARER.sub(REDACTED, redact_tokens(_redact_json(text)))
     parts = _BETWEEN_PAIRS.split(text)
@@ -50,19 +49,19 @@ def redact(text: str) -> str:
 
 
 def redact_tokens(text: str) -> str:
-    """Return a text with `(redacted)` in place of JWTs and Agora's tokens, which their form gives away."""
+    """Return a text with `(redacted)` in place of JWTs and Agora tokens."""
     return _TOKEN.sub(REDACTED, text)
 
 
 def _redact_json(text: str) -> str:
     is_under_secret_name = False
 
-    def redact_string(found: re.Match[str]) -> str:
+    def redact_string(match: re.Match[str]) -> str:
         nonlocal is_under_secret_name
-        whole, content, colon = found[0], _unescaped(found["text"]), found["colon"]
+        whole, content, colon = match[0], _unescaped(match["text"]), match["colon"]
         if colon is not None:
             is_under_secret_name = is_secret(_decoded(content))
-            number = found["number"] or ""
+            number = match["number"] or ""
             return f'{whole.removesuffix(number)}"{REDACTED}"' if number and is_under_secret_name else whole
         if is_under_secret_name or _has_token(_decoded(content)):
             return f'"{REDACTED}"'

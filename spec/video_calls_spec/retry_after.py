@@ -1,4 +1,4 @@
-"""How long a response asks to wait, and the dates of HTTP that it says this in.
+"""Read `Retry-After` and HTTP dates.
 
 No I/O, and no import beyond the standard library.
 """
@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 
 def http_date(text: str) -> datetime | None:
-    """Return a date of HTTP in UTC, also if it names no zone; None if the text is not a date."""
+    """Return an HTTP date in UTC, which is also the default zone; None if the text is not a date."""
     try:
         date = parsedate_to_datetime(text)
         return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
@@ -21,7 +21,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds to wait, 0 or more, by the server's own clock; None without a valid `Retry-After`.
 
     Args:
-        headers: of the response, which finds names in lower case.
+        headers: of the response, with names in lower case.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
