@@ -44,6 +44,6 @@ def test_requests_of_an_operation_that_hangs_wait_less() -> None:
 def test_links_to_the_public_host_are_followed_at_the_own_address() -> None:
     backend = Backend("http://10.0.0.5:8000/api/v1/video", Redactor())
     own = "http://10.0.0.5:8000/api/v1/video/video-calls/?page=2"
-    assert backend.inner(own) == own
-    assert backend.inner("https://api.example.com/api/v1/video/video-calls/?page=2") == own
-    assert backend.inner("https://api.example.com/elsewhere/?page=2") is None
+    assert backend.local_url(own) == own
+    assert backend.local_url("https://api.example.com/api/v1/video/video-calls/?page=2") == own
+    assert backend.local_url("https://api.example.com/elsewhere/?page=2") is None

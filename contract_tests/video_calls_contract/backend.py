@@ -1,6 +1,6 @@
-"""The backend under test, reached over HTTP: every exchange is recorded and observed.
+"""Sends requests to the backend under test, as its users; the watchers see every exchange.
 
-A 429 is waited out as its `Retry-After` asks. Nothing else is repeated but a GET to which nothing came back.
+A request that was answered 429 is sent again after `Retry-After`, and a GET without a response once more.
 """
 
 import json
@@ -31,29 +31,37 @@ from video_calls_contract.tokens import Token
 
 __all__ = ["UNSET", "Backend", "People", "Person", "wire_time"]
 
-LONGEST_WAIT = 90.0  # seconds that a Retry-After may ask for
-PATIENCE = 300.0  # seconds of a request and all its repetitions
+_MOST_RETRY_AFTER = 90.0  # seconds
+_DEADLINE = 300.0  # seconds for a request with its repetitions
 _UNAUTHORIZED, _TOO_MANY_REQUESTS = 401, 429
-_OF_APP_ID = 35  # characters of an Agora token, which may be shown: its version and the app id
-_HUNG = 2  # requests of a kind without an answer, after which others of the kind may take less time
-_SHORT_TIMEOUT = 1.0  # seconds; more if an answer of that kind once took longer
-_BETWEEN_LOOKS = 5.0  # seconds until a gateway is looked for again after the same kind of answer
+_PUBLIC_PREFIX = 35  # characters of an Agora token that may be shown: its version and the app id
+_MOST_TIMEOUTS = 2  # of a kind of requests, after which the timeout of the kind is shorter
+_SHORT_TIMEOUT = 1.0  # seconds; more if a response of that kind once took longer
+_ORIGIN_CHECK_INTERVAL = 5.0  # seconds between two checks after responses of the same kind
 
 _Kind: TypeAlias = tuple[str | None, str]
 """Operation and method of a request."""
 
 UNSET: Any = object()
-"""Distinguishes "no body" from a body of `null`."""
+"""Stands for no body, because None is the body `null`."""
 
 
 class Backend:
-    """Sends requests and remembers the exchanges.
+    """Sends requests. Several threads may use it at once.
 
     Args:
         base_url: the root of the API, as in `https://staging.example.com/api/v1/video`.
         timeout: seconds that a request may take.
-        connection: how to get there.
-        transport: in place of a connection, for tests of the suite; its responses are streamed.
+        connection: the certificates and the proxy.
+        transport: replaces the connection in tests of the suite; it streams its responses.
+
+    Attributes:
+        watchers: functions that get every exchange, one at a time.
+        count: how many requests were sent.
+        public_hosts: hosts in links of the backend other than its own.
+        findings: what tests saw of rules other than their own: rule, expectation and evidence.
+        cut_off: the last exchanges whose connection broke.
+        is_gone: whether the backend stopped answering.
     """
 
     def __init__(
@@ -74,24 +82,24 @@ class Backend:
         self.public_hosts: set[str] = set()
         self.findings: list[tuple[RuleId, str, tuple[Exchange, ...]]] = []
         self._call_id: object = None
-        self._timeout = timeout
-        self._hung: Counter[_Kind] = Counter()
-        self._slowest: dict[_Kind, float] = {}
         self.cut_off: list[Exchange] = []
-        self.gone = False
+        self.is_gone = False
+        self._timeout = timeout
+        self._timeouts: Counter[_Kind] = Counter()
+        self._slowest: dict[_Kind, float] = {}
         self._lock = threading.Lock()
         self._resume_at = 0.0
         self._authorization: Callable[[], str | None] | None = None
-        self._look_again: dict[tuple[object, ...], float] = {}
+        self._next_origin_check: dict[tuple[object, ...], float] = {}
         self._client = httpx.Client(
             timeout=timeout,
             transport=transport,
-            # The environment was read by `connection`.
+            # `connection` has read the environment.
             trust_env=False,
             verify=connection.context or False,
             proxy=connection.httpx_proxy,
             follow_redirects=False,
-            # Servers close idle connections after 5 s or more: ours end before.
+            # Shorter than the 5 s or more after which servers close idle connections.
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=2.0),
             headers={
                 "User-Agent": "video-calls-contract",
@@ -102,15 +110,15 @@ class Backend:
 
     @property
     def no_call(self) -> Id:
-        """An id that no call has, in the shape of those that this backend's calls have."""
+        """An id that no call has, in the form of the backend's ids."""
         return absent(self._call_id)
 
     def expect_ids(self, like: object) -> None:
-        """Take the ids of calls to have this shape, until a call is seen."""
+        """Assume that ids of calls have the form of this id, until a call is created."""
         self._call_id = like
 
     def add_finding(self, rule: RuleId, expected: str, *exchanges: Exchange) -> None:
-        """Keep what a test saw of a rule that it does not hold, for the judgement at the end of the run."""
+        """Record a violation of a rule other than the test's, for the end of the run."""
         self.findings.append((rule, expected, exchanges))
 
     def close(self) -> None:
@@ -118,49 +126,49 @@ class Backend:
         self._client.close()
 
     def expect_api(self, authorization: Callable[[], str | None]) -> None:
-        """Look from now on whether something else answers in place of the API.
+        """Check from now on whether unusual responses come from a gateway instead of the API.
 
         Args:
-            authorization: gives the `Authorization` of somebody whose calls can be listed.
+            authorization: returns the `Authorization` of a user who may list calls.
         """
         self._authorization = authorization
 
     def check_origin(self, exchange: Exchange) -> None:
-        """Ask for three things that the API answers differently, and compare.
+        """Send three requests that the API answers differently.
 
         Raises:
-            NotTheBackend: if all of it is answered like this exchange.
+            NotTheBackend: if all three responses are like this exchange.
         """
-        own = self._authorization() if self._authorization else None
-        signed = {"Authorization": own} if own else {}
-        page, unsigned, nowhere = (
+        authorization = self._authorization() if self._authorization else None
+        authorized = {"Authorization": authorization} if authorization else {}
+        page, unauthorized, nowhere = (
             self._exchange("GET", self.url(path), headers, b"", operation=None, person="nobody")
-            for path, headers in (("/video-calls/", signed), ("/video-calls/", {}), (NOWHERE, signed))
+            for path, headers in (("/video-calls/", authorized), ("/video-calls/", {}), (NOWHERE, authorized))
         )
-        if gateway := gateway_in(exchange, page, (unsigned, nowhere)):
+        if gateway := gateway_in(exchange, page, (unauthorized, nowhere)):
             raise NotTheBackend(f"{self.base_url} {gateway}")
 
-    def _check_form(self, exchange: Exchange) -> None:
+    def _check_gateway(self, exchange: Exchange) -> None:
         kind = (exchange.operation, exchange.method, exchange.status)
         if (
             self._authorization
             and is_unlike_the_api(exchange)
-            and self._look_again.get(kind, 0.0) < time.monotonic()
+            and self._next_origin_check.get(kind, 0.0) < time.monotonic()
         ):
             self.check_origin(exchange)
-            self._look_again[kind] = time.monotonic() + _BETWEEN_LOOKS
+            self._next_origin_check[kind] = time.monotonic() + _ORIGIN_CHECK_INTERVAL
 
     def url(self, path: str) -> str:
-        """The URL of a path of the contract, or of an absolute or relative link that the backend gave."""
+        """Return the URL of a path of the contract, or of a link of the backend."""
         if urlsplit(path).scheme:
             return path
         return f"{self.base_url}{path}" if path.startswith("/") else urljoin(f"{self.base_url}/", path)
 
-    def inner(self, link: str) -> str | None:
-        """Return where to follow a `next` or a `previous`; None if it does not lead to the list of calls.
+    def local_url(self, link: str) -> str | None:
+        """Return the URL at which to follow a `next` or `previous`; None if it does not lead to the list.
 
-        It may name the host that the public uses, while the suite reaches the backend at another address. The
-        request, with its token, goes to the origin of `base_url` in any case.
+        A link may name a public host, though the suite reaches the backend at another address. Requests, with
+        their tokens, go only to the origin of `base_url`.
         """
         try:
             own, other = httpx.URL(f"{self.base_url}/video-calls/"), httpx.URL(link)
@@ -184,49 +192,46 @@ class Backend:
         json_body: Any = UNSET,  # noqa: ANN401 (any JSON, the wrong kinds too)
         content: bytes | None = None,
     ) -> Exchange:
-        """Send one request and wait out a 429.
+        """Send a request, and return the exchange with its last response.
 
         Raises:
-            Unreachable: there is no answer to anything any more, or not from the backend.
+            Unreachable: if the backend does not answer any more, or something else answers.
         """
         sent_headers = dict(headers or {})
         body = content or b""
         if json_body is not UNSET:
             body = json.dumps(json_body).encode()
             sent_headers.setdefault("Content-Type", "application/json")
-        until = time.monotonic() + PATIENCE
-        again = method == "GET"
+        until = time.monotonic() + _DEADLINE
+        may_repeat = method == "GET"
         while True:
-            self._hold_back()
+            while (pause := self._resume_at - time.monotonic()) > 0:
+                time.sleep(pause)
             with nullcontext() if method == "GET" else delayed_interrupts():
                 exchange = self._exchange(
                     method, self.url(path), sent_headers, body, operation=operation, person=person
                 )
-                self._check_form(exchange)
+                self._check_gateway(exchange)
                 self._record(exchange)
             if exchange.status == NO_ANSWER:
                 if not self._alive():
-                    self.gone = True
+                    self.is_gone = True
                     through = f" through {self.connection.through}" if self.connection.through else ""
                     raise Unreachable(f"{self.base_url} does not answer{through}: {exchange.text}")
-                if not again:
+                if not may_repeat:
                     return exchange
-                again = False
+                may_repeat = False
                 continue
             if exchange.status != _TOO_MANY_REQUESTS:
                 return exchange
             wait = retry_after(exchange.headers)
-            if wait > LONGEST_WAIT or time.monotonic() + wait > until:
+            if wait > _MOST_RETRY_AFTER or time.monotonic() + wait > until:
                 raise Unreachable(
                     f"{self.base_url} allows no more requests to the {exchange.person} for {wait:.0f} s; "
                     "run the suite later, or raise the limit for these users"
                 )
             with self._lock:
                 self._resume_at = max(self._resume_at, time.monotonic() + wait)
-
-    def _hold_back(self) -> None:
-        while (wait := self._resume_at - time.monotonic()) > 0:
-            time.sleep(wait)
 
     def _exchange(
         self,
@@ -239,28 +244,30 @@ class Backend:
         person: str,
     ) -> Exchange:
         sent_at = datetime.now(UTC)
-        status, answer_headers, content, unread = NO_ANSWER, httpx.Headers(), b"", ""
-        kind, cut_off, begun = (operation, method), False, time.monotonic()
+        status, response_headers, content, unread = NO_ANSWER, httpx.Headers(), b"", ""
+        kind, is_cut_off, started = (operation, method), False, time.monotonic()
         timeout = self._timeout_of(kind)
-        until = begun + timeout
         try:
             with self._client.stream(
                 method, url, headers=headers, content=body or None, timeout=timeout
             ) as response:
                 try:
-                    content = read_body(response, until=until)
+                    content = read_body(response, until=started + timeout)
                 except UnreadBodyError as error:
                     unread = str(error)
-                status, answer_headers = response.status_code, response.headers
-                self._slowest[kind] = max(time.monotonic() - begun, self._slowest.get(kind, 0.0))
+                status, response_headers = response.status_code, response.headers
+            seconds = time.monotonic() - started
+            with self._lock:
+                self._slowest[kind] = max(seconds, self._slowest.get(kind, 0.0))
         except httpx.TimeoutException:
-            self._hung[kind] += 1
-            content = f"no whole answer came within {timeout:g} s".encode()
+            with self._lock:
+                self._timeouts[kind] += 1
+            content = f"no complete response within {timeout:g} s".encode()
         except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError) as error:
             if problem := certificate_problem(error):
                 raise NotTheBackend(f"{self.base_url} cannot be reached over TLS: {problem}") from None
             content = (str(error) or type(error).__name__).encode()
-            cut_off = not isinstance(error, httpx.ConnectError)
+            is_cut_off = not isinstance(error, httpx.ConnectError)
         exchange = Exchange(
             operation=operation,
             person=person,
@@ -269,7 +276,7 @@ class Backend:
             request_headers=tuple(headers.items()),
             request_body=body,
             status=status,
-            headers=answer_headers,
+            headers=response_headers,
             content=content,
             sent_at=sent_at,
             received_at=datetime.now(UTC),
@@ -277,15 +284,15 @@ class Backend:
             unread=unread,
         )
         with self._lock:
-            if cut_off:
+            if is_cut_off:
                 self.cut_off.append(exchange)
             elif status != NO_ANSWER:
                 self.cut_off = [one for one in self.cut_off if one.received_at > sent_at]
         return exchange
 
     def _timeout_of(self, kind: _Kind) -> float:
-        """Seconds that a request may take. If requests of its kind hang, the others wait less."""
-        if self._hung[kind] < _HUNG:
+        """Return the timeout of a request in seconds: shorter if others of its kind got no response."""
+        if self._timeouts[kind] < _MOST_TIMEOUTS:
             return self._timeout
         return min(self._timeout, max(_SHORT_TIMEOUT, 4 * self._slowest.get(kind, 0.0)))
 
@@ -299,7 +306,7 @@ class Backend:
             if created is not None:
                 self.clock.observe_creation(created, exchange.sent_at, exchange.received_at)
         if exchange.operation == "joinVideoCall" and isinstance(token := exchange.object.get("token"), str):
-            self.redactor.learn_traces(token[_OF_APP_ID:])
+            self.redactor.learn_traces(token[_PUBLIC_PREFIX:])
         with self._lock:
             self.count += 1
             for watcher in self.watchers:
@@ -315,7 +322,14 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody as a client of the API. `credential` is a token, or a header's value; None to send none."""
+    """A user of the API, who sends requests.
+
+    Attributes:
+        name: the name of the identity in the configuration, for reports.
+        credential: a token, or the value of the header; None to send no header.
+        doctor: the id of the user's doctor profile, if there is one.
+        patient: the id of the user's patient profile, if there is one.
+    """
 
     name: str
     credential: Token | str | None = field(repr=False)
@@ -325,16 +339,16 @@ class Person:
 
     @property
     def authorization(self) -> str | None:
-        """The `Authorization` header of now; None where there is none.
+        """The `Authorization` header; None if the user sends none.
 
         Raises:
-            Unreachable: the command that makes the token fails.
+            Unreachable: if the command that prints the token fails.
         """
         return self._header()
 
     @property
     def token(self) -> str:
-        """The token of the header; empty where there is none."""
+        """The token of the header; empty if there is none."""
         return (self.authorization or "").removeprefix("Bearer ")
 
     def _header(self, *, fresh: bool = False) -> str | None:
@@ -347,23 +361,22 @@ class Person:
 
     @property
     def lasting_authorization(self) -> str | None:
-        """The header with a token that lasts for some seconds, if one can be made."""
+        """The header, with a new token if the current one expires within seconds."""
         return self._header(fresh=True)
 
-    def check_lapse(self, token: str) -> None:
-        """Tell a refusal of a token that has lapsed meanwhile from one that is the backend's fault.
+    def check_expiry(self, token: str) -> None:
+        """Raise an exception if a token that the backend refused has expired, so that this was right.
 
         Raises:
-            Missing: it has lapsed, and another can be made.
-            Unreachable: it has lapsed, and none can.
+            Missing: if it has expired, and a command prints new ones.
+            Unreachable: if it has expired, and there is no other.
         """
         own = self.credential
-        left = own.seconds_left(token) if isinstance(own, Token) else None
-        if not isinstance(own, Token) or left is None or left > 0:
+        if not isinstance(own, Token) or not own.has_expired(token):
             return
-        if own.is_made:
-            raise Missing(f"the token of [identities.{self.name}] expired before this was seen")
-        raise Unreachable(own.ending)
+        if own.has_command:
+            raise Missing(f"the token of [identities.{self.name}] expired before the test ended")
+        raise Unreachable(own.refusal_reason)
 
     def send(
         self,
@@ -375,16 +388,16 @@ class Person:
         json_body: Any = UNSET,  # noqa: ANN401 (any JSON, the wrong kinds too)
         content: bytes | None = None,
     ) -> Exchange:
-        """Send any request as this person."""
+        """Send any request as this user."""
 
         def attempt(authorization: str | None) -> Exchange:
-            own = {} if authorization is None else {"Authorization": authorization}
+            header = {} if authorization is None else {"Authorization": authorization}
             return self.backend.send(
                 method,
                 path,
                 operation=operation,
                 person=self.name,
-                headers={**own, **(headers or {})},
+                headers={**header, **(headers or {})},
                 json_body=json_body,
                 content=content,
             )
@@ -393,44 +406,44 @@ class Person:
         exchange = attempt(sent)
         if isinstance(self.credential, Token) and "Authorization" not in (headers or {}):
             if exchange.status == _UNAUTHORIZED and self.credential.worked:
-                return self._with_another_token(self.credential, sent, exchange, attempt)
+                return self._retry_with_new_token(self.credential, sent, exchange, attempt)
             self.credential.worked |= exchange.succeeded
         return exchange
 
-    def _with_another_token(
+    def _retry_with_new_token(
         self, token: Token, sent: str | None, refusal: Exchange, attempt: Callable[[str | None], Exchange]
     ) -> Exchange:
-        """Send again what was refused with 401, if another token can be had.
+        """Repeat a request that was refused with 401, if there is another token.
 
         Raises:
-            Unreachable: no token works any more, for nothing.
+            Unreachable: if the backend refuses every token now, at other operations, too.
         """
         try:
-            replaced = token.replaced((sent or "").removeprefix("Bearer "))
+            is_replaced = token.replace((sent or "").removeprefix("Bearer "))
         except ConfigError as error:
             raise Unreachable(str(error)) from None
-        if replaced:
+        if is_replaced:
             refusal = attempt(self.authorization)
             if refusal.status != _UNAUTHORIZED:
                 return refusal
-            token.was_replaced_in_vain()
-        # One operation alone that refuses a good token is the backend's fault.
+            token.note_refusal()
+        # If only one operation refuses a valid token, that is a violation.
         authorization = self.authorization or ""
         if all(
             self.backend.send("GET", path, headers={"Authorization": authorization}).status == _UNAUTHORIZED
             for path in ("/video-calls/", f"/video-calls/{self.backend.no_call}/")
         ):
-            raise Unreachable(token.ending)
+            raise Unreachable(token.refusal_reason)
         return refusal
 
     def list(self, query: str = "") -> Exchange:
-        """The first page of the calls, or that of a query such as `page_size=2`."""
+        """Read the first page of the list, or the page of a query such as `page_size=2`."""
         path = f"/video-calls/?{query}" if query else "/video-calls/"
         return self.send("GET", path, operation="listVideoCalls")
 
     def follow(self, link: str) -> Exchange:
-        """The page that a `next` or a `previous` leads to, read at the origin of `base_url`."""
-        return self.send("GET", self.backend.inner(link) or "/video-calls/", operation="listVideoCalls")
+        """Read the page of a `next` or `previous` link, at the origin of `base_url`."""
+        return self.send("GET", self.backend.local_url(link) or "/video-calls/", operation="listVideoCalls")
 
     def create(
         self,
@@ -441,12 +454,12 @@ class Person:
         headers: Mapping[str, str] | None = None,
         **fields: object,
     ) -> Exchange:
-        """Ask for a call at this time: a datetime, or whatever else is to be sent."""
+        """Send a request that creates a call at this time: a datetime, or any other value."""
         body = {"doctor": doctor, "patient": patient, "scheduled_time": wire_time(scheduled_time), **fields}
         return self.post_call(body, headers=headers)
 
     def post_call(self, body: object, *, headers: Mapping[str, str] | None = None) -> Exchange:
-        """Ask for a call with this JSON body."""
+        """Send a request that creates a call, with this JSON body."""
         return self.send(
             "POST", "/video-calls/", operation="createVideoCall", headers=headers, json_body=body
         )
@@ -468,14 +481,14 @@ class Person:
         return self.act("cancel", call_id)
 
     def act(self, action: str, call_id: object) -> Exchange:
-        """Get a call, or send an action of the contract on it, such as `join`."""
+        """Read a call (`get`), or send an action such as `join`."""
         if action == "get":
             return self.get(call_id)
         return self.send("POST", f"/video-calls/{call_id}/{action}/", operation=f"{action}VideoCall")
 
 
 def wire_time(value: object) -> object:
-    """A datetime as the document writes it; anything else as it is."""
+    """Return a datetime as the document writes it, and any other value unchanged."""
     if not isinstance(value, datetime):
         return value
     if value.utcoffset() == timedelta(0):
@@ -488,10 +501,10 @@ def _duration(seconds: float) -> str:
 
 
 class People:
-    """Those of the configuration, and nobody.
+    """The users of the configuration, by the names of their identities.
 
     Raises:
-        Missing: on reading one that the configuration lacks.
+        Missing: if the configuration lacks the user that is read.
     """
 
     def __init__(self, config: Config, backend: Backend) -> None:
@@ -514,23 +527,23 @@ class People:
             raise Missing(f"[identities.{name}] of the configuration has no token")
         return Person(name, self._credentials[name], self._backend, identity.doctor, identity.patient)
 
-    def lapsing(self, seconds: float) -> list[str]:
-        """Return what to say of tokens that end within so many seconds, and that no command makes again."""
+    def expiring_soon(self, seconds: float) -> list[str]:
+        """Return a note for each token that expires within so many seconds, and has no command."""
         return [
             f"the token of [identities.{name}] expires in {_duration(left)}, perhaps before the run ends; "
-            "token_command in place of token makes fresh ones"
+            "use token_command instead of token to get new ones"
             for name, token in self._credentials.items()
             if isinstance(token, Token)
-            and not token.is_made
-            and (left := token.left) is not None
+            and not token.has_command
+            and (left := token.seconds_left) is not None
             and 0 < left < seconds
         ]
 
     def identity(self, name: str) -> Identity:
-        """The configuration's entry, with or without a token.
+        """Return an identity of the configuration, with or without a token.
 
         Raises:
-            Missing: there is none.
+            Missing: if there is none.
         """
         try:
             return self._config.identities[name]
@@ -538,12 +551,12 @@ class People:
             raise Missing(f"the configuration has no [identities.{name}]") from None
 
     def has(self, name: str) -> bool:
-        """Whether somebody of this name can be."""
+        """Return whether the configuration has this user, with a token."""
         identity = self._config.identities.get(name)
         return identity is not None and identity.token is not None
 
     def present(self, *names: str) -> list[Person]:
-        """Those of these names who can be."""
+        """Return the users of these names that the configuration has."""
         return [self[name] for name in names if self.has(name)]
 
     @property
@@ -558,10 +571,10 @@ class People:
 
     @property
     def nobody(self) -> Person:
-        """Somebody who sends no token."""
+        """A client without a token."""
         return Person("nobody", None, self._backend)
 
-    def bearing(self, authorization: str, name: str) -> Person:
-        """Somebody with this `Authorization` header; reports show it under the name."""
+    def with_header(self, authorization: str, name: str) -> Person:
+        """Return a user with this `Authorization` header and this name in reports."""
         self._backend.redactor.learn(authorization.removeprefix("Bearer "), f"{name.upper()}_TOKEN")
         return Person(name, authorization, self._backend)

@@ -211,13 +211,13 @@ class Listener:
             is_closed = self._changed.wait_for(
                 lambda: self.close_code is not None, seconds if self.is_open else 0
             )
-        self._check_lapse()
+        self._check_expiry()
         return is_closed
 
-    def _check_lapse(self) -> None:
+    def _check_expiry(self) -> None:
         # A server may close a connection whose token has expired.
         if self.close_code in (UNAUTHORIZED, EXPIRED) or self.status == _UNAUTHORIZED:
-            self.person.check_lapse(self._token)
+            self.person.check_expiry(self._token)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -255,7 +255,7 @@ class Listener:
             )
             is_met = bool(condition(self.of(*call_ids)))
         if not is_met:
-            self._check_lapse()
+            self._check_expiry()
         return is_met
 
     def evidence(self, *call_ids: object) -> Exchange:
@@ -379,7 +379,7 @@ def expire(people: People, wait: Callable[[float], None]) -> Expiry:
     if command is None:
         raise Missing("the configuration's [identities.expiring] has no token_command")
     try:
-        person = people.bearing(f"Bearer {command.token()}", "expiring")
+        person = people.with_header(f"Bearer {command.token()}", "expiring")
     except ConfigError as error:
         raise Missing(str(error)) from None
     expires = claims(person.token).get("exp")

@@ -67,7 +67,7 @@ def _follow(person: Person, page: Exchange, link: str) -> Walk:
             return walk
         if len(walk.pages) >= _MOST_PAGES:
             return walk
-        inner = person.backend.inner(following) if isinstance(following, str) else None
+        inner = person.backend.local_url(following) if isinstance(following, str) else None
         problem = link_problem(link, following, leads_to_list=inner is not None)
         if not problem and inner in visited:
             problem = f"`{link}` to lead to another page; it leads back to {following!r}"

@@ -39,7 +39,7 @@ def preflight(run: Run) -> None:
     if run.people.has("expired"):
         _check_expired(run.people["expired"])
     _check_tokens_differ(run)
-    run.notes += run.people.lapsing(_MAX_RUN_SECONDS[run.options.fuzz])
+    run.notes += run.people.expiring_soon(_MAX_RUN_SECONDS[run.options.fuzz])
 
 
 def _find_api(run: Run) -> None:

@@ -137,7 +137,7 @@ class Run:
         if abs(offset) >= 2:  # noqa: PLR2004 (`Date` has whole seconds)
             where = "ahead of" if offset > 0 else "behind"
             notes.append(f"the backend's clock is {abs(offset):.0f} s {where} this machine's")
-        if self.backend.gone:
+        if self.backend.is_gone:
             notes += [
                 f"the connection ended during {exchange.request_line}; the backend has not answered since"
                 for exchange in self.backend.cut_off

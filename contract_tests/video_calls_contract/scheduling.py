@@ -188,7 +188,7 @@ class Calls:
         for _ in range(_MOST_PAGES):
             yield from page.calls
             link = page.object.get("next")
-            if not isinstance(link, str) or not self.backend.inner(link):
+            if not isinstance(link, str) or not self.backend.local_url(link):
                 return
             page = person.follow(link)
 

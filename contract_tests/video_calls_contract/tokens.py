@@ -1,4 +1,4 @@
-"""The tokens of a run's people: a command that makes one is run again before the token lapses.
+"""The tokens of identities: a command that prints a token runs again before the token expires.
 
 No request is sent here.
 """
@@ -14,20 +14,20 @@ from video_calls_contract.jwt import claims
 
 __all__ = ["Token"]
 
-_MARGIN = 60.0  # seconds before its end at which a token is replaced; half its life if that is less
+_MARGIN = 60.0  # seconds before its expiry at which a token is replaced; half its lifetime if that is less
 _FRESH = 30.0  # seconds that a connection for events may last
-_PAUSE = 2.0  # seconds until a command is run again that printed a token of little time
-_MOST_IN_VAIN = 3
+_INTERVAL = 2.0  # seconds until a command runs again that printed a token of short lifetime
+_MOST_REFUSALS = 3  # of new tokens, after which the command does not run again
 
 
 class Token:
-    """The token of an identity.
+    """The current token of an identity. Several threads may use it at once.
 
     Args:
-        now: the backend's time.
+        now: returns the backend's time.
 
     Attributes:
-        worked: whether the backend has accepted it.
+        worked: whether the backend has accepted a token of the identity.
     """
 
     def __init__(self, identity: Identity, redactor: Redactor, now: Callable[[], datetime]) -> None:
@@ -36,73 +36,76 @@ class Token:
         self._redactor = redactor
         self._now = now
         self._lock = threading.Lock()
-        self._in_vain = 0
+        self._refusals = 0
         self._not_before = 0.0
-        self._keep(identity.token or "")
+        self._set(identity.token or "")
 
     def value(self, *, fresh: bool = False) -> str:
-        """Return the token, made again if it lapses soon; `fresh` is for what lasts some seconds.
+        """Return the token, or a new one if it expires soon.
+
+        Args:
+            fresh: whether the token has to last for the seconds of a connection.
 
         Raises:
             ConfigError: if the command fails.
         """
         with self._lock:
-            left = self.seconds_left(self._value)
-            soon = min(_MARGIN, self._lifetime / 2)
-            is_due = left is not None and left < (max(soon, _FRESH) if fresh else soon)
+            left = self.seconds_left
+            margin = min(_MARGIN, self._lifetime / 2)
+            is_due = left is not None and left < (max(margin, _FRESH) if fresh else margin)
             if is_due and time.monotonic() >= self._not_before:
-                self._make()
+                self._run_command()
             return self._value
 
-    def replaced(self, refused: str) -> bool:
-        """Return whether there is another token in place of one that the backend refused.
+    def replace(self, value: str) -> bool:
+        """Replace a token that the backend refused; return whether there is another one.
 
         Raises:
             ConfigError: if the command fails.
         """
         with self._lock:
-            if self._value == refused and self._in_vain < _MOST_IN_VAIN:
-                self._make()
-            return self._value != refused
+            if self._value == value and self._refusals < _MOST_REFUSALS:
+                self._run_command()
+            return self._value != value
 
-    def was_replaced_in_vain(self) -> None:
-        """Note that the other token was refused too: the token is not the reason."""
-        self._in_vain += 1
+    def note_refusal(self) -> None:
+        """Note that the backend refused the new token, too, so that the token is not the reason."""
+        with self._lock:
+            self._refusals += 1
 
-    def _make(self) -> None:
+    def _run_command(self) -> None:
         if self._identity.command is not None:
-            self._keep(self._identity.command.token())
-            self._not_before = time.monotonic() + _PAUSE
+            self._set(self._identity.command.token())
+            self._not_before = time.monotonic() + _INTERVAL
 
-    def _keep(self, value: str) -> None:
+    def _set(self, value: str) -> None:
         self._value = value
         self._redactor.learn(value, self._identity.variable)
-        self._lifetime = self.seconds_left(value) or 0.0
+        self._lifetime = self.seconds_left or 0.0
 
-    def seconds_left(self, value: str) -> float | None:
-        """Return how long a token lasts; None if it does not say so."""
+    def has_expired(self, value: str) -> bool:
+        """Return whether a token of this identity has expired."""
         expires = _expiry(value)
-        return None if expires is None else (expires - self._now()).total_seconds()
+        return expires is not None and expires <= self._now()
 
     @property
-    def is_made(self) -> bool:
-        """Whether a command makes it."""
+    def has_command(self) -> bool:
+        """Whether a command prints new tokens."""
         return self._identity.command is not None
 
     @property
-    def left(self) -> float | None:
-        """The seconds that the token lasts; None if it does not say so."""
-        return self.seconds_left(self._value)
+    def seconds_left(self) -> float | None:
+        """The seconds until the token expires; None if it has no readable `exp`."""
+        expires = _expiry(self._value)
+        return None if expires is None else (expires - self._now()).total_seconds()
 
     @property
-    def ending(self) -> str:
-        """What happened to a token that worked and is refused, with the remedy."""
+    def refusal_reason(self) -> str:
+        """Why the backend refuses a token that worked, and what helps."""
         name, expires = f"[identities.{self._identity.name}]", _expiry(self._value)
-        if self.is_made:
-            return (
-                f"the backend accepts no token of {name} any more, not even a fresh one of its token_command"
-            )
-        remedy = "give token_command in place of token, or a token that lasts longer"
+        if self.has_command:
+            return f"the backend accepts no token of {name} any more, not even a new one of its token_command"
+        remedy = "use token_command instead of token, or a token that lasts longer"
         if expires is not None and expires <= self._now():
             return f"the token of {name} expired at {expires:%Y-%m-%d %H:%M:%S} UTC, during the run; {remedy}"
         return f"the backend does not accept the token of {name} any more, which worked before; {remedy}"

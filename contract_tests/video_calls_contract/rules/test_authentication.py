@@ -106,7 +106,7 @@ def test_token_with_other_scheme_is_refused(
 def test_forged_token_is_refused(
     people: People, require_unauthorized: RequireUnauthorized, forgery: str
 ) -> None:
-    person = people.bearing(f"Bearer {forged(people.doctor.token, forgery)}", "forged")
+    person = people.with_header(f"Bearer {forged(people.doctor.token, forgery)}", "forged")
     require_unauthorized(person, f"a token that is {FORGERIES[forgery]}")
 
 

@@ -507,7 +507,7 @@ def test_token_in_subprotocol_is_accepted(people: People) -> None:
 def test_invalid_token_closes_connection(people: People, together: Together) -> None:
     doctor = people.doctor
     forgers = {
-        kind: people.bearing(f"Bearer {forged(doctor.token, kind)}", f"forged_{kind}".replace("-", "_"))
+        kind: people.with_header(f"Bearer {forged(doctor.token, kind)}", f"forged_{kind}".replace("-", "_"))
         for kind in FORGERIES
     }
     cases: dict[str, Listener] = {
