@@ -1,4 +1,4 @@
-"""Response bodies, decoded while they arrive and within bounds that no page of the API reaches."""
+"""Reads response bodies, up to limits that no response of the API reaches."""
 
 import time
 import zlib
@@ -9,19 +9,22 @@ from video_calls_spec.bodies import Body
 __all__ = ["MOST_VALUES", "UnreadBodyError", "read_body"]
 
 MOST_VALUES = 200_000
-"""JSON values of a body: a page of 100 calls has some 3,000."""
+"""How many JSON values a body may have; a page of 100 calls has some 3,000."""
 
 
 class UnreadBodyError(Exception):
-    """The body was not read; the message says why."""
+    """A body cannot be read; the message says why."""
 
 
 def read_body(response: httpx.Response, *, until: float) -> bytes:
-    """Return the decoded body of a streamed response; `until` is a time of `time.monotonic`.
+    """Return the decoded body of a streamed response.
+
+    Args:
+        until: the deadline, a time of `time.monotonic`.
 
     Raises:
-        UnreadBodyError: if the body is too long, or has a coding that was not asked for.
-        httpx.ReadTimeout: if the body takes longer.
+        UnreadBodyError: if the body is too long, or its coding is not one that was accepted.
+        httpx.ReadTimeout: if the body arrives after the deadline.
     """
     body = Body(response.headers.get("content-encoding", ""))
     for chunk in response.iter_raw():
@@ -30,7 +33,7 @@ def read_body(response: httpx.Response, *, until: float) -> bytes:
         try:
             body.add(chunk)
         except zlib.error:
-            raise UnreadBodyError("the body is not the gzip that its Content-Encoding says") from None
+            raise UnreadBodyError("the body is not gzip, as its Content-Encoding says") from None
         if body.problem is not None:
             break
     if body.problem is not None:

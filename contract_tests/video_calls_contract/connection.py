@@ -1,6 +1,6 @@
-"""How the backend is reached: the certificates that are trusted and shown, and the proxy.
+"""How to reach the backend: the trusted certificates, the client's certificate, and the proxy.
 
-The options and the environment are read once, for HTTP and for events alike. No request is sent here.
+The options and the environment are read once, for HTTP and for events. No request is sent here.
 """
 
 import os
@@ -20,18 +20,18 @@ __all__ = ["Connection", "certificate_problem", "connection"]
 
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _SOCKS = ("socks5", "socks5h")
-_SOCKS_PACKAGES = ("socksio", "python_socks")  # what httpx and websockets each need for it
+_SOCKS_PACKAGES = ("socksio", "python_socks")  # httpx needs the first, websockets the second
 _UNKNOWN_ISSUER = (18, 19, 20, 21)  # OpenSSL's codes for a certificate whose authority is not trusted
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What HTTP and events connect with.
+    """Settings of connections to the backend.
 
     Attributes:
-        context: for TLS; None if neither the backend nor the proxy has it.
-        proxy: a URL; None if there is none.
-        through: how messages name the proxy: its variable and its URL, without credentials.
+        context: the TLS context; None if neither the backend nor the proxy uses TLS.
+        proxy: the URL of the proxy; None if there is none.
+        through: the proxy in messages: its variable and its URL, without credentials.
     """
 
     context: ssl.SSLContext | None = None
@@ -40,12 +40,12 @@ class Connection:
 
     @property
     def httpx_proxy(self) -> httpx.Proxy | None:
-        """The proxy, as httpx takes it."""
+        """The proxy as an argument for httpx."""
         return httpx.Proxy(self.proxy, ssl_context=self.proxy_context) if self.proxy else None
 
     @property
     def proxy_context(self) -> ssl.SSLContext | None:
-        """For TLS with the proxy itself; None if it has none."""
+        """The TLS context for the proxy itself; None if the proxy does not use TLS."""
         return self.context if (self.proxy or "").startswith("https:") else None
 
 
@@ -55,10 +55,10 @@ def connection(config: Config) -> Connection:
     Raises:
         ConfigError: if a certificate, or a variable of the environment, cannot be used.
     """
-    named = environment_proxy(config.base_url) if config.use_proxy else None
-    proxy = _checked(named) if named else None
+    variable = environment_proxy(config.base_url) if config.use_proxy else None
+    proxy = _usable_url(variable) if variable else None
     encrypted = any((url or "").startswith("https:") for url in (config.base_url, proxy))
-    through = f"the proxy of {named.variable} ({masked(named.url)})" if named else ""
+    through = f"the proxy of {variable.variable} ({masked(variable.url)})" if variable else ""
     return Connection(_context(config.tls) if encrypted else None, proxy, through)
 
 
@@ -83,17 +83,17 @@ def _default_context() -> ssl.SSLContext:
         path = os.environ.get(variable)
         if path and not Path(path).exists():
             raise ConfigError(
-                f"{variable}={path}: there is no such file or directory; set it right or unset it"
+                f"{variable}={path}: there is no such file or directory; correct it or unset it"
             )
     try:
         return httpx.create_ssl_context()
     except OSError as error:
-        named = next((f"{name}={os.environ[name]}" for name in _CERTIFICATES if os.environ.get(name)), "")
-        raise ConfigError(f"{named}: holds no certificates that can be read: {error}") from None
+        setting = next((f"{name}={os.environ[name]}" for name in _CERTIFICATES if os.environ.get(name)), "")
+        raise ConfigError(f"{setting}: holds no readable certificates: {error}") from None
 
 
 def _no_password() -> str:
-    raise ValueError("the key has a password, which cannot be given")
+    raise ValueError("the key has a password, which the suite does not support")
 
 
 def _not_readable(name: str, path: Path | None, error: Exception, more: str = "") -> ConfigError:
@@ -102,7 +102,7 @@ def _not_readable(name: str, path: Path | None, error: Exception, more: str = ""
 
 
 def certificate_problem(error: BaseException) -> str:
-    """Return what an error says about certificates, and the options that help; empty if nothing."""
+    """Return what an error says about certificates, and which options help; empty if it says nothing."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
@@ -110,15 +110,15 @@ def certificate_problem(error: BaseException) -> str:
         return ""
     if isinstance(cause, ssl.SSLCertVerificationError):
         help_ = (
-            "; give the certificate of its authority with --ca FILE (`ca` in contract.toml) or SSL_CERT_FILE"
+            "; pass the certificate of its authority with --ca FILE (`ca` in contract.toml) or SSL_CERT_FILE"
             if cause.verify_code in _UNKNOWN_ISSUER
             else ""
         )
         return f"its certificate is not accepted: {cause.verify_message}{help_}"
     if re.search(r"CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE|ACCESS_DENIED", cause.reason or ""):
         return (
-            f"it did not accept the client's certificate, or wants one ({cause.reason}); "
-            "give --cert FILE and --key FILE (`cert` and `key` in contract.toml)"
+            f"it does not accept the client's certificate, or requires one ({cause.reason}); "
+            "pass --cert FILE and --key FILE (`cert` and `key` in contract.toml)"
         )
     return ""
 
@@ -126,21 +126,25 @@ def certificate_problem(error: BaseException) -> str:
 # -- The proxy -------------------------------------------------------------------------------------
 
 
-def _checked(named: EnvironmentProxy) -> str:
-    """Return the URL of a proxy that can be used."""
+def _usable_url(proxy: EnvironmentProxy) -> str:
+    """Return the URL of a proxy.
+
+    Raises:
+        ConfigError: if it cannot be used.
+    """
     try:
-        parts = urlsplit(named.url)
-        is_good = bool(parts.hostname) and parts.port != 0 and parts.scheme in (*_SOCKS, "http", "https")
-        httpx.Proxy(named.url)
+        parts = urlsplit(proxy.url)
+        is_valid = bool(parts.hostname) and parts.port != 0 and parts.scheme in (*_SOCKS, "http", "https")
+        httpx.Proxy(proxy.url)
     except (ValueError, httpx.InvalidURL):
-        is_good = False
-    if not is_good:
+        is_valid = False
+    if not is_valid:
         raise ConfigError(
-            f"{named.setting}: is not the URL of a proxy, such as http://proxy.example.com:3128"
+            f"{proxy.setting}: is not the URL of a proxy, such as http://proxy.example.com:3128"
         )
-    if urlsplit(named.url).scheme in _SOCKS and not all(map(find_spec, _SOCKS_PACKAGES)):
+    if urlsplit(proxy.url).scheme in _SOCKS and not all(map(find_spec, _SOCKS_PACKAGES)):
         raise ConfigError(
-            f"{named.setting}: a SOCKS proxy needs two more packages: "
+            f"{proxy.setting}: a SOCKS proxy needs two more packages: "
             "pip install 'httpx[socks]' python-socks; or name the backend's host in NO_PROXY"
         )
-    return named.url
+    return proxy.url

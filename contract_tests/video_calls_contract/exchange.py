@@ -1,4 +1,4 @@
-"""One request and what came back: the evidence that a report shows, with nothing secret in it."""
+"""One request and its response: the evidence that a report shows, without secrets."""
 
 import json
 import re
@@ -17,27 +17,27 @@ from video_calls_spec.redaction import REDACTED, redact_tokens
 from video_calls_contract.traces import Traces
 
 NO_ANSWER = 0
-"""The status of an exchange to which nothing came back; its content says why."""
+"""The status of an exchange without a response; its content says why."""
 
 SOMEBODY = "somebody"
-"""The person of an exchange whose credentials do not say who sent it."""
+"""The user of an exchange whose credentials do not show who sent it."""
 
 _MOST_SHOWN = 4000  # characters of a body
 _OF_A_LINE = 300  # characters of a body
-_LONG = 1000  # bytes of a body; in a longer one, what matters is shown first
-_AROUND = 200  # characters before what matters
+_LONG = 1000  # bytes of a body; of a longer one, the part in focus is shown first
+_CONTEXT = 200  # characters before the part in focus
 _MOST_READ = 10 * _MOST_SHOWN  # characters of a body that are searched for secrets
 
 
 class NotJsonError(Exception):
-    """A body that should be JSON and is not."""
+    """A body is not JSON."""
 
 
 class Redactor:
-    """Takes secrets out of everything that is shown.
+    """Removes secrets from texts.
 
-    Secrets are learned by value, and found in other encodings and in pieces too. JWTs and the tokens of Agora
-    are known by their form as well.
+    It finds secrets by value, also in other encodings and in pieces. It finds JWTs and Agora tokens by their
+    form, too.
     """
 
     def __init__(self) -> None:
@@ -46,19 +46,19 @@ class Redactor:
         self._lock = threading.Lock()
 
     def learn(self, secret: str, name: str) -> None:
-        """From now on, show `$name` in place of this text."""
+        """Show `$name` instead of this secret from now on."""
         if secret:
             with self._lock:
                 self._names.setdefault(secret, f"${name}")
                 self._traces.learn(secret)
 
     def learn_traces(self, secret: str) -> None:
-        """From now on, redact this text in other encodings and in pieces; its own form is known."""
+        """Redact other encodings and pieces of a secret that is redacted by its form."""
         with self._lock:
             self._traces.learn(secret)
 
     def quoted(self, text: str) -> str:
-        """A shell word of this text, redacted, in which our variables are the only thing that expands."""
+        """Return a shell word of the redacted text, in which only the variables of secrets expand."""
         names = sorted(set(self._names.values()), key=len, reverse=True)
         if not names:
             return shlex.quote(self.redact(text))
@@ -66,30 +66,30 @@ class Redactor:
         return "".join(f'"{part}"' if part in names else shlex.quote(part) for part in parts if part) or "''"
 
     def redact(self, text: str) -> str:
-        """The text, without what must not be seen."""
+        """Return the text without secrets."""
         for secret in sorted(self._names.copy(), key=len, reverse=True):
             text = text.replace(secret, self._names[secret])
         text = redact_tokens(text)
-        shown, last = list[str](), 0
+        parts, last = list[str](), 0
         for start, end in self._traces.find(text):
-            shown += [text[last:start], REDACTED]
+            parts += [text[last:start], REDACTED]
             last = end
-        return "".join([*shown, text[last:]])
+        return "".join([*parts, text[last:]])
 
 
 def as_object(value: object) -> dict[str, Any]:
-    """A JSON object, or an empty one in place of anything else."""
+    """Return a JSON object, or an empty one instead of any other value."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def instant(value: object) -> datetime | None:
-    """A time of a response, aware, in UTC; None where it is none."""
+    """Return a time of a response in UTC; None if the value is not a time with an offset."""
     if not isinstance(value, str):
         return None
     try:
         time = datetime.fromisoformat(value)
         return time.astimezone(UTC) if time.tzinfo else None
-    except (ValueError, OverflowError):  # in UTC it may be of the year 0, or of 10000
+    except (ValueError, OverflowError):  # its year in UTC may be 0 or 10000
         return None
 
 
@@ -104,12 +104,12 @@ class Exchange:
     """A request and its response.
 
     Attributes:
-        operation: the operation id of the contract, None for what the contract does not name.
-        person: who asked: the name of an identity, or what else stood in the header.
-        status: of the response, or `NO_ANSWER`.
+        operation: the operation id of the contract; None for other requests.
+        person: the name of the user who sent the request.
+        status: the status of the response, or `NO_ANSWER`.
         unread: why the body was not read; empty if it was.
-        sent_at, received_at: by this machine's clock.
-        focus: what matters in a long body: the id of a call in a list, or a part of the text.
+        sent_at, received_at: times of this machine's clock.
+        focus: the part of a long body to show: the id of a call in a list, or a part of the text.
     """
 
     operation: str | None
@@ -128,12 +128,12 @@ class Exchange:
     focus: object = None
 
     def about(self, focus: object) -> "Exchange":
-        """Return the same exchange, shown with what matters in it."""
+        """Return the same exchange with another focus."""
         return replace(self, focus=focus)
 
     @property
     def answer(self) -> str:
-        """The status as it is told."""
+        """The status in words."""
         return "no answer" if self.status == NO_ANSWER else str(self.status)
 
     @property
@@ -145,25 +145,25 @@ class Exchange:
 
     @property
     def answer_line(self) -> str:
-        """The answer in a line, with the beginning of its body."""
+        """The response in a line, with the beginning of its body."""
         return self.redactor.redact(f"{self.answer} {self.text[:_OF_A_LINE]}".rstrip())
 
     @property
     def succeeded(self) -> bool:
-        """Whether the backend did what was asked."""
+        """Whether the request succeeded."""
         return 200 <= self.status < 300  # noqa: PLR2004 (HTTP)
 
     @property
     def text(self) -> str:
-        """The response body, however it is encoded."""
+        """The response body as text, whatever its encoding."""
         return self.content.decode("utf-8", "replace")
 
     @cached_property
     def json(self) -> Any:  # noqa: ANN401 (JSON is whatever the backend sent)
-        """The response body, read.
+        """The response body as JSON.
 
         Raises:
-            NotJsonError: it is not JSON.
+            NotJsonError: if it is not JSON.
         """
         try:
             return json.loads(self.content)
@@ -172,7 +172,7 @@ class Exchange:
 
     @cached_property
     def object(self) -> dict[str, Any]:
-        """The response body where it is a JSON object, else an empty one."""
+        """The response body if it is a JSON object, else an empty one."""
         try:
             body = self.json
         except NotJsonError:
@@ -181,7 +181,7 @@ class Exchange:
 
     @property
     def calls(self) -> Iterator[dict[str, Any]]:
-        """Every call that a successful response holds: the one it answers with, or those of a page."""
+        """The calls in a successful response: one call, or those of a page."""
         if not self.succeeded or self.operation in {None, "joinVideoCall"}:
             return
         body = self.object
@@ -190,22 +190,22 @@ class Exchange:
             if isinstance(call, dict):
                 yield cast("dict[str, Any]", call)
 
-    # -- As it is shown ------------------------------------------------------------------------------
+    # -- Texts for reports ---------------------------------------------------------------------------
 
     @property
     def request_text(self) -> str:
-        """The request as HTTP would show it."""
+        """The request as HTTP text."""
         lines = [f"{self.method} {self.url}", *(f"{name}: {value}" for name, value in self.request_headers)]
         if self.request_body:
-            lines += ["", _shown(self.request_body, self.redactor)]
+            lines += ["", _pretty(self.request_body, self.redactor)]
         return self.redactor.redact("\n".join(lines))
 
     @property
     def response_text(self) -> str:
-        """The response as HTTP would show it; of its headers, those that tell something."""
+        """The response as HTTP text, with the headers that help to find a problem."""
         if self.status == NO_ANSWER:
             return self.redactor.redact(f"no answer: {self.text}")
-        telling = (
+        names = (
             "content-type",
             "location",
             "allow",
@@ -215,15 +215,15 @@ class Exchange:
             "date",
         )
         lines = [f"HTTP {self.status}"]
-        lines += [f"{name}: {self.headers[name]}" for name in telling if name in self.headers]
+        lines += [f"{name}: {self.headers[name]}" for name in names if name in self.headers]
         if self.content:
-            lines += ["", *self._parts_in_focus(), _shown(self.content, self.redactor)]
+            lines += ["", *self._parts_in_focus(), _pretty(self.content, self.redactor)]
         if self.unread:
             lines += ["", f"({self.unread})"]
         return self.redactor.redact("\n".join(lines))
 
     def _parts_in_focus(self) -> list[str]:
-        """What matters of a body that is too long to be shown as a whole."""
+        """Return the lines with the focus of a long body."""
         if self.focus is None or len(self.content) <= _LONG:
             return []
         at = self.text.find(self.focus) if isinstance(self.focus, str) else -1
@@ -231,12 +231,12 @@ class Exchange:
             return [f"(of {len(list(self.calls))} calls:)", json.dumps(row, indent=2, ensure_ascii=False), ""]
         if at < 0:
             return []
-        start = max(0, at - _AROUND)
-        return [f"(from character {start:,} on:)", self.text[start : at + 3 * _AROUND], ""]
+        start = max(0, at - _CONTEXT)
+        return [f"(from character {start:,}:)", self.text[start : at + 3 * _CONTEXT], ""]
 
     @property
     def curl(self) -> str:
-        """A command that sends the request again, with the token in a variable."""
+        """A curl command that repeats the request, with the token in a variable."""
         words = ["curl -sS -i"]
         if self.method != "GET":
             words.append(f"-X {self.method}")
@@ -248,10 +248,10 @@ class Exchange:
 
 
 Together = Callable[[Sequence[Callable[[], Exchange]]], list[Exchange]]
-"""Sends requests at the same time, and gives their exchanges in order."""
+"""Sends requests simultaneously, and returns the exchanges in order."""
 
 
-def _shown(body: bytes, redactor: Redactor) -> str:
+def _pretty(body: bytes, redactor: Redactor) -> str:
     text = redactor.redact(body.decode("utf-8", "backslashreplace")[:_MOST_READ])
     if len(text) > _MOST_SHOWN or len(body) > _MOST_READ:
         return f"{text[:_MOST_SHOWN]}… ({len(body):,} bytes)"

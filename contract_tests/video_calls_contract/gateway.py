@@ -1,4 +1,4 @@
-"""Whether something in front of the backend answers in its place: it answers everything alike.
+"""Recognizes a gateway that answers instead of the backend: it answers every request alike.
 
 No request is sent here.
 """
@@ -19,7 +19,7 @@ _MOST_QUOTED = 160
 
 
 def is_unlike_the_api(exchange: Exchange) -> bool:
-    """Whether an answer has a form that the API does not have, or is a server error."""
+    """Return whether a response has a form that the API does not have, or is a server error."""
     if exchange.status in _OTHER_MEANINGS:
         return False
     if exchange.succeeded:
@@ -27,23 +27,23 @@ def is_unlike_the_api(exchange: Exchange) -> bool:
     return exchange.status >= 500 or not isinstance(exchange.object.get("error"), str)  # noqa: PLR2004 (HTTP)
 
 
-def gateway_in(answer: Exchange, page: Exchange, others: Sequence[Exchange]) -> str:
-    """Return what answers in place of the backend; empty if the backend itself does.
+def gateway_in(unusual: Exchange, page: Exchange, others: Sequence[Exchange]) -> str:
+    """Return what a gateway answers instead of the backend; empty if the backend itself answers.
 
     Args:
-        answer: what looks odd.
-        page: the answer to a request for the calls of somebody with a good token.
-        others: answers that must differ: to a request without a token, and at a path that no API has.
+        unusual: the response in question.
+        page: the response to a list with a valid token.
+        others: responses that must differ: to a list without a token, and at a path that no API has.
     """
-    if isinstance(page.object.get("results"), list) or answer.status in _OTHER_MEANINGS:
+    if isinstance(page.object.get("results"), list) or unusual.status in _OTHER_MEANINGS:
         return ""
-    if any(other.status != answer.status for other in (page, *others)):
+    if any(other.status != unusual.status for other in (page, *others)):
         return ""
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip() or "no Content-Type"
-    text = " ".join(re.sub(r"<[^>]*>", " ", answer.text).split())
+    kind = unusual.headers.get("content-type", "").partition(";")[0].strip() or "no Content-Type"
+    text = " ".join(re.sub(r"<[^>]*>", " ", unusual.text).split())
     quoted = f": “{text[:_MOST_QUOTED]}{'…' if len(text) > _MOST_QUOTED else ''}”" if text else ""
     help_ = "; it may want a client certificate: --cert and --key" if "certificate" in text.lower() else ""
     return (
-        f"answers everything alike, also without a token and at a path that no API has: {answer.status}, "
-        f"{kind}{quoted}; a gateway or a proxy seems to answer in place of the backend{help_}"
+        f"answers everything alike, also without a token and at a path that no API has: {unusual.status}, "
+        f"{kind}{quoted}; a gateway or a proxy seems to answer instead of the backend{help_}"
     )

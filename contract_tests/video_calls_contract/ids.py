@@ -1,4 +1,4 @@
-"""Ids of calls, doctors and patients: integers, UUIDs or other short texts, as the backend has them."""
+"""Ids of calls, doctors and patients: integers, UUIDs or other short texts."""
 
 import re
 from typing import TypeAlias
@@ -9,23 +9,23 @@ __all__ = ["NO_CALL", "TEXT_ID", "Id", "absent", "is_id", "is_uuid"]
 Id: TypeAlias = int | str
 
 NO_CALL = 2_000_000_000
-"""From here on no integer is the id of anything."""
+"""No integer from this one on is an id."""
 
 TEXT_ID = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,63}", re.ASCII)
-"""The texts that the contract allows as ids."""
+"""Matches the texts that the contract allows as ids."""
 
-_NO_UUID = "5ec0ffee-8d3a-4b6e-9f21-0c7d4ab95e13"
+_ABSENT_UUID = "5ec0ffee-8d3a-4b6e-9f21-0c7d4ab95e13"
 
 
 def is_id(value: object) -> bool:
-    """Whether a value can be an id: a positive integer of 64 bits, or a text of the contract's form."""
+    """Return whether a value can be an id: a positive integer below 2**63, or a text of `TEXT_ID`."""
     if isinstance(value, str):
         return TEXT_ID.fullmatch(value) is not None
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
 
 
 def is_uuid(value: object) -> bool:
-    """Whether an id is a UUID, in its usual form."""
+    """Return whether an id is a UUID in its usual form."""
     try:
         return isinstance(value, str) and str(UUID(value)) == value.lower()
     except ValueError:
@@ -33,9 +33,9 @@ def is_uuid(value: object) -> bool:
 
 
 def absent(like: object) -> Id:
-    """Return an id that nothing has, in the shape of one that something has."""
+    """Return an id that nothing has, in the form of another id."""
     if not isinstance(like, str):
         return NO_CALL
     if is_uuid(like):
-        return _NO_UUID
+        return _ABSENT_UUID
     return str(NO_CALL) if like.isdigit() else "no-such-id-5ec0ffee"

@@ -1,7 +1,7 @@
-"""Whether the channel names of several calls can be predicted from the calls, or from the names before.
+"""Tests whether channel names can be predicted from their calls, or from earlier names.
 
-A name is cut into parts. A part is predictable if it is the same in all names, if it is a fact of its call,
-or if it counts on. Names are random if one of their parts is not predictable.
+A name has parts. A part is predictable if it is the same in all names, if it is a field of its call, or if it
+is a counter. Names are random if one of their parts is not predictable.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from video_calls_contract.exchange import instant
 __all__ = ["SAMPLE", "how_predictable"]
 
 SAMPLE = 24
-"""How many channel names are looked at together."""
+"""How many channel names are compared."""
 
 _WORD = re.compile(r"[0-9A-Za-z]+|[^0-9A-Za-z]+")
 _DIGITS = re.compile(r"\d+|\D+")
-_CLOSE = 5  # seconds between what a name holds and a time of the call
-_COUNTED = 5000  # hashes of so many numbers are known
-_SHORTEST = 8  # characters of a hash that are no coincidence
+_CLOSE = 5  # seconds between a time in a name and a time of the call
+_MOST_HASHED = 5000  # numbers whose hashes are recognized
+_HASH_PREFIX = 8  # characters of a hash that do not occur by coincidence
 
 
 def how_predictable(calls: Sequence[dict[str, Any]]) -> str:
@@ -33,40 +33,40 @@ def how_predictable(calls: Sequence[dict[str, Any]]) -> str:
     """
     names = [str(call["channel_name"]) for call in calls]
     if len(set(names)) < len(names):
-        return "the same name comes twice"
+        return "a name came twice"
     if all(_is_hash(name, call) for name, call in zip(names, calls, strict=True)):
-        return f"names such as {names[-1]!r} are hashes of the call's id, people and time, or of a counter"
+        return f"names such as {names[-1]!r} are hashes of fields of the call, or of a counter"
     for pattern in (_WORD, _DIGITS):
         parts = [pattern.findall(name) for name in names]
         is_alike = len({len(of_name) for of_name in parts}) == 1
         if is_alike and all(_is_predictable(column, calls) for column in zip(*parts, strict=True)):
-            return f"each part of names such as {names[-1]!r} is the same, known of the call, or counts on"
+            return f"each part of names such as {names[-1]!r} is constant, a field of the call, or a counter"
     return ""
 
 
 def _is_predictable(column: Sequence[str], calls: Sequence[dict[str, Any]]) -> bool:
     if len(set(column)) == 1:
         return True
-    if all(part.lower() in _facts(call) for part, call in zip(column, calls, strict=True)):
+    if all(part.lower() in _fields(call) for part, call in zip(column, calls, strict=True)):
         return True
     for base in (10, 16, 36):
         try:
             numbers = [int(part, base) for part in column]
         except ValueError:
             continue
-        if _counts(numbers) or _is_time(numbers, calls):
+        if _is_counter(numbers) or _is_time(numbers, calls):
             return True
     return False
 
 
-def _counts(numbers: Sequence[int]) -> bool:
-    """Whether they go on by one step, or by a few small ones."""
+def _is_counter(numbers: Sequence[int]) -> bool:
+    """Return whether numbers increase by equal steps, or by small ones."""
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     return len(steps) == 1 or (min(steps) > 0 and max(steps) <= 2 * len(numbers))
 
 
 def _is_time(numbers: Sequence[int], calls: Sequence[dict[str, Any]]) -> bool:
-    """Whether they are times in milliseconds or finer. Random digits after the seconds do not ascend."""
+    """Return whether numbers are times in milliseconds or finer; random digits would not ascend."""
     return list(numbers) == sorted(numbers) and any(
         all(
             any(abs(number / scale - seconds) <= _CLOSE for seconds in _seconds(call))
@@ -81,33 +81,35 @@ def _seconds(call: dict[str, Any]) -> list[float]:
     return [time.timestamp() for time in times if time is not None]
 
 
-def _facts(call: dict[str, Any]) -> set[str]:
-    """Return the parts that a name may have from its call: ids, and times as seconds or by the calendar."""
-    facts = {str(call.get(name)).lower() for name in ("id", "doctor", "patient")}
-    facts |= {word for fact in facts for word in _WORD.findall(fact)}
+def _fields(call: dict[str, Any]) -> set[str]:
+    """Return the texts that a name may take from its call: ids, and times as seconds or dates."""
+    fields = {str(call.get(name)).lower() for name in ("id", "doctor", "patient")}
+    fields |= {word for text in fields for word in _WORD.findall(text)}
     for name in ("created_at", "scheduled_time"):
         time = instant(call.get(name))
         if time is not None:
-            facts |= {f"{time:{form}}" for form in ("%Y%m%d", "%H%M", "%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H%M%S")}
+            fields |= {
+                f"{time:{form}}" for form in ("%Y%m%d", "%H%M", "%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
+            }
     near = range(-_CLOSE, _CLOSE + 1)
-    return facts | {str(int(seconds) + distance) for seconds in _seconds(call) for distance in near}
+    return fields | {str(int(seconds) + distance) for seconds in _seconds(call) for distance in near}
 
 
 def _is_hash(name: str, call: dict[str, Any]) -> bool:
-    """Whether a name holds a hash, or the beginning of one, of what is known of the call or of a counter."""
+    """Return whether a name holds a hash, or its beginning, of fields of the call or of a counter."""
     call_id, doctor, patient, at = (call.get(key) for key in ("id", "doctor", "patient", "scheduled_time"))
     texts = [f"{call_id}", f"call_{call_id}", f"call-{call_id}", f"{at}"]
     texts += [joint.join(map(str, (doctor, patient, at))) for joint in ("", "_", "-", ":")]
     beginnings = {beginning for text in texts for beginning in _hashes(text)} | _hashes_of_counters()
     return any(
-        word[:_SHORTEST].lower() in beginnings for word in _WORD.findall(name) if len(word) >= _SHORTEST
+        word[:_HASH_PREFIX].lower() in beginnings for word in _WORD.findall(name) if len(word) >= _HASH_PREFIX
     )
 
 
 def _hashes(text: str) -> list[str]:
-    return [hashlib.new(kind, text.encode()).hexdigest()[:_SHORTEST] for kind in ("md5", "sha1", "sha256")]
+    return [hashlib.new(kind, text.encode()).hexdigest()[:_HASH_PREFIX] for kind in ("md5", "sha1", "sha256")]
 
 
 @cache
 def _hashes_of_counters() -> frozenset[str]:
-    return frozenset(beginning for number in range(_COUNTED) for beginning in _hashes(str(number)))
+    return frozenset(beginning for number in range(_MOST_HASHED) for beginning in _hashes(str(number)))

@@ -1,4 +1,4 @@
-"""What must never be in a response: by the name of a field, and by the form of a value."""
+"""Recognizes private data in responses: by the name of a field, or by the form of a value."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from typing import cast
 
 __all__ = ["in_body", "in_error"]
 
-_NAMES = (
+_FIELD_NAMES = (
     ("password",), ("passwd",), ("passphrase",), ("pwd",), ("passcode",), ("secret",), ("salt",),
     ("api", "key"), ("private", "key"), ("secret", "key"), ("access", "token"), ("refresh", "token"),
     ("auth", "token"), ("id", "token"), ("token",), ("jwt",), ("session", "id"), ("session", "key"),
@@ -26,7 +26,7 @@ _NAMES = (
     ("prescriptions",), ("allergy",), ("allergies",), ("blood", "type"), ("blood", "group"), ("hiv",),
     ("hiv", "status"), ("symptoms",), ("chronic", "conditions"), ("mrn",),
 )  # fmt: skip
-_TOKENS_OF_NAMES = sorted({"".join(words) for words in _NAMES if len("".join(words)) > 5})  # noqa: PLR2004
+_JOINED_NAMES = sorted({"".join(words) for words in _FIELD_NAMES if len("".join(words)) > 5})  # noqa: PLR2004
 
 _VALUES = {
     "a password hash": re.compile(
@@ -42,12 +42,12 @@ _VALUES = {
     "an IBAN": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
     "a card number": re.compile(r"\b(?:\d[ -]?){15,16}\b"),
 }
-_ORDINARY = {"channel_name", "next", "previous", "scheduled_time", "started_at", "ended_at", "created_at",
+_PUBLIC = {"channel_name", "next", "previous", "scheduled_time", "started_at", "ended_at", "created_at",
              "updated_at", "expiration_time", "app_id"}  # fmt: skip
-"""The document's own fields: random digits in a channel name may well look like a card number."""
+"""Fields of the document: random digits in a channel name may look like a card number."""
 _MASK = re.compile(r"[\s*•xX.-]*")
 
-_INSIDES = {
+_INTERNALS = {
     "a traceback": re.compile(
         r"Traceback \(most recent call last\)|File \"[^\"]+\", line \d+|\bat [\w.$<>]+\([\w.]+:\d+\)"
         r"|\bat \S+ \(\S+:\d+:\d+\)|goroutine \d+ \[|\.(py|js|ts|rb|go|java|php)[\":]+ ?(line )?\d+"
@@ -75,7 +75,7 @@ _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 
 def in_body(body: object, secrets: Iterable[str]) -> Iterator[str]:
-    """Complaints about what a successful answer shows."""
+    """Yield what a successful response should not hold, as the text of a violation."""
     for path, value in _leaves(body, ()):
         where = ".".join(path) or "the body"
         if value is None or isinstance(value, bool) or value == "" or value in ([], {}):
@@ -86,27 +86,27 @@ def in_body(body: object, secrets: Iterable[str]) -> Iterator[str]:
             yield f"no `{name}` in a response; got one at `{where}`"
             continue
         text = str(value) if isinstance(value, int | float) else value
-        if not isinstance(text, str) or path[-1] in _ORDINARY:
+        if not isinstance(text, str) or path[-1] in _PUBLIC:
             continue
         for what, form in _VALUES.items():
-            if (found := form.search(text)) and _holds(what, found[0]):
-                yield f"nothing sensitive in a response; `{where}` looks like {what}"
+            if (match := form.search(text)) and _is_valid(what, match[0]):
+                yield f"no private data in a response; `{where}` looks like {what}"
         if any(secret in text for secret in secrets):
-            yield f"nothing sensitive in a response; `{where}` holds the Agora app certificate"
+            yield f"no private data in a response; `{where}` holds the Agora app certificate"
 
 
 def in_error(
     text: str, sent: str, emails: Iterable[str], secrets: Iterable[str]
 ) -> Iterator[tuple[str, str]]:
-    """Complaints about what a refusal shows beyond what was sent, each with the part that shows it."""
-    for what, form in _INSIDES.items():
-        if (found := form.search(text)) and found[0] not in sent:
+    """Yield what a refusal should not hold unless the request did: the text of a violation, and the part."""
+    for what, form in _INTERNALS.items():
+        if (match := form.search(text)) and match[0] not in sent:
             expected = f"no {what.removeprefix('a ').removeprefix('an ')} in an error"
-            yield f"{expected}; got {found[0][:80]!r}", found[0]
-    known = {email.lower() for email in emails}
+            yield f"{expected}; got {match[0][:80]!r}", match[0]
+    addresses = {email.lower() for email in emails}
     for email in _EMAIL.findall(text):
-        if email.lower() in known and email not in sent:
-            yield "nobody's e-mail address in an error; got one", email
+        if email.lower() in addresses and email not in sent:
+            yield "no user's e-mail address in an error; got one", email
             break
     for secret in secrets:
         if secret in text:
@@ -128,27 +128,27 @@ def _leaves(node: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 def _is_sensitive(name: str) -> bool:
     words = tuple(re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name))
     lowered = tuple(word.lower() for word in words)
-    for wanted in _NAMES:
-        if any(lowered[i : i + len(wanted)] == wanted for i in range(len(lowered) - len(wanted) + 1)):
+    for private in _FIELD_NAMES:
+        if any(lowered[i : i + len(private)] == private for i in range(len(lowered) - len(private) + 1)):
             return True
-    return "".join(lowered) in _TOKENS_OF_NAMES
+    return "".join(lowered) in _JOINED_NAMES
 
 
-def _holds(what: str, text: str) -> bool:
+def _is_valid(what: str, text: str) -> bool:
     if what == "a card number":
-        return _luhn(re.sub(r"\D", "", text))
+        return _has_luhn_digit(re.sub(r"\D", "", text))
     if what == "an IBAN":
-        return _iban(re.sub(r"\s", "", text))
+        return _has_iban_digits(re.sub(r"\s", "", text))
     return True
 
 
-def _luhn(digits: str) -> bool:
+def _has_luhn_digit(digits: str) -> bool:
     if digits[0] not in "3456" or len(set(digits)) == 1:
         return False
     doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits))]
     return sum(number - 9 if number > 9 else number for number in doubled) % 10 == 0  # noqa: PLR2004 (Luhn)
 
 
-def _iban(text: str) -> bool:
-    turned = text[4:] + text[:4]
-    return int("".join(str(int(character, 36)) for character in turned)) % 97 == 1
+def _has_iban_digits(text: str) -> bool:
+    rotated = text[4:] + text[:4]
+    return int("".join(str(int(character, 36)) for character in rotated)) % 97 == 1

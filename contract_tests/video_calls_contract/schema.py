@@ -1,6 +1,6 @@
-"""Responses held to the schemas of the contract, as strictly as the document is and no more.
+"""Checks responses against the schemas of the contract, relaxed where the document is less strict.
 
-A backend may describe people in more fields, and in longer texts, than the contract's own server does.
+A backend may describe users with more fields, and longer texts, than the reference server does.
 """
 
 import copy
@@ -15,46 +15,46 @@ from video_calls_contract.exchange import Exchange, NotJsonError
 
 __all__ = ["contract", "operations", "problems"]
 
-_MOST = 3
+_MOST_ERRORS = 3
 
 
 @cache
 def contract() -> dict[str, Any]:
-    """`openapi.yaml`, read."""
+    """Return the content of `openapi.yaml`."""
     document: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
     return document
 
 
 @cache
 def _successes() -> dict[str, tuple[int, dict[str, Any]]]:
-    """Status and schema of each operation's successful answer, by the operation's id."""
-    found: dict[str, tuple[int, dict[str, Any]]] = {}
+    """Return the status and the schema of each operation's successful response, by its id."""
+    successes: dict[str, tuple[int, dict[str, Any]]] = {}
     for path in contract()["paths"].values():
         for method, operation in path.items():
             if method != "parameters":
-                answers = operation["responses"]
-                [status] = [status for status in answers if status.startswith("2")]
-                content = resolved(contract(), answers[status])["content"]
-                found[operation["operationId"]] = int(status), content["application/json"]["schema"]
-    return found
+                responses = operation["responses"]
+                [status] = [status for status in responses if status.startswith("2")]
+                content = resolved(contract(), responses[status])["content"]
+                successes[operation["operationId"]] = int(status), content["application/json"]["schema"]
+    return successes
 
 
 def operations() -> tuple[str, ...]:
-    """Return the ids of the contract's operations, in its order. Each has rules, which need no YAML."""
+    """Return the ids of the contract's operations, in its order, from the rules: reading YAML is slow."""
     return tuple(dict.fromkeys(rule.operation for rule in RULES.values() if rule.operation != "*"))
 
 
 @cache
 def _validator(operation: str) -> Any:  # noqa: ANN401 (jsonschema_rs has a class for each draft)
     schemas: dict[str, Any] = copy.deepcopy(contract()["components"]["schemas"])
-    # Our own server's extra field, which another backend may spell otherwise.
+    # An extra field of the reference server, which another backend may define differently.
     del schemas["DoctorDetails"]["properties"]["specialization"]
-    # Bounds of ours that the document does not know; Agora's own, on channel and token, stay.
+    # Limits that the document does not have. Agora's limits, on channel and token, stay.
     for schema, field in (("User", "email"), ("User", "full_name"), ("VideoCallPage", "next")):
         schemas[schema]["properties"][field].pop("maxLength", None)
     schemas["VideoCallPage"]["properties"]["previous"].pop("maxLength", None)
     schemas["VideoCallPage"]["properties"]["results"].pop("maxItems", None)
-    # Whether a link is absolute is a rule of its own.
+    # `list.pages` checks whether links are absolute.
     for link in ("next", "previous"):
         schemas["VideoCallPage"]["properties"][link].pop("format", None)
     return jsonschema_rs.Draft202012Validator(
@@ -63,7 +63,7 @@ def _validator(operation: str) -> Any:  # noqa: ANN401 (jsonschema_rs has a clas
 
 
 def problems(exchange: Exchange) -> list[str]:
-    """What is wrong with the form of a successful answer."""
+    """Return what is wrong with the form of a successful response, as texts of violations."""
     operation = exchange.operation or ""
     status, _ = _successes()[operation]
     if exchange.status != status:
@@ -73,10 +73,10 @@ def problems(exchange: Exchange) -> list[str]:
     except NotJsonError:
         return [f"a JSON body; {exchange.unread}" if exchange.unread else "a JSON body"]
     media_type = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
-    found = [] if media_type == "application/json" else [f"Content-Type application/json; got {media_type!r}"]
+    texts = [] if media_type == "application/json" else [f"Content-Type application/json; got {media_type!r}"]
     for error in _validator(operation).iter_errors(body):
         where = ".".join(str(step) for step in error.instance_path)
-        found.append(f"the body to have its documented form: {where or 'body'}: {error.message}")
-        if len(found) >= _MOST:
+        texts.append(f"the body to have its documented form: {where or 'body'}: {error.message}")
+        if len(texts) >= _MOST_ERRORS:
             break
-    return found
+    return texts
