@@ -1,4 +1,4 @@
-"""Every check of the project by name; `nox` alone runs the tests, `nox -l` lists the rest."""
+"""The checks of the project: `nox` runs the tests, `nox -l` lists the others."""
 
 import tempfile
 from pathlib import Path
@@ -23,7 +23,7 @@ EXTRAS = [
     ["otel"],
     ["server", "contract"],
 ]
-"""What is installed from the wheel, each time by itself."""
+"""The extras that are installed from the wheel, each in its own environment."""
 
 QUICK = (
     "sdk/tests",
@@ -39,13 +39,12 @@ QUICK = (
     "contract_tests/tests/test_command.py",
     "spec/tests/test_contract.py",
 )
-"""Tests that reach into every dependency, for environments that are many."""
-
+"""Tests that use every dependency, for sessions with several environments."""
 
 TESTED = dict.fromkeys(
     ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT"), "constraints.txt"
 )
-"""Variables that let pip and uv install, and build with, the versions of constraints.txt only."""
+"""Variables that make pip and uv use only the versions of constraints.txt."""
 
 
 def install(session: nox.Session, *packages: str) -> None:
@@ -59,7 +58,7 @@ def group(name: str) -> tuple[str, ...]:
 
 
 def environment(session: nox.Session, directory: Path, *requirements: str) -> str:
-    """The Python of a new environment with this in it, and nothing of the checkout."""
+    """Create an environment with these requirements, without the checkout; return its Python."""
     session.run("uv", "venv", "--quiet", "--python", f"{session.bin}/python", str(directory))
     python = str(directory / "bin/python")
     session.run("uv", "pip", "install", "--quiet", "--python", python, *requirements, env=TESTED)
@@ -68,21 +67,21 @@ def environment(session: nox.Session, directory: Path, *requirements: str) -> st
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests, generated files held against the contract among them (about four minutes)."""
+    """Run the tests (about four minutes)."""
     install(session)
     session.run("pytest", "-n", "logical", *session.posargs)
 
 
 @nox.session
 def newest(session: nox.Session) -> None:
-    """The tests with the newest version of every dependency, whatever constraints.txt says."""
+    """Run the tests with the newest version of every dependency, without constraints.txt."""
     session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[dev]")
     session.run("pytest", "-n", "logical", *session.posargs)
 
 
 @nox.session
 def constraints(session: nox.Session) -> None:
-    """Write constraints.txt: the newest version of every package that pyproject.toml leads to."""
+    """Write constraints.txt: the newest version of every direct and indirect dependency."""
     install(session, "uv")
     groups = [f"--group={name}" for name in nox.project.load_toml("pyproject.toml")["dependency-groups"]]
     sources = ("pyproject.toml", "--all-extras", *groups, "--universal", "--python-version", "3.11")
@@ -92,7 +91,7 @@ def constraints(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff: style and common mistakes; zizmor: the workflows and the action."""
+    """Run ruff, and zizmor for the workflows and the action."""
     install(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -101,7 +100,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy and pyright, both strict, on what ships."""
+    """Run mypy and pyright, both strict, on what ships."""
     install(session)
     session.run("mypy")
     session.run("pyright")
@@ -116,7 +115,7 @@ def generate(session: nox.Session) -> None:
 
 @nox.session
 def contract_lint(session: nox.Session) -> None:
-    """openapi.yaml under the validators: openapi-spec-validator, Redocly, Spectral (needs npx)."""
+    """Check openapi.yaml with openapi-spec-validator, Redocly and Spectral (needs npx)."""
     install(session)
     session.run("openapi-spec-validator", "openapi.yaml")
     quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
@@ -126,14 +125,14 @@ def contract_lint(session: nox.Session) -> None:
 
 @nox.session
 def contract(session: nox.Session) -> None:
-    """The contract suite against the reference server, as a backend team runs it."""
+    """Run the contract suite against the reference server, as a backend team would."""
     install(session)
     session.run("video-calls-contract", "run", "--reference", "--level", "should", *session.posargs)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The site of docs/ into docs/_build; a warning or a broken reference fails (a minute)."""
+    """Build the site in docs/_build; a warning or a broken reference fails (a minute)."""
     install(session, "-e", ".[docs]")
     built = "docs/_build"
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", built)
@@ -142,14 +141,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """The pages in real headless Chromium (needs /usr/bin/chromium)."""
+    """Test the pages in headless Chromium (needs /usr/bin/chromium)."""
     install(session)
     session.run("pytest", "-m", "browser", *session.posargs)
 
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Every example, session of the README and tutorial as it stands (JavaScript if Node.js is there)."""
+    """Run every example and the code of the pages (JavaScript if Node.js is installed)."""
     install(session)
     tests = [f"tests/test_{name}.py" for name in ("examples", "pages")]
     session.run("pytest", "-v", "-m", "long or not long", *tests, *session.posargs)
@@ -157,7 +156,7 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Schemathesis against the server and the control API at length (about ten minutes)."""
+    """Run Schemathesis against the server and the control API (about ten minutes)."""
     install(session)
     tests = [f"mock_server/tests/test_{name}.py" for name in ("fuzz", "control")]
     session.run("pytest", "-m", "long", *tests, *session.posargs)
@@ -165,7 +164,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def violations(session: nox.Session) -> None:
-    """The contract suite against backends with one violation each, and what caught them (ten minutes)."""
+    """Run the contract suite against backends with one violation each (ten minutes)."""
     install(session)
     report = str(Path(session.create_tmp()).resolve() / "violations.xml")
     tests = "contract_tests/tests/test_violations.py"
@@ -178,7 +177,7 @@ def violations(session: nox.Session) -> None:
 
 @nox.session
 def freedoms(session: nox.Session) -> None:
-    """The contract suite against conforming backends that use the document's freedoms (ten minutes)."""
+    """Run the contract suite against conforming backends of other kinds (ten minutes)."""
     install(session)
     names = ("freedoms", "staging", "independent")
     tests = [f"contract_tests/tests/test_{name}.py" for name in names]
@@ -187,14 +186,14 @@ def freedoms(session: nox.Session) -> None:
 
 @nox.session
 def workers(session: nox.Session) -> None:
-    """Several workers on one PostgreSQL: they start, stop, die and are replaced as one server (a minute)."""
+    """Test several workers on PostgreSQL: start, stop, crash and restart (a minute)."""
     install(session)
     session.run("pytest", "-m", "long", "mock_server/tests/test_workers.py", *session.posargs)
 
 
 @nox.session
 def load(session: nox.Session) -> None:
-    """Two processes on each database under load: races, kill -9, stops, restarts, damage (half an hour)."""
+    """Test two processes on each database under load: races, kill -9, restarts, damage (half an hour)."""
     install(session)
     tests = [f"mock_server/tests/test_{name}.py" for name in ("races", "under_load", "disk")]
     session.run("pytest", "-m", "long", "-rP", *tests, *session.posargs)
@@ -202,39 +201,41 @@ def load(session: nox.Session) -> None:
 
 @nox.session
 def stores(session: nox.Session) -> None:
-    """The contract suite on each database, on two workers, and behind nginx where it is (five minutes)."""
+    """Run the contract suite on each database, with two workers, and behind nginx (five minutes)."""
     install(session)
     session.run("pytest", "-m", "long", "-rP", "mock_server/tests/test_stores.py", *session.posargs)
 
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """The SDK through a network that spoils every fifth exchange, a thousand of each operation (minutes)."""
+    """Test the SDK with a network fault in every fifth exchange, a thousand of each operation (minutes)."""
     install(session)
     session.run("pytest", "-m", "long", "-rP", "sdk/tests/test_faults.py", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Everything that is measured, in one table (some minutes; `--quick` takes one)."""
+    """Run the benchmarks (some minutes; `--quick` takes one)."""
     install(session)
     session.run("python", "benchmarks", *session.posargs)
 
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Clients of openapi-typescript and openapi-python-client, through the life of a call (needs npm)."""
+    """Test clients that openapi-typescript and openapi-python-client generate (needs npm)."""
     install(session, "-e", ".[server,contract]", *group("clients"))
     session.run("python", "tests/clients/run.py")
 
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Sdist and wheel: what they hold, and each extra alone, away from the checkout (two to four minutes)."""
+    """Build sdist and wheel, check their contents, and test each extra alone (four minutes)."""
     install(session, *group("package"))
     with tempfile.TemporaryDirectory(prefix="video-calls-") as away:
         out = Path(away)
-        session.run("python", "-m", "build", "--outdir", away, ".", env=TESTED)  # the wheel from the sdist
+        session.run(
+            "python", "-m", "build", "--outdir", away, ".", env=TESTED
+        )  # builds the wheel from the sdist
         [sdist], [wheel] = out.glob("*.tar.gz"), out.glob("*.whl")
         session.run("twine", "check", "--strict", str(sdist), str(wheel))
         session.run("check-wheel-contents", "--config", "pyproject.toml", str(wheel))
@@ -264,7 +265,7 @@ def package(session: nox.Session) -> None:
     ids=["lowest", "3.11", "3.12", "3.13"],
 )
 def versions(session: nox.Session, python: str, choice: tuple[str, ...]) -> None:
-    """The lowest versions of all dependencies; each Python with constraints.txt (some minutes for each)."""
+    """Test the lowest versions of dependencies, and each Python with constraints.txt (minutes each)."""
     install(session, "uv")
     with tempfile.TemporaryDirectory(prefix="video-calls-") as away:
         session.run("uv", "venv", "--quiet", "--python", python, away)

@@ -245,10 +245,10 @@ def contract_commands() -> str:
 def _commands(program: str, group: click.Group, left_out: set[str]) -> str:
     text: list[str] = []
     whole = click.Context(group, info_name=program, **group.context_settings | {"terminal_width": WIDTH})
-    for name, command in group.commands.items():
-        schema_text = copy(command)
-        schema_text.params = [each for each in command.params if each.name not in left_out]
-        help_text = schema_text.get_help(click.Context(schema_text, info_name=name, parent=whole))
+    for name, original in group.commands.items():
+        command = copy(original)
+        command.params = [each for each in original.params if each.name not in left_out]
+        help_text = command.get_help(click.Context(command, info_name=name, parent=whole))
         text += [f"### {program} {name}", block("text", help_text)]
     return "\n\n".join(text)
 
