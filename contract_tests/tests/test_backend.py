@@ -1,11 +1,11 @@
-"""The backend under test: what is sent again, and when."""
+"""Tests of the client of the backend: retries, timeouts, links and redaction."""
 
 import httpx
 from video_calls_contract.backend import Backend
 from video_calls_contract.exchange import Redactor
 
 
-def test_agora_token_of_a_join_is_known_in_other_forms() -> None:
+def test_agora_token_is_redacted_in_other_forms() -> None:
     token = "006" + "a" * 32 + "IAC/V0fZUBw72cVoL9eyGGh3Q6Poi8bgjwVLnyKSJyOXR7dIfRBXoFHl"
     transport = httpx.MockTransport(
         lambda _: httpx.Response(200, content=iter([b'{"token": "%s"}' % token.encode()]))
@@ -16,7 +16,7 @@ def test_agora_token_of_a_join_is_known_in_other_forms() -> None:
     assert backend.redactor.redact(f"app id {'a' * 32}") == f"app id {'a' * 32}"
 
 
-def test_a_429_with_a_date_that_is_none_is_waited_out() -> None:
+def test_429_with_invalid_date_is_retried() -> None:
     headers = {"Retry-After": "Fri, 05 Jan 2024 08:00:00 GMT", "Date": "now"}
     answers = iter(
         [httpx.Response(429, headers=headers, content=iter(())), httpx.Response(200, content=iter(()))]
@@ -26,7 +26,7 @@ def test_a_429_with_a_date_that_is_none_is_waited_out() -> None:
     assert backend.send("GET", "/video-calls/").status == 200
 
 
-def test_requests_of_an_operation_that_hangs_wait_less() -> None:
+def test_hanging_operation_gets_a_shorter_timeout() -> None:
     timeouts: list[float] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -41,7 +41,7 @@ def test_requests_of_an_operation_that_hangs_wait_less() -> None:
     assert timeouts == [10, 10, 1, 10]
 
 
-def test_links_to_the_public_host_are_followed_at_the_own_address() -> None:
+def test_link_to_public_host_uses_own_address() -> None:
     backend = Backend("http://10.0.0.5:8000/api/v1/video", Redactor())
     own = "http://10.0.0.5:8000/api/v1/video/video-calls/?page=2"
     assert backend.local_url(own) == own

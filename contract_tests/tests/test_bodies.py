@@ -1,4 +1,4 @@
-"""Bodies of a response: what is decoded, and where the suite stops reading."""
+"""Tests of reading the body of a response: encodings and limits."""
 
 import gzip
 import json
@@ -15,8 +15,8 @@ from video_calls_spec.bodies import LARGEST_BODY
 MIB = 2**20
 
 
-def answered(body: Iterable[bytes], coding: str = "", timeout: float = 10) -> Exchange:
-    """What the suite makes of a 200 with this body."""
+def receive(body: Iterable[bytes], coding: str = "", timeout: float = 10) -> Exchange:
+    """Receive a 200 with this body."""
 
     def handler(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"Content-Encoding": coding}, content=iter(body))
@@ -27,13 +27,13 @@ def answered(body: Iterable[bytes], coding: str = "", timeout: float = 10) -> Ex
     )
 
 
-def test_one_gzip_is_decoded_in_pieces() -> None:
+def test_gzip_body_in_chunks_is_decoded() -> None:
     coded = gzip.compress(b'{"id": 7}')
-    assert answered([coded[:5], coded[5:]], "gzip").object == {"id": 7}
+    assert receive([coded[:5], coded[5:]], "gzip").object == {"id": 7}
 
 
 @pytest.mark.parametrize(
-    ("body", "coding", "why"),
+    ("body", "coding", "reason"),
     [
         (gzip.compress(bytes(64 * MIB)), "gzip", "more than 2,097,152 bytes"),
         (gzip.compress(gzip.compress(bytes(64 * MIB))), "gzip, gzip", "gzip, gzip"),
@@ -46,23 +46,23 @@ def test_one_gzip_is_decoded_in_pieces() -> None:
     ],
     ids=["bomb", "bomb in a bomb", "long", "long after gzip", "list", "other coding", "no gzip", "cut off"],
 )
-def test_unreadable_body_is_named_and_takes_little_memory(body: bytes, coding: str, why: str) -> None:
+def test_unreadable_body_is_reported_with_little_memory(body: bytes, coding: str, reason: str) -> None:
     tracemalloc.start()
-    exchange = answered([body], coding)
+    exchange = receive([body], coding)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16 * MIB
     assert (exchange.status, exchange.content, exchange.object) == (200, b"", {})
-    assert why in exchange.unread
-    assert why in exchange.response_text
+    assert reason in exchange.unread
+    assert reason in exchange.response_text
 
 
-def test_page_of_a_hundred_long_calls_is_read() -> None:
+def test_page_of_100_long_calls_is_read() -> None:
     page = {"results": [{"id": number, "note": "x" * 10_000} for number in range(100)]}
-    assert len(answered([json.dumps(page).encode()]).object["results"]) == 100
+    assert len(receive([json.dumps(page).encode()]).object["results"]) == 100
 
 
-def test_dripping_body_ends_at_the_timeout() -> None:
-    exchange = answered(iter(lambda: time.sleep(0.01) or b"x", None), timeout=0.1)
+def test_slow_body_ends_at_the_timeout() -> None:
+    exchange = receive(iter(lambda: time.sleep(0.01) or b"x", None), timeout=0.1)
     assert exchange.status == NO_ANSWER
     assert "within 0.1 s" in exchange.text

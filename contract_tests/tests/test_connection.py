@@ -1,4 +1,4 @@
-"""How the backend is reached: certificates and proxies, by options and by the environment."""
+"""Tests of certificates and proxies, from options and from the environment."""
 
 import contextlib
 import ssl
@@ -44,7 +44,7 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A private authority in `ca.pem`, a client's certificate in `client.pem` and its key in `client.key`."""
+    """Write a private authority, a client certificate and its key."""
     directory = tmp_path_factory.mktemp("pems")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(directory / "ca.pem")
@@ -74,7 +74,7 @@ def doctor(url: str, tls: Tls = Tls()) -> Person:  # noqa: B008 (frozen)
 # -- Certificates ----------------------------------------------------------------------------------
 
 
-def test_private_authority_is_trusted_when_named(pems: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_private_authority_is_trusted_if_configured(pems: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_backend(scheduling, server_context(pems)) as backend:
         assert doctor(backend.url, Tls(ca=pems / "ca.pem")).list().status == 200
         with pytest.raises(NotTheBackend, match=r"--ca FILE.*SSL_CERT_FILE"):
@@ -83,7 +83,7 @@ def test_private_authority_is_trusted_when_named(pems: Path, monkeypatch: pytest
         assert doctor(backend.url).list().status == 200
 
 
-def test_client_certificate_is_shown_when_named(pems: Path) -> None:
+def test_client_certificate_is_sent_if_configured(pems: Path) -> None:
     with fake_backend(scheduling, server_context(pems, client=True)) as backend:
         own = Tls(pems / "ca.pem", pems / "client.pem", pems / "client.key")
         assert doctor(backend.url, own).list().status == 200
@@ -112,7 +112,7 @@ def websocket_server(tls: ssl.SSLContext | None = None) -> Iterator[str]:
             thread.join()
 
 
-def test_certificates_of_the_configuration_lie_beside_it(pems: Path) -> None:
+def test_certificate_paths_are_relative_to_configuration(pems: Path) -> None:
     text = 'ca = "ca.pem"\ncert = "client.pem"\nkey = "client.key"\n' + FakeBackend(STAGING).toml()
     config = parse_config(text, str(pems / "contract.toml"))
     assert config.tls == Tls(pems / "ca.pem", pems / "client.pem", pems / "client.key")
@@ -134,8 +134,8 @@ def test_unusable_certificate_file_is_named(tls: Tls, words: str) -> None:
         doctor(STAGING, tls)
 
 
-def told(directory: Path, backend: FakeBackend, *options: str) -> str:
-    """The line in which the command says why it could not do its work."""
+def error_line(directory: Path, backend: FakeBackend, *options: str) -> str:
+    """Return the error message of the command."""
     with contextlib.chdir(directory):
         Path("contract.toml").write_text(backend.toml())
         result = CliRunner().invoke(main, ["run", *options])
@@ -144,13 +144,13 @@ def told(directory: Path, backend: FakeBackend, *options: str) -> str:
     return line
 
 
-def test_certificate_failure_is_told_in_one_line(pems: Path, tmp_path: Path) -> None:
+def test_certificate_error_is_one_line(pems: Path, tmp_path: Path) -> None:
     with fake_backend(scheduling, server_context(pems)) as backend:
-        line = told(tmp_path, backend)
+        line = error_line(tmp_path, backend)
         assert "--ca FILE" in line
         assert "is the backend running" not in line
-        assert "key: has no certificate" in told(tmp_path, backend, "--key", "client.key")
-        assert "ca nowhere.pem: " in told(tmp_path, backend, "--ca", "nowhere.pem")
+        assert "key: has no certificate" in error_line(tmp_path, backend, "--key", "client.key")
+        assert "ca nowhere.pem: " in error_line(tmp_path, backend, "--ca", "nowhere.pem")
 
 
 # -- Proxies ---------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_proxy_password_with_slash_is_not_shown(monkeypatch: pytest.MonkeyPatch)
         connection(parse_config(FakeBackend(STAGING).toml(), "c"))
 
 
-def test_events_go_through_the_same_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_use_the_same_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     with websocket_server() as url:
         with Listener(doctor(url)) as listener:
             assert listener.stays_open(0.1)
@@ -216,8 +216,8 @@ def test_events_go_through_the_same_proxy(monkeypatch: pytest.MonkeyPatch) -> No
             assert listener.status == NO_ANSWER
 
 
-def test_proxy_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_proxy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:9")
-    line = told(tmp_path, FakeBackend("http://staging.example.com"))
+    line = error_line(tmp_path, FakeBackend("http://staging.example.com"))
     assert "the proxy of HTTP_PROXY (http://***@127.0.0.1:9)" in line
     assert "secret" not in line

@@ -1,4 +1,4 @@
-"""Connections for events, as the suite has them: what it hears, what it shows, and who has none."""
+"""Tests of the event listener: events, evidence, and backends without events."""
 
 import json
 import sys
@@ -37,13 +37,13 @@ def event(number: int, call_id: int = 7, kind: str = "call.started") -> str:
 
 
 @contextmanager
-def telling(handler: Serve, *, choose: str | None = None) -> Iterator[str]:
-    """A server that does this with each connection, at the base URL of an API."""
+def event_server(handler: Serve, *, choose: str | None = None) -> Iterator[str]:
+    """Serve connections with a handler, and yield the base URL."""
 
-    def chosen(_connection: ServerConnection, offered: object) -> Subprotocol | None:
-        return Subprotocol(choose) if choose and offered else None
+    def select(_connection: ServerConnection, offers: object) -> Subprotocol | None:
+        return Subprotocol(choose) if choose and offers else None
 
-    with serve(handler, "127.0.0.1", 0, select_subprotocol=chosen) as server:
+    with serve(handler, "127.0.0.1", 0, select_subprotocol=select) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -60,30 +60,30 @@ def person(url: str, authorization: str | None = None) -> Person:
     return Person("doctor", f"Bearer {own}", Backend(url, redactor))
 
 
-def until_it_goes(connection: ServerConnection) -> None:
+def wait_for_close(connection: ServerConnection) -> None:
     for _ in connection:
         pass
 
 
 @pytest.mark.parametrize(
-    ("message", "count", "why"),
+    ("message", "count", "reason"),
     [("x" * 2 * 2**20, 1, "more than 1 MiB"), ("x" * 2**19, 40, "more than 16 MiB")],
     ids=["one message", "many messages"],
 )
-def test_messages_beyond_a_bound_end_the_connection(message: str, count: int, why: str) -> None:
+def test_message_over_a_limit_ends_the_connection(message: str, count: int, reason: str) -> None:
     def flood(connection: ServerConnection) -> None:
         with suppress(ConnectionClosed):
             for _ in range(count):
                 connection.send(message)
-            until_it_goes(connection)
+            wait_for_close(connection)
 
-    with telling(flood) as url, Listener(person(url)) as listener:
+    with event_server(flood) as url, Listener(person(url)) as listener:
         assert listener.closes()
-        assert why in listener.evidence().text
+        assert reason in listener.evidence().text
         assert sum(len(frame) for frame in listener._frames) <= 16 * 2**20
 
 
-def test_events_are_heard_by_call_and_other_kinds_are_passed_over() -> None:
+def test_listener_selects_events_by_call_and_type() -> None:
     def tell(connection: ServerConnection) -> None:
         for message in (
             event(1),
@@ -95,9 +95,9 @@ def test_events_are_heard_by_call_and_other_kinds_are_passed_over() -> None:
             event(4),
         ):
             connection.send(message)
-        until_it_goes(connection)
+        wait_for_close(connection)
 
-    with telling(tell) as url, Listener(person(url)) as listener:
+    with event_server(tell) as url, Listener(person(url)) as listener:
         assert listener.wait_until(lambda events: len(events) == 2, 7)
         assert [one["id"] for one in listener.of(7)] == ["1", "4"]
         assert [one["id"] for one in listener.of(7, 8)] == ["1", "3", "4"]
@@ -106,40 +106,40 @@ def test_events_are_heard_by_call_and_other_kinds_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("way", ["header", "subprotocol"])
-def test_the_evidence_shows_events_and_closing_and_no_token(way: Any) -> None:
+def test_evidence_has_events_and_close_code_without_token(way: Any) -> None:
     def tell(connection: ServerConnection) -> None:
         connection.send(event(1))
         connection.close(4402, "The token has expired")
 
     own = token()
-    with telling(tell, choose="bearer") as url, Listener(person(url, own), way, after="5") as listener:
+    with event_server(tell, choose="bearer") as url, Listener(person(url, own), way, after="5") as listener:
         assert listener.closes()
-    shown = listener.evidence(7)
+    evidence = listener.evidence(7)
     assert listener.ending == "closed with 4402"
     assert listener.subprotocol == ("bearer" if way == "subprotocol" else None)
-    assert shown.request_text.startswith("GET ws://127.0.0.1:")
-    assert "/api/v1/video/events/?last_event_id=5" in shown.request_text
-    assert "HTTP 101" in shown.response_text
-    assert '"code": 4402' in shown.response_text
-    assert '"channel_name": "call_1"' in shown.response_text
-    assert "$DOCTOR_TOKEN" in shown.request_text
-    assert own not in shown.request_text + shown.response_text + shown.curl
+    assert evidence.request_text.startswith("GET ws://127.0.0.1:")
+    assert "/api/v1/video/events/?last_event_id=5" in evidence.request_text
+    assert "HTTP 101" in evidence.response_text
+    assert '"code": 4402' in evidence.response_text
+    assert '"channel_name": "call_1"' in evidence.response_text
+    assert "$DOCTOR_TOKEN" in evidence.request_text
+    assert own not in evidence.request_text + evidence.response_text + evidence.curl
 
 
-def test_many_events_are_shown_short() -> None:
+def test_evidence_of_many_events_is_short() -> None:
     def tell(connection: ServerConnection) -> None:
         for number in range(9):
             connection.send(event(number))
-        until_it_goes(connection)
+        wait_for_close(connection)
 
-    with telling(tell) as url, Listener(person(url)) as listener:
+    with event_server(tell) as url, Listener(person(url)) as listener:
         assert listener.wait_until(lambda events: len(events) == 9, 7)
-        shown = listener.evidence(7).response_text
-    assert shown.count('"call.started"') == 9
-    assert "channel_name" not in shown
+        evidence = listener.evidence(7).response_text
+    assert evidence.count('"call.started"') == 9
+    assert "channel_name" not in evidence
 
 
-def test_a_backend_without_events_offers_none() -> None:
+def test_backend_without_events_does_not_offer_them() -> None:
     def answer(request: Any) -> tuple[int, Any]:
         return (404, {"error": "no such path"}) if request.path.endswith("/events/") else scheduling(request)
 
@@ -151,38 +151,36 @@ def test_a_backend_without_events_offers_none() -> None:
         assert '"error": "no such path"' in listener.evidence().response_text
 
 
-def test_where_nobody_listens_there_is_no_answer() -> None:
-    with telling(until_it_goes) as url:
+def test_unreachable_event_server_gives_no_answer() -> None:
+    with event_server(wait_for_close) as url:
         pass
     with Listener(person(url)) as listener:
         assert not listener.is_open
     assert listener.evidence().status == NO_ANSWER
 
 
-def test_a_connection_that_is_closed_at_once_is_another_protocols() -> None:
+def test_close_code_of_another_protocol_is_not_offered() -> None:
     with (
-        telling(lambda connection: connection.close(1003)) as url,
+        event_server(lambda connection: connection.close(1003)) as url,
         pytest.raises(NotOffered, match="closed with 1003"),
     ):
         find_way(person(url))
 
 
-def test_a_connection_that_is_refused_with_a_code_of_the_contract_is_offered_and_closed_to_its_owner() -> (
-    None
-):
-    with telling(lambda connection: connection.close(4401)) as url, pytest.raises(Violation) as caught:
+def test_close_code_of_the_contract_is_a_violation() -> None:
+    with event_server(lambda connection: connection.close(4401)) as url, pytest.raises(Violation) as caught:
         find_way(person(url))
     assert caught.value.rule == "events.authentication"
     assert len(caught.value.exchanges) == 2
 
 
-def test_a_token_as_subprotocol_alone_is_a_way() -> None:
+def test_token_only_as_subprotocol_is_found() -> None:
     def tell(connection: ServerConnection) -> None:
         if connection.subprotocol is None:
             connection.close(4401)
-        until_it_goes(connection)
+        wait_for_close(connection)
 
-    with telling(tell, choose="bearer") as url:
+    with event_server(tell, choose="bearer") as url:
         assert find_way(person(url)) == "subprotocol"
 
 
@@ -203,8 +201,8 @@ def wait(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def told_to_expire(connection: ServerConnection) -> None:
-    """Close connections whose token has little time left, when that is over."""
+def close_at_expiry(connection: ServerConnection) -> None:
+    """Close a connection when its token expires."""
     assert connection.request
     own = connection.request.headers["Authorization"].removeprefix("Bearer ")
     expires = jwt.decode(own, options={"verify_signature": False})["exp"]
@@ -216,11 +214,11 @@ def told_to_expire(connection: ServerConnection) -> None:
         return
 
 
-def test_a_connection_is_seen_to_end_with_its_token() -> None:
-    with telling(told_to_expire) as url:
-        seen = expire(people(url, f"print({token(3)!r})"), wait)
-    assert seen.code == 4402
-    assert "$EXPIRING_TOKEN" in seen.exchange.request_text
+def test_connection_ends_with_its_token() -> None:
+    with event_server(close_at_expiry) as url:
+        expiry = expire(people(url, f"print({token(3)!r})"), wait)
+    assert expiry.code == 4402
+    assert "$EXPIRING_TOKEN" in expiry.exchange.request_text
 
 
 @pytest.mark.parametrize(
@@ -233,14 +231,14 @@ def test_a_connection_is_seen_to_end_with_its_token() -> None:
     ],
     ids=["none", "failing", "opaque", "long-lived"],
 )
-def test_without_a_token_that_expires_soon_nothing_is_known(command: str | None, reason: str) -> None:
-    with telling(until_it_goes) as url, pytest.raises(Missing, match=reason):
+def test_missing_short_lived_token_is_reported(command: str | None, reason: str) -> None:
+    with event_server(wait_for_close) as url, pytest.raises(Missing, match=reason):
         expire(people(url, command), wait)
 
 
-def test_a_token_that_is_not_taken_tells_nothing_either() -> None:
+def test_refused_short_lived_token_is_reported() -> None:
     with (
-        telling(told_to_expire) as url,
+        event_server(close_at_expiry) as url,
         pytest.raises(Missing, match=r"refused the token .* closed with 4402"),
     ):
         expire(people(url, f"print({token(-1)!r})"), wait)

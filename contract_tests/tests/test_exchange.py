@@ -24,23 +24,23 @@ def exchange(content: bytes = b'{"id": 1}', **changes: Any) -> Exchange:
     return made_results.exchange(content, **values | changes)
 
 
-def run_by_a_shell(curl: str) -> list[str]:
-    """The arguments that curl would get."""
+def curl_arguments(curl: str) -> list[str]:
+    """Return the arguments that a shell passes to curl."""
     script = f"curl() {{ printf '%s\\0' \"$@\"; }}; DOCTOR_TOKEN=abc; {curl}"
-    printed = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True).stdout
-    return printed.split("\0")[:-1]
+    output = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True).stdout
+    return output.split("\0")[:-1]
 
 
-def test_the_curl_line_says_the_same_with_the_token_in_a_variable() -> None:
-    arguments = run_by_a_shell(exchange().curl)
+def test_curl_line_repeats_request_with_token_variable() -> None:
+    arguments = curl_arguments(exchange().curl)
     assert arguments[:4] == ["-sS", "-i", "-X", "POST"]
     assert "Authorization: Bearer abc" in arguments
     assert arguments[-1] == '{"note": "it\'s $HOME"}'
 
 
-def test_nothing_but_our_variables_expands_in_a_curl_line() -> None:
+def test_hostile_text_does_not_expand_in_curl_line() -> None:
     hostile = "$(echo hacked)`echo hacked`\"'; echo hacked; '$HOME"
-    arguments = run_by_a_shell(
+    arguments = curl_arguments(
         exchange(
             url=f"http://x/{hostile}", request_headers=(("X-A", hostile),), request_body=hostile.encode()
         ).curl
@@ -50,33 +50,33 @@ def test_nothing_but_our_variables_expands_in_a_curl_line() -> None:
     assert arguments[-1] == hostile
 
 
-def test_a_token_in_a_url_or_a_body_is_a_variable_too() -> None:
-    arguments = run_by_a_shell(
+def test_token_in_url_and_body_becomes_a_variable() -> None:
+    arguments = curl_arguments(
         exchange(url=f"http://x/?t={TOKEN}", request_body=json.dumps({"t": TOKEN}).encode()).curl
     )
     assert "http://x/?t=abc" in arguments
     assert arguments[-1] == '{"t": "abc"}'
 
 
-def test_a_body_is_cut_after_its_secrets_are_taken_out() -> None:
+def test_long_body_is_redacted_before_it_is_cut() -> None:
     cut_within_the_token = b"x" * 3990 + TOKEN.encode()
     assert TOKEN[:8] not in exchange(content=cut_within_the_token).response_text
 
 
-@pytest.mark.parametrize("shown", ["request_text", "response_text", "curl"])
-def test_no_secret_is_shown(shown: str) -> None:
+@pytest.mark.parametrize("attribute", ["request_text", "response_text", "curl"])
+def test_no_secret_is_shown(attribute: str) -> None:
     body = f'{{"token": "{AGORA}", "echo": "{TOKEN}"}}'.encode()
-    text = getattr(exchange(content=body, request_body=body), shown)
+    text = getattr(exchange(content=body, request_body=body), attribute)
     assert TOKEN not in text
     assert AGORA[6:] not in text
     assert "DOCTOR_TOKEN" in text
 
 
-def test_bytes_that_are_no_text_can_be_sent_again() -> None:
+def test_binary_body_is_escaped_in_curl_line() -> None:
     assert "--data-binary $'\\xff\\x00'" in exchange(request_body=b"\xff\x00").curl
 
 
-def test_a_missing_answer_says_why() -> None:
+def test_missing_response_has_its_reason() -> None:
     assert (
         exchange(status=NO_ANSWER, content=b"connection reset").response_text == "no answer: connection reset"
     )
@@ -87,17 +87,17 @@ def test_a_missing_answer_says_why() -> None:
     [b"", b"<html>", b"[1]", b"\xff", b"[" * 100_000],
     ids=["none", "HTML", "list", "bytes", "deep"],
 )
-def test_what_is_no_json_object_has_no_fields(content: bytes) -> None:
+def test_body_that_is_not_an_object_has_no_fields(content: bytes) -> None:
     assert exchange(content=content).object == {}
     assert list(exchange(content=content).calls) == []
 
 
 @pytest.mark.parametrize("value", ["2024-01-05T10:00:00", "yesterday", None, 5, ""])
-def test_what_is_no_instant_is_none(value: object) -> None:
+def test_invalid_instant_is_none(value: object) -> None:
     assert instant(value) is None
 
 
-def test_an_instant_is_the_same_in_every_offset() -> None:
+def test_instant_is_equal_in_every_offset() -> None:
     assert instant("2024-01-05T10:00:00Z") == instant("2024-01-05T15:30:00.000+05:30")
 
 
@@ -115,14 +115,14 @@ def test_wait_is_one_second_without_valid_retry_after(headers: dict[str, str], s
 
 def test_long_list_shows_the_call_in_question_first() -> None:
     calls = [{"id": number, "doctor": 1, "note": "x" * 100} for number in range(1, 90)]
-    shown = exchange(
+    about = exchange(
         operation="listVideoCalls", status=200, content=json.dumps({"results": calls}).encode()
     ).about(80)
-    assert shown.response_text.index('"id": 80') < shown.response_text.index('"results"')
+    assert about.response_text.index('"id": 80') < about.response_text.index('"results"')
 
 
 def test_long_refusal_shows_the_part_in_question_first() -> None:
     content = b"." * 9000 + b"Traceback (most recent call last)"
-    shown = exchange(status=400, content=content).about("Traceback (most recent call last)")
-    assert "Traceback" in shown.response_text
+    about = exchange(status=400, content=content).about("Traceback (most recent call last)")
+    assert "Traceback" in about.response_text
     assert "Traceback" not in exchange(status=400, content=content).response_text

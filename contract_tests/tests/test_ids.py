@@ -1,4 +1,4 @@
-"""The shape of ids: what the suite takes for one, and what it makes of it."""
+"""Tests of the form of ids."""
 
 import pytest
 from video_calls_contract.ids import absent, is_id, is_uuid
@@ -7,15 +7,15 @@ UUID = "9f0c2b7e-5d1a-4c3b-8a60-1e2f3a4b5c6d"
 
 
 @pytest.mark.parametrize("like", [7, UUID, UUID.upper(), "17", "c-1", "01HZX3"])
-def test_an_absent_id_has_the_shape_of_the_others(like: int | str) -> None:
-    found = absent(like)
-    assert is_id(found)
-    assert found != like
-    assert (type(found), is_uuid(found)) == (type(like), is_uuid(like))
+def test_absent_id_has_the_form_of_others(like: int | str) -> None:
+    absent_id = absent(like)
+    assert is_id(absent_id)
+    assert absent_id != like
+    assert (type(absent_id), is_uuid(absent_id)) == (type(like), is_uuid(like))
     if isinstance(like, str):
-        assert str(found).isdigit() == like.isdigit()
+        assert str(absent_id).isdigit() == like.isdigit()
 
 
 @pytest.mark.parametrize("value", [True, 0, -1, 2**63, 1.0, None, "", ".", "..", "a/b", "a b", "a" * 65])
-def test_a_value_of_another_form_is_no_id(value: object) -> None:
+def test_value_of_another_form_is_no_id(value: object) -> None:
     assert not is_id(value)

@@ -1,4 +1,4 @@
-"""What every exchange is held to, whatever the types of its fields."""
+"""Tests of the observers, which check every exchange."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ ANSWERS: dict[str, tuple[int, dict[str, Any]]] = {
 OTHER_TYPES: list[Any] = [None, True, 5, 1.5, "x", [], [1], {}, {"id": 1}]
 
 
-def observed(operation: str, body: object) -> Observers:
+def observers_of(operation: str, body: object) -> Observers:
     observers = Observers(BackendClock(), Agora(), lambda _id: True)
     now = datetime.now(UTC)
     observers.watch(
@@ -56,7 +56,7 @@ def observed(operation: str, body: object) -> Observers:
 @pytest.mark.parametrize("operation", ANSWERS)
 def test_field_of_another_type_is_a_finding(operation: str) -> None:
     _, whole = ANSWERS[operation]
-    assert not observed(operation, whole).findings["model.schema"]
+    assert not observers_of(operation, whole).findings["model.schema"]
     for name in whole:
-        findings = [observed(operation, {**whole, name: value}).findings for value in OTHER_TYPES]
+        findings = [observers_of(operation, {**whole, name: value}).findings for value in OTHER_TYPES]
         assert findings[OTHER_TYPES.index({})]["model.schema"], name

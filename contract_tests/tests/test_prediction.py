@@ -12,8 +12,8 @@ NOW = datetime(2024, 1, 5, 8, 0, tzinfo=UTC)
 
 
 def calls(name: Callable[[dict[str, Any]], str], count: int = 24) -> list[dict[str, Any]]:
-    """Calls made one after the other, with channels named so."""
-    made: list[dict[str, Any]] = []
+    """Return calls created one after the other, with these channel names."""
+    created: list[dict[str, Any]] = []
     for number in range(count):
         call: dict[str, Any] = {
             "id": 500 + 3 * number,
@@ -23,18 +23,18 @@ def calls(name: Callable[[dict[str, Any]], str], count: int = 24) -> list[dict[s
             "created_at": (NOW + timedelta(milliseconds=35 * number)).isoformat(),
             "scheduled_time": (NOW + timedelta(days=40, hours=3 * number)).isoformat(),
         }
-        made.append(call | {"channel_name": name(call)})
-    return made
+        created.append(call | {"channel_name": name(call)})
+    return created
 
 
-def unlike(name: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
-    """Drawn anew where it was drawn before, as every backend must whose random part is short."""
-    drawn: set[str] = set()
+def distinct(name: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
+    """Draw a name again if it was names before, as a backend with a short random part must."""
+    names: set[str] = set()
 
     def draw(call: dict[str, Any]) -> str:
-        while (text := name(call)) in drawn:
+        while (text := name(call)) in names:
             pass
-        drawn.add(text)
+        names.add(text)
         return text
 
     return draw
@@ -75,8 +75,8 @@ def micros(call: dict[str, Any]) -> int:
         "time hex",
     ],
 )
-def test_random_names_are_random(name: Callable[[dict[str, Any]], str]) -> None:
-    assert how_predictable(calls(unlike(name))) == ""
+def test_random_channel_names_are_not_predictable(name: Callable[[dict[str, Any]], str]) -> None:
+    assert how_predictable(calls(distinct(name))) == ""
 
 
 @pytest.mark.parametrize(
@@ -102,5 +102,5 @@ def test_random_names_are_random(name: Callable[[dict[str, Any]], str]) -> None:
         "md5", "sha256 cut", "sha1", "constant", "date and id",
     ],
 )  # fmt: skip
-def test_names_that_can_be_told_beforehand_are_not(name: Callable[[dict[str, Any]], str]) -> None:
+def test_derived_channel_names_are_predictable(name: Callable[[dict[str, Any]], str]) -> None:
     assert how_predictable(calls(name)) != ""

@@ -28,7 +28,7 @@ def call(**details: Any) -> dict[str, Any]:
         {"description": "Sees patients with allergies, and their tokens of thanks."},
     ],
 )
-def test_harmless_fields_are_left_alone(details: dict[str, Any]) -> None:
+def test_harmless_field_is_no_finding(details: dict[str, Any]) -> None:
     assert list(in_body(call(**details), [CERTIFICATE])) == []
 
 
@@ -57,7 +57,7 @@ def test_harmless_fields_are_left_alone(details: dict[str, Any]) -> None:
     ],
     ids=lambda details: str(details)[:40],
 )
-def test_sensitive_fields_are_found_by_name_and_by_form(details: dict[str, Any]) -> None:
+def test_sensitive_field_is_a_finding(details: dict[str, Any]) -> None:
     assert list(in_body(call(**details), [CERTIFICATE])) != []
 
 
@@ -71,7 +71,7 @@ def test_sensitive_fields_are_found_by_name_and_by_form(details: dict[str, Any])
         '{"error": "/usr/bin/oops"}',
     ],
 )
-def test_plain_errors_are_left_alone(text: str) -> None:
+def test_plain_error_is_no_finding(text: str) -> None:
     assert list(in_error(text, 'sent {"doctor": "/usr/bin/oops"}', {"jane@example.com"}, [CERTIFICATE])) == []
 
 
@@ -88,5 +88,5 @@ def test_plain_errors_are_left_alone(text: str) -> None:
         f'{{"error": "{CERTIFICATE}"}}',
     ],
 )
-def test_errors_that_tell_too_much_are_found(text: str) -> None:
+def test_error_with_internal_details_is_a_finding(text: str) -> None:
     assert list(in_error(text, "", {"jane@example.com"}, [CERTIFICATE])) != []

@@ -1,4 +1,4 @@
-"""Successful answers held to the contract: what it shows of each conforms, what differs does not."""
+"""Tests of the schema check of successful responses."""
 
 import json
 from dataclasses import replace
@@ -21,36 +21,36 @@ each_operation = pytest.mark.parametrize("operation", OPERATIONS)
 
 
 def example(operation: str) -> Exchange:
-    """The success that the contract shows."""
+    """Return the successful response that the contract has as its example."""
     [status] = [status for status in OPERATIONS[operation]["responses"] if status.startswith("2")]
     answer = resolved(contract(), OPERATIONS[operation]["responses"][status])
-    shown = next(iter(answer["content"]["application/json"]["examples"].values()))
-    body = json.dumps(resolved(contract(), shown)["value"]).encode()
+    example_value = next(iter(answer["content"]["application/json"]["examples"].values()))
+    body = json.dumps(resolved(contract(), example_value)["value"]).encode()
     return exchange(body, status=int(status), operation=operation)
 
 
-def test_the_operations_are_those_of_the_contract_in_its_order() -> None:
+def test_operations_have_the_order_of_the_contract() -> None:
     assert list(operations()) == list(OPERATIONS)
 
 
 @each_operation
-def test_what_the_contract_shows_conforms(operation: str) -> None:
+def test_example_of_the_contract_conforms(operation: str) -> None:
     assert problems(example(operation)) == []
 
 
 @each_operation
-def test_another_status_does_not(operation: str) -> None:
-    good = example(operation)
-    assert problems(replace(good, status=good.status + 2)) == [
-        f"{good.status} on success; got {good.status + 2}"
+def test_other_status_is_a_problem(operation: str) -> None:
+    success = example(operation)
+    assert problems(replace(success, status=success.status + 2)) == [
+        f"{success.status} on success; got {success.status + 2}"
     ]
 
 
 @each_operation
-def test_a_body_without_one_of_its_fields_does_not(operation: str) -> None:
-    good = example(operation)
-    body = dict(good.object)
+def test_missing_field_is_a_problem(operation: str) -> None:
+    success = example(operation)
+    body = dict(success.object)
     left_out = next(iter(body))
     del body[left_out]
-    [complaint] = problems(replace(good, content=json.dumps(body).encode()))
-    assert f'"{left_out}" is a required property' in complaint
+    [problem] = problems(replace(success, content=json.dumps(body).encode()))
+    assert f'"{left_out}" is a required property' in problem

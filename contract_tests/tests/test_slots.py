@@ -1,4 +1,4 @@
-"""Free times for the calls of a run, at a backend that books few of them."""
+"""Tests of the slots for the calls of a run, also with a backend that accepts few times."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 class Clinic:
-    """Books calls of one doctor and one patient by a policy, at a time that stands still."""
+    """A backend that accepts calls of one doctor and one patient by a policy, with a frozen clock."""
 
     def __init__(self, policy: Policy, now: datetime) -> None:
         self.policy, self.now = policy, now
@@ -34,11 +34,11 @@ class Clinic:
         self.numbers = itertools.count(1)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        status, body = self.answered(request.method, request.url.path.split("/")[5:], request.content)
+        status, body = self.respond(request.method, request.url.path.split("/")[5:], request.content)
         headers = {"Content-Type": "application/json", "Date": format_datetime(self.now, usegmt=True)}
         return httpx.Response(status, content=iter([json.dumps(body).encode()]), headers=headers)
 
-    def answered(self, method: str, path: list[str], content: bytes) -> tuple[int, object]:
+    def respond(self, method: str, path: list[str], content: bytes) -> tuple[int, object]:
         if method == "GET":
             calls = [self.call(number, at) for number, at in self.open.items()]
             return 200, {"count": len(calls), "next": None, "previous": None, "results": calls}
@@ -62,10 +62,10 @@ class Clinic:
             "created_at": self.now.isoformat(),
         }
 
-    def run(self, known: Policy) -> Slots:
-        """Begin a run that knows so much of the policy."""
+    def run(self, configured: Policy) -> Slots:
+        """Begin a run with this policy in its configuration."""
         backend = Backend(URL, Redactor(), transport=httpx.MockTransport(self.answer))
-        slots = Calls(backend, People(parse_config(CONFIG, "contract.toml"), backend), known).slots
+        slots = Calls(backend, People(parse_config(CONFIG, "contract.toml"), backend), configured).slots
         slots.look()
         return slots
 
@@ -75,7 +75,7 @@ def week(*hours: int) -> Policy:
 
 
 @pytest.mark.parametrize("hours", [(8, 16), (22, 6)], ids=["day", "night"])
-def test_week_of_opening_hours_has_room_for_two_runs_at_any_hour(hours: tuple[int, int]) -> None:
+def test_week_has_slots_for_two_runs_at_any_hour(hours: tuple[int, int]) -> None:
     policy = week(*hours)
     for offset in range(7 * 24):
         clinic = Clinic(policy, MONDAY + offset * HOUR + timedelta(minutes=10))
@@ -89,7 +89,7 @@ def test_week_of_opening_hours_has_room_for_two_runs_at_any_hour(hours: tuple[in
 
 
 @pytest.mark.parametrize("offset", [12, 36, 60, 107, 150])
-def test_discovered_week_has_room_for_a_run(offset: int) -> None:
+def test_discovered_week_has_slots_for_a_run(offset: int) -> None:
     clinic = Clinic(week(8, 16), MONDAY + offset * HOUR + timedelta(minutes=10))
     slots = clinic.run(Policy())
     assert slots.scarce
@@ -99,7 +99,7 @@ def test_discovered_week_has_room_for_a_run(offset: int) -> None:
         slots.give_back()
 
 
-def test_run_takes_times_of_several_days_before_it_gives_up() -> None:
+def test_slots_of_a_run_spread_over_several_days() -> None:
     policy = week(8, 16)
     clinic = Clinic(policy, MONDAY)
     slots = clinic.run(policy)
@@ -108,7 +108,7 @@ def test_run_takes_times_of_several_days_before_it_gives_up() -> None:
     assert all(abs(one - other) > HOUR / 2 for one, other in itertools.combinations(times, 2))
 
 
-def test_runs_take_different_months() -> None:
+def test_slots_of_two_runs_are_far_apart() -> None:
     clinic = Clinic(Policy(), MONDAY)
     runs = [clinic.run(Policy()) for _ in range(3)]
     times = [{run.take() for _ in range(100)} for run in runs]
@@ -117,7 +117,7 @@ def test_runs_take_different_months() -> None:
     assert min(min(of_run) for of_run in times) > MONDAY + 30 * DAY
 
 
-def test_midnight_is_free_on_both_sides() -> None:
+def test_midnight_slot_is_free_on_both_sides() -> None:
     policy = Policy(7 * DAY, notice_minutes=30)
     clinic = Clinic(policy, MONDAY + 9 * HOUR)
     midnight = clinic.run(policy).midnight(10)

@@ -1,4 +1,4 @@
-"""That runs fit a shared staging system: they clean up, make room for each other, and do with few people."""
+"""Tests of runs on a shared staging system: cleanup, parallel runs, occupied slots, few users."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ PEOPLE = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[Path]:
-    """The configuration for a reference server that nobody else uses."""
+    """Return the configuration for a new reference server."""
     with reference(tmp_path) as config:
         yield config
 
@@ -33,20 +33,20 @@ def api(config: Path, person: str) -> httpx.Client:
 
 
 def open_calls(config: Path) -> list[dict[str, Any]]:
-    """The calls of the configuration's people that are neither ended nor cancelled."""
-    found: dict[int, dict[str, Any]] = {}
+    """Return the open calls of the users of a configuration."""
+    calls: dict[int, dict[str, Any]] = {}
     for person in PEOPLE:
         with api(config, person) as client:
             url: str | None = "video-calls/?page_size=100"
             while url:
                 page = client.get(url).raise_for_status().json()
                 url = page["next"]
-                found |= {call["id"]: call for call in page["results"]}
-    return [call for call in found.values() if call["status"] in ("scheduled", "ongoing")]
+                calls |= {call["id"]: call for call in page["results"]}
+    return [call for call in calls.values() if call["status"] in ("scheduled", "ongoing")]
 
 
 def book(config: Path, minutes: float, person: str = "doctor", number: int = 1) -> int:
-    """A call that is none of the suite's, of the doctor and the patient with this number."""
+    """Create a call between the doctor and the patient with this number, and return its id."""
     with api(config, person) as client:
         at = datetime.now(UTC) + timedelta(minutes=minutes)
         body = {"doctor": number, "patient": number, "scheduled_time": at.isoformat()}
@@ -54,30 +54,34 @@ def book(config: Path, minutes: float, person: str = "doctor", number: int = 1) 
         return call_id
 
 
-def leave(config: Path, minutes: float) -> None:
-    """Leave a call of the doctor and the patient there that was made hours ago."""
+def add_old_call(config: Path, minutes: float) -> None:
+    """Add a call of the doctor and the patient that was created hours ago."""
     state_url = tomllib.loads(config.read_text())["base_url"].replace("/api/v1/video", "/_control/state")
     state = httpx.get(state_url).raise_for_status().json()
     now = datetime.now(UTC)
-    at, made = now + timedelta(minutes=minutes), now - timedelta(hours=3)
-    call = {"scheduled_time": at.isoformat(), "created_at": made.isoformat(), "updated_at": made.isoformat()}
+    at, created_at = now + timedelta(minutes=minutes), now - timedelta(hours=3)
+    call = {
+        "scheduled_time": at.isoformat(),
+        "created_at": created_at.isoformat(),
+        "updated_at": created_at.isoformat(),
+    }
     state["calls"].append({"doctor": 1, "patient": 1, **call})
     httpx.put(state_url, json=state).raise_for_status()
 
 
-def free_the_next_hour(config: Path) -> None:
-    """End and cancel what takes up people's time now."""
+def close_near_calls(config: Path) -> None:
+    """End or cancel the calls of the next hour."""
     for call in open_calls(config):
         if datetime.fromisoformat(call["scheduled_time"]) < datetime.now(UTC) + timedelta(hours=1):
             with api(config, "doctor" if call["doctor"] == 1 else "other_doctor") as client:
                 client.post(f"video-calls/{call['id']}/{'end' if call['status'] == 'ongoing' else 'cancel'}/")
 
 
-class Begun:
-    """A run that goes on, with calls open."""
+class RunningSuite:
+    """A run of the suite that has open calls."""
 
     def __init__(self, config: Path, *options: str) -> None:
-        self.report = config.parent / "begun.json"
+        self.report = config.parent / "running.json"
         self.process = subprocess.Popen(
             command(config, self.report, *options),
             cwd=config.parent,
@@ -86,7 +90,7 @@ class Begun:
             text=True,
         )
         while len(open_calls(config)) < 4:
-            assert self.process.poll() is None, "it ended before it had begun"
+            assert self.process.poll() is None, "the run ended before it had open calls"
             threading.Event().wait(0.2)
 
     def stop(self, number: signal.Signals) -> str:
@@ -96,36 +100,36 @@ class Begun:
 
 @pytest.mark.long
 @pytest.mark.timeout(2 * LONGEST)
-def test_two_runs_at_once_pass_where_another_was_killed(config: Path) -> None:
-    Begun(config).stop(signal.SIGKILL)
-    free_the_next_hour(config)
+def test_two_runs_pass_after_a_killed_run(config: Path) -> None:
+    RunningSuite(config).stop(signal.SIGKILL)
+    close_near_calls(config)
     book(config, 12)
-    theirs = {call["id"] for call in open_calls(config)}
+    other_calls = {call["id"] for call in open_calls(config)}
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(run_suite, config, report=f"{name}.json") for name in ("one", "two")]
         verdicts = [run.result() for run in runs]
-    for said in verdicts:
-        assert said.failed == set(), said.output
-        assert said.unchecked == set(), said.reasons
-        assert said.status == 0, said.output
-    assert {call["id"] for call in open_calls(config)} == theirs
+    for verdict in verdicts:
+        assert verdict.failed == set(), verdict.output
+        assert verdict.unchecked == set(), verdict.reasons
+        assert verdict.status == 0, verdict.output
+    assert {call["id"] for call in open_calls(config)} == other_calls
 
 
 @pytest.mark.long
 @pytest.mark.timeout(LONGEST)
-def test_where_nobody_has_time_a_run_says_so_and_blames_nobody(config: Path) -> None:
+def test_run_without_free_slots_is_not_judged(config: Path) -> None:
     book(config, 7)
     ongoing = book(config, 1, "other_doctor", 2)
     with api(config, "other_doctor") as client:
         client.post(f"video-calls/{ongoing}/join/").raise_for_status()
-    said = run_suite(config)
-    assert said.failed == set(), said.output
-    assert said.status == 2, said.output
-    assert "run the suite later" in said.reasons["join.credentials"]
+    verdict = run_suite(config)
+    assert verdict.failed == set(), verdict.output
+    assert verdict.status == 2, verdict.output
+    assert "run the suite later" in verdict.reasons["join.credentials"]
 
 
-def alone(config: Path, *people: str) -> None:
-    """Leave nobody else in a configuration."""
+def keep_identities(config: Path, *people: str) -> None:
+    """Remove all other identities from a configuration."""
     settings = tomllib.loads(config.read_text())
     lines = [f'base_url = "{settings["base_url"]}"']
     for name in people:
@@ -144,27 +148,28 @@ NEAR = (
     "join.token-format",
     "end.completes",
 )
-"""Some of those that do."""
+"""Some of the rules that need one."""
 
 
 @pytest.mark.timeout(LONGEST)
-def test_an_own_call_in_the_way_is_named_and_the_rules_that_need_no_near_call_are_judged(
+def test_old_call_in_the_way_blocks_only_near_rules(
     config: Path,
 ) -> None:
-    leave(config, 7)
-    [theirs] = open_calls(config)
-    alone(config, "doctor", "patient")
-    said = run_suite(config, *(f"--rule={slug}" for slug in (*FAR, *NEAR)))
+    add_old_call(config, 7)
+    [other_call] = open_calls(config)
+    keep_identities(config, "doctor", "patient")
+    verdict = run_suite(config, *(f"--rule={slug}" for slug in (*FAR, *NEAR)))
     requests = json.loads(config.with_name("report.json").read_text())["requests"]
-    at = datetime.fromisoformat(theirs["scheduled_time"])
+    at = datetime.fromisoformat(other_call["scheduled_time"])
+    call_id = other_call["id"]
     reason = (
-        f"call {theirs['id']} of doctor 1 and patient 1, scheduled for {at:%Y-%m-%d %H:%M} UTC, takes up the "
+        f"call {call_id} of doctor 1 and patient 1, scheduled for {at:%Y-%m-%d %H:%M} UTC, takes up the "
         "next quarter of an hour: cancel or end it, or run the suite later"
     )
-    assert said.reasons == dict.fromkeys(NEAR, reason), said.output
-    assert said.status == 2, said.output
-    assert reason in said.output.splitlines()[-2]
-    assert requests < 56  # each rule would look for itself otherwise
+    assert verdict.reasons == dict.fromkeys(NEAR, reason), verdict.output
+    assert verdict.status == 2, verdict.output
+    assert reason in verdict.output.splitlines()[-2]
+    assert requests < 56  # otherwise each rule would look for a slot
 
 
 NEEDS_OTHERS = (
@@ -181,7 +186,7 @@ NEEDS_OTHERS = (
     "join.participants-only",
     "join.token-signature",
 )
-"""The rules that a doctor and a patient alone cannot show."""
+"""The rules that need more users than a doctor and a patient."""
 
 
 @pytest.mark.timeout(LONGEST)
@@ -192,10 +197,8 @@ NEEDS_OTHERS = (
         pytest.param((), id="all", marks=pytest.mark.long),
     ],
 )
-def test_with_a_doctor_and_a_patient_alone_the_rest_is_not_checked(
-    config: Path, others: tuple[str, ...]
-) -> None:
-    alone(config, "doctor", "patient")
+def test_missing_identities_leave_rules_not_checked(config: Path, others: tuple[str, ...]) -> None:
+    keep_identities(config, "doctor", "patient")
     selected = [f"--rule={slug}" for slug in (*NEEDS_OTHERS, *others)] if others else []
     verdict = run_suite(config, *selected)
     assert verdict.status == 0, verdict.output

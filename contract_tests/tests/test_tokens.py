@@ -1,4 +1,4 @@
-"""Tokens that end during a run, and gateways that answer in place of the backend: no fault of the backend."""
+"""Tests of expiring tokens, and of gateways that respond in place of the backend."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ SECRET = "a secret of the tests alone, of 32 bytes and more"
 HTML = "<html><title>Service Unavailable</title></html>"
 
 
-def minted(seconds: float) -> str:
+def new_token(seconds: float) -> str:
     return jwt.encode({"exp": int(time.time() + seconds)}, SECRET)
 
 
@@ -35,7 +35,7 @@ def minted(seconds: float) -> str:
 
 
 class Expiring:
-    """A backend that takes each token for so many requests."""
+    """A backend that accepts each token for this number of requests."""
 
     def __init__(self, requests: int) -> None:
         self._requests = requests
@@ -50,8 +50,8 @@ class Expiring:
         return scheduling(request)
 
 
-def with_commands(backend: FakeBackend, directory: Path) -> str:
-    """A configuration whose commands print another token each time."""
+def toml_with_commands(backend: FakeBackend, directory: Path) -> str:
+    """Return a configuration with commands that print a new token each time."""
     script = directory / "mint.py"
     script.write_text("import os, sys; print(sys.argv[1] + os.urandom(16).hex())")
     lines = [f"base_url = {json.dumps(backend.url)}"]
@@ -61,30 +61,30 @@ def with_commands(backend: FakeBackend, directory: Path) -> str:
     return "\n".join(lines)
 
 
-def test_refused_token_of_a_command_is_made_again(tmp_path: Path) -> None:
+def test_refused_token_is_renewed_by_its_command(tmp_path: Path) -> None:
     answer = Expiring(3)
     with fake_backend(answer) as backend:
-        (tmp_path / "contract.toml").write_text(with_commands(backend, tmp_path))
+        (tmp_path / "contract.toml").write_text(toml_with_commands(backend, tmp_path))
         result = run("run", "--rule", "auth.required", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(answer.used) > len(TOKENS)
     assert [request for request in backend.requests if request.path.endswith("/cancel/")]
 
 
-def test_token_that_ends_without_a_command_stops_the_run(tmp_path: Path) -> None:
+def test_expired_token_without_command_stops_the_run(tmp_path: Path) -> None:
     with fake_backend(Expiring(3)) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
         result = run("run", "--section", "auth", cwd=tmp_path)
     assert result.returncode == 2, result.stdout
     assert "VIOLATION" not in result.stdout
-    told = result.stdout + result.stderr
-    assert "does not accept the token of [identities.doctor] any more" in told
-    assert "token_command" in told
+    output = result.stdout + result.stderr
+    assert "does not accept the token of [identities.doctor] any more" in output
+    assert "token_command" in output
 
 
-def test_token_that_may_end_during_the_run_is_told_at_its_start() -> None:
+def test_token_that_expires_soon_is_a_note() -> None:
     with fake_backend(scheduling) as backend:
-        toml = backend.toml().replace(TOKENS["doctor"], minted(240))
+        toml = backend.toml().replace(TOKENS["doctor"], new_token(240))
         beginning = Run(parse_config(toml, "contract.toml"), Options())
         preflight(beginning)
         beginning.finish()
@@ -94,12 +94,12 @@ def test_token_that_may_end_during_the_run_is_told_at_its_start() -> None:
     assert "[identities.patient]" not in file.getvalue()
 
 
-def test_token_is_made_again_before_it_lapses(tmp_path: Path) -> None:
+def test_token_is_renewed_before_it_expires(tmp_path: Path) -> None:
     script = tmp_path / "mint.py"
-    script.write_text(f"print({minted(1000)!r})")
+    script.write_text(f"print({new_token(1000)!r})")
     command = TokenCommand((sys.executable, str(script)), "c")
     ahead = timedelta(0)
-    first = minted(100)
+    first = new_token(100)
     identity = Identity("doctor", first, command=command)
     token = Token(identity, Redactor(), lambda: datetime.now(UTC) + ahead)
     assert token.value() == first
@@ -121,9 +121,7 @@ def test_token_is_made_again_before_it_lapses(tmp_path: Path) -> None:
         (200, {}),
     ],
 )
-def test_gateway_that_answers_everything_alike_is_no_violation(
-    tmp_path: Path, status: int, body: object
-) -> None:
+def test_gateway_in_front_of_backend_is_no_violation(tmp_path: Path, status: int, body: object) -> None:
     with fake_backend(lambda _: (status, body)) as backend, contextlib.chdir(tmp_path):
         Path("contract.toml").write_text(backend.toml())
         result = CliRunner().invoke(main, ["run"])
@@ -133,14 +131,14 @@ def test_gateway_that_answers_everything_alike_is_no_violation(
     assert ("--cert" in line) == ("certificate" in str(body))
 
 
-def test_gateway_that_begins_during_a_run_is_no_violation(tmp_path: Path) -> None:
+def test_gateway_error_during_run_is_no_violation(tmp_path: Path) -> None:
     requests: list[Request] = []
 
-    def failing(request: Request) -> tuple[int, Any]:
+    def fail_after_create(request: Request) -> tuple[int, Any]:
         requests.append(request)
         return (503, HTML) if any(one.method == "POST" for one in requests) else scheduling(request)
 
-    with fake_backend(failing) as backend:
+    with fake_backend(fail_after_create) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
         result = run("run", "--section", "auth", "--json", "r.json", cwd=tmp_path)
     assert result.returncode == 2, result.stdout
@@ -150,10 +148,10 @@ def test_gateway_that_begins_during_a_run_is_no_violation(tmp_path: Path) -> Non
     assert "503" in report["stopped"]
 
 
-def test_one_broken_operation_is_no_gateway() -> None:
-    def broken(request: Request) -> tuple[int, Any]:
+def test_one_failing_operation_is_no_gateway() -> None:
+    def respond(request: Request) -> tuple[int, Any]:
         return (500, HTML) if request.path.endswith("/7/") else scheduling(request)
 
-    with fake_backend(broken) as backend, contextlib.closing(Backend(backend.url, Redactor())) as client:
+    with fake_backend(respond) as backend, contextlib.closing(Backend(backend.url, Redactor())) as client:
         client.expect_api(lambda: f"Bearer {TOKENS['doctor']}")
         assert client.send("GET", "/video-calls/7/").status == 500

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -92,8 +92,9 @@ class SuitePlugin:
         """Start a test in a thread; wait for it if no other test may run with it."""
         alone = self.run.jobs == 1 or _stage(pyfuncitem) in (_ALONE, _OBSERVED)
         self._record(wait=alone)
-        names = inspect.signature(pyfuncitem.function).parameters
-        test = partial(pyfuncitem.function, **{name: pyfuncitem.funcargs[name] for name in names})
+        function = cast("Callable[..., object]", pyfuncitem.function)  # pytest does not annotate it
+        names = inspect.signature(function).parameters
+        test = partial(function, **{name: pyfuncitem.funcargs[name] for name in names})
         self._pending.append((pyfuncitem, self._pool.submit(_run_test, test)))
         self._record(wait=alone or pyfuncitem is self._last)
         return True
