@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg as postgresql_asyncpg
-from video_calls_server.store import agora_notices, calls, events, idempotency, people
+from video_calls_server.store import agora_notices, calls, events, idempotency, people, rate_limit
 from video_calls_server.store.database import database_url
 from video_calls_server.store.migrate import migrate
 from video_calls_server.store.statement import Statement
@@ -105,7 +105,7 @@ VALUES: dict[str, object] = {
 
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
-    for module in (people, calls, idempotency, events, agora_notices)
+    for module in (people, calls, idempotency, rate_limit, events, agora_notices)
     for name, value in vars(module).items()
     if isinstance(value, Statement)
 }

@@ -23,7 +23,15 @@ from video_calls_server.events.hub import Hub
 from video_calls_server.events.payload import event_data
 from video_calls_server.observability.request_id import current_request_id
 from video_calls_server.settings import Settings
-from video_calls_server.store import OverlapError, Store, agora_notices, events, idempotency, people
+from video_calls_server.store import (
+    OverlapError,
+    Store,
+    agora_notices,
+    events,
+    idempotency,
+    people,
+    rate_limit,
+)
 from video_calls_server.store import calls as store_calls
 from video_calls_server.store.events import StoredEvent
 
@@ -100,7 +108,7 @@ class Operations:
         now, length = int(time.time()), self._rate.seconds
         window = now - now % length
         requests = await self._store.write(
-            lambda connection: idempotency.count_request(connection, actor, window=window)
+            lambda connection: rate_limit.count_request(connection, actor, window=window)
         )
         return window + length - now if requests > self._rate.requests else None
 

@@ -1,8 +1,8 @@
 """The database of the server. It is written once, in SQLAlchemy Core, for SQLite and PostgreSQL.
 
-`schema` has the tables. `calls`, `people`, `idempotency`, `events` and `agora_notices` have the queries, as
-functions that take a connection. `database` has the interface of a store, and `sqlite` and `postgres`
-implement it. No rule is decided here, except that PostgreSQL also refuses overlaps.
+`schema` has the tables. `calls`, `people`, `idempotency`, `rate_limit`, `events` and `agora_notices` have the
+queries, as functions that take a connection. `database` has the interface of a store, and `sqlite` and
+`postgres` implement it. No rule is decided here, except that PostgreSQL also refuses overlaps.
 """
 
 from video_calls_server.store.database import Store

@@ -42,15 +42,7 @@ def newest_sequence(connection: Connection, call_id: int, uid: int) -> int | Non
 
 
 _DELETE_OLD = Statement(delete(agora_notices).where(agora_notices.c.received_at <= bindparam("oldest")))
-_ADD = Statement(
-    insert(agora_notices).values(
-        notice_id=bindparam("notice_id"),
-        call_id=bindparam("call_id"),
-        uid=bindparam("uid"),
-        client_seq=bindparam("client_seq"),
-        received_at=bindparam("received_at"),
-    )
-)
+_ADD = Statement(insert(agora_notices))
 
 
 def add_notice(

@@ -1,7 +1,7 @@
 """Queries about calls.
 
-These functions, and those of `people`, `idempotency`, `events` and `agora_notices`, take a connection and
-plain values, and return values of the domain. Functions that change or lock a row need `Store.write`. On
+These functions, and those of the other modules of queries, take a connection and plain values, and return
+values of the domain. Functions that change or lock a row need `Store.write`. On
 PostgreSQL `lock_...` locks the row until the transaction ends. SQLite has one writer at a time.
 """
 
@@ -25,12 +25,7 @@ from sqlalchemy import (
 
 from video_calls_server.domain.calls import MIN_DISTANCE, NO_ABSENCES, OPEN, Call, NewCall
 from video_calls_server.domain.people import Actor, Doctor, Patient, Role, User
-from video_calls_server.store.schema import (
-    calls,
-    doctors,
-    patients,
-    users,
-)
+from video_calls_server.store.schema import calls, doctors, patients, users
 from video_calls_server.store.statement import Row, Statement
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

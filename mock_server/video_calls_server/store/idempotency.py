@@ -1,16 +1,14 @@
-"""Queries about requests: the call of an `Idempotency-Key`, and the count for the rate limit."""
+"""Queries about idempotency keys. See `calls` for what these functions have in common."""
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Connection, Text, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, Text, bindparam, delete, func, insert, select
 
 from video_calls_server.domain.calls import Call
 from video_calls_server.domain.people import Actor
 from video_calls_server.store.calls import call, to_microseconds
-from video_calls_server.store.schema import idempotency_keys, request_windows
+from video_calls_server.store.schema import idempotency_keys
 from video_calls_server.store.statement import Statement
-
-# -- Idempotency keys -------------------------------------------------------------------------------
 
 _CALL_OF_KEY = Statement(
     select(idempotency_keys.c.call_id).where(
@@ -22,16 +20,7 @@ _CALL_OF_KEY = Statement(
 _DELETE_OLD_KEYS = Statement(
     delete(idempotency_keys).where(idempotency_keys.c.created_at <= bindparam("oldest"))
 )
-_ADD_KEY = Statement(
-    insert(idempotency_keys).values(
-        user_id=bindparam("user_id"),
-        key=bindparam("key"),
-        call_id=bindparam("call_id"),
-        created_at=bindparam("created_at"),
-    )
-)
-
-
+_ADD_KEY = Statement(insert(idempotency_keys))
 _LOCK_KEY = Statement(
     select(
         func.pg_advisory_xact_lock(
@@ -55,30 +44,3 @@ def add_key(
     """Store the key of a call, and delete keys that are as old as `oldest`."""
     _DELETE_OLD_KEYS.run(connection, oldest=to_microseconds(oldest))
     _ADD_KEY.run(connection, user_id=actor.user_id, key=key, call_id=call.id, created_at=to_microseconds(now))
-
-
-# -- Rate limit -------------------------------------------------------------------------------------
-
-_COUNT_REQUEST = Statement(
-    update(request_windows)
-    .where(request_windows.c.user_id == bindparam("of_user"))
-    .values(
-        requests=case(
-            (request_windows.c.window_start == bindparam("window"), request_windows.c.requests + 1), else_=1
-        ),
-        window_start=bindparam("window"),
-    )
-    .returning(request_windows.c.requests)
-)
-_FIRST_REQUEST = Statement(
-    insert(request_windows).values(user_id=bindparam("of_user"), window_start=bindparam("window"), requests=1)
-)
-
-
-def count_request(connection: Connection, actor: Actor, *, window: int) -> int:
-    """Count a request. Return the number of the actor's requests in this window."""
-    row = _COUNT_REQUEST.row(connection, of_user=actor.user_id, window=window)
-    if row is not None:
-        return int(row[0])
-    _FIRST_REQUEST.run(connection, of_user=actor.user_id, window=window)
-    return 1

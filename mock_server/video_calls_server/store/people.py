@@ -97,20 +97,9 @@ def all_people(connection: Connection) -> list[Person]:
     return people
 
 
-_ADD_USER = Statement(
-    insert(users).values(
-        id=bindparam("id"),
-        email=bindparam("email"),
-        full_name=bindparam("full_name"),
-        is_active=bindparam("is_active"),
-    )
-)
-_ADD_DOCTOR = Statement(
-    insert(doctors).values(
-        id=bindparam("id"), user_id=bindparam("user_id"), specialization=bindparam("specialization")
-    )
-)
-_ADD_PATIENT = Statement(insert(patients).values(id=bindparam("id"), user_id=bindparam("user_id")))
+_ADD_USER = Statement(insert(users))
+_ADD_DOCTOR = Statement(insert(doctors))
+_ADD_PATIENT = Statement(insert(patients))
 
 
 def add_person(connection: Connection, user: User, doctor: Doctor | None, patient: Patient | None) -> None:

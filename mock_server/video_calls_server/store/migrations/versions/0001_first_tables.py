@@ -45,10 +45,7 @@ def upgrade() -> None:
         sa.Column("id", _ROW_ID, autoincrement=False, nullable=False),
         sa.Column("user_id", sa.BigInteger(), nullable=False),
         sa.Column("specialization", sa.Text(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["user_id"],
-            ["users.id"],
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("user_id"),
     )
@@ -57,10 +54,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("event_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(
-            ["user_id"],
-            ["users.id"],
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
         sa.PrimaryKeyConstraint("user_id", "event_id"),
         sqlite_with_rowid=False,
     )
@@ -70,10 +64,7 @@ def upgrade() -> None:
         "patients",
         sa.Column("id", _ROW_ID, autoincrement=False, nullable=False),
         sa.Column("user_id", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"],
-            ["users.id"],
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("user_id"),
     )
@@ -82,10 +73,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("window_start", sa.BigInteger(), nullable=False),
         sa.Column("requests", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"],
-            ["users.id"],
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
         sa.PrimaryKeyConstraint("user_id"),
     )
     op.create_table(
@@ -108,14 +96,8 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "status IN ('scheduled', 'ongoing', 'completed', 'cancelled')", name="calls_status"
         ),
-        sa.ForeignKeyConstraint(
-            ["doctor_id"],
-            ["doctors.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["patient_id"],
-            ["patients.id"],
-        ),
+        sa.ForeignKeyConstraint(["doctor_id"], ["doctors.id"]),
+        sa.ForeignKeyConstraint(["patient_id"], ["patients.id"]),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("channel_name"),
         sqlite_autoincrement=True,
@@ -138,10 +120,7 @@ def upgrade() -> None:
         sa.Column("uid", sa.BigInteger(), nullable=False),
         sa.Column("client_seq", sa.Text(), nullable=True),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["call_id"],
-            ["calls.id"],
-        ),
+        sa.ForeignKeyConstraint(["call_id"], ["calls.id"]),
         sa.PrimaryKeyConstraint("notice_id"),
     )
     op.create_index("agora_notices_of_uid", "agora_notices", ["call_id", "uid", "client_seq"])
@@ -153,14 +132,8 @@ def upgrade() -> None:
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("call_id", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["call_id"],
-            ["calls.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["user_id"],
-            ["users.id"],
-        ),
+        sa.ForeignKeyConstraint(["call_id"], ["calls.id"]),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
         sa.PrimaryKeyConstraint("user_id", "key"),
     )
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
