@@ -1,4 +1,4 @@
-"""What HTTP itself asks: error bodies on every path, request ids, CORS, rate limit, the pages."""
+"""Errors on every path, request ids, CORS, the rate limit, and the pages."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,11 +19,11 @@ VALID = b'{"doctor": 1, "patient": 1, "scheduled_time": "2024-01-05T10:00:00Z"}'
 JSON = {"Content-Type": "application/json"}
 
 
-def assert_error(answer: httpx.Response, status: int, code: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    assert (answer.json()["code"], bool(answer.json()["error"])) == (code, True)
-    assert answer.headers["x-request-id"]
+def assert_error(response: httpx.Response, status: int, code: str) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert (response.json()["code"], bool(response.json()["error"])) == (code, True)
+    assert response.headers["x-request-id"]
 
 
 # -- Bodies -----------------------------------------------------------------------------------------
@@ -58,25 +58,25 @@ def test_different_refusals_have_different_texts(read_only_api: Api) -> None:
         read_only_api.create("dual_user", doctor=4, patient=4),
         read_only_api.post("doctor", CALLS, content=b"{", headers=JSON),
     ]
-    assert {refused.status_code for refused in refusals} == {400}
-    assert len({refused.json()["error"] for refused in refusals}) == 3
+    assert {refusal.status_code for refusal in refusals} == {400}
+    assert len({refusal.json()["error"] for refusal in refusals}) == 3
 
 
 @pytest.mark.rule("errors.media-type")
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/jsonx"])
 def test_other_media_type_is_refused(read_only_api: Api, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
-    answer = read_only_api.post("doctor", CALLS, content=VALID, headers=headers)
-    assert_error(answer, 415, "errors.media-type")
-    assert answer.headers["accept"] == "application/json"
+    response = read_only_api.post("doctor", CALLS, content=VALID, headers=headers)
+    assert_error(response, 415, "errors.media-type")
+    assert response.headers["accept"] == "application/json"
 
 
 @pytest.mark.parametrize(
     "content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json ;x=y"]
 )
 def test_json_media_type_may_have_parameters(api: Api, content_type: str) -> None:
-    answer = api.post("doctor", CALLS, content=VALID, headers={"Content-Type": content_type})
-    assert answer.status_code == 201
+    response = api.post("doctor", CALLS, content=VALID, headers={"Content-Type": content_type})
+    assert response.status_code == 201
 
 
 @pytest.mark.rule("errors.body-size")
@@ -95,13 +95,7 @@ def test_body_over_64_kib_is_refused(api: Api) -> None:
 @pytest.mark.rule("errors.unknown-path")
 @pytest.mark.parametrize(
     "path",
-    [
-        "/api/v1/video/",
-        "/api/v1/video/calls/",
-        "/nothing",
-        f"{CALLS}1/no-such-action/",
-        "/%ff",
-    ],
+    ["/api/v1/video/", "/api/v1/video/calls/", "/nothing", f"{CALLS}1/no-such-action/", "/%ff"],
 )
 def test_unknown_path_is_not_found(read_only_api: Api, path: str) -> None:
     assert_error(read_only_api.get("doctor", path), 404, "errors.unknown-path")
@@ -120,15 +114,15 @@ def test_unknown_path_is_not_found(read_only_api: Api, path: str) -> None:
 )
 def test_other_spelling_of_path_is_refused(api: Api, method: str, path: str) -> None:
     call = api.call()
-    answer = api.client.request(method, path, headers=api.headers("doctor") | JSON, content=VALID)
-    assert_error(answer, 404, "errors.trailing-slash")
-    assert "slash" in answer.json()["error"]
+    response = api.client.request(method, path, headers=api.headers("doctor") | JSON, content=VALID)
+    assert_error(response, 404, "errors.trailing-slash")
+    assert "slash" in response.json()["error"]
     assert api.get("doctor").json()["results"] == [call]
 
 
 @pytest.mark.rule("errors.method-not-allowed", "errors.allow-header", "errors.body-everywhere")
 @pytest.mark.parametrize(
-    ("path", "allowed"),
+    ("path", "methods"),
     [
         (CALLS, {"GET", "POST"}),
         (f"{CALLS}1/", {"GET"}),
@@ -137,14 +131,14 @@ def test_other_spelling_of_path_is_refused(api: Api, method: str, path: str) -> 
         (f"{CALLS}1/cancel/", {"POST"}),
     ],
 )
-def test_other_method_is_refused(api: Api, path: str, allowed: set[str]) -> None:
+def test_other_method_is_refused(api: Api, path: str, methods: set[str]) -> None:
     call = api.call()
-    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND"} - allowed:
-        answer = api.client.request(method, path, headers=api.headers("doctor") | JSON, content=VALID)
-        assert answer.status_code == 405, method
-        assert set(answer.headers["allow"].split(", ")) == allowed
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND"} - methods:
+        response = api.client.request(method, path, headers=api.headers("doctor") | JSON, content=VALID)
+        assert response.status_code == 405, method
+        assert set(response.headers["allow"].split(", ")) == methods
         if method != "HEAD":
-            assert_error(answer, 405, "errors.method-not-allowed")
+            assert_error(response, 405, "errors.method-not-allowed")
     assert api.get("doctor").json()["results"] == [call]
 
 
@@ -155,14 +149,14 @@ def test_other_method_is_refused(api: Api, path: str, allowed: set[str]) -> None
 def test_request_id_is_echoed_or_generated(read_only_api: Api) -> None:
     echoed = read_only_api.client.get("/nothing", headers={"X-Request-ID": "trace-1.2:3_4"})
     assert echoed.headers["x-request-id"] == "trace-1.2:3_4"
-    made = {read_only_api.client.get("/nothing").headers["x-request-id"] for _ in range(3)}
-    assert len(made) == 3
+    generated = {read_only_api.client.get("/nothing").headers["x-request-id"] for _ in range(3)}
+    assert len(generated) == 3
 
 
-@pytest.mark.parametrize("hostile", ["a b", "x" * 129, "é"])
-def test_invalid_request_id_is_replaced(read_only_api: Api, hostile: str) -> None:
-    answer = read_only_api.client.get("/nothing", headers={"X-Request-ID": hostile.encode("latin-1")})  # type: ignore[dict-item]
-    assert len(answer.headers["x-request-id"]) == 32
+@pytest.mark.parametrize("request_id", ["a b", "x" * 129, "é"])
+def test_invalid_request_id_is_replaced(read_only_api: Api, request_id: str) -> None:
+    response = read_only_api.client.get("/nothing", headers={"X-Request-ID": request_id.encode("latin-1")})  # type: ignore[dict-item]
+    assert len(response.headers["x-request-id"]) == 32
 
 
 @pytest.mark.rule("privacy.errors")
@@ -173,12 +167,12 @@ def test_server_error_hides_its_cause(api: Api, caplog: pytest.LogCaptureFixture
 
     operations = api.client.app.state.namespaces.default.operations
     operations.page = Broken().page
-    answer = api.get("doctor")
-    assert (answer.status_code, answer.json()) == (
+    response = api.get("doctor")
+    assert (response.status_code, response.json()) == (
         500,
         {"error": "Internal server error", "code": "internal_error"},
     )
-    assert answer.headers["x-request-id"]
+    assert response.headers["x-request-id"]
     assert "secret detail" in caplog.text
 
 
@@ -199,9 +193,9 @@ def test_loopback_origin_is_allowed(read_only_api: Api, origin: str) -> None:
     assert preflight.headers["access-control-allow-origin"] == origin
     assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
     for path in (CALLS, "/nothing", CALLS[:-1]):
-        refused = read_only_api.client.get(path, headers={"Origin": origin})
-        assert refused.headers["access-control-allow-origin"] == origin, path
-        assert "x-request-id" in refused.headers["access-control-expose-headers"].lower()
+        refusal = read_only_api.client.get(path, headers={"Origin": origin})
+        assert refusal.headers["access-control-allow-origin"] == origin, path
+        assert "x-request-id" in refusal.headers["access-control-expose-headers"].lower()
 
 
 @pytest.mark.parametrize(
@@ -210,8 +204,8 @@ def test_loopback_origin_is_allowed(read_only_api: Api, origin: str) -> None:
 )
 def test_other_origin_is_refused(read_only_api: Api, caplog: pytest.LogCaptureFixture, origin: str) -> None:
     page = read_only_api.client.get("/healthz", headers={"Origin": origin})
-    asks = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-    preflight = read_only_api.client.options(CALLS, headers=asks)
+    preflight_headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    preflight = read_only_api.client.options(CALLS, headers=preflight_headers)
     assert "access-control-allow-origin" not in page.headers.keys() | preflight.headers.keys()
     assert_error(preflight, 403, "cors")
     for text in (preflight.json()["error"], caplog.text):
@@ -219,14 +213,11 @@ def test_other_origin_is_refused(read_only_api: Api, caplog: pytest.LogCaptureFi
         assert "--cors-origin" in text
 
 
-@pytest.mark.parametrize(
-    "origin",
-    ["https://app.example.com", "capacitor://localhost", "null"],
-)
+@pytest.mark.parametrize("origin", ["https://app.example.com", "capacitor://localhost", "null"])
 def test_configured_origin_is_allowed_with_credentials(make_api: Callable[..., Api], origin: str) -> None:
-    answer = make_api(cors_origin=(origin,)).client.get("/healthz", headers={"Origin": origin})
-    assert answer.headers["access-control-allow-origin"] == origin
-    assert answer.headers["access-control-allow-credentials"] == "true"
+    response = make_api(cors_origin=(origin,)).client.get("/healthz", headers={"Origin": origin})
+    assert response.headers["access-control-allow-origin"] == origin
+    assert response.headers["access-control-allow-credentials"] == "true"
 
 
 # -- Rate limit -------------------------------------------------------------------------------------
@@ -241,9 +232,9 @@ def test_user_over_rate_limit_gets_retry_after(
     monkeypatch.setattr("video_calls_server.operations.time.time", lambda: 1704441615.5)
     statuses = [api.client.get(CALLS, headers=doctor).status_code for _ in range(4)]
     assert statuses == [200, 200, 200, 429]
-    refused = api.client.get(f"{CALLS}1/", headers=doctor)
-    assert_error(refused, 429, "limits.rate")
-    assert refused.headers["retry-after"] == "45"
+    refusal = api.client.get(f"{CALLS}1/", headers=doctor)
+    assert_error(refusal, 429, "limits.rate")
+    assert refusal.headers["retry-after"] == "45"
     assert api.client.get(CALLS, headers=patient).status_code == 200
     monkeypatch.setattr("video_calls_server.operations.time.time", lambda: 1704441660.0)
     assert api.client.get(CALLS, headers=doctor).status_code == 200
@@ -271,25 +262,17 @@ def test_root_without_control_redirects_to_docs(make_api: Callable[..., Api]) ->
 
 
 def test_static_directory_is_served(make_api: Callable[..., Api], tmp_path: Any) -> None:
-    (tmp_path / "index.html").write_text("<p>mine</p>")
+    (tmp_path / "index.html").write_text("<p>app</p>")
     api = make_api(static=tmp_path)
-    assert api.client.get("/app/").text == "<p>mine</p>"
+    assert api.client.get("/app/").text == "<p>app</p>"
     for page in ("/app", "/docs"):  # relative links start from the last slash
         redirect = api.client.get(page, follow_redirects=False)
         assert (redirect.status_code, redirect.headers["location"]) == (307, f"{page[1:]}/")
     (tmp_path / ".env").write_text("SECRET=1")
     (tmp_path / "link").symlink_to("/etc/passwd")
     (tmp_path / "folder").symlink_to("/etc")
-    for path in (
-        "link",
-        "folder/passwd",
-        "../settings.py",
-        "a%00b",
-        ".env",
-        "x" * 5000,
-        "%2e%2e/%2e%2e/etc/passwd",
-        "%ff",
-    ):
+    outside = ("link", "folder/passwd", "../settings.py", "%2e%2e/%2e%2e/etc/passwd")
+    for path in (*outside, ".env", "a%00b", "x" * 5000, "%ff"):
         assert_error(api.client.get(f"/app/{path}"), 404, "errors.unknown-path")
 
 
@@ -310,5 +293,5 @@ def test_application_can_be_mounted() -> None:
         page = client.get(f"/backend{CALLS}?page_size=1", headers=headers).json()
         assert page["next"] == f"http://testserver.local/backend{CALLS}?page_size=1&page=2"
         assert client.get(page["next"], headers=headers).json()["results"][0]["id"] == 1
-    # Starlette does not tell what it mounts that it ends.
+    # Starlette sends no lifespan messages to mounted applications.
     asyncio.run(app.state.namespaces.default.store.close())

@@ -1,4 +1,4 @@
-"""What is beneath HTTP: limits and timeouts of requests, trailers, upgrades. Raw sockets and a JDK client."""
+"""Limits and timeouts of requests, trailers and upgrades, with raw sockets and a JDK client."""
 
 import json
 import shutil
@@ -35,9 +35,9 @@ public class Client {
 
 
 @pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A server with short timeouts."""
-    with serving(tmp_path_factory.mktemp("hasty")) as start:
+def impatient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """Start a server with short timeouts."""
+    with serving(tmp_path_factory.mktemp("server")) as start:
         yield start("--database", ":memory:", "--request-timeout", "0.5", "--keep-alive-timeout", "1")
 
 
@@ -46,20 +46,14 @@ def connect(process: Process) -> socket.socket:
 
 
 def head_of(process: Process, *fields: str, method: str = "POST", path: str = CALLS) -> str:
-    """A request head with the doctor's token, which ends with these fields."""
+    """Return a request head with the doctor's token and these fields at its end."""
     bearer = f"Authorization: {process.headers()['Authorization']}"
-    lines = [
-        f"{method} {path} HTTP/1.1",
-        "Host: localhost",
-        "Content-Type: application/json",
-        bearer,
-        *fields,
-    ]
-    return "\r\n".join([*lines, "", ""])
+    start = [f"{method} {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", bearer]
+    return "\r\n".join([*start, *fields, "", ""])
 
 
-def answer_to(process: Process, request: str, *, closes: bool = True) -> tuple[int, str]:
-    """The status and the body of the answer: up to the end of the connection, or as long as it says."""
+def response_to(process: Process, request: str, *, closes: bool = True) -> tuple[int, str]:
+    """Return the status and the body, up to the end of the connection or of Content-Length."""
     with connect(process) as connection:
         connection.sendall(request.encode())
         stream = connection.makefile("rb")
@@ -82,26 +76,26 @@ def answer_to(process: Process, request: str, *, closes: bool = True) -> tuple[i
     ids=["field", "fields", "target", "unfinished"],
 )
 def test_head_over_64_kib_is_refused(server: Process, request_head: str) -> None:
-    status, body = answer_to(server, request_head)
+    status, body = response_to(server, request_head)
     assert (status, json.loads(body)["code"]) == (431, "headers_too_large")
 
 
 def test_head_of_60_kib_is_served(server: Process) -> None:
-    assert answer_to(server, head_of(server, f"X: {'x' * 60_000}", method="GET"), closes=False)[0] == 200
+    assert response_to(server, head_of(server, f"X: {'x' * 60_000}", method="GET"), closes=False)[0] == 200
 
 
 def test_trailer_is_not_a_header(server: Process) -> None:
     without_token = head_of(server, "Transfer-Encoding: chunked").replace("Authorization", "Y")
     token_after = f"{without_token}{CHUNKED}{head_of(server).splitlines()[3]}\r\n\r\n"
-    assert answer_to(server, token_after, closes=False)[0] == 401
-    elsewhere = head_of(server, "Transfer-Encoding: chunked", path="/_control/state/reset")
-    host_after = elsewhere.replace("Host: localhost", "Host: example.com") + "0\r\nHost: localhost\r\n\r\n"
-    assert answer_to(server, host_after, closes=False)[0] == 403
+    assert response_to(server, token_after, closes=False)[0] == 401
+    other_host = head_of(server, "Transfer-Encoding: chunked", path="/_control/state/reset")
+    host_after = other_host.replace("Host: localhost", "Host: example.com") + "0\r\nHost: localhost\r\n\r\n"
+    assert response_to(server, host_after, closes=False)[0] == 403
 
 
 def test_endless_trailer_is_refused(server: Process) -> None:
     request = f"{head_of(server, 'Transfer-Encoding: chunked')}{CHUNKED}X: {'x' * 2**21}"
-    assert answer_to(server, request)[0] == 431
+    assert response_to(server, request)[0] == 431
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "TLS/1.2", "websocket"])  # only a GET can ask for a WebSocket
@@ -112,51 +106,51 @@ def test_other_upgrade_is_ignored(server: Process, protocol: str, body: str) -> 
     head = head_of(server, "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}").removesuffix("\r\n")
     unknown_doctor = body.replace(": 1", ": 0")
     last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    _, answers = answer_to(server, head + unknown_doctor + last)
-    assert '"doctor"' in answers
-    assert answers.endswith('{"status":"ok"}')
+    _, responses = response_to(server, head + unknown_doctor + last)
+    assert '"doctor"' in responses
+    assert responses.endswith('{"status":"ok"}')
 
 
 @pytest.mark.parametrize(("version", "closing"), [("1.1", "Connection: close"), ("1.0", "X: y")])
 def test_ignored_upgrade_of_closing_connection_is_answered(
-    hasty: Process, version: str, closing: str
+    impatient_server: Process, version: str, closing: str
 ) -> None:
-    head = head_of(hasty, "Connection: Upgrade", "Upgrade: h2c", closing, method="GET")
-    assert answer_to(hasty, head.replace("HTTP/1.1", f"HTTP/{version}", 1))[0] == 200
+    head = head_of(impatient_server, "Connection: Upgrade", "Upgrade: h2c", closing, method="GET")
+    assert response_to(impatient_server, head.replace("HTTP/1.1", f"HTTP/{version}", 1))[0] == 200
 
 
 @pytest.mark.parametrize("field", ["Content-Length: 1", "Transfer-Encoding: chunked", f"X: {'x' * 2**14}"])
 def test_malformed_handshake_is_refused(server: Process, field: str) -> None:
     upgrade = "Connection: Upgrade", "Upgrade: websocket"
     request = head_of(server, *upgrade, field, method="GET", path="/api/v1/video/events/")
-    assert answer_to(server, request)[0] == 400
+    assert response_to(server, request)[0] == 400
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="needs a JDK")
 def test_jdk_client_can_send_body(server: Process, tmp_path: Path) -> None:
     (tmp_path / "Client.java").write_text(JAVA)
     command = ["java", "Client.java", f"{server.url}/_ns/jdk/_control/clock"]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=True)
-    assert json.loads(answer.stdout)["time"].startswith("2024-01-05T10:00:00")
+    client = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=True)
+    assert json.loads(client.stdout)["time"].startswith("2024-01-05T10:00:00")
 
 
 @pytest.mark.parametrize(
     "part", ["GET / HTTP/1.1\r\nHo", "Content-Length: 9\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{"]
 )
-def test_incomplete_request_times_out(hasty: Process, part: str) -> None:
-    request = part if part.startswith("GET") else head_of(hasty).removesuffix("\r\n") + part
-    status, body = answer_to(hasty, request)
+def test_incomplete_request_times_out(impatient_server: Process, part: str) -> None:
+    request = part if part.startswith("GET") else head_of(impatient_server).removesuffix("\r\n") + part
+    status, body = response_to(impatient_server, request)
     assert (status, json.loads(body)["code"]) == (408, "request_timeout")
 
 
-@pytest.mark.parametrize("sent", [b"", b"\r\n"])
-def test_silent_connection_is_closed(hasty: Process, sent: bytes) -> None:
-    with connect(hasty) as connection:
-        connection.sendall(sent)
+@pytest.mark.parametrize("data", [b"", b"\r\n"])
+def test_silent_connection_is_closed(impatient_server: Process, data: bytes) -> None:
+    with connect(impatient_server) as connection:
+        connection.sendall(data)
         assert connection.recv(1) == b""
 
 
-def test_idle_connection_is_closed_after_keep_alive(hasty: Process) -> None:
-    sent = time.monotonic()
-    assert answer_to(hasty, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
-    assert 0.9 < time.monotonic() - sent < 20
+def test_idle_connection_is_closed_after_keep_alive(impatient_server: Process) -> None:
+    started = time.monotonic()
+    assert response_to(impatient_server, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
+    assert 0.9 < time.monotonic() - started < 20

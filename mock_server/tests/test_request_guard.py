@@ -1,4 +1,4 @@
-"""What holds for every request: one Host, one Authorization, development secrets on loopback alone."""
+"""Checks of every request: one Host, one Authorization, and development secrets only on loopback."""
 
 import asyncio
 from typing import Any
@@ -8,11 +8,11 @@ from video_calls_server import Settings, create_app
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT
 from video_calls_server.settings import SettingsError
 
-OWN = {"jwt_secret": "x" * 32, "agora_app_id": "1" * 32, "agora_app_certificate": "2" * 32}
+OWN_SECRETS = {"jwt_secret": "x" * 32, "agora_app_id": "1" * 32, "agora_app_certificate": "2" * 32}
 LOOPBACK, LAN = ("127.0.0.1", 8000), ("192.0.2.7", 8000)
 HOST = (b"host", b"localhost")
 APP = create_app(Settings(database=":memory:"))
-APP_OF_ONES_OWN = create_app(Settings(database=":memory:", **OWN))
+APP_WITH_OWN_SECRETS = create_app(Settings(database=":memory:", **OWN_SECRETS))
 
 
 def status_of(
@@ -23,14 +23,14 @@ def status_of(
     kind: str = "http",
     app: Any = APP,
 ) -> int:
-    """The status of the answer, or the code with which a WebSocket is closed."""
-    sent: list[Any] = []
+    """Return the status of the response, or the close code of a WebSocket."""
+    messages: list[Any] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:
-        sent.append(message)
+        messages.append(message)
 
     scope = {
         "type": kind,
@@ -45,7 +45,7 @@ def status_of(
         "client": client,
     }
     asyncio.run(app(scope, receive, send))
-    return int(sent[0].get("status") or sent[0]["code"])
+    return int(messages[0].get("status") or messages[0]["code"])
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/_control/clock", "/docs/", "/api/v1/video/video-calls/"])
@@ -63,7 +63,7 @@ def test_websocket_with_two_hosts_is_refused() -> None:
 @pytest.mark.parametrize(
     ("server", "client", "status"),
     [
-        (LOOPBACK, LAN, 200),  # a proxy on this machine tells of a client elsewhere
+        (LOOPBACK, LAN, 200),  # a proxy on this machine reports a remote client
         (("::1", 8000, 0, 0), None, 200),
         (("::ffff:127.0.0.1", 8000), None, 200),
         (("testserver", 80), ("testclient", 50000), 200),
@@ -71,7 +71,7 @@ def test_websocket_with_two_hosts_is_refused() -> None:
         (LAN, LAN, 403),
         (LAN, LOOPBACK, 403),
         (("2001:db8::1", 8000), None, 403),
-        (("api.example.com", 443), LAN, 403),  # an adapter that takes the server's name from `Host`
+        (("api.example.com", 443), LAN, 403),  # the adapter fills in the `Host` header
         (None, LAN, 403),
     ],
 )
@@ -80,11 +80,11 @@ def test_development_secrets_serve_only_loopback(server: Any, client: Any, statu
 
 
 def test_own_secrets_serve_every_address() -> None:
-    assert status_of(HOST, server=LAN, client=LAN, app=APP_OF_ONES_OWN) == 200
+    assert status_of(HOST, server=LAN, client=LAN, app=APP_WITH_OWN_SECRETS) == 200
 
 
 @pytest.mark.parametrize("change", [str, str.upper])
 def test_configured_development_certificate_is_refused_beyond_loopback(change: Any) -> None:
-    own = OWN | {"agora_app_certificate": change(DEVELOPMENT_PROJECT.app_certificate)}
+    secrets = OWN_SECRETS | {"agora_app_certificate": change(DEVELOPMENT_PROJECT.app_certificate)}
     with pytest.raises(SettingsError, match="development secrets"):
-        Settings(host="0.0.0.0", **own)  # noqa: S104 (which is what is refused)
+        Settings(host="0.0.0.0", **secrets)  # noqa: S104 (refused)
