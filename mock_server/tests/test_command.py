@@ -1,4 +1,4 @@
-"""The command `video-calls-server`, run as people run it: as a process."""
+"""The command `video-calls-server`."""
 
 import asyncio
 import contextlib
@@ -22,6 +22,7 @@ import jwt
 import pytest
 from click.testing import CliRunner
 from video_calls_server.__main__ import main
+from video_calls_server.command.banner import banner
 from video_calls_server.control.client import Control
 from video_calls_server.settings import DEVELOPMENT_JWT_SECRET, Settings
 from video_calls_server.store import store_for
@@ -29,10 +30,13 @@ from video_calls_server.store.database import database_url, name_of
 from video_calls_server.store.seed import load_seed
 
 from support.api import CALLS
-from support.command import assert_told, run
+from support.command import assert_one_line_error, run
 from support.process import Process
 
 APP_ID, CERTIFICATE = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+OWN_SECRETS = ("--jwt-secret", "x" * 32, "--agora-app-id", APP_ID, "--agora-app-certificate", CERTIFICATE)
+IDENTITY_PROVIDER = ("--jwt-algorithm", "RS256", "--jwt-jwks-url", "https://id.example.com")
+ONE_DOCTOR = "users: [{id: 7, email: a@example.com, full_name: A, doctor: {id: 9}}]"
 
 
 # -- serve ------------------------------------------------------------------------------------------
@@ -44,18 +48,18 @@ def test_banner_has_addresses_users_and_request(serve: Callable[..., Process]) -
     assert "doctor@example.com             doctor 1" in process.banner
     assert "inactive.doctor@example.com    doctor 3, inactive" in process.banner
     line = next(line for line in process.banner.splitlines() if "curl" in line)
-    found = subprocess.run(shlex.split(line), capture_output=True, check=True, timeout=10)
-    assert json.loads(found.stdout)["results"] == []
+    response = subprocess.run(shlex.split(line), capture_output=True, check=True, timeout=10)
+    assert json.loads(response.stdout)["results"] == []
 
 
 def test_environment_overrides_dotenv_file(serve: Callable[..., Process], tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         f"AGORA_APP_ID={APP_ID}\nAGORA_APP_CERTIFICATE={CERTIFICATE}\nAGORA_TOKEN_VERSION=007\n"
     )
-    assert joined(serve("--database", ":memory:"))["token"].startswith("007")
+    assert join_call(serve("--database", ":memory:"))["token"].startswith("007")
     other = {"AGORA_APP_ID": APP_ID[::-1], "AGORA_TOKEN_VERSION": "006"}
     overridden = serve("--database", ":memory:", env=other)
-    assert joined(overridden)["token"].startswith(f"006{APP_ID[::-1]}")
+    assert join_call(overridden)["token"].startswith(f"006{APP_ID[::-1]}")
     overridden.popen.send_signal(signal.SIGTERM)
     assert overridden.popen.stdout
     assert "will not accept" not in overridden.popen.stdout.read()
@@ -79,8 +83,8 @@ def test_dotenv_file_sets_only_server_variables(tmp_path: Path) -> None:
 def test_output_contains_no_database_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("video_calls_server.__main__._people", lambda _: load_seed())
     options = ["--database", "postgresql://calls:hidden@127.0.0.1:1/calls"]
-    printed = run("identities", "--contract-config", "http://127.0.0.1:1", *options, cwd=tmp_path)
-    assert "[identities.expiring]\n# The database URL has a password" in printed.stdout
+    result = run("identities", "--contract-config", "http://127.0.0.1:1", *options, cwd=tmp_path)
+    assert "[identities.expiring]\n# The database URL has a password" in result.stdout
     options_of_banner: list[str] = []
     monkeypatch.setattr(
         "video_calls_server.command.serving.serve",
@@ -91,7 +95,7 @@ def test_output_contains_no_database_password(tmp_path: Path, monkeypatch: pytes
     settings = Settings(
         database=options[1], jwt_algorithm="RS256", jwt_jwks_url="https://u:hidden@example.com"
     )
-    assert "hidden" not in printed.output + repr(settings)
+    assert "hidden" not in result.output + repr(settings)
 
 
 @pytest.mark.parametrize(
@@ -106,10 +110,12 @@ def test_database_name_contains_no_credentials(url: str) -> None:
     assert name_of(database_url(url)) == "postgresql://127.0.0.1:1/calls"
 
 
-def test_banner_contains_only_development_tokens(serve: Callable[..., Process]) -> None:
-    assert "Bearer eyJ" in serve().banner
-    own = serve(env={"VIDEO_CALLS_SERVER_JWT_SECRET": "x" * 32}).banner
-    assert "Bearer $(video-calls-server token doctor@example.com)" in own
+@pytest.mark.parametrize(
+    ("secret", "bearer"), [(None, "eyJ"), ("x" * 32, "$(video-calls-server token doctor@example.com)")]
+)
+def test_banner_contains_only_development_tokens(secret: str | None, bearer: str) -> None:
+    text = banner(Settings(jwt_secret=secret), "http://127.0.0.1", "", load_seed(), options="")
+    assert f"Bearer {bearer}" in text
 
 
 def test_new_database_file_is_private(serve: Callable[..., Process], tmp_path: Path) -> None:
@@ -130,13 +136,13 @@ def test_variable_may_hold_several_values(serve: Callable[..., Process]) -> None
     }
     process = serve("--database", ":memory:", env=environment)
     for origin in origins:
-        answer = httpx.get(f"{process.url}{CALLS}", headers={"Origin": origin})
-        assert answer.headers["access-control-allow-origin"] == origin
+        response = httpx.get(f"{process.url}{CALLS}", headers={"Origin": origin})
+        assert response.headers["access-control-allow-origin"] == origin
     with Control(process.url) as control:
         assert [fault.operation for fault in control.faults.list()] == ["listVideoCalls", "joinVideoCall"]
 
 
-def joined(process: Process) -> dict[str, Any]:
+def join_call(process: Process) -> dict[str, Any]:
     with httpx.Client(base_url=process.url, headers=process.headers()) as client:
         soon = datetime.now(UTC) + timedelta(minutes=5)
         body = {"doctor": 1, "patient": 1, "scheduled_time": soon.isoformat()}
@@ -158,8 +164,8 @@ def test_shutdown_does_not_wait_for_faults(serve: Callable[..., Process]) -> Non
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_unread_output_does_not_block_server(tmp_path: Path, stream: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     unread, full = os.pipe()
     os.set_blocking(full, False)
     with contextlib.suppress(BlockingIOError):
@@ -170,7 +176,7 @@ def test_unread_output_does_not_block_server(tmp_path: Path, stream: str) -> Non
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: full}
     with subprocess.Popen(command, cwd=tmp_path, **streams) as process:  # type: ignore[call-overload]
         try:
-            transport = httpx.HTTPTransport(retries=8)  # until it listens
+            transport = httpx.HTTPTransport(retries=8)  # until the server listens
             with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{port}") as client:
                 assert {client.get("/healthz").status_code for _ in range(20)} == {200}
             process.terminate()
@@ -182,12 +188,12 @@ def test_unread_output_does_not_block_server(tmp_path: Path, stream: str) -> Non
 
 
 def test_calls_survive_restart(serve: Callable[..., Process], tmp_path: Path) -> None:
-    first = serve("--database", "kept.db")
+    first = serve("--database", "calls.db")
     body = {"doctor": 1, "patient": 1, "scheduled_time": "2999-01-01T00:00:00Z"}
     call = httpx.post(first.url + CALLS, json=body, headers=first.headers()).json()
     first.popen.kill()
     first.popen.wait()
-    second = serve("--database", f"sqlite:///{tmp_path}/kept.db")
+    second = serve("--database", f"sqlite:///{tmp_path}/calls.db")
     assert httpx.get(second.url + CALLS, headers=second.headers()).json()["results"] == [call]
 
 
@@ -201,15 +207,15 @@ def test_option_has_environment_variable(serve: Callable[..., Process], tmp_path
     assert (tmp_path / "named.db").exists()
     statuses = [httpx.get(process.url + CALLS, headers=process.headers()).status_code for _ in range(2)]
     assert statuses == [200, 429]
-    helped = run("serve", "--help", cwd=tmp_path).stdout
-    options = re.split(r"^  (?=--)", helped, flags=re.MULTILINE)[1:]
-    without = [option.split()[0] for option in options if "[env" not in option]
-    assert without == []
+    help_text = run("serve", "--help", cwd=tmp_path).stdout
+    options = re.split(r"^  (?=--)", help_text, flags=re.MULTILINE)[1:]
+    assert [option.split()[0] for option in options if "[env" not in option] == []
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--host", "no such host", *OWN_SECRETS], ["no such host", "not an address"]),
         (["--host", "0.0.0.0"], ["0.0.0.0", "development secrets", "VIDEO_CALLS_SERVER_JWT_SECRET"]),  # noqa: S104
         (["--host", "0.0.0.0", "--jwt-secret", "x" * 32], ["development secrets"]),  # noqa: S104
         (["--agora-app-id", "abc"], ["AGORA_APP_CERTIFICATE is missing"]),
@@ -232,31 +238,23 @@ def test_option_has_environment_variable(serve: Callable[..., Process], tmp_path
         (["--rate-limit", "many"], ["100/minute"]),
         (["--static", "missing"], ["missing is not a directory"]),
         (["--port", "70000"], ["70000", "0 to 65535"]),
+        (["--jwt-algorithm", "RS256", "--jwt-public-key", "private.pem"], ["not the PEM public key"]),
     ],
 )
 def test_invalid_setting_is_one_line_error(tmp_path: Path, options: list[str], words: list[str]) -> None:
-    assert_told(run("serve", *options, cwd=tmp_path), *words)
+    (tmp_path / "private.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    assert_one_line_error(run("serve", *options, cwd=tmp_path), *words)
 
 
-def test_invalid_host_is_one_line_error(tmp_path: Path) -> None:
-    own = ["--jwt-secret", "x" * 32, "--agora-app-id", APP_ID, "--agora-app-certificate", CERTIFICATE]
-    assert_told(run("serve", "--host", "no such host", *own, cwd=tmp_path), "no such host", "not an address")
-
-
-def test_private_key_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
-    options = ["--jwt-algorithm", "RS256", "--jwt-public-key", "key.pem"]
-    assert_told(run("serve", *options, cwd=tmp_path), "key.pem", "not the PEM public key")
-
-
-def test_token_for_unknown_user_is_refused(tmp_path: Path) -> None:
-    words = ["nobody@example.com", "doctor@example.com"]
-    assert_told(run("token", "nobody@example.com", cwd=tmp_path), *words)
-
-
-def test_token_with_identity_provider_is_refused(tmp_path: Path) -> None:
-    options = ["--jwt-algorithm", "RS256", "--jwt-jwks-url", "https://id.example.com"]
-    assert_told(run("token", "doctor@example.com", *options, cwd=tmp_path), "identity provider")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["nobody@example.com"], ["nobody@example.com", "doctor@example.com"]),
+        (["doctor@example.com", *IDENTITY_PROVIDER], ["identity provider"]),
+    ],
+)
+def test_token_that_cannot_be_made_is_error(tmp_path: Path, options: list[str], words: list[str]) -> None:
+    assert_one_line_error(run("token", *options, cwd=tmp_path), *words)
 
 
 def test_dotenv_file_may_have_byte_order_mark(tmp_path: Path) -> None:
@@ -283,26 +281,15 @@ def test_command_without_extra_names_it(tmp_path: Path) -> None:
     )
 
 
-def test_malformed_request_gets_json_error(server: Process) -> None:
-    port = int(server.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n")
-        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 ")
-    assert json.loads(body)["error"] == "This is not a valid HTTP request"
-
-
 def test_banner_uses_seed_and_options(serve: Callable[..., Process], tmp_path: Path) -> None:
-    (tmp_path / "people.yaml").write_text(
-        "users: [{id: 7, email: a@example.com, full_name: A, doctor: {id: 9}}]"
-    )
+    (tmp_path / "people.yaml").write_text(ONE_DOCTOR)
     process = serve("--seed", "people.yaml", "--database", ":memory:")
     assert "a@example.com                  doctor 9" in process.banner
     assert "video-calls-server token EMAIL --database :memory: --seed people.yaml" in process.banner
     options = ["--database", ":memory:", "--seed", "people.yaml"]
-    printed = run("token", "a@example.com", *options, cwd=tmp_path).stdout.strip()
-    answer = httpx.get(process.url + CALLS, headers={"Authorization": f"Bearer {printed}"})
-    assert answer.status_code == 200
+    output = run("token", "a@example.com", *options, cwd=tmp_path).stdout.strip()
+    response = httpx.get(process.url + CALLS, headers={"Authorization": f"Bearer {output}"})
+    assert response.status_code == 200
 
 
 def test_identities_table_prints_texts_unchanged(tmp_path: Path) -> None:
@@ -314,56 +301,35 @@ def test_identities_table_prints_texts_unchanged(tmp_path: Path) -> None:
 
 
 def test_contract_config_needs_every_identity(tmp_path: Path) -> None:
-    (tmp_path / "people.yaml").write_text(
-        "users: [{id: 7, email: a@example.com, full_name: A, doctor: {id: 1}}]"
-    )
-    arguments = [
-        "identities",
-        "--seed",
-        "people.yaml",
-        "--contract-config",
-        "http://127.0.0.1:8000/api/v1/video",
-    ]
-    assert_told(run(*arguments, cwd=tmp_path), "no user can be patient, other_doctor")
+    (tmp_path / "people.yaml").write_text(ONE_DOCTOR)
+    options = ["--seed", "people.yaml", "--contract-config", "http://127.0.0.1:8000/api/v1/video"]
+    result = run("identities", *options, cwd=tmp_path)
+    assert_one_line_error(result, "no user can be patient, other_doctor")
 
 
 def test_occupied_port_is_one_line_error(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert_told(run("serve", "--port", str(port), cwd=tmp_path), f"port {port}", "--port")
-    assert list(tmp_path.iterdir()) == []  # where nothing is served, no database was made
-
-
-def test_database_of_other_program_is_refused(tmp_path: Path) -> None:
-    import sqlite3
-
-    path = tmp_path / "theirs.db"
-    with sqlite3.connect(path) as theirs:
-        theirs.execute("CREATE TABLE recipes (id)")
-    theirs.close()
-    before = path.read_bytes()
-    assert_told(run("serve", "--database", "theirs.db", cwd=tmp_path), "other tables", "recipes")
-    assert path.read_bytes() == before
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert_one_line_error(run("serve", "--port", str(port), cwd=tmp_path), f"port {port}", "--port")
+    assert list(tmp_path.iterdir()) == []  # no database was created
 
 
 # -- token and identities ---------------------------------------------------------------------------
 
 
 def test_token_prints_jwt_of_seeded_user(tmp_path: Path) -> None:
-    printed = run("token", "Patient@example.com", "--expires-in", "15m", cwd=tmp_path).stdout.strip()
-    claims = jwt.decode(printed, DEVELOPMENT_JWT_SECRET, algorithms=["HS256"])
+    output = run("token", "Patient@example.com", "--expires-in", "15m", cwd=tmp_path).stdout.strip()
+    claims = jwt.decode(output, DEVELOPMENT_JWT_SECRET, algorithms=["HS256"])
     assert (claims["user_id"], claims["exp"] - claims["iat"]) == (102, 900)
 
 
 def test_token_reads_users_of_database(tmp_path: Path) -> None:
-    (tmp_path / "people.yaml").write_text(
-        "users: [{id: 7, email: a@example.com, full_name: A, doctor: {id: 1}}]"
-    )
+    (tmp_path / "people.yaml").write_text(ONE_DOCTOR)
     store = store_for(str(tmp_path / "video-calls.db"), load_seed(tmp_path / "people.yaml"))
     asyncio.run(store.open())
     asyncio.run(store.close())
-    printed = run("token", "a@example.com", cwd=tmp_path).stdout.strip()
-    claims = jwt.decode(printed, DEVELOPMENT_JWT_SECRET, algorithms=["HS256"])
+    output = run("token", "a@example.com", cwd=tmp_path).stdout.strip()
+    claims = jwt.decode(output, DEVELOPMENT_JWT_SECRET, algorithms=["HS256"])
     assert claims["user_id"] == 7
 
 
@@ -389,8 +355,8 @@ def test_identities_prints_table_and_json(tmp_path: Path) -> None:
 
 def test_contract_config_has_working_identities(server: Process, tmp_path: Path) -> None:
     base_url = f"{server.url}/api/v1/video"
-    printed = run("identities", "--contract-config", base_url + "/", cwd=tmp_path).stdout
-    config = tomllib.loads(printed)
+    output = run("identities", "--contract-config", base_url + "/", cwd=tmp_path).stdout
+    config = tomllib.loads(output)
     assert config["base_url"] == base_url
     assert set(config["agora"]) == {"app_id", "app_certificate"}
     identities = config["identities"]
@@ -421,8 +387,8 @@ def test_contract_config_has_working_identities(server: Process, tmp_path: Path)
         ).status_code
         for name, entry in identities.items()
     }
-    refused = {"inactive_doctor", "inactive_patient", "expired"}
-    assert statuses == {name: 401 if name in refused else 200 for name in identities}
+    refused_names = {"inactive_doctor", "inactive_patient", "expired"}
+    assert statuses == {name: 401 if name in refused_names else 200 for name in identities}
 
 
 def test_start_imports_no_unused_package(tmp_path: Path) -> None:
@@ -431,10 +397,10 @@ def test_start_imports_no_unused_package(tmp_path: Path) -> None:
         "create_app(Settings(database=':memory:'));"
         "print({'pydantic', 'attrs', 'rich', 'httpx', 'video_calls_sdk'} & set(sys.modules))"
     )
-    printed = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert printed.stdout.strip() == "set()"
+    assert output.stdout.strip() == "set()"
 
 
 def test_version_and_help_are_printed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from litestar.testing import TestClient
 from video_calls_server import Settings, create_app
 
 from support.api import CALLS, USERS, Api, FakeClock
-from support.command import assert_told, run
+from support.command import assert_one_line_error, run
 from support.deployments import Server, assert_unavailable, events_of, headers, rows_of, soon
 
 DOCTOR = headers(USERS["doctor"])
@@ -93,7 +93,7 @@ def test_damaged_file_is_refused_and_unchanged(
     damaged = damage(file.read_bytes())
     file.write_bytes(damaged)
     result = run(command, "--database", str(file), "--port", "1", cwd=file.parent)
-    assert_told(result, f"the database {file}: ")
+    assert_one_line_error(result, f"the database {file}: ")
     assert file.read_bytes() == damaged
     assert list(file.parent.iterdir()) == [file]
 
@@ -108,7 +108,7 @@ def test_database_of_other_program_is_refused(tmp_path: Path, journal: str, comm
             "CREATE TABLE recipes (id INTEGER, name TEXT); INSERT INTO recipes VALUES (1, 'Soup')"
         )
     content = path.read_bytes()
-    assert_told(run(command, "--database", str(path), cwd=tmp_path), "other tables", "recipes")
+    assert_one_line_error(run(command, "--database", str(path), cwd=tmp_path), "other tables", "recipes")
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
 

@@ -38,7 +38,7 @@ from video_calls_server.store.seed import load_seed
 from video_calls_server.store.statement import Statement
 
 from support.api import CALLS, Api
-from support.command import assert_told, run
+from support.command import assert_one_line_error, run
 from support.postgres import migrated_by, on_postgres, postgres_server
 
 EVENTS = "/api/v1/video/events/"
@@ -145,7 +145,7 @@ def test_missing_table_is_named(postgres_url: str) -> None:
 
 def test_serve_names_migrate_which_creates_tables(empty_postgres_url: str, tmp_path: Path) -> None:
     arguments = ("--database", empty_postgres_url)
-    assert_told(run("serve", *arguments, cwd=tmp_path), "is empty", "video-calls-server migrate")
+    assert_one_line_error(run("serve", *arguments, cwd=tmp_path), "is empty", "video-calls-server migrate")
     result = run("migrate", *arguments, cwd=tmp_path)
     assert (result.exit_code, result.stdout) == (0, f"revision none to {REVISION}\n")
     assert run("migrate", *arguments, cwd=tmp_path).stdout == f"revision {REVISION}\n"

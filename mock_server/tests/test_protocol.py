@@ -84,6 +84,11 @@ def test_head_of_60_kib_is_served(server: Process) -> None:
     assert response_to(server, head_of(server, f"X: {'x' * 60_000}", method="GET"), closes=False)[0] == 200
 
 
+def test_malformed_request_gets_json_error(server: Process) -> None:
+    status, body = response_to(server, "FOO / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (status, json.loads(body)["code"]) == (400, "bad_request")
+
+
 def test_trailer_is_not_a_header(server: Process) -> None:
     without_token = head_of(server, "Transfer-Encoding: chunked").replace("Authorization", "Y")
     token_after = f"{without_token}{CHUNKED}{head_of(server).splitlines()[3]}\r\n\r\n"

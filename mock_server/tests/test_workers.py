@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from support.api import CALLS, USERS
-from support.command import assert_told, run
+from support.command import assert_one_line_error, run
 from support.deployments import PATIENCE, Server, headers, soon
 from support.postgres import on_postgres
 
@@ -56,7 +56,7 @@ DOCTOR = headers(USERS["doctor"])
 def test_invalid_worker_or_pool_settings_are_refused(
     tmp_path: Path, options: list[str], words: list[str]
 ) -> None:
-    assert_told(run("serve", *options, cwd=tmp_path), *words)
+    assert_one_line_error(run("serve", *options, cwd=tmp_path), *words)
 
 
 # -- workers ----------------------------------------------------------------------------------------

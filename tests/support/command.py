@@ -13,8 +13,8 @@ def run(*arguments: str, cwd: Path) -> Result:
         return CliRunner().invoke(main, arguments, env={"COLUMNS": "110"})
 
 
-def assert_told(result: Result, *words: str) -> None:
-    """Fail unless the command refused in one line with these words."""
+def assert_one_line_error(result: Result, *words: str) -> None:
+    """Assert that the command failed with one line that contains these words."""
     assert result.exit_code == 2, result.output
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert "Traceback" not in result.stderr
