@@ -1,4 +1,4 @@
-"""Who may use the control API: this machine alone or, where a key is set, whoever has it."""
+"""Access to the control API: only from this machine or, if a key is set, only with the key."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,30 +18,30 @@ from support.process import Process
 EVENTS = "/api/v1/video/events/"
 KEY = "correct horse battery staple"
 KEY_HEADER = "Video-Calls-Control-Key"
-OWN = {
+OWN_SECRETS = {
     "jwt_secret": "a secret of thirty-two bytes or more",
     "agora_app_id": "0123456789abcdef" * 2,
     "agora_app_certificate": "fedcba9876543210" * 2,
 }
 
 
-def refused(answer: httpx.Response, status: int, *words: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.json()["code"] == "control_key"
+def assert_refused(response: httpx.Response, status: int, *words: str) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert response.json()["code"] == "control_key"
     for word in words:
-        assert word in answer.json()["error"]
+        assert word in response.json()["error"]
 
 
 def from_peer(api: Api, peer: str | None, path: str = "/_control/server", **headers: str) -> httpx.Response:
-    """The answer to a client at this address."""
+    """Return the response to a client at this address."""
 
-    async def ask() -> httpx.Response:
+    async def get() -> httpx.Response:
         transport = httpx.ASGITransport(api.client.app, client=peer and (peer, 50000))  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.get(path, headers=headers)
 
-    return asyncio.run(ask())
+    return asyncio.run(get())
 
 
 # -- Without a key -----------------------------------------------------------------------------------
@@ -54,17 +54,17 @@ def test_loopback_peer_may_control(shared: Api, peer: str) -> None:
 
 @pytest.mark.parametrize("peer", ["192.0.2.7", "::ffff:192.0.2.7"])
 def test_remote_peer_may_not_control(shared: Api, peer: str) -> None:
-    refused(from_peer(shared, peer), 403, peer, "--control-key")
-    assert from_peer(shared, peer, CALLS).status_code == 401  # the API is no part of it
+    assert_refused(from_peer(shared, peer), 403, peer, "--control-key")
+    assert from_peer(shared, peer, CALLS).status_code == 401  # the API is not part of it
 
 
 @pytest.mark.parametrize("peer", [None, "unknown"])
 def test_unknown_peer_may_not_control(shared: Api, peer: str | None) -> None:
-    refused(from_peer(shared, peer), 403, "--control-key")
+    assert_refused(from_peer(shared, peer), 403, "--control-key")
 
 
 @pytest.mark.parametrize(
-    "sign",
+    "header",
     [
         {"X-Forwarded-For": "unknown"},
         {"Forwarded": "for=127.0.0.1"},
@@ -74,9 +74,9 @@ def test_unknown_peer_may_not_control(shared: Api, peer: str | None) -> None:
     ],
     ids=str,
 )
-def test_request_through_proxy_may_not_control(shared: Api, sign: dict[str, str]) -> None:
-    refused(from_peer(shared, "127.0.0.1", **sign), 403, "proxy", "--control-key")
-    assert from_peer(shared, "127.0.0.1", CALLS, **sign).status_code == 401  # the API is no part of it
+def test_request_through_proxy_may_not_control(shared: Api, header: dict[str, str]) -> None:
+    assert_refused(from_peer(shared, "127.0.0.1", **header), 403, "proxy", "--control-key")
+    assert from_peer(shared, "127.0.0.1", CALLS, **header).status_code == 401  # the API is not part of it
 
 
 def test_unix_socket_without_key_has_no_control(tmp_path: Path) -> None:
@@ -84,22 +84,22 @@ def test_unix_socket_without_key_has_no_control(tmp_path: Path) -> None:
     app = create_app(Settings(database=":memory:"))
     server = uvicorn.Server(uvicorn.Config(app, uds=path, log_config=None))
 
-    async def ask() -> list[httpx.Response]:
+    async def get() -> list[httpx.Response]:
         serving = asyncio.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # uvicorn has no event for it
         transport = httpx.AsyncHTTPTransport(uds=path)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            answers = [
+            responses = [
                 await client.get(place) for place in ("/_control/server", "/_ns/w/healthz", "/healthz")
             ]
         server.should_exit = True
         await serving
-        return answers
+        return responses
 
-    control, namespace, health = asyncio.run(ask())
-    refused(control, 403, "unknown address")
-    refused(namespace, 403, "unknown address")
+    control, namespace, health = asyncio.run(get())
+    assert_refused(control, 403, "unknown address")
+    assert_refused(namespace, 403, "unknown address")
     assert health.status_code == 200
 
 
@@ -118,10 +118,10 @@ def test_unix_socket_without_key_has_no_control(tmp_path: Path) -> None:
     ],
 )
 def test_rebound_host_may_not_control(shared: Api, host: str, status: int) -> None:
-    answer = shared.control("GET", "/server", headers={"Host": host})
-    assert answer.status_code == status, answer.text
+    response = shared.control("GET", "/server", headers={"Host": host})
+    assert response.status_code == status, response.text
     if status == 403:
-        refused(answer, 403)
+        assert_refused(response, 403)
 
 
 ORIGINS = {
@@ -139,27 +139,26 @@ ORIGINS = {
 def test_page_of_other_site_may_not_control(make_api: Callable[..., Api]) -> None:
     api = make_api(cors_origin=("https://app.example.com", "capacitor://localhost", "null"))
     for origin, status in ORIGINS.items():
-        answer = api.control("POST", "/clock/advance", {"minutes": 1}, headers={"Origin": origin})
-        assert answer.status_code == status, (origin, answer.text)
+        response = api.control("POST", "/clock/advance", {"minutes": 1}, headers={"Origin": origin})
+        assert response.status_code == status, (origin, response.text)
         if status == 403:
-            refused(answer, 403, "a page of")
-        is_readable = answer.headers.get("access-control-allow-origin") == origin
+            assert_refused(response, 403, "a page of")
+        is_readable = response.headers.get("access-control-allow-origin") == origin
         assert is_readable is (status == 200)
-    allowed = [status for status in ORIGINS.values() if status == 200]
-    assert api.done("GET", "/clock")["offset"] == 60 * len(allowed)
+    assert api.done("GET", "/clock")["offset"] == 60 * list(ORIGINS.values()).count(200)
 
 
-# -- Pages of this machine ---------------------------------------------------------------------------
+# -- Pages on loopback ---------------------------------------------------------------------------
 
 
 def test_page_on_loopback_may_control(shared: Api) -> None:
     origin = {"Origin": "http://localhost:3000"}
-    asks = {
+    preflight_headers = {
         "Access-Control-Request-Method": "PUT",
         "Access-Control-Request-Headers": f"content-type,{KEY_HEADER}",
     }
     for place in ("", "/_ns/worker-1"):
-        headers = {"Host": "localhost"} | origin | asks
+        headers = {"Host": "localhost"} | origin | preflight_headers
         preflight = shared.client.options(f"{place}/_control/clock", headers=headers)
         assert preflight.is_success
         assert preflight.headers["access-control-allow-origin"] == "http://localhost:3000"
@@ -173,9 +172,11 @@ def test_page_on_loopback_may_control(shared: Api) -> None:
 
 
 def test_page_can_read_refusal_without_key(make_api: Callable[..., Api]) -> None:
-    answer = make_api(control_key=KEY).control("GET", "/server", headers={"Origin": "http://localhost:3000"})
-    refused(answer, 401)
-    assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+    response = make_api(control_key=KEY).control(
+        "GET", "/server", headers={"Origin": "http://localhost:3000"}
+    )
+    assert_refused(response, 401)
+    assert response.headers["access-control-allow-origin"] == "http://localhost:3000"
 
 
 @pytest.mark.parametrize(
@@ -183,9 +184,9 @@ def test_page_can_read_refusal_without_key(make_api: Callable[..., Api]) -> None
     ["/", "/docs/", "/_control/docs", "/_console/meeting.html", "/_console/index.html", "/_ns/w/docs/"],
 )
 def test_page_cannot_be_framed(shared: Api, path: str) -> None:
-    answer = shared.client.get(path)
-    assert answer.status_code == 200
-    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    response = shared.client.get(path)
+    assert response.status_code == 200
+    assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
 
 
 # -- With a key --------------------------------------------------------------------------------------
@@ -193,21 +194,21 @@ def test_page_cannot_be_framed(shared: Api, path: str) -> None:
 
 def test_wrong_key_is_refused(make_api: Callable[..., Api]) -> None:
     api = make_api(control_key=KEY)
-    refused(api.control("GET", "/server"), 401, "missing", KEY_HEADER)
+    assert_refused(api.control("GET", "/server"), 401, "missing", KEY_HEADER)
     for wrong in (KEY[:-1], f"{KEY}!", KEY.upper(), "é"):
-        given = [(b"host", b"localhost"), (KEY_HEADER.encode(), wrong.encode("latin-1"))]
-        refused(api.client.get("/_control/server", headers=given), 401, "wrong")
+        headers = [(b"host", b"localhost"), (KEY_HEADER.encode(), wrong.encode("latin-1"))]
+        assert_refused(api.client.get("/_control/server", headers=headers), 401, "wrong")
     assert api.control("GET", "/server", headers={KEY_HEADER: KEY}).json()["key_required"] is True
     for method, path in (("GET", "/identities"), ("POST", "/state/reset"), ("GET", "/requests/stream")):
-        refused(api.control(method, path), 401)
+        assert_refused(api.control(method, path), 401)
     for place in ("/_ns/worker-1/_control/identities", "/_control/rules"):
-        refused(api.client.get(place), 401)
+        assert_refused(api.client.get(place), 401)
 
 
 def test_remote_peer_with_key_may_control(make_api: Callable[..., Api]) -> None:
     api = make_api(control_key=KEY)
-    answer = from_peer(api, "192.0.2.7", **{KEY_HEADER: KEY, "Host": "server.example.com"})
-    assert answer.status_code == 200
+    response = from_peer(api, "192.0.2.7", **{KEY_HEADER: KEY, "Host": "server.example.com"})
+    assert response.status_code == 200
 
 
 def test_docs_page_needs_no_key(make_api: Callable[..., Api]) -> None:
@@ -219,10 +220,10 @@ def test_docs_page_needs_no_key(make_api: Callable[..., Api]) -> None:
 
 def test_docs_page_declares_required_key(make_api: Callable[..., Api]) -> None:
     for key, security in ((KEY, [{"control_key": []}]), (None, None)):
-        described = make_api(control_key=key).control("GET", "/openapi.json").json()
-        assert described.get("security") == security
+        description = make_api(control_key=key).control("GET", "/openapi.json").json()
+        assert description.get("security") == security
         scheme = {"type": "apiKey", "name": KEY_HEADER, "in": "header"}
-        assert described["components"]["securitySchemes"] == {"control_key": scheme}
+        assert description["components"]["securitySchemes"] == {"control_key": scheme}
 
 
 @pytest.mark.parametrize("key", ["k" * 15, "é" * 20, "k" * 20 + "\n"])
@@ -237,15 +238,15 @@ KEYED = {KEY_HEADER: KEY}
 
 
 def names(api: Api) -> list[str]:
-    return [each["name"] for each in api.control("GET", "/namespaces", headers=KEYED).json()]
+    return [namespace["name"] for namespace in api.control("GET", "/namespaces", headers=KEYED).json()]
 
 
 @pytest.mark.parametrize("path", ["/healthz", CALLS, "/_control/server"])
 def test_namespace_needs_key_to_be_created(make_api: Callable[..., Api], path: str) -> None:
     api = make_api(control_key=KEY)
-    refused(api.get("doctor", f"/_ns/w{path}"), 401, KEY_HEADER)
+    assert_refused(api.get("doctor", f"/_ns/w{path}"), 401, KEY_HEADER)
     by_header = api.client.get(path, headers=api.headers("doctor") | {"Video-Calls-Namespace": "w"})
-    refused(by_header, 401, KEY_HEADER)
+    assert_refused(by_header, 401, KEY_HEADER)
     with (
         pytest.raises(WebSocketDisconnect) as closed,
         api.client.websocket_connect(f"/_ns/w{EVENTS}", headers=api.headers("doctor")) as session,
@@ -260,11 +261,11 @@ def test_existing_namespace_needs_no_key(make_api: Callable[..., Api]) -> None:
     assert api.client.get("/_ns/w/_control/clock", headers=KEYED).status_code == 200
     assert api.get("doctor", f"/_ns/w{CALLS}").status_code == 200
     assert api.client.get("/_ns/w/healthz").status_code == 200
-    refused(api.client.get("/_ns/w/_control/clock"), 401)
+    assert_refused(api.client.get("/_ns/w/_control/clock"), 401)
 
 
 @pytest.mark.parametrize(
-    ("sent", "status"),
+    ("headers", "status"),
     [
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, 403),
@@ -273,64 +274,64 @@ def test_existing_namespace_needs_no_key(make_api: Callable[..., Api]) -> None:
     ],
     ids=str,
 )
-def test_page_of_other_site_creates_no_namespace(shared: Api, sent: dict[str, str], status: int) -> None:
-    answer = shared.client.get("/_ns/w/healthz", headers=sent)
-    assert answer.status_code == status
-    assert [each["name"] for each in shared.done("GET", "/namespaces")] == ["", "w"][: 1 + (status == 200)]
+def test_page_of_other_site_creates_no_namespace(shared: Api, headers: dict[str, str], status: int) -> None:
+    response = shared.client.get("/_ns/w/healthz", headers=headers)
+    assert response.status_code == status
+    assert [namespace["name"] for namespace in shared.done("GET", "/namespaces")] == ["", "w"][
+        : 1 + (status == 200)
+    ]
 
 
 def test_preflight_creates_no_namespace(make_api: Callable[..., Api]) -> None:
     api = make_api(control_key=KEY)
-    asks = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
+    preflight_headers = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST"}
     for path in (CALLS, "/_control/clock"):
-        preflight = api.client.options(f"/_ns/w{path}", headers=asks)
-        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (
-            204,
-            asks["Origin"],
-        )
-    refusal = api.client.get(f"/_ns/w{CALLS}", headers=asks)
-    refused(refusal, 401)
-    assert refusal.headers["access-control-allow-origin"] == asks["Origin"]
+        preflight = api.client.options(f"/_ns/w{path}", headers=preflight_headers)
+        assert preflight.status_code == 204
+        assert preflight.headers["access-control-allow-origin"] == preflight_headers["Origin"]
+    refusal = api.client.get(f"/_ns/w{CALLS}", headers=preflight_headers)
+    assert_refused(refusal, 401)
+    assert refusal.headers["access-control-allow-origin"] == preflight_headers["Origin"]
     assert names(api) == [""]
 
 
 @pytest.mark.parametrize("fault", ["status=503", "no fault"])
 def test_fault_header_without_key_is_refused(make_api: Callable[..., Api], fault: str) -> None:
     api = make_api(control_key=KEY)
-    sent = api.headers("doctor") | {"Video-Calls-Fault": fault, "Origin": "http://localhost:3000"}
-    refusal = api.client.get(CALLS, headers=sent)
-    refused(refusal, 401, "Video-Calls-Fault", KEY_HEADER)
+    headers = api.headers("doctor") | {"Video-Calls-Fault": fault, "Origin": "http://localhost:3000"}
+    refusal = api.client.get(CALLS, headers=headers)
+    assert_refused(refusal, 401, "Video-Calls-Fault", KEY_HEADER)
     assert refusal.headers["access-control-allow-origin"] == "http://localhost:3000"
 
 
 def test_fault_header_with_key_is_obeyed(make_api: Callable[..., Api]) -> None:
     api = make_api(control_key=KEY)
-    sent = api.headers("doctor") | {"Video-Calls-Fault": "status=503"}
-    assert api.client.get(CALLS, headers=sent | KEYED).status_code == 503
+    headers = api.headers("doctor") | {"Video-Calls-Fault": "status=503"}
+    assert api.client.get(CALLS, headers=headers | KEYED).status_code == 503
 
 
 def test_fault_header_of_remote_peer_is_refused(shared: Api) -> None:
-    refused(from_peer(shared, "192.0.2.7", CALLS, **{"Video-Calls-Fault": "drop"}), 403, "192.0.2.7")
+    assert_refused(from_peer(shared, "192.0.2.7", CALLS, **{"Video-Calls-Fault": "drop"}), 403, "192.0.2.7")
 
 
-# -- Where there is no control -----------------------------------------------------------------------
+# -- Disabled control -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{"control": False}, {"host": "0.0.0.0"} | OWN])  # noqa: S104
+@pytest.mark.parametrize("options", [{"control": False}, {"host": "0.0.0.0"} | OWN_SECRETS])  # noqa: S104
 def test_disabled_control_has_no_routes(make_api: Callable[..., Api], options: dict[str, Any]) -> None:
     api = make_api(**options)
     for path in ("/_control/server", "/_control/docs", "/_control/openapi.json", "/_ns/w/healthz"):
-        answer = api.client.get(path, headers={"Host": "localhost"})
-        assert (answer.status_code, answer.json()["code"]) == (404, "errors.unknown-path"), path
-    leads = api.client.get("/", follow_redirects=False)
-    assert (leads.status_code, leads.headers["location"]) == (307, "docs/")
+        response = api.client.get(path, headers={"Host": "localhost"})
+        assert (response.status_code, response.json()["code"]) == (404, "errors.unknown-path"), path
+    root = api.client.get("/", follow_redirects=False)
+    assert (root.status_code, root.headers["location"]) == (307, "docs/")
     call = api.create(headers={"Video-Calls-Namespace": "worker-1", "Video-Calls-Fault": "status=503"}).json()
     assert api.get("doctor").json()["results"] == [call]
 
 
 def test_key_enables_control_beyond_loopback(make_api: Callable[..., Api]) -> None:
-    api = make_api(host="0.0.0.0", control_key=KEY, **OWN)  # noqa: S104
-    refused(api.control("GET", "/server"), 401)
+    api = make_api(host="0.0.0.0", control_key=KEY, **OWN_SECRETS)  # noqa: S104
+    assert_refused(api.control("GET", "/server"), 401)
     assert api.control("GET", "/server", headers={KEY_HEADER: KEY}).status_code == 200
 
 
@@ -343,7 +344,7 @@ def test_option_that_needs_control_is_refused(option: dict[str, Any]) -> None:
 
 
 def test_control_key_option_requires_key(serve: Callable[..., Process]) -> None:
-    behind = serve("--control-key", KEY, "--database", ":memory:")
-    assert httpx.get(f"{behind.url}/_control/server").status_code == 401
-    assert httpx.get(f"{behind.url}/_control/server", headers={KEY_HEADER: KEY}).status_code == 200
-    assert KEY not in behind.banner
+    process = serve("--control-key", KEY, "--database", ":memory:")
+    assert httpx.get(f"{process.url}/_control/server").status_code == 401
+    assert httpx.get(f"{process.url}/_control/server", headers={KEY_HEADER: KEY}).status_code == 200
+    assert KEY not in process.banner

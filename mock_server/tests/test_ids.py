@@ -1,4 +1,4 @@
-"""`--ids uuid`: the same server, with UUIDs wherever an id comes in or goes out."""
+"""The server with `--ids uuid`: requests and responses contain UUIDs."""
 
 import json
 from collections.abc import Callable
@@ -36,9 +36,9 @@ def create(api: Api, *, doctor: Any = DOCTOR, patient: Any = PATIENT) -> Any:
 
 @pytest.mark.parametrize("number", [1, 2, 10**9, 2**63 - 1])
 def test_uuid_contains_kind_and_number(number: int) -> None:
-    shown = {kind: str(UUIDS.format(kind, number)) for kind in KINDS}
-    assert len(set(shown.values())) == len(KINDS)
-    for kind, text in shown.items():
+    uuids = {kind: str(UUIDS.format(kind, number)) for kind in KINDS}
+    assert len(set(uuids.values())) == len(KINDS)
+    for kind, text in uuids.items():
         assert (str(UUID(text)), UUID(text).version) == (text, 4)
         assert UUIDS.parse(kind, text) == UUIDS.parse(kind, text.upper()) == number
         others = [other for other in KINDS if other != kind]
@@ -56,10 +56,10 @@ def test_uuid_with_flipped_bit_is_unknown(change: int) -> None:
 
 
 def test_call_is_addressed_by_uuid(uuid_api: Api) -> None:
-    created = create(uuid_api)
-    call = created.json()
+    response = create(uuid_api)
+    call = response.json()
     assert UUIDS.parse("call", call["id"]) == 1
-    assert created.headers["location"] == f"{CALLS}{call['id']}/"
+    assert response.headers["location"] == f"{CALLS}{call['id']}/"
     assert (call["doctor"], call["doctor_details"]["id"]) == (DOCTOR, DOCTOR)
     assert (call["patient"], call["patient_details"]["id"]) == (PATIENT, PATIENT)
     assert uuid_api.get("patient").json()["results"] == [call]
@@ -67,9 +67,9 @@ def test_call_is_addressed_by_uuid(uuid_api: Api) -> None:
     with listening(uuid_api, "patient") as events:
         joined = uuid_api.act("doctor", call["id"], "join").json()
         assert joined["uid"] == 101
-        told = events.next()["data"]["call"]
+        event = events.next()["data"]["call"]
     ended = uuid_api.act("doctor", call["id"], "end").json()
-    assert {told[name] for name in ("id", "doctor", "patient")} == {call["id"], DOCTOR, PATIENT}
+    assert {event[name] for name in ("id", "doctor", "patient")} == {call["id"], DOCTOR, PATIENT}
     assert ended["id"] == call["id"]
 
 
@@ -105,8 +105,8 @@ def test_control_api_uses_uuids(uuid_api: Api) -> None:
     uuid_api.act("doctor", call_id, "join")
     present = uuid_api.done("PUT", f"/calls/{call_id}/participants/patient", {"present": True})
     assert present["call"] == call_id
-    people = {one["email"]: one for one in uuid_api.done("GET", "/identities")}
-    assert people["doctor@example.com"]["doctor"]["id"] == DOCTOR
+    users = {user["email"]: user for user in uuid_api.done("GET", "/identities")}
+    assert users["doctor@example.com"]["doctor"]["id"] == DOCTOR
     assert uuid_api.control("GET", f"/calls/{DOCTOR}/verdicts?identity=101").status_code == 404
 
 
@@ -119,8 +119,8 @@ def test_state_document_uses_uuids(uuid_api: Api) -> None:
     uuid_api.done("PUT", "/state", state)
     assert uuid_api.done("GET", "/state") == state
     state["calls"][0]["doctor"] = PATIENT
-    refused = uuid_api.control("PUT", "/state", state).json()
-    assert refused["error"] == f"calls[0].doctor: {PATIENT!r} is not the id of a doctor on this server"
+    refusal = uuid_api.control("PUT", "/state", state).json()
+    assert refusal["error"] == f"calls[0].doctor: {PATIENT!r} is not the id of a doctor on this server"
 
 
 def test_events_stored_with_integers_have_uuids(make_api: Callable[..., Api], tmp_path: Path) -> None:
@@ -133,9 +133,9 @@ def test_events_stored_with_integers_have_uuids(make_api: Callable[..., Api], tm
 
 def test_commands_print_uuids() -> None:
     options = ("--ids", "uuid", "--database", ":memory:")
-    listed = CliRunner().invoke(main, ["identities", "--json", *options])
-    assert json.loads(listed.output)[0]["doctor"] == DOCTOR
+    result = CliRunner().invoke(main, ["identities", "--json", *options])
+    assert json.loads(result.output)[0]["doctor"] == DOCTOR
     config = CliRunner().invoke(main, ["identities", "--contract-config", "http://127.0.0.1/x", *options])
     assert f'[identities.doctor]\nid = "{DOCTOR}"\n' in config.output
-    told = banner(Settings(ids="uuid"), "http://127.0.0.1", "", load_seed(), options="")
-    assert f"doctor {DOCTOR}" in told
+    text = banner(Settings(ids="uuid"), "http://127.0.0.1", "", load_seed(), options="")
+    assert f"doctor {DOCTOR}" in text

@@ -1,4 +1,4 @@
-"""What an operator sees: the log's lines, the metrics that Prometheus reads, and spans of requests."""
+"""The log, the metrics for Prometheus, and the spans of requests."""
 
 import contextlib
 import json
@@ -34,26 +34,26 @@ LIST, DETAIL = "/api/v1/video/video-calls", "/api/v1/video/video-calls/{id}"
 
 @pytest.fixture
 def log(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
-    """Has the log written as settings say; called again, what was written meanwhile."""
+    """Configure the log by the settings; without any, return the lines since the last call."""
     root = logging.getLogger()
     levels = {name: logging.getLogger(name).level for name in ("", "uvicorn.error", "httpx", "httpcore")}
 
-    def written(**options: Any) -> str:
+    def configure_or_read(**options: Any) -> str:
         if options:
-            monkeypatch.setattr(root, "handlers", [])  # pytest's own are put there when the test is called
+            monkeypatch.setattr(root, "handlers", [])  # pytest adds its own before each test
             configure_logging(Settings(**options))
         for handler in root.handlers:
             handler.flush()
         return capfd.readouterr().err
 
-    yield written
+    yield configure_or_read
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
 
 
 def lines(text: str, logger: str) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in text.splitlines()]
-    return [line for line in found if line["logger"] == f"video_calls_server{logger}"]
+    entries = map(json.loads, text.splitlines())
+    return [line for line in entries if line["logger"] == f"video_calls_server{logger}"]
 
 
 def test_request_is_logged_as_json(api: Api, log: Callable[..., str]) -> None:
@@ -96,29 +96,29 @@ def test_unread_lines_are_dropped_and_counted(
         log(log_format="json")
         for number in range(10):
             logging.getLogger("video_calls_server").warning("line %d", number)
-        received = reader.read(2**20)
-        while b"line 0" not in received:
-            received += reader.read(2**20)
+        output = reader.read(2**20)
+        while b"line 0" not in output:
+            output += reader.read(2**20)
         logging.getLogger("video_calls_server").warning("the next line")
-        while b"the next line" not in received:
-            received += reader.read(2**20)
-    *kept, lost, _ = lines(received.strip(b"x").decode(), "")
-    assert len(kept) + lost["dropped"] == 10
-    assert len(kept) < 10
+        while b"the next line" not in output:
+            output += reader.read(2**20)
+    *before, warning, _ = lines(output.strip(b"x").decode(), "")
+    assert len(before) + warning["dropped"] == 10
+    assert len(before) < 10
 
 
 def test_event_is_logged_as_json(api: Api, log: Callable[..., str]) -> None:
     call = api.call()["id"]
     log(log_format="json")
     api.post("doctor", f"{CALLS}{call}/join/", headers={"X-Request-ID": "trace-2"})
-    told = lines(log(), ".events")
-    assert [line["event"] for line in told] == ["call.started", "participant.joined"]
-    assert [line["message"] for line in told] == [
+    events = lines(log(), ".events")
+    assert [line["event"] for line in events] == ["call.started", "participant.joined"]
+    assert [line["message"] for line in events] == [
         f"call.started call={call} request_id=trace-2",
         f"participant.joined call={call} doctor uid=101 request_id=trace-2",
     ]
-    assert {(line["call"], line["request_id"]) for line in told} == {(call, "trace-2")}
-    assert [(line.get("role"), line.get("uid")) for line in told] == [(None, None), ("doctor", 101)]
+    assert {(line["call"], line["request_id"]) for line in events} == {(call, "trace-2")}
+    assert [(line.get("role"), line.get("uid")) for line in events] == [(None, None), ("doctor", 101)]
 
 
 def test_traceback_is_logged_in_one_line(
@@ -162,7 +162,7 @@ def test_log_contains_no_token(api: Api, log: Callable[..., str], form: str) -> 
 
 
 @pytest.fixture
-def measured(make_api: Callable[..., Api]) -> Api:
+def metrics_api(make_api: Callable[..., Api]) -> Api:
     return make_api(metrics=True)
 
 
@@ -178,28 +178,28 @@ def samples(text: str) -> dict[Key, float]:
     }
 
 
-def steps(api: Api, before: dict[Key, float], name: str) -> dict[tuple[str, str, str], float]:
-    """Return how far a metric of this process, which has several servers, has gone since `before`."""
+def changes_of(api: Api, before: dict[Key, float], name: str) -> dict[tuple[str, str, str], float]:
+    """Return the change of a metric since `before`; the servers of this process share their metrics."""
     now = samples(api.client.get("/metrics").text)
-    found = {key[1:]: value - before.get(key, 0) for key, value in now.items() if key[0] == name}
-    return {key: step for key, step in found.items() if step and key[1] != "/metrics"}
+    changes = {key[1:]: value - before.get(key, 0) for key, value in now.items() if key[0] == name}
+    return {key: step for key, step in changes.items() if step and key[1] != "/metrics"}
 
 
 def test_requests_are_counted_by_path_template_and_status(
-    measured: Api, monkeypatch: pytest.MonkeyPatch
+    metrics_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
         raise LookupError
 
-    call = measured.call()["id"]
-    before = samples(measured.client.get("/metrics").text)
+    call = metrics_api.call()["id"]
+    before = samples(metrics_api.client.get("/metrics").text)
     for path in (f"{CALLS}{call}/", f"{CALLS}{call}/", f"{CALLS}77/", CALLS):
-        measured.get("doctor", path)
-    measured.client.get(CALLS)
-    measured.act("doctor", call, "join")
+        metrics_api.get("doctor", path)
+    metrics_api.client.get(CALLS)
+    metrics_api.act("doctor", call, "join")
     monkeypatch.setattr(Operations, "authenticate", fail)
-    measured.get("doctor")
-    assert steps(measured, before, "video_calls_requests_total") == {
+    metrics_api.get("doctor")
+    assert changes_of(metrics_api, before, "video_calls_requests_total") == {
         ("GET", DETAIL, "200"): 2,
         ("GET", DETAIL, "404"): 1,
         ("GET", LIST, "200"): 1,
@@ -207,20 +207,20 @@ def test_requests_are_counted_by_path_template_and_status(
         ("GET", LIST, "500"): 1,
         ("POST", f"{DETAIL}/join", "200"): 1,
     }
-    seconds = steps(measured, before, "video_calls_request_duration_seconds_sum")
+    seconds = changes_of(metrics_api, before, "video_calls_request_duration_seconds_sum")
     assert 0 < seconds["GET", DETAIL, "200"] < 60
 
 
-def test_open_event_connection_is_in_progress(measured: Api) -> None:
-    before = samples(measured.client.get("/metrics").text)
-    with measured.client.websocket_connect(EVENTS, headers=measured.headers("doctor")):
-        in_progress = steps(measured, before, "video_calls_requests_in_progress")
+def test_open_event_connection_is_in_progress(metrics_api: Api) -> None:
+    before = samples(metrics_api.client.get("/metrics").text)
+    with metrics_api.client.websocket_connect(EVENTS, headers=metrics_api.headers("doctor")):
+        in_progress = changes_of(metrics_api, before, "video_calls_requests_in_progress")
         assert in_progress["websocket", EVENTS.rstrip("/"), "200"] == 1
-    assert steps(measured, before, "video_calls_requests_in_progress") == {}
+    assert changes_of(metrics_api, before, "video_calls_requests_in_progress") == {}
 
 
-def test_metrics_are_off_by_default(measured: Api, api: Api) -> None:
-    assert measured.client.get("/metrics").headers["content-type"].startswith("text/plain")
+def test_metrics_are_off_by_default(metrics_api: Api, api: Api) -> None:
+    assert metrics_api.client.get("/metrics").headers["content-type"].startswith("text/plain")
     assert api.client.get("/metrics").status_code == 404
 
 
@@ -229,7 +229,7 @@ def test_metrics_are_off_by_default(measured: Api, api: Api) -> None:
 
 @pytest.fixture(scope="module")
 def exporter() -> InMemorySpanExporter:
-    """What takes the spans of this process, which can have but one provider."""
+    """Return an exporter of the only tracer provider that a process can have."""
     exporter, provider = InMemorySpanExporter(), trace.get_tracer_provider()
     if not isinstance(provider, TracerProvider):
         provider = TracerProvider()
@@ -245,27 +245,27 @@ def spans(exporter: InMemorySpanExporter) -> Callable[[], list[ReadableSpan]]:
 
 
 @pytest.fixture
-def traced(make_api: Callable[..., Api], spans: object) -> Api:  # noqa: ARG001 (before it, none could see them)
+def spans_api(make_api: Callable[..., Api], spans: object) -> Api:  # noqa: ARG001 (installs the exporter first)
     return make_api(otel=True)
 
 
-def test_span_is_named_by_operation(traced: Api, spans: Callable[[], list[ReadableSpan]]) -> None:
-    traced.post("doctor", f"{CALLS}7/join/", headers={"X-Request-ID": "trace-4"})
-    traced.client.get("/healthz")
+def test_span_is_named_by_operation(spans_api: Api, spans: Callable[[], list[ReadableSpan]]) -> None:
+    spans_api.post("doctor", f"{CALLS}7/join/", headers={"X-Request-ID": "trace-4"})
+    spans_api.client.get("/healthz")
     join, health = spans()
     assert (join.name, health.name) == ("joinVideoCall", "GET /healthz")
     assert join.kind == trace.SpanKind.SERVER
-    found = dict(join.attributes or {})
-    assert (found["http.route"], found["http.status_code"]) == (f"{DETAIL}/join", 404)
-    assert found["video_calls.request_id"] == "trace-4"
+    attributes = dict(join.attributes or {})
+    assert (attributes["http.route"], attributes["http.status_code"]) == (f"{DETAIL}/join", 404)
+    assert attributes["video_calls.request_id"] == "trace-4"
 
 
 def test_span_continues_trace_of_caller(
-    traced: Api, spans: Callable[[], list[ReadableSpan]], log: Callable[..., str]
+    spans_api: Api, spans: Callable[[], list[ReadableSpan]], log: Callable[..., str]
 ) -> None:
     log(log_format="json", otel=True)
     parent = f"00-{'ab' * 16}-{'cd' * 8}-01"
-    traced.client.get(CALLS, headers=traced.headers("doctor") | {"traceparent": parent})
+    spans_api.client.get(CALLS, headers=spans_api.headers("doctor") | {"traceparent": parent})
     (span,) = spans()
     (line,) = lines(log(), ".requests")
     assert span.context and span.parent  # noqa: PT018 (both are optional in its types)
@@ -290,9 +290,9 @@ def test_span_contains_no_token(
     assert "key-of-the-control-api" not in text
 
 
-# -- What is installed, and what the environment says ------------------------------------------------
+# -- Extras and the environment ----------------------------------------------------------------------
 
-SERVED = """
+PROGRAM = """
 import sys
 {before}
 from litestar.testing import TestClient
@@ -314,8 +314,8 @@ with TestClient(app) as client:
 def python(
     options: str = "", *, before: str = "", after: str = "", times: int = 1, **env: str
 ) -> "subprocess.CompletedProcess[str]":
-    """A server in a process of its own."""
-    code = SERVED.format(options=options, before=before, after=after, times=times)
+    """Run a server in its own process."""
+    code = PROGRAM.format(options=options, before=before, after=after, times=times)
     return subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | env,
@@ -327,15 +327,11 @@ def python(
 
 
 @pytest.mark.parametrize(
-    ("setting", "package", "extra"),
-    [
-        ("metrics", "prometheus_client", "metrics"),
-        ("otel", "opentelemetry.sdk", "otel"),
-    ],
+    ("setting", "package"), [("metrics", "prometheus_client"), ("otel", "opentelemetry.sdk")]
 )
-def test_missing_extra_is_reported(setting: str, package: str, extra: str) -> None:
-    done = python(f"{setting}=True", before=f"sys.modules[{package!r}] = None")
-    assert done.stderr.strip() == (f"{setting}: a package is missing; install video-calls[{extra}]")
+def test_missing_extra_is_reported(setting: str, package: str) -> None:
+    process = python(f"{setting}=True", before=f"sys.modules[{package!r}] = None")
+    assert process.stderr.strip() == (f"{setting}: a package is missing; install video-calls[{setting}]")
 
 
 def test_disabled_extras_are_not_imported() -> None:
@@ -361,11 +357,11 @@ def test_metrics_include_all_processes(tmp_path: Path) -> None:
 
 
 def test_spans_are_sent_to_configured_endpoint() -> None:
-    received: list[tuple[str, bytes]] = []
+    requests: list[tuple[str, bytes]] = []
 
     class Collector(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            requests.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
 
@@ -375,7 +371,7 @@ def test_spans_are_sent_to_configured_endpoint() -> None:
         endpoint = f"http://127.0.0.1:{collector.server_port}"
         python("otel=True", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_RESOURCE_ATTRIBUTES="version=seven")
         thread.join(30)
-    ((path, body),) = received
+    ((path, body),) = requests
     assert path == "/v1/traces"
     for text in (b"listVideoCalls", b"video-calls-server", b"seven"):
         assert text in body
