@@ -1,7 +1,6 @@
-"""Schemathesis against the application, with every check it has, and requests that no schema describes.
+"""Fuzz the application with Schemathesis and all its checks, and with requests that break the schema.
 
-Each test has two bounds: one that every run keeps, short and repeatable; and one of minutes, with other
-data each time (`nox -s fuzz`).
+Each test runs short, with the same data each time, and long, with random data (`nox -s fuzz`).
 """
 
 import asyncio
@@ -39,22 +38,19 @@ LONG = settings(max_examples=1100, deadline=None, database=None)
 BEARERS = {
     user: f"Bearer {make_token(Settings(), user_id, expires_in=86400)}" for user, user_id in USERS.items()
 }
-PEOPLE_OF_SEED = {user.id: (doctor, patient) for user, doctor, patient in load_seed(DEFAULT_SEED).people}
-PARTS = {
-    bearer: tuple(part and part.id for part in PEOPLE_OF_SEED[USERS[user]])
-    for user, bearer in BEARERS.items()
-}
-"""The ids of the doctor and of the patient that the bearer of a token is, or None."""
+SEED = {user.id: (doctor, patient) for user, doctor, patient in load_seed(DEFAULT_SEED).people}
+ROLE_IDS = {bearer: tuple(role and role.id for role in SEED[USERS[user]]) for user, bearer in BEARERS.items()}
+"""The doctor id and the patient id of the user of each token, or None."""
 
-PEOPLE = st.sampled_from(["doctor", "patient"] * 8 + sorted(USERS))
-"""Who asks: mostly those two whose ids `DICTIONARIES` makes the most frequent."""
+CALLERS = st.sampled_from(["doctor", "patient"] * 8 + sorted(USERS))
+"""The users who send requests, mostly the two whose ids are the most frequent in `DICTIONARIES`."""
 
 DICTIONARIES = {
     "participants": {"values": [1] * 8 + [2, 3, 4, 77]},
     "calls": {"values": [1, 2, 3, 4, 5, 77]},
 }
 
-ONLY_MALFORMED = {
+SCHEMA_RULES = {
     RULES[slug].id
     for slug in (
         "auth.required",
@@ -71,93 +67,90 @@ ONLY_MALFORMED = {
         "errors.body-size",
     )
 }
-"""The rules that refuse what the schema forbids: no request that keeps the schema may meet one."""
+"""The rules that only refuse requests that break the schema."""
 
 OPERATIONS = {rule.operation for rule in RULES.values()} - {"*"}
 
 
-# -- Checks beside Schemathesis's own ----------------------------------------------------------------
+# -- Further checks ---------------------------------------------------------------------------------
 
 
-def refused_by_a_rule(_context: object, response: Response, case: schemathesis.Case) -> None:
-    """In place of `positive_data_acceptance`, to which a rule's 400 is a fault, and any 403 or 404 is none.
+def check_refusal(_context: object, response: Response, case: schemathesis.Case) -> None:
+    """Check that a rule of the operation refuses, with its status, and a schema rule only invalid data.
 
-    Every refusal is that of a rule of this operation, with the rule's status; and one of a request that keeps
-    the schema is of a rule that looks at more than the schema.
+    This replaces `positive_data_acceptance`, which forbids any 400 to valid data and allows any 403 and 404.
     """
     if 200 <= response.status_code < 300:
         return
     code = response.json()["code"]
     rule = RULES.get(code)
-    assert rule is not None, f"{code} is no rule"
+    assert rule is not None, f"{code} is not a rule"
     operation = case.operation.definition.raw["operationId"]
-    assert rule.operation in {operation, "*"}, f"{code} is no rule of {operation}"
-    assert rule.status == response.status_code, f"{code} is refused with {rule.status}"
-    assert rule.error is not None, f"{code} refuses nothing"
+    assert rule.operation in {operation, "*"}, f"{code} is not a rule of {operation}"
+    assert rule.status == response.status_code, f"{code} has status {rule.status}"
+    assert rule.error is not None, f"{code} does not refuse"
     is_valid = case.meta is not None and case.meta.generation.mode == GenerationMode.POSITIVE
-    if is_valid and not names_people_by_text(case.body):
-        assert code not in ONLY_MALFORMED, f"valid data was refused by {code}"
+    if is_valid and not has_text_ids(case.body):
+        assert code not in SCHEMA_RULES, f"valid data was refused by {code}"
 
 
-def names_people_by_text(body: object) -> bool:
-    """Whether a body has ids of the form that this server does not use, and refuses as malformed."""
+def has_text_ids(body: object) -> bool:
+    """Return whether ids in a body are texts, which this server refuses although the schema allows them."""
     return isinstance(body, dict) and any(isinstance(body.get(role), str) for role in ("doctor", "patient"))
 
 
-def documented_headers(_context: object, response: Response, case: schemathesis.Case) -> None:
-    """The contract leaves its headers to the backend; the reference server sends each of them."""
-    documented = case.operation.responses.find_by_status_code(response.status_code)
-    expected = (
-        {name for name, _ in documented.headers.items()} if documented and documented.headers else set()
-    )
-    missing = {name for name in expected if name.lower() not in response.headers}
+def check_headers(_context: object, response: Response, case: schemathesis.Case) -> None:
+    """Check that the response has the headers of the contract, which are optional for other backends."""
+    definition = case.operation.responses.find_by_status_code(response.status_code)
+    headers = definition.headers if definition and definition.headers else {}
+    missing = {name for name, _ in headers.items() if name.lower() not in response.headers}
     assert missing <= {"Idempotency-Replayed"}, f"without {missing}"
 
 
-def own_calls_only(_context: object, response: Response, _case: schemathesis.Case) -> None:
+def check_own_calls(_context: object, response: Response, _case: schemathesis.Case) -> None:
     if not response.content or not 200 <= response.status_code < 300:
         return
     body = response.json()
-    doctor, patient = PARTS[response.request.headers["Authorization"]]
+    doctor, patient = ROLE_IDS[response.request.headers["Authorization"]]
     for call in body.get("results", [body] if "status" in body else []):
-        assert call["doctor"] == doctor or call["patient"] == patient, "the call of other people"
+        assert call["doctor"] == doctor or call["patient"] == patient, "the call of other users"
 
 
-def the_time_asked_for(_context: object, response: Response, _case: schemathesis.Case) -> None:
+def check_time(_context: object, response: Response, _case: schemathesis.Case) -> None:
     if response.status_code == 201:
-        asked_and_answered(response.request.body, response.content)
+        assert_same_time(response.request.body, response.content)
 
 
-def asked_and_answered(asked: bytes, answered: bytes) -> None:
-    """A call that was created is for the instant that was sent, to the microsecond."""
-    sent, kept = (
-        datetime.fromisoformat(json.loads(body)["scheduled_time"].upper()) for body in (asked, answered)
+def assert_same_time(request: bytes, response: bytes) -> None:
+    """Assert that both bodies have the same `scheduled_time`, to the microsecond."""
+    time, stored_time = (
+        datetime.fromisoformat(json.loads(body)["scheduled_time"].upper()) for body in (request, response)
     )
-    assert sent.tzinfo is not None
-    assert abs(sent - kept) <= timedelta(microseconds=1)
+    assert time.tzinfo is not None
+    assert abs(time - stored_time) <= timedelta(microseconds=1)
 
 
-CHECKS = [refused_by_a_rule, documented_headers, own_calls_only, the_time_asked_for]
+CHECKS = [check_refusal, check_headers, check_own_calls, check_time]
 
 
-# -- The application, the schema and what is drawn ---------------------------------------------------
+# -- The application, the schema and the data -------------------------------------------------------
 
 
 @dataclass
 class Server:
-    """The application, and what it answered: each operation's statuses, and the rules that refused."""
+    """The application, and counts of its responses by operation and status, and by code."""
 
     app: Litestar
     clock: FakeClock
-    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    responses: Counter[tuple[str, int]] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
 
     def close(self) -> None:
-        """A database in memory ends where it is closed; the next request opens an empty one."""
+        """Close the database in memory. The next request opens an empty one."""
         asyncio.run(self.app.state.namespaces.default.store.close())
 
-    def begin_again(self, *, ongoing: bool) -> None:
-        """Leave one call of doctor 1 and patient 1, ten minutes from now, for the links of the list."""
+    def reset(self, *, ongoing: bool) -> None:
+        """Empty the database, and create one call for the links of the list."""
         self.close()
         self.clock.time = FakeClock().time
         self._post(CALLS, {"doctor": 1, "patient": 1, "scheduled_time": "2024-01-05T08:10:00Z"})
@@ -170,34 +163,34 @@ class Server:
         asyncio.run(exchange.run(self.app))
         assert exchange.status in {200, 201}
 
-    def note(self, case: schemathesis.Case, response: Response) -> None:
-        self.answers[case.operation.definition.raw["operationId"], response.status_code] += 1
+    def count(self, case: schemathesis.Case, response: Response) -> None:
+        self.responses[case.operation.definition.raw["operationId"], response.status_code] += 1
         if response.status_code >= 400:
             self.codes[response.json()["code"]] += 1
 
-    def succeeded(self) -> set[str]:
-        return {operation for operation, status in self.answers if 200 <= status < 300}
+    def successful_operations(self) -> set[str]:
+        return {operation for operation, status in self.responses if 200 <= status < 300}
 
 
 @pytest.fixture(
     params=[pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
 )
 def bounds(request: pytest.FixtureRequest) -> settings:
-    found: settings = request.param
-    return found
+    profile: settings = request.param
+    return profile
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     clock = FakeClock()
-    found = Server(create_app(Settings(database=":memory:"), clock=clock), clock)
-    yield found
-    found.close()
+    server = Server(create_app(Settings(database=":memory:"), clock=clock), clock)
+    yield server
+    server.close()
 
 
 @pytest.fixture
 def schema(bounds: settings, server: Server) -> Iterator[OpenApiSchema]:
-    """The contract, drawn from as the server's people would: known ids and future times, mostly."""
+    """Return the contract, with data generation that prefers existing ids and future times."""
     often = {"probability": 0.9}
     config = SchemathesisConfig.from_dict(
         {
@@ -208,7 +201,7 @@ def schema(bounds: settings, server: Server) -> Iterator[OpenApiSchema]:
                 "deterministic": bounds.derandomize,
                 "database": "none",
             },
-            "phases": {"stateful": {"generation": {"mode": "positive"}}},  # lives are lived on valid data
+            "phases": {"stateful": {"generation": {"mode": "positive"}}},  # sequences need valid data
             "dictionaries": DICTIONARIES,
             "parameters": {
                 "body.doctor": {"dictionary": "participants"} | often,
@@ -220,14 +213,14 @@ def schema(bounds: settings, server: Server) -> Iterator[OpenApiSchema]:
     loaded = schemathesis.openapi.from_path(openapi_path(), config=config)
     loaded.app = server.app
     loaded.auth(refresh_interval=None)(AsDoctor)
-    loaded.hook("flatmap_case")(asked_by_anyone)
+    loaded.hook("flatmap_case")(with_any_caller)
     schemathesis.openapi.format("date-time", future_times(server.clock))
     yield loaded
     unregister_string_format("date-time")
 
 
 class AsDoctor:
-    """Signs a request, unless it is meant to lack that; `asked_by_anyone` then puts another name under it."""
+    """Adds a token to requests that should have one; `with_any_caller` then replaces it."""
 
     def get(self, _case: schemathesis.Case, _context: object) -> str:
         return BEARERS["doctor"]
@@ -236,19 +229,19 @@ class AsDoctor:
         case.headers["Authorization"] = bearer
 
 
-def asked_by_anyone(_context: object, case: schemathesis.Case) -> st.SearchStrategy[schemathesis.Case]:
-    def ask(user: str) -> schemathesis.Case:
-        if case.headers.get("Authorization") in PARTS:
+def with_any_caller(_context: object, case: schemathesis.Case) -> st.SearchStrategy[schemathesis.Case]:
+    def with_caller(user: str) -> schemathesis.Case:
+        if case.headers.get("Authorization") in ROLE_IDS:
             case.headers["Authorization"] = BEARERS[user]
         return case
 
-    return PEOPLE.map(ask)
+    return CALLERS.map(with_caller)
 
 
 def future_times(clock: FakeClock) -> st.SearchStrategy[str]:
-    """RFC 3339 in its spellings; a third within the join window, the others spread over ten years."""
+    """Return RFC 3339 times in all forms: a third within the join window, the others within ten years."""
 
-    def spelt(seconds: int, offset: int, digits: int, zulu: str) -> str:
+    def write(seconds: int, offset: int, digits: int, zulu: str) -> str:
         zone = timezone(timedelta(minutes=0 if zulu else offset))
         text = (clock.now() + timedelta(seconds=seconds)).astimezone(zone).isoformat()
         fraction = "." + "123456789" * 2 if digits else ""
@@ -258,7 +251,7 @@ def future_times(clock: FakeClock) -> st.SearchStrategy[str]:
     days = st.integers(1, 10 * 365).map(lambda days: days * 24 * 60 * 60)
     later = st.integers(15 * 60, 10 * 365 * 24 * 60 * 60)
     return st.builds(
-        spelt,
+        write,
         soon | days | later,
         st.integers(-23 * 60 - 59, 23 * 60 + 59),
         st.integers(0, 16),
@@ -274,49 +267,49 @@ contract = schemathesis.pytest.from_fixture("schema")
 @contract.parametrize()
 def test_operation_keeps_contract(case: schemathesis.Case, server: Server) -> None:
     response = case.call_and_validate(additional_checks=CHECKS)
-    server.note(case, response)
+    server.count(case, response)
 
 
-# -- Whole lives, along the contract's links ---------------------------------------------------------
+# -- Sequences of requests, along the links of the contract -----------------------------------------
 
 
 def test_sequence_of_operations_keeps_contract(
     schema: OpenApiSchema, server: Server, bounds: settings
 ) -> None:
-    class Life(schema.as_state_machine()):  # type: ignore[misc]  # its base is made from the contract
-        """A few steps: creating and listing, and from there along the links."""
+    class Sequence(schema.as_state_machine()):  # type: ignore[misc]  # a generated base class
+        """Create and list calls, then follow the links."""
 
         @initialize(ongoing=st.booleans())
         def begin(self, ongoing: bool) -> None:
-            server.begin_again(ongoing=ongoing)
+            server.reset(ongoing=ongoing)
 
         def after_call(self, response: Response, case: schemathesis.Case) -> None:
             super().after_call(response, case)
-            server.note(case, response)
+            server.count(case, response)
             server.clock.advance(seconds=10)
 
         def validate_response(self, response: Response, case: schemathesis.Case, **options: Any) -> None:
             super().validate_response(response, case, additional_checks=CHECKS, **options)
 
-    Life.run(settings=settings(bounds, max_examples=bounds.max_examples * 2, stateful_step_count=12))
-    assert server.succeeded() == OPERATIONS, server.answers
+    Sequence.run(settings=settings(bounds, max_examples=bounds.max_examples * 2, stateful_step_count=12))
+    assert server.successful_operations() == OPERATIONS, server.responses
     assert len(server.codes) >= 10, server.codes
 
 
-# -- Requests that no schema describes ---------------------------------------------------------------
+# -- Requests that break the schema -----------------------------------------------------------------
 
 
 @dataclass
 class Exchange:
-    """One request as an ASGI server hands it over, and the answer to it."""
+    """A request as an ASGI server passes it to the application, and its response."""
 
     method: str
     target: bytes
     headers: list[tuple[bytes, bytes]]
     body: bytes
     status: int = 0
-    answer_headers: dict[bytes, bytes] = field(default_factory=dict)
-    answer: bytes = b""
+    response_headers: dict[bytes, bytes] = field(default_factory=dict)
+    response: bytes = b""
 
     async def run(self, app: Litestar) -> None:
         path, _, query = self.target.partition(b"?")
@@ -334,7 +327,7 @@ class Exchange:
             "client": ("127.0.0.1", 50000),
             "server": ("127.0.0.1", 8000),
         }
-        await app(scope, self._receive, self._send)  # type: ignore[arg-type]  # a plain scope, as servers give
+        await app(scope, self._receive, self._send)  # type: ignore[arg-type]  # a plain scope
 
     async def _receive(self) -> dict[str, Any]:
         return {"type": "http.request", "body": self.body, "more_body": False}
@@ -342,32 +335,32 @@ class Exchange:
     async def _send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.answer_headers = dict(message["headers"])
+            self.response_headers = dict(message["headers"])
         else:
-            self.answer += message.get("body", b"")
+            self.response += message.get("body", b"")
 
 
 GRAPHIC = st.characters(min_codepoint=33, max_codepoint=126)
 RAW = st.binary(max_size=40).map(lambda value: value.translate(None, b"\0\r\n"))
-"""What a header can hold after an HTTP server has taken its line apart."""
+"""Any value of a header that an HTTP parser accepts."""
 
 OPERATION = st.sampled_from(
     [("GET", CALLS), ("POST", CALLS), ("GET", f"{CALLS}1/")]
     + [("POST", f"{CALLS}1/{action}/") for action in ("join", "end", "cancel")]
 )
-STRANGE_METHOD = st.sampled_from(["HEAD", "OPTIONS", "PUT", "TRACE", "get"]) | st.text(
+HOSTILE_METHOD = st.sampled_from(["HEAD", "OPTIONS", "PUT", "TRACE", "get"]) | st.text(
     "ABCXYZabcxyz!#$%&'*+-.^_`|~019", min_size=1, max_size=20
 )
 
-STRANGE_SEGMENT = st.text(GRAPHIC) | st.sampled_from(
+HOSTILE_SEGMENT = st.text(GRAPHIC) | st.sampled_from(
     ["", "1", "77", "0", "-1", "join", "..", "%2e%2e", "%2F", "%00", "%ff", "%D9%A3", "%0d%0a", "9" * 400]
 )
-STRANGE_PATH = st.builds(
+HOSTILE_PATH = st.builds(
     str.__add__,
     st.sampled_from([CALLS, CALLS.rstrip("/"), "/api/v1/video/"]),
-    st.lists(STRANGE_SEGMENT, max_size=4).map("/".join),
+    st.lists(HOSTILE_SEGMENT, max_size=4).map("/".join),
 )
-STRANGE_QUERY = st.text(GRAPHIC) | st.builds(
+HOSTILE_QUERY = st.text(GRAPHIC) | st.builds(
     "{}={}".format,
     st.sampled_from(["page", "page_size", "x"]),
     st.sampled_from(
@@ -375,19 +368,19 @@ STRANGE_QUERY = st.text(GRAPHIC) | st.builds(
     ),
 )
 
-STRANGE_TOKEN = st.sampled_from(
+HOSTILE_TOKEN = st.sampled_from(
     [b"a.b.c", b"e30.e30.", b"eyJhbGciOiJub25lIn0.e30.", b"\xff.\xff.\xff", b"." * 9000]
 ).map(b"Bearer ".__add__)
-STRANGE_MEDIA = st.sampled_from([b"", b"text/plain", b"multipart/form-data", b"application/json;" * 99])
-STRANGE_HEADER = st.tuples(
+HOSTILE_MEDIA = st.sampled_from([b"", b"text/plain", b"multipart/form-data", b"application/json;" * 99])
+HOSTILE_HEADER = st.tuples(
     st.sampled_from(
         [b"x-request-id", b"idempotency-key", b"content-length", b"accept", b"origin", b"cookie"]
     ),
     RAW | st.sampled_from([b"9" * 5000, b"-1", b"*/*", b"http://localhost:1"]),
 )
 
-STRANGE_NUMBER = st.sampled_from(["0", "-1", "1.5", "1e400", "-0", "NaN", "9" * 19, "9" * 5000, "9" * 70_000])
-STRANGE_TIME = st.sampled_from(
+HOSTILE_NUMBER = st.sampled_from(["0", "-1", "1.5", "1e400", "-0", "NaN", "9" * 19, "9" * 5000, "9" * 70_000])
+HOSTILE_TIME = st.sampled_from(
     [
         "0001-01-01T00:00:00+23:59",
         "9999-12-31T23:59:59-23:59",
@@ -413,57 +406,57 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 ).map(json.dumps)
-STRANGE_VALUE = STRANGE_NUMBER | STRANGE_TIME | NESTED | JSON
+HOSTILE_VALUE = HOSTILE_NUMBER | HOSTILE_TIME | NESTED | JSON
 NEW_CALL = '{{"doctor":{},"patient":{},"scheduled_time":{}}}'
-STRANGE_TEXT = STRANGE_VALUE | st.builds(NEW_CALL.format, STRANGE_VALUE, STRANGE_VALUE, STRANGE_VALUE)
+HOSTILE_TEXT = HOSTILE_VALUE | st.builds(NEW_CALL.format, HOSTILE_VALUE, HOSTILE_VALUE, HOSTILE_VALUE)
 
-STRANGE_BODY = {"number", "time", "text", "encoding", "bytes"}
-STRANGE = sorted({"method", "path", "query", "token", "media", "headers"} | STRANGE_BODY)
+HOSTILE_BODY = {"number", "time", "text", "encoding", "bytes"}
+HOSTILE_PARTS = sorted({"method", "path", "query", "token", "media", "headers"} | HOSTILE_BODY)
 
 
 @st.composite
 def hostile_requests(draw: st.DrawFn, times: st.SearchStrategy[str]) -> Exchange:
-    """A good request but for one part or two, so that it gets as far as those."""
-    strange = draw(st.sets(st.sampled_from(STRANGE), max_size=2))
+    """Return valid requests with up to two hostile parts."""
+    hostile_parts = draw(st.sets(st.sampled_from(HOSTILE_PARTS), max_size=2))
 
     def part(name: str, hostile: st.SearchStrategy[T], usual: T) -> T:
-        return draw(hostile) if name in strange else usual
+        return draw(hostile) if name in hostile_parts else usual
 
-    method, path = ("POST", CALLS) if strange & STRANGE_BODY else draw(OPERATION)
-    method = part("method", STRANGE_METHOD, method)
-    path = part("path", STRANGE_PATH, path)
-    query = part("query", STRANGE_QUERY, "")
+    method, path = ("POST", CALLS) if hostile_parts & HOSTILE_BODY else draw(OPERATION)
+    method = part("method", HOSTILE_METHOD, method)
+    path = part("path", HOSTILE_PATH, path)
+    query = part("query", HOSTILE_QUERY, "")
     headers = [
-        (b"authorization", part("token", STRANGE_TOKEN | RAW, BEARERS[draw(PEOPLE)].encode())),
-        (b"content-type", part("media", STRANGE_MEDIA | RAW, b"application/json")),
-        *part("headers", st.lists(STRANGE_HEADER, min_size=1, max_size=3), []),
+        (b"authorization", part("token", HOSTILE_TOKEN | RAW, BEARERS[draw(CALLERS)].encode())),
+        (b"content-type", part("media", HOSTILE_MEDIA | RAW, b"application/json")),
+        *part("headers", st.lists(HOSTILE_HEADER, min_size=1, max_size=3), []),
     ]
-    doctor = part("number", STRANGE_VALUE, "1")
-    time = part("time", STRANGE_TIME, f'"{draw(times)}"')
-    text = part("text", STRANGE_TEXT, NEW_CALL.format(doctor, 1, time))
+    doctor = part("number", HOSTILE_VALUE, "1")
+    time = part("time", HOSTILE_TIME, f'"{draw(times)}"')
+    text = part("text", HOSTILE_TEXT, NEW_CALL.format(doctor, 1, time))
     body = text.encode(part("encoding", st.sampled_from(["utf-16", "utf-8-sig"]), "utf-8"))
     body = part("bytes", st.binary() | st.binary(min_size=1, max_size=3).map(body.__add__), body)
     return Exchange(method, f"{path}?{query}".encode(), headers, body)
 
 
 def test_hostile_request_gets_valid_response(server: Server, bounds: settings) -> None:
-    answers: Counter[int] = Counter()
+    statuses: Counter[int] = Counter()
     with asyncio.Runner() as runner:
 
         @settings(bounds, max_examples=bounds.max_examples * 50)
         @given(hostile_requests(future_times(server.clock)))
-        def answered(exchange: Exchange) -> None:
+        def send(exchange: Exchange) -> None:
             runner.run(exchange.run(server.app))
-            answers[exchange.status] += 1
+            statuses[exchange.status] += 1
             assert 200 <= exchange.status < 500
-            assert exchange.answer_headers[b"x-request-id"]
+            assert exchange.response_headers[b"x-request-id"]
             if exchange.status == 201:
-                asked_and_answered(exchange.body, exchange.answer)
+                assert_same_time(exchange.body, exchange.response)
             if exchange.status >= 400 and exchange.method != "HEAD":
-                assert exchange.answer_headers[b"content-type"].startswith(b"application/json")
-                error = json.loads(exchange.answer)["error"]
+                assert exchange.response_headers[b"content-type"].startswith(b"application/json")
+                error = json.loads(exchange.response)["error"]
                 assert isinstance(error, str)
                 assert error
 
-        answered()
-    assert answers.keys() >= {200, 201, 400, 401, 403, 404, 405, 415}, answers
+        send()
+    assert statuses.keys() >= {200, 201, 400, 401, 403, 404, 405, 415}, statuses
