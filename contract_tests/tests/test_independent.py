@@ -72,7 +72,7 @@ def test_booking_policy_is_found_and_told(starts_at: str, tmp_path: Path) -> Non
         config.write_text(said)
         verdict = run_suite(config, *(f"--rule={slug}" for slug in rules))
     assert (verdict.status, verdict.failed, verdict.left) == (0, set(), ()), verdict.output
-    reason = "the backend takes no booking less than 30 minutes ahead"
+    reason = "the backend books no call less than 30 minutes ahead"
     assert verdict.reasons["join.credentials"] == verdict.reasons["join.token-channel"] == reason
     assert verdict.unchecked == {"join.credentials", "join.token-channel"}
     for note in ("(about 7 days ahead)", "the backend books on ", reason):

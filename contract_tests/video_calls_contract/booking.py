@@ -1,9 +1,11 @@
-"""Which times a backend books: its policy, and how a policy is found out. No request is sent here.
+"""The booking policy of a backend: the times that it books, and how the suite discovers them.
 
-The document lets any future time be booked, but does not forbid opening hours, a furthest day, a grid of
-slots or a shortest notice. What `[booking]` of the configuration does not say is found out from refusals.
+The document allows any future time, but does not forbid opening hours, a furthest day, a grid of slots or a
+shortest notice. The suite discovers what `[booking]` of the configuration does not say. No request is sent
+here.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -13,36 +15,37 @@ __all__ = ["WEEKDAYS", "Policy", "discover", "discover_notice"]
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _DAY, _HOUR, _MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+_WEEK = 7 * _DAY
 _MIDNIGHT, _END_OF_DAY = time(0), time(23, 59, 59, 999999)
 _EVERY_DAY = frozenset(range(7))
 
 _SOME_DAY = datetime(2020, 1, 1)  # noqa: DTZ001 (times of day have no zone)
 
 _ANCHOR_HOURS = (10, 15, 3, 20)
-"""Hours in UTC, one of which lies within the opening hours of any place."""
+"""Hours in UTC. At least one of them is within the opening hours of any place."""
 
 _ANCHOR_DAYS = 3
 _MIDDLES_OF_WEEKS = ((1, 2), (0, 1, 2, 3))
-"""Weekdays that are workdays, as are the days before and after; weekdays that are workdays everywhere."""
+"""Weekdays between two workdays everywhere; weekdays that are workdays everywhere."""
 
-_HOURS_OF_A_GAP = 23
-_FARTHEST_WEEK = 200
+_MOST_HOURS = 23
+_MOST_WEEKS = 200
 _STEPS = (1, 5, 10, 15, 20, 30, 60)
 _NOTICES = (2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 720, 1440, 2880)
 _OFF_GRID = timedelta(minutes=7, seconds=41)
-"""From a full hour to a time that is on no usual grid."""
+"""The distance from a full hour to a time that is on no usual grid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The times that a backend books. None stands for no limit, or for one that is not known.
+    """The times that a backend books. None stands for no limit, or for an unknown one.
 
     Attributes:
         furthest: how far ahead a call may be.
         hours: the first and the last start of a day; a last start before the first is on the next day.
         weekdays: the days on which the hours begin, Monday being 0.
-        timezone: where hours and weekdays are meant.
-        step_minutes: calls start every so many minutes from midnight.
+        timezone: the timezone of hours and weekdays.
+        step_minutes: the minutes between two possible starts, counted from midnight.
         notice_minutes: how many minutes ahead a call must be at least.
     """
 
@@ -60,23 +63,23 @@ class Policy:
 
     @property
     def step(self) -> timedelta:
-        """The distance of two starts; nothing if calls may start at any time."""
+        """The time between two possible starts; zero if calls may start at any time."""
         return timedelta(minutes=self.step_minutes or 0)
 
     def allows(self, at: datetime, now: datetime) -> bool:
-        """Whether a call at this time can be booked."""
+        """Return whether a call at this time can be booked."""
         return not self.objection(at, now)
 
     def objection(self, at: datetime, now: datetime) -> str:
         """Return the sentence of the policy that excludes a time; empty if it can be booked."""
         if self.furthest is not None and at > now + self.furthest:
-            return self._furthest_described(now)
+            return self._describe_furthest(now)
         if at < now + self.notice:
-            return self._notice_described()
+            return self._describe_notice()
         if not self.is_open(at):
-            return self._opening_described()
+            return self._describe_opening()
         if self._on_grid(at) != at:
-            return self._grid_described()
+            return self._describe_grid()
         return ""
 
     def next_allowed(self, at: datetime, now: datetime) -> datetime | None:
@@ -84,29 +87,29 @@ class Policy:
         earliest = self._on_grid(max(at, now + self.notice))
         first, last = self.hours or (_MIDNIGHT, _END_OF_DAY)
         local = earliest.astimezone(self.timezone)
-        # Two weeks have each weekday, whatever a change of clocks does; yesterday's hours may still last.
+        # Yesterday's hours may still last. Two weeks have each weekday, even if clocks change meanwhile.
         for offset in range(-1, 15):
             day = local.date() + timedelta(days=offset)
             if day.weekday() not in (self.weekdays or _EVERY_DAY):
                 continue
             opening = datetime.combine(day, first, self.timezone).astimezone(UTC)
             closing = datetime.combine(day + (last < first) * _DAY, last, self.timezone).astimezone(UTC)
-            found = max(earliest, self._on_grid(opening)).astimezone(UTC)
-            if found <= closing:
-                return found if self.furthest is None or found <= now + self.furthest else None
+            start = max(earliest, self._on_grid(opening)).astimezone(UTC)
+            if start <= closing:
+                return start if self.furthest is None or start <= now + self.furthest else None
         return None
 
     def last_open(self, at: datetime) -> datetime:
-        """Return the last time until `at` that hours, weekdays and grid allow; it may have passed."""
+        """Return the last time up to `at` that hours, weekdays and grid allow; it may have passed."""
         if not self.limits_starts:
             return at
         step = self.step or timedelta(minutes=30)
-        found = self._on_grid(at - step) if self._on_grid(at) != at else at
+        start = self._on_grid(at - step) if self._on_grid(at) != at else at
         for _ in range(14 * _DAY // step):
-            if self.is_open(found):
+            if self.is_open(start):
                 break
-            found -= step
-        return found
+            start -= step
+        return start
 
     @property
     def limits_starts(self) -> bool:
@@ -114,7 +117,7 @@ class Policy:
         return bool(self.hours or self.weekdays or self.step_minutes)
 
     def minutes_on_grid(self, minutes: int, *, outwards: bool = False) -> int:
-        """Return a distance from a time on the grid to the next one, towards it or away from it."""
+        """Return a distance in minutes, rounded to the grid: down, or up if `outwards`."""
         step = self.step_minutes or 1
         whole = -(-abs(minutes) // step) if outwards else abs(minutes) // step
         return whole * step * (1 if minutes >= 0 else -1)
@@ -127,7 +130,7 @@ class Policy:
         return span * (a_day / _DAY) * (len(self.weekdays or _EVERY_DAY) / 7)
 
     def cautious(self) -> "Policy":
-        """Return a policy that also holds after clocks are set by an hour, if the hours leave room for it."""
+        """Return a policy that holds after a change of clocks, too: hours that are shorter at both ends."""
         if self.hours is None:
             return self
         first, last = map(_since_midnight, self.hours)
@@ -135,17 +138,17 @@ class Policy:
             return self
         return replace(self, hours=(_time_of(first + _HOUR), _time_of(last - _HOUR)))
 
-    def described(self, now: datetime) -> list[str]:
+    def describe(self, now: datetime) -> list[str]:
         """Return the policy in sentences."""
-        found = [
-            self._furthest_described(now) if self.furthest is not None else "",
-            self._opening_described() if self.hours or self.weekdays else "",
-            self._grid_described() if self.step_minutes else "",
-            self._notice_described() if self.notice_minutes else "",
+        sentences = [
+            self._describe_furthest(now) if self.furthest is not None else "",
+            self._describe_opening() if self.hours or self.weekdays else "",
+            self._describe_grid() if self.step_minutes else "",
+            self._describe_notice() if self.notice_minutes else "",
         ]
-        return [sentence for sentence in found if sentence]
+        return [sentence for sentence in sentences if sentence]
 
-    # -- Parts of it ----------------------------------------------------------------------------------
+    # -- Parts of the policy --------------------------------------------------------------------------
 
     def _on_grid(self, at: datetime) -> datetime:
         """Return the first time from `at` on that is on the grid."""
@@ -157,7 +160,7 @@ class Policy:
         return (midnight + steps * self.step).astimezone(UTC)
 
     def is_open(self, at: datetime) -> bool:
-        """Whether a time is within hours and weekdays."""
+        """Return whether a time is within hours and weekdays."""
         local = at.astimezone(self.timezone)
         first, last = self.hours or (_MIDNIGHT, _END_OF_DAY)
         wraps, clock = last < first, local.time()
@@ -167,12 +170,12 @@ class Policy:
         day = local.date() - is_of_yesterday * _DAY
         return day.weekday() in (self.weekdays or _EVERY_DAY)
 
-    def _furthest_described(self, now: datetime) -> str:
+    def _describe_furthest(self, now: datetime) -> str:
         furthest = self.furthest or timedelta(0)
         days = round(furthest / _DAY)
         return f"the backend refuses times after {now + furthest:%Y-%m-%d} (about {days} days ahead)"
 
-    def _opening_described(self) -> str:
+    def _describe_opening(self) -> str:
         parts: list[str] = []
         if self.weekdays:
             parts.append(f"on {', '.join(WEEKDAYS[day] for day in sorted(self.weekdays))}")
@@ -181,13 +184,13 @@ class Policy:
             parts.append(f"from {first:%H:%M} to {last:%H:%M} {self.timezone}")
         return f"the backend books {' '.join(parts)}"
 
-    def _grid_described(self) -> str:
+    def _describe_grid(self) -> str:
         if self.step_minutes == 1:
             return "the backend books only whole minutes"
         return f"the backend books only every {self.step_minutes} minutes"
 
-    def _notice_described(self) -> str:
-        return f"the backend takes no booking less than {self.notice_minutes} minutes ahead"
+    def _describe_notice(self) -> str:
+        return f"the backend books no call less than {self.notice_minutes} minutes ahead"
 
 
 def _since_midnight(clock: time) -> timedelta:
@@ -198,44 +201,42 @@ def _time_of(since_midnight: timedelta) -> time:
     return (_SOME_DAY + since_midnight % _DAY).time()
 
 
-# -- Finding it out -----------------------------------------------------------------------------------
+# -- Discovery ----------------------------------------------------------------------------------------
 
 Accepts = Callable[[datetime], bool | None]
-"""Whether the backend books a time, by booking it; None if a call that exists is in the way there."""
+"""Books a time; returns whether the backend accepts it, or None if an existing call conflicts with it."""
 
 
-def discover(accepts: Accepts, now: datetime, known: Policy) -> Policy | None:
+def discover(accepts: Accepts, now: datetime, configured: Policy) -> Policy | None:
     """Return the policy of a backend that has refused a time; None if it books nothing.
 
-    What `known` says is taken as it is. Hours and weekdays are found in UTC. A time that is taken counts as
-    one that can be booked, because it was.
+    The result keeps what is configured. Discovered hours and weekdays are in UTC. A time with an existing
+    call counts as one that can be booked.
     """
-    return _Discovery(accepts, now, known).policy()
+    return _Discovery(accepts, now, configured).policy()
 
 
-def discover_notice(accepts: Accepts, now: datetime, known: Policy, refused: datetime) -> Policy | None:
+def discover_notice(accepts: Accepts, now: datetime, policy: Policy, at: datetime) -> Policy | None:
     """Return the policy with the shortest notice that explains why a time was refused.
 
-    None if no later time of the next two days is booked either, or if calls that exist leave it open.
+    None if the backend books no later time of two days either, or if existing calls conflict.
     """
-    while longer := [minutes for minutes in _NOTICES if now + minutes * _MINUTE > refused]:
-        at = known.next_allowed(now + (longer[0] + 1) * _MINUTE, now)
-        if at is None:
-            return None
-        is_accepted = accepts(at)
-        if is_accepted is None:
+    while longer := [minutes for minutes in _NOTICES if now + minutes * _MINUTE > at]:
+        later = policy.next_allowed(now + (longer[0] + 1) * _MINUTE, now)
+        is_accepted = accepts(later) if later is not None else None
+        if later is None or is_accepted is None:
             return None
         if is_accepted:
-            return replace(known, notice_minutes=longer[0])
-        refused = at
+            return replace(policy, notice_minutes=longer[0])
+        at = later
     return None
 
 
 class _Discovery:
-    def __init__(self, accepts: Accepts, now: datetime, known: Policy) -> None:
+    def __init__(self, accepts: Accepts, now: datetime, configured: Policy) -> None:
         self._accepts = accepts
         self._now = now
-        self._known = known
+        self._configured = configured
         self._anchor = now
 
     def policy(self) -> Policy | None:
@@ -243,71 +244,66 @@ class _Discovery:
         if anchor is None:
             return None
         self._anchor = anchor
-        found = self._known
-        if found.furthest is None:
-            found = replace(found, furthest=self._furthest())
-        if found.weekdays is None:
-            found = replace(found, weekdays=self._weekdays(found.furthest))
-        if found.hours is None:
-            found = replace(found, hours=self._hours())
-            if found.hours and found.weekdays and self._anchor.time() < found.hours[0]:
+        policy = self._configured
+        if policy.furthest is None:
+            policy = replace(policy, furthest=self._furthest())
+        if policy.weekdays is None:
+            policy = replace(policy, weekdays=self._weekdays(policy.furthest))
+        if policy.hours is None:
+            policy = replace(policy, hours=self._hours())
+            if policy.hours and policy.weekdays and self._anchor.time() < policy.hours[0]:
                 # The anchor is after midnight, in hours that began the day before.
-                found = replace(found, weekdays=frozenset((day - 1) % 7 for day in found.weekdays))
-        if found.step_minutes is None:
-            found = replace(found, step_minutes=self._step(found.hours))
-        if found.furthest is not None and self._known.furthest is None:
-            found = replace(found, furthest=self._furthest_day(found))
-        return found
+                policy = replace(policy, weekdays=frozenset((day - 1) % 7 for day in policy.weekdays))
+        if policy.step_minutes is None:
+            policy = replace(policy, step_minutes=self._step(policy.hours))
+        if policy.furthest is not None and self._configured.furthest is None:
+            policy = replace(policy, furthest=self._furthest_day(policy))
+        return policy
 
     def _books(self, at: datetime) -> bool:
         return self._accepts(at) is not False
 
     def _anchors(self) -> list[datetime]:
-        """Full hours of days that are workdays everywhere, the middle of the week first; tomorrow last."""
+        """Return full hours of workdays: the middle of the week first, tomorrow last."""
         midnight = self._now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        # A backend may book no more than a week ahead: the hours around the anchor must be within that.
+        # A backend may book only a week ahead, and that has to include the hours around the anchor.
         days = [midnight + days * _DAY for days in range(2, 7)]
         days.sort(key=lambda day: (*(day.weekday() not in week for week in _MIDDLES_OF_WEEKS), day))
-        found = [
+        times = [
             day + hour * _HOUR for day in [*days[:_ANCHOR_DAYS], midnight + _DAY] for hour in _ANCHOR_HOURS
         ]
-        return [at for known in [self._known] for at in found if known.allows(at, self._now)]
+        return [at for at in times if self._configured.allows(at, self._now)]
 
     def _furthest(self) -> timedelta | None:
-        """The furthest week, counted from the anchor."""
-        booked, refused = 0, _FARTHEST_WEEK
-        if self._books(self._anchor + refused * 7 * _DAY):
+        """Return how far ahead the furthest bookable week is; None if there is no limit."""
+        if self._books(self._anchor + _MOST_WEEKS * _WEEK):
             return None
-        while refused - booked > 1:
-            week = (booked + refused) // 2
-            if self._books(self._anchor + week * 7 * _DAY):
-                booked = week
-            else:
-                refused = week
-        return self._anchor + booked * 7 * _DAY - self._now
+        weeks = range(1, _MOST_WEEKS)
+        last = bisect_left(weeks, True, key=lambda week: not self._books(self._anchor + week * _WEEK))
+        return self._anchor + last * _WEEK - self._now
 
     def _weekdays(self, furthest: timedelta | None) -> frozenset[int] | None:
         own = self._anchor.weekday()
 
         def books(weekday: int) -> bool:
             at = self._anchor + ((weekday - own) % 7) * _DAY
-            if furthest is not None and at > self._now + furthest and at - 7 * _DAY > self._now + _HOUR:
-                at -= 7 * _DAY
+            if furthest is not None and at > self._now + furthest and at - _WEEK > self._now + _HOUR:
+                at -= _WEEK
             return self._books(at)
 
-        found = frozenset(weekday for weekday in _EVERY_DAY if weekday == own or books(weekday))
-        return None if found == _EVERY_DAY else found
+        weekdays = frozenset(weekday for weekday in _EVERY_DAY if weekday == own or books(weekday))
+        return None if weekdays == _EVERY_DAY else weekdays
 
     def _hours(self) -> tuple[time, time] | None:
-        """Eight hours on, eight hours back and twelve on tell whether any hour is closed."""
+        """Return the opening hours; None if times 8 hours before, 8 and 12 after the anchor are booked."""
         if all(self._books(self._anchor + hours * _HOUR) for hours in (8, -8, 12)):
             return None
         return self._edge(-1), self._edge(1)
 
     def _edge(self, direction: int) -> time:
-        """The last half hour that is booked without a gap from the anchor on: there may be a lunch break."""
+        """Return the last half hour that is booked, without a gap from the anchor such as a lunch break."""
         hours = 0
-        while hours < _HOURS_OF_A_GAP and self._books(self._anchor + direction * (hours + 1) * _HOUR):
+        while hours < _MOST_HOURS and self._books(self._anchor + direction * (hours + 1) * _HOUR):
             hours += 1
         edge = self._anchor + direction * hours * _HOUR
         half = edge + direction * _HOUR / 2
@@ -324,16 +320,10 @@ class _Discovery:
                 return minutes
         return _STEPS[-1]
 
-    def _furthest_day(self, found: Policy) -> timedelta:
-        """The furthest day: the last of the furthest week that is booked."""
-        week_end = self._now + (found.furthest or timedelta(0))
-        open_days = replace(found, furthest=None)
+    def _furthest_day(self, policy: Policy) -> timedelta:
+        """Return how far ahead the last bookable day of the furthest week is."""
+        week_end = self._now + (policy.furthest or timedelta(0))
+        open_days = replace(policy, furthest=None)
         days = [at for days in range(1, 7) if open_days.allows(at := week_end + days * _DAY, self._now)]
-        booked, refused = 0, len(days) + 1
-        while refused - booked > 1:
-            middle = (booked + refused) // 2
-            if self._books(days[middle - 1]):
-                booked = middle
-            else:
-                refused = middle
-        return (days[booked - 1] if booked else week_end) - self._now
+        last = bisect_left(days, True, key=lambda at: not self._books(at))
+        return (days[last - 1] if last else week_end) - self._now

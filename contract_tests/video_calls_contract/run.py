@@ -132,7 +132,7 @@ class Run:
         return [f"calls {calls} may be left: {why}"] if calls else []
 
     def _notes(self) -> list[str]:
-        notes = [*self.notes, *self.calls.slots.described()]
+        notes = [*self.notes, *self.calls.slots.describe_policy()]
         offset = self.backend.clock.offset.total_seconds()
         if abs(offset) >= 2:  # noqa: PLR2004 (`Date` has whole seconds)
             where = "ahead of" if offset > 0 else "behind"

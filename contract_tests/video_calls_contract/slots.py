@@ -1,9 +1,8 @@
-"""Free times for a run's calls, months or days ahead, within what the backend books.
+"""Finds free times for a run's calls, months or days ahead, within the backend's booking policy.
 
-The future is cut into blocks, the same for every run: months, or days if little can be booked. A run uses
-only blocks in which it has booked the first free time, and prefers those without calls. So two runs of the
-same people take different ones. If little can be booked, times lie closer together, and a time whose call
-was cancelled is used again.
+Every run divides the future into the same blocks: months, or days if room is scarce. A run uses a block after
+it has booked the first free time there, and prefers blocks without calls. So two runs with the same users use
+different ones. If room is scarce, times are closer together, and the time of a cancelled call is used again.
 """
 
 import secrets
@@ -30,19 +29,19 @@ _FURTHEST = timedelta(days=1280)
 _SOONEST = timedelta(hours=3)
 _DAY, _MONTH = timedelta(days=1), timedelta(days=32)
 _MOST_ATTEMPTS = 5
-_SHARE = 8  # a test may have one in so many of the times that can be booked
-_SURELY_BOOKED = timedelta(days=8)
+_SHARE = 8  # one test may use 1/8 of the times that can be booked
+_ALWAYS_BOOKED = timedelta(days=8)  # ahead, by every policy
 _LEAST_ROOM = timedelta(hours=6000)
-"""A run uses some 400 times, three hours apart; several runs have room in this much."""
+"""Room is scarce below this: a run uses some 400 times, three hours apart, and several runs need room."""
 
 _GAP = OVERLAP + timedelta(minutes=1)
 _REACH = timedelta(minutes=75)
-_TRIED_EVERY = timedelta(minutes=5)
-_LONGEST_WAIT = timedelta(seconds=120)
-_LONGEST_CALL = timedelta(seconds=60)  # from the booking of a near call to its last request
+_SEARCH_STEP = timedelta(minutes=5)
+_MOST_WAIT = timedelta(seconds=120)
+_MOST_CALL_LENGTH = timedelta(seconds=60)  # from the creation of a near call to its last request
 
 _ODD_TIMES = ((4, 22), (5, 3), (6, 12))
-"""Weekdays and hours: a backend that books these, 7 minutes and 41 seconds past, mostly has no policy."""
+"""Weekdays and hours. A backend that books these, 7 minutes and 41 seconds past, has no policy."""
 
 _ODD = timedelta(minutes=7, seconds=41)
 _POLICY_REFUSALS = (400, 409, 422)
@@ -58,25 +57,25 @@ _Span = tuple[datetime, datetime]
 
 
 class Slots:
-    """Hands out times that nothing of the run's people is near.
+    """Finds times at which the run's users have no other call near. Several threads may use it at once.
 
     Attributes:
-        policy: what the backend books, as far as it is known.
-        scarce: whether there is little room, so that calls are cancelled as soon as their test is over.
+        policy: the backend's booking policy, as far as it is known.
+        scarce: whether there is little room, so that calls are closed as soon as their test is over.
     """
 
     def __init__(self, calls: "Calls", policy: Policy) -> None:
         self._calls = calls
-        self._known = self.policy = self._of_far_times = policy
+        self._configured = self.policy = self._far_policy = policy
         self._lock = threading.RLock()
-        self._own: list[_Block] = []
+        self._own_blocks: list[_Block] = []
         self._block = _Block(_EPOCH, _EPOCH)
         self._next = _EPOCH
-        self._taken: list[datetime] = []
-        self._lent: dict[datetime, timedelta] = {}
+        self._existing: list[datetime] = []
+        self._reserved: dict[datetime, timedelta] = {}
         self._refusals: list[tuple[datetime, Exchange]] = []
-        self._looked_for_policy = False
-        self._has_notice = True
+        self._discovered_policy = False
+        self._may_have_notice = True
         self._books_nothing = False
         self._reuses: bool | None = None
         self.scarce = False
@@ -84,9 +83,9 @@ class Slots:
     # -- At the start ---------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """See which times are taken, find out what the backend books, and claim a first block."""
+        """Read the existing calls, discover the booking policy, and claim a first block."""
         calls = self._calls
-        self._taken = sorted(
+        self._existing = sorted(
             start
             for person in calls.record.participants()
             for call in calls.visible_to(person)
@@ -96,22 +95,26 @@ class Slots:
         with self._lock:
             self.scarce = self.policy.room(_FURTHEST) < _LEAST_ROOM
             self._claim()
-            if not self._looked_for_policy and not self._books_odd_times():
+            if not self._discovered_policy and not self._books_odd_times():
                 self._find_policy()
                 self._claim()
             if self.scarce:
                 self.reuses()
 
-    def described(self) -> list[str]:
-        """Return what the backend books, in sentences."""
-        return self.policy.described(self._now())
+    def describe_policy(self) -> list[str]:
+        """Return the booking policy in sentences."""
+        return self.policy.describe(self._now())
 
-    def outside(self, at: datetime) -> OutsidePolicy | None:
-        """Return why the backend does not book a time, with its refusal; None if it may."""
-        objection = self.policy.objection(at, self._now())
-        return self._excluded(objection) if objection else None
+    def require_allowed(self, at: datetime) -> None:
+        """Check that the booking policy allows a time.
 
-    def _excluded(self, objection: str, advice: str = "") -> OutsidePolicy:
+        Raises:
+            OutsidePolicy: if it does not.
+        """
+        if objection := self.policy.objection(at, self._now()):
+            raise self._outside_policy(objection)
+
+    def _outside_policy(self, objection: str, advice: str = "") -> OutsidePolicy:
         now = self._now()
         evidence = (
             exchange for at, exchange in self._refusals if self.policy.objection(at, now) == objection
@@ -121,10 +124,10 @@ class Slots:
     def _now(self) -> datetime:
         return self._calls.backend.clock.now()
 
-    # -- Finding out what is booked -------------------------------------------------------------------
+    # -- The booking policy ---------------------------------------------------------------------------
 
     def is_of_policy(self, exchange: Exchange) -> bool:
-        """Whether a refusal may mean that the backend does not book this time."""
+        """Return whether a refusal may come from the booking policy."""
         return exchange.status in _POLICY_REFUSALS
 
     def _accepts(self, at: datetime) -> bool | None:
@@ -152,36 +155,36 @@ class Slots:
         return True
 
     def _find_policy(self) -> None:
-        self._looked_for_policy = True
-        self._own.clear()
-        found = discover(self._accepts, self._now(), self._known)
-        if found is None:
-            # Refusals of days that every policy allows tell the true cause.
+        self._discovered_policy = True
+        self._own_blocks.clear()
+        policy = discover(self._accepts, self._now(), self._configured)
+        if policy is None:
+            # Times that every policy allows are refused too: those refusals show the true cause.
             self._books_nothing = self.scarce = True
-            self._of_far_times = replace(self._known, furthest=_SURELY_BOOKED)
+            self._far_policy = replace(self._configured, furthest=_ALWAYS_BOOKED)
             return
-        self.policy = self._of_far_times = found
-        if found.hours != self._known.hours:
-            self._of_far_times = found.cautious()
-        self.scarce = self._of_far_times.room(_FURTHEST) < _LEAST_ROOM
+        self.policy = self._far_policy = policy
+        if policy.hours != self._configured.hours:
+            self._far_policy = policy.cautious()
+        self.scarce = self._far_policy.room(_FURTHEST) < _LEAST_ROOM
 
-    def find_notice(self, pair: "Pair", refused: datetime, exchange: Exchange) -> None:
-        """Find out the shortest notice after a time that is near was refused, if that is why."""
+    def find_notice(self, pair: "Pair", at: datetime, refusal: Exchange) -> None:
+        """Discover the shortest notice if that is why a near time was refused."""
         with self._lock:
-            is_explained = not self.policy.allows(refused, self._now())
-            if self._has_notice and not is_explained and self._known.notice_minutes is None:
-                self._refusals.append((refused, exchange))
-                found = discover_notice(
-                    lambda at: self._accepts_soon(pair, at), self._now(), self.policy, refused
+            is_explained = not self.policy.allows(at, self._now())
+            if self._may_have_notice and not is_explained and self._configured.notice_minutes is None:
+                self._refusals.append((at, refusal))
+                policy = discover_notice(
+                    lambda later: self._accepts_soon(pair, later), self._now(), self.policy, at
                 )
-                # Another run's call may have been in the way then.
-                if found is not None and not self._accepts_soon(pair, refused):
-                    self.policy = found
+                # Another run's call may have caused the refusal.
+                if policy is not None and not self._accepts_soon(pair, at):
+                    self.policy = policy
                 else:
-                    self._has_notice = False
+                    self._may_have_notice = False
 
     def reuses(self) -> bool:
-        """Whether the time of a cancelled call is booked again."""
+        """Return whether the backend books the time of a cancelled call again."""
         with self._lock:
             if self._reuses is None:
                 self._reuses = self._books_again()
@@ -195,13 +198,13 @@ class Slots:
                 break
             if self._accepts(at):
                 return bool(self._accepts(at))
-            # The time stays lent: another run's call is there.
+            # The time stays reserved, because another run has a call there.
         return False
 
     # -- Far times ------------------------------------------------------------------------------------
 
     def take(self, reach: int = 0) -> datetime:
-        """Return a time that the backend books and that no other call is near.
+        """Reserve and return a time that the backend books, without another call near.
 
         Args:
             reach: how many minutes before and after it the caller may book, too.
@@ -215,43 +218,43 @@ class Slots:
                 length = max(length, _REACH)
             while (at := self._free(length)) is None:
                 if not self._claim():
-                    sentences = ["no free time is left for another call", *self.described()]
+                    sentences = ["no free time is left for another call", *self.describe_policy()]
                     raise OutsidePolicy("; ".join(sentences))
-            self._lent[at] = length
+            self._reserved[at] = length
             self._next = at + length + OVERLAP
             return at
 
     def midnight(self, reach: int) -> datetime | None:
-        """Return a free midnight in UTC with so many minutes on either side; None if there is none."""
+        """Reserve a midnight in UTC with so many free minutes on either side; None if there is none."""
         length = timedelta(minutes=reach)
         with self._lock:
             busy = self._busy(reused=False)
             at = self._block.end.replace(hour=0, minute=0, second=0, microsecond=0)
-            # The block itself may begin with the call that claimed it.
+            # A block may begin with the call that claimed it, so later midnights come first.
             while at >= max(self._block.start - _DAY, self._now() + _SOONEST):
                 edges = (at - length, at + length)
                 if all(map(self.policy.is_open, edges)) and _end_of_conflict(busy, *edges) is None:
-                    self._lent[at] = length
+                    self._reserved[at] = length
                     return at
                 at -= _DAY
         return None
 
     def at_most(self, number: int) -> int:
-        """Return how many times a test may have at once, if it wants this many."""
-        room = self._of_far_times.room(_FURTHEST)
+        """Return how many times one test may use: this number, or fewer if room is scarce."""
+        room = self._far_policy.room(_FURTHEST)
         return min(number, max(3, int(room / _GAP / _SHARE)))
 
     def give_back(self, *times: datetime) -> None:
-        """Take back times whose calls are closed; all that were lent if none is named."""
+        """Free times whose calls are closed; all reserved times if no time is passed."""
         with self._lock:
-            for at in times or list(self._lent):
-                self._lent.pop(at, None)
+            for at in times or list(self._reserved):
+                self._reserved.pop(at, None)
 
     def _free(self, reach: timedelta) -> datetime | None:
-        """Return the next free time of this run's blocks; from their starts on if there is little room."""
+        """Return the next free time in this run's blocks; if room is scarce, search each from its start."""
         searches = [(self._block, self._next)]
         if self.scarce:
-            searches += [(block, block.start) for block in self._own]
+            searches += [(block, block.start) for block in self._own_blocks]
         busy = self._busy(reused=self.scarce and bool(self._reuses))
         for block, start in searches:
             at = self._first_free(block, start, reach, busy)
@@ -263,41 +266,41 @@ class Slots:
     def _first_free(
         self, block: _Block, start: datetime, reach: timedelta, busy: list[_Span]
     ) -> datetime | None:
-        now, policy = self._now(), self._of_far_times
+        now, policy = self._now(), self._far_policy
         busy = [span for span in busy if span[1] > block.start - _DAY and span[0] < block.end + _DAY]
         at = policy.next_allowed(start + reach, now)
         while at is not None and at + reach < block.end:
             after = _end_of_conflict(busy, at - reach, at + reach)
             if after is None and policy.is_open(at - reach) and policy.is_open(at + reach):
                 return at
-            later = at + (policy.step or _TRIED_EVERY)
+            later = at + (policy.step or _SEARCH_STEP)
             at = policy.next_allowed(later if after is None else after + _GAP + reach, now)
         return None
 
     def _busy(self, *, reused: bool) -> list[_Span]:
-        """Return when calls start, and the spans that are lent to tests."""
+        """Return the starts of calls, and the spans that are reserved for tests."""
         spans = [(at, at) for at in self._starts(reused=reused)]
-        return spans + [(at - reach, at + reach) for at, reach in self._lent.items()]
+        return spans + [(at - reach, at + reach) for at, reach in self._reserved.items()]
 
     def _starts(self, *, reused: bool) -> list[datetime]:
-        """Return the times of calls, also of those that a backend took as times of its own place.
+        """Return the times of existing calls, and of this run's calls.
 
         Args:
             reused: whether the times of closed calls are free.
         """
-        made = [
+        own = [
             call.at
             for call_id, call in list(self._calls.record.calls.items())
             if call.at is not None and not (reused and self._calls.record.is_closed(call_id))
         ]
-        return [*self._taken, *made]
+        return [*self._existing, *own]
 
     def _is_taken(self, at: datetime) -> bool:
-        """Whether an open call is near, so that a refusal tells nothing of the policy."""
+        """Return whether an open call is near, so that a refusal does not come from the policy."""
         return any(abs(start - at) < _GAP for start in self._starts(reused=True))
 
     def _claim(self) -> bool:
-        """Begin a block; unclaimed where a backend lets nothing be booked, for tests to find out why."""
+        """Start a block; without a booking if the backend books nothing, so that tests report why."""
         blocks = self._blocks()
         for block, first in blocks[: 0 if self._books_nothing else _MOST_ATTEMPTS]:
             exchange = self._calls.create(self._calls.pair, first)
@@ -305,44 +308,44 @@ class Slots:
                 self._begin(block, first)
                 return True
             if (
-                not self._looked_for_policy
+                not self._discovered_policy
                 and self.is_of_policy(exchange)
                 and not self._calls.conflict(self._calls.pair, first)
             ):
                 self._refusals.append((first, exchange))
                 self._find_policy()
                 return self._claim()
-        if not blocks or (self.scarce and self._own):
+        if not blocks or (self.scarce and self._own_blocks):
             return False
         self._begin(*blocks[0])
         return True
 
     def _begin(self, block: _Block, first: datetime) -> None:
-        self._own.append(block)
+        self._own_blocks.append(block)
         self._block, self._next = block, first
 
     def _blocks(self) -> list[tuple[_Block, datetime]]:
-        """Return the blocks of others and their first free times: those with the fewest calls first."""
+        """Return the blocks that this run does not have, and their first free times; fewest calls first."""
         now = self._now()
         length, soonest = (_DAY, now + _SOONEST) if self.scarce else (_MONTH, now + _MONTH)
-        until = now + min(self._of_far_times.furthest or _FURTHEST, _FURTHEST)
+        until = now + min(self._far_policy.furthest or _FURTHEST, _FURTHEST)
         start = _EPOCH + (soonest - _EPOCH) // length * length
         busy = self._busy(reused=False)
-        found: list[tuple[int, int, _Block, datetime]] = []
+        candidates: list[tuple[int, int, _Block, datetime]] = []
         while start < until:
             block = _Block(max(start, soonest), min(start + length, until))
             start += length
             first = self._first_free(block, block.start, timedelta(0), busy)
-            is_own = any(own.start < block.end and block.start < own.end for own in self._own)
+            is_own = any(own.start < block.end and block.start < own.end for own in self._own_blocks)
             if first is not None and not is_own:
-                crowd = sum(block.start <= at < block.end for at, _ in busy)
-                found.append((crowd, secrets.randbelow(2**32), block, first))
-        return [(block, first) for _, _, block, first in sorted(found, key=lambda one: one[:2])]
+                calls = sum(block.start <= at < block.end for at, _ in busy)
+                candidates.append((calls, secrets.randbelow(2**32), block, first))
+        return [(block, first) for _, _, block, first in sorted(candidates, key=lambda one: one[:2])]
 
     # -- Near times -----------------------------------------------------------------------------------
 
     def near(self, ahead: timedelta, window: timedelta, *, within: timedelta | None = None) -> datetime:
-        """Return a time so far ahead, or the next that the backend books before the window's end.
+        """Return a time this far ahead, or the next one that the backend books before the window's end.
 
         Args:
             within: how much later than `ahead` the time may be, or earlier if negative; None if any time in
@@ -353,34 +356,34 @@ class Slots:
         """
         now, policy = self._now(), self.policy
         if policy.notice > window:
-            raise self._excluded(policy.described(now)[-1])
-        soonest = policy.notice + _LONGEST_CALL / 2 if policy.notice else timedelta(0)
+            raise self._outside_policy(policy.describe(now)[-1])
+        soonest = policy.notice + _MOST_CALL_LENGTH / 2 if policy.notice else timedelta(0)
         if within is not None:
             return self._close_to(now + ahead, now + soonest, within)
-        soonest = max(soonest, min(ahead, _LONGEST_CALL))
-        found = policy.next_allowed(now + max(ahead, soonest), now)
-        if found is None or found > now + window:
-            found = policy.next_allowed(now + soonest, now)
-        if found is None:
-            raise self._excluded(policy.objection(now + ahead, now))
-        wait = found - window - now
-        if wait > _LONGEST_WAIT:
-            when = f"{found - window:%Y-%m-%d %H:%M} and {found:%H:%M} UTC"
-            raise self._excluded(policy.objection(now + ahead, now), f"; run the suite between {when}")
+        soonest = max(soonest, min(ahead, _MOST_CALL_LENGTH))
+        at = policy.next_allowed(now + max(ahead, soonest), now)
+        if at is None or at > now + window:
+            at = policy.next_allowed(now + soonest, now)
+        if at is None:
+            raise self._outside_policy(policy.objection(now + ahead, now))
+        wait = at - window - now
+        if wait > _MOST_WAIT:
+            when = f"{at - window:%Y-%m-%d %H:%M} and {at:%H:%M} UTC"
+            raise self._outside_policy(policy.objection(now + ahead, now), f"; run the suite between {when}")
         self._calls.ended.wait(max(0.0, wait.total_seconds()))
-        return found
+        return at
 
-    def _close_to(self, wanted: datetime, soonest: datetime, within: timedelta) -> datetime:
+    def _close_to(self, target: datetime, soonest: datetime, within: timedelta) -> datetime:
         now, policy = self._now(), self.policy
         if within > timedelta(0):
-            found = policy.next_allowed(max(wanted, soonest), now)
+            at = policy.next_allowed(max(target, soonest), now)
         else:
-            found = policy.last_open(wanted)
-        if found is None or abs(found - wanted) > abs(within) or found < soonest:
-            raise self._excluded(policy.objection(wanted, now))
-        return found
+            at = policy.last_open(target)
+        if at is None or abs(at - target) > abs(within) or at < soonest:
+            raise self._outside_policy(policy.objection(target, now))
+        return at
 
 
 def _end_of_conflict(busy: list[_Span], start: datetime, end: datetime) -> datetime | None:
-    """Return when the last span ends that is less than the gap away from this one; None if none is."""
+    """Return the end of the last span that is less than the gap away from this one; None if none is."""
     return max((last for first, last in busy if first - _GAP < end and start < last + _GAP), default=None)
