@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 Id1: TypeAlias = Annotated[
     int,
     Meta(
-        description='The id of a call, a doctor or a patient, opaque to clients: a positive integer, or a text that needs no\nescaping in a URL, such as a UUID. A backend uses one of the two for all calls, one for all doctors,\nand one for all patients.\n',
+        description='The id of a call, a doctor or a patient, opaque to clients: a positive integer, or a text that needs no\nescaping in a URL, such as a UUID. All calls have ids of one type, and so have all doctors and all\npatients.\n',
         ge=1,
         le=9223372036854775807,
     ),
@@ -18,7 +18,7 @@ Id1: TypeAlias = Annotated[
 Id2: TypeAlias = Annotated[
     str,
     Meta(
-        description='The id of a call, a doctor or a patient, opaque to clients: a positive integer, or a text that needs no\nescaping in a URL, such as a UUID. A backend uses one of the two for all calls, one for all doctors,\nand one for all patients.\n',
+        description='The id of a call, a doctor or a patient, opaque to clients: a positive integer, or a text that needs no\nescaping in a URL, such as a UUID. All calls have ids of one type, and so have all doctors and all\npatients.\n',
         max_length=64,
         min_length=1,
         pattern='^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$',
@@ -29,22 +29,20 @@ Id2: TypeAlias = Annotated[
 Id: TypeAlias = Annotated[
     Id1 | Id2,
     Meta(
-        description='The id of a call, a doctor or a patient, opaque to clients: a positive integer, or a text that needs no\nescaping in a URL, such as a UUID. A backend uses one of the two for all calls, one for all doctors,\nand one for all patients.\n'
+        description='The id of a call, a doctor or a patient, opaque to clients: a positive integer, or a text that needs no\nescaping in a URL, such as a UUID. All calls have ids of one type, and so have all doctors and all\npatients.\n'
     ),
 ]
 
 
 CallStatus: TypeAlias = Annotated[
     Literal['scheduled', 'ongoing', 'completed', 'cancelled'],
-    Meta(
-        description='Where the call is in its life. `completed` and `cancelled` are final.'
-    ),
+    Meta(description='The state of the call. `completed` and `cancelled` are final.'),
 ]
 
 
 class User(Struct, kw_only=True):
     """
-    What participants may know of the person behind a doctor or a patient.
+    The data of a doctor's or patient's user that participants can see.
     """
 
     email: Annotated[
@@ -54,7 +52,7 @@ class User(Struct, kw_only=True):
     full_name: Annotated[
         str,
         Meta(
-            description="The user's name, as shown to the other participant.",
+            description='The full name, which the other participant sees.',
             max_length=300,
         ),
     ]
@@ -62,15 +60,17 @@ class User(Struct, kw_only=True):
 
 class DoctorDetails(Struct, kw_only=True):
     """
-    The doctor of a call. Backends may add fields, but nothing sensitive.
+    The doctor of a call. Backends may add fields without sensitive data.
     """
 
-    id: Annotated[Id, Meta(description="The doctor's id; the call's `doctor`.")]
+    id: Annotated[
+        Id, Meta(description='The id of the doctor; the same as `doctor` of the call.')
+    ]
     user: User
     specialization: (
         Annotated[
             str,
-            Meta(description="The doctor's field, where the backend knows it.", max_length=200),
+            Meta(description="The doctor's field, if the backend has it.", max_length=200),
         ]
         | None
         | UnsetType
@@ -79,10 +79,13 @@ class DoctorDetails(Struct, kw_only=True):
 
 class PatientDetails(Struct, kw_only=True):
     """
-    The patient of a call. Backends may add fields, but nothing sensitive.
+    The patient of a call. Backends may add fields without sensitive data.
     """
 
-    id: Annotated[Id, Meta(description="The patient's id; the call's `patient`.")]
+    id: Annotated[
+        Id,
+        Meta(description='The id of the patient; the same as `patient` of the call.'),
+    ]
     user: User
 
 
@@ -95,7 +98,7 @@ class VideoCall(Struct, kw_only=True):
     channel_name: Annotated[
         str,
         Meta(
-            description='Unique identifier for the Agora channel, of the characters that Agora allows.',
+            description='Unique name of the Agora channel, in the characters that Agora allows.',
             max_length=63,
             min_length=1,
             pattern='^[A-Za-z0-9 !#$%&()+:;<=.>?@^_{}|~,\\[\\]-]+$',
@@ -109,7 +112,7 @@ class VideoCall(Struct, kw_only=True):
     scheduled_time: Annotated[
         datetime, Meta(description='When the call is scheduled to start.')
     ]
-    started_at: Annotated[datetime, Meta(description='When the call actually started, with its first join; null before.')] | None
+    started_at: Annotated[datetime, Meta(description='When the call started, with its first join; null before.')] | None
     ended_at: Annotated[datetime, Meta(description='When the call ended; null before, and for a cancelled call.')] | None
     created_at: Annotated[datetime, Meta(description='When the record was created.')]
     updated_at: Annotated[
@@ -119,7 +122,7 @@ class VideoCall(Struct, kw_only=True):
 
 class VideoCallCreate(Struct, kw_only=True):
     """
-    What a client sends to schedule a call. Other fields are ignored.
+    The request to schedule a call. Other fields are ignored.
     """
 
     doctor: Annotated[Id, Meta(description="The doctor's id (not their user's).")]
@@ -127,7 +130,7 @@ class VideoCallCreate(Struct, kw_only=True):
     scheduled_time: Annotated[
         datetime,
         Meta(
-            description='When the call is to start, in the future; RFC 3339 with any offset (no leap second).'
+            description='The start of the call, in the future, as RFC 3339 with any offset (no leap second).'
         ),
     ]
 
@@ -140,13 +143,13 @@ class VideoCallPage(Struct, kw_only=True):
     count: Annotated[
         int,
         Meta(
-            description='How many calls the user has, over all pages.',
+            description="The number of the user's calls on all pages.",
             ge=0,
             le=9223372036854775807,
         ),
     ]
-    next: Annotated[str, Meta(description='The absolute URL of the next page, or null on the last.', max_length=4096)] | None
-    previous: Annotated[str, Meta(description='The absolute URL of the page before, or null on the first.', max_length=4096)] | None
+    next: Annotated[str, Meta(description='The absolute URL of the next page; null on the last page.', max_length=4096)] | None
+    previous: Annotated[str, Meta(description='The absolute URL of the previous page; null on the first page.', max_length=4096)] | None
     results: Annotated[
         list[VideoCall], Meta(description='The calls of this page.', max_length=1000)
     ]
@@ -154,7 +157,7 @@ class VideoCallPage(Struct, kw_only=True):
 
 class JoinCredentials(Struct, kw_only=True):
     """
-    What a client needs to connect to the call's Agora channel.
+    The credentials for the Agora channel of a call.
     """
 
     channel_name: Annotated[
@@ -180,13 +183,14 @@ class JoinCredentials(Struct, kw_only=True):
         Meta(description="The caller's Agora uid in the channel.", ge=1, le=4294967295),
     ]
     expiration_time: Annotated[
-        datetime, Meta(description='When the token lapses, one hour after it was made.')
+        datetime,
+        Meta(description='When the token expires, one hour after it was made.'),
     ]
     app_id: (
         Annotated[
             str,
             Meta(
-                description='The Agora app id, where the backend gives it.',
+                description='The Agora app id, if the backend sends it.',
                 max_length=32,
                 min_length=32,
                 pattern='^[0-9A-Fa-f]{32}$',
@@ -198,24 +202,28 @@ class JoinCredentials(Struct, kw_only=True):
 
 EventType: TypeAlias = Annotated[
     Literal['call.started', 'call.ended', 'call.cancelled', 'participant.joined', 'participant.left'],
-    Meta(description='What happened.'),
+    Meta(description='The kind of change.'),
 ]
 
 
 Role: TypeAlias = Annotated[
     Literal['doctor', 'patient'],
-    Meta(description='As what somebody takes part in a call.'),
+    Meta(description='The role of a participant in a call.'),
 ]
 
 
 class Error(Struct, kw_only=True):
     """
-    Why a request was refused. Clients must work with `error` alone.
+    The reason of a refusal. Clients must work with `error` alone.
     """
 
     error: Annotated[
         str,
-        Meta(description='The reason, for a person.', max_length=4096, min_length=1),
+        Meta(
+            description='The reason, as a text for users.',
+            max_length=4096,
+            min_length=1,
+        ),
     ]
     code: (
         Annotated[
@@ -231,7 +239,7 @@ class Error(Struct, kw_only=True):
     fields: (
         Annotated[
             dict[str, list[str]],
-            Meta(description='Messages per field of the request.', max_length=100),
+            Meta(description='Messages by field of the request.', max_length=100),
         ]
         | UnsetType
     ) = UNSET
@@ -239,18 +247,23 @@ class Error(Struct, kw_only=True):
 
 class Participant(Struct, kw_only=True):
     """
-    The participant whom an event is about.
+    The participant of an event.
     """
 
     uid: Annotated[
-        int, Meta(description='Their Agora uid in the channel.', ge=1, le=4294967295)
+        int,
+        Meta(
+            description='The Agora uid of the participant in the channel.',
+            ge=1,
+            le=4294967295,
+        ),
     ]
     role: Role
 
 
 class EventData(Struct, kw_only=True):
     """
-    The call as it was after what happened and, of a `participant` event, the participant.
+    The call after the change and, in a `participant` event, the participant.
     """
 
     call: VideoCall
@@ -259,17 +272,17 @@ class EventData(Struct, kw_only=True):
 
 class Event(Struct, kw_only=True):
     """
-    Something that happened to a call.
+    A change of a call.
     """
 
     id: Annotated[
         str,
         Meta(
-            description='Names the event, to resume after it; opaque.',
+            description='The opaque id of the event, to resume after it.',
             max_length=64,
             min_length=1,
         ),
     ]
     type: EventType
-    created_at: Annotated[datetime, Meta(description='When it happened.')]
+    created_at: Annotated[datetime, Meta(description='When the change was made.')]
     data: EventData

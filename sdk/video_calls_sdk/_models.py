@@ -12,7 +12,7 @@ from video_calls_sdk._ids import StrictId
 
 class CallStatus(StrEnum):
     """
-    Where the call is in its life. `completed` and `cancelled` are final.
+    The state of the call. `completed` and `cancelled` are final.
     """
 
     SCHEDULED = 'scheduled'
@@ -23,7 +23,7 @@ class CallStatus(StrEnum):
 
 class User(Model):
     """
-    What participants may know of the person behind a doctor or a patient.
+    The data of a doctor's or patient's user that participants can see.
     """
 
     email: str
@@ -32,34 +32,34 @@ class User(Model):
     """
     full_name: str
     """
-    The user's name, as shown to the other participant.
+    The full name, which the other participant sees.
     """
 
 
 class DoctorDetails(Model):
     """
-    The doctor of a call. Backends may add fields, but nothing sensitive.
+    The doctor of a call. Backends may add fields without sensitive data.
     """
 
     id: StrictId
     """
-    The doctor's id; the call's `doctor`.
+    The id of the doctor; the same as `doctor` of the call.
     """
     user: User
     specialization: str | None = None
     """
-    The doctor's field, where the backend knows it.
+    The doctor's field, if the backend has it.
     """
 
 
 class PatientDetails(Model):
     """
-    The patient of a call. Backends may add fields, but nothing sensitive.
+    The patient of a call. Backends may add fields without sensitive data.
     """
 
     id: StrictId
     """
-    The patient's id; the call's `patient`.
+    The id of the patient; the same as `patient` of the call.
     """
     user: User
 
@@ -75,7 +75,7 @@ class VideoCall(Model):
     """
     channel_name: str
     """
-    Unique identifier for the Agora channel, of the characters that Agora allows.
+    Unique name of the Agora channel, in the characters that Agora allows.
     """
     doctor: StrictId
     """
@@ -94,7 +94,7 @@ class VideoCall(Model):
     """
     started_at: AwareDatetime | None
     """
-    When the call actually started, with its first join; null before.
+    When the call started, with its first join; null before.
     """
     ended_at: AwareDatetime | None
     """
@@ -112,7 +112,7 @@ class VideoCall(Model):
 
 class VideoCallCreate(Model):
     """
-    What a client sends to schedule a call. Other fields are ignored.
+    The request to schedule a call. Other fields are ignored.
     """
 
     doctor: StrictId
@@ -125,7 +125,7 @@ class VideoCallCreate(Model):
     """
     scheduled_time: AwareDatetime
     """
-    When the call is to start, in the future; RFC 3339 with any offset (no leap second).
+    The start of the call, in the future, as RFC 3339 with any offset (no leap second).
     """
 
 
@@ -136,15 +136,15 @@ class VideoCallPage(Model):
 
     count: int
     """
-    How many calls the user has, over all pages.
+    The number of the user's calls on all pages.
     """
     next: str | None
     """
-    The absolute URL of the next page, or null on the last.
+    The absolute URL of the next page; null on the last page.
     """
     previous: str | None
     """
-    The absolute URL of the page before, or null on the first.
+    The absolute URL of the previous page; null on the first page.
     """
     results: Annotated[list[VideoCall], Field(max_length=1000)]
     """
@@ -154,7 +154,7 @@ class VideoCallPage(Model):
 
 class JoinCredentials(Model):
     """
-    What a client needs to connect to the call's Agora channel.
+    The credentials for the Agora channel of a call.
     """
 
     channel_name: str
@@ -171,17 +171,17 @@ class JoinCredentials(Model):
     """
     expiration_time: AwareDatetime
     """
-    When the token lapses, one hour after it was made.
+    When the token expires, one hour after it was made.
     """
     app_id: str | None = None
     """
-    The Agora app id, where the backend gives it.
+    The Agora app id, if the backend sends it.
     """
 
 
 class EventType(StrEnum):
     """
-    What happened.
+    The kind of change.
     """
 
     CALL_STARTED = 'call.started'
@@ -193,7 +193,7 @@ class EventType(StrEnum):
 
 class Role(StrEnum):
     """
-    As what somebody takes part in a call.
+    The role of a participant in a call.
     """
 
     DOCTOR = 'doctor'
@@ -202,12 +202,12 @@ class Role(StrEnum):
 
 class Error(Model):
     """
-    Why a request was refused. Clients must work with `error` alone.
+    The reason of a refusal. Clients must work with `error` alone.
     """
 
     error: str
     """
-    The reason, for a person.
+    The reason, as a text for users.
     """
     code: str | None = None
     """
@@ -215,25 +215,25 @@ class Error(Model):
     """
     fields: dict[str, list[str]] | None = None
     """
-    Messages per field of the request.
+    Messages by field of the request.
     """
 
 
 class Participant(Model):
     """
-    The participant whom an event is about.
+    The participant of an event.
     """
 
     uid: int
     """
-    Their Agora uid in the channel.
+    The Agora uid of the participant in the channel.
     """
     role: Annotated[Role | str, Field(union_mode='left_to_right')]
 
 
 class EventData(Model):
     """
-    The call as it was after what happened and, of a `participant` event, the participant.
+    The call after the change and, in a `participant` event, the participant.
     """
 
     call: VideoCall
@@ -242,16 +242,16 @@ class EventData(Model):
 
 class Event(Model):
     """
-    Something that happened to a call.
+    A change of a call.
     """
 
     id: str
     """
-    Names the event, to resume after it; opaque.
+    The opaque id of the event, to resume after it.
     """
     type: Annotated[EventType | str, Field(union_mode='left_to_right')]
     created_at: AwareDatetime
     """
-    When it happened.
+    When the change was made.
     """
     data: EventData

@@ -127,7 +127,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=401,
         error='Authentication credentials were not provided',
-        summary='A request without a token is refused, on every operation.',
+        summary='Every operation refuses a request without a token.',
     ),
     'auth.bearer': Rule(
         id='auth.bearer',
@@ -137,7 +137,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=200,
         error=None,
-        summary='A valid JWT in `Authorization: Bearer <token>` is accepted, on every operation.',
+        summary='Every operation accepts a valid JWT in `Authorization: Bearer <token>`.',
     ),
     'auth.scheme': Rule(
         id='auth.scheme',
@@ -157,7 +157,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=401,
         error='The token is invalid',
-        summary="A forged, altered or truncated token, one with `alg: none` or another algorithm than the backend's, or one that is not an access token is refused.",
+        summary="A token is refused if it is forged, altered or truncated, if it has `alg: none` or another algorithm than the backend's, or if it is not an access token.",
     ),
     'auth.expired-token': Rule(
         id='auth.expired-token',
@@ -167,7 +167,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=401,
         error='The token has expired',
-        summary='A genuine token is refused once it has expired.',
+        summary='A genuine token is refused after it has expired.',
     ),
     'auth.active-user': Rule(
         id='auth.active-user',
@@ -177,7 +177,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=401,
         error='The user of this token is unknown or inactive',
-        summary='The token of a deactivated user, or of nobody, is refused.',
+        summary='The token of a deactivated or unknown user is refused.',
     ),
     'auth.challenge': Rule(
         id='auth.challenge',
@@ -187,7 +187,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=401,
         error=None,
-        summary='A 401 carries `WWW-Authenticate` with the Bearer scheme, as HTTP asks.',
+        summary='A 401 has the header `WWW-Authenticate` with the Bearer scheme, as HTTP requires.',
     ),
     'list.own-calls': Rule(
         id='list.own-calls',
@@ -197,7 +197,7 @@ RULES: dict[RuleId, Rule] = {
         operation='listVideoCalls',
         status=200,
         error=None,
-        summary='The list holds every call in which the user is the doctor or the patient, and no other.',
+        summary='The list has every call in which the user is the doctor or the patient, and no other call.',
     ),
     'list.envelope': Rule(
         id='list.envelope',
@@ -217,7 +217,7 @@ RULES: dict[RuleId, Rule] = {
         operation='listVideoCalls',
         status=200,
         error=None,
-        summary='Following `next` to its end, and `previous` back, gives every call once; the ends are null and the URLs absolute.',
+        summary='Following `next` to the last page, and `previous` back, returns every call once. The first `previous` and the last `next` are null, and the URLs are absolute.',
     ),
     'list.newest-first': Rule(
         id='list.newest-first',
@@ -227,7 +227,7 @@ RULES: dict[RuleId, Rule] = {
         operation='listVideoCalls',
         status=200,
         error=None,
-        summary='Calls come in descending order of `scheduled_time`.',
+        summary='Calls are in descending order of `scheduled_time`.',
     ),
     'list.page-out-of-range': Rule(
         id='list.page-out-of-range',
@@ -237,7 +237,7 @@ RULES: dict[RuleId, Rule] = {
         operation='listVideoCalls',
         status=404,
         error='Invalid page.',
-        summary='A page past the last, or one that is no positive whole number, is not found.',
+        summary='A page after the last one, or a page that is not a positive integer, is not found.',
     ),
     'list.page-size': Rule(
         id='list.page-size',
@@ -247,7 +247,7 @@ RULES: dict[RuleId, Rule] = {
         operation='listVideoCalls',
         status=400,
         error='must be a whole number from 1 to 100',
-        summary='`page_size` sets how many calls a page holds, from 1 to 100; another value is refused or bounded.',
+        summary='`page_size` sets the number of calls on a page, from 1 to 100. Another value is refused or limited.',
     ),
     'create.schedules': Rule(
         id='create.schedules',
@@ -257,7 +257,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=201,
         error=None,
-        summary='A valid request answers 201 with the new call: `scheduled`, not started, not ended, for the doctor, patient and time that were asked for.',
+        summary='A valid request gets 201 with the new call: `scheduled`, not started, not ended, with the doctor, patient and time of the request.',
     ),
     'create.participants-only': Rule(
         id='create.participants-only',
@@ -267,7 +267,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=403,
         error='You are not authorized to schedule a call for other users',
-        summary='Only the doctor or the patient of the call may schedule it (a backend may also allow schedulers).',
+        summary='Only the doctor or the patient of the call can schedule it. (A backend may also allow schedulers.)',
     ),
     'create.valid-body': Rule(
         id='create.valid-body',
@@ -277,7 +277,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=400,
         error='The request body is not valid',
-        summary='`doctor`, `patient` and `scheduled_time` are required and of their types; a missing, null or malformed one is refused.',
+        summary='`doctor`, `patient` and `scheduled_time` are required, each of its type. A missing, null or malformed value is refused.',
     ),
     'create.aware-time': Rule(
         id='create.aware-time',
@@ -287,7 +287,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=400,
         error='must be an RFC 3339 date-time with a UTC offset, such as 2024-01-05T10:00:00Z',
-        summary='A time without an offset is refused, for nobody can know when it is.',
+        summary='A time without an offset is refused, because it is ambiguous.',
     ),
     'create.time-offset': Rule(
         id='create.time-offset',
@@ -297,7 +297,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=201,
         error=None,
-        summary='A time with another offset than `Z` is taken as the instant it names.',
+        summary='A time with an offset other than `Z` is read as the instant that it names.',
     ),
     'create.future': Rule(
         id='create.future',
@@ -307,7 +307,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=400,
         error='Scheduled time must be in the future',
-        summary='A call cannot be scheduled for a time that has passed.',
+        summary='A call cannot be scheduled for a time in the past.',
     ),
     'create.different-users': Rule(
         id='create.different-users',
@@ -317,7 +317,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=400,
         error='Doctor and patient cannot be the same user',
-        summary='The user behind the doctor is not the user behind the patient; equal doctor and patient ids of different users are fine.',
+        summary='The doctor and the patient are different users. Different users may have equal doctor and patient ids.',
     ),
     'create.no-overlap': Rule(
         id='create.no-overlap',
@@ -327,7 +327,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=400,
         error='There is already a scheduled call within 30 minutes of this time',
-        summary="Refused while another scheduled or ongoing call of the doctor, or of the patient, starts less than 30 minutes earlier or later. (Exactly 30 minutes is the backend's choice.)",
+        summary='A call is refused if another scheduled or ongoing call of the doctor, or of the patient, starts less than 30 minutes before or after it. (At exactly 30 minutes, a backend may do either.)',
     ),
     'create.adjacent': Rule(
         id='create.adjacent',
@@ -337,7 +337,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=201,
         error=None,
-        summary='A call more than 30 minutes from every other of its doctor and its patient is accepted.',
+        summary='A call is accepted if it is more than 30 minutes from every other call of its doctor and its patient.',
     ),
     'create.frees-slot': Rule(
         id='create.frees-slot',
@@ -347,7 +347,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=201,
         error=None,
-        summary='A cancelled or completed call blocks nothing; its slot can be booked again.',
+        summary='A cancelled or completed call blocks no time: its time can be booked again.',
     ),
     'create.no-race': Rule(
         id='create.no-race',
@@ -357,7 +357,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=400,
         error='There is already a scheduled call within 30 minutes of this time',
-        summary='Of simultaneous conflicting requests exactly one is accepted.',
+        summary='Of concurrent conflicting requests, exactly one is accepted.',
     ),
     'create.doctor-valid': Rule(
         id='create.doctor-valid',
@@ -407,7 +407,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=201,
         error=None,
-        summary='`id`, `channel_name`, `status`, `started_at`, `ended_at`, `created_at` and `updated_at` cannot be set by a client: they are ignored (or the request refused).',
+        summary='A client cannot set `id`, `channel_name`, `status`, `started_at`, `ended_at`, `created_at` and `updated_at`: the backend ignores them, or refuses the request.',
     ),
     'create.unique-channel': Rule(
         id='create.unique-channel',
@@ -427,7 +427,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=201,
         error=None,
-        summary='A `channel_name` cannot be predicted from those before it.',
+        summary='A `channel_name` cannot be predicted from earlier ones.',
     ),
     'create.idempotency-key': Rule(
         id='create.idempotency-key',
@@ -437,7 +437,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=422,
         error='This Idempotency-Key was already used with another body',
-        summary='The same `Idempotency-Key` and body answers as the first time and creates nothing; the key with another body is refused.',
+        summary='The same `Idempotency-Key` and body get the first response, and no second call. The same key with another body is refused.',
     ),
     'get.returns-call': Rule(
         id='get.returns-call',
@@ -447,7 +447,7 @@ RULES: dict[RuleId, Rule] = {
         operation='getVideoCall',
         status=200,
         error=None,
-        summary='Either participant reads the call as it was created and changed.',
+        summary='Both participants can read the call in its current state.',
     ),
     'get.not-found': Rule(
         id='get.not-found',
@@ -467,7 +467,7 @@ RULES: dict[RuleId, Rule] = {
         operation='getVideoCall',
         status=403,
         error='You are not authorized to access this call',
-        summary='Nobody but the doctor and the patient reads a call (a backend may answer 404 instead).',
+        summary='Only the doctor and the patient can read a call. (A backend may respond with 404 instead.)',
     ),
     'join.credentials': Rule(
         id='join.credentials',
@@ -477,7 +477,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary='Doctor and patient each get `channel_name`, `token`, `uid` and `expiration_time`.',
+        summary='The doctor and the patient each get `channel_name`, `token`, `uid` and `expiration_time`.',
     ),
     'join.not-found': Rule(
         id='join.not-found',
@@ -497,7 +497,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=403,
         error='You are not authorized to access this call',
-        summary='Nobody but the doctor and the patient joins (a backend may answer 404 instead).',
+        summary='Only the doctor and the patient can join a call. (A backend may respond with 404 instead.)',
     ),
     'join.window': Rule(
         id='join.window',
@@ -507,7 +507,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=400,
         error='This call is not scheduled to start yet',
-        summary='The window opens 15 minutes before `scheduled_time`: earlier joins are refused, later ones are accepted. It does not close while the call is scheduled or ongoing.',
+        summary='A call can be joined from 15 minutes before `scheduled_time`; earlier joins are refused. The window stays open while the call is scheduled or ongoing.',
     ),
     'join.not-cancelled': Rule(
         id='join.not-cancelled',
@@ -547,7 +547,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary='Later joins, simultaneous ones too, leave `started_at` as it is.',
+        summary='Later joins, also concurrent ones, do not change `started_at`.',
     ),
     'join.again': Rule(
         id='join.again',
@@ -557,7 +557,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary='An ongoing call can be joined, by the second participant and again by the first.',
+        summary='An ongoing call can be joined by the second participant, and again by the first.',
     ),
     'join.same-channel': Rule(
         id='join.same-channel',
@@ -567,7 +567,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary="Both participants get the call's own `channel_name`, at every join.",
+        summary='Both participants get the `channel_name` of the call, at every join.',
     ),
     'join.uid-differs': Rule(
         id='join.uid-differs',
@@ -577,7 +577,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary='The two participants of a call have different uids, for one uid can be in a channel once.',
+        summary='The two participants of a call have different uids, because a uid can be in a channel only once.',
     ),
     'join.uid-stable': Rule(
         id='join.uid-stable',
@@ -597,7 +597,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary="`token` is an Agora AccessToken, of version 006 or 007, of the backend's app id.",
+        summary="`token` is an Agora AccessToken, version 006 or 007, for the backend's app id.",
     ),
     'join.token-signature': Rule(
         id='join.token-signature',
@@ -637,7 +637,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary='The token lets its holder join the channel and publish audio and video.',
+        summary='The token allows its holder to join the channel and to publish audio and video.',
     ),
     'join.token-lifetime': Rule(
         id='join.token-lifetime',
@@ -647,7 +647,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary='What the token grants lapses one hour after it was made, each privilege of it.',
+        summary='Each privilege of the token expires one hour after the token was made.',
     ),
     'join.token-timestamp': Rule(
         id='join.token-timestamp',
@@ -657,7 +657,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary="The token as a whole lapses one hour after it was made, too. (Agora's own packages give a 006 token a day, in which it grants nothing more.)",
+        summary="The token itself also expires one hour after it was made. (Agora's packages give a 006 token a day, in which it has no privileges.)",
     ),
     'join.expiration-time': Rule(
         id='join.expiration-time',
@@ -667,7 +667,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary='`expiration_time` is the second in which the token lapses.',
+        summary='`expiration_time` is the second in which the token expires.',
     ),
     'join.app-id': Rule(
         id='join.app-id',
@@ -677,7 +677,7 @@ RULES: dict[RuleId, Rule] = {
         operation='joinVideoCall',
         status=200,
         error=None,
-        summary='`app_id` is the app id that the token was made for.',
+        summary='`app_id` is the app id of the token.',
     ),
     'end.completes': Rule(
         id='end.completes',
@@ -687,7 +687,7 @@ RULES: dict[RuleId, Rule] = {
         operation='endVideoCall',
         status=200,
         error=None,
-        summary='Either participant ends an ongoing call; it becomes `completed` and `ended_at` is set.',
+        summary='Both participants can end an ongoing call. It becomes `completed`, and `ended_at` is set.',
     ),
     'end.not-found': Rule(
         id='end.not-found',
@@ -707,7 +707,7 @@ RULES: dict[RuleId, Rule] = {
         operation='endVideoCall',
         status=403,
         error='You are not authorized to access this call',
-        summary='Nobody but the doctor and the patient ends a call (a backend may answer 404 instead).',
+        summary='Only the doctor and the patient can end a call. (A backend may respond with 404 instead.)',
     ),
     'end.ongoing-only': Rule(
         id='end.ongoing-only',
@@ -727,7 +727,7 @@ RULES: dict[RuleId, Rule] = {
         operation='cancelVideoCall',
         status=200,
         error=None,
-        summary='Either participant cancels a scheduled call; it becomes `cancelled`, never started, never ended.',
+        summary='Both participants can cancel a scheduled call. It becomes `cancelled`, without `started_at` and `ended_at`.',
     ),
     'cancel.not-found': Rule(
         id='cancel.not-found',
@@ -747,7 +747,7 @@ RULES: dict[RuleId, Rule] = {
         operation='cancelVideoCall',
         status=403,
         error='You are not authorized to access this call',
-        summary='Nobody but the doctor and the patient cancels a call (a backend may answer 404 instead).',
+        summary='Only the doctor and the patient can cancel a call. (A backend may respond with 404 instead.)',
     ),
     'cancel.scheduled-only': Rule(
         id='cancel.scheduled-only',
@@ -777,7 +777,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=200,
         error=None,
-        summary="The ids of calls, doctors and patients are positive integers, as in the document's examples. A backend whose ids are texts, such as UUIDs, keeps every other rule with them.",
+        summary="The ids of calls, doctors and patients are positive integers, as in the document's examples. A backend with texts as ids, such as UUIDs, can keep every other rule.",
     ),
     'model.status-values': Rule(
         id='model.status-values',
@@ -807,7 +807,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=200,
         error=None,
-        summary='`scheduled_time` is the instant that was asked for, and no transition moves it.',
+        summary='`scheduled_time` is the instant of the request, and no transition changes it.',
     ),
     'model.started-at': Rule(
         id='model.started-at',
@@ -817,7 +817,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=200,
         error=None,
-        summary='`started_at` is null until the call starts, then the time of its start.',
+        summary='`started_at` is null until the call starts; then it is the time of the start.',
     ),
     'model.ended-at': Rule(
         id='model.ended-at',
@@ -827,7 +827,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=200,
         error=None,
-        summary='`ended_at` is null until the call ends, then the time of its end; a cancelled call has none.',
+        summary='`ended_at` is null until the call ends; then it is the time of the end. It stays null for a cancelled call.',
     ),
     'model.created-at': Rule(
         id='model.created-at',
@@ -837,7 +837,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=200,
         error=None,
-        summary='`created_at` is the time of creation and never moves.',
+        summary='`created_at` is the time of creation and never changes.',
     ),
     'model.updated-at': Rule(
         id='model.updated-at',
@@ -847,7 +847,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=200,
         error=None,
-        summary='`updated_at` moves with each change of the record, and a refused request does not move it.',
+        summary='`updated_at` changes with each change of the call, and not with a refused request.',
     ),
     'model.channel-constant': Rule(
         id='model.channel-constant',
@@ -857,7 +857,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=200,
         error=None,
-        summary='`channel_name` stays the same through the life of a call.',
+        summary='`channel_name` never changes.',
     ),
     'model.utc': Rule(
         id='model.utc',
@@ -897,17 +897,17 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=405,
         error=None,
-        summary='A refusal that a framework makes before an operation is reached (of a path, a method, a media type, a size, a rate) is a JSON object with a text in `error`, too.',
+        summary='A refusal of the framework before an operation (a path, a method, a media type, a size, a rate) is also a JSON object with a text in `error`.',
     ),
     'errors.order': Rule(
         id='errors.order',
         level='should',
         section='Extensions',
-        statement='A request that breaks several rules is answered 401, then 404, then 403, then 400.',
+        statement='A request that breaks several rules gets 401, then 404, then 403, then 400.',
         operation='*',
         status=403,
         error=None,
-        summary='Who may not see a call does not learn its state from the refusal.',
+        summary='A refusal does not reveal the state of a call to a user who may not see it.',
     ),
     'errors.no-server-error': Rule(
         id='errors.no-server-error',
@@ -917,7 +917,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=400,
         error=None,
-        summary='Nothing that a client sends is answered with a 5xx.',
+        summary='No request gets a 5xx.',
     ),
     'errors.malformed-json': Rule(
         id='errors.malformed-json',
@@ -927,7 +927,7 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=400,
         error='The request body is not valid JSON',
-        summary='A body that is no JSON object, or no UTF-8, is refused.',
+        summary='A body that is not a JSON object, or not UTF-8, is refused.',
     ),
     'errors.unknown-path': Rule(
         id='errors.unknown-path',
@@ -937,7 +937,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=404,
         error='There is nothing at this path',
-        summary='A path that the document does not name is not found.',
+        summary='A path that the document does not have is not found.',
     ),
     'errors.trailing-slash': Rule(
         id='errors.trailing-slash',
@@ -947,7 +947,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=404,
         error='There is nothing at this path; the paths of this API end in a slash',
-        summary='A path without its final slash never acts; it is answered 404 with a hint (or a redirect).',
+        summary='A path without its final slash has no effect. It gets 404 with a hint, or a redirect.',
     ),
     'errors.method-not-allowed': Rule(
         id='errors.method-not-allowed',
@@ -957,7 +957,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=405,
         error='Method not allowed',
-        summary='A method that the document does not name for a path is refused and changes nothing.',
+        summary='A method that the document does not have for a path is refused and changes nothing.',
     ),
     'errors.allow-header': Rule(
         id='errors.allow-header',
@@ -967,7 +967,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=405,
         error=None,
-        summary="A method that the document does not name for a path is answered 405, with the path's methods in `Allow`.",
+        summary='A method that the document does not have for a path gets 405, with the methods of the path in `Allow`.',
     ),
     'errors.media-type': Rule(
         id='errors.media-type',
@@ -977,17 +977,17 @@ RULES: dict[RuleId, Rule] = {
         operation='createVideoCall',
         status=415,
         error='Send the body as application/json',
-        summary='A body that is not declared as JSON is refused.',
+        summary='A body without the media type of JSON is refused.',
     ),
     'errors.body-size': Rule(
         id='errors.body-size',
         level='may',
         section='Extensions',
-        statement='Bodies are bounded.',
+        statement='The size of a body is limited.',
         operation='createVideoCall',
         status=413,
         error='The request body is larger than 65536 bytes',
-        summary='A body over 64 KiB is refused, before it is read to its end.',
+        summary='A body over 64 KiB is refused before it is read completely.',
     ),
     'privacy.details': Rule(
         id='privacy.details',
@@ -997,7 +997,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=200,
         error=None,
-        summary='No password, secret, national id, card or health datum is in `*_details` or anywhere in a call.',
+        summary='`*_details` and all other parts of a call have no password, secret, national id, card number or health data.',
     ),
     'privacy.errors': Rule(
         id='privacy.errors',
@@ -1007,7 +1007,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=400,
         error=None,
-        summary='No traceback, query, path, token or datum of another person is in an error body.',
+        summary='An error body has no traceback, query, file path, token or data of another user.',
     ),
     'limits.rate': Rule(
         id='limits.rate',
@@ -1017,7 +1017,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=429,
         error='Too many requests',
-        summary='A user over the configured rate gets 429 with `Retry-After`, until the time it names.',
+        summary='A user who exceeds the configured rate gets 429 with `Retry-After`, until that time.',
     ),
     'tracing.request-id': Rule(
         id='tracing.request-id',
@@ -1027,7 +1027,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=200,
         error=None,
-        summary="The response carries `X-Request-ID`, the request's own where it sent one.",
+        summary='The response has an `X-Request-ID`: that of the request, if it has one.',
     ),
     'events.call-started': Rule(
         id='events.call-started',
@@ -1037,7 +1037,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='The first join tells both participants `call.started`, once, with the ongoing call.',
+        summary='After the first join, both participants get `call.started` once, with the ongoing call.',
     ),
     'events.call-ended': Rule(
         id='events.call-ended',
@@ -1047,7 +1047,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='The end of a call tells both participants `call.ended`, once, with the completed call.',
+        summary='After the end of a call, both participants get `call.ended` once, with the completed call.',
     ),
     'events.call-cancelled': Rule(
         id='events.call-cancelled',
@@ -1057,7 +1057,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='The cancellation of a call tells both participants `call.cancelled`, once, with the cancelled call.',
+        summary='After the cancellation of a call, both participants get `call.cancelled` once, with the cancelled call.',
     ),
     'events.participant-joined': Rule(
         id='events.participant-joined',
@@ -1067,7 +1067,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='When a participant joins, both are told, with uid and role, once until that participant has left.',
+        summary='When a participant joins, both get an event with the uid and the role, once until this participant leaves.',
     ),
     'events.participant-left': Rule(
         id='events.participant-left',
@@ -1077,7 +1077,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='When a participant leaves, both are told, with uid and role; the end of a call makes everybody leave.',
+        summary='When a participant leaves, both get an event with the uid and the role. The end of a call makes both participants leave.',
     ),
     'events.own-calls': Rule(
         id='events.own-calls',
@@ -1087,7 +1087,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='Nobody but the doctor and the patient of a call receives its events.',
+        summary='Only the doctor and the patient of a call receive its events.',
     ),
     'events.changes-only': Rule(
         id='events.changes-only',
@@ -1097,7 +1097,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='A refused request, and one that changes nothing, tells nothing.',
+        summary='A refused request, or one that changes nothing, sends no event.',
     ),
     'events.order': Rule(
         id='events.order',
@@ -1107,7 +1107,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='Events come in the order in which things happened, each once, under ids of their own.',
+        summary='Events come in the order of the changes, each once, and each has its own id.',
     ),
     'events.resume': Rule(
         id='events.resume',
@@ -1117,7 +1117,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='`last_event_id` replays every event after it, each once and in order, then follows.',
+        summary='`last_event_id` replays every later event once and in order; then new events follow.',
     ),
     'events.authentication': Rule(
         id='events.authentication',
@@ -1127,7 +1127,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=101,
         error=None,
-        summary='A connection without a token, or with one that does not hold, is closed with 4401; header and subprotocol are both taken.',
+        summary='A connection without a token, or with an invalid token, is closed with 4401. The header and the subprotocol are both accepted.',
     ),
     'events.token-expiry': Rule(
         id='events.token-expiry',
