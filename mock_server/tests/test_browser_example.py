@@ -157,7 +157,7 @@ def example(tab: Tab, example_server: "Process") -> Iterator[Example]:
     assert tab.origins() == {example_server.url}
 
 
-def test_functions_are_those_of_the_document() -> None:
+def test_functions_match_the_document() -> None:
     document = (ROOT / "docs" / "video-calls-api.md").read_text()
     functions = re.findall(r"^```javascript\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
     assert len(functions) == 4
@@ -166,7 +166,7 @@ def test_functions_are_those_of_the_document() -> None:
         assert re.sub(r" +$", "", function, flags=re.MULTILINE) in script
 
 
-def test_create_schedules_the_call_and_shows_it(example: Example) -> None:
+def test_create_shows_the_call(example: Example) -> None:
     example.open()
     soon = (datetime.now(UTC) + timedelta(hours=2)).replace(second=0, microsecond=0)
     there = soon.astimezone(timezone(timedelta(hours=5, minutes=30)))
@@ -181,7 +181,7 @@ def test_create_schedules_the_call_and_shows_it(example: Example) -> None:
     assert example.tab.console_errors == []
 
 
-def test_created_call_is_joined_with_the_stand_in_showing_the_servers_credentials(example: Example) -> None:
+def test_join_without_sdk_shows_credentials(example: Example) -> None:
     example.open()
     example.page.get_by_label("Agora app id").fill(APP_ID)
     call = example.press("Create").json()
@@ -203,7 +203,7 @@ def test_created_call_is_joined_with_the_stand_in_showing_the_servers_credential
     assert example.tab.console_errors == []
 
 
-def test_join_and_end_connect_and_disconnect_the_sdk_that_the_page_has(example: Example) -> None:
+def test_join_and_end_call_the_sdk(example: Example) -> None:
     example.page.add_init_script(RECORDING_SDK)
     example.open("patient")
     example.page.get_by_label("Agora app id").fill(APP_ID)
@@ -246,7 +246,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
-def test_failure_shows_the_servers_error_text(example: Example, failure: Failure) -> None:
+def test_refusal_shows_the_error_text(example: Example, failure: Failure) -> None:
     call = example.has_call(10, *failure.actions)
     before = example.get(call)
     example.open(failure.user)
@@ -287,7 +287,7 @@ def test_hostile_text_is_shown_as_text(
     expect(example.page).not_to_have_title("taken")
 
 
-def test_every_field_and_button_has_a_name_and_fits_a_small_screen(example: Example) -> None:
+def test_page_is_accessible_on_a_small_screen(example: Example) -> None:
     example.page.set_viewport_size({"width": 360, "height": 740})
     example.open()
     call = example.has_call()
@@ -299,9 +299,7 @@ def test_every_field_and_button_has_a_name_and_fits_a_small_screen(example: Exam
     expect(example.page.get_by_role("status")).to_be_in_viewport()
 
 
-def test_docs_page_shows_the_six_operations_and_tries_one_without_another_origin(
-    tab: Tab, serve: "Callable[..., Process]"
-) -> None:
+def test_docs_page_runs_an_operation(tab: Tab, serve: "Callable[..., Process]") -> None:
     server = serve("--database", ":memory:")
     page = tab.page
     page.goto(f"{server.url}/docs/")
@@ -354,7 +352,7 @@ def other_origin() -> Iterator[str]:
         thread.join()
 
 
-def test_page_of_another_loopback_origin_calls_the_api(
+def test_page_of_loopback_origin_may_call_the_api(
     tab: Tab, serve: "Callable[..., Process]", other_origin: str
 ) -> None:
     server = serve("--database", ":memory:")
@@ -391,7 +389,7 @@ FOLLOW = """token => {
 }"""
 
 
-def test_a_page_is_told_events_as_they_happen(example: Example) -> None:
+def test_page_receives_events(example: Example) -> None:
     example.open()
     token = example.server.headers("patient")["Authorization"].split()[1]
     assert example.page.evaluate(FOLLOW, token) == "bearer"

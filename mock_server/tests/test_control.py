@@ -93,7 +93,7 @@ def clock(shared: Api) -> FakeClock:
 # -- People ------------------------------------------------------------------------------------------
 
 
-def test_people_are_listed_with_tokens_that_are_good(shared: Api) -> None:
+def test_listed_users_have_valid_tokens(shared: Api) -> None:
     people = shared.done("GET", "/identities")
     assert [person["user"] for person in people] == sorted(USERS.values())
     for person in people:
@@ -115,7 +115,7 @@ def test_people_are_listed_with_tokens_that_are_good(shared: Api) -> None:
     assert not people[4]["active"]
 
 
-def test_the_event_connection_of_who_is_deactivated_is_closed(control: Control) -> None:
+def test_deactivation_closes_event_connection_of_user(control: Control) -> None:
     with follow(control) as doctor, follow(control, "patient@example.com") as patient:
         control.identities.deactivate("doctor@example.com")
         assert close_code(doctor) == 4401
@@ -133,16 +133,14 @@ def test_the_event_connection_of_who_is_deactivated_is_closed(control: Control) 
         ({"doctor": True, "patient": True}, "dual.user.109@example.com", "Dr. Dual User 109"),
     ],
 )
-def test_new_person_gets_what_was_left_out(
-    api: Api, wanted: dict[str, object], email: str, full_name: str
-) -> None:
+def test_new_user_gets_defaults(api: Api, wanted: dict[str, object], email: str, full_name: str) -> None:
     person = api.done("POST", "/identities", wanted)
     assert (person["user"], person["email"], person["full_name"]) == (109, email, full_name)
     assert person["doctor"] == ({"id": 5, "specialization": None} if "doctor" in wanted else None)
     assert person["patient"] == ({"id": 5} if "patient" in wanted else None)
 
 
-def test_new_person_acts_at_once(api: Api, clock: FakeClock) -> None:
+def test_new_user_can_act_at_once(api: Api, clock: FakeClock) -> None:
     wanted = {"email": "dr.no@example.com", "full_name": "Dr. No", "doctor": {"specialization": "Islands"}}
     person = api.done("POST", "/identities", wanted)
     assert person["doctor"] == {"id": 5, "specialization": "Islands"}
@@ -152,7 +150,7 @@ def test_new_person_acts_at_once(api: Api, clock: FakeClock) -> None:
     assert call["doctor_details"]["user"] == {"email": "dr.no@example.com", "full_name": "Dr. No"}
 
 
-def test_email_of_another_person_is_neither_taken_nor_chosen(api: Api) -> None:
+def test_email_of_another_user_is_refused(api: Api) -> None:
     refusal = error(api.control("POST", "/identities", {"email": "Doctor@Example.com"}))
     assert list(refusal["fields"]) == ["email"]
     api.done("POST", "/identities", {"email": "user.110@example.com"})
@@ -161,7 +159,7 @@ def test_email_of_another_person_is_neither_taken_nor_chosen(api: Api) -> None:
     assert person["email"] != "user.110@example.com"
 
 
-def test_new_person_gets_a_free_id_after_the_largest(api: Api) -> None:
+def test_new_user_gets_next_free_id(api: Api) -> None:
     largest = {"id": 2**32 - 1, "email": "last@example.com", "full_name": "Last"}
     roles = {"doctor": {"id": 2**63 - 1}, "patient": {"id": 2**63 - 1}}
     api.done("PUT", "/state", {"users": [largest | roles]})
@@ -178,12 +176,12 @@ def test_new_person_gets_a_free_id_after_the_largest(api: Api) -> None:
         ({"nickname": "Jo"}, "data"),
     ],
 )
-def test_invalid_person_is_refused(read_only_api: Api, body: dict[str, object], field: str) -> None:
+def test_invalid_user_is_refused(read_only_api: Api, body: dict[str, object], field: str) -> None:
     assert field in " ".join(error(read_only_api.control("POST", "/identities", body))["fields"])
 
 
 @pytest.mark.parametrize("named", ["doctor@example.com", "101"])
-def test_inactive_person_is_refused_until_reactivated(api: Api, named: str) -> None:
+def test_inactive_user_is_refused_until_reactivated(api: Api, named: str) -> None:
     person = api.done("PATCH", f"/identities/{named}", {"active": False})
     assert (person["user"], person["active"]) == (101, False)
     assert api.get("doctor").json()["code"] == "auth.active-user"
@@ -192,7 +190,7 @@ def test_inactive_person_is_refused_until_reactivated(api: Api, named: str) -> N
     assert api.get("doctor").status_code == 200
 
 
-def test_renamed_person_is_shown_in_calls(api: Api) -> None:
+def test_renamed_user_is_shown_in_calls(api: Api) -> None:
     call = api.call()
     person = api.done("PATCH", "/identities/102", {"full_name": "Jane <b>Doe</b>"})
     assert api.done("PATCH", "/identities/102", {}) | {"token": None} == person | {"token": None}
@@ -204,7 +202,7 @@ def test_renamed_person_is_shown_in_calls(api: Api) -> None:
     ("method", "path"),
     [("PATCH", "nobody@example.com"), ("POST", f"{'9' * 30}/tokens"), ("POST", "%00/tokens")],
 )
-def test_unknown_person_is_not_found(read_only_api: Api, method: str, path: str) -> None:
+def test_unknown_user_is_not_found(read_only_api: Api, method: str, path: str) -> None:
     assert error(read_only_api.control(method, f"/identities/{path}", {}), 404)["code"] == "not_found"
 
 
@@ -212,7 +210,7 @@ def test_unknown_person_is_not_found(read_only_api: Api, method: str, path: str)
 
 
 @pytest.mark.parametrize("kind", ["valid", *sorted(TOKEN_RULES)])
-def test_token_of_each_kind_is_accepted_or_refused_by_its_rule(api: Api, kind: str) -> None:
+def test_each_token_kind_is_handled_by_its_rule(api: Api, kind: str) -> None:
     api.done("PUT", "/clock", {"time": "2040-01-01T00:00:00Z"})  # tokens follow real time
     wanted = {} if kind == "valid" else {"kind": kind}
     made = api.done("POST", "/identities/101/tokens", wanted | {"expires_in": 60})
@@ -228,9 +226,7 @@ def test_invalid_token_request_is_refused(read_only_api: Api, body: dict[str, ob
     error(read_only_api.control("POST", "/identities/101/tokens", body))
 
 
-def test_where_jwts_are_signed_elsewhere_there_are_no_tokens(
-    make_api: Callable[..., Api], tmp_path: Path
-) -> None:
+def test_server_without_signing_secret_issues_no_tokens(make_api: Callable[..., Api], tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     key.write_text(PUBLIC_KEY)
     api = make_api(jwt_algorithm="ES256", jwt_public_key=key)
@@ -251,7 +247,7 @@ vdRf875JPdXG+kEhftcBKjctJ8NozxIrEHAqBL9nPabnH5bZlInCpWSKEA==
 # -- The clock ---------------------------------------------------------------------------------------
 
 
-def test_set_clock_runs_and_tells_its_offset(api: Api, clock: FakeClock) -> None:
+def test_set_clock_runs_and_has_offset(api: Api, clock: FakeClock) -> None:
     assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:00Z", "running": True, "offset": 0.0}
     api.done("PUT", "/clock", {"time": "2024-01-05T12:00:00+02:00"})
     clock.advance(seconds=5)
@@ -260,7 +256,7 @@ def test_set_clock_runs_and_tells_its_offset(api: Api, clock: FakeClock) -> None
     assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:05Z", "running": True, "offset": 0.0}
 
 
-def test_frozen_clock_stands_until_it_is_resumed(api: Api, clock: FakeClock) -> None:
+def test_frozen_clock_stands_until_resumed(api: Api, clock: FakeClock) -> None:
     api.done("PUT", "/clock", {"running": False})
     clock.advance(hours=1)
     assert api.done("GET", "/clock") == {"time": "2024-01-05T08:00:00Z", "running": False, "offset": -3600.0}
@@ -274,7 +270,7 @@ def test_frozen_clock_stands_until_it_is_resumed(api: Api, clock: FakeClock) -> 
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_clock_jumps_to_a_join_window(api: Api, running: bool) -> None:
+def test_clock_jumps_to_join_window(api: Api, running: bool) -> None:
     call = api.create(minutes=120).json()
     assert api.act("doctor", call["id"], "join").json()["code"] == "join.window"
     answer = api.done("PUT", "/clock", {"join_window_of": call["id"], "running": running})
@@ -306,7 +302,7 @@ def test_rules_follow_the_clock(api: Api) -> None:
         ("POST", "/advance", {"days": -99_999}, 400),
     ],
 )
-def test_impossible_time_is_refused_and_changes_nothing(
+def test_impossible_time_is_refused(
     read_only_api: Api, method: str, path: str, body: object, status: int
 ) -> None:
     before = read_only_api.done("GET", "/clock")
@@ -322,7 +318,7 @@ def test_impossible_time_is_refused_and_changes_nothing(
         ("DELETE", "/clock", None),
     ],
 )
-def test_a_call_that_both_have_left_ends_before_the_clock_answers(
+def test_clock_response_follows_end_of_empty_call(
     make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: object
 ) -> None:
     @asynccontextmanager
@@ -372,7 +368,7 @@ def test_calls_are_listed_newest_first(api: Api) -> None:
         ("cancelled", 15, [], None),
     ],
 )
-def test_listed_call_tells_what_its_participants_may_do(
+def test_listed_call_has_allowed_actions(
     api: Api, status: str, minutes: int, allowed: list[str], opens: str | None
 ) -> None:
     put_call(api, status, minutes)
@@ -394,7 +390,7 @@ ACTIONS = ("get", "join", "end", "cancel")
     ("status", "minutes"),
     [("scheduled", 16), ("scheduled", 15), ("ongoing", 16), ("completed", 16), ("cancelled", 16)],
 )
-def test_verdicts_are_what_the_api_then_answers(shared: Api, status: str, minutes: int) -> None:
+def test_verdicts_match_the_responses_of_the_api(shared: Api, status: str, minutes: int) -> None:
     for user in ("patient", "outsider", "inactive_doctor"):
         call = put_call(shared, status, minutes)
         answered = shared.done("GET", f"/calls/{call}/verdicts?identity={USERS[user]}")
@@ -422,7 +418,7 @@ def put_call(api: Api, status: str, minutes: int) -> int:
     return 3
 
 
-def test_each_rule_is_asked_alone_with_the_documents_sentence(api: Api) -> None:
+def test_verdict_checks_each_rule_independently(api: Api) -> None:
     call = put_call(api, "completed", 60)
     said = api.done("GET", f"/calls/{call}/verdicts?identity=outsider@example.com")["actions"]
     assert {each["action"]: {rule["id"]: rule["refuses"] for rule in each["rules"]} for each in said} == {
@@ -456,7 +452,7 @@ def test_each_rule_is_asked_alone_with_the_documents_sentence(api: Api) -> None:
         ("/calls/1/verdicts", 400),
     ],
 )
-def test_verdicts_need_a_call_and_a_person(shared: Api, path: str, status: int) -> None:
+def test_verdicts_need_a_call_and_a_user(shared: Api, path: str, status: int) -> None:
     shared.create()
     error(shared.control("GET", path), status)
 
@@ -465,7 +461,7 @@ def test_verdicts_need_a_call_and_a_person(shared: Api, path: str, status: int) 
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_only_an_ongoing_call_has_anybody_present(shared: Api, present: bool) -> None:
+def test_presence_needs_an_ongoing_call(shared: Api, present: bool) -> None:
     call = shared.call("scheduled")["id"]
     answer = shared.done("PUT", f"/calls/{call}/participants/doctor", {"present": present})
     assert answer == {"call": call, "present": [], "changed": False}
@@ -485,13 +481,13 @@ def test_invalid_participant_is_refused(shared: Api, path: str, body: object, st
 
 
 @pytest.mark.parametrize("code", [1005, "soon"])
-def test_connections_are_not_closed_with_an_invalid_code(shared: Api, code: object) -> None:
+def test_disconnect_with_invalid_code_is_refused(shared: Api, code: object) -> None:
     with shared.client.websocket_connect(EVENTS, headers=shared.headers("doctor")):
         error(shared.control("POST", "/events/disconnect", {"code": code}))
         assert shared.done("POST", "/events/disconnect", {}) == {"closed": 1}
 
 
-def test_a_participant_comes_and_goes_and_events_tell(control: Control) -> None:
+def test_presence_change_sends_events(control: Control) -> None:
     call = schedule(control)
     assert ask(control, "POST", f"/video-calls/{call}/join/").status_code == 200
     with follow(control, "patient@example.com") as patient:
@@ -510,7 +506,7 @@ def test_a_participant_comes_and_goes_and_events_tell(control: Control) -> None:
     assert control.calls.list()[0].present == ["patient"]
 
 
-def test_event_connections_are_closed_on_request_and_go_on_where_they_were(control: Control) -> None:
+def test_disconnected_event_clients_can_resume(control: Control) -> None:
     call = schedule(control)
     with follow(control) as doctor, follow(control, "patient@example.com") as patient:
         last = doctor.response.headers["Last-Event-ID"] if doctor.response else ""
@@ -529,7 +525,7 @@ def test_event_connections_are_closed_on_request_and_go_on_where_they_were(contr
 # -- The server itself -------------------------------------------------------------------------------
 
 
-def test_rules_are_those_of_the_catalogue(read_only_api: Api) -> None:
+def test_rules_match_the_catalogue(read_only_api: Api) -> None:
     rules = read_only_api.done("GET", "/rules")
     assert [rule["id"] for rule in rules] == list(RULES)
     for rule in rules:
@@ -537,7 +533,7 @@ def test_rules_are_those_of_the_catalogue(read_only_api: Api) -> None:
             assert value == getattr(RULES[rule["id"]], name)
 
 
-def test_the_server_says_how_it_is_set_up(make_api: Callable[..., Api]) -> None:
+def test_server_route_describes_settings(make_api: Callable[..., Api]) -> None:
     app_id = DEVELOPMENT_PROJECT.app_id
     assert make_api().done("GET", "/server") == {
         "version": "0.1.0",
@@ -601,7 +597,7 @@ def described(api: Api) -> dict[str, Any]:
     return found
 
 
-def test_description_is_valid_and_explains_each_operation(read_only_api: Api) -> None:
+def test_description_is_valid_and_complete(read_only_api: Api) -> None:
     description = described(read_only_api)
     OpenAPIV31SpecValidator(description).validate()
     for path, item in description["paths"].items():
@@ -727,7 +723,7 @@ def test_generated_requests_get_json_and_never_500(api: Api, bounds: settings) -
 # -- The command -------------------------------------------------------------------------------------
 
 
-def test_the_command_starts_with_a_clock_calls_and_faults(serve: Callable[..., Process]) -> None:
+def test_command_starts_with_clock_calls_and_faults(serve: Callable[..., Process]) -> None:
     fault = "status=503; times=1; operation=listVideoCalls; name=busy"
     process = serve(
         "--clock", "2030-01-05T10:00:00Z", "--seed-calls", "25", "--fault", fault, "--database", ":memory:"
@@ -750,7 +746,7 @@ def test_the_command_starts_with_a_clock_calls_and_faults(serve: Callable[..., P
         assert ask(control, "GET", "/video-calls/").status_code == 503
 
 
-def test_the_command_starts_with_a_snapshot(serve: Callable[..., Process], tmp_path: Path) -> None:
+def test_command_starts_with_snapshot(serve: Callable[..., Process], tmp_path: Path) -> None:
     document = {
         "users": [
             {"id": 1, "email": "a@example.com", "full_name": "A", "doctor": {"id": 1}},
@@ -770,7 +766,7 @@ def test_the_command_starts_with_a_snapshot(serve: Callable[..., Process], tmp_p
         assert joined.status_code == 200
 
 
-def test_console_says_what_to_do_where_there_is_none() -> None:
+def test_console_command_reports_missing_console() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         unused = str(taken.getsockname()[1])  # bound, but nobody listens
@@ -783,7 +779,7 @@ def test_console_says_what_to_do_where_there_is_none() -> None:
             assert said in found.stderr
 
 
-def test_path_cannot_forge_a_line_of_the_log(
+def test_path_cannot_forge_log_line(
     shared: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(identities, "find_actor", lambda *_: 1 / 0)

@@ -30,7 +30,7 @@ def status(control: Control, headers: dict[str, str] | None = None) -> int:
     return httpx.get(f"{control.base_url}/video-calls/", headers=headers or bearer(control)).status_code
 
 
-def test_the_clock(control: Control) -> None:
+def test_clock_is_controlled(control: Control) -> None:
     control.clock.freeze(TIME)
     assert control.clock.now() == TIME
     control.clock.advance(days=1, hours=1, minutes=1, seconds=0.5)
@@ -55,7 +55,7 @@ def test_the_clock(control: Control) -> None:
     assert refused.value.status == 400
 
 
-def test_people_and_tokens(control: Control) -> None:
+def test_users_are_changed_and_tokens_issued(control: Control) -> None:
     added = control.identities.add(email="dr+new/ward?@example.com", full_name="Dr. New", doctor=True)
     assert added.doctor is not None
     assert (added.doctor.id, added.patient, added.active) == (5, None, True)
@@ -78,7 +78,7 @@ def test_people_and_tokens(control: Control) -> None:
         control.identities.add(email="doctor@example.com")
 
 
-def test_faults(control: Control) -> None:
+def test_faults_are_added_and_removed(control: Control) -> None:
     first = control.faults.add(status=503, times=1, operation="listVideoCalls")
     second = control.faults.add(delay=(0, 0.001))
     assert [fault.id for fault in control.faults.list()] == [first.id, second.id]
@@ -95,7 +95,7 @@ def test_faults(control: Control) -> None:
         control.faults.add(status=200)
 
 
-def test_state_and_snapshots(control: Control) -> None:
+def test_state_and_snapshots_are_replaced(control: Control) -> None:
     control.state.add_calls(3)
     document = control.state.dump()
     assert len(document["calls"]) == 3
@@ -116,7 +116,7 @@ def test_state_and_snapshots(control: Control) -> None:
     assert refused.value.status == 400
 
 
-def test_calls(control: Control) -> None:
+def test_calls_are_listed_and_presence_changed(control: Control) -> None:
     call = schedule(control)
     httpx.post(f"{control.base_url}/video-calls/{call}/join/", headers=bearer(control))
     for person in ("patient@example.com", 102):
@@ -133,7 +133,7 @@ def test_calls(control: Control) -> None:
     assert control.calls.disconnect_events() == control.calls.disconnect_events(1013) == 0
 
 
-def test_requests(control: Control) -> None:
+def test_requests_are_listed_and_cleared(control: Control) -> None:
     status(control)
     with control.faults.active(name="busy", status=503):
         status(control)
@@ -147,7 +147,7 @@ def test_requests(control: Control) -> None:
     assert control.requests.list() == []
 
 
-def test_namespace_can_be_dropped_and_the_default_cannot(server: Process) -> None:
+def test_default_namespace_cannot_be_dropped(server: Process) -> None:
     with Control(f"{server.url}/", namespace="to.drop") as control, Control(server.url) as own:
         assert control.base_url == f"{server.url}/_ns/to.drop/api/v1/video"
         assert own.base_url == f"{server.url}/api/v1/video"

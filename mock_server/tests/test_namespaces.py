@@ -62,7 +62,7 @@ def clock(shared: Api) -> FakeClock:
 # -- What is isolated --------------------------------------------------------------------------------
 
 
-def test_calls_people_and_clock_are_of_one_namespace(api: Api) -> None:
+def test_calls_users_and_clock_are_isolated(api: Api) -> None:
     for name in "ab":
         assert within(api, name, "POST", CALLS, json=draft(api)).status_code == 201
         within(api, name, "PATCH", "/_control/identities/102", json={"active": False})
@@ -82,7 +82,7 @@ def test_calls_people_and_clock_are_of_one_namespace(api: Api) -> None:
         assert read("/clock")["offset"] == offset
 
 
-def test_faults_requests_and_snapshots_are_of_one_namespace(api: Api) -> None:
+def test_faults_requests_and_snapshots_are_isolated(api: Api) -> None:
     within(api, "a", "POST", "/_control/faults", json={"status": 503})
     within(api, "a", "PUT", "/_control/snapshots/kept")
     assert [within(api, name, "GET", CALLS).status_code for name in "ab"] == [503, 200]
@@ -99,7 +99,7 @@ def test_faults_requests_and_snapshots_are_of_one_namespace(api: Api) -> None:
 
 
 @pytest.mark.parametrize("by", ["prefix", "header"])
-def test_events_are_of_one_namespace(api: Api, by: str) -> None:
+def test_events_are_isolated(api: Api, by: str) -> None:
     place, headers = ("/_ns/a", {}) if by == "prefix" else ("", {HEADER: "a"})
     mine = api.headers("doctor") | headers
     with (
@@ -122,7 +122,7 @@ def test_events_are_of_one_namespace(api: Api, by: str) -> None:
 # -- How it is chosen --------------------------------------------------------------------------------
 
 
-def test_the_header_and_the_prefix_mean_the_same(api: Api) -> None:
+def test_header_and_prefix_choose_the_same_namespace(api: Api) -> None:
     created = within(api, "worker-1", "POST", CALLS, json=draft(api)).json()
     listed = api.get("doctor", CALLS).json()["results"]
     by_header = api.client.get(CALLS, headers=api.headers("doctor") | {HEADER: "worker-1"}).json()["results"]
@@ -134,7 +134,7 @@ def test_the_header_and_the_prefix_mean_the_same(api: Api) -> None:
     assert both.json()["namespace"] == "worker-2"
 
 
-def test_links_lead_back_into_the_namespace(api: Api) -> None:
+def test_links_stay_in_the_namespace(api: Api) -> None:
     made = [within(api, "w", "POST", CALLS, json=draft(api, 60 * hours)) for hours in (1, 2, 3)]
     for answer in made:
         assert answer.headers["location"].endswith(f"/_ns/w{CALLS}{answer.json()['id']}/")
@@ -148,7 +148,7 @@ def test_links_lead_back_into_the_namespace(api: Api) -> None:
     assert "/_ns/" not in plain["next"]
 
 
-def test_pages_and_docs_are_there_under_the_prefix(api: Api) -> None:
+def test_pages_are_served_under_the_prefix(api: Api) -> None:
     for path in ("/", "/healthz", "/openapi.yaml", "/docs/", "/docs/assets/swagger-ui.css", "/_control/docs"):
         assert within(api, "w", "GET", path).status_code == 200, path
     for place in ("", "/_ns/w"):
@@ -159,7 +159,7 @@ def test_pages_and_docs_are_there_under_the_prefix(api: Api) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "%C3%A9", "a%0A"])
-def test_invalid_name_of_a_namespace_is_refused(shared: Api, name: str) -> None:
+def test_invalid_namespace_name_is_refused(shared: Api, name: str) -> None:
     before = named(shared)
     for path in (CALLS, "/_control/server"):
         answer = within(shared, name, "GET", path)
@@ -177,7 +177,7 @@ def test_invalid_name_of_a_namespace_is_refused(shared: Api, name: str) -> None:
 # -- Coming and going --------------------------------------------------------------------------------
 
 
-def test_namespaces_are_made_on_first_use_and_listed(api: Api) -> None:
+def test_namespace_is_created_at_first_request(api: Api) -> None:
     assert named(api) == [""]
     api.create()
     within(api, "b", "GET", CALLS)
@@ -190,7 +190,7 @@ def test_namespaces_are_made_on_first_use_and_listed(api: Api) -> None:
         assert timedelta(0) <= age < timedelta(seconds=10)
 
 
-def test_fifty_requests_at_once_in_one_process_make_one_namespace() -> None:
+def test_concurrent_requests_create_one_namespace() -> None:
     async def use() -> None:
         app = create_app(Settings(database=":memory:", seed_calls=5))
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
@@ -204,7 +204,7 @@ def test_fifty_requests_at_once_in_one_process_make_one_namespace() -> None:
     asyncio.run(use())
 
 
-def test_a_namespace_is_dropped_with_all_that_is_in_it(api: Api) -> None:
+def test_dropped_namespace_loses_its_state(api: Api) -> None:
     within(api, "a", "POST", CALLS, json=draft(api))
     with api.client.websocket_connect(f"/_ns/a{EVENTS}", headers=api.headers("doctor")) as session:
         assert api.control("DELETE", "/namespaces/a").status_code == 204
@@ -223,7 +223,7 @@ def resident(process: Process) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_of_dropped_namespaces_is_used_again(serve: Callable[..., Process]) -> None:
+def test_memory_of_dropped_namespaces_is_reused(serve: Callable[..., Process]) -> None:
     server = serve("--database", ":memory:")
     with httpx.Client(base_url=server.url, headers=server.headers()) as client:
 
@@ -251,9 +251,7 @@ def monotonic(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return time
 
 
-def test_a_namespace_that_nobody_uses_is_dropped(
-    make_api: Callable[..., Api], monotonic: SimpleNamespace
-) -> None:
+def test_idle_namespace_is_dropped(make_api: Callable[..., Api], monotonic: SimpleNamespace) -> None:
     api = make_api(namespace_idle_minutes=5)
     for name in "ab":
         within(api, name, "GET", CALLS)
@@ -267,9 +265,7 @@ def test_a_namespace_that_nobody_uses_is_dropped(
     assert named(api) == ["", "c"]
 
 
-def test_who_follows_events_or_requests_uses_a_namespace(
-    make_api: Callable[..., Api], monotonic: SimpleNamespace
-) -> None:
+def test_open_connection_keeps_namespace(make_api: Callable[..., Api], monotonic: SimpleNamespace) -> None:
     api = make_api(namespace_idle_minutes=5)
     within(api, "c", "GET", CALLS)
     within(api, "b", "GET", CALLS)
@@ -284,7 +280,7 @@ def test_who_follows_events_or_requests_uses_a_namespace(
     assert named(api) == [""]
 
 
-def test_there_are_a_hundred_namespaces_at_most(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_namespaces_is_limited(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_NAMESPACES == 100
     monkeypatch.setattr(namespaces, "MAX_NAMESPACES", 3)
     for name in "abc":
@@ -302,7 +298,7 @@ def test_there_are_a_hundred_namespaces_at_most(api: Api, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("root", ["/video", "/_ns"])
-def test_an_application_that_is_mounted_elsewhere_works_in_every_namespace(api: Api, root: str) -> None:
+def test_mounted_application_has_namespaces(api: Api, root: str) -> None:
     settings = Settings(database=":memory:", seed_calls=3, clock="2030-01-05T10:00:00Z")
     app = create_app(settings, clock=FakeClock())
     outer = Starlette(routes=[Mount(root, app=app)])  # type: ignore[arg-type]

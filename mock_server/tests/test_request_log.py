@@ -46,7 +46,7 @@ def now() -> datetime:
 # -- What it tells -----------------------------------------------------------------------------------
 
 
-def test_a_request_is_told_with_all_that_is_to_be_known_of_it(api: Api) -> None:
+def test_exchange_has_all_details(api: Api) -> None:
     call = api.create(minutes=60).json()["id"]
     before = now()
     path = f"{CALLS}{call}/join/"
@@ -81,7 +81,7 @@ def test_a_request_is_told_with_all_that_is_to_be_known_of_it(api: Api) -> None:
     assert headers_of(answered)["content-type"] == "application/json"
 
 
-def test_one_request_is_looked_into(api: Api) -> None:
+def test_single_exchange_is_read(api: Api) -> None:
     api.get("doctor")
     assert api.done("GET", "/requests/1") == log(api)[0]
     for unknown in ("2", "9" * 30, "x"):
@@ -89,7 +89,7 @@ def test_one_request_is_looked_into(api: Api) -> None:
         assert (answer.status_code, "error" in answer.json()) == (404, True)
 
 
-def test_only_requests_to_the_api_are_told(make_api: Callable[..., Api]) -> None:
+def test_log_has_only_requests_to_the_api(make_api: Callable[..., Api]) -> None:
     api = make_api(agora_ncs_secret=SECRET)
     for path in ("/", "/healthz", "/docs/", "/openapi.yaml", "/_control/clock", "/_control/nothing"):
         api.client.get(path, headers={"Host": "localhost"})
@@ -103,7 +103,7 @@ def test_only_requests_to_the_api_are_told(make_api: Callable[..., Api]) -> None
     assert {each[3] for each in told} == {None}
 
 
-def test_a_request_that_was_dropped_has_no_status(server: Process, control: Control) -> None:
+def test_dropped_request_has_no_status(server: Process, control: Control) -> None:
     headers = server.headers() | {"Video-Calls-Fault": "drop; name=gone"}
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{control.base_url}/video-calls/", headers=headers)
@@ -113,7 +113,7 @@ def test_a_request_that_was_dropped_has_no_status(server: Process, control: Cont
     ]
 
 
-def test_a_handshake_is_told_and_so_is_how_it_was_refused(api: Api) -> None:
+def test_handshake_is_logged_with_its_refusal(api: Api) -> None:
     with api.client.websocket_connect(EVENTS, headers=api.headers("doctor")):
         pass
     with (
@@ -131,7 +131,7 @@ def test_a_handshake_is_told_and_so_is_how_it_was_refused(api: Api) -> None:
 # -- What it never shows -----------------------------------------------------------------------------
 
 
-def test_no_token_is_shown_anywhere(make_api: Callable[..., Api]) -> None:
+def test_tokens_are_redacted(make_api: Callable[..., Api]) -> None:
     api = make_api(agora_ncs_secret=SECRET)
     token = api.headers("doctor")["Authorization"].partition(" ")[2]
     call = api.call()
@@ -177,7 +177,7 @@ def test_no_token_is_shown_anywhere(make_api: Callable[..., Api]) -> None:
     )
 
 
-def test_the_control_key_is_not_shown_whatever_it_is(make_api: Callable[..., Api]) -> None:
+def test_control_key_is_redacted(make_api: Callable[..., Api]) -> None:
     key = "correct horse battery staple"
     api = make_api(control_key=key)
     header = {"Video-Calls-Control-Key": key}
@@ -188,7 +188,7 @@ def test_the_control_key_is_not_shown_whatever_it_is(make_api: Callable[..., Api
         assert word not in text
 
 
-def test_a_token_at_the_cut_of_a_long_body_is_not_shown(api: Api) -> None:
+def test_token_at_end_of_long_body_is_redacted(api: Api) -> None:
     body = json.dumps({"a": "x" * (MAX_BODY - 30), "token": "hush-hush-hush-hush-hush-hush-hush"})
     assert len(body) > MAX_BODY
     api.post("doctor", CALLS, content=body.encode())
@@ -230,7 +230,7 @@ def some(shared_by_all: Api) -> Api:
         ("?limit=500&status=2xx&identity=doctor@example.com&operation=cancelVideoCall", [6]),
     ],
 )
-def test_requests_are_narrowed(some: Api, query: str, found: list[int]) -> None:
+def test_exchanges_are_filtered(some: Api, query: str, found: list[int]) -> None:
     told = log(some)
     first = told[-1]["id"]
     query = query.replace("after=5", f"after={first + 4}")
@@ -246,7 +246,7 @@ def test_requests_are_narrowed(some: Api, query: str, found: list[int]) -> None:
         ("?identity=nobody@example.com", 404),
     ],
 )
-def test_a_filter_that_is_none_is_refused(some: Api, query: str, status: int) -> None:
+def test_invalid_filter_is_refused(some: Api, query: str, status: int) -> None:
     for place in ("", "/stream")[: 1 if "limit" in query else 2]:
         answer = some.control("GET", f"/requests{place}{query}")
         assert answer.status_code == status
@@ -256,7 +256,7 @@ def test_a_filter_that_is_none_is_refused(some: Api, query: str, status: int) ->
 # -- Bounds ------------------------------------------------------------------------------------------
 
 
-def test_the_last_five_hundred_are_kept(api: Api) -> None:
+def test_log_keeps_the_last_500_exchanges(api: Api) -> None:
     assert MAX_EXCHANGES == 500
     for _ in range(MAX_EXCHANGES + 3):
         api.client.get("/api/")
@@ -272,7 +272,7 @@ def test_the_last_five_hundred_are_kept(api: Api) -> None:
     ],
     ids=["body", "many headers"],
 )
-def test_log_counts_all_that_it_keeps(
+def test_log_size_includes_bodies_and_headers(
     api: Api, monkeypatch: pytest.MonkeyPatch, sent: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(request_log, "MAX_BYTES", 50_000)
@@ -285,7 +285,7 @@ def test_log_counts_all_that_it_keeps(
     assert len(log(api)) == 3
 
 
-def test_log_holds_no_more_of_a_request_than_it_shows(api: Api) -> None:
+def test_log_does_not_reference_the_scope(api: Api) -> None:
     api.post("doctor", CALLS, json={"doctor": 1})
     (recorded,) = api.client.app.state.namespaces.default.log
     assert {type(each) for each in vars(recorded).values()} <= {
@@ -299,7 +299,7 @@ def test_log_holds_no_more_of_a_request_than_it_shows(api: Api) -> None:
     }
 
 
-def test_a_large_body_is_refused_and_shown_in_part(api: Api) -> None:
+def test_large_body_is_shown_in_part(api: Api) -> None:
     assert api.post("doctor", CALLS, content=b"x" * 200_000).status_code == 413
 
     def parts() -> Iterator[bytes]:
@@ -313,7 +313,7 @@ def test_a_large_body_is_refused_and_shown_in_part(api: Api) -> None:
     assert len(log(api)[0]["request"]["body"]) > 10_000
 
 
-def test_a_body_that_never_arrives_whole_is_told_as_far_as_it_came(server: Process, control: Control) -> None:
+def test_incomplete_body_is_shown_in_part(server: Process, control: Control) -> None:
     path = f"{control.base_url.removeprefix(server.url)}/video-calls/"
     address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
     with following(control) as stream:
@@ -348,7 +348,7 @@ def shell(line: str, token: str, directory: Path) -> str:
     return found.stdout
 
 
-def test_a_line_for_curl_sends_the_request_again(server: Process, control: Control, tmp_path: Path) -> None:
+def test_curl_command_repeats_the_request(server: Process, control: Control, tmp_path: Path) -> None:
     headers = server.headers()
     body = {"doctor": 1, "patient": 1, "scheduled_time": "2999-01-01T00:00:00Z"}
     with httpx.Client(base_url=control.base_url, headers=headers) as client:
@@ -379,7 +379,7 @@ def test_a_line_for_curl_sends_the_request_again(server: Process, control: Contr
                 assert first.status == again.status
 
 
-def test_a_line_for_curl_follows_the_events_again(server: Process, control: Control, tmp_path: Path) -> None:
+def test_curl_command_repeats_the_handshake(server: Process, control: Control, tmp_path: Path) -> None:
     url = f"{control.base_url}/events/".replace("http", "ws", 1)
     token = server.headers()["Authorization"].partition(" ")[2]
     for options in ({"subprotocols": ["bearer", token]}, {"additional_headers": server.headers()}):
@@ -411,7 +411,7 @@ HOSTILE = [
 ]
 
 
-def test_hostile_values_stay_inert_in_a_shell(server: Process, control: Control, tmp_path: Path) -> None:
+def test_curl_command_quotes_hostile_values(server: Process, control: Control, tmp_path: Path) -> None:
     for text in HOSTILE:
         headers = server.headers() | {"X-Hostile": text}
         url = f"{control.base_url}/video-calls/"
@@ -426,7 +426,7 @@ def test_hostile_values_stay_inert_in_a_shell(server: Process, control: Control,
 
 
 @pytest.mark.parametrize("host", ["evil.example", "$(touch owned)", "localhost -o owned"])
-def test_curl_line_names_the_server_whatever_the_host(control: Control, host: str) -> None:
+def test_curl_command_ignores_the_host_header(control: Control, host: str) -> None:
     control.requests.clear()  # the request that makes the namespace names this machine
     httpx.get(f"{control.base_url}/video-calls/", headers={"Host": host})
     words = shlex.split(control.requests.list(limit=1)[0].curl)
@@ -465,7 +465,7 @@ def ask(server: Process, control: Control, path: str = "/video-calls/", user: st
     return httpx.get(f"{control.base_url}{path}", headers=server.headers(user)).status_code
 
 
-def test_requests_are_told_as_they_come(server: Process, control: Control) -> None:
+def test_stream_sends_new_exchanges(server: Process, control: Control) -> None:
     ask(server, control)
     with (
         following(control) as first,
@@ -484,7 +484,7 @@ def control_url(control: Control, path: str) -> str:
     return control.base_url.replace("/api/v1/video", "/_control") + path
 
 
-def test_who_comes_back_misses_none(server: Process, control: Control) -> None:
+def test_stream_resumes_after_an_id(server: Process, control: Control) -> None:
     for _ in range(3):
         ask(server, control)
     for query, headers in (("?after=1", {}), ("?after=0", {"Last-Event-ID": "1"})):
@@ -494,14 +494,14 @@ def test_who_comes_back_misses_none(server: Process, control: Control) -> None:
         assert next(stream)["id"] == 1
 
 
-def test_a_stream_ends_with_its_namespace(control: Control) -> None:
+def test_stream_ends_with_its_namespace(control: Control) -> None:
     with following(control) as stream:
         control.drop()
         assert list(stream) == []
     control.clock.now()  # so that there is one to drop
 
 
-def test_a_server_stops_in_order_though_a_stream_is_open(serve: Callable[..., Process]) -> None:
+def test_server_stops_with_an_open_stream(serve: Callable[..., Process]) -> None:
     process = serve("--database", ":memory:")
     with Control(process.url) as control, Control(process.url, namespace="w") as other:
         with following(control) as first, following(other) as second:
@@ -510,7 +510,7 @@ def test_a_server_stops_in_order_though_a_stream_is_open(serve: Callable[..., Pr
         assert process.popen.wait(5) == 0
 
 
-def test_nothing_is_left_of_a_stream_that_nobody_follows_any_longer(api: Api) -> None:
+def test_closed_stream_is_unsubscribed(api: Api) -> None:
     """A client that goes, as a server tells the application of it."""
 
     async def follow_and_go() -> None:
@@ -549,7 +549,7 @@ def test_nothing_is_left_of_a_stream_that_nobody_follows_any_longer(api: Api) ->
     anyio.run(follow_and_go)
 
 
-def test_a_request_that_a_fault_refused_is_of_whose_token_it_has(shared: Api) -> None:
+def test_request_refused_by_fault_has_its_user(shared: Api) -> None:
     shared.done("POST", "/faults", {"status": 503, "times": 1})
     assert shared.get("patient").status_code == 503
     [refused] = shared.done("GET", "/requests?identity=patient@example.com")

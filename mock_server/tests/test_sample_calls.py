@@ -44,20 +44,20 @@ def statuses(calls: list[Call]) -> Counter[str]:
     ("count", "now"),
     [(2, MONDAY), (4, MONDAY), (5, datetime(2026, 1, 10, 23, 59, tzinfo=UTC)), (333, MONDAY)],
 )
-def test_calls_have_as_many_statuses_as_there_can_be(count: int, now: datetime) -> None:
+def test_calls_have_all_possible_statuses(count: int, now: datetime) -> None:
     _, calls = populated(count, now=now)
     assert len(calls) == count
     assert len(statuses(calls)) == min(count, 4)
 
 
-def test_the_same_number_at_the_same_time_is_the_same_calls() -> None:
+def test_same_number_and_time_give_same_calls() -> None:
     assert populated(40) == populated(40)
     assert populated(40)[0] != populated(41)[0]
     assert populated(40)[0] != populated(40, now=MONDAY + timedelta(days=1))[0]
 
 
 @pytest.mark.parametrize("counts", [(400,), (60, 60, 7)])
-def test_calls_keep_their_distance_between_active_people(counts: tuple[int, ...]) -> None:
+def test_calls_are_apart_and_of_active_users(counts: tuple[int, ...]) -> None:
     _, calls = populated(*counts)
     assert len({call.channel_name for call in calls}) == sum(counts)
     people = {user.id for call in calls for user in (call.doctor.user, call.patient.user)}
@@ -71,7 +71,7 @@ def test_calls_keep_their_distance_between_active_people(counts: tuple[int, ...]
     assert all(b - a >= MIN_DISTANCE for times in of_user.values() for a, b in pairwise(sorted(times)))
 
 
-def test_two_people_alone_have_their_calls_over_more_days() -> None:
+def test_calls_of_two_users_spread_over_days() -> None:
     one, two = User(1, "d@example.com", "D", active=True), User(2, "p@example.com", "P", active=True)
     _, calls = populated(500, people=Seed(((one, Doctor(1, one), None), (two, None, Patient(1, two)))))
     assert len({call.scheduled_time for call in calls}) == 500
@@ -80,7 +80,7 @@ def test_two_people_alone_have_their_calls_over_more_days() -> None:
     assert len(a_day) > 60
 
 
-def test_calls_are_in_working_hours_but_for_those_around_now() -> None:
+def test_calls_not_around_now_are_in_working_hours() -> None:
     _, calls = populated(300)
     assert all(
         call.scheduled_time.weekday() < 5 and 8 <= call.scheduled_time.hour < 18 for call in calls
@@ -124,7 +124,7 @@ def test_ids_of_calls_and_events_follow_their_times() -> None:
     assert told == sorted(told)
 
 
-def test_every_call_has_told_what_happened_to_it() -> None:
+def test_each_call_has_the_events_of_its_transitions() -> None:
     rows, calls = populated(200)
     to = defaultdict(set)
     for recipient in rows.of(schema.event_recipients):
@@ -147,7 +147,7 @@ def test_every_call_has_told_what_happened_to_it() -> None:
 
 
 @pytest.mark.parametrize("active", [True, False])
-def test_nobody_to_call_is_said(active: bool) -> None:
+def test_missing_users_are_reported(active: bool) -> None:
     user = User(1, "both@example.com", "Both", active=True)
     other = User(2, "p@example.com", "P", active=active)
     alone: Person = (user, Doctor(1, user), Patient(1, user))

@@ -65,9 +65,7 @@ def full(make_api: Callable[..., Api], clock: FakeClock) -> Api:
 # -- Taking out and putting in -----------------------------------------------------------------------
 
 
-def test_a_state_that_is_taken_out_and_put_in_is_the_same_document(
-    full: Api, make_api: Callable[..., Api]
-) -> None:
+def test_exported_state_survives_import(full: Api, make_api: Callable[..., Api]) -> None:
     taken = full.control("GET", "/state")
     document = taken.json()
     assert {name for name, value in document.items() if not value} == set()
@@ -76,7 +74,7 @@ def test_a_state_that_is_taken_out_and_put_in_is_the_same_document(
         assert api.control("GET", "/state").content == taken.content
 
 
-def test_what_is_put_in_goes_on_as_it_would_have(full: Api, make_api: Callable[..., Api]) -> None:
+def test_imported_state_continues_normally(full: Api, make_api: Callable[..., Api]) -> None:
     document = state(full)
     other = make_api()
     other.done("PUT", "/state", document)
@@ -91,7 +89,7 @@ def test_what_is_put_in_goes_on_as_it_would_have(full: Api, make_api: Callable[.
     assert state(other)["events"][-1]["id"] == document["events"][-1]["id"] + 2
 
 
-def test_the_clock_stays_where_a_document_has_none_and_is_set_where_it_has_one(api: Api) -> None:
+def test_import_sets_clock_only_if_given(api: Api) -> None:
     api.done("PUT", "/clock", {"time": "2030-01-01T00:00:00Z"})
     put_calls(api)
     assert api.done("GET", "/clock")["time"] == "2030-01-01T00:00:00Z"
@@ -100,7 +98,7 @@ def test_the_clock_stays_where_a_document_has_none_and_is_set_where_it_has_one(a
     assert (clock["time"], clock["running"]) == ("2031-01-01T00:00:00Z", True)
 
 
-def test_faults_are_those_of_the_document(api: Api) -> None:
+def test_import_replaces_faults(api: Api) -> None:
     api.done("POST", "/faults", {"status": 503})
     put_calls(api)
     assert api.done("GET", "/faults") == []
@@ -113,7 +111,7 @@ def test_faults_are_those_of_the_document(api: Api) -> None:
 # -- Written by hand ---------------------------------------------------------------------------------
 
 
-def test_a_call_of_each_status_needs_no_more_than_that(api: Api, clock: FakeClock) -> None:
+def test_minimal_call_of_each_status_is_imported(api: Api, clock: FakeClock) -> None:
     clock.time = datetime(2024, 1, 5, 10, 10, tzinfo=UTC)
     statuses = ["scheduled", "ongoing", "completed", "cancelled"]
     calls = put_calls(api, *({"status": status} for status in statuses))
@@ -160,14 +158,12 @@ def test_a_call_of_each_status_needs_no_more_than_that(api: Api, clock: FakeCloc
         ({"scheduled_time": "0001-01-01T00:00:00Z"}, ["0001-01-01T00:00:00Z", None, None]),
     ],
 )
-def test_times_that_are_not_said_fit_those_that_are(
-    api: Api, call: dict[str, Any], times: list[str | None]
-) -> None:
+def test_missing_times_fit_the_given_ones(api: Api, call: dict[str, Any], times: list[str | None]) -> None:
     (found,) = put_calls(api, call)
     assert [found[name] for name in ("created_at", "started_at", "ended_at")] == times
 
 
-def test_ids_that_are_not_said_are_those_that_are_free(api: Api) -> None:
+def test_missing_ids_are_free_ones(api: Api) -> None:
     calls = put_calls(api, {}, {"id": 1}, {}, {"id": 7}, {})
     assert [call["id"] for call in calls] == [1, 2, 3, 4, 7]
     assert api.create().json()["id"] == 8
@@ -284,7 +280,7 @@ def test_impossible_call_is_refused(in_use: Api, change: dict[str, Any], error: 
 # -- Reset, and realistic calls -------------------------------------------------------------
 
 
-def test_a_reset_without_seeded_calls_leaves_people_alone_with_ids_from_one(api: Api) -> None:
+def test_reset_restores_users_and_first_ids(api: Api) -> None:
     api.call("completed")
     api.done("PUT", "/clock", {"time": "2030-01-01T00:00:00Z", "running": False})
     api.done("POST", "/faults", {"status": 503})
@@ -296,7 +292,7 @@ def test_a_reset_without_seeded_calls_leaves_people_alone_with_ids_from_one(api:
     assert api.create().json()["id"] == 1
 
 
-def test_realistic_calls_come_beside_those_that_there_are(api: Api) -> None:
+def test_sample_calls_are_added_to_existing_ones(api: Api) -> None:
     kept = api.call()
     assert api.done("POST", "/state/calls", {"count": 20}) == {"count": 20}
     calls = api.done("GET", "/calls")
@@ -305,7 +301,7 @@ def test_realistic_calls_come_beside_those_that_there_are(api: Api) -> None:
     assert api.get("doctor", f"{CALLS}{kept['id']}/").json() == kept
 
 
-def test_without_people_no_calls_are_made(api: Api) -> None:
+def test_sample_calls_need_users(api: Api) -> None:
     api.done("PUT", "/state", {"users": PEOPLE[:1]})
     refused = api.control("POST", "/state/calls", {"count": 4})
     assert refused.status_code == 400
@@ -315,7 +311,7 @@ def test_without_people_no_calls_are_made(api: Api) -> None:
 # -- Snapshots ---------------------------------------------------------------------------------------
 
 
-def test_a_snapshot_brings_back_state_clock_and_faults(full: Api) -> None:
+def test_restored_snapshot_has_state_clock_and_faults(full: Api) -> None:
     before = full.control("GET", "/state").content
     full.done("PUT", "/snapshots/before")
     assert full.control("GET", "/snapshots/before").content == before
@@ -324,7 +320,7 @@ def test_a_snapshot_brings_back_state_clock_and_faults(full: Api) -> None:
     assert full.control("GET", "/state").content == before
 
 
-def test_ids_go_on_as_they_did_after_the_snapshot_was_saved(api: Api) -> None:
+def test_ids_continue_after_restore(api: Api) -> None:
     api.call("completed")
     api.done("PUT", "/snapshots/s")
     first = [api.call("cancelled")["id"], state(api)["events"][-1]["id"]]
@@ -332,7 +328,7 @@ def test_ids_go_on_as_they_did_after_the_snapshot_was_saved(api: Api) -> None:
     assert [api.call("cancelled")["id"], state(api)["events"][-1]["id"]] == first
 
 
-def test_a_clock_that_ran_goes_on_from_the_time_of_the_snapshot(api: Api, clock: FakeClock) -> None:
+def test_running_clock_continues_after_restore(api: Api, clock: FakeClock) -> None:
     api.done("PUT", "/snapshots/s")
     clock.advance(hours=5)
     api.done("POST", "/snapshots/s/restore")
@@ -354,7 +350,7 @@ def test_snapshots_are_listed_replaced_and_deleted(api: Api) -> None:
     assert [(each["name"], each["calls"]) for each in api.done("GET", "/snapshots")] == [("b", 1)]
 
 
-def test_there_are_a_hundred_snapshots_at_most(api: Api) -> None:
+def test_number_of_snapshots_is_limited(api: Api) -> None:
     for number in range(100):
         api.done("PUT", f"/snapshots/s{number}")
     api.done("PUT", "/snapshots/s7")
@@ -382,7 +378,7 @@ def test_unknown_or_invalid_snapshot_is_refused(
         ("POST", "/snapshots/s/restore", None),
     ],
 )
-def test_whoever_follows_events_is_told_to_begin_anew(api: Api, method: str, path: str, body: object) -> None:
+def test_import_closes_event_connections(api: Api, method: str, path: str, body: object) -> None:
     api.done("PUT", "/snapshots/s")
     with api.client.websocket_connect(EVENTS, headers=api.headers("doctor")) as session:
         api.done(method, path, body)
@@ -394,7 +390,7 @@ def test_whoever_follows_events_is_told_to_begin_anew(api: Api, method: str, pat
 # -- The rows themselves -----------------------------------------------------------------------------
 
 
-def test_a_dump_is_put_back_as_it_was_whatever_came_between() -> None:
+def test_restored_dump_is_complete() -> None:
     store = store_for(":memory:", load_seed())
     now = datetime(2024, 1, 5, 8, tzinfo=UTC)
 
@@ -414,9 +410,7 @@ def test_a_dump_is_put_back_as_it_was_whatever_came_between() -> None:
     asyncio.run(work())
 
 
-def test_a_database_that_another_process_holds_stays_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_locked_database_is_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("video_calls_server.store.sqlite.BUSY_TIMEOUT", 0.05)
     store = store_for(str(tmp_path / "calls.db"), load_seed())
     people = asyncio.run(store.people())
@@ -430,7 +424,7 @@ def test_a_database_that_another_process_holds_stays_as_it_is(
     asyncio.run(store.close())
 
 
-def test_the_description_says_what_an_error_is(api: Api) -> None:
+def test_description_has_the_error_schema(api: Api) -> None:
     described = api.control("GET", "/openapi.json").json()
     for operations in described["paths"].values():
         for operation in operations.values():

@@ -1,16 +1,16 @@
-/** The server's clock, in the page's header, with what moves it. */
+/** The server's clock in the page's header, with its controls. */
 
 import {html, useState} from './vendor/htm-preact.module.js';
-import {change} from './loading.js';
-import {Dialog, Field, Loaded, filled, short} from './parts.js';
-import {call, set, state} from './state.js';
+import {Dialog, Field, Loaded, formValues, shortId} from './components.js';
+import {selectedCall, set, state} from './page-state.js';
+import {callControl} from './server-data.js';
 import {Time, dayName, duration, exactTime, inputTime, inputValue, serverNow, useNow} from './time.js';
 
-const MOVED = ['clock', 'calls', 'verdicts'];
-const said = ({time}) => `The server's clock is at ${dayName(time)}, ${exactTime(time)}`;
-const advance = (minutes) => change(said, MOVED, 'POST', 'clock/advance', {minutes});
-const put = (body) => change(said, MOVED, 'PUT', 'clock', body);
-const toRealTime = () => change('The clock is at real time', MOVED, 'DELETE', 'clock');
+const CLOCK_DATA = ['clock', 'calls', 'verdicts'];
+const notice = ({time}) => `The server's clock shows ${dayName(time)}, ${exactTime(time)}`;
+const advance = (minutes) => callControl(notice, CLOCK_DATA, 'POST', 'clock/advance', {minutes});
+const put = (body) => callControl(notice, CLOCK_DATA, 'PUT', 'clock', body);
+const toRealTime = () => callControl('The clock shows real time', CLOCK_DATA, 'DELETE', 'clock');
 
 export function Clock() {
   return html`
@@ -24,20 +24,20 @@ export function Clock() {
 function Face() {
   const now = useNow();
   const {running, offset} = state.clock.data;
-  const apart = `${duration(offset * 1000)} ${offset < 0 ? 'behind' : 'ahead'}`;
-  const ahead = Math.abs(offset) < 1 ? 'real time' : apart;
-  const picked = call();
+  const difference = `${duration(offset * 1000)} ${offset < 0 ? 'behind' : 'ahead'}`;
+  const lead = Math.abs(offset) < 1 ? 'real time' : difference;
+  const call = selectedCall();
   return html`
     <p class="face">
       <strong><${Time} at=${now} write=${exactTime} /></strong>
-      <span class="quiet">${dayName(now)}, ${running ? ahead : 'frozen'}</span>
+      <span class="quiet">${dayName(now)}, ${running ? lead : 'frozen'}</span>
     </p>
     <div class="buttons">
       <button class="small" onClick=${() => advance(1)}>+1 min</button>
       <button class="small" onClick=${() => advance(15)}>+15 min</button>
-      ${picked && html`
-        <button class="small" onClick=${() => put({join_window_of: picked.id})}>
-          To the join window of call ${short(picked.id)}
+      ${call && html`
+        <button class="small" onClick=${() => put({join_window_of: call.id})}>
+          To the join window of call ${shortId(call.id)}
         </button>`}
       <button class="small" onClick=${() => put({running: !running})}>${running ? 'Freeze' : 'Resume'}</button>
       <button class="small" onClick=${() => set({dialog: 'clock'})}>Set…</button>
@@ -49,18 +49,18 @@ function SetClock() {
   const [start] = useState(() => inputValue(serverNow(), {seconds: true}));
   const save = async (event, close) => {
     event.preventDefault();
-    if (await put({time: inputTime(filled(event.target).time)})) close();
+    if (await put({time: inputTime(formValues(event.target).time)})) close();
   };
   return html`
     <${Dialog} title="Set the clock">
       ${(close) => html`
         <form onSubmit=${(event) => save(event, close)}>
-          <${Field} label="Time, in your zone">
+          <${Field} label="Time in your time zone">
             <input name="time" type="datetime-local" step="1" defaultValue=${start} required />
           <//>
           <div class="buttons">
             <button class="main">Set</button>
-            <button type="button" onClick=${close}>Leave it</button>
+            <button type="button" onClick=${close}>Cancel</button>
           </div>
         </form>`}
     <//>`;

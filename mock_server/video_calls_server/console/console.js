@@ -1,25 +1,26 @@
-/** The console: one page for a person who has just started the server. */
+/** The console: the first page of a frontend developer. */
 
 import {html, render, useEffect} from './vendor/htm-preact.module.js';
-import {Answer} from './answer.js';
-import {Call} from './call.js';
-import {Calls} from './calls.js';
+import {CallDetails} from './call-details.js';
+import {CallList} from './call-list.js';
 import {Clock} from './clock.js';
+import {Dialog, Field, formValues} from './components.js';
 import {Events} from './events.js';
 import {Faults} from './faults.js';
-import {keepKey} from './http.js';
-import {keepFresh, loadAll} from './loading.js';
-import {Dialog, Field, filled} from './parts.js';
-import {People} from './people.js';
+import {saveKey} from './http.js';
+import {Namespaces} from './namespaces.js';
+import {set, state, usePageState} from './page-state.js';
 import {Requests} from './requests.js';
-import {set, state, useEverything} from './state.js';
-import {Namespaces, World} from './world.js';
+import {ResponsePanel} from './response.js';
+import {loadAll, poll} from './server-data.js';
+import {Snapshots} from './snapshots.js';
+import {Users} from './users.js';
 
 function Console() {
-  useEverything();
+  usePageState();
   useEffect(() => {
     loadAll();
-    return keepFresh();
+    return poll();
   }, []);
   const {data: server, error} = state.server;
   return html`
@@ -29,7 +30,7 @@ function Console() {
       ${server ? html`<${Board} />` : html`<${Start} error=${error} />`}
     </main>
     <${Notice} />
-    ${state.dialog === 'key' && html`<${AskKey} />`}`;
+    ${state.dialog === 'key' && html`<${KeyDialog} />`}`;
 }
 
 function Header() {
@@ -54,25 +55,25 @@ function Header() {
 function Board() {
   return html`
     <div class="board">
-      <div class="who"><${People} /></div>
-      <div class="what"><${Calls} /><${Call} /></div>
-      <div class="told"><${Answer} /><${Events} /><${Requests} /></div>
-      <div class="tools"><${Faults} /><${World} /><${Namespaces} /></div>
+      <div class="users-column"><${Users} /></div>
+      <div class="calls-column"><${CallList} /><${CallDetails} /></div>
+      <div class="log-column"><${ResponsePanel} /><${Events} /><${Requests} /></div>
+      <div class="control-column"><${Faults} /><${Snapshots} /><${Namespaces} /></div>
     </div>`;
 }
 
-/** Before anything is known of the server. */
+/** The page before the server has responded. */
 function Start({error}) {
-  if (!error) return html`<p class="loading" role="status">Asking the server…</p>`;
+  if (!error) return html`<p class="loading" role="status">Connecting to the server…</p>`;
   return html`
     <div class="panel failed start" role="alert">
-      <h2>The console cannot begin</h2>
-      <p>${error.status ? error.message : 'The server does not answer. Is it still running?'}</p>
+      <h2>The console cannot start</h2>
+      <p>${error.status ? error.message : 'The server does not respond. Is it still running?'}</p>
       <div class="buttons"><button class="main" onClick=${loadAll}>Try again</button></div>
     </div>`;
 }
 
-/** How the last change went; it goes away by itself unless it failed. */
+/** The result of the last change; it disappears after a while unless it is a failure. */
 function Notice() {
   const {notice} = state;
   useEffect(() => {
@@ -90,10 +91,10 @@ function Notice() {
     </div>`;
 }
 
-function AskKey() {
+function KeyDialog() {
   const save = (event, close) => {
     event.preventDefault();
-    keepKey(filled(event.target).key);
+    saveKey(formValues(event.target).key);
     close();
     loadAll();
   };
@@ -101,10 +102,10 @@ function AskKey() {
     <${Dialog} title="Control key">
       ${(close) => html`
         <form onSubmit=${(event) => save(event, close)}>
-          <p>This server was started with a control key. It is kept in this tab until it is closed.</p>
+          <p>This server requires a control key. The page stores it until the tab is closed.</p>
           ${state.server.error && html`<p class="quiet">${state.server.error.message}</p>`}
           <${Field} label="Key"><input name="key" type="password" autocomplete="off" required /><//>
-          <div class="buttons"><button class="main">Go on</button></div>
+          <div class="buttons"><button class="main">Continue</button></div>
         </form>`}
     <//>`;
 }

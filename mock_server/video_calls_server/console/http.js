@@ -1,57 +1,54 @@
-/**
- * Requests to this server. Every address is relative to the page, so that the console of a namespace
- * stays in its namespace.
- */
+/** Requests to this server. All URLs are relative to the page, and so stay in its namespace. */
 
 const KEY = 'video-calls-control-key';
 
-/** An answer of the control API that is no success; `message` is the server's own text. */
+/** An error response of the control API; `message` is the server's own text. */
 export class Refusal extends Error {
   constructor(status, body) {
-    super(body?.error ?? `The server answered ${status}`);
+    super(body?.error ?? `The server responded with status ${status}`);
     this.status = status;
   }
 }
 
-/** The control key lives as long as the tab. */
-export const keepKey = (key) => sessionStorage.setItem(KEY, key);
+/** Store the control key until the tab is closed. */
+export const saveKey = (key) => sessionStorage.setItem(KEY, key);
 
-/** The address of something on this server, as an absolute URL. */
-export const address = (path) => new URL(path, document.baseURI).href;
+/** Return the absolute URL of a path on this server. */
+export const absoluteUrl = (path) => new URL(path, document.baseURI).href;
 
-/** The address of the WebSocket of events. */
-export function eventsAddress(lastId) {
+/** Return the URL of the WebSocket of events. */
+export function eventsUrl(lastId) {
   const url = new URL('api/v1/video/events/', document.baseURI);
   url.protocol = url.protocol.replace('http', 'ws');
   if (lastId !== null) url.searchParams.set('last_event_id', lastId);
   return url.href;
 }
 
-/** A request to the control API; the caller reads the response. */
+/** Send a request to the control API. Return the response, of which the caller reads the body. */
 export async function controlResponse(method, path, {body, signal} = {}) {
   const headers = {};
   const key = sessionStorage.getItem(KEY);
   if (key !== null) headers['Video-Calls-Control-Key'] = key;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
-  const response = await fetch(address(`_control/${path}`), {
+  const response = await fetch(absoluteUrl(`_control/${path}`), {
     method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store',
   });
-  if (!response.ok) throw new Refusal(response.status, parsed(await response.text()));
+  if (!response.ok) throw new Refusal(response.status, parseJson(await response.text()));
   return response;
 }
 
-/** A request to the control API; gives the body, or null where there is none. */
+/** Send a request to the control API. Return the JSON body, or null if there is none. */
 export async function control(method, path, body) {
-  return parsed(await (await controlResponse(method, path, {body})).text());
+  return parseJson(await (await controlResponse(method, path, {body})).text());
 }
 
-/** A request to the API itself, with a person's token; whatever is answered is an answer. */
+/** Send a request to the API with a user's token. Return the response, whatever its status. */
 export async function api(method, path, token, body) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
-  const begun = performance.now();
-  const response = await fetch(address(`api/v1/video/${path}`), {
+  const start = performance.now();
+  const response = await fetch(absoluteUrl(`api/v1/video/${path}`), {
     method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store',
   });
   const text = await response.text();
@@ -60,14 +57,14 @@ export async function api(method, path, token, body) {
     reason: response.statusText,
     requestId: response.headers.get('X-Request-ID'),
     fault: response.headers.get('Video-Calls-Fault'),
-    ms: performance.now() - begun,
+    ms: performance.now() - start,
     text,
-    json: parsed(text),
+    json: parseJson(text),
   };
 }
 
-/** What a JSON text says, or null where it is none. */
-export function parsed(text) {
+/** Return the value of a JSON text, or null if it is not JSON. */
+export function parseJson(text) {
   try {
     return JSON.parse(text);
   } catch {
@@ -75,7 +72,7 @@ export function parsed(text) {
   }
 }
 
-/** When a JWT expires, in milliseconds; null where it does not say. */
+/** Return when a JWT expires, in milliseconds, or null if it does not say. */
 export function expiryOf(token) {
   const payload = token?.split('.')[1]?.replace(/-/g, '+').replace(/_/g, '/');
   try {

@@ -1,14 +1,14 @@
 /**
- * A meeting in a real Agora channel, with Agora's Web SDK (npm `agora-rtc-sdk-ng`), which is not shipped:
- * the developer brings the file. The credentials come from the console, by this tab's session storage.
+ * A meeting in a real Agora channel. The developer provides the file of Agora's Web SDK (npm
+ * `agora-rtc-sdk-ng`). The credentials come from the console through this tab's session storage.
  */
 
 import {html, render, useEffect, useRef, useState} from './vendor/htm-preact.module.js';
 
 const CREDENTIALS = 'video-calls-meeting';
 
-/** The credentials alone stay with this tab: the SDK that runs here has no business with anything else. */
-function received() {
+/** Return the credentials, and remove everything else from the storage, which the SDK can read. */
+function takeCredentials() {
   const text = sessionStorage.getItem(CREDENTIALS);
   sessionStorage.clear();
   if (text === null) return null;
@@ -16,19 +16,19 @@ function received() {
   return JSON.parse(text);
 }
 
-/** Run the SDK's file, which then is `window.AgoraRTC`. */
+/** Run the file of the SDK, which sets `window.AgoraRTC`. */
 function runScript(url) {
   return new Promise((resolve, reject) => {
     const script = Object.assign(document.createElement('script'), {src: url});
-    const wrong = new Error('That file is not AgoraRTC_N-production.js');
-    script.onload = () => (window.AgoraRTC ? resolve() : reject(wrong));
+    const wrongFile = new Error('That file is not AgoraRTC_N-production.js');
+    script.onload = () => (window.AgoraRTC ? resolve() : reject(wrongFile));
     script.onerror = () => reject(new Error('That file cannot be loaded'));
     document.head.append(script);
   });
 }
 
-/** Join the channel; `onUsers` is told of everybody who is to be seen. */
-async function connect({app_id: appId, channel_name: channel, token, uid}, onUsers, onTold) {
+/** Join the channel. `onUsers` gets the remote users, `onStatus` a text for the page. */
+async function connect({app_id: appId, channel_name: channel, token, uid}, onUsers, onStatus) {
   const client = window.AgoraRTC.createClient({mode: 'rtc', codec: 'vp8'});
   const changed = () => onUsers([...client.remoteUsers]);
   client.on('user-published', async (user, kind) => {
@@ -38,54 +38,54 @@ async function connect({app_id: appId, channel_name: channel, token, uid}, onUse
   });
   client.on('user-unpublished', changed);
   client.on('user-left', changed);
-  client.on('token-privilege-will-expire', () => onTold('The token is about to expire: join again in the console.'));
-  client.on('connection-state-change', (state) => onTold(`Agora: ${state.toLowerCase()}`));
+  client.on('token-privilege-will-expire', () => onStatus('The token expires soon. Join again in the console.'));
+  client.on('connection-state-change', (state) => onStatus(`Agora: ${state.toLowerCase()}`));
   await client.join(appId, channel, token, uid);
   try {
     const tracks = await window.AgoraRTC.createMicrophoneAndCameraTracks();
     await client.publish(tracks);
     return {client, tracks};
   } catch (error) {
-    onTold(`You see and hear, but are not seen: ${error.message}`); // no camera, or none allowed
+    onStatus(`Joined without camera and microphone: ${error.message}`);
     return {client, tracks: []};
   }
 }
 
 function Meeting() {
-  const [credentials] = useState(received);
+  const [credentials] = useState(takeCredentials);
   const [ready, setReady] = useState(Boolean(window.AgoraRTC));
   const [meeting, setMeeting] = useState(null);
   const [users, setUsers] = useState([]);
-  const [told, setTold] = useState({text: '', failed: false});
+  const [status, setStatus] = useState({text: '', failed: false});
   const attempt = async (step) => {
     try {
       await step();
     } catch (error) {
-      setTold({text: error.message, failed: true});
+      setStatus({text: error.message, failed: true});
     }
   };
   const join = () => attempt(async () => {
-    setTold({text: 'Connecting to Agora…', failed: false});
-    setMeeting(await connect(credentials, setUsers, (text) => setTold({text, failed: false})));
+    setStatus({text: 'Connecting to Agora…', failed: false});
+    setMeeting(await connect(credentials, setUsers, (text) => setStatus({text, failed: false})));
   });
   const leave = () => attempt(async () => {
     for (const track of meeting.tracks) track.close();
     await meeting.client.leave();
     setMeeting(null);
     setUsers([]);
-    setTold({text: 'You left the channel.', failed: false});
+    setStatus({text: 'You left the channel.', failed: false});
   });
   const loaded = (url) => attempt(async () => {
     await runScript(url);
     setReady(true);
-    setTold({text: 'The SDK is loaded.', failed: false});
+    setStatus({text: 'The SDK is loaded.', failed: false});
   });
   if (!credentials) {
     return html`
       <main>
         <h1>Meeting</h1>
         <p class="empty">
-          There are no credentials here. Join a call in the console, then open this page from its answer.
+          No credentials. Join a call in the console, then open this page from the response.
         </p>
       </main>`;
   }
@@ -94,7 +94,7 @@ function Meeting() {
       <h1>Meeting</h1>
       <${Credentials} of=${credentials} />
       ${!ready && html`<${ChooseSdk} onChosen=${loaded} />`}
-      <p role="status" class=${told.failed ? 'failed' : 'quiet'}>${told.text}</p>
+      <p role="status" class=${status.failed ? 'failed' : 'quiet'}>${status.text}</p>
       ${ready && html`
         <div class="buttons">
           ${meeting
@@ -117,9 +117,9 @@ function Credentials({of}) {
       <h2 id="credentials">Credentials</h2>
       ${of.agora !== 'configured' && html`
         <p class="failed">
-          These are signed with the public development pair: Agora will not accept them. Set${' '}
-          <code>AGORA_APP_ID</code> and <code>AGORA_APP_CERTIFICATE</code> to those of your Agora project, start
-          the server again, and join again.
+          These use the public development project, which Agora does not accept. Set${' '}
+          <code>AGORA_APP_ID</code> and <code>AGORA_APP_CERTIFICATE</code> to those of your Agora project, restart
+          the server, and join again.
         </p>`}
       <dl class="facts">
         ${Object.entries(facts).map(([name, value]) => html`
@@ -138,9 +138,9 @@ function ChooseSdk({onChosen}) {
     <section class="panel" aria-labelledby="sdk">
       <h2 id="sdk">Agora's Web SDK</h2>
       <p>
-        It is not part of this server. <code>npm install agora-rtc-sdk-ng</code> brings${' '}
-        <code class="break">node_modules/agora-rtc-sdk-ng/AgoraRTC_N-production.js</code>: choose that file, or
-        name its path on this server.
+        This server does not include it. <code>npm install agora-rtc-sdk-ng</code> installs${' '}
+        <code class="break">node_modules/agora-rtc-sdk-ng/AgoraRTC_N-production.js</code>. Select that file, or
+        enter its path on this server.
       </p>
       <div class="inline">
         <label class="field">
@@ -149,7 +149,7 @@ function ChooseSdk({onChosen}) {
       </div>
       <form class="inline" onSubmit=${load}>
         <label class="field">
-          <span>Path on this server (a folder given to serve --static is at /app/)</span>
+          <span>Path on this server (--static serves a folder at /app/)</span>
           <input
             name="path" required pattern="/(?!/).*" title="A path that begins with one slash"
             placeholder="/app/AgoraRTC_N-production.js"

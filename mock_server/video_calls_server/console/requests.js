@@ -1,42 +1,42 @@
-/** The requests of everybody, as they come, each opened to all that is known of it. */
+/** The panel with the request log of all users. */
 
 import {html, useEffect, useRef, useState} from './vendor/htm-preact.module.js';
-import {Link} from './events.js';
-import {followRequests} from './live.js';
-import {change} from './loading.js';
-import {Body, Copy, Field, Panel, Rule} from './parts.js';
-import {set, state} from './state.js';
-import {Time, exactTime, moment} from './time.js';
+import {Body, Copy, Field, Panel, Rule} from './components.js';
+import {ConnectionStatus} from './events.js';
+import {set, state} from './page-state.js';
+import {callControl} from './server-data.js';
+import {streamRequests} from './streams.js';
+import {Time, exactTime, formatMoment} from './time.js';
 
 export function Requests() {
-  const [wanted, setWanted] = useState('');
-  useEffect(followRequests, []);
-  useEffect(() => { // the request to open may be one that the filter hides
-    if (state.opened !== null) setWanted('');
-  }, [state.opened]);
-  const shown = state.requests.filter((exchange) => matches(exchange, wanted));
+  const [filter, setFilter] = useState('');
+  useEffect(streamRequests, []);
+  useEffect(() => { // the filter may hide the request to open
+    if (state.requestToOpen !== null) setFilter('');
+  }, [state.requestToOpen]);
+  const matching = state.requests.filter((exchange) => matches(exchange, filter));
   const clear = async () => {
-    if (await change('The log of requests is empty', [], 'DELETE', 'requests')) set({requests: []});
+    if (await callControl('Cleared the request log', [], 'DELETE', 'requests')) set({requests: []});
   };
-  const why = state.requests.length
-    ? 'No request is like that.'
+  const emptyText = state.requests.length
+    ? 'No request matches the filter.'
     : 'No requests yet. Send one, from here or from your frontend.';
   return html`
-    <${Panel} id="requests" title="Requests" note=${html`<${Link} of=${state.requestsLink} on="following" />`}>
-      <${Field} label="Show only those with">
-        <input type="search" value=${wanted} placeholder="status, operation, e-mail, rule, path…"
-          onInput=${({target}) => setWanted(target.value)} />
+    <${Panel} id="requests" title="Requests" note=${html`<${ConnectionStatus} of=${state.requestsStatus} on="following" />`}>
+      <${Field} label="Filter">
+        <input type="search" value=${filter} placeholder="status, operation, e-mail, rule, path…"
+          onInput=${({target}) => setFilter(target.value)} />
       <//>
-      ${shown.length === 0 && html`<p class="empty">${why}</p>`}
-      <ol class="log">${shown.map((exchange) => html`<${Exchange} key=${exchange.id} exchange=${exchange} />`)}</ol>
-      ${state.requests.length > 0 && html`<button class="small" onClick=${clear}>Clear the requests</button>`}
+      ${matching.length === 0 && html`<p class="empty">${emptyText}</p>`}
+      <ol class="log">${matching.map((exchange) => html`<${Exchange} key=${exchange.id} exchange=${exchange} />`)}</ol>
+      ${state.requests.length > 0 && html`<button class="small" onClick=${clear}>Clear requests</button>`}
     <//>`;
 }
 
-/** Whether each word occurs in what the log's line shows. */
-function matches({status, operation, identity, rule, method, path, fault}, wanted) {
+/** Return whether each word of the filter occurs in the line of the log. */
+function matches({status, operation, identity, rule, method, path, fault}, filter) {
   const line = [status ?? 'dropped', operation, identity, rule?.id, method, path, fault].join(' ').toLowerCase();
-  return wanted.toLowerCase().split(/\s+/).every((word) => line.includes(word));
+  return filter.toLowerCase().split(/\s+/).every((word) => line.includes(word));
 }
 
 function Exchange({exchange}) {
@@ -44,30 +44,30 @@ function Exchange({exchange}) {
   const [open, setOpen] = useState(false);
   const line = useRef(null);
   useEffect(() => {
-    if (state.opened !== id) return;
+    if (state.requestToOpen !== id) return;
     setOpen(true);
-    set({opened: null});
+    set({requestToOpen: null});
     line.current.closest('.panel > details').open = true;
     line.current.scrollIntoView({block: 'nearest'});
     line.current.focus();
-  }, [state.opened === id]);
+  }, [state.requestToOpen === id]);
   return html`
     <li>
       <details open=${open} onToggle=${({currentTarget}) => setOpen(currentTarget.open)}>
         <summary ref=${line}>
-          <${Time} at=${at} write=${(when) => moment(when, exactTime)} />
+          <${Time} at=${at} write=${(when) => formatMoment(when, exactTime)} />
           <strong class=${status === null || status >= 400 ? 'bad' : 'good'}>${status ?? 'dropped'}</strong>
-          <span class="break">${method} ${shortened(path)}</span>
-          <span class="quiet break">${identity ?? 'nobody'}${rule && html` · ${rule.id}`}</span>
+          <span class="break">${method} ${shortPath(path)}</span>
+          <span class="quiet break">${identity ?? 'no user'}${rule && html` · ${rule.id}`}</span>
         </summary>
-        ${open && html`<${Opened} exchange=${exchange} />`}
+        ${open && html`<${ExchangeDetails} exchange=${exchange} />`}
       </details>
     </li>`;
 }
 
-const shortened = (path) => path.replace(/^.*\/api\/v1\/video\//, '…/');
+const shortPath = (path) => path.replace(/^.*\/api\/v1\/video\//, '…/');
 
-function Opened({exchange}) {
+function ExchangeDetails({exchange}) {
   const {id, operation, duration_ms: ms, request_id: requestId, fault, method, path} = exchange;
   const {rule, request, response, curl} = exchange;
   return html`

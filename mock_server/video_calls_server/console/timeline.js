@@ -1,33 +1,33 @@
-/** The calls on the axis of a day around now. */
+/** The calls of one day on a timeline. */
 
 import {html, useEffect, useRef, useState} from './vendor/htm-preact.module.js';
-import {look} from './loading.js';
-import {icon, short} from './parts.js';
-import {state} from './state.js';
-import {DAY, HOUR, MINUTE, clockTime, dayName, dayOfMonth, moment, useNow} from './time.js';
+import {icon, shortId} from './components.js';
+import {state} from './page-state.js';
+import {selectCall} from './server-data.js';
+import {DAY, HOUR, MINUTE, clockTime, dayName, dayOfMonth, formatMoment, useNow} from './time.js';
 
 const LANE = 2; // rem
 const AXIS = 1.75; // rem
 const OPEN_END = 30 * MINUTE; // the length of a bar if the call has not ended
-const SHORTEST = 15 * MINUTE; // so that a call that ended at once can be seen and pressed
+const MIN_LENGTH = 15 * MINUTE; // so that a short call is visible and can be clicked
 
-/** The hour before a time, in the reader's zone (which may be half an hour off). */
+/** Return the start of the hour in the reader's time zone, which may differ from UTC by half an hour. */
 const wholeHour = (at) => new Date(at).setMinutes(0, 0, 0);
 
-/** From when to when a call is drawn. */
+/** Return the times between which a call is drawn. */
 function extent({join_opens_at, scheduled_time, started_at, ended_at}) {
   const scheduled = Date.parse(scheduled_time);
   const start = Date.parse(started_at ?? scheduled_time);
   const end = ended_at ? Date.parse(ended_at) : scheduled + OPEN_END;
   const opens = join_opens_at ? Date.parse(join_opens_at) : start;
-  return {opens: Math.min(opens, start), start, end: Math.max(end, start + SHORTEST), scheduled};
+  return {opens: Math.min(opens, start), start, end: Math.max(end, start + MIN_LENGTH), scheduled};
 }
 
-/** The calls within the axis, each in the first lane that is free for it. */
-function laid(calls, from, to) {
+/** Return the calls of the timeline, each in the first free lane. */
+function arrange(calls, from, to) {
   const ends = [];
   return calls
-    .map((one) => ({one, ...extent(one)}))
+    .map((call) => ({call, ...extent(call)}))
     .filter(({opens, end}) => end > from && opens < to)
     .sort((a, b) => a.opens - b.opens || a.scheduled - b.scheduled)
     .map((bar) => {
@@ -44,12 +44,12 @@ export function Timeline() {
   const [days, setDays] = useState(0);
   const from = wholeHour(now - DAY / 2) + days * DAY;
   const to = from + DAY;
-  const bars = laid(state.calls.data, from, to);
+  const bars = arrange(state.calls.data, from, to);
   const lanes = Math.max(2, ...bars.map(({lane}) => lane + 1));
   const at = (time) => `${((time - from) / DAY) * 100}%`;
   const hours = Array.from({length: 24}, (_, hour) => from + hour * HOUR);
 
-  useEffect(() => { // to now, or to the middle of another day
+  useEffect(() => { // scroll to now, or to the middle of another day
     const {scrollWidth, clientWidth} = scroller.current;
     const middle = days ? 0.5 : (now - from) / DAY;
     scroller.current.scrollLeft = scrollWidth * middle - clientWidth / 3;
@@ -65,10 +65,10 @@ export function Timeline() {
           <button class="small" onClick=${() => setDays(days + 1)}>Day after</button>
         </div>
       </div>
-      <div class="scroller" ref=${scroller} tabindex="0" role="region" aria-label="Calls in time" onKeyDown=${walk}>
+      <div class="scroller" ref=${scroller} tabindex="0" role="region" aria-label="Calls of the day" onKeyDown=${moveFocus}>
         <div class="axis" style=${{height: `${AXIS + lanes * LANE + 0.5}rem`}}>
           ${hours.map((hour) => html`<${Hour} key=${hour} hour=${hour} left=${at(hour)} />`)}
-          ${bars.map((bar) => html`<${Bar} key=${bar.one.id} ...${bar} at=${at} />`)}
+          ${bars.map((bar) => html`<${Bar} key=${bar.call.id} ...${bar} at=${at} />`)}
           ${now >= from && now < to && html`
             <div class="now" style=${{left: at(now)}} aria-hidden="true"><span>now</span></div>`}
         </div>
@@ -85,11 +85,11 @@ function Hour({hour, left}) {
     </div>`;
 }
 
-function Bar({one, opens, start, end, scheduled, lane, at}) {
+function Bar({call, opens, start, end, scheduled, lane, at}) {
   const top = `${AXIS + lane * LANE}rem`;
   const width = (begin, finish) => `${((finish - begin) / DAY) * 100}%`;
-  const who = `${one.doctor_details.user.full_name} with ${one.patient_details.user.full_name}`;
-  const words = `Call ${one.id}, ${one.status}, ${moment(scheduled)}, ${who}`;
+  const who = `${call.doctor_details.user.full_name} with ${call.patient_details.user.full_name}`;
+  const words = `Call ${call.id}, ${call.status}, ${formatMoment(scheduled)}, ${who}`;
   return html`
     ${opens < start && html`
       <div
@@ -97,17 +97,17 @@ function Bar({one, opens, start, end, scheduled, lane, at}) {
         title="Join window" aria-hidden="true"
       />`}
     <button
-      class=${`bar ${one.status}`} style=${{left: at(start), width: width(start, end), top}}
-      aria-label=${words} aria-pressed=${one.id === state.call} title=${words} onClick=${() => look(one.id)}
-    ><span aria-hidden="true">${icon(one.status)} ${short(one.id)}</span></button>`;
+      class=${`bar ${call.status}`} style=${{left: at(start), width: width(start, end), top}}
+      aria-label=${words} aria-pressed=${call.id === state.callId} title=${words} onClick=${() => selectCall(call.id)}
+    ><span aria-hidden="true">${icon(call.status)} ${shortId(call.id)}</span></button>`;
 }
 
-/** The arrow keys lead from call to call. */
-function walk(event) {
+/** Let the arrow keys move the focus from call to call. */
+function moveFocus(event) {
   const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
   const bars = [...event.currentTarget.querySelectorAll('.bar')];
-  const here = bars.indexOf(document.activeElement);
-  if (!step || here < 0) return;
+  const current = bars.indexOf(document.activeElement);
+  if (!step || current < 0) return;
   event.preventDefault();
-  bars[Math.min(Math.max(here + step, 0), bars.length - 1)].focus();
+  bars[Math.min(Math.max(current + step, 0), bars.length - 1)].focus();
 }

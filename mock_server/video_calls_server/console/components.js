@@ -1,16 +1,16 @@
-/** The small pieces that every part of the page is made of. */
+/** The components that several panels use. */
 
 import {html, useEffect, useRef} from './vendor/htm-preact.module.js';
-import {load} from './loading.js';
-import {set, state} from './state.js';
+import {set, state} from './page-state.js';
+import {load} from './server-data.js';
 
-export const WIDE = matchMedia('(min-width: 46rem)').matches;
+export const IS_WIDE = matchMedia('(min-width: 46rem)').matches;
 
-/** An id as it is shown: the whole of a number, the beginning of a UUID. */
-export const short = (id) => String(id).length > 12 ? `${String(id).slice(0, 8)}…` : String(id);
+/** Return a number, or the first characters of a UUID. */
+export const shortId = (id) => String(id).length > 12 ? `${String(id).slice(0, 8)}…` : String(id);
 
-/** A part of the page that opens and closes; at first it is open where there is room. */
-export function Panel({id, title, note, open = WIDE, children}) {
+/** A panel that opens and closes. By default, it starts open on a wide screen. */
+export function Panel({id, title, note, open = IS_WIDE, children}) {
   return html`
     <section class="panel" id=${id} aria-labelledby=${`${id}-title`}>
       <details open=${open}>
@@ -23,13 +23,13 @@ export function Panel({id, title, note, open = WIDE, children}) {
     </section>`;
 }
 
-/** What was fetched, or why it is not there. */
+/** Loaded data, or the error. */
 export function Loaded({of, children}) {
   const {data, error} = state[of];
   if (error) {
     return html`
       <div class="failed" role="alert">
-        <p>${error.status ? error.message : 'The server does not answer.'}</p>
+        <p>${error.status ? error.message : 'The server does not respond.'}</p>
         <button onClick=${() => load(of)}>Try again</button>
       </div>
       ${data && children}`;
@@ -37,17 +37,17 @@ export function Loaded({of, children}) {
   return data ? children : html`<p class="quiet">Loading…</p>`;
 }
 
-/** A button that puts a text on the clipboard and says so. */
+/** A button that copies a text to the clipboard. */
 export function Copy({text, what, children = 'Copy'}) {
   const copy = async () => {
-    const done = await toClipboard(text);
-    set({notice: {text: done ? `Copied ${what}` : 'The browser does not let this page copy', failed: !done}});
+    const done = await copyText(text);
+    set({notice: {text: done ? `Copied ${what}` : 'The browser does not allow this page to copy', failed: !done}});
   };
   return html`<button class="small" aria-label=${`Copy ${what}`} onClick=${copy}>${children}</button>`;
 }
 
-/** Whether the text is on the clipboard now. Pages of plain http beyond loopback have the old way only. */
-async function toClipboard(text) {
+/** Copy a text; over plain http beyond loopback, browsers only have execCommand. Return whether it worked. */
+async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
@@ -63,31 +63,31 @@ async function toClipboard(text) {
 
 const ICONS = {scheduled: '◷', ongoing: '▶', completed: '✓', cancelled: '✕'};
 
-/** A call's status, told by word, sign and colour. */
+/** The status of a call, by word, sign and colour. */
 export function Status({of}) {
   return html`<span class=${`status ${of}`}><span aria-hidden="true">${icon(of)}</span> ${of}</span>`;
 }
 
 export const icon = (status) => ICONS[status] ?? '?';
 
-/** Text as it came; JSON set out to be read. */
+/** A body; JSON is indented. */
 export function Body({text, label}) {
   if (!text) return html`<p class="quiet">No body</p>`;
-  let shown = text;
+  let formatted = text;
   try {
-    shown = JSON.stringify(JSON.parse(text), null, 2);
+    formatted = JSON.stringify(JSON.parse(text), null, 2);
   } catch {
-    // shown as it is
+    // not JSON
   }
-  return html`<pre tabindex="0" role="region" aria-label=${label}>${shown}</pre>`;
+  return html`<pre tabindex="0" role="region" aria-label=${label}>${formatted}</pre>`;
 }
 
-/** Names and what they stand for; those without a value are left out. */
+/** Names with their values; names without a value are omitted. */
 export function Facts({of, wide = []}) {
-  const known = Object.entries(of).filter(([, value]) => value != null);
+  const entries = Object.entries(of).filter(([, value]) => value != null);
   return html`
     <dl class="facts">
-      ${known.map(([name, value]) => html`
+      ${entries.map(([name, value]) => html`
         <div key=${name} class=${wide.includes(name) ? 'wide' : ''}>
           <dt>${name}</dt><dd class="break">${value}</dd>
         </div>`)}
@@ -99,10 +99,7 @@ export function Field({label, children, wide}) {
   return html`<label class=${wide ? 'field wide' : 'field'}><span>${label}</span>${children}</label>`;
 }
 
-/**
- * A dialog that is open for as long as it is rendered; its children get the function that closes it.
- * What fails meanwhile is told in it, for nothing behind it can be read.
- */
+/** A dialog that is open while it is rendered. Its children get the function that closes it. It shows failures. */
 export function Dialog({title, children}) {
   const dialog = useRef(null);
   useEffect(() => {
@@ -118,7 +115,7 @@ export function Dialog({title, children}) {
     </dialog>`;
 }
 
-/** A question before something that cannot be taken back. */
+/** A question before a change that cannot be undone. */
 export function Confirm({title, text, action, onConfirm}) {
   return html`
     <${Dialog} title=${title}>
@@ -126,17 +123,17 @@ export function Confirm({title, text, action, onConfirm}) {
         <p>${text}</p>
         <div class="buttons">
           <button class="main" onClick=${() => { close(); onConfirm(); }}>${action}</button>
-          <button onClick=${close}>Keep things as they are</button>
+          <button onClick=${close}>Cancel</button>
         </div>`}
     <//>`;
 }
 
-/** What a form's fields hold, by name; empty ones are left out. */
-export const filled = (form) => Object.fromEntries([...new FormData(form)].filter(([, value]) => value !== ''));
+/** Return the values of a form by name, without the empty ones. */
+export const formValues = (form) => Object.fromEntries([...new FormData(form)].filter(([, value]) => value !== ''));
 
-/** A rule, with the document's own sentence. */
+/** A rule with the sentence of the document. */
 export function Rule({id}) {
-  const rule = typeof id === 'string' ? state.rules.data?.find((known) => known.id === id) : id;
+  const rule = typeof id === 'string' ? state.rules.data?.find((each) => each.id === id) : id;
   if (!rule) return null;
   return html`
     <div class="rule">
