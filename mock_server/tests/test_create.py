@@ -11,15 +11,13 @@ def body(**changes: Any) -> dict[str, Any]:
     return {"doctor": 1, "patient": 1, "scheduled_time": "2024-01-05T10:00:00Z"} | changes
 
 
-@pytest.mark.rule(
-    "create.schedules", "model.scheduled-time", "model.created-at", "model.details", "model.utc"
-)
+@pytest.mark.rule("create.schedules", "model.scheduled-time", "model.answer-at", "model.details", "model.utc")
 @pytest.mark.rule("privacy.details")
 def test_create_valid_request_schedules_call(api: Api) -> None:
-    created = api.post("doctor", CALLS, json=body())
-    assert created.status_code == 201
-    assert created.headers["location"] == f"{CALLS}1/"
-    call = created.json()
+    answer = api.post("doctor", CALLS, json=body())
+    assert answer.status_code == 201
+    assert answer.headers["location"] == f"{CALLS}1/"
+    call = answer.json()
     assert call.pop("channel_name").startswith("call_1704441600_")
     assert call == {
         "id": 1,
@@ -193,8 +191,8 @@ def test_create_with_malformed_time_is_refused(read_only_api: Api, time: Any) ->
 
 
 def test_create_in_last_year_is_accepted(api: Api) -> None:
-    created = api.post("doctor", CALLS, json=body(scheduled_time="9999-12-31T23:59:59.999999Z"))
-    assert created.status_code == 201
+    answer = api.post("doctor", CALLS, json=body(scheduled_time="9999-12-31T23:59:59.999999Z"))
+    assert answer.status_code == 201
     assert api.get("doctor").json()["results"][0]["scheduled_time"] == "9999-12-31T23:59:59.999999Z"
 
 
@@ -203,8 +201,8 @@ def test_create_in_last_year_is_accepted(api: Api) -> None:
     "time", ["2024-01-05T12:00:00+02:00", "2024-01-05T04:30:00-05:30", "2024-01-05t10:00:00z"]
 )
 def test_create_converts_time_to_utc(api: Api, time: str) -> None:
-    created = api.post("doctor", CALLS, json=body(scheduled_time=time))
-    assert created.json()["scheduled_time"] == "2024-01-05T10:00:00Z"
+    answer = api.post("doctor", CALLS, json=body(scheduled_time=time))
+    assert answer.json()["scheduled_time"] == "2024-01-05T10:00:00Z"
 
 
 @pytest.mark.rule("create.read-only-fields")
@@ -220,9 +218,9 @@ def test_create_ignores_read_only_and_unknown_fields(api: Api) -> None:
         "doctor_details": {"id": 2},
         "unknown": [1, 2, 3],
     }
-    created = api.post("doctor", CALLS, json=body(**ignored))
-    assert created.status_code == 201
-    assert [created.json().get(name) == value for name, value in ignored.items()] == [False] * len(ignored)
+    answer = api.post("doctor", CALLS, json=body(**ignored))
+    assert answer.status_code == 201
+    assert [answer.json().get(name) == value for name, value in ignored.items()] == [False] * len(ignored)
 
 
 @pytest.mark.rule("create.unique-channel", "create.random-channel")

@@ -219,23 +219,23 @@ def test_full_disk_refuses_changes_until_space_is_free(launch: Callable[..., Ser
 
         body = {"doctor": 1, "patient": 1, "scheduled_time": soon(10)}
         first = client.post(CALLS, json=body).raise_for_status().json()["id"]
-        stored = 1
+        count = 1
         with file_size_limited(server):
             hours = 0
             while (answer := create(hours := hours + 1)).status_code == 201:  # until no free page is left
-                stored += 1
+                count += 1
                 assert hours < 1000
-            for refused in (answer, create(hours), join(), join()):
-                assert_unavailable(refused)
+            for refusal in (answer, create(hours), join(), join()):
+                assert_unavailable(refusal)
             assert client.get(f"{CALLS}{first}/").json()["status"] == "scheduled"
-            assert client.get(CALLS).json()["count"] == stored
+            assert client.get(CALLS).json()["count"] == count
             assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
             assert events_of(str(file)) == {}
         assert create(hours).status_code == 201
         assert join().status_code == 200
-        assert client.get(CALLS).json()["count"] == stored + 1
+        assert client.get(CALLS).json()["count"] == count + 1
     assert events_of(str(file)) == {first: ["call.started", "participant.joined"]}
-    assert rows_of(str(file), "SELECT count(*) AS calls FROM calls")[0]["calls"] == stored + 1
+    assert rows_of(str(file), "SELECT count(*) AS calls FROM calls")[0]["calls"] == count + 1
     assert server.says(rf"unavailable: the database {file}: (.*) request_id", 4)
     server.assert_no_traceback()
     assert server.stop()[0] == 0

@@ -33,8 +33,8 @@ def read(api: Api, call: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.rule("get.returns-call", "model.schema", "model.integer-ids", "model.status-values")
 @pytest.mark.parametrize("user", ["doctor", "patient"])
 def test_get_returns_call_to_both_participants(api: Api, user: str) -> None:
-    created = api.create().json()
-    assert api.get(user, f"{CALLS}{created['id']}/").json() == created
+    call = api.create().json()
+    assert api.get(user, f"{CALLS}{call['id']}/").json() == call
 
 
 @pytest.mark.rule("get.not-found", "join.not-found", "end.not-found", "cancel.not-found")

@@ -14,7 +14,7 @@ def test_list_returns_only_own_calls(api: Api) -> None:
     elsewhere = api.create("other_doctor", doctor=2, patient=2, minutes=240).json()
     as_doctor = api.create("dual_user", doctor=4, patient=1, minutes=360).json()
     as_patient = api.create("dual_user", doctor=2, patient=4, minutes=480).json()
-    expected = {
+    calls_by_user = {
         "doctor": [with_other, with_patient],
         "patient": [as_doctor, with_patient],
         "other_doctor": [as_patient, elsewhere],
@@ -22,7 +22,7 @@ def test_list_returns_only_own_calls(api: Api) -> None:
         "dual_user": [as_patient, as_doctor],
         "outsider": [],
     }
-    for user, results in expected.items():
+    for user, results in calls_by_user.items():
         page = api.get(user).json()
         assert page == {"count": len(results), "next": None, "previous": None, "results": results}, user
 

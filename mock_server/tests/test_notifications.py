@@ -258,10 +258,10 @@ def test_sequence_is_ordered_up_to_64_bits(agora: Agora) -> None:
 def test_sequence_is_separate_for_participant_and_call(agora: Agora) -> None:
     agora.notify(103, "doctor", seq=100)
     agora.notify(103, "patient", seq=1)
-    created = agora.api.create(minutes=50).json()
+    call = agora.api.create(minutes=50).json()
     agora.api.clock.advance(minutes=40)
-    assert agora.api.act("doctor", created["id"], "join").status_code == 200
-    other = Agora(agora.api, created)
+    assert agora.api.act("doctor", call["id"], "join").status_code == 200
+    other = Agora(agora.api, call)
     other.send(other.message(107, seq=2).replace(b"2000001428", b"2000001429"))
     assert agora.events() == [(JOINED, "doctor"), (JOINED, "patient"), (JOINED, "doctor")]
 
@@ -416,10 +416,10 @@ def test_repeated_leave_keeps_the_time(ending_agora: Agora) -> None:
 
 def test_empty_calls_end_in_order(ending_agora: Agora) -> None:
     api = ending_agora.api
-    created = api.create(minutes=50).json()
+    call = api.create(minutes=50).json()
     api.clock.advance(minutes=36)
-    assert api.act("doctor", created["id"], "join").status_code == 200
-    other = Agora(api, created)
+    assert api.act("doctor", call["id"], "join").status_code == 200
+    other = Agora(api, call)
     leave_both(ending_agora)
     due = api.clock.now() + FIVE
     api.clock.advance(minutes=1)

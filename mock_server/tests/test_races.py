@@ -44,8 +44,8 @@ class Pair:
     async def call(self, client: httpx.AsyncClient, *, joined: bool = False) -> str:
         """Create a call and return its path. If `joined`, the doctor has joined it."""
         url = self.servers[0].url
-        created = (await client.post(url + CALLS, json=self.body(10), headers=self.doctor)).raise_for_status()
-        self.calls.append(created.json()["id"])
+        answer = (await client.post(url + CALLS, json=self.body(10), headers=self.doctor)).raise_for_status()
+        self.calls.append(answer.json()["id"])
         path = f"{CALLS}{self.calls[-1]}/"
         if joined:
             (await client.post(f"{url}{path}join/", headers=self.doctor)).raise_for_status()

@@ -112,7 +112,7 @@ STATEMENTS = {
 OF_REQUESTS = sorted(STATEMENTS.keys() - CONTROL_ONLY)
 
 
-def compiled(statement: Statement, dialect: Any) -> tuple[str, list[object]]:
+def compile_for(statement: Statement, dialect: Any) -> tuple[str, list[object]]:
     """Return the SQL for a database, and values for its parameters in their order."""
     clause = statement._clause.compile(dialect=dialect)
     constants = {name: value for name, value in clause.params.items() if value is not None}
@@ -143,7 +143,7 @@ def on_sqlite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.mark.parametrize("name", sorted(set(OF_REQUESTS) - POSTGRESQL_ONLY))
 def test_sqlite_scans_no_table(on_sqlite: sqlite3.Connection, name: str) -> None:
-    sql, values = compiled(STATEMENTS[name], sqlite.dialect())
+    sql, values = compile_for(STATEMENTS[name], sqlite.dialect())
     plan = [str(row[3]) for row in on_sqlite.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
     large = "|".join((*LARGE, "doctor_user", "patient_user"))  # the last two are names of users
     scans = [step for step in plan if re.match(rf"SCAN ({large})\b", step)]
@@ -213,7 +213,7 @@ def filled(postgres: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", OF_REQUESTS)
 def test_postgresql_scans_no_table(filled: str, name: str) -> None:
-    sql, values = compiled(STATEMENTS[name], postgresql_asyncpg.dialect())
+    sql, values = compile_for(STATEMENTS[name], postgresql_asyncpg.dialect())
     for plan in asyncio.run(_plans(filled, sql, values)):
         scanned = {node["Relation Name"] for node in _nodes(plan) if _is_scan(node)}
         assert scanned.isdisjoint(LARGE), json.dumps(plan, indent=1)

@@ -21,7 +21,7 @@ def test_default_seed_has_every_contract_identity() -> None:
     ("text", "line", "reason"),
     [
         pytest.param("", 1, "", id="empty"),
-        pytest.param("users: []\n", 1, "users: ", id="nobody"),
+        pytest.param("users: []\n", 1, "users: ", id="no user"),
         pytest.param(HEAD + "  - {id: 2, full_name: B}\n", 3, "users[1]: ", id="missing field"),
         pytest.param(HEAD + ENTRY.format("id: 2\n    email: nobody"), 4, "users[1].email: ", id="pattern"),
         pytest.param(HEAD + ENTRY.format('id: 2\n    email: "b@x\\n"'), 4, "users[1].email", id="newline"),

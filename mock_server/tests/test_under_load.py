@@ -92,7 +92,7 @@ class Load:
     acknowledged: defaultdict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     pairs: dict[int, int] = field(default_factory=dict)
     answers: int = 0
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    has_answer: asyncio.Event = field(default_factory=asyncio.Event)
     lost_connections: int = 0
     unavailable: int = 0
     is_stopping: bool = False
@@ -110,10 +110,10 @@ class Load:
                 number += 1
                 body = {"doctor": pair, "patient": pair, "scheduled_time": soon(10)}
                 key = {"Idempotency-Key": f"{pair}-{number}"}
-                created = await self._send(client, "POST", CALLS, doctor | key, json=body)
-                if created is None:
+                answer = await self._send(client, "POST", CALLS, doctor | key, json=body)
+                if answer is None:
                     return
-                call_id = created.json()["id"]
+                call_id = answer.json()["id"]
                 self.pairs[call_id] = pair
                 self.acknowledged[call_id].append("created")
                 ways = [[(doctor, "cancel")], [(doctor, "join"), (patient, "join"), (patient, "end")]]
@@ -151,14 +151,14 @@ class Load:
             repeated = was_sent_before and answer.status_code == 400 and path.endswith(("/end/", "/cancel/"))
             assert answer.is_success or repeated, f"{path}: {answer.status_code} {answer.text}"
             self.answers += 1
-            self.answered.set()
+            self.has_answer.set()
             return answer
 
     async def has(self, answers: int) -> None:
         """Wait until there were this many responses."""
         while self.answers < answers:
-            self.answered.clear()
-            await asyncio.wait_for(self.answered.wait(), PATIENCE)
+            self.has_answer.clear()
+            await asyncio.wait_for(self.has_answer.wait(), PATIENCE)
 
 
 STATUS_AFTER = {"created": "scheduled", "cancel": "cancelled", "join": "ongoing", "end": "completed"}

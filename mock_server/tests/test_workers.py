@@ -46,8 +46,6 @@ DOCTOR = headers(USERS["doctor"])
             ["clock", "one worker"],
         ),
         (["--workers", "2", "--database", SOMEWHERE, "--fault", "status=503"], ["fault", "one worker"]),
-        (["--workers", "2", "--database", SOMEWHERE, "--seed-calls", "5"], ["seed_calls", "one worker"]),
-        (["--workers", "2", "--database", SOMEWHERE, "--snapshot", "state.json"], ["snapshot", "one worker"]),
         (["--pool-size", "0"], ["pool_size: 0"]),
         (["--pool-wait", "0"], ["pool_wait: 0", "0.001 to 3600 seconds"]),
         (["--lock-timeout", "nan"], ["lock_timeout: nan"]),
@@ -188,8 +186,8 @@ def test_interrupt_of_process_group_stops_server(
 def test_request_in_flight_finishes_at_stop(start: Callable[..., Server], postgres_url: str) -> None:
     server = start("--lock-timeout", str(PATIENCE), "--statement-timeout", str(PATIENCE))
     body = {"doctor": 1, "patient": 1, "scheduled_time": soon(10)}
-    created = httpx.post(server.url + CALLS, json=body, headers=DOCTOR).raise_for_status().json()
-    path = f"{CALLS}{created['id']}/"
+    call = httpx.post(server.url + CALLS, json=body, headers=DOCTOR).raise_for_status().json()
+    path = f"{CALLS}{call['id']}/"
 
     async def in_flight() -> tuple[httpx.Response, tuple[int, float]]:
         other = await asyncpg.connect(postgres_url)

@@ -127,8 +127,7 @@ class Operations:
         """Return a call of the actor's ("3. Get Video Call Details"). No call has an id of None."""
 
         def work(connection: Connection) -> Call:
-            stored = None if call_id is None else store_calls.call(connection, call_id)
-            call = calls.require_call(stored, "get")
+            call = calls.require_call(store_calls.call(connection, call_id), "get")
             calls.role_of(actor, call, "get")
             return call
 
@@ -187,8 +186,7 @@ class Operations:
         change: Callable[[Call, Actor, datetime], Transition],
     ) -> Call:
         def work(connection: Connection) -> Transition:
-            stored = None if call_id is None else store_calls.lock_call(connection, call_id)
-            call = calls.require_call(stored, action)
+            call = calls.require_call(store_calls.lock_call(connection, call_id), action)
             now = self._clock.now()
             transition = change(call, actor, now)
             self._save(connection, call, transition, now)

@@ -55,8 +55,8 @@ class _Notification(msgspec.Struct, rename="camel"):
 
 def is_signed(body: bytes, signature: str | None, secret: str) -> bool:
     """Return whether `Agora-Signature-V2` is the HMAC-SHA256 of the body, in hexadecimal digits."""
-    expected = hmac.new(secret.encode(), body, sha256).hexdigest()
-    return hmac.compare_digest(expected.encode(), (signature or "").encode())
+    digest = hmac.new(secret.encode(), body, sha256).hexdigest()
+    return hmac.compare_digest(digest.encode(), (signature or "").encode())
 
 
 def read_notice(body: bytes) -> Notice | None:

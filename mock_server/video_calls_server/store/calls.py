@@ -121,7 +121,7 @@ def _absences(doctor: int | None, patient: int | None) -> Mapping[Role, datetime
 _CALL = Statement(_calls.where(calls.c.id == bindparam("call_id")))
 
 
-def call(connection: Connection, call_id: int) -> Call | None:
+def call(connection: Connection, call_id: int | None) -> Call | None:
     """Return the call with this id, or None if it does not exist."""
     row = _CALL.row(connection, call_id=call_id)
     return None if row is None else _call(row)
@@ -130,7 +130,7 @@ def call(connection: Connection, call_id: int) -> Call | None:
 _LOCK_CALL = Statement(_calls.where(calls.c.id == bindparam("call_id")).with_for_update(of=calls))
 
 
-def lock_call(connection: Connection, call_id: int) -> Call | None:
+def lock_call(connection: Connection, call_id: int | None) -> Call | None:
     """Lock the call with this id and return it, or None if it does not exist."""
     row = _LOCK_CALL.row(connection, call_id=call_id)
     return None if row is None else _call(row)

@@ -124,7 +124,7 @@ class PostgresStore(Store):
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """As `Store.read`."""
-        engine = self._engine or await self._opened()
+        engine = self._engine or await self._ensure_open()
         unit = partial(_run, engine, work, in_transaction=False)
         try:
             return await unit()
@@ -133,7 +133,7 @@ class PostgresStore(Store):
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """As `Store.write`."""
-        engine = self._engine or await self._opened()
+        engine = self._engine or await self._ensure_open()
         unit = partial(_run, engine, work, in_transaction=True)
         for attempt in count(1):
             try:
@@ -201,7 +201,7 @@ class PostgresStore(Store):
         finally:
             connection.terminate()
 
-    async def _opened(self) -> AsyncEngine:
+    async def _ensure_open(self) -> AsyncEngine:
         """Open the store of a mounted application, which gets no start-up event."""
         try:
             await self.open()

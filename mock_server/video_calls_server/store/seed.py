@@ -131,12 +131,12 @@ def _repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
     """Return a key that a mapping has twice, or None. YAML would silently use the last one."""
     children: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
+                if key.value in keys:
                     return key
-                seen.add(key.value)
+                keys.add(key.value)
             children.append(value)
     elif isinstance(node, yaml.SequenceNode):
         children = node.value
@@ -168,12 +168,12 @@ def find_repetition(entries: Sequence[UserEntry]) -> Repetition | None:
         ("patient", "id"): [entry.patient.id if entry.patient else None for entry in entries],
     }
     for field, values in fields.items():
-        seen: set[int | str] = set()
+        earlier: set[int | str] = set()
         for index, value in enumerate(values):
-            if value is not None and value in seen:
+            if value is not None and value in earlier:
                 return Repetition((str(index), *field), value)
             if value is not None:
-                seen.add(value)
+                earlier.add(value)
     return None
 
 

@@ -57,7 +57,7 @@ class SqliteStore(Store):
 
     async def open(self) -> None:
         """As `Store.open`."""
-        self._opened()
+        self._ensure_open()
 
     def _open(self) -> Connection:
         if self.url.query:
@@ -98,7 +98,7 @@ class SqliteStore(Store):
 
     async def _retry(self, unit: Callable[[Connection], T]) -> T:
         """Run a unit of work again while another process has locked the file, until `BUSY_TIMEOUT`."""
-        connection = self._connection or self._opened()
+        connection = self._ensure_open()
         deadline = time.monotonic() + BUSY_TIMEOUT
         while True:
             try:
@@ -129,7 +129,7 @@ class SqliteStore(Store):
             self._engine.dispose()
         self._connection = self._engine = None
 
-    def _opened(self) -> Connection:
+    def _ensure_open(self) -> Connection:
         if self._connection is None:
             self._connection = self._open()
         return self._connection

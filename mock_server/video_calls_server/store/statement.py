@@ -16,15 +16,15 @@ Row = tuple[Any, ...]  # a driver's row: its types are those of the columns that
 class Statement:
     """A statement with named parameters (`bindparam`), which the driver takes by position."""
 
-    __slots__ = ("_clause", "_compiled")
+    __slots__ = ("_cache", "_clause")
 
     def __init__(self, clause: ClauseElement) -> None:
         self._clause = clause
-        self._compiled: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {}
+        self._cache: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {}
 
     def rows(self, connection: Connection, **parameters: object) -> list[Row]:
         """Return all rows of the result."""
-        sql, names, constants = self._compiled.get(connection.dialect.name) or self._compile(connection)
+        sql, names, constants = self._cache.get(connection.dialect.name) or self._compile(connection)
         arguments = constants | parameters if constants else parameters
         values = [arguments[name] for name in names]
         dbapi: Any = connection.connection.dbapi_connection
@@ -43,7 +43,7 @@ class Statement:
 
     def run_many(self, connection: Connection, rows: list[Row]) -> None:
         """Run the statement once for each row. A row has the values in the order of the parameters."""
-        sql, _, _ = self._compiled.get(connection.dialect.name) or self._compile(connection)
+        sql, _, _ = self._cache.get(connection.dialect.name) or self._compile(connection)
         connection.connection.cursor().executemany(sql, rows)
 
     def _compile(self, connection: Connection) -> tuple[str, tuple[str, ...], dict[str, Any]]:
@@ -51,5 +51,5 @@ class Statement:
         names = tuple(compiled.positiontup or ())  # type: ignore[attr-defined]
         constants = {name: value for name, value in (compiled.params or {}).items() if value is not None}
         entry = (str(compiled), names, constants)
-        self._compiled[connection.dialect.name] = entry
+        self._cache[connection.dialect.name] = entry
         return entry
