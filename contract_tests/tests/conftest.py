@@ -14,5 +14,5 @@ from support.suite_runs import serving
 def altered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Write the configuration for the reference server with the alterations of these names."""
     directory, tests = tmp_path_factory.mktemp("altered"), str(Path(support.__file__).parents[1])
-    with serving(["-m", "support.altered_reference"], directory, "# ready", PYTHONPATH=tests) as said:
-        yield lambda *names: said.replace("ALTERATIONS", "+".join(map(slug, names)))
+    with serving(["-m", "support.altered_reference"], directory, "# ready", PYTHONPATH=tests) as config:
+        yield lambda *names: config.replace("ALTERATIONS", "+".join(map(slug, names)))

@@ -1,4 +1,4 @@
-"""Entry deviations: what they let pass, and how the list is kept true."""
+"""Tests of the baseline."""
 
 import tomllib
 from datetime import date, timedelta
@@ -12,30 +12,30 @@ from video_calls_contract.config import ConfigError
 from support.made_results import failed, outcome_of_test, passed, rule_result, tree
 
 TODAY = date(2030, 6, 1)
-KNOWN = Entry("join.window", "mended in autumn")
+KNOWN = Entry("join.window", "fixed in autumn")
 
 
 def entries(path: Path) -> list[dict[str, Any]]:
     return tomllib.loads(path.read_text())["known"]
 
 
-def test_a_known_deviation_does_not_fail_the_run() -> None:
+def test_known_violation_does_not_fail_the_run() -> None:
     results = tree(failed("join.window"))
     apply([KNOWN], results.rules, TODAY)
     assert results.exit_status == 0
     assert results.rules[0].outcome == "known"
-    assert "mended in autumn" in results.rules[0].reason
+    assert "fixed in autumn" in results.rules[0].reason
 
 
 @pytest.mark.parametrize("slug", ["join.window", "errors.unknown-path"])
-def test_one_that_is_gone_fails_it_whatever_its_level(slug: str) -> None:
+def test_entry_of_kept_rule_fails_the_run(slug: str) -> None:
     results = tree(passed(slug))
     apply([Entry(slug, "why")], results.rules, TODAY)
     assert results.exit_status == 1
     assert "remove the entry" in results.violations[0].reason
 
 
-def test_one_is_not_said_to_be_gone_where_a_test_of_it_could_not_be_run() -> None:
+def test_entry_of_partly_checked_rule_stays() -> None:
     tests = (
         outcome_of_test("passed", "join.window"),
         outcome_of_test("not_checked", "join.window", "no outsider"),
@@ -46,14 +46,14 @@ def test_one_is_not_said_to_be_gone_where_a_test_of_it_could_not_be_run() -> Non
 
 
 @pytest.mark.parametrize(("days", "status"), [(-1, 1), (0, 0), (1, 0)])
-def test_it_counts_to_the_end_of_its_last_day(days: int, status: int) -> None:
+def test_entry_is_valid_to_its_last_day(days: int, status: int) -> None:
     results = tree(failed("join.window"))
     apply([Entry("join.window", "why", TODAY + timedelta(days))], results.rules, TODAY)
     assert results.exit_status == status
     assert results.rules[0].listed == ("expired" if status else "known")
 
 
-def test_what_is_written_can_be_read_and_keeps_reasons_and_days(tmp_path: Path) -> None:
+def test_written_baseline_keeps_reasons_and_days(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
     results = tree(failed("join.window"), failed("errors.unknown-path"), passed("join.again"))
     before = [Entry("join.window", 'it\'s "late" \\ ü\x7f', date(2031, 1, 2)), Entry("join.again", "gone")]
@@ -62,13 +62,13 @@ def test_what_is_written_can_be_read_and_keeps_reasons_and_days(tmp_path: Path) 
     assert read_baseline(path) == [before[0], Entry("errors.unknown-path", "not fixed yet")]
 
 
-def test_one_that_is_gone_is_dropped_without_having_been_applied(tmp_path: Path) -> None:
+def test_written_baseline_drops_kept_rules(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
     write_baseline(path, tree(passed("join.window")).rules, [KNOWN])
     assert "known" not in tomllib.loads(path.read_text())
 
 
-def test_what_a_run_did_not_look_at_stays_listed(tmp_path: Path) -> None:
+def test_written_baseline_keeps_unchecked_rules(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
     before = [KNOWN, Entry("join.again", "not run")]
     results = tree(rule_result("join.window", "not_checked", "no outsider"), failed("end.completes"))
@@ -94,7 +94,7 @@ def test_what_a_run_did_not_look_at_stays_listed(tmp_path: Path) -> None:
         ("known = [", "cannot be read"),
     ],
 )
-def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_baseline_is_an_error(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "baseline.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):

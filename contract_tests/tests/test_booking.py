@@ -55,7 +55,7 @@ def test_night_hours_belong_to_their_first_day() -> None:
     assert night.next_allowed(monday, monday) == datetime(2026, 11, 30, 20, tzinfo=UTC)
 
 
-def test_next_allowed_time_is_on_the_next_open_day() -> None:
+def test_next_allowed_time_is_on_next_open_day() -> None:
     assert CLINIC.next_allowed(NOW, NOW) == datetime(2026, 11, 30, 7, tzinfo=UTC)
     assert CLINIC.next_allowed(NOW + 90 * DAY, NOW) is None
     assert Policy().next_allowed(NOW, NOW) == NOW

@@ -38,21 +38,21 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @pytest.fixture
-def echo(tmp_path: Path) -> Iterator[FakeBackend]:
-    """A backend that breaks rules; its configuration is where the command looks for it."""
+def broken_backend(tmp_path: Path) -> Iterator[FakeBackend]:
+    """Serve a backend that breaks rules, with its configuration in the default place."""
     with fake_backend(echoing) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
         yield backend
 
 
-def here(*arguments: str, cwd: Path) -> Result:
-    """The command, in this process."""
+def invoke(*arguments: str, cwd: Path) -> Result:
+    """Run the command in this process."""
     with contextlib.chdir(cwd):
         return CliRunner().invoke(main, arguments, env={"COLUMNS": "110"})
 
 
-def assert_told(result: "Result | subprocess.CompletedProcess[str]", *words: str) -> None:
-    """The command refused in one line that has these words."""
+def assert_error(result: "Result | subprocess.CompletedProcess[str]", *words: str) -> None:
+    """Assert that the command ended with one line that has these words."""
     status = result.exit_code if isinstance(result, Result) else result.returncode
     assert status == 2, (result.stdout, result.stderr)
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
@@ -64,50 +64,54 @@ def assert_told(result: "Result | subprocess.CompletedProcess[str]", *words: str
 # -- init, rules, version ---------------------------------------------------------------------------
 
 
-def test_init_writes_a_configuration_and_overwrites_none(tmp_path: Path) -> None:
-    assert here("init", cwd=tmp_path).exit_code == 0
+def test_init_writes_configuration_and_keeps_existing_one(tmp_path: Path) -> None:
+    assert invoke("init", cwd=tmp_path).exit_code == 0
     path = tmp_path / "contract.toml"
     assert path.read_text() == TEMPLATE
     path.write_text("mine")
-    assert_told(here("init", cwd=tmp_path), "contract.toml already exists", "--force")
+    assert_error(invoke("init", cwd=tmp_path), "contract.toml already exists", "--force")
     assert path.read_text() == "mine"
-    assert here("init", "--force", cwd=tmp_path).exit_code == 0
+    assert invoke("init", "--force", cwd=tmp_path).exit_code == 0
     assert path.read_text() == TEMPLATE
 
 
-def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
-    assert_told(here("init", "nowhere/contract.toml", cwd=tmp_path), "nowhere/contract.toml", "no directory")
+def test_init_in_missing_directory_is_an_error(tmp_path: Path) -> None:
+    assert_error(
+        invoke("init", "nowhere/contract.toml", cwd=tmp_path), "nowhere/contract.toml", "no directory"
+    )
 
 
 def test_rules_lists_the_catalogue(tmp_path: Path) -> None:
-    listed = here("rules", cwd=tmp_path).stdout
+    listed = invoke("rules", cwd=tmp_path).stdout
     assert [slug for slug in catalogue() if slug not in listed] == []
     areas = re.findall(r"^(\S.*)  \(--section (\w+)\)$", listed, re.MULTILINE)
     assert areas == [(title, area) for area, title in AREAS.items()]
-    rules = json.loads(here("rules", "--json", cwd=tmp_path).stdout)
+    rules = json.loads(invoke("rules", "--json", cwd=tmp_path).stdout)
     assert [rule["id"] for rule in rules] == list(catalogue())
     assert rules[0]["section"] == "Authentication"
 
 
 @pytest.mark.parametrize("area", AREAS)
-def test_the_name_of_an_area_selects_its_own_rules_alone(area: str) -> None:
+def test_area_selects_its_own_rules(area: str) -> None:
     rules = [slug for slug in catalogue() if slug.startswith(f"{area}.")]
     assert rules
     for name in (area, area.upper()):
         assert list(select_rules((), (name,), fuzz=True)) == rules
 
 
-def test_a_part_of_a_heading_selects_the_rules_under_it() -> None:
+def test_part_of_heading_selects_its_rules() -> None:
     under = [slug for slug, rule in catalogue().items() if rule.section == "Endpoints"]
     assert list(select_rules((), ("endpoint",), fuzz=True)) == under
     assert {slug.partition(".")[0] for slug in under} == {"errors"}
 
 
-def test_the_version_is_told(tmp_path: Path) -> None:
-    assert re.search(r"\d+\.\d+", here("--version", cwd=tmp_path).stdout)
+def test_version_is_printed(tmp_path: Path) -> None:
+    assert re.search(r"\d+\.\d+", invoke("--version", cwd=tmp_path).stdout)
 
 
-def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_extra_names_the_installation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "click", None)
     monkeypatch.delitem(sys.modules, "video_calls_contract.command")
     with pytest.raises(SystemExit) as caught:
@@ -116,7 +120,7 @@ def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert 'pip install "video-calls[contract]"' in capsys.readouterr().err
 
 
-# -- What cannot be done is said before anything is -------------------------------------------------
+# -- Errors before the first request -------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -134,36 +138,36 @@ def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         (["--write-baseline", "contract.toml"], ["contract.toml: a baseline is a list"]),
     ],
 )
-def test_what_is_wrong_is_told_before_a_request_is_sent(
-    tmp_path: Path, echo: FakeBackend, arguments: list[str], words: list[str]
+def test_invalid_option_sends_no_request(
+    tmp_path: Path, broken_backend: FakeBackend, arguments: list[str], words: list[str]
 ) -> None:
     before = set(tmp_path.iterdir())
-    assert_told(here("run", *arguments, cwd=tmp_path), *words)
-    assert echo.requests == []
+    assert_error(invoke("run", *arguments, cwd=tmp_path), *words)
+    assert broken_backend.requests == []
     assert set(tmp_path.iterdir()) == before
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_report_that_may_not_be_written_is_told_before_a_request_is_sent(
-    tmp_path: Path, echo: FakeBackend
-) -> None:
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everything")
+def test_read_only_report_sends_no_request(tmp_path: Path, broken_backend: FakeBackend) -> None:
     (tmp_path / "report.json").write_text("old")
     (tmp_path / "report.json").chmod(0o444)
-    assert_told(here("run", "--json", "report.json", cwd=tmp_path), "report.json", "no permission to write")
-    assert echo.requests == []
+    assert_error(
+        invoke("run", "--json", "report.json", cwd=tmp_path), "report.json", "no permission to write"
+    )
+    assert broken_backend.requests == []
 
 
-def test_a_backend_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_unreachable_backend_is_an_error(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         (tmp_path / "contract.toml").write_text(FakeBackend(url).toml())
         result = run("run", "--json", "report.json", cwd=tmp_path)
-    assert_told(result, url, "base_url")
+    assert_error(result, url, "base_url")
     assert json.loads((tmp_path / "report.json").read_text())["exit_status"] == 2
 
 
-def test_a_token_that_does_not_work_is_named(tmp_path: Path) -> None:
+def test_invalid_token_is_named(tmp_path: Path) -> None:
     def refusing(request: Request) -> tuple[int, Any]:
         good = (request.authorization or "").endswith(TOKENS["doctor"])
         return (200, {"results": []}) if good else (401, {"error": "who?"})
@@ -171,7 +175,7 @@ def test_a_token_that_does_not_work_is_named(tmp_path: Path) -> None:
     with fake_backend(refusing) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
         result = run("run", cwd=tmp_path)
-    assert_told(result, "[identities.patient] does not work")
+    assert_error(result, "[identities.patient] does not work")
     assert not [request for request in backend.requests if request.method != "GET"]
 
 
@@ -181,18 +185,18 @@ REPORTS = ("--junit", "r.xml", "--json", "r.json", "--html", "r.html", "--markdo
 
 
 @dataclass
-class Failing:
-    """A run that fails, whose directory and environment hold settings of pytest that would break it."""
+class FailedRun:
+    """A run with violations, in a directory and an environment that would break pytest."""
 
     directory: Path
     arguments: tuple[str, ...]
     result: "subprocess.CompletedProcess[str]"
-    written: set[str]
+    files: set[str]
 
 
 @pytest.fixture(scope="module")
-def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Failing]:
-    directory = tmp_path_factory.mktemp("failing")
+def failed_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FailedRun]:
+    directory = tmp_path_factory.mktemp("failed_run")
     (directory / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\nfilterwarnings = error\n")
     (directory / "conftest.py").write_text("raise SystemExit('the conftest was read')\n")
     (directory / "plugin.py").write_text("raise SystemExit('the plugin was loaded')\n")
@@ -207,20 +211,20 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Failing]:
         (directory / "contract.toml").write_text(backend.toml())
         before = {path.name for path in directory.iterdir()}
         result = run(*arguments, *REPORTS, cwd=directory, env=env)
-        written = {path.name for path in directory.iterdir()} - before
-        yield Failing(directory, arguments, result, written)
+        files = {path.name for path in directory.iterdir()} - before
+        yield FailedRun(directory, arguments, result, files)
 
 
-def test_run_leaves_its_reports_alone_whatever_pytests_settings_are(failing: Failing) -> None:
-    assert failing.result.returncode == 1, failing.result.stdout + failing.result.stderr
-    assert "breaks" in failing.result.stdout.splitlines()[-2]
-    assert failing.written == {"r.xml", "r.json", "r.html", "r.md", "b.toml"}
+def test_run_ignores_the_settings_of_pytest(failed_run: FailedRun) -> None:
+    assert failed_run.result.returncode == 1, failed_run.result.stdout + failed_run.result.stderr
+    assert "breaks" in failed_run.result.stdout.splitlines()[-2]
+    assert failed_run.files == {"r.xml", "r.json", "r.html", "r.md", "b.toml"}
 
 
-def test_no_report_has_a_secret_or_a_control_character(failing: Failing) -> None:
-    told = {name: (failing.directory / name).read_text() for name in failing.written}
-    told |= {"stdout": failing.result.stdout, "stderr": failing.result.stderr}
-    for name, text in told.items():
+def test_reports_have_no_secrets_and_control_characters(failed_run: FailedRun) -> None:
+    outputs = {name: (failed_run.directory / name).read_text() for name in failed_run.files}
+    outputs |= {"stdout": failed_run.result.stdout, "stderr": failed_run.result.stderr}
+    for name, text in outputs.items():
         for secret in (*TOKENS.values(), CERTIFICATE):
             assert secret not in text, name
         assert not CONTROL.search(text), name
@@ -230,33 +234,33 @@ def test_no_report_has_a_secret_or_a_control_character(failing: Failing) -> None
             assert "$DOCTOR_TOKEN" in text.replace("&#36;", "$").replace("&#95;", "_"), name
 
 
-def test_a_baseline_of_a_run_lets_the_next_one_pass(failing: Failing) -> None:
-    assert "lists 1 violation" in failing.result.stdout
-    baseline = failing.directory / "b.toml"
+def test_written_baseline_lets_next_run_pass(failed_run: FailedRun) -> None:
+    assert "lists 1 violation" in failed_run.result.stdout
+    baseline = failed_run.directory / "b.toml"
     baseline.write_text(baseline.read_text().replace("not fixed yet", "in autumn"))
-    second = run(*failing.arguments, cwd=failing.directory)
+    second = run(*failed_run.arguments, cwd=failed_run.directory)
     assert second.returncode == 0, second.stdout
     assert "in autumn" in second.stdout
     assert "in autumn" in baseline.read_text()
 
 
-def listing(request: Request) -> tuple[int, Any]:
-    """As `scheduling`, with nothing but first pages."""
+def first_pages_only(request: Request) -> tuple[int, Any]:
+    """Respond like `scheduling`, but refuse every page except the first."""
     beyond = request.authorization and "?" in request.path and "?page=1&" not in request.path + "&"
     return (400, {"error": "no"}) if beyond else scheduling(request)
 
 
-def test_other_tools_settings_change_no_generated_request(tmp_path: Path) -> None:
+def test_settings_of_other_tools_change_no_request(tmp_path: Path) -> None:
     hooks = (
         "import schemathesis\n@schemathesis.hook\ndef filter_query(context, query):\n    return not query\n"
     )
     (tmp_path / "hooks.py").write_text(hooks)
     (tmp_path / "schemathesis.toml").write_text('[generation]\nmode = "positive"\n')
-    own = {name: value for name, value in os.environ.items() if name not in ("CI", "GITHUB_ACTIONS")}
+    variables = {name: value for name, value in os.environ.items() if name not in ("CI", "GITHUB_ACTIONS")}
     others = {"SCHEMATHESIS_HOOKS": str(tmp_path / "hooks.py"), "CI": "true", "HYPOTHESIS_NO_PLUGINS": ""}
     paths: list[list[str]] = []
-    for env in (own, own | others):
-        with fake_backend(listing) as backend:
+    for env in (variables, variables | others):
+        with fake_backend(first_pages_only) as backend:
             (tmp_path / "contract.toml").write_text(backend.toml())
             result = run("run", "--rule", "fuzz.listVideoCalls", cwd=tmp_path, env=env)
             assert result.returncode == 0, result.stdout + result.stderr
@@ -265,9 +269,9 @@ def test_other_tools_settings_change_no_generated_request(tmp_path: Path) -> Non
     assert paths[0] == paths[1]
 
 
-@pytest.mark.usefixtures("echo")
-def test_a_report_that_could_not_be_written_in_the_end_costs_no_other(tmp_path: Path) -> None:
-    # A full device is found out no earlier than on writing.
+@pytest.mark.usefixtures("broken_backend")
+def test_failed_report_does_not_stop_the_others(tmp_path: Path) -> None:
+    # Only writing shows that a device is full.
     result = run("run", "--rule", "auth.required", "--html", "/dev/full", "--json", "r.json", cwd=tmp_path)
     assert result.returncode == 2
     assert "VIOLATION  auth.required" in result.stdout
@@ -275,7 +279,7 @@ def test_a_report_that_could_not_be_written_in_the_end_costs_no_other(tmp_path: 
     assert json.loads((tmp_path / "r.json").read_text())["summary"]["failed"] == 1
 
 
-def test_a_reader_who_leaves_does_not_end_the_run(tmp_path: Path) -> None:
+def test_broken_pipe_does_not_end_the_run(tmp_path: Path) -> None:
     with fake_backend(scheduling) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
         arguments = command("run", "--rule", "auth.required", "--json", "r.json")
@@ -285,15 +289,15 @@ def test_a_reader_who_leaves_does_not_end_the_run(tmp_path: Path) -> None:
             assert process.stdout
             assert process.stderr
             process.stdout.close()
-            told = process.stderr.read()
-    assert "Traceback" not in told
-    assert "BrokenPipe" not in told
+            outputs = process.stderr.read()
+    assert "Traceback" not in outputs
+    assert "BrokenPipe" not in outputs
     assert [request for request in backend.requests if request.path.endswith("/cancel/")]
     assert (tmp_path / "r.json").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_cleans_up_and_tells_what_it_found(tmp_path: Path, number: signal.Signals) -> None:
+def test_interrupted_run_cleans_up_and_reports(tmp_path: Path, number: signal.Signals) -> None:
     reached, release = threading.Event(), threading.Event()
 
     def waiting(request: Request) -> tuple[int, Any]:
@@ -304,7 +308,7 @@ def test_an_interrupted_run_cleans_up_and_tells_what_it_found(tmp_path: Path, nu
 
     with fake_backend(waiting) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
-        # Requests that are under way are waited for.
+        # The run waits for its open requests.
         arguments = command("run", "--rule", "auth.required", "--json", "r.json", "--timeout", "0.5")
         with subprocess.Popen(
             arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -321,7 +325,7 @@ def test_an_interrupted_run_cleans_up_and_tells_what_it_found(tmp_path: Path, nu
     assert {path.name for path in tmp_path.iterdir()} == {"contract.toml", "r.json"}
 
 
-def test_a_second_interrupt_ends_the_cleaning_and_tells_what_is_left(tmp_path: Path) -> None:
+def test_second_interrupt_stops_cleanup_and_reports_calls(tmp_path: Path) -> None:
     cleaning, release = threading.Event(), threading.Event()
 
     def waiting(request: Request) -> tuple[int, Any]:
@@ -349,10 +353,10 @@ def test_a_second_interrupt_ends_the_cleaning_and_tells_what_is_left(tmp_path: P
     assert {path.name for path in tmp_path.iterdir()} == {"contract.toml", "r.json"}
 
 
-def test_what_cannot_be_taken_away_again_is_told(tmp_path: Path) -> None:
+def test_call_that_stays_open_is_reported(tmp_path: Path) -> None:
     def keeping(request: Request) -> tuple[int, Any]:
-        gone = request.path.endswith(("/cancel/", "/end/"))
-        return (500, {"error": "no"}) if gone and request.authorization else scheduling(request)
+        is_closing = request.path.endswith(("/cancel/", "/end/"))
+        return (500, {"error": "no"}) if is_closing and request.authorization else scheduling(request)
 
     with fake_backend(keeping) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
@@ -360,14 +364,14 @@ def test_what_cannot_be_taken_away_again_is_told(tmp_path: Path) -> None:
     assert "call 7 could be neither cancelled nor ended" in result.stdout
 
 
-# -- The suite's own faults ---------------------------------------------------------------------------
+# -- Bugs in the suite ---------------------------------------------------------------------------
 
 
 READS_NO_CLAIMS = "def claims(_token):\n    return {}\n"
 
 
-def broken_suite(tmp_path: Path, module: str, text: str) -> dict[str, str]:
-    """An environment in which a module of the suite's is another."""
+def environment_with_module(tmp_path: Path, module: str, text: str) -> dict[str, str]:
+    """Return an environment in which a module is replaced by this text."""
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util, sys\n"
         "from importlib.machinery import SourceFileLoader\n"
@@ -382,47 +386,44 @@ def broken_suite(tmp_path: Path, module: str, text: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
 
 
-def test_a_bug_of_the_suite_is_told_as_its_own(tmp_path: Path) -> None:
-    env = broken_suite(
-        tmp_path,
-        "video_calls_contract.jwt",
-        f"{READS_NO_CLAIMS}FORGERIES = {{'none': 'broken'}}\n"
-        "def forged(*_):\n    raise ZeroDivisionError('a bug')\n",
-    )
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (
+            "FORGERIES = {'none': 'broken'}\ndef forged(*_):\n    raise ZeroDivisionError('a bug')\n",
+            r"ZeroDivisionError: a bug \(\w+\.py:\d+\)",
+        ),
+        ("FORGERIES = {}\n", "ImportError"),
+    ],
+    ids=["test", "module"],
+)
+def test_bug_in_the_suite_is_reported(tmp_path: Path, text: str, error: str) -> None:
+    env = environment_with_module(tmp_path, "video_calls_contract.jwt", READS_NO_CLAIMS + text)
     with fake_backend(scheduling) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
         result = run("run", "--rule", "auth.valid-token", cwd=tmp_path, env=env)
     assert result.returncode == 2, result.stdout
-    assert re.search(r"Bugs in the suite.*ZeroDivisionError: a bug \(\w+\.py:\d+\)", result.stdout, re.DOTALL)
-    assert "Traceback" not in result.stdout + result.stderr
-
-
-def test_a_module_of_the_suite_that_cannot_be_loaded_is_told_as_its_own_fault(tmp_path: Path) -> None:
-    env = broken_suite(tmp_path, "video_calls_contract.jwt", f"{READS_NO_CLAIMS}FORGERIES = {{}}\n")
-    with fake_backend(scheduling) as backend:
-        (tmp_path / "contract.toml").write_text(backend.toml())
-        result = run("run", "--rule", "auth.valid-token", cwd=tmp_path, env=env)
-    assert result.returncode == 2, result.stdout
-    assert "Bugs in the suite" in result.stdout
-    assert "ImportError" in result.stdout
+    assert re.search(rf"Bugs in the suite.*{error}", result.stdout, re.DOTALL)
     assert "Traceback" not in result.stdout + result.stderr
 
 
 # -- The reference server -----------------------------------------------------------------------------
 
 
-def test_the_reference_server_is_started_tested_and_stopped(tmp_path: Path) -> None:
-    own = {environment_variable(setting): "of another server" for setting in setting_fields()}
+def test_reference_server_is_started_tested_and_stopped(tmp_path: Path) -> None:
+    variables = {environment_variable(setting): "of another server" for setting in setting_fields()}
     proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
-    result = run("run", "--reference", "--section", "auth", cwd=tmp_path, env={**os.environ, **own, **proxy})
+    result = run(
+        "run", "--reference", "--section", "auth", cwd=tmp_path, env={**os.environ, **variables, **proxy}
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "conforms" in result.stdout
     assert "not checked" not in result.stdout.lower()
     assert not CONTROL.search(result.stdout)
-    found = re.search(r"http://127\.0\.0\.1:(\d+)", result.stdout)
-    assert found
+    match = re.search(r"http://127\.0\.0\.1:(\d+)", result.stdout)
+    assert match
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", int(found[1])), timeout=5).close()
+        socket.create_connection(("127.0.0.1", int(match[1])), timeout=5).close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -435,12 +436,12 @@ def test_the_reference_server_is_started_tested_and_stopped(tmp_path: Path) -> N
     ],
     ids=["not installed", "refuses", "ends"],
 )
-def test_a_reference_server_that_does_not_start_is_told(tmp_path: Path, text: str, words: list[str]) -> None:
-    env = broken_suite(tmp_path, "video_calls_server.command", text)
-    assert_told(run("run", "--reference", cwd=tmp_path, env=env), *words)
+def test_reference_server_that_fails_is_an_error(tmp_path: Path, text: str, words: list[str]) -> None:
+    env = environment_with_module(tmp_path, "video_calls_server.command", text)
+    assert_error(run("run", "--reference", cwd=tmp_path, env=env), *words)
 
 
-def test_a_reference_run_brings_its_own_configuration(tmp_path: Path) -> None:
-    result = here("run", "--reference", "--base-url", "http://x", cwd=tmp_path)
+def test_reference_excludes_options_of_the_backend(tmp_path: Path) -> None:
+    result = invoke("run", "--reference", "--base-url", "http://x", cwd=tmp_path)
     assert result.exit_code == 2
     assert "leave out --config and --base-url" in result.stderr

@@ -1,4 +1,4 @@
-"""The configuration: what it takes, and what it says of what it cannot take."""
+"""Tests of the configuration."""
 
 import sys
 from datetime import time, timedelta
@@ -18,14 +18,14 @@ token = "p"
 URL = 'base_url = "https://x.example/api/v1/video"\n'
 
 
-def test_the_template_works_once_its_variables_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_template_is_valid_with_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCTOR_TOKEN", "one")
     monkeypatch.setenv("PATIENT_TOKEN", "two")
     config = parse_config(TEMPLATE, "template")
     assert [identity.token for identity in config.identities.values()] == ["one", "two"]
 
 
-def test_every_part_of_the_template_works_once_it_is_uncommented(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uncommented_template_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = TEMPLATE.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("base_url"))
     settings = [
@@ -51,7 +51,7 @@ def test_every_part_of_the_template_works_once_it_is_uncommented(monkeypatch: py
     assert config.booking.furthest == timedelta(days=90)
 
 
-def test_booking_hours_are_texts_or_times_of_toml() -> None:
+def test_booking_hours_are_strings_or_times() -> None:
     for hours in ('["08:00", "16:30"]', "[08:00:00, 16:30:00]"):
         booking = parse_config(f"{URL}{TWO}[booking]\nhours = {hours}", "c").booking
         assert booking.hours == (time(8), time(16, 30))
@@ -68,36 +68,36 @@ def test_booking_hours_are_texts_or_times_of_toml() -> None:
         ("opens = 8", "unknown"),
     ],
 )
-def test_booking_setting_that_cannot_be_used_is_named(setting: str, problem: str) -> None:
+def test_invalid_booking_setting_is_named(setting: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
         parse_config(f"{URL}{TWO}[booking]\n{setting}", "c")
     assert f"booking.{setting.split(maxsplit=1)[0]}" in str(caught.value)
 
 
-def test_ids_may_be_texts_that_the_environment_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_id_may_be_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCTOR", "9f0c2b7e-5d1a-4c3b-8a60-1e2f3a4b5c6d")
     config = parse_config(URL + TWO.replace("id = 1", 'id = "${DOCTOR}"').replace("id = 2", 'id = "2"'), "c")
     assert config.identities["doctor"].doctor == "9f0c2b7e-5d1a-4c3b-8a60-1e2f3a4b5c6d"
     assert config.identities["patient"].patient == "2"
 
 
-def commanded(command: str) -> str | None:
-    """The doctor's token, of a command as it is written in TOML."""
+def token_of_command(command: str) -> str | None:
+    """Return the doctor's token from a command in TOML."""
     text = URL + TWO.replace('token = "d"', f"token_command = {command}")
     return parse_config(text, "c").identities["doctor"].token
 
 
-def test_variables_in_the_words_of_a_command_are_expanded_and_in_a_shells_by_the_shell(
+def test_variables_of_a_command_are_expanded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TEST_USER", "it's-$HOME")
     monkeypatch.delenv("NOT_SET_ANYWHERE", raising=False)
-    assert commanded('["printf", "%s", "of-${TEST_USER}"]') == "of-it's-$HOME"
-    assert commanded('"echo of-${TEST_USER}${NOT_SET_ANYWHERE}"') == "of-it's-$HOME"
-    assert commanded("\"printf %s '${TEST_USER}'\"") == "${TEST_USER}"
+    assert token_of_command('["printf", "%s", "of-${TEST_USER}"]') == "of-it's-$HOME"
+    assert token_of_command('"echo of-${TEST_USER}${NOT_SET_ANYWHERE}"') == "of-it's-$HOME"
+    assert token_of_command("\"printf %s '${TEST_USER}'\"") == "${TEST_USER}"
 
 
-def test_a_variable_that_a_word_of_a_command_lacks_is_named_before_it_is_needed() -> None:
+def test_missing_variable_of_a_command_is_named() -> None:
     with pytest.raises(
         ConfigError, match=r"identities\.expiring\.token_command: .*NOT_SET_ANYWHERE is not set"
     ):
@@ -108,33 +108,33 @@ def expiring(*words: str) -> str:
     return f"{URL}{TWO}[identities.expiring]\ntoken_command = {[sys.executable, '-c', *words]!r}"
 
 
-def test_a_token_that_expires_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    config = parse_config(expiring(f"open({str(made)!r}, 'a').write('x'); print('of-now')"), "c")
-    assert not made.exists()
+def test_expiring_token_is_made_on_demand(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    config = parse_config(expiring(f"open({str(marker)!r}, 'a').write('x'); print('of-now')"), "c")
+    assert not marker.exists()
     identity = config.identities["expiring"]
     assert identity.token is None
     assert identity.command
     assert identity.command.token() == "of-now"
-    assert made.read_text() == "x"
+    assert marker.read_text() == "x"
 
 
-def test_a_command_that_fails_late_says_which_it_was() -> None:
+def test_failed_command_of_expiring_is_named() -> None:
     command = parse_config(expiring("raise SystemExit('no such user')"), "c").identities["expiring"].command
     assert command
     with pytest.raises(ConfigError, match=r"identities\.expiring\.token_command: .*status 1: no such user"):
         command.token()
 
 
-def test_a_given_base_url_goes_before_the_files() -> None:
+def test_base_url_option_replaces_configuration() -> None:
     assert parse_config(URL + TWO, "c", base_url="http://y.example/").base_url == "http://y.example"
     assert parse_config(TWO, "c", base_url="http://y.example/").base_url == "http://y.example"
 
 
-def test_no_token_is_shown_by_repr() -> None:
-    shown = repr(parse_config(URL + f'agora.app_certificate = "{"c" * 32}"\n' + TWO, "c"))
-    assert "'d'" not in shown
-    assert "c" * 32 not in shown
+def test_repr_has_no_secrets() -> None:
+    text = repr(parse_config(URL + f'agora.app_certificate = "{"c" * 32}"\n' + TWO, "c"))
+    assert "'d'" not in text
+    assert "c" * 32 not in text
 
 
 @pytest.mark.parametrize(
@@ -162,29 +162,29 @@ def test_no_token_is_shown_by_repr() -> None:
         (URL + 'agora.app_id = "short"' + TWO, "32 hexadecimal digits"),
     ],
 )
-def test_what_cannot_be_used_is_named(text: str, message: str) -> None:
+def test_invalid_configuration_is_named(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_config(text, "c")
 
 
-def test_the_password_of_a_url_is_not_repeated() -> None:
+def test_error_has_no_password_of_the_url() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config('base_url = "https://me:secret@x/"' + TWO, "c")
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_configuration_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> None:
+def test_configuration_with_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "contract.toml").write_text(URL + TWO + "# Zoë", encoding=encoding)
     assert read_config(tmp_path / "contract.toml").identities["doctor"].token == "d"
 
 
-def test_configuration_in_another_encoding_names_the_remedy(tmp_path: Path) -> None:
+def test_configuration_in_other_encoding_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "contract.toml").write_text(URL + TWO, encoding="utf-16-le")
     with pytest.raises(ConfigError, match=r"contract\.toml: .*UTF-16.*save it as UTF-8"):
         read_config(tmp_path / "contract.toml")
 
 
-def test_a_file_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
+def test_missing_configuration_names_init(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="video-calls-contract init"):
         read_config(tmp_path / "contract.toml")

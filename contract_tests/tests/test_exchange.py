@@ -87,7 +87,7 @@ def test_missing_response_has_its_reason() -> None:
     [b"", b"<html>", b"[1]", b"\xff", b"[" * 100_000],
     ids=["none", "HTML", "list", "bytes", "deep"],
 )
-def test_body_that_is_not_an_object_has_no_fields(content: bytes) -> None:
+def test_body_other_than_object_has_no_fields(content: bytes) -> None:
     assert exchange(content=content).object == {}
     assert list(exchange(content=content).calls) == []
 

@@ -1,4 +1,4 @@
-"""That the suite blames no freedom of the document; the default run has one server, `nox -s freedoms` all."""
+"""Tests that no freedom of the document is a violation (one server by default, `nox -s freedoms` all)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ def rules_of(table: dict[str, str], names: list[str]) -> set[str]:
     [pytest.param(one, marks=pytest.mark.long if number else ()) for number, one in enumerate(TOGETHER)],
     ids=range(len(TOGETHER)),
 )
-def test_freedoms_are_not_blamed(together: str, altered: Callable[..., str], tmp_path: Path) -> None:
+def test_freedoms_are_no_violations(together: str, altered: Callable[..., str], tmp_path: Path) -> None:
     config, names = tmp_path / "contract.toml", together.split(", ")
     config.write_text(altered(*names))
     verdict = run_suite(config)
@@ -34,15 +34,15 @@ def test_freedoms_are_not_blamed(together: str, altered: Callable[..., str], tmp
 @pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("switch", ["public-host", "digit-ids"])
-def test_freedom_of_the_small_backend_is_not_blamed(switch: str, tmp_path: Path) -> None:
+def test_freedom_of_small_backend_is_no_violation(switch: str, tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
-    with serving([SMALL, switch], tmp_path, "# ready") as said:
-        config.write_text(said)
+    with serving([SMALL, switch], tmp_path, "# ready") as small_config:
+        config.write_text(small_config)
         verdict = run_suite(config, "--rule=list.pages", "--rule=list.own-calls", "--rule=join.again")
     assert (verdict.status, verdict.failed, verdict.left) == (0, set(), ()), verdict.output
 
 
-def test_every_freedom_is_used_and_leaves_what_may_be_left() -> None:
+def test_every_freedom_is_tested() -> None:
     assert {name for together in TOGETHER for name in together.split(", ")} == set(FREEDOMS)
     assert rules_of(NOTES, list(FREEDOMS)) <= NOTED
     assert {RULES[rule].level for rule in rules_of(UNCHECKED, list(FREEDOMS))} <= {"should", "may"}

@@ -1,4 +1,4 @@
-"""That the suite leans on nothing of the reference server: backends that share no line with it conform.
+"""Tests with backends that share no code with the reference server: they conform, or break a rule on purpose.
 
 The default run has the small one; the others are in `nox -s freedoms`, and `examples/backends` has two more.
 """
@@ -38,18 +38,18 @@ BACKENDS = {
         NOT_OF_SMALL,
     ),
 }
-"""How each is started, which recommendations it leaves, and what cannot be looked at there."""
+"""The command of each backend, the recommendations that it does not follow, and its unchecked rules."""
 
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     "name", [name if name == "small" else pytest.param(name, marks=pytest.mark.long) for name in BACKENDS]
 )
-def test_an_independent_backend_conforms(name: str, tmp_path: Path) -> None:
+def test_independent_backend_conforms(name: str, tmp_path: Path) -> None:
     command, notes, unchecked = BACKENDS[name]
     config = tmp_path / "contract.toml"
-    with serving(command, tmp_path, "# ready") as said:
-        config.write_text(said)
+    with serving(command, tmp_path, "# ready") as small_config:
+        config.write_text(small_config)
         verdict = run_suite(config)
     assert verdict.failed == set(), verdict.output
     assert verdict.noted == notes, verdict.output
@@ -63,13 +63,13 @@ def test_an_independent_backend_conforms(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "starts_at", ["2026-11-30T12:10:00Z", pytest.param("2026-12-05T23:40:00Z", marks=pytest.mark.long)]
 )
-def test_booking_policy_is_found_and_told(starts_at: str, tmp_path: Path) -> None:
+def test_booking_policy_is_discovered_and_noted(starts_at: str, tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
     rules = ("create.schedules", "create.adjacent", "join.credentials", "join.token-channel")
     policy = ["--uuids", "--days-ahead", "7", "--opening-hours", "--notice", "30"]
     command = [SMALL, *policy, "--starts-at", starts_at]
-    with serving(command, tmp_path, "# ready") as said:
-        config.write_text(said)
+    with serving(command, tmp_path, "# ready") as small_config:
+        config.write_text(small_config)
         verdict = run_suite(config, *(f"--rule={slug}" for slug in rules))
     assert (verdict.status, verdict.failed, verdict.left) == (0, set(), ()), verdict.output
     reason = "the backend books no call less than 30 minutes ahead"
@@ -81,11 +81,11 @@ def test_booking_policy_is_found_and_told(starts_at: str, tmp_path: Path) -> Non
 
 @pytest.mark.long
 @pytest.mark.timeout(200)
-def test_broken_join_costs_the_rules_that_need_one(tmp_path: Path) -> None:
+def test_broken_join_blocks_only_rules_that_need_it(tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
     leak = 'languages={"account_number": "608010167519"}'
-    with serving([SMALL, "--break-join", "--replace", leak], tmp_path, "# ready") as said:
-        config.write_text(said)
+    with serving([SMALL, "--break-join", "--replace", leak], tmp_path, "# ready") as small_config:
+        config.write_text(small_config)
         verdict = run_suite(config)
     assert verdict.failed == {"errors.no-server-error", "join.credentials", "privacy.details"}, verdict.output
     assert len(RULES) - len(verdict.unchecked) >= 60, verdict.output
@@ -106,10 +106,10 @@ def test_broken_join_costs_the_rules_that_need_one(tmp_path: Path) -> None:
         ("empty-list-404", "list.own-calls"),
     ],
 )
-def test_odd_answer_is_a_violation_that_is_named(option: str, rule: str, tmp_path: Path) -> None:
+def test_odd_response_is_a_violation(option: str, rule: str, tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
-    with serving([SMALL, option], tmp_path, "# ready") as said:
-        config.write_text(said)
+    with serving([SMALL, option], tmp_path, "# ready") as small_config:
+        config.write_text(small_config)
         verdict = run_suite(config)
     assert rule in verdict.failed, verdict.output
     assert verdict.status == 1
@@ -118,11 +118,11 @@ def test_odd_answer_is_a_violation_that_is_named(option: str, rule: str, tmp_pat
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_one_uid_for_equal_profile_numbers_is_caught_in_any_pair(tmp_path: Path) -> None:
+def test_equal_uid_is_found_in_any_pair(tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
-    with serving([SMALL, "profile-uid"], tmp_path, "# ready") as said:
+    with serving([SMALL, "profile-uid"], tmp_path, "# ready") as small_config:
         # The doctor has the number of the second patient.
-        swapped = said.replace("[identities.patient]", "[identities.third]")
+        swapped = small_config.replace("[identities.patient]", "[identities.third]")
         swapped = swapped.replace("[identities.other_patient]", "[identities.patient]")
         config.write_text(swapped.replace("[identities.third]", "[identities.other_patient]"))
         verdict = run_suite(config, "--rule=join.uid-differs")
@@ -131,23 +131,23 @@ def test_one_uid_for_equal_profile_numbers_is_caught_in_any_pair(tmp_path: Path)
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_request_that_ends_the_backend_is_named(tmp_path: Path) -> None:
+def test_request_that_stops_the_backend_is_named(tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
-    with serving([SMALL, "body-kills"], tmp_path, "# ready") as said:
-        config.write_text(said)
+    with serving([SMALL, "body-kills"], tmp_path, "# ready") as small_config:
+        config.write_text(small_config)
         verdict = run_suite(config, "--rule=create.valid-body")
     assert verdict.status == 2, verdict.output
-    named = [line for line in verdict.output.splitlines() if "the connection ended during POST" in line]
-    assert any('with {"doctor": [' in line for line in named), verdict.output
+    notes = [line for line in verdict.output.splitlines() if "the connection ended during POST" in line]
+    assert any('with {"doctor": [' in line for line in notes), verdict.output
 
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_requests_that_hang_share_their_waits(tmp_path: Path) -> None:
+def test_hanging_requests_share_a_timeout(tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
-    with serving([SMALL, "hanging-join"], tmp_path, "# ready") as said:
-        config.write_text(said)
+    with serving([SMALL, "hanging-join"], tmp_path, "# ready") as small_config:
+        config.write_text(small_config)
         verdict = run_suite(config, "--section=join", "--section=end", "--section=cancel")
     assert verdict.failed >= {"join.credentials", "join.window"}, verdict.output
     assert "got 0" not in verdict.output
-    assert verdict.seconds < 100  # thirty waits of ten seconds otherwise
+    assert verdict.seconds < 100  # otherwise thirty timeouts of ten seconds

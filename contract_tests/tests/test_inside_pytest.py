@@ -1,4 +1,4 @@
-"""Tests of `contract_tests()`: the rules as tests of a backend's own pytest run."""
+"""Tests of `contract_tests()`, which makes the rules tests of a backend's own pytest."""
 
 import os
 import re
@@ -54,7 +54,7 @@ def run_pytest(directory: Path, *options: str) -> "subprocess.CompletedProcess[s
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Iterator[Path]:
-    """A folder with the tests of a backend that lets no patient cancel."""
+    """Return a folder with the tests of a backend that lets no patient cancel."""
     (tmp_path / "test_contract.py").write_text(MODULE.format('Path("contract.toml").resolve()'))
     with serving([SMALL, '--policy={"may": {"cancel": "the doctor"}}'], tmp_path, "# ready") as config:
         (tmp_path / "contract.toml").write_text(config)
@@ -63,11 +63,11 @@ def broken(tmp_path: Path) -> Iterator[Path]:
 
 def test_rules_fail_pass_and_skip(broken: Path) -> None:
     slugs = "cancel.cancels or cancel.not-found or tracing.request-id"
-    done = run_pytest(broken, "-k", slugs)
-    assert re.search(r"1 failed, 1 passed, 1 skipped, \d+ deselected", done.stdout), done.stdout
-    assert "cancel.cancels: expected 200" in done.stdout
-    assert "curl -sS -i -X POST" in done.stdout
-    assert "not checked: not offered" in done.stdout
+    process = run_pytest(broken, "-k", slugs)
+    assert re.search(r"1 failed, 1 passed, 1 skipped, \d+ deselected", process.stdout), process.stdout
+    assert "cancel.cancels: expected 200" in process.stdout
+    assert "curl -sS -i -X POST" in process.stdout
+    assert "not checked: not offered" in process.stdout
     assert (broken / "contract.html").exists()
 
 
@@ -77,29 +77,31 @@ def test_unreachable_backend_fails_once(tmp_path: Path) -> None:
     people = {"doctor": {"id": 1, "token": "a"}, "patient": {"id": 2, "token": "b"}}
     backend = {"base_url": f"http://127.0.0.1:{port}", "identities": people}
     (tmp_path / "test_contract.py").write_text(MODULE.format(repr(backend)))
-    done = run_pytest(tmp_path, "-k", "cancel")
-    assert re.search(r"1 failed, \d+ skipped", done.stdout), done.stdout
-    assert "the contract suite could not do its work" in done.stdout
+    process = run_pytest(tmp_path, "-k", "cancel")
+    assert re.search(r"1 failed, \d+ skipped", process.stdout), process.stdout
+    assert "the contract suite could not do its work" in process.stdout
 
 
 def test_invalid_configuration_fails_once(tmp_path: Path) -> None:
     (tmp_path / "test_contract.py").write_text(MODULE.format('{"base_url": "x"}'))
-    done = run_pytest(tmp_path, "-k", "cancel.cancels or cancel.not-found")
-    assert "1 failed, 1 skipped" in done.stdout, done.stdout
-    assert "is not an http" in done.stdout or "identities.doctor" in done.stdout
+    process = run_pytest(tmp_path, "-k", "cancel.cancels or cancel.not-found")
+    assert "1 failed, 1 skipped" in process.stdout, process.stdout
+    assert "is not an http" in process.stdout or "identities.doctor" in process.stdout
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_example_reports_each_rule(framework: str) -> None:
-    done = run_pytest(BACKENDS / framework, *FRAMEWORKS[framework], "-k", "cancel.cancels or get.not-found")
-    assert re.search(r"2 passed, \d+ deselected", done.stdout), done.stdout + done.stderr
+    process = run_pytest(
+        BACKENDS / framework, *FRAMEWORKS[framework], "-k", "cancel.cancels or get.not-found"
+    )
+    assert re.search(r"2 passed, \d+ deselected", process.stdout), process.stdout + process.stderr
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_example_conforms(framework: str) -> None:
-    done = run_pytest(BACKENDS / framework, *FRAMEWORKS[framework], "-v")
-    skipped = set(re.findall(r"\[([\w.-]+)\] SKIPPED", done.stdout))
-    assert done.returncode == 0, done.stdout
+    process = run_pytest(BACKENDS / framework, *FRAMEWORKS[framework], "-v")
+    skipped = set(re.findall(r"\[([\w.-]+)\] SKIPPED", process.stdout))
+    assert process.returncode == 0, process.stdout
     assert {slug for slug in skipped if not slug.startswith("events.")} == NOT_OFFERED

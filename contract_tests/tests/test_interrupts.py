@@ -1,4 +1,4 @@
-"""An interrupt in the middle of a request that makes a call."""
+"""Tests of an interrupt during a request."""
 
 import signal
 from collections.abc import Callable
@@ -12,43 +12,45 @@ URL = "http://backend.invalid/api/v1/video"
 
 
 @pytest.fixture(autouse=True)
-def _terminated_as_interrupted() -> object:
+def _sigterm_as_interrupt() -> object:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     yield
     signal.signal(signal.SIGTERM, before)
 
 
-def seen_of(handler: Callable[[httpx.Request], httpx.Response]) -> tuple[Backend, list[Exchange]]:
-    """A backend that answers so, and what is seen of its answers."""
-    backend, seen = Backend(URL, Redactor(), transport=httpx.MockTransport(handler)), list[Exchange]()
-    backend.watchers.append(seen.append)
-    return backend, seen
+def backend_and_exchanges(
+    handler: Callable[[httpx.Request], httpx.Response],
+) -> tuple[Backend, list[Exchange]]:
+    """Return a backend with this handler, and the list of its exchanges."""
+    backend, exchanges = Backend(URL, Redactor(), transport=httpx.MockTransport(handler)), list[Exchange]()
+    backend.watchers.append(exchanges.append)
+    return backend, exchanges
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_was_made_is_known_before_the_interrupt(number: signal.Signals) -> None:
+def test_created_call_is_recorded_before_the_interrupt(number: signal.Signals) -> None:
     def make(_: httpx.Request) -> httpx.Response:
         signal.raise_signal(number)
         return httpx.Response(201, content=iter([b'{"id": 7}']))
 
-    backend, seen = seen_of(make)
+    backend, exchanges = backend_and_exchanges(make)
     with pytest.raises(KeyboardInterrupt):
         backend.send("POST", "/video-calls/", json_body={})
-    assert [exchange.object["id"] for exchange in seen] == [7]
+    assert [exchange.object["id"] for exchange in exchanges] == [7]
 
 
-def test_interrupts_act_as_before_once_the_answer_is_there() -> None:
+def test_handlers_are_restored_after_the_response() -> None:
     before = signal.getsignal(signal.SIGINT)
-    backend, _ = seen_of(lambda _: httpx.Response(201, content=iter([b'{"id": 7}'])))
+    backend, _ = backend_and_exchanges(lambda _: httpx.Response(201, content=iter([b'{"id": 7}'])))
     backend.send("POST", "/video-calls/", json_body={})
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_reading_is_interrupted_at_once() -> None:
+def test_get_request_is_interrupted_immediately() -> None:
     def read(_: httpx.Request) -> httpx.Response:
         signal.raise_signal(signal.SIGINT)
         raise AssertionError
 
-    backend, _ = seen_of(read)
+    backend, _ = backend_and_exchanges(read)
     with pytest.raises(KeyboardInterrupt):
         backend.send("GET", "/video-calls/")

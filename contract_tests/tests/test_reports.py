@@ -1,4 +1,4 @@
-"""The reports: what they tell, and that nothing of what a backend sent becomes more than text."""
+"""Tests of the reports: their content, and that text of a backend stays text."""
 
 import json
 import re
@@ -33,13 +33,17 @@ every_report = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 
 
 def everything() -> Results:
-    """One rule of each outcome."""
-    known = failed("join.again")
-    known.outcome, known.listed, known.reason = "known", "known", "mended in autumn (known; expected 200)"
+    """Return results with one rule of each outcome."""
+    known_result = failed("join.again")
+    known_result.outcome, known_result.listed, known_result.reason = (
+        "known",
+        "known",
+        "fixed in autumn (known; expected 200)",
+    )
     return tree(
         failed("join.window", "400, for a join 16 minutes before the call; got 200"),
         failed("errors.unknown-path", "`Allow` with GET"),
-        known,
+        known_result,
         rule_result("get.participants-only", "not_checked", NOTHING_CHECKED),
         passed("auth.required"),
         left=["call 7 could be neither cancelled nor ended"],
@@ -51,12 +55,12 @@ def everything() -> Results:
 
 
 def hostile(text: str = HOSTILE) -> Results:
-    """A backend that puts the same text wherever it can."""
+    """Return results with the same text in every place."""
     body = json.dumps({"error": text}, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    shown = exchange(body), exchange(text.encode("utf-8", "surrogatepass"))
+    exchanges = exchange(body), exchange(text.encode("utf-8", "surrogatepass"))
     return tree(
-        failed("join.window", f"400; got {text}", *shown),
-        failed("errors.unknown-path", f"`Allow`; got {text}", *shown),
+        failed("join.window", f"400; got {text}", *exchanges),
+        failed("errors.unknown-path", f"`Allow`; got {text}", *exchanges),
         rule_result("get.not-found", "not_checked", text),
         broken=[outcome_of_test("broken", "join.again", text)],
         left=[text],
@@ -65,7 +69,7 @@ def hostile(text: str = HOSTILE) -> Results:
 
 
 class Page(HTMLParser):
-    """What an HTML report is made of."""
+    """The tags of an HTML page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -76,24 +80,24 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-# -- What is told ----------------------------------------------------------------------------------
+# -- Content --------------------------------------------------------------------------------------
 
 
 @every_report
-def test_every_report_tells_of_a_violation_with_its_evidence(report: Callable[[Results], str]) -> None:
+def test_report_has_violation_with_its_evidence(report: Callable[[Results], str]) -> None:
     text = report(everything())
-    for wanted in ("join.window", "Call must be scheduled within the next 15 minutes", "4. Join Video Call"):
-        assert wanted in text.replace("&#46;", ".")
+    for words in ("join.window", "Call must be scheduled within the next 15 minutes", "4. Join Video Call"):
+        assert words in text.replace("&#46;", ".")
     assert "DOCTOR_TOKEN" in text
     assert "curl -sS -i https://staging.example.com" in text
     assert NOTHING_CHECKED.split("[", maxsplit=1)[0] in text
-    assert "mended in autumn" in text
+    assert "fixed in autumn" in text
     assert "16 minutes before the call" in text
 
 
 @pytest.mark.parametrize("name", ["terminal", "html", "markdown"])
-def test_people_are_told_the_verdict_what_was_left_and_how_to_use_the_curl_lines(name: str) -> None:
-    text = re.sub(r"&#(\d+);", lambda found: chr(int(found[1])), REPORTS[name](everything()))
+def test_report_has_verdict_notes_and_curl_instructions(name: str) -> None:
+    text = re.sub(r"&#(\d+);", lambda match: chr(int(match[1])), REPORTS[name](everything()))
     assert "breaks 1 rule" in text
     assert "1,234 requests" in text
     assert "could be neither cancelled nor ended" in text
@@ -102,7 +106,7 @@ def test_people_are_told_the_verdict_what_was_left_and_how_to_use_the_curl_lines
 
 
 @every_report
-def test_a_test_that_broke_is_told_as_the_suites(report: Callable[[Results], str]) -> None:
+def test_report_has_bugs_in_the_suite(report: Callable[[Results], str]) -> None:
     text = report(
         tree(passed("join.window"), broken=[outcome_of_test("broken", "join.again", "KeyError 42")])
     )
@@ -111,29 +115,29 @@ def test_a_test_that_broke_is_told_as_the_suites(report: Callable[[Results], str
 
 
 @every_report
-def test_why_a_run_ended_early_is_told(report: Callable[[Results], str]) -> None:
+def test_report_has_reason_of_early_end(report: Callable[[Results], str]) -> None:
     assert "stopped answering" in report(tree(passed("join.window"), stopped="it stopped answering"))
 
 
-def test_warnings_are_shorter_in_the_terminal() -> None:
+def test_warning_in_terminal_has_no_evidence() -> None:
     text = in_terminal(tree(failed("errors.unknown-path", "`Allow` with GET"), passed("join.window")))
     assert "expected `Allow` with GET" in text
     assert "curl" not in text
 
 
-def test_steps_before_a_violation_are_told_with_their_bodies() -> None:
+def test_earlier_exchanges_have_their_bodies() -> None:
     before = exchange(b'{"id": 7}', status=201, method="POST", request_body=b'{"doctor": 1}')
     text = in_terminal(tree(failed("join.window", "400", before, exchange())))
     assert 'with {"doctor": 1}: 201 {"id": 7}' in text
 
 
-def test_a_long_body_is_shown_in_part() -> None:
+def test_long_body_is_shortened() -> None:
     text = in_terminal(tree(failed("join.window", "400", exchange(b'"' + b"x" * 100_000 + b'"'))))
     assert len(text) < 5000
     assert "more character" in text
 
 
-def test_junit_fails_what_fails_the_run_and_nothing_else() -> None:
+def test_junit_failures_are_the_violations() -> None:
     root = ET.fromstring(as_junit(everything()))  # noqa: S314 (our own)
     assert {name: root.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
         "tests": "5",
@@ -149,12 +153,12 @@ def test_junit_fails_what_fails_the_run_and_nothing_else() -> None:
     assert [child.tag for child in warning] == ["system-out"]
 
 
-def test_junit_is_not_green_where_the_suite_did_no_work() -> None:
-    root = ET.fromstring(as_junit(tree(passed("join.window"), stopped="gone")))  # noqa: S314 (our own)
+def test_junit_has_error_if_nothing_was_judged() -> None:
+    root = ET.fromstring(as_junit(tree(passed("join.window"), stopped="kept_rule")))  # noqa: S314 (our own)
     assert root.get("errors") == "1"
 
 
-def test_the_html_report_stands_alone() -> None:
+def test_html_report_is_self_contained() -> None:
     text = as_html(everything())
     page = Page(text)
     assert [tag for tag, _ in page.tags if tag in ("link", "img", "iframe", "object", "base")] == []
@@ -168,7 +172,7 @@ def test_the_html_report_stands_alone() -> None:
     assert "prefers-color-scheme: dark" in text
 
 
-def test_the_html_report_lists_every_rule_with_its_outcome() -> None:
+def test_html_report_lists_each_rule() -> None:
     rules = {
         attrs["id"]: attrs["data-kind"]
         for tag, attrs in Page(as_html(everything())).tags
@@ -183,46 +187,46 @@ def test_the_html_report_lists_every_rule_with_its_outcome() -> None:
     }
 
 
-# -- What a backend sent ---------------------------------------------------------------------------
+# -- Text of a backend -----------------------------------------------------------------------------
 
 
 @every_report
-def test_nothing_secret_is_told(report: Callable[[Results], str]) -> None:
-    shown = exchange(json.dumps({"error": TOKENS["doctor"], "token": "006" + "a" * 80}).encode())
-    text = report(tree(failed("join.window", "400", shown)))
+def test_report_has_no_secrets(report: Callable[[Results], str]) -> None:
+    exchanges = exchange(json.dumps({"error": TOKENS["doctor"], "token": "006" + "a" * 80}).encode())
+    text = report(tree(failed("join.window", "400", exchanges)))
     assert TOKENS["doctor"] not in text
     assert "a" * 80 not in text
 
 
 @every_report
-def test_control_characters_are_shown_and_do_nothing(report: Callable[[Results], str]) -> None:
+def test_report_escapes_control_characters(report: Callable[[Results], str]) -> None:
     text = report(hostile())
     assert re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text) == []
     assert "u202e" in text
 
 
 @every_report
-def test_half_a_character_breaks_no_report(report: Callable[[Results], str]) -> None:
+def test_report_can_show_half_a_character(report: Callable[[Results], str]) -> None:
     report(hostile("\ud800")).encode()
 
 
-def test_what_a_backend_sent_is_no_html() -> None:
+def test_backend_text_is_not_html() -> None:
     plain, other = Page(as_html(hostile("harmless"))), Page(as_html(hostile()))
     assert [tag for tag, _ in other.tags] == [tag for tag, _ in plain.tags]
 
 
-def test_what_a_backend_sent_is_no_xml() -> None:
+def test_backend_text_is_not_xml() -> None:
     def shape(text: str) -> list[str]:
         return [element.tag for element in ET.fromstring(text).iter()]  # noqa: S314 (our own)
 
     assert shape(as_junit(hostile())) == shape(as_junit(hostile("harmless")))
 
 
-def test_what_a_backend_sent_is_no_markup_of_the_terminals() -> None:
+def test_backend_text_is_not_terminal_markup() -> None:
     assert "[bold]x[/]" in in_terminal(hostile())
 
 
-def test_no_fence_of_the_markdown_is_broken_out_of() -> None:
+def test_backend_text_stays_inside_markdown_fences() -> None:
     lines = as_markdown(hostile("`````\n````sh\n# heading\n```\n<b>")).splitlines()
     fence = ""
     outside: list[str] = []
@@ -237,7 +241,7 @@ def test_no_fence_of_the_markdown_is_broken_out_of() -> None:
     assert not [line for line in outside if "<b>" in line or "`" in line or line.startswith("# ")]
 
 
-def test_outside_of_fences_the_markdown_is_ours() -> None:
+def test_backend_text_outside_fences_is_escaped() -> None:
     text = as_markdown(
         tree(rule_result("get.not-found", "not_checked", "| a ![x](http://y) <b> @all www.z.org\n# h"))
     )
@@ -246,12 +250,12 @@ def test_outside_of_fences_the_markdown_is_ours() -> None:
     assert not re.search(r"<b>|!\[|@all|http://|www\.", row)
 
 
-def test_visible_keeps_what_can_be_read() -> None:
+def test_visible_escapes_only_invisible_characters() -> None:
     assert visible("Zoë — 日本語 🎉\n\tx") == "Zoë — 日本語 🎉\n\tx"
     assert visible("a\x1b[0m\r\nb\r\u2028\ufeff") == "a\\x1b[0m\nb\\x0d\\u2028\\ufeff"
 
 
-def test_no_failure_without_exchanges_breaks_a_report() -> None:
-    gone = RuleResult(failed("join.window").rule, "failed", "it holds now", (), (), "holds")
+def test_report_can_show_failure_without_exchanges() -> None:
+    kept_rule = RuleResult(failed("join.window").rule, "failed", "it holds now", (), (), "holds")
     for report in REPORTS.values():
-        assert "it holds now" in report(tree(gone))
+        assert "it holds now" in report(tree(kept_rule))

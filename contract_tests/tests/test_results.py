@@ -1,4 +1,4 @@
-"""The tree of results: what becomes of tests, and of the exit status."""
+"""Tests of the tree of results: outcomes, verdict, exit status and JSON."""
 
 import json
 
@@ -11,19 +11,19 @@ from support.made_results import exchange, failed, outcome_of_test, passed, rule
 SLUGS = {slug: RULES[slug] for slug in ("join.window", "join.again")}
 
 
-def test_a_violation_is_a_one_whatever_else_happened() -> None:
+def test_exit_status_of_a_violation_is_1() -> None:
     broken = [outcome_of_test("broken", "join.again")]
     assert tree(failed("join.window"), broken=broken, stopped="the run was interrupted").exit_status == 1
 
 
-def test_a_should_deviation_fails_at_that_level_only() -> None:
+def test_should_violation_fails_only_its_level() -> None:
     results = tree(failed("errors.unknown-path"), passed("join.window"))
     assert (results.exit_status, len(results.warnings), results.violations) == (0, 1, [])
     results.level = "should"
     assert (results.exit_status, results.warnings, len(results.violations)) == (1, [], 1)
 
 
-def test_rules_that_one_refusal_shows_are_told_together() -> None:
+def test_rules_with_the_same_refusal_are_grouped() -> None:
     refusal = exchange(operation="joinVideoCall", status=500)
     other = failed("end.completes", "200; got 500", exchange(operation="endVideoCall", status=500))
     results = tree(
@@ -34,13 +34,13 @@ def test_rules_that_one_refusal_shows_are_told_together() -> None:
 
 
 @pytest.mark.parametrize("status", [101, 200])
-def test_rules_that_no_refusal_shows_are_told_apart(status: int) -> None:
-    shown = exchange(status=status)
-    results = tree(failed("join.window", "400", shown), failed("join.again", "200", shown))
+def test_rules_without_a_refusal_are_not_grouped(status: int) -> None:
+    evidence = exchange(status=status)
+    results = tree(failed("join.window", "400", evidence), failed("join.again", "200", evidence))
     assert len(results.causes) == 2
 
 
-def test_note_fails_no_level_and_is_no_warning() -> None:
+def test_note_fails_no_level() -> None:
     noted = outcome_of_test("noted", "list.newest-first", "calls in descending order")
     results = tree(*rule_results({"list.newest-first": RULES["list.newest-first"]}, [noted]))
     results.level = "should"
@@ -48,20 +48,20 @@ def test_note_fails_no_level_and_is_no_warning() -> None:
     assert [result.reason for result in results.of("noted")] == ["expected calls in descending order"]
 
 
-def test_nothing_checked_is_no_success() -> None:
+def test_exit_status_without_checked_rules_is_2() -> None:
     assert tree().exit_status == 2
     results = tree(rule_result("join.window", "not_checked", "no outsider"))
     assert results.exit_status == 2
     assert "nothing was checked" in results.verdict
 
 
-def test_a_test_of_the_suites_that_broke_is_a_two_and_said_to_be_the_suites() -> None:
+def test_exit_status_of_a_bug_is_2() -> None:
     results = tree(passed("join.window"), broken=[outcome_of_test("broken", "join.again", "KeyError: 'x'")])
     assert results.exit_status == 2
     assert "bug" in results.verdict
 
 
-def test_a_rule_that_could_not_be_reached_is_a_two() -> None:
+def test_exit_status_of_a_blocked_rule_is_2() -> None:
     blocked = outcome_of_test("blocked", "join.window", "no call could be scheduled: 500")
     rules = rule_results(SLUGS, [blocked, outcome_of_test("passed", "join.again")])
     results = tree(*rules)
@@ -73,14 +73,14 @@ def test_a_rule_that_could_not_be_reached_is_a_two() -> None:
     ("second", "expected"),
     [("passed", "passed"), ("not_checked", "passed"), ("blocked", "passed"), ("broken", "not_checked")],
 )
-def test_rule_passes_in_part_unless_the_suite_broke(second: TestOutcome, expected: str) -> None:
+def test_rule_passes_in_part_without_a_bug(second: TestOutcome, expected: str) -> None:
     tests = [outcome_of_test("passed", "join.window"), outcome_of_test(second, "join.window", "why")]
     result = rule_results(SLUGS, tests)[0]
     assert result.outcome == expected
     assert ("why" in result.reason) == (second != "passed")
 
 
-def test_rule_that_was_blocked_in_part_is_a_two() -> None:
+def test_exit_status_of_partly_blocked_rule_is_2() -> None:
     tests = [
         outcome_of_test("passed", "join.window"),
         outcome_of_test("blocked", "join.window", "join was answered 500 for call 19", exchange()),
@@ -91,7 +91,7 @@ def test_rule_that_was_blocked_in_part_is_a_two() -> None:
     assert [len(rule.exchanges) for rule in results.rules] == [1, 0]
 
 
-def test_json_has_the_promised_form() -> None:
+def test_json_report_has_its_keys() -> None:
     results = tree(failed("join.window", "200; got 500", exchange(b"\xff{")), passed("join.again"))
     document = json.loads(json.dumps(as_json(results)))
     assert document["base_url"] == "https://staging.example.com/api/v1/video"
@@ -105,7 +105,7 @@ def test_json_has_the_promised_form() -> None:
         "reason": "expected 200; got 500",
     }
     assert rule["statement"] == "Call must be scheduled within the next 15 minutes"
-    (shown,) = rule["exchanges"]
-    assert shown["request"].startswith("GET https://")
-    assert shown["response"].startswith("HTTP 500")
-    assert "$DOCTOR_TOKEN" in shown["curl"]
+    (evidence,) = rule["exchanges"]
+    assert evidence["request"].startswith("GET https://")
+    assert evidence["response"].startswith("HTTP 500")
+    assert "$DOCTOR_TOKEN" in evidence["curl"]

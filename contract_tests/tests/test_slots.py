@@ -75,7 +75,7 @@ def week(*hours: int) -> Policy:
 
 
 @pytest.mark.parametrize("hours", [(8, 16), (22, 6)], ids=["day", "night"])
-def test_week_has_slots_for_two_runs_at_any_hour(hours: tuple[int, int]) -> None:
+def test_week_has_slots_for_two_runs(hours: tuple[int, int]) -> None:
     policy = week(*hours)
     for offset in range(7 * 24):
         clinic = Clinic(policy, MONDAY + offset * HOUR + timedelta(minutes=10))

@@ -152,7 +152,7 @@ NEAR = (
 
 
 @pytest.mark.timeout(LONGEST)
-def test_old_call_in_the_way_blocks_only_near_rules(
+def test_old_call_blocks_only_near_rules(
     config: Path,
 ) -> None:
     add_old_call(config, 7)

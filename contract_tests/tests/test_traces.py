@@ -1,4 +1,4 @@
-"""Secrets that a backend reflects in other forms: encoded, in pieces, or with something in between."""
+"""Tests of redaction of secrets that a backend sends encoded or in pieces."""
 
 import base64
 import html
@@ -33,23 +33,23 @@ FORMS = {
 }
 
 
-def remains(shown: str) -> str:
-    """What is left of a text without what takes the place of secrets."""
-    return "".join(one for one in shown.replace("(redacted)", "") if one.isalnum()).lower()
+def without_replacements(text: str) -> str:
+    """Return the letters and digits of a redacted text."""
+    return "".join(one for one in text.replace("(redacted)", "") if one.isalnum()).lower()
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_reflected_token_is_redacted_in_every_form(form: str) -> None:
+def test_token_is_redacted_in_every_form(form: str) -> None:
     redactor = Redactor()
     redactor.learn(TOKEN, "DOCTOR_TOKEN")
-    shown = redactor.redact(f"X-Request-ID: {form} (of the backend)")
-    assert "(redacted)" in shown
-    assert shown.startswith("X-Request-ID: ")
-    assert shown.endswith("(of the backend)")
-    assert len(remains(shown)) < len("xrequestidofthebackend") + 16 + len("xmore")
+    text = redactor.redact(f"X-Request-ID: {form} (of the backend)")
+    assert "(redacted)" in text
+    assert text.startswith("X-Request-ID: ")
+    assert text.endswith("(of the backend)")
+    assert len(without_replacements(text)) < len("xrequestidofthebackend") + 16 + len("xmore")
 
 
-def test_text_without_a_secret_stays_as_it_is() -> None:
+def test_text_without_secret_is_unchanged() -> None:
     redactor = Redactor()
     redactor.learn(TOKEN, "DOCTOR_TOKEN")
     text = 'GET /api/v1/video/video-calls/?page=2&x=%41%42 {"note": "\\u0041 &#65; eyJhbGci", "id": 7}\x1b[0m'
@@ -57,21 +57,21 @@ def test_text_without_a_secret_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
-def test_token_reflected_in_a_header_is_in_no_report(report: object) -> None:
-    shown = exchange(
+def test_token_in_response_header_is_redacted(report: object) -> None:
+    text = exchange(
         json.dumps({"error": FORMS["percent"]}).encode(),
         headers={"x-request-id": FORMS["base64"], "date": FORMS["two pieces"]},
     )
-    shown.redactor.learn(TOKEN, "DOCTOR_TOKEN")
-    text = report(tree(failed("join.window", "400", shown)))  # type: ignore[operator]
+    text.redactor.learn(TOKEN, "DOCTOR_TOKEN")
+    text = report(tree(failed("join.window", "400", text)))  # type: ignore[operator]
     for secret in (FORMS["percent"][30:90], FORMS["base64"][20:60], TOKEN[:MIDDLE], TOKEN[MIDDLE:]):
         assert secret not in text
 
 
-def test_longest_body_is_redacted_quickly() -> None:
+def test_longest_body_is_redacted_in_time() -> None:
     redactor = Redactor()
     redactor.learn(TOKEN, "DOCTOR_TOKEN")
-    shown = exchange(b'{"a": "' + b"%41" * 600_000 + b'"}', redactor=redactor)
-    begun = time.perf_counter()
-    assert "1,800,009 bytes" in shown.response_text
-    assert time.perf_counter() - begun < 2
+    text = exchange(b'{"a": "' + b"%41" * 600_000 + b'"}', redactor=redactor)
+    start = time.perf_counter()
+    assert "1,800,009 bytes" in text.response_text
+    assert time.perf_counter() - start < 2

@@ -1,7 +1,7 @@
-"""That the suite names the rule that a backend breaks, and no other that it looks at.
+"""Tests that the suite names the rule that a backend breaks, and no other rule of the run.
 
-Each run looks only at the rules that concern it. The default run has a few; `nox -s violations` has all. As a
-program, this module prints what caught each, from their JUnit report.
+Each run checks only a few rules. The default run has some violations; `nox -s violations` has all. As a
+program, this module prints which rules caught each violation, from the JUnit report of these tests.
 """
 
 import json
@@ -23,11 +23,11 @@ QUICK = (
     "overlap with later calls alone",
     "a day that does not exist is one of the next month",
     "a 006 token has another certificate",
-    "the patient is told nothing",
+    "the patient is properties_of_cases nothing",
 )
-"""What the default run has: one of each kind of thing that the suite stands on."""
+"""The violations of the default run: one for each technique of the suite."""
 
-COLUMNS = ("violation", "caught by", "also blamed", "seconds")
+COLUMNS = ("violation", "caught by", "also named", "seconds")
 
 
 @pytest.mark.timeout(120)
@@ -51,15 +51,15 @@ def test_violation_is_named_by_its_rules(
         verdict = run_suite(config, *selection)
     else:
         word = how if isinstance(how, str) else f"--policy={json.dumps(how)}"
-        with serving([SMALL, word], tmp_path, "# ready") as said:
-            config.write_text(said)
+        with serving([SMALL, word], tmp_path, "# ready") as small_config:
+            config.write_text(small_config)
             verdict = run_suite(config, *selection)
-    blamed = verdict.failed | verdict.noted
-    found = (blamed & violation.rules, blamed - violation.rules)
-    values = (violation.name, *(", ".join(sorted(rules)) for rules in found), f"{verdict.seconds:.1f}")
+    named_rules = verdict.failed | verdict.noted
+    columns = (named_rules & violation.rules, named_rules - violation.rules)
+    values = (violation.name, *(", ".join(sorted(rules)) for rules in columns), f"{verdict.seconds:.1f}")
     for column, value in zip(COLUMNS, values, strict=True):
         record_property(column, value)
-    assert blamed == violation.rules, verdict.output
+    assert named_rules == violation.rules, verdict.output
     assert verdict.status == (1 if verdict.failed else 0), verdict.output
 
 
@@ -69,10 +69,12 @@ def test_every_rule_has_a_violation() -> None:
 
 
 def print_table(report: str) -> None:
-    """Print what caught each violation, from a JUnit report of these tests."""
+    """Print the rules that caught each violation, from a JUnit report of these tests."""
     cases = [case.iter("property") for case in ET.parse(report).iter("testcase")]  # noqa: S314 (it is ours)
-    told = [{one.get("name"): one.get("value", "") for one in properties} for properties in cases]
-    rows = sorted([one[column] for column in COLUMNS] for one in told if COLUMNS[0] in one)
+    properties_of_cases = [
+        {one.get("name"): one.get("value", "") for one in properties} for properties in cases
+    ]
+    rows = sorted([one[column] for column in COLUMNS] for one in properties_of_cases if COLUMNS[0] in one)
     for violation, caught, also, seconds in (COLUMNS, *rows):
         print(f"{violation:66}  {caught:44}  {also:24}  {seconds}")
     print(f"\n{len(rows)} violations, {sum(not row[1] for row in rows)} not caught")
