@@ -25,7 +25,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts the real command on a free port, in a directory of the test's own, and stops it afterwards."""
+    """Start the server as a process on a free port, in the directory of the test; stop it afterwards."""
     with serving(tmp_path) as start:
         yield start
 

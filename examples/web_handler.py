@@ -31,7 +31,7 @@ async def connections(app: Litestar) -> AsyncIterator[None]:
 
 @get("/next-call")
 async def next_call(request: Request[Any, Any, Any], state: State) -> dict[str, str | int] | None:
-    """The user's next call, with the user's own token passed on."""
+    """Return the user's next call, requested with the user's own token."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme != "Bearer":
         raise NotAuthorizedException

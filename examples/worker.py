@@ -54,7 +54,7 @@ class Progress:
             self.database.execute("CREATE TABLE IF NOT EXISTS failed (event_id PRIMARY KEY, event, why)")
 
     def last(self) -> str | None:
-        """The id of the event that was done last."""
+        """Return the id of the last handled event."""
         row: tuple[str | None] | None = self.database.execute("SELECT event_id FROM done").fetchone()
         return row[0] if row else None
 

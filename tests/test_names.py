@@ -10,7 +10,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_YET = (
-    "tests/support/api.py",
     "contract_tests/",
     "examples/backends/",
     "mock_server/",

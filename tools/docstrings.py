@@ -30,7 +30,7 @@ _LINK = re.compile(r"\[([^\]]+)\]\((https?://[^)\s]+)\)")
 
 
 def as_restructured_text(lines: list[str]) -> list[str]:
-    """The same docstring: fenced code, code in a sentence, and links, as reStructuredText has them."""
+    """Convert the code and the links of a docstring from Markdown to reStructuredText."""
     converted: list[str] = []
     indent: str | None = None
     for line in lines:
@@ -65,7 +65,7 @@ def _signature(  # Sphinx calls it with all of these
     signature: str | None,
     returned: str | None,
 ) -> tuple[str, str] | None:
-    """What is made by the package, and not by its users, is shown without what it is made of."""
+    """Hide the constructor arguments of classes that only the package creates."""
     made_here = isinstance(obj, type) and "Args:" not in (obj.__doc__ or "") and not is_dataclass(obj)
     return ("", "") if signature and (made_here or isinstance(obj, FixtureFunctionDefinition)) else None
 

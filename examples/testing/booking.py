@@ -29,7 +29,7 @@ def book_first_free(
 
 
 def door(client: VideoCallsClient, call_id: Id) -> str:
-    """What the page with the call shows whoever wants to come in."""
+    """Return what the page of a call shows a user who wants to join."""
     try:
         credentials = client.calls.join(call_id)
     except JoinWindowError:

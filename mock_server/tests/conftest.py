@@ -63,12 +63,12 @@ def shared_by_all() -> Iterator[Api]:
 def shared(shared_by_all: Api) -> Api:
     """An application as at the start, without the time that it takes to make one."""
     shared_by_all.clock.time = FakeClock().time
-    for namespace in shared_by_all.done("GET", "/namespaces")[1:]:
-        shared_by_all.done("DELETE", f"/namespaces/{namespace['name']}")
-    for snapshot in shared_by_all.done("GET", "/snapshots"):
-        shared_by_all.done("DELETE", f"/snapshots/{snapshot['name']}")
-    shared_by_all.done("POST", "/state/reset")
-    shared_by_all.done("DELETE", "/requests")
+    for namespace in shared_by_all.manage("GET", "/namespaces")[1:]:
+        shared_by_all.manage("DELETE", f"/namespaces/{namespace['name']}")
+    for snapshot in shared_by_all.manage("GET", "/snapshots"):
+        shared_by_all.manage("DELETE", f"/snapshots/{snapshot['name']}")
+    shared_by_all.manage("POST", "/state/reset")
+    shared_by_all.manage("DELETE", "/requests")
     return shared_by_all
 
 

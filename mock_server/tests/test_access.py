@@ -113,7 +113,7 @@ def test_page_of_other_site_may_not_control(make_api: Callable[..., Api]) -> Non
             assert_refused(response, 403, "a page of")
         is_readable = response.headers.get("access-control-allow-origin") == origin
         assert is_readable is (status == 200)
-    assert api.done("GET", "/clock")["offset"] == 60 * list(ORIGINS.values()).count(200)
+    assert api.manage("GET", "/clock")["offset"] == 60 * list(ORIGINS.values()).count(200)
 
 
 # -- Pages on loopback ---------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_existing_namespace_needs_no_key(make_api: Callable[..., Api]) -> None:
 def test_page_of_other_site_creates_no_namespace(shared: Api, headers: dict[str, str], status: int) -> None:
     response = shared.client.get("/_ns/w/healthz", headers=headers)
     assert response.status_code == status
-    assert [namespace["name"] for namespace in shared.done("GET", "/namespaces")] == ["", "w"][
+    assert [namespace["name"] for namespace in shared.manage("GET", "/namespaces")] == ["", "w"][
         : 1 + (status == 200)
     ]
 

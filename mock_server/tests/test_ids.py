@@ -95,17 +95,17 @@ def test_invalid_patient_id_is_refused(uuid_api: Api, patient: Any, code: str) -
 
 def test_control_api_uses_uuids(uuid_api: Api) -> None:
     call_id = create(uuid_api).json()["id"]
-    uuid_api.done("POST", "/faults", {"call": call_id, "status": 503, "times": 1})
+    uuid_api.manage("POST", "/faults", {"call": call_id, "status": 503, "times": 1})
     assert uuid_api.get("doctor", f"{CALLS}{call_id}/").status_code == 503
-    assert uuid_api.done("GET", f"/requests?call={call_id}")[0]["call"] == call_id
-    assert [call["id"] for call in uuid_api.done("GET", "/calls")] == [call_id]
-    verdicts = uuid_api.done("GET", f"/calls/{call_id}/verdicts?identity=101")
+    assert uuid_api.manage("GET", f"/requests?call={call_id}")[0]["call"] == call_id
+    assert [call["id"] for call in uuid_api.manage("GET", "/calls")] == [call_id]
+    verdicts = uuid_api.manage("GET", f"/calls/{call_id}/verdicts?identity=101")
     assert verdicts["call"] == call_id
-    uuid_api.done("PUT", "/clock", {"join_window_of": call_id})
+    uuid_api.manage("PUT", "/clock", {"join_window_of": call_id})
     uuid_api.act("doctor", call_id, "join")
-    present = uuid_api.done("PUT", f"/calls/{call_id}/participants/patient", {"present": True})
+    present = uuid_api.manage("PUT", f"/calls/{call_id}/participants/patient", {"present": True})
     assert present["call"] == call_id
-    users = {user["email"]: user for user in uuid_api.done("GET", "/identities")}
+    users = {user["email"]: user for user in uuid_api.manage("GET", "/identities")}
     assert users["doctor@example.com"]["doctor"]["id"] == DOCTOR
     assert uuid_api.control("GET", f"/calls/{DOCTOR}/verdicts?identity=101").status_code == 404
 
@@ -113,11 +113,11 @@ def test_control_api_uses_uuids(uuid_api: Api) -> None:
 def test_state_document_uses_uuids(uuid_api: Api) -> None:
     call_id = create(uuid_api).json()["id"]
     uuid_api.act("doctor", call_id, "cancel")
-    state = uuid_api.done("GET", "/state")
+    state = uuid_api.manage("GET", "/state")
     assert (state["calls"][0]["id"], state["calls"][0]["doctor"]) == (call_id, DOCTOR)
     assert state["events"][0]["data"]["call"]["id"] == call_id
-    uuid_api.done("PUT", "/state", state)
-    assert uuid_api.done("GET", "/state") == state
+    uuid_api.manage("PUT", "/state", state)
+    assert uuid_api.manage("GET", "/state") == state
     state["calls"][0]["doctor"] = PATIENT
     refusal = uuid_api.control("PUT", "/state", state).json()
     assert refusal["error"] == f"calls[0].doctor: {PATIENT!r} is not the id of a doctor on this server"

@@ -32,7 +32,7 @@ def within(api: Api, name: str, method: str, path: str, **options: Any) -> httpx
 
 
 def named(api: Api) -> list[str]:
-    return [each["name"] for each in api.done("GET", "/namespaces")]
+    return [each["name"] for each in api.manage("GET", "/namespaces")]
 
 
 def all_of(api: Api) -> list[Namespace]:
@@ -95,7 +95,7 @@ def test_faults_requests_and_snapshots_are_isolated(api: Api) -> None:
         "a": [503],
         "b": [200],
     }
-    assert [each["path"] for each in api.done("GET", "/requests")] == [CALLS]
+    assert [each["path"] for each in api.manage("GET", "/requests")] == [CALLS]
 
 
 @pytest.mark.parametrize("by", ["prefix", "header"])
@@ -182,7 +182,7 @@ def test_namespace_is_created_at_first_request(api: Api) -> None:
     api.create()
     within(api, "b", "GET", CALLS)
     within(api, "a", "POST", CALLS, json=draft(api))
-    found = api.done("GET", "/namespaces")
+    found = api.manage("GET", "/namespaces")
     assert [(each["name"], each["calls"]) for each in found] == [("", 1), ("b", 0), ("a", 1)]
     for each in found:
         assert 0 <= each["idle_seconds"] < 10
@@ -257,7 +257,7 @@ def test_idle_namespace_is_dropped(make_api: Callable[..., Api], monotonic: Simp
         within(api, name, "GET", CALLS)
     monotonic.now += 200
     within(api, "a", "GET", CALLS)
-    assert [each["idle_seconds"] for each in api.done("GET", "/namespaces")[1:]] == [0.0, 200.0]
+    assert [each["idle_seconds"] for each in api.manage("GET", "/namespaces")[1:]] == [0.0, 200.0]
     monotonic.now += 101
     assert named(api) == ["", "a"]
     monotonic.now += 1000

@@ -335,16 +335,16 @@ def test_state_document_is_equal_on_both_databases(on_pg: Api, make_api: Callabl
             text = text.replace(call["channel_name"], f"the channel of {call['id']}")
         return text
 
-    state = on_pg.done("GET", "/state")
+    state = on_pg.manage("GET", "/state")
     assert len(state["calls"]) == 4
-    assert without_channels(state) == without_channels(on_file.done("GET", "/state"))
-    on_file.done("PUT", "/state", state)
-    assert on_file.done("GET", "/state")["calls"] == state["calls"]
-    on_pg.done("PUT", "/snapshots/before")
-    on_pg.done("POST", "/state/reset")
-    assert on_pg.done("GET", "/state")["calls"] == []
-    on_pg.done("POST", "/snapshots/before/restore")
-    assert on_pg.done("GET", "/state") == state
+    assert without_channels(state) == without_channels(on_file.manage("GET", "/state"))
+    on_file.manage("PUT", "/state", state)
+    assert on_file.manage("GET", "/state")["calls"] == state["calls"]
+    on_pg.manage("PUT", "/snapshots/before")
+    on_pg.manage("POST", "/state/reset")
+    assert on_pg.manage("GET", "/state")["calls"] == []
+    on_pg.manage("POST", "/snapshots/before/restore")
+    assert on_pg.manage("GET", "/state") == state
     assert on_pg.create(minutes=600).json()["id"] == 5
 
 

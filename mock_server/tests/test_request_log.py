@@ -31,7 +31,7 @@ SECRET = "agora-ncs-test-secret"
 
 
 def log(api: Api, query: str = "") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = api.done("GET", f"/requests{query}")
+    found: list[dict[str, Any]] = api.manage("GET", f"/requests{query}")
     return found
 
 
@@ -83,7 +83,7 @@ def test_exchange_has_all_details(api: Api) -> None:
 
 def test_single_exchange_is_read(api: Api) -> None:
     api.get("doctor")
-    assert api.done("GET", "/requests/1") == log(api)[0]
+    assert api.manage("GET", "/requests/1") == log(api)[0]
     for unknown in ("2", "9" * 30, "x"):
         answer = api.control("GET", f"/requests/{unknown}")
         assert (answer.status_code, "error" in answer.json()) == (404, True)
@@ -202,8 +202,8 @@ def test_token_at_end_of_long_body_is_redacted(api: Api) -> None:
 def some(shared_by_all: Api) -> Api:
     """Seven requests of several kinds."""
     api = shared_by_all
-    api.done("DELETE", "/requests")
-    api.done("POST", "/state/reset")
+    api.manage("DELETE", "/requests")
+    api.manage("POST", "/state/reset")
     call = api.create().json()["id"]  # 1
     api.act("patient", call, "join")  # 2: not yet
     api.get("outsider", f"{CALLS}{call}/")  # 3: 403
@@ -279,7 +279,7 @@ def test_log_size_includes_bodies_and_headers(
     for _ in range(8):
         api.post("doctor", CALLS, **sent)
     assert [each["id"] for each in log(api)] in ([8, 7, 6, 5], [8, 7, 6])
-    api.done("DELETE", "/requests")
+    api.manage("DELETE", "/requests")
     for _ in range(3):
         api.post("doctor", CALLS, **sent)
     assert len(log(api)) == 3
@@ -550,7 +550,7 @@ def test_closed_stream_is_unsubscribed(api: Api) -> None:
 
 
 def test_request_refused_by_fault_has_its_user(shared: Api) -> None:
-    shared.done("POST", "/faults", {"status": 503, "times": 1})
+    shared.manage("POST", "/faults", {"status": 503, "times": 1})
     assert shared.get("patient").status_code == 503
-    [refused] = shared.done("GET", "/requests?identity=patient@example.com")
+    [refused] = shared.manage("GET", "/requests?identity=patient@example.com")
     assert (refused["status"], refused["fault"]) == (503, "status=503")

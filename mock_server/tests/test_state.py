@@ -34,14 +34,14 @@ TIME = "2024-01-05T10:00:00Z"
 
 
 def state(api: Api) -> dict[str, Any]:
-    found: dict[str, Any] = api.done("GET", "/state")
+    found: dict[str, Any] = api.manage("GET", "/state")
     return found
 
 
 def put_calls(api: Api, *calls: dict[str, Any]) -> list[dict[str, Any]]:
     """The calls as they are taken out again, after they were put in."""
     pair = {"doctor": 1, "patient": 1, "scheduled_time": TIME}
-    api.done("PUT", "/state", {"users": PEOPLE, "calls": [pair | call for call in calls]})
+    api.manage("PUT", "/state", {"users": PEOPLE, "calls": [pair | call for call in calls]})
     found: list[dict[str, Any]] = state(api)["calls"]
     return found
 
@@ -50,15 +50,15 @@ def put_calls(api: Api, *calls: dict[str, Any]) -> list[dict[str, Any]]:
 def full(make_api: Callable[..., Api], clock: FakeClock) -> Api:
     """A server that has some of everything."""
     api = make_api(rate_limit="1000/minute")
-    api.done("POST", "/state/calls", {"count": 30})
+    api.manage("POST", "/state/calls", {"count": 30})
     assert api.create(minutes=600, headers={"Idempotency-Key": "one"}).status_code == 201
     call = api.create(minutes=10).json()
     for user in ("doctor", "patient"):
         assert api.act(user, call["id"], "join").status_code == 200
-    assert api.done("PUT", f"/calls/{call['id']}/participants/doctor", {"present": False})["changed"]
+    assert api.manage("PUT", f"/calls/{call['id']}/participants/doctor", {"present": False})["changed"]
     clock.advance(days=0.3, microseconds=7)
-    api.done("POST", "/faults", {"status": 503, "times": 2, "operation": "joinVideoCall"})
-    api.done("PUT", "/clock", {"running": False})
+    api.manage("POST", "/faults", {"status": 503, "times": 2, "operation": "joinVideoCall"})
+    api.manage("PUT", "/clock", {"running": False})
     return api
 
 
@@ -77,7 +77,7 @@ def test_exported_state_survives_import(full: Api, make_api: Callable[..., Api])
 def test_imported_state_continues_normally(full: Api, make_api: Callable[..., Api]) -> None:
     document = state(full)
     other = make_api()
-    other.done("PUT", "/state", document)
+    other.manage("PUT", "/state", document)
     pages = [api.get("doctor").json() for api in (full, other)]
     assert pages[0]["results"] == pages[1]["results"]
     one, two = (api.create(minutes=3000).json() for api in (full, other))
@@ -90,19 +90,19 @@ def test_imported_state_continues_normally(full: Api, make_api: Callable[..., Ap
 
 
 def test_import_sets_clock_only_if_given(api: Api) -> None:
-    api.done("PUT", "/clock", {"time": "2030-01-01T00:00:00Z"})
+    api.manage("PUT", "/clock", {"time": "2030-01-01T00:00:00Z"})
     put_calls(api)
-    assert api.done("GET", "/clock")["time"] == "2030-01-01T00:00:00Z"
-    api.done("PUT", "/state", {"users": PEOPLE, "clock": {"time": "2031-01-01T01:00:00+01:00"}})
-    clock = api.done("GET", "/clock")
+    assert api.manage("GET", "/clock")["time"] == "2030-01-01T00:00:00Z"
+    api.manage("PUT", "/state", {"users": PEOPLE, "clock": {"time": "2031-01-01T01:00:00+01:00"}})
+    clock = api.manage("GET", "/clock")
     assert (clock["time"], clock["running"]) == ("2031-01-01T00:00:00Z", True)
 
 
 def test_import_replaces_faults(api: Api) -> None:
-    api.done("POST", "/faults", {"status": 503})
+    api.manage("POST", "/faults", {"status": 503})
     put_calls(api)
-    assert api.done("GET", "/faults") == []
-    api.done("PUT", "/state", {"users": PEOPLE, "faults": [{"status": 500, "times": 1}]})
+    assert api.manage("GET", "/faults") == []
+    api.manage("PUT", "/state", {"users": PEOPLE, "faults": [{"status": 500, "times": 1}]})
     assert api.get("doctor").status_code == 500
     assert api.get("doctor").status_code == 200
     assert state(api)["faults"] == []  # it can act no more
@@ -202,7 +202,7 @@ WHOLE: dict[str, Any] = {
 def in_use() -> Iterator[Api]:
     """An application in a state that no refused document changes."""
     with in_memory() as api:
-        api.done("PUT", "/state", WHOLE)
+        api.manage("PUT", "/state", WHOLE)
         yield api
 
 
@@ -282,9 +282,9 @@ def test_impossible_call_is_refused(in_use: Api, change: dict[str, Any], error: 
 
 def test_reset_restores_users_and_first_ids(api: Api) -> None:
     api.call("completed")
-    api.done("PUT", "/clock", {"time": "2030-01-01T00:00:00Z", "running": False})
-    api.done("POST", "/faults", {"status": 503})
-    api.done("POST", "/state/reset")
+    api.manage("PUT", "/clock", {"time": "2030-01-01T00:00:00Z", "running": False})
+    api.manage("POST", "/faults", {"status": 503})
+    api.manage("POST", "/state/reset")
     empty = state(api)
     assert (empty["calls"], empty["events"], empty["faults"]) == ([], [], [])
     assert empty["clock"] == {"time": "2024-01-05T08:00:00Z", "running": True}
@@ -294,15 +294,15 @@ def test_reset_restores_users_and_first_ids(api: Api) -> None:
 
 def test_sample_calls_are_added_to_existing_ones(api: Api) -> None:
     kept = api.call()
-    assert api.done("POST", "/state/calls", {"count": 20}) == {"count": 20}
-    calls = api.done("GET", "/calls")
+    assert api.manage("POST", "/state/calls", {"count": 20}) == {"count": 20}
+    calls = api.manage("GET", "/calls")
     assert len(calls) == 21
     assert {call["status"] for call in calls} == {"scheduled", "ongoing", "completed", "cancelled"}
     assert api.get("doctor", f"{CALLS}{kept['id']}/").json() == kept
 
 
 def test_sample_calls_need_users(api: Api) -> None:
-    api.done("PUT", "/state", {"users": PEOPLE[:1]})
+    api.manage("PUT", "/state", {"users": PEOPLE[:1]})
     refused = api.control("POST", "/state/calls", {"count": 4})
     assert refused.status_code == 400
     assert "active doctor and an active patient" in refused.json()["error"]
@@ -313,47 +313,47 @@ def test_sample_calls_need_users(api: Api) -> None:
 
 def test_restored_snapshot_has_state_clock_and_faults(full: Api) -> None:
     before = full.control("GET", "/state").content
-    full.done("PUT", "/snapshots/before")
+    full.manage("PUT", "/snapshots/before")
     assert full.control("GET", "/snapshots/before").content == before
-    full.done("PUT", "/state", {"users": PEOPLE, "clock": {"time": TIME}, "faults": [{"status": 500}]})
-    full.done("POST", "/snapshots/before/restore")
+    full.manage("PUT", "/state", {"users": PEOPLE, "clock": {"time": TIME}, "faults": [{"status": 500}]})
+    full.manage("POST", "/snapshots/before/restore")
     assert full.control("GET", "/state").content == before
 
 
 def test_ids_continue_after_restore(api: Api) -> None:
     api.call("completed")
-    api.done("PUT", "/snapshots/s")
+    api.manage("PUT", "/snapshots/s")
     first = [api.call("cancelled")["id"], state(api)["events"][-1]["id"]]
-    api.done("POST", "/snapshots/s/restore")
+    api.manage("POST", "/snapshots/s/restore")
     assert [api.call("cancelled")["id"], state(api)["events"][-1]["id"]] == first
 
 
 def test_running_clock_continues_after_restore(api: Api, clock: FakeClock) -> None:
-    api.done("PUT", "/snapshots/s")
+    api.manage("PUT", "/snapshots/s")
     clock.advance(hours=5)
-    api.done("POST", "/snapshots/s/restore")
-    assert api.done("GET", "/clock")["time"] == "2024-01-05T08:00:00Z"
+    api.manage("POST", "/snapshots/s/restore")
+    assert api.manage("GET", "/clock")["time"] == "2024-01-05T08:00:00Z"
     clock.advance(hours=1)
-    assert api.done("GET", "/clock")["time"] == "2024-01-05T09:00:00Z"
+    assert api.manage("GET", "/clock")["time"] == "2024-01-05T09:00:00Z"
 
 
 def test_snapshots_are_listed_replaced_and_deleted(api: Api) -> None:
-    api.done("PUT", "/snapshots/b")
+    api.manage("PUT", "/snapshots/b")
     api.call()
-    api.done("PUT", "/snapshots/a.1_-")
-    listed = api.done("GET", "/snapshots")
+    api.manage("PUT", "/snapshots/a.1_-")
+    listed = api.manage("GET", "/snapshots")
     assert [(each["name"], each["calls"]) for each in listed] == [("a.1_-", 1), ("b", 0)]
     saved_at = datetime.fromisoformat(listed[0]["saved_at"])
     assert abs(datetime.now(UTC) - saved_at) < timedelta(minutes=1)
-    api.done("PUT", "/snapshots/b")
-    api.done("DELETE", "/snapshots/a.1_-")
-    assert [(each["name"], each["calls"]) for each in api.done("GET", "/snapshots")] == [("b", 1)]
+    api.manage("PUT", "/snapshots/b")
+    api.manage("DELETE", "/snapshots/a.1_-")
+    assert [(each["name"], each["calls"]) for each in api.manage("GET", "/snapshots")] == [("b", 1)]
 
 
 def test_number_of_snapshots_is_limited(api: Api) -> None:
     for number in range(100):
-        api.done("PUT", f"/snapshots/s{number}")
-    api.done("PUT", "/snapshots/s7")
+        api.manage("PUT", f"/snapshots/s{number}")
+    api.manage("PUT", "/snapshots/s7")
     refused = api.control("PUT", "/snapshots/one-more")
     assert refused.status_code == 400
     assert "already 100 snapshots" in refused.json()["error"]
@@ -379,9 +379,9 @@ def test_unknown_or_invalid_snapshot_is_refused(
     ],
 )
 def test_import_closes_event_connections(api: Api, method: str, path: str, body: object) -> None:
-    api.done("PUT", "/snapshots/s")
+    api.manage("PUT", "/snapshots/s")
     with api.client.websocket_connect(EVENTS, headers=api.headers("doctor")) as session:
-        api.done(method, path, body)
+        api.manage(method, path, body)
         with pytest.raises(WebSocketDisconnect) as closed:
             session.receive_json(timeout=5)
     assert closed.value.code == 4410

@@ -93,7 +93,7 @@ class Api:
         headers = {"Host": "localhost"} | options.pop("headers", {})
         return self.client.request(method, f"/_control{path}", json=body, headers=headers, **options)
 
-    def done(self, method: str, path: str, body: object = None) -> Any:
+    def manage(self, method: str, path: str, body: object = None) -> Any:
         """Send a request to the control API and return the JSON of its success."""
         answer = self.control(method, path, body)
         assert answer.status_code in {200, 201, 204}, answer.text
