@@ -1,107 +1,87 @@
-"""Exchanges out of records: which operation it was, who asked, and what the body says."""
+"""Exchanges out of records: which operation it was, who sent it, and what the body says."""
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from video_calls_spec.redaction import is_secret
 
 from video_calls_contract.bodies import UnreadBodyError, read_body
-from video_calls_contract.exchange import NO_ANSWER, SOMEBODY, Exchange, Redactor
+from video_calls_contract.exchange import SOMEBODY, Exchange, Redactor
 from video_calls_contract.ids import is_id
 from video_calls_contract.jwt import claims
 from video_calls_contract.schema import contract
-from video_calls_contract.watch.records import Header, RawExchange
+from video_calls_contract.watch.records import Header, Record
 
 __all__ = [
     "NOBODY",
-    "Reader",
     "bearer",
     "call_id_of",
     "calls_of",
-    "is_of_contract",
+    "exchange_of",
+    "methods_of",
     "operation_of",
-    "person_of",
+    "why_unjudged",
 ]
 
 NOBODY = "nobody"
-_WITHOUT_BODY = ("HEAD", "OPTIONS")
+_CODINGS = ("", "identity", "gzip", "x-gzip")
 _PLAIN = Redactor()
 """What is kept as evidence is redacted; nothing else is shown."""
 
 
-class Reader:
-    """Makes exchanges of what passed.
+def why_unjudged(record: Record, root: str) -> str:
+    """Return why a request and its response are not judged; empty if they are.
 
     Args:
-        base_url: the root of the API.
-
-    Attributes:
-        skipped: how many exchanges were not judged, by the reason.
+        root: the path of the API.
     """
+    names = {name for name, _ in record.request_headers}
+    coding = next((value for name, value in record.headers if name == "content-encoding"), "")
+    reasons = {
+        record.unjudged: bool(record.unjudged),
+        "of other paths": not record.target.startswith(f"{root}/video-calls"),
+        "HEAD or OPTIONS": record.method in ("HEAD", "OPTIONS"),
+        "with a compressed request": "content-encoding" in names,
+        "for a part of a response": "range" in names,
+        "compressed in a way that is not read here": coding.strip().lower() not in _CODINGS,
+    }
+    return next((why for why, holds in reasons.items() if holds), "")
 
-    def __init__(self, base_url: str) -> None:
-        parts = urlsplit(base_url)
-        self._origin = f"{parts.scheme}://{parts.netloc}"
-        self.root = parts.path.rstrip("/")
-        self.skipped: Counter[str] = Counter()
 
-    def exchange(self, passed: RawExchange) -> Exchange | None:
-        """Return what can be judged of a request and its response; None if nothing can."""
-        path = passed.target.partition("?")[0]
-        if why := self._why_not(passed, path):
-            self.skipped[why] += 1
-            return None
-        headers = httpx.Headers(passed.headers)
-        content, unread = passed.failure.encode(), ""
-        if not passed.failure:
-            try:
-                answer = httpx.Response(passed.status, headers=headers, stream=httpx.ByteStream(passed.body))
-                content = read_body(answer, until=float("inf"))
-            except UnreadBodyError as error:
-                unread = str(error)
-                if "Content-Encoding is" in unread:
-                    self.skipped["compressed in a way that is not read here"] += 1
-                    return None
-        return Exchange(
-            operation=operation_of(passed.method, path.removeprefix(self.root)),
-            person=person_of(passed.request_headers),
-            method=passed.method,
-            url=f"{self._origin}{passed.target}",
-            request_headers=tuple(passed.request_headers),
-            request_body=passed.request_body,
-            status=NO_ANSWER if passed.failure else passed.status,
-            headers=headers,
-            content=content,
-            sent_at=datetime.fromtimestamp(passed.sent_at, UTC),
-            received_at=datetime.fromtimestamp(passed.received_at, UTC),
-            redactor=_PLAIN,
-            unread=unread,
-        )
-
-    def _why_not(self, passed: RawExchange, path: str) -> str:
-        names = {name for name, _ in passed.request_headers}
-        reasons = {
-            "of other paths": not path.startswith(f"{self.root}/video-calls"),
-            "HEAD or OPTIONS": passed.method in _WITHOUT_BODY,
-            "cancelled by the client": passed.is_cancelled,
-            "without a connection to the target": passed.is_unreachable,
-            "with a request body that is long or compressed": passed.is_request_cut
-            or "content-encoding" in names,
-            "for a part of an answer": "range" in names,
-        }
-        return next((why for why, holds in reasons.items() if holds), "")
+def exchange_of(record: Record, origin: str, root: str) -> Exchange:
+    """Return a record as an exchange with the API at an origin and a path."""
+    headers = httpx.Headers(record.headers)
+    response = httpx.Response(record.status, headers=headers, stream=httpx.ByteStream(record.body))
+    content, unread = b"", ""
+    try:
+        content = read_body(response, until=float("inf"))
+    except UnreadBodyError as error:
+        unread = str(error)
+    return Exchange(
+        operation=operation_of(record.method, record.target.partition("?")[0].removeprefix(root)),
+        person=_person_of(record.request_headers),
+        method=record.method,
+        url=f"{origin}{record.target}",
+        request_headers=tuple(record.request_headers),
+        request_body=record.request_body,
+        status=record.status,
+        headers=headers,
+        content=content,
+        sent_at=datetime.fromtimestamp(record.sent_at, UTC),
+        received_at=datetime.fromtimestamp(record.received_at, UTC),
+        redactor=_PLAIN,
+        unread=unread,
+    )
 
 
 @cache
 def _operations() -> list[tuple[str, re.Pattern[str], str]]:
-    """Method, path and id of each operation of the contract."""
+    """Return method, path and id of each operation of the contract."""
     return [
         (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), operation["operationId"])
         for path, methods in contract()["paths"].items()
@@ -115,10 +95,10 @@ def operation_of(method: str, path: str) -> str | None:
     return next((name for verb, form, name in _operations() if verb == method and form.fullmatch(path)), None)
 
 
-def is_of_contract(url: str) -> bool:
-    """Whether the contract names a path that ends like this URL's, whatever its methods."""
-    path = "/video-calls" + urlsplit(url).path.rpartition("/video-calls")[2]
-    return any(form.fullmatch(path) for _, form, _ in _operations())
+def methods_of(url: str) -> set[str]:
+    """Return the methods that the contract names for the path at the end of a URL."""
+    path = "/video-calls" + url.partition("?")[0].rpartition("/video-calls")[2]
+    return {verb for verb, form, _ in _operations() if form.fullmatch(path)}
 
 
 def call_id_of(url: str) -> str:
@@ -128,14 +108,14 @@ def call_id_of(url: str) -> str:
 
 
 def calls_of(exchange: Exchange) -> Iterator[dict[str, Any]]:
-    """Yield the calls in an exchange that can be told from others."""
+    """Yield the calls of an exchange that have a valid id."""
     return (call for call in exchange.calls if is_id(call.get("id")))
 
 
-def bearer(headers: tuple[Header, ...] | list[Header]) -> str:
+def bearer(headers: Iterable[Header]) -> str:
     """Return the bearer token of a request; empty if it has none."""
-    values = [value for name, value in headers if name == "authorization"]
-    for value in values:
+    headers = list(headers)
+    for value in [value for name, value in headers if name == "authorization"]:
         scheme, _, token = value.partition(" ")
         if scheme.lower() == "bearer":
             return token.strip()
@@ -144,16 +124,16 @@ def bearer(headers: tuple[Header, ...] | list[Header]) -> str:
     return words[words.index("bearer") + 1] if "bearer" in words[:-1] else ""
 
 
-def person_of(headers: list[Header]) -> str:
+def _person_of(headers: list[Header]) -> str:
     """Return a name for the user who sent a request: the same for each token of a user.
 
     It is `SOMEBODY` if the credentials do not say whose they are, and `NOBODY` without any.
     """
     token = bearer(headers)
-    said = claims(token)
+    claimed = claims(token)
     for name in ("user_id", "sub"):
-        if isinstance(said.get(name), str | int):
-            whole = f"{said.get('iss')} {said[name]}"
+        if isinstance(claimed.get(name), str | int):
+            whole = f"{claimed.get('iss')} {claimed[name]}"
             return f"user {hashlib.sha256(whole.encode()).hexdigest()[:6]}"
     is_anonymous = not token and not any(is_secret(name) for name, _ in headers)
     return NOBODY if is_anonymous else SOMEBODY

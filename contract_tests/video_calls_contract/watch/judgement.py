@@ -1,48 +1,40 @@
 """The judgement of traffic: records in, results out."""
 
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from video_calls_spec import RULES, Level, RuleId
 
 from video_calls_contract.catalogue import NOTED
 from video_calls_contract.config import Agora
-from video_calls_contract.exchange import NO_ANSWER, Exchange
-from video_calls_contract.observers import OBSERVED, Finding
 from video_calls_contract.reports import count
 from video_calls_contract.reports.files import describe_error
-from video_calls_contract.results import Results, TestOutcome, TestResult, rule_results
-from video_calls_contract.watch.exchanges import Reader
-from video_calls_contract.watch.records import RawExchange, Record, SocketClose, SocketOpen
-from video_calls_contract.watch.rules import RULES_OF_TRAFFIC
-from video_calls_contract.watch.sockets import Connections
-from video_calls_contract.watch.state import Traffic
+from video_calls_contract.results import CONFORMS, Results, TestOutcome, TestResult, rule_results
+from video_calls_contract.watch.exchanges import exchange_of, why_unjudged
+from video_calls_contract.watch.records import Record
+from video_calls_contract.watch.rules import JUDGED, judge_exchange
+from video_calls_contract.watch.sockets import JUDGED_EVENTS, Connection
+from video_calls_contract.watch.state import Report, Traffic
 
 __all__ = ["Judge"]
 
 _OUTAGE = (502, 503, 504)
-_SOON = timedelta(seconds=30)
-_MOST_PENDING = 20
+_MOST_BROKEN = 20
 
-_OF_EVENTS = {slug for slug in RULES if slug.startswith("events.")} - {"events.own-calls", "events.resume"}
-_JUDGED = {*OBSERVED, *(rule for rule, _ in RULES_OF_TRAFFIC), *_OF_EVENTS}
-_WHOSE = {
-    "list.own-calls", "get.participants-only", "join.participants-only", "end.participants-only",
-    "cancel.participants-only", "create.participants-only", "create.different-users", "events.own-calls",
-    "auth.active-user", "errors.order",
-}  # fmt: skip
-"""Rules about what a user may see or do."""
+_NOT_SEEN = "the traffic had no exchange that shows it"
+_NOT_JUDGED = "traffic is not judged by this rule; `video-calls-contract run` tests it"
 
-_NOT_SEEN = {
-    "auth": "no request came without a token, or with one that had expired",
-    "create": "no call was created in such a way",
-    "join": "no join of such a call was seen",
-    "end": "no end of such a call was seen",
-    "cancel": "no cancellation of such a call was seen",
-    "list": "no list was read",
-    "events": "no event of this kind was told on a WebSocket that was seen",
-}
+
+class _Results(Results):
+    @property
+    def verdict(self) -> str:
+        """The outcome in a few words; traffic shows a part of the contract only."""
+        if self.exit_status != CONFORMS:
+            return super().verdict
+        unjudged = len(self.of("not_checked"))
+        return f"breaks no rule in this traffic ({len(self.rules) - unjudged} rules judged, {unjudged} not)"
 
 
 class Judge:
@@ -51,8 +43,12 @@ class Judge:
     Args:
         base_url: the root of the API.
         level: the least level whose deviations fail.
+        begun: when the traffic began.
         report: is called with the first violation of each rule.
-        begun: when it began.
+
+    Attributes:
+        notes: what a reader should know, beyond what the judge finds out.
+        unjudged: rules that are not judged, and why.
     """
 
     def __init__(
@@ -61,60 +57,53 @@ class Judge:
         agora: Agora,
         level: Level,
         begun: datetime,
-        report: Callable[[RuleId, Finding], None] = lambda _rule, _finding: None,
+        report: Report = lambda _rule, _finding: None,
     ) -> None:
         parts = urlsplit(base_url)
-        self.reader = Reader(base_url)
+        self._origin, self._root = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
         self.notes: list[str] = []
         self.unjudged: dict[RuleId, str] = {}
-        """Why a rule is not judged."""
         if agora.app_certificate is None:
             self.unjudged["join.token-signature"] = "no agora.app_certificate was given with --config"
-        self._results = Results(base_url, level, 0, started_at=begun)
-        self._traffic = Traffic(agora, RULES_OF_TRAFFIC, self.unjudged, begun, report)
-        self._connections = Connections(
-            self._traffic, lambda target: f"{parts.scheme}://{parts.netloc}{target}"
-        )
-        self._unanswered: list[Exchange] = []
+        self._results = _Results(base_url, level, 0, started_at=begun)
+        self._traffic = Traffic(agora, self.unjudged, begun, report)
+        self._connections: dict[int, Connection] = {}
+        self._skipped: Counter[str] = Counter()
 
     def judge(self, record: Record) -> None:
-        """Judge a record. If the suite breaks on it, that is in the results, and the next one is judged."""
+        """Judge a record. If the suite breaks on it, the results say so, and the next one is judged."""
         try:
-            self._judge(record)
-        except Exception as error:  # noqa: BLE001 (whatever breaks, what passes is still passed on)
+            if record.socket:
+                self._message(record)
+            else:
+                self._http(record)
+        except Exception as error:  # noqa: BLE001 (whatever breaks, traffic is still judged)
             broken = TestResult("judging an exchange", (), "broken", describe_error(error))
-            self._results.broken = [*self._results.broken, broken][:_MOST_PENDING]
+            self._results.broken = [*self._results.broken, broken][:_MOST_BROKEN]
 
-    def _judge(self, record: Record) -> None:
-        match record:
-            case RawExchange():
-                self._results.requests += 1
-                if exchange := self.reader.exchange(record):
-                    self._exchange(exchange)
-            case SocketOpen():
-                if record.target.partition("?")[0] == f"{self.reader.root}/events/":
-                    self._connections.opened(record)
-            case SocketClose():
-                self._connections.closed(record)
-            case _:
-                self._connections.told(record)
-
-    def _exchange(self, exchange: Exchange) -> None:
-        if exchange.status == NO_ANSWER:
-            self._unanswered = [*self._unanswered, exchange][-_MOST_PENDING:]
+    def _message(self, record: Record) -> None:
+        if record.target.partition("?")[0] != f"{self._root}/events/":
             return
+        if record.socket not in self._connections:
+            opened = exchange_of(record, self._origin, self._root)
+            self._connections[record.socket] = Connection(self._traffic, opened)
+        self._connections[record.socket].judge(record)
+        if record.is_end:
+            del self._connections[record.socket]
+
+    def _http(self, record: Record) -> None:
+        self._results.requests += 1
+        if why := why_unjudged(record, self._root):
+            self._skipped[why] += 1
+            return
+        exchange = exchange_of(record, self._origin, self._root)
         if exchange.status in _OUTAGE and not isinstance(exchange.object.get("error"), str):
-            self.reader.skipped["answered by a gateway in place of the target"] += 1
+            self._skipped["answered by a gateway in place of the target"] += 1
             return
-        # A request without an answer is blamed if the target was alive: it answers the next one.
-        for one in self._unanswered:
-            if one.received_at < exchange.sent_at < one.received_at + _SOON:
-                self._traffic.watch(one)
-        self._unanswered = [one for one in self._unanswered if one.received_at >= exchange.sent_at]
-        self._traffic.watch(exchange)
+        judge_exchange(self._traffic, exchange)
 
     def results(self) -> Results:
-        """Return what came out."""
+        """Return the results."""
         results = self._results
         rules = {str(slug): rule for slug, rule in RULES.items()}
         results.rules = rule_results(rules, [self._of_rule(slug) for slug in RULES])
@@ -123,42 +112,28 @@ class Judge:
         return results
 
     def _of_rule(self, slug: RuleId) -> TestResult:
-        traffic = self._traffic
-        findings, seen = traffic.findings[slug], traffic.checked[slug]
-        reason, blamed, outcome = "", "", "passed"
-        exchanges = tuple(shown for finding in reversed(findings) for shown in finding.exchanges)
+        findings, seen = self._traffic.findings[slug], self._traffic.checked[slug]
+        reason, blamed = "; ".join(dict.fromkeys(finding.expected for finding in findings)), ""
+        outcome: TestOutcome = "passed"
         if findings:
-            reason = "; ".join(dict.fromkeys(finding.expected for finding in findings))
             blamed, outcome = slug, "noted" if slug in NOTED else "failed"
         elif not seen:
-            outcome, reason = "not_checked", self._why_not(slug)
-        kind: TestOutcome = outcome  # type: ignore[assignment]
-        name = f"in {count(seen, 'exchange')} of others"
-        return TestResult(name, (slug,), kind, reason, blamed, exchanges)
-
-    def _why_not(self, slug: RuleId) -> str:
-        if slug in self.unjudged:
-            return self.unjudged[slug]
-        if slug in _WHOSE:
-            return "traffic does not show which user a token is of, and what that user may do"
-        if slug not in _JUDGED:
-            return "it takes requests that only `video-calls-contract run` sends"
-        return _NOT_SEEN.get(slug.partition(".")[0], "no exchange showed it")
+            outcome = "not_checked"
+            reason = self.unjudged.get(slug, _NOT_SEEN if slug in JUDGED | JUDGED_EVENTS else _NOT_JUDGED)
+        exchanges = tuple(shown for finding in reversed(findings) for shown in finding.exchanges)
+        return TestResult(f"in {count(seen, 'exchange')}", (slug,), outcome, reason, blamed, exchanges)
 
     def _notes(self) -> Iterable[str]:
-        skipped = self.reader.skipped
-        if skipped:
-            listed = ", ".join(f"{number:,} {why}" for why, number in skipped.most_common())
+        if self._skipped:
+            listed = ", ".join(f"{number:,} {why}" for why, number in self._skipped.most_common())
             yield f"exchanges that were not judged: {listed}"
-        if lost := len(self._unanswered):
-            yield f"{count(lost, 'request')} got no answer before the target was gone"
         if times := self._traffic.clock.unjudged:
             yield (
-                f"{count(times, 'time')} were not about now, in answers in which no time was: "
+                f"{count(times, 'time')} were not about now, in responses in which no time was: "
                 "a clock was set, or the times are wrong"
             )
         if resets := self._traffic.resets:
             yield (
                 f"{count(resets, 'call')} became another one, or went back to an earlier state: the data was "
-                "reset, or old answers were cached"
+                "reset, or old responses were cached"
             )

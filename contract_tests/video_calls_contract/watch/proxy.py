@@ -8,14 +8,14 @@ and zstd could not be judged. Everything else passes unchanged.
 import asyncio
 import contextlib
 import itertools
-import pickle
+import multiprocessing
 import queue
+import signal
 import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from dataclasses import dataclass
-from multiprocessing.connection import Connection as Pipe
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,20 +29,14 @@ from websockets.typing import Subprotocol
 
 from video_calls_contract.config import Config
 from video_calls_contract.connection import connection
-from video_calls_contract.watch.records import (
-    Header,
-    RawExchange,
-    Record,
-    SocketClose,
-    SocketMessage,
-    SocketOpen,
-)
+from video_calls_contract.watch.records import Header, Record
 
-__all__ = ["Proxy", "Way", "serve"]
+__all__ = ["Proxy", "Records", "serve"]
 
-MOST_OF_REQUEST = 64 * 1024  # bytes of a request that are judged
-MOST_OF_MESSAGE = 16 * 2**20  # bytes of a message of a WebSocket
-MOST_WAITING = 64 * 2**20  # bytes that wait to be judged; what comes then is passed on and not judged
+Records = multiprocessing.Queue  # of records; the last is the number of those that were dropped
+
+_MOST_OF_REQUEST = 64 * 1024  # bytes of a request that are judged
+_MOST_OF_MESSAGE = 16 * 2**20  # bytes of a message of a WebSocket
 _IDLE = 1.0  # seconds, less than servers keep idle connections
 _STOPPING = 3  # seconds in which exchanges that have begun may end
 
@@ -50,7 +44,6 @@ _OF_ONE_CONNECTION = {
     b"connection", b"expect", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
     b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
 }  # fmt: skip
-_UNJUDGED_CODINGS = {b"br", b"zstd"}
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -58,28 +51,21 @@ _Send = Callable[[_Message], Awaitable[None]]
 _Raw = list[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How the target is reached.
+class Proxy:
+    """The application.
 
-    Attributes:
-        origin: scheme, host and port.
-        host: the `Host` that it is sent; None for the client's own.
+    Args:
+        config: how the target is reached.
+        host: the `Host` that it is sent; empty for the client's own.
+        record: is called with all that passes, and must not block.
     """
 
-    config: Config
-    origin: str
-    host: str | None
-
-
-class Proxy:
-    """The application; `record` is called with all that passes, and must not block."""
-
-    def __init__(self, way: Way, record: Callable[[Record], None]) -> None:
-        self._way = way
+    def __init__(self, config: Config, host: str, record: Callable[[Record], None]) -> None:
+        self._origin = urlsplit(config.base_url)
+        self._host = host.encode()
         self._record = record
-        self._reached_by = connection(way.config)
-        self._numbers = itertools.count(1)
+        self._reached_by = connection(config)
+        self._sockets = itertools.count(1)
         self._transport = httpx.AsyncHTTPTransport(
             verify=self._reached_by.context or False,
             proxy=self._reached_by.httpx_proxy,
@@ -89,153 +75,139 @@ class Proxy:
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Pass on a request or a WebSocket."""
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await self._transport.aclose()
+            await send({"type": "lifespan.shutdown.complete"})
             return
         target: bytes = scope["raw_path"]
         if scope["query_string"]:
             target += b"?" + scope["query_string"]
+        headers = self._request_headers(scope["headers"])
+        method = scope.get("method", "GET")
+        record = Record(method, target.decode("latin-1"), _text(headers), time.time())
         if scope["type"] == "http":
-            await self._http(scope, target, receive, send)
+            await self._http(scope, headers, record, receive, send)
         else:
-            await self._websocket(scope, target, receive, send)
+            await self._websocket(scope, headers, record, receive, send)
 
-    async def _live(self, receive: _Receive, send: _Send) -> None:
-        """Close the connections to the target when the server stops."""
-        await receive()  # lifespan.startup
-        await send({"type": "lifespan.startup.complete"})
-        await receive()  # lifespan.shutdown
-        await self._transport.aclose()
-        await send({"type": "lifespan.shutdown.complete"})
-
-    def _headers(self, headers: _Raw) -> _Raw:
-        """Return the headers of a request as the target gets them."""
-        own = b"" if self._way.host is None else self._way.host.encode()
-        passed = [(name, own if own and name == b"host" else value) for name, value in _end_to_end(headers)]
-        return [
-            (name, _judged_codings(value) if name == b"accept-encoding" else value) for name, value in passed
-        ]
+    def _request_headers(self, headers: _Raw) -> _Raw:
+        passed: _Raw = []
+        for name, value in _end_to_end(headers):
+            if name == b"host":
+                passed.append((name, self._host or value))
+            elif name == b"accept-encoding":
+                passed.append((name, b"gzip" if b"gzip" in value else b"identity"))
+            else:
+                passed.append((name, value))
+        return passed
 
     # -- HTTP ----------------------------------------------------------------------------------------
 
-    async def _http(self, scope: _Message, target: bytes, receive: _Receive, send: _Send) -> None:
-        headers = self._headers(scope["headers"])
-        passed = RawExchange(scope["method"], target.decode("latin-1"), _text(headers), time.time())
-        if any(name == b"transfer-encoding" for name, _ in scope["headers"]):
-            headers.append((b"transfer-encoding", b"chunked"))
+    async def _http(
+        self, scope: _Message, headers: _Raw, record: Record, receive: _Receive, send: _Send
+    ) -> None:
+        has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
         is_whole = asyncio.Event()
         request = httpx.Request(
-            scope["method"],
-            self._way.origin,
+            record.method,
+            f"{self._origin.scheme}://{self._origin.netloc}",
             headers=headers,
-            stream=_Body(_body(receive, passed, is_whole)),
-            extensions={"target": target, "timeout": {"connect": 10.0}},
+            content=_request_body(receive, record, is_whole) if has_body else None,
+            extensions={"target": record.target.encode("latin-1"), "timeout": {"connect": 10.0}},
         )
-        answering = asyncio.create_task(self._answer(request, passed, send))
+        if not has_body:
+            is_whole.set()
+        answering = asyncio.create_task(self._answer(request, record, send))
         leaving = asyncio.create_task(_has_left(receive, is_whole))
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
-                passed.is_cancelled = True
+                record.unjudged = "cancelled by the client"
         finally:
             for task in (answering, leaving):
                 task.cancel()
-            ended = await asyncio.gather(answering, leaving, return_exceptions=True)
-            passed.received_at = time.time()
-            self._record(passed)
-        if isinstance(ended[0], Exception):
-            raise ended[0]
+            [error, _] = await asyncio.gather(answering, leaving, return_exceptions=True)
+            record.received_at = time.time()
+            self._record(record)
+        if isinstance(error, Exception):
+            raise error
 
-    async def _answer(self, request: httpx.Request, passed: RawExchange, send: _Send) -> None:
-        beginning = bytearray()
+    async def _answer(self, request: httpx.Request, record: Record, send: _Send) -> None:
         try:
             response = await self._transport.handle_async_request(request)
-        except (httpx.TransportError, _LeftError) as error:
-            passed.failure = str(error) or type(error).__name__
-            passed.is_cancelled = isinstance(error, _LeftError)
-            passed.is_unreachable = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            await _refuse(send, "http.response", passed.failure)
+        except _LeftError:
+            record.unjudged = "cancelled by the client"
             return
-        passed.status, passed.headers = response.status_code, _text(response.headers.raw)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status_code,
-                "headers": _end_to_end(response.headers.raw),
-            }
-        )
+        except httpx.TransportError as error:
+            record.unjudged = "without a response"
+            await _send_502(send, "http.response", error)
+            return
+        record.status, record.headers = response.status_code, _text(response.headers.raw)
+        start = {"status": response.status_code, "headers": _end_to_end(response.headers.raw)}
+        await send({"type": "http.response.start", **start})
         try:
             async for part in response.aiter_raw():
-                beginning += part[: LARGEST_BODY + 1 - len(beginning)]
+                if record.target.startswith(f"{self._origin.path}/video-calls"):
+                    record.body += part[: LARGEST_BODY + 1 - len(record.body)]
                 await send({"type": "http.response.body", "body": part, "more_body": True})
-        except httpx.TransportError as error:
-            passed.status, passed.failure = 0, str(error) or type(error).__name__
+        except httpx.TransportError:
+            record.unjudged = "without a whole response"
             raise
         finally:
-            passed.body = bytes(beginning)
             await response.aclose()
         await send({"type": "http.response.body", "body": b""})
 
     # -- WebSockets ----------------------------------------------------------------------------------
 
-    async def _websocket(self, scope: _Message, target: bytes, receive: _Receive, send: _Send) -> None:
+    async def _websocket(
+        self, scope: _Message, headers: _Raw, record: Record, receive: _Receive, send: _Send
+    ) -> None:
         await receive()  # websocket.connect
-        headers = self._headers(scope["headers"])
-        own = dict(headers).get(b"host", b"").decode("latin-1")
         try:
-            upstream = await self._connect(scope, target.decode("latin-1"), headers, own)
+            upstream = await self._connect(scope, headers, record.target)
         except InvalidStatus as error:
-            answer = error.response
-            await send(
-                {
-                    "type": "websocket.http.response.start",
-                    "status": answer.status_code,
-                    "headers": _end_to_end(
-                        [
-                            (name.lower().encode(), value.encode())
-                            for name, value in answer.headers.raw_items()
-                        ]
-                    ),
-                }
-            )
-            await send({"type": "websocket.http.response.body", "body": bytes(answer.body or b"")})
+            refusal = error.response
+            raw = [(name.lower().encode(), value.encode()) for name, value in refusal.headers.raw_items()]
+            start = {"status": refusal.status_code, "headers": _end_to_end(raw)}
+            await send({"type": "websocket.http.response.start", **start})
+            await send({"type": "websocket.http.response.body", "body": bytes(refusal.body or b"")})
             return
         except (InvalidHandshake, OSError, EOFError) as error:
-            await _refuse(send, "websocket.http.response", str(error) or type(error).__name__)
+            await _send_502(send, "websocket.http.response", error)
             return
-        opened = SocketOpen(
-            next(self._numbers), target.decode("latin-1"), _text(headers), upstream.subprotocol, time.time()
-        )
-        self._record(opened)
+        record.status, record.socket = 101, next(self._sockets)
         await send({"type": "websocket.accept", "subprotocol": upstream.subprotocol})
         sending = asyncio.create_task(_pass_up(receive, upstream))
-        telling = asyncio.create_task(self._pass_down(upstream, send, opened.number))
+        receiving = asyncio.create_task(self._pass_down(upstream, send, record))
         try:
-            await asyncio.wait({sending, telling}, return_when=asyncio.FIRST_COMPLETED)
-            ended_by_target = telling.done() and not sending.done()
+            await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+            is_ended_by_target = receiving.done() and not sending.done()
         finally:
-            for task in (sending, telling):
+            for task in (sending, receiving):
                 task.cancel()
-            await asyncio.gather(sending, telling, return_exceptions=True)
+            await asyncio.gather(sending, receiving, return_exceptions=True)
             await upstream.close()
-        close = telling.result() if ended_by_target else None
-        self._record(SocketClose(opened.number, close.code if close else None, time.time()))
+        close = receiving.result() if is_ended_by_target else None
+        code = close.code if close else None
+        self._record(replace(record, received_at=time.time(), is_end=True, close_code=code))
         if close is not None:
             await send({"type": "websocket.close", "code": _sendable(close.code), "reason": close.reason})
-        elif ended_by_target:
+        elif is_ended_by_target:
             raise ConnectionError("the target ended the WebSocket without a code")
 
-    async def _connect(self, scope: _Message, target: str, headers: _Raw, host: str) -> ClientConnection:
-        origin = urlsplit(self._way.origin)
-        secure = origin.scheme == "https"
+    async def _connect(self, scope: _Message, headers: _Raw, target: str) -> ClientConnection:
+        origin = self._origin
+        is_secure, authority = origin.scheme == "https", origin.netloc
+        options: dict[str, Any] = {"proxy_ssl": self._reached_by.proxy_context}
         if self._reached_by.proxy is None:  # the address may be another than that of `Host`
-            place: dict[str, Any] = {"host": origin.hostname, "port": origin.port or (443 if secure else 80)}
-        else:
-            place, host = {"proxy_ssl": self._reached_by.proxy_context}, ""
-        if secure:
-            place |= {"ssl": self._reached_by.context, "server_hostname": origin.hostname}
-        authority = host or origin.netloc
+            authority = dict(headers).get(b"host", b"").decode("latin-1") or authority
+            options = {"host": origin.hostname, "port": origin.port or (443 if is_secure else 80)}
+        if is_secure:
+            options |= {"ssl": self._reached_by.context, "server_hostname": origin.hostname}
         return await connect(
-            f"{'wss' if secure else 'ws'}://{authority}{target}",
+            f"{'wss' if is_secure else 'ws'}://{authority}{target}",
             additional_headers=[
                 (name, value)
                 for name, value in _text(headers)
@@ -243,19 +215,20 @@ class Proxy:
             ],
             subprotocols=[Subprotocol(name) for name in scope["subprotocols"]] or None,
             user_agent_header=None,
-            max_size=MOST_OF_MESSAGE,
+            max_size=_MOST_OF_MESSAGE,
             proxy=self._reached_by.proxy,
-            **place,
+            **options,
         )
 
-    async def _pass_down(self, upstream: ClientConnection, send: _Send, number: int) -> Close | None:
+    async def _pass_down(self, upstream: ClientConnection, send: _Send, record: Record) -> Close | None:
         """Pass on messages until the target closes; return how it did, None if the connection broke."""
         while True:
             try:
                 message = await upstream.recv()
             except ConnectionClosed as closed:
                 return closed.rcvd
-            self._record(SocketMessage(number, message[: LARGEST_BODY + 1], time.time()))
+            body = message.encode() if isinstance(message, str) else message
+            self._record(replace(record, body=body[: LARGEST_BODY + 1], received_at=time.time()))
             kind = "text" if isinstance(message, str) else "bytes"
             await send({"type": "websocket.send", kind: message})
 
@@ -277,31 +250,19 @@ def _sendable(code: int) -> int:
 
 
 class _LeftError(Exception):
-    """The client went away while it sent its request."""
+    """The client closed the connection while it sent its request."""
 
 
-class _Body(httpx.AsyncByteStream):
-    """The body of a request, while it arrives."""
-
-    def __init__(self, parts: AsyncIterator[bytes]) -> None:
-        self._parts = parts
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._parts
-
-
-async def _body(receive: _Receive, passed: RawExchange, is_whole: asyncio.Event) -> AsyncIterator[bytes]:
-    beginning = bytearray()
-    more = True
-    while more:
+async def _request_body(receive: _Receive, record: Record, is_whole: asyncio.Event) -> AsyncIterator[bytes]:
+    while not is_whole.is_set():
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _LeftError
         part = message.get("body", b"")
-        beginning += part[: MOST_OF_REQUEST + 1 - len(beginning)]
-        passed.request_body, passed.is_request_cut = bytes(beginning), len(beginning) > MOST_OF_REQUEST
-        more = message.get("more_body", False)
-        if not more:
+        if len(record.request_body) + len(part) > _MOST_OF_REQUEST:
+            record.unjudged = "with a long request body"
+        record.request_body += part[: _MOST_OF_REQUEST - len(record.request_body)]
+        if not message.get("more_body", False):
             is_whole.set()
         if part:
             yield part
@@ -314,8 +275,8 @@ async def _has_left(receive: _Receive, is_whole: asyncio.Event) -> None:
         pass
 
 
-async def _refuse(send: _Send, kind: str, why: str) -> None:
-    """Answer 502, for the target does not."""
+async def _send_502(send: _Send, kind: str, error: Exception) -> None:
+    why = str(error) or type(error).__name__
     text = f"video-calls-contract watch: no answer from the target: {why}\n".encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
     await send({"type": f"{kind}.start", "status": 502, "headers": headers})
@@ -330,12 +291,6 @@ def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> _Raw:
     return [(name, value) for name, value in headers if name.lower() not in dropped]
 
 
-def _judged_codings(accepted: bytes) -> bytes:
-    codings = [coding.strip() for coding in accepted.split(b",")]
-    beginning = [coding for coding in codings if coding.partition(b";")[0].lower() not in _UNJUDGED_CODINGS]
-    return accepted if len(beginning) == len(codings) else b", ".join(beginning) or b"identity"
-
-
 def _text(headers: _Raw) -> list[Header]:
     return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
 
@@ -343,15 +298,23 @@ def _text(headers: _Raw) -> list[Header]:
 # -- The process --------------------------------------------------------------------------------------
 
 
-def serve(way: Way, listener: socket.socket, pipe: Pipe) -> None:
-    """Serve until the other end of the pipe is closed or a signal comes; records go through the pipe."""
-    sender = _Sender(pipe)
+def serve(config: Config, host: str, listener: socket.socket, records: "Records[Record | int]") -> None:
+    """Serve until a SIGTERM or an interrupt comes, or the parent process ends."""
+    dropped = 0
+
+    def put(record: Record) -> None:
+        nonlocal dropped
+        try:
+            records.put_nowait(record)
+        except queue.Full:
+            dropped += 1
+
     server = uvicorn.Server(
         uvicorn.Config(
-            Proxy(way, sender.put),
+            Proxy(config, host, put),
             http="h11",
             ws="websockets-sansio",
-            ws_max_size=MOST_OF_MESSAGE,
+            ws_max_size=_MOST_OF_MESSAGE,
             lifespan="on",
             log_config=None,
             log_level="critical",
@@ -362,46 +325,16 @@ def serve(way: Way, listener: socket.socket, pipe: Pipe) -> None:
             timeout_graceful_shutdown=_STOPPING,
         )
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the server raises its signals again when it has stopped
 
     def stop_with_parent() -> None:
-        with contextlib.suppress(EOFError, OSError):
-            pipe.recv_bytes()
+        parent = multiprocessing.parent_process()
+        if parent:
+            parent.join()
         server.should_exit = True
 
     threading.Thread(target=stop_with_parent, daemon=True).start()
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
-    sender.finish()
-
-
-class _Sender:
-    """Sends records from a thread of its own, and drops what would take too much memory."""
-
-    def __init__(self, pipe: Pipe) -> None:
-        self._pipe = pipe
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._put = self._sent = 0  # bytes; each is changed by one thread
-        self._dropped = 0
-        self._thread = threading.Thread(target=self._send, daemon=True)
-        self._thread.start()
-
-    def put(self, record: Record) -> None:
-        """Send a record soon."""
-        content = pickle.dumps(record)
-        if self._put - self._sent + len(content) > MOST_WAITING:
-            self._dropped += 1
-            return
-        self._put += len(content)
-        self._queue.put(content)
-
-    def finish(self) -> None:
-        """Wait until all is sent; the last message is how many records were dropped."""
-        self._queue.put(pickle.dumps(self._dropped))
-        self._queue.put(None)
-        self._thread.join()
-
-    def _send(self) -> None:
-        with contextlib.suppress(OSError):
-            while (content := self._queue.get()) is not None:
-                self._pipe.send_bytes(content)
-                self._sent += len(content)
+    server.run(sockets=[listener])
+    with contextlib.suppress(queue.Full):
+        records.put(dropped, timeout=_STOPPING)

@@ -1,24 +1,23 @@
-"""What passes the proxy, as the process that judges receives it: plain data, nothing decoded."""
+"""What passes the proxy, or is recorded, before anything of it is decoded."""
 
 from dataclasses import dataclass, field
 
-__all__ = ["Header", "RawExchange", "Record", "SocketClose", "SocketMessage", "SocketOpen"]
+__all__ = ["Header", "Record"]
 
 Header = tuple[str, str]
 
 
 @dataclass(slots=True)
-class RawExchange:
-    """A request and its response.
+class Record:
+    """A request and its response; of a WebSocket, one message from the target, or the end.
 
     Attributes:
         target: path and query, as they were sent.
-        request_body: as far as it is judged; `is_request_cut` if it was longer.
         body: as it was received, perhaps compressed, and a little longer than what is judged.
         sent_at, received_at: seconds since the epoch.
-        failure: why there is no whole answer; empty if there is one.
-        is_unreachable: whether the target could not even be connected to.
-        is_cancelled: whether the client went away before the end of the answer.
+        unjudged: why the exchange is not judged; empty if it may be.
+        socket: the number of the WebSocket; 0 for HTTP.
+        is_end: whether the WebSocket has ended; `close_code` is None if the target did not end it.
     """
 
     method: str
@@ -26,43 +25,11 @@ class RawExchange:
     request_headers: list[Header]
     sent_at: float
     request_body: bytes = b""
-    is_request_cut: bool = False
     status: int = 0
     headers: list[Header] = field(default_factory=list[Header])
     body: bytes = b""
     received_at: float = 0.0
-    failure: str = ""
-    is_unreachable: bool = False
-    is_cancelled: bool = False
-
-
-@dataclass(slots=True)
-class SocketOpen:
-    """A WebSocket that the target has accepted; `number` tells it from others."""
-
-    number: int
-    target: str
-    request_headers: list[Header]
-    subprotocol: str | None
-    at: float
-
-
-@dataclass(slots=True)
-class SocketMessage:
-    """A message from the target."""
-
-    number: int
-    data: str | bytes
-    at: float
-
-
-@dataclass(slots=True)
-class SocketClose:
-    """The end of a WebSocket; `code` is None if the target did not end it."""
-
-    number: int
-    code: int | None
-    at: float
-
-
-Record = RawExchange | SocketOpen | SocketMessage | SocketClose
+    unjudged: str = ""
+    socket: int = 0
+    is_end: bool = False
+    close_code: int | None = None

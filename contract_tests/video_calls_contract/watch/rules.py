@@ -1,11 +1,12 @@
-"""Rules that a test of `run` holds with requests of its own, held to the exchanges of others.
+"""Rules that `run` tests with requests of its own, judged in the exchanges of others.
 
-Whether an answer keeps a rule is judged by the functions that those tests use. What is added here is when the
-rule applies to somebody else's request.
+The checks are those of `run`. What is added here is when a rule applies to somebody else's request.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from video_calls_spec import RuleId
 
 from video_calls_contract.checks import (
+    PRECISION,
     require,
     require_cancelled,
     require_completed,
@@ -21,44 +23,71 @@ from video_calls_contract.checks import (
     require_time,
 )
 from video_calls_contract.clock import MOST_DIFFERENCE
-from video_calls_contract.exchange import SOMEBODY, Exchange, as_object, instant
+from video_calls_contract.exchange import Exchange, as_object, instant
 from video_calls_contract.ids import is_id
 from video_calls_contract.jwt import claims
-from video_calls_contract.observers import Finding
+from video_calls_contract.observers import OBSERVED, Finding
 from video_calls_contract.outcomes import Violation
 from video_calls_contract.pagination import link_problem
-from video_calls_contract.prediction import SAMPLE, how_predictable
-from video_calls_contract.watch.exchanges import NOBODY, bearer, call_id_of, calls_of, is_of_contract
-from video_calls_contract.watch.state import SECOND, Traffic, TrafficObserver
+from video_calls_contract.watch.exchanges import NOBODY, bearer, call_id_of, calls_of, methods_of
+from video_calls_contract.watch.state import Traffic
 
-__all__ = ["RULES_OF_TRAFFIC"]
-
-RULES_OF_TRAFFIC: list[tuple[RuleId, TrafficObserver]] = []
+__all__ = ["JUDGED", "Check", "hold", "judge_exchange"]
 
 _LEEWAY = timedelta(minutes=2)  # that a backend may give an expired token
-_OVERLAP = timedelta(minutes=30)
 _WINDOW = timedelta(minutes=15)
 
 Check = Callable[[Traffic, Exchange], bool | None]
-"""Raises `Violation`; it returns False if the rule has nothing to do with the exchange."""
+"""Raises `Violation`; returns False if the rule does not apply to the exchange."""
+
+_CHECKS: list[tuple[RuleId, Check]] = []
+
+
+def judge_exchange(traffic: Traffic, exchange: Exchange) -> None:
+    """Judge an exchange by every rule, and remember it."""
+    traffic.prepare(exchange)
+    traffic.watch(exchange)
+    for rule, check in _CHECKS:
+        hold(traffic, rule, check, exchange)
+    traffic.remember(exchange)
+
+
+def hold(traffic: Traffic, rule: RuleId, check: Check, exchange: Exchange) -> None:
+    """Hold an exchange to a rule."""
+
+    def observer(_: object, shown: Exchange) -> list[Finding] | None:
+        try:
+            return None if check(traffic, shown) is False else []
+        except Violation as violation:
+            return [Finding(violation.expected, violation.exchanges)]
+
+    traffic.ask(rule, observer, exchange)
 
 
 def holds(rule: RuleId, *operations: str) -> Callable[[Check], Check]:
-    """Hold every exchange to a rule, or those of operations that the backend did."""
+    """Register the check of a rule, for all exchanges or for successes of these operations."""
 
     def register(check: Check) -> Check:
-        def observer(traffic: Traffic, exchange: Exchange) -> list[Finding] | None:
+        def applied(traffic: Traffic, exchange: Exchange) -> bool | None:
             if operations and not (exchange.operation in operations and exchange.succeeded):
-                return None
-            try:
-                return None if check(traffic, exchange) is False else []
-            except Violation as violation:
-                return [Finding(violation.expected, violation.exchanges)]
+                return False
+            return check(traffic, exchange)
 
-        RULES_OF_TRAFFIC.append((rule, observer))
+        _CHECKS.append((rule, applied))
         return check
 
     return register
+
+
+def refused(exchange: Exchange, *statuses: int, because: str, before: tuple[Exchange, ...] = ()) -> bool:
+    """Return whether a request was refused with one of these statuses.
+
+    Raises:
+        Violation: if it succeeded.
+    """
+    if exchange.succeeded:
+        require_refusal(exchange, *statuses, before=before, because=because)
+    return exchange.status in statuses
 
 
 # -- Authentication -----------------------------------------------------------------------------------
@@ -76,39 +105,56 @@ def token_is_required(_: Traffic, exchange: Exchange) -> bool | None:
 @holds("auth.expired-token")
 def expired_token_is_refused(traffic: Traffic, exchange: Exchange) -> bool | None:
     expires = claims(bearer(exchange.request_headers)).get("exp")
-    now = min(traffic.clock.possible_times(exchange.sent_at))
-    if not isinstance(expires, int | float) or expires >= (now - _LEEWAY).timestamp():
+    now = min(traffic.clock.possible_times(exchange.sent_at)) - _LEEWAY
+    if not exchange.operation or not isinstance(expires, int | float) or expires >= now.timestamp():
         return False
-    if exchange.operation and exchange.succeeded:
-        require_refusal(
-            exchange, 401, because=f"a token that expired at {datetime.fromtimestamp(expires, UTC)}"
-        )
-    return None
+    return refused(exchange, 401, because=f"a token that expired at {datetime.fromtimestamp(expires, UTC)}")
 
 
 # -- Creating -----------------------------------------------------------------------------------------
 
 
-def request_json(exchange: Exchange) -> dict[str, Any]:
-    """The body of a request, if it is a JSON object; else an empty one."""
+def body_of(exchange: Exchange) -> dict[str, Any]:
+    """Return the body of a request; empty if it is no JSON object."""
     try:
         return as_object(json.loads(exchange.request_body))
     except (ValueError, RecursionError):
         return {}
 
 
-@holds("create.valid-body", "createVideoCall")
-def missing_field_is_refused(_: Traffic, exchange: Exchange) -> bool | None:
-    body = request_json(exchange)
+def flaws_of(created: Exchange) -> Iterator[tuple[RuleId, tuple[int, ...], str]]:
+    """Yield why a creation is to be refused: the rule, the statuses, and the flaw in words."""
+    body = body_of(created)
+    kind = next((value for name, value in created.request_headers if name == "content-type"), "json")
+    if "json" not in kind.lower():
+        yield "errors.media-type", (415, 400), f"a body of {kind}"
+    if not body and created.request_body.strip() != b"{}":
+        yield "errors.malformed-json", (400,), "a body that is no JSON object"
     missing = [name for name in ("doctor", "patient", "scheduled_time") if body.get(name) is None]
     if body and missing:
-        require_refusal(exchange, 400, because=f"a body without {', '.join(missing)}")
-    return bool(body)
+        yield "create.valid-body", (400,), f"a body without {', '.join(missing)}"
+    with suppress(ValueError):
+        if datetime.fromisoformat(str(body.get("scheduled_time"))).tzinfo is None:
+            yield "create.aware-time", (400,), "a time without an offset, which is no instant"
+
+
+def refuses(rule: RuleId) -> None:
+    """Register that a creation with a flaw of a rule is refused."""
+
+    @holds(rule)
+    def check(_: Traffic, exchange: Exchange) -> bool | None:
+        flaws = flaws_of(exchange) if exchange.operation == "createVideoCall" else ()
+        found = [refused(exchange, *statuses, because=why) for slug, statuses, why in flaws if slug == rule]
+        return any(found)
+
+
+for _rule in ("errors.media-type", "errors.malformed-json", "create.valid-body", "create.aware-time"):
+    refuses(_rule)
 
 
 @holds("create.schedules", "createVideoCall")
 def creation_shows_new_call(_: Traffic, exchange: Exchange) -> bool | None:
-    body = request_json(exchange)
+    body = body_of(exchange)
     if not {"doctor", "patient"} <= body.keys():
         return False
     # An id may be sent as text.
@@ -119,7 +165,7 @@ def creation_shows_new_call(_: Traffic, exchange: Exchange) -> bool | None:
 
 @holds("model.scheduled-time", "createVideoCall")
 def creation_has_its_time(_: Traffic, exchange: Exchange) -> bool | None:
-    at = instant(request_json(exchange).get("scheduled_time"))
+    at = instant(body_of(exchange).get("scheduled_time"))
     if at is None:
         return False
     require_time(exchange, at)
@@ -127,77 +173,22 @@ def creation_has_its_time(_: Traffic, exchange: Exchange) -> bool | None:
 
 
 @holds("create.future", "createVideoCall")
-def time_that_passed_is_refused(traffic: Traffic, exchange: Exchange) -> None:
+def past_time_is_refused(traffic: Traffic, exchange: Exchange) -> None:
     at, created = (instant(exchange.object.get(name)) for name in ("scheduled_time", "created_at"))
     now = min(traffic.clock.possible_times(exchange.sent_at)) - MOST_DIFFERENCE
     if at is not None and created is not None and at < min(created, now):
         require_refusal(exchange, 400, because="a time that has passed")
 
 
-@holds("create.unique-channel")
-def channel_is_of_one_call(traffic: Traffic, exchange: Exchange) -> bool | None:
-    names = [(call["id"], call["channel_name"]) for call in calls_of(exchange) if call.get("channel_name")]
-    for call_id, channel in names:
-        shown = traffic.shortened(exchange, call_id)
-        other, first = traffic.channel_of.get_or_add(str(channel), (call_id, shown))
-        expected = f"a channel of its own for each call; calls {other} and {call_id} have {channel!r}"
-        require(other == call_id, expected, first, shown)
-    return bool(names)
-
-
-@holds("create.random-channel", "createVideoCall")
-def channel_is_random(traffic: Traffic, _: Exchange) -> bool | None:
-    if len(traffic.sample) < SAMPLE:
-        return False
-    sample = list(traffic.sample)
-    traffic.sample.clear()
-    reason = how_predictable([one.object for one in sample if one.object.get("channel_name")])
-    require(not reason, f"`channel_name` to be random; {reason}", *sample[-3:])
-    return None
-
-
-@holds("create.no-overlap")
-def overlapping_call_is_refused(traffic: Traffic, exchange: Exchange) -> bool | None:
-    """Two calls overlap for certain if the first is alive after the second was accepted."""
-    for call in calls_of(exchange):
-        seen = traffic.seen_calls.get(str(call["id"]))
-        if seen is None or seen.created is None or call.get("status") not in ("scheduled", "ongoing"):
-            continue
-        for rival in seen.rivals:
-            if rival.received_at < exchange.sent_at:
-                shown = traffic.shortened(exchange, call["id"])
-                require_refusal(
-                    rival, 400, before=[seen.created, shown], because="a time less than 30 minutes away"
-                )
-    if exchange.operation != "createVideoCall" or not exchange.succeeded:
-        return False
-    for first in _booked_near(traffic, exchange):
-        if seen := traffic.seen_calls.get(str(first.object.get("id"))):
-            seen.rivals.append(traffic.shortened(exchange, None))
-    return None
-
-
-def _booked_near(traffic: Traffic, created: Exchange) -> Iterator[Exchange]:
-    """Creations that were answered before, less than 30 minutes away, for the same doctor or patient."""
-    at = instant(created.object.get("scheduled_time"))
-    for role in ("doctor", "patient"):
-        for first in traffic.booked.get((role, str(created.object.get(role))), ()):
-            other = instant(first.object.get("scheduled_time"))
-            is_near = at is not None and other is not None and abs(at - other) < _OVERLAP
-            is_other = first.object.get("id") != created.object.get("id")
-            if is_near and is_other and first.received_at < created.sent_at:
-                yield first
-
-
-# -- Joining, ending, cancelling ----------------------------------------------------------------------
+# -- Reading, joining, ending, cancelling -------------------------------------------------------------
 
 
 @holds("get.returns-call", "getVideoCall", "endVideoCall", "cancelVideoCall")
-def answer_is_about_its_call(_: Traffic, exchange: Exchange) -> bool | None:
+def response_is_about_its_call(_: Traffic, exchange: Exchange) -> bool | None:
     named, got = call_id_of(exchange.url), exchange.object.get("id")
     if not is_id(got) or named.isdecimal() != str(got).isdecimal():
         return False
-    require(str(got) == named, f"the call that was asked for, {named}; got {got!r}", exchange)
+    require(str(got) == named, f"the call of the request, {named}; got {got!r}", exchange)
     return None
 
 
@@ -211,47 +202,26 @@ def cancel_cancels(_: Traffic, exchange: Exchange) -> None:
     require_cancelled(exchange)
 
 
-def _not_after(rule: RuleId, operation: str, *statuses: str) -> None:
-    """Hold an operation to being refused once a call was seen in a status that it never leaves."""
+def refused_after(rule: RuleId, operation: str, *statuses: str) -> None:
+    """Register that an operation is refused if a call was seen in a status from which it has no way."""
 
     @holds(rule)
     def check(traffic: Traffic, exchange: Exchange) -> bool | None:
-        seen, channel = traffic.seen_before(exchange), exchange.object.get("channel_name")
-        if operation == "joinVideoCall" and (seen is None or seen.record[1] != channel):
-            return False  # perhaps another call of the same id, after the data was reset
-        found = [(one, traffic.final_before(exchange, one)) for one in statuses]
-        before = [(status, shown) for status, shown in found if shown]
-        if exchange.operation == operation and exchange.succeeded:
-            for status, shown in before:
-                require_refusal(exchange, 400, before=[shown], because=f"a call that was {status}")
-        return exchange.operation == operation and bool(before)
+        seen = traffic.seen_calls.get(call_id_of(exchange.url))
+        if exchange.operation != operation or seen is None or seen.shown.received_at >= exchange.sent_at:
+            return False
+        # A join to another channel is perhaps one to another call, after the data was reset.
+        channel = exchange.object.get("channel_name", seen.call.get("channel_name"))
+        status = seen.call.get("status")
+        if status not in statuses or channel != seen.call.get("channel_name"):
+            return False
+        return refused(exchange, 400, before=(seen.shown,), because=f"a call that is {status}")
 
 
-_not_after("join.not-cancelled", "joinVideoCall", "cancelled")
-_not_after("join.not-completed", "joinVideoCall", "completed")
-_not_after("end.ongoing-only", "endVideoCall", "completed", "cancelled")
-_not_after("cancel.scheduled-only", "cancelVideoCall", "completed", "cancelled")
-
-
-@holds("cancel.scheduled-only", "cancelVideoCall")
-def ongoing_call_is_not_cancelled(traffic: Traffic, exchange: Exchange) -> bool | None:
-    seen = traffic.seen_before(exchange)
-    if seen is None or seen.ongoing is None:
-        return False
-    require_refusal(exchange, 400, before=[seen.ongoing], because="an ongoing call")
-    return None
-
-
-@holds("join.starts-call")
-def joined_call_has_started(traffic: Traffic, exchange: Exchange) -> bool | None:
-    applies = False
-    for call in calls_of(exchange):
-        seen = traffic.seen_calls.get(str(call["id"]))
-        if seen and seen.joined and seen.joined.received_at < exchange.sent_at:
-            applies, started = True, call.get("status") != "scheduled"
-            shown = exchange.about(call["id"])
-            require(started, "a call that was joined to be ongoing", seen.joined, shown)
-    return applies
+refused_after("join.not-cancelled", "joinVideoCall", "cancelled")
+refused_after("join.not-completed", "joinVideoCall", "completed")
+refused_after("end.ongoing-only", "endVideoCall", "completed", "cancelled")
+refused_after("cancel.scheduled-only", "cancelVideoCall", "ongoing", "completed", "cancelled")
 
 
 @holds("join.window")
@@ -262,37 +232,11 @@ def call_starts_within_window(traffic: Traffic, exchange: Exchange) -> bool | No
         if at is not None and started is not None and traffic.is_ours(call["id"]):
             applies = True
             expected = f"no join earlier than 15 minutes before the call; it started {at - started} before"
-            require(started >= at - _WINDOW - SECOND, expected, exchange.about(call["id"]))
+            require(started >= at - _WINDOW - PRECISION, expected, exchange.about(call["id"]))
     return applies
 
 
-@holds("join.same-channel")
-def join_leads_to_channel_of_call(traffic: Traffic, exchange: Exchange) -> bool | None:
-    """The data may have been reset before the join: it is blamed once the call is seen to be the same."""
-    applies = False
-    for call in calls_of(exchange):
-        seen = traffic.seen_calls.get(str(call["id"]))
-        joined = (seen.astray or seen.joined) if seen else None
-        channel = joined.object.get("channel_name") if joined else None
-        if joined and isinstance(channel, str) and joined.received_at < exchange.sent_at:
-            applies, own = True, call.get("channel_name")
-            expected = f"`channel_name` to be the call's, {own!r}; got {channel!r}"
-            require(channel == own, expected, exchange.about(call["id"]), joined)
-    return applies
-
-
-@holds("join.uid-stable", "joinVideoCall")
-def uid_is_the_same_again(traffic: Traffic, exchange: Exchange) -> bool | None:
-    if exchange.person in (SOMEBODY, NOBODY):
-        return False
-    place = f"{exchange.url} {exchange.object.get('channel_name')}"
-    first = traffic.uid_of.get_or_add((place, exchange.person), traffic.shortened(exchange, None))
-    same = first.object.get("uid") == exchange.object.get("uid")
-    require(same, "the same uid at each join", first, exchange)
-    return None
-
-
-# -- Lists and methods --------------------------------------------------------------------------------
+# -- Lists --------------------------------------------------------------------------------------------
 
 
 @holds("list.pages", "listVideoCalls")
@@ -309,7 +253,7 @@ def page_leads_to_its_neighbours(_: Traffic, exchange: Exchange) -> None:
 
 
 @holds("list.envelope", "listVideoCalls")
-def count_counts_the_calls(_: Traffic, exchange: Exchange) -> bool | None:
+def count_is_number_of_calls(_: Traffic, exchange: Exchange) -> bool | None:
     count, following, before = (exchange.object.get(name) for name in ("count", "next", "previous"))
     if not isinstance(count, int) or not isinstance(exchange.object.get("results"), list):
         return False
@@ -327,10 +271,37 @@ def page_is_in_descending_order(_: Traffic, exchange: Exchange) -> None:
     require(times == sorted(times, reverse=True), "calls in descending order of `scheduled_time`", exchange)
 
 
+# -- Methods and request ids --------------------------------------------------------------------------
+
+
 @holds("errors.method-not-allowed")
 def other_method_is_refused(_: Traffic, exchange: Exchange) -> bool | None:
-    if exchange.operation or not is_of_contract(exchange.url):
+    if exchange.operation or not methods_of(exchange.url):
         return False
-    expected = f"a refusal of {exchange.method} on this path; got {exchange.answer}"
-    require(not exchange.succeeded, expected, exchange)
+    return refused(exchange, 405, 404, because=f"{exchange.method}, which this path does not take")
+
+
+@holds("errors.allow-header")
+def refusal_names_the_methods(_: Traffic, exchange: Exchange) -> bool | None:
+    methods = methods_of(exchange.url)
+    if exchange.operation or not methods or exchange.status != 405:  # noqa: PLR2004 (HTTP)
+        return False
+    allowed = {word.strip().upper() for word in exchange.headers.get("allow", "").split(",")}
+    require(methods <= allowed, f"`Allow` with {', '.join(sorted(methods))}", exchange)
     return None
+
+
+@holds("tracing.request-id")
+def response_has_the_request_id(traffic: Traffic, exchange: Exchange) -> bool | None:
+    """Check that a backend that has sent a request id back does so always."""
+    sent = next((value for name, value in exchange.request_headers if name == "x-request-id"), "")
+    got = exchange.headers.get("x-request-id")
+    traffic.sends_ids_back |= bool(sent) and got == sent
+    if not traffic.sends_ids_back or not re.fullmatch(r"[\w-]{1,64}", sent, re.ASCII):
+        return False
+    require(got == sent, f"the request's own `X-Request-ID` on every response; got {got!r}", exchange)
+    return None
+
+
+JUDGED: frozenset[RuleId] = frozenset({*OBSERVED, *(rule for rule, _ in _CHECKS)})
+"""The rules that exchanges are judged by."""

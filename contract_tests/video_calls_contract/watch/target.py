@@ -1,6 +1,6 @@
 """Whether what is watched is the API: one request without a token, before anything passes."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx
@@ -8,40 +8,23 @@ import httpx
 from video_calls_contract.config import API_PATH, Config
 from video_calls_contract.connection import certificate_problem, connection
 
-__all__ = ["Target", "TargetError", "find_target"]
+__all__ = ["TargetError", "find_target"]
 
 _TIMEOUT = 10.0
 _REFUSALS = (401, 403)
 
 
 class TargetError(Exception):
-    """The target is not the API, or cannot be reached; the message says what to mend."""
+    """The target is not the API, or cannot be reached; the message says what helps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The API that is watched.
+def find_target(config: Config, address: str) -> tuple[Config, str]:
+    """Find the API at the base URL of a configuration, or below it at the document's path.
 
-    Attributes:
-        base_url: its root.
-        host: the `Host` that it has to be sent; None if it answers to that of the proxy's clients too.
-    """
+    Return how to reach it, and the `Host` that it has to be sent; empty if it answers to any.
 
-    base_url: str
-    host: str | None
-
-    @property
-    def origin(self) -> str:
-        """Scheme, host and port."""
-        parts = urlsplit(self.base_url)
-        return f"{parts.scheme}://{parts.netloc}"
-
-
-def find_target(config: Config, listens_at: str) -> Target:
-    """Return the API at the base URL of a configuration, or below it at the document's path.
-
-    The list of calls is asked for without a token, with the `Host` of the proxy's clients and, if that is not
-    answered, with the target's own.
+    The list of calls is requested without a token, with the `Host` of the proxy's clients and, if the target
+    does not answer to that, with its own.
 
     Raises:
         TargetError: if there is no such API.
@@ -59,35 +42,29 @@ def find_target(config: Config, listens_at: str) -> Target:
         proxy=reached_by.httpx_proxy,
         headers={"Accept": "application/json", "User-Agent": "video-calls-contract"},
     ) as client:
-        for host in (listens_at, None):
+        for host in (address, None):
             for root in roots:
                 url = f"{root}/video-calls/"
                 try:
-                    answer = client.get(url, headers={"Host": host} if host else {})
+                    response = client.get(url, headers={"Host": host} if host else {})
                 except httpx.HTTPError as error:
                     why = certificate_problem(error) or str(error) or type(error).__name__
                     raise TargetError(f"{root} cannot be reached: {why}; is the target right?") from None
-                problem = _problem(answer)
+                problem = _problem(response)
                 if not problem:
-                    return Target(root, None if host else urlsplit(root).netloc)
-    raise TargetError(f"there is no Video Calls API at {config.base_url}: {url} {problem}")
+                    return replace(config, base_url=root), "" if host else urlsplit(root).netloc
+    raise TargetError(
+        f"there is no Video Calls API at {config.base_url}: {url} {problem}; "
+        f"give the API's root, such as https://staging.example.com{API_PATH}"
+    )
 
 
-def _problem(answer: httpx.Response) -> str:
-    """Return why an answer is not that of the list of calls without a token; empty if it may be."""
-    kind = answer.headers.get("content-type", "no Content-Type").partition(";")[0].strip()
-    status = answer.status_code
-    if answer.is_redirect:
-        return f"was answered {status}, to {answer.headers.get('location', '')}"
-    if "html" in kind:
-        return f"was answered {status} with {kind}, a page for people"
-    if status in _REFUSALS:
-        scheme = answer.headers.get("www-authenticate", "")
-        return f"asks for {scheme.split()[0]} authentication" if scheme.lower().startswith("basic") else ""
-    try:
-        body = answer.json()
-    except ValueError:
-        body = None
-    if answer.is_success and isinstance(body, dict) and "results" in body:
+def _problem(response: httpx.Response) -> str:
+    """Return why a response is not that of the list of calls without a token; empty if it may be."""
+    kind = response.headers.get("content-type", "no Content-Type").partition(";")[0].strip()
+    if response.status_code in _REFUSALS and "html" not in kind:
+        is_basic = response.headers.get("www-authenticate", "").lower().startswith("basic")
+        return "asks for Basic authentication" if is_basic else ""
+    if response.is_success and kind == "application/json" and b'"results"' in response.content:
         return ""
-    return f"was answered {status} with {kind}, not as the list of calls is; give the API's root, such as https://staging.example.com{API_PATH}"
+    return f"was answered {response.status_code} with {kind}"
