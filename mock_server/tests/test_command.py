@@ -238,6 +238,7 @@ def test_option_has_environment_variable(serve: Callable[..., Process], tmp_path
         (["--rate-limit", "many"], ["100/minute"]),
         (["--static", "missing"], ["missing is not a directory"]),
         (["--port", "70000"], ["70000", "0 to 65535"]),
+        (["--pool-size", "0"], ["pool_size", "1 or more"]),
         (["--jwt-algorithm", "RS256", "--jwt-public-key", "private.pem"], ["not the PEM public key"]),
     ],
 )

@@ -1,11 +1,12 @@
 """The settings of the server, which define the command's options and the environment variables too."""
 
 import ipaddress
+import math
 import re
 from dataclasses import Field, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 from video_calls_server.agora.tokens import DEVELOPMENT_PROJECT, AgoraProject, TokenVersion
@@ -22,13 +23,6 @@ JwtAlgorithm = Literal["HS256", "RS256", "ES256"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
-_MAX_EMPTY_MINUTES = 1440
-_MAX_WORKERS = 64
-_MAX_LEEWAY = 300  # seconds
-_MIN_TIMEOUT, _MAX_TIMEOUT = (
-    0.001,
-    3600.0,
-)  # seconds; for PostgreSQL, 0 ms means no timeout
 _POSTGRESQL = re.compile(r"postgres(ql)?(\+\w+)?://", re.ASCII)
 _MIN_KEY_LENGTH = 16  # characters
 _MIN_SECRET_LENGTH = 32  # bytes; RFC 7518, 3.2 requires the size of the hash
@@ -37,6 +31,26 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+|null")
 _RESERVED_CLAIMS = {"aud", "exp", "iat", "iss", "jti", "nbf", "token_type"}
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _HELP_ON_SECRETS = " An option shows in the process list: keep secrets in the variable."
+
+
+_TIMEOUT = (0.001, 3600.0)  # seconds; PostgreSQL reads less than 1 ms as no timeout
+_LIMITS: dict[str, tuple[float, float]] = {
+    "port": (0, 65535),
+    "workers": (1, 64),
+    "pool_size": (1, math.inf),
+    "pool_wait": _TIMEOUT,
+    "statement_timeout": _TIMEOUT,
+    "lock_timeout": _TIMEOUT,
+    "request_timeout": _TIMEOUT,
+    "keep_alive_timeout": _TIMEOUT,
+    "seed_calls": (0, MAX_SAMPLE_CALLS),
+    "namespace_idle_minutes": (1, math.inf),
+    "event_retention_hours": (1, math.inf),
+    "event_heartbeat": (1, math.inf),
+    "end_when_empty_minutes": (0, 1440),
+    "jwt_leeway": (0, 300),
+}
+"""The smallest and the largest values of numbers."""
 
 
 class SettingsError(Exception):
@@ -170,28 +184,18 @@ class Settings:
     otel: bool = setting(False, "Spans of requests for OpenTelemetry, configured by its OTEL_ variables.")
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("ids", get_args(IdForm)),
-            ("agora_token_version", get_args(TokenVersion)),
-            ("jwt_algorithm", get_args(JwtAlgorithm)),
-            ("log_level", get_args(LogLevel)),
-            ("log_format", get_args(LogFormat)),
-        ):
-            if getattr(self, name) not in allowed:
-                raise SettingsError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
-        if not 0 <= self.port <= 65535:  # noqa: PLR2004 (the range of TCP ports)
-            raise SettingsError(f"port: {self.port} is not a port; give 0 to 65535")
-        for origin in self.cors_origin:
-            if not _ORIGIN.fullmatch(origin):
-                raise SettingsError(
-                    f"cors_origin: {origin!r} is not like https://app.example.com or capacitor://localhost"
-                )
-        if self.static is not None and not self.static.is_dir():
-            raise SettingsError(f"static: {self.static} is not a directory")
-        self._check_processes()
+        self._check_values()
+        if self.workers > 1 and not _POSTGRESQL.match(self.database):
+            raise SettingsError(
+                f"workers: {self.workers} processes need PostgreSQL; give --database postgresql://…, "
+                "or one worker"
+            )
         self._check_control()
         _ = self.agora_project, self.rate  # raises now, not at the first request
-        self._check_events()
+        if self.end_when_empty_minutes and not self.agora_ncs_secret:
+            raise SettingsError(
+                "end_when_empty_minutes: this needs Agora's notifications; set AGORA_NCS_SECRET"
+            )
         self._check_jwt()
         if self.uses_development_secrets and not self._is_local:
             raise SettingsError(
@@ -258,61 +262,37 @@ class Settings:
         """Whether only this machine can reach the server."""
         return self.host == "localhost" or self.host.endswith(".localhost") or bool(is_loopback(self.host))
 
-    def _check_processes(self) -> None:
-        if not 1 <= self.workers <= _MAX_WORKERS:
-            raise SettingsError(f"workers: {self.workers} is not in 1 to {_MAX_WORKERS}")
-        if self.workers > 1 and not _POSTGRESQL.match(self.database):
-            raise SettingsError(
-                f"workers: {self.workers} processes need PostgreSQL; give --database postgresql://…, "
-                "or one worker"
-            )
-        if self.pool_size < 1:
-            raise SettingsError(f"pool_size: {self.pool_size} is less than 1")
-        for name in (
-            "pool_wait",
-            "statement_timeout",
-            "lock_timeout",
-            "request_timeout",
-            "keep_alive_timeout",
-        ):
-            seconds = getattr(self, name)
-            if not _MIN_TIMEOUT <= seconds <= _MAX_TIMEOUT:
+    def _check_values(self) -> None:
+        for name, (least, most) in _LIMITS.items():
+            if not least <= getattr(self, name) <= most:
+                valid = f"{least} or more" if most == math.inf else f"{least} to {most}"
+                raise SettingsError(f"{name}: {getattr(self, name)} is out of range; give {valid}")
+        for each in setting_fields():
+            choices = get_args(each.type) if get_origin(each.type) is Literal else ()
+            value = getattr(self, each.name)
+            if choices and value not in choices:
+                raise SettingsError(f"{each.name}: {value!r} is not one of {', '.join(choices)}")
+        for origin in self.cors_origin:
+            if not _ORIGIN.fullmatch(origin):
                 raise SettingsError(
-                    f"{name}: {seconds:g} is not in {_MIN_TIMEOUT:g} to {_MAX_TIMEOUT:g} seconds"
+                    f"cors_origin: {origin!r} is not like https://app.example.com or capacitor://localhost"
                 )
+        if self.static is not None and not self.static.is_dir():
+            raise SettingsError(f"static: {self.static} is not a directory")
 
     def _check_control(self) -> None:
         key = self.control_key
         if key is not None and (len(key) < _MIN_KEY_LENGTH or not key.isascii() or not key.isprintable()):
             raise SettingsError(f"control_key: give {_MIN_KEY_LENGTH} or more printable ASCII characters")
-        if not 0 <= self.seed_calls <= MAX_SAMPLE_CALLS:
-            raise SettingsError(f"seed_calls: {self.seed_calls} is not in 0 to {MAX_SAMPLE_CALLS}")
         for name in ("seed_calls", "snapshot", "clock", "fault"):
             if getattr(self, name) and self.workers > 1:
                 raise SettingsError(f"{name}: several workers have no control API; set one worker")
             if getattr(self, name) and not self.has_control:
                 raise SettingsError(f"{name}: control is off; see --control and --control-key")
-        if self.namespace_idle_minutes < 1:
-            raise SettingsError(f"namespace_idle_minutes: {self.namespace_idle_minutes} is less than 1")
-
-    def _check_events(self) -> None:
-        for name in ("event_retention_hours", "event_heartbeat"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name}: {getattr(self, name)} is less than 1")
-        minutes = self.end_when_empty_minutes
-        if not 0 <= minutes <= _MAX_EMPTY_MINUTES:
-            raise SettingsError(f"end_when_empty_minutes: {minutes} is not in 0 to {_MAX_EMPTY_MINUTES}")
-        if minutes and not self.agora_ncs_secret:
-            raise SettingsError(
-                "end_when_empty_minutes: this needs Agora's notifications; set AGORA_NCS_SECRET"
-            )
 
     def _check_jwt(self) -> None:
-        keys = [
-            name
-            for name in ("jwt_secret", "jwt_public_key", "jwt_jwks_url")
-            if getattr(self, name) is not None
-        ]
+        names = ("jwt_secret", "jwt_public_key", "jwt_jwks_url")
+        keys = [name for name in names if getattr(self, name) is not None]
         if self.jwt_algorithm == "HS256":
             if keys not in ([], ["jwt_secret"]):
                 raise SettingsError(
@@ -326,8 +306,6 @@ class Settings:
             )
         elif self.jwt_jwks_url is not None and not _is_web_url(self.jwt_jwks_url):
             raise SettingsError("jwt_jwks_url: give an http or https URL")
-        if not 0 <= self.jwt_leeway <= _MAX_LEEWAY:
-            raise SettingsError(f"jwt_leeway: {self.jwt_leeway} is not in 0 to {_MAX_LEEWAY} seconds")
         if self.jwt_user_claim in _RESERVED_CLAIMS:
             raise SettingsError(f"jwt_user_claim: {self.jwt_user_claim} has another meaning in JWTs")
 
