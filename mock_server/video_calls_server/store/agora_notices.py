@@ -7,9 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
-from video_calls_server.store.calls import to_microseconds
 from video_calls_server.store.schema import agora_notices
 from video_calls_server.store.statement import Statement
+from video_calls_server.store.times import to_microseconds
 
 _SEQUENCE_DIGITS = 20
 

@@ -6,7 +6,7 @@ PostgreSQL `lock_...` locks the row until the transaction ends. SQLite has one w
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -27,19 +27,7 @@ from video_calls_server.domain.calls import MIN_DISTANCE, NO_ABSENCES, OPEN, Cal
 from video_calls_server.domain.people import Actor, Doctor, Patient, Role, User
 from video_calls_server.store.schema import calls, doctors, patients, users
 from video_calls_server.store.statement import Row, Statement
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def to_microseconds(time: datetime) -> int:
-    """Return an aware time as the tables store it."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def time_of(microseconds: int) -> datetime:
-    """Return the aware time of a stored value."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+from video_calls_server.store.times import MICROSECOND, to_microseconds, to_time
 
 
 def _microseconds_or_none(time: datetime | None) -> int | None:
@@ -47,7 +35,7 @@ def _microseconds_or_none(time: datetime | None) -> int | None:
 
 
 def _time_or_none(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else time_of(microseconds)
+    return None if microseconds is None else to_time(microseconds)
 
 
 _doctor_user = users.alias("doctor_user")
@@ -97,11 +85,11 @@ def _call(row: Row) -> Call:
         id=row[0],
         channel_name=row[1],
         status=row[2],
-        scheduled_time=time_of(row[3]),
+        scheduled_time=to_time(row[3]),
         started_at=_time_or_none(row[4]),
         ended_at=_time_or_none(row[5]),
-        created_at=time_of(row[6]),
-        updated_at=time_of(row[7]),
+        created_at=to_time(row[6]),
+        updated_at=to_time(row[7]),
         present=present,  # type: ignore[arg-type]  # the two words above are the two roles
         absent_since=absences,
         doctor=Doctor(row[10], User(row[12], row[13], row[14], bool(row[15])), row[11]),
@@ -112,9 +100,9 @@ def _call(row: Row) -> Call:
 def _absences(doctor: int | None, patient: int | None) -> Mapping[Role, datetime]:
     absences: dict[Role, datetime] = {}
     if doctor is not None:
-        absences["doctor"] = time_of(doctor)
+        absences["doctor"] = to_time(doctor)
     if patient is not None:
-        absences["patient"] = time_of(patient)
+        absences["patient"] = to_time(patient)
     return absences
 
 
@@ -267,7 +255,7 @@ _NEIGHBOURS = Statement(
 
 def neighbours(connection: Connection, doctor_id: int, patient_id: int, time: datetime) -> list[datetime]:
     """Return the starts of the open calls of the doctor or the patient near `time`. Lock both first."""
-    near, distance = to_microseconds(time), MIN_DISTANCE // _MICROSECOND
+    near, distance = to_microseconds(time), MIN_DISTANCE // MICROSECOND
     rows = _NEIGHBOURS.rows(
         connection,
         doctor_id=doctor_id,
@@ -275,7 +263,7 @@ def neighbours(connection: Connection, doctor_id: int, patient_id: int, time: da
         earliest=near - distance,
         latest=near + distance,
     )
-    return [time_of(row[0]) for row in rows]
+    return [to_time(row[0]) for row in rows]
 
 
 _ADD_CALL = Statement(

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from sqlalchemy import BigInteger, Connection, Text, bindparam, delete, func, insert, literal_column, select
 
 from video_calls_server.domain.events import EventType
-from video_calls_server.store.calls import time_of, to_microseconds
 from video_calls_server.store.schema import event_recipients, events, forgotten_events
 from video_calls_server.store.statement import Statement
+from video_calls_server.store.times import to_microseconds, to_time
 
 CHANNEL = "video_calls_events"
 """The channel on which PostgreSQL notifies other processes. The payload is the ids of the users."""
@@ -64,7 +64,7 @@ _AFTER = Statement(
 def events_after(connection: Connection, user_id: int, after: int, *, most: int) -> list[StoredEvent]:
     """Return the user's next events after this event id, in order, at most `most`."""
     return [
-        StoredEvent(row[0], row[1], time_of(row[2]), row[3])
+        StoredEvent(row[0], row[1], to_time(row[2]), row[3])
         for row in _AFTER.rows(connection, user_id=user_id, after=after, most=most)
     ]
 

@@ -6,9 +6,10 @@ from sqlalchemy import BigInteger, Connection, Text, bindparam, delete, func, in
 
 from video_calls_server.domain.calls import Call
 from video_calls_server.domain.people import Actor
-from video_calls_server.store.calls import call, to_microseconds
+from video_calls_server.store.calls import call
 from video_calls_server.store.schema import idempotency_keys
 from video_calls_server.store.statement import Statement
+from video_calls_server.store.times import to_microseconds
 
 _CALL_OF_KEY = Statement(
     select(idempotency_keys.c.call_id).where(

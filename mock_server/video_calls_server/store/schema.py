@@ -1,7 +1,5 @@
 """The tables. A time is stored as whole microseconds since 1970 in UTC, which is exact on both databases."""
 
-from datetime import timedelta
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -20,6 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
 from video_calls_server.domain.calls import MIN_DISTANCE
+from video_calls_server.store.times import MICROSECOND
 
 metadata = MetaData()
 
@@ -76,9 +75,7 @@ calls = Table(
 # PostgreSQL also enforces `create.no-overlap`, because several processes book at once: two open calls of one
 # doctor, or of one patient, start at least `MIN_DISTANCE` apart. SQLite has one writer at a time.
 _OPEN = text("status IN ('scheduled', 'ongoing')")
-_SLOT = func.int8range(
-    calls.c.scheduled_time, calls.c.scheduled_time + MIN_DISTANCE // timedelta(microseconds=1)
-)
+_SLOT = func.int8range(calls.c.scheduled_time, calls.c.scheduled_time + MIN_DISTANCE // MICROSECOND)
 for _role, _of_role in (("doctor", calls.c.doctor_id), ("patient", calls.c.patient_id)):
     calls.append_constraint(
         ExcludeConstraint(

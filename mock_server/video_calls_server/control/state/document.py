@@ -20,9 +20,9 @@ from video_calls_server.domain.calls import Status
 from video_calls_server.domain.events import EventType
 from video_calls_server.domain.people import Role
 from video_calls_server.store import schema
-from video_calls_server.store.calls import time_of
 from video_calls_server.store.dump import Dump
 from video_calls_server.store.seed import DoctorEntry, Id, PatientEntry, UserEntry, UserId
+from video_calls_server.store.times import to_time
 
 ROLES: tuple[Role, ...] = get_args(Role)
 _MAX_QUOTE = 80  # characters of an invalid id that an error repeats
@@ -190,7 +190,7 @@ def state_of(contents: Contents) -> State:
             EventEntry(
                 id=row["id"],
                 type=row["type"],
-                created_at=time_of(row["created_at"]),
+                created_at=to_time(row["created_at"]),
                 to=sorted(recipients.get(row["id"], [])),
                 data=msgspec.json.decode(row["data"]),
             )
@@ -202,7 +202,7 @@ def state_of(contents: Contents) -> State:
                 user=row["user_id"],
                 key=row["key"],
                 call=row["call_id"],
-                created_at=time_of(row["created_at"]),
+                created_at=to_time(row["created_at"]),
             )
             for row in dump.of(schema.idempotency_keys)
         ],
@@ -236,14 +236,14 @@ def _call_entry(row: Mapping[str, Any]) -> CallEntry:
         doctor=row["doctor_id"],
         patient=row["patient_id"],
         status=row["status"],
-        scheduled_time=time_of(row["scheduled_time"]),
-        started_at=None if row["started_at"] is None else time_of(row["started_at"]),
-        ended_at=None if row["ended_at"] is None else time_of(row["ended_at"]),
-        created_at=time_of(row["created_at"]),
-        updated_at=time_of(row["updated_at"]),
+        scheduled_time=to_time(row["scheduled_time"]),
+        started_at=None if row["started_at"] is None else to_time(row["started_at"]),
+        ended_at=None if row["ended_at"] is None else to_time(row["ended_at"]),
+        created_at=to_time(row["created_at"]),
+        updated_at=to_time(row["updated_at"]),
         present=[role for role in ROLES if row[f"{role}_present"]],
         absent_since={
-            role: time_of(row[f"{role}_absent_since"])
+            role: to_time(row[f"{role}_absent_since"])
             for role in ROLES
             if row[f"{role}_absent_since"] is not None
         },

@@ -27,9 +27,9 @@ from video_calls_server.control.state.snapshots import Contents
 from video_calls_server.domain.calls import Status
 from video_calls_server.domain.people import Role
 from video_calls_server.store import schema
-from video_calls_server.store.calls import to_microseconds
 from video_calls_server.store.dump import Dump
 from video_calls_server.store.seed import UserEntry, find_repetition
+from video_calls_server.store.times import to_microseconds
 
 _TIMES_OF: dict[Status, tuple[str, ...]] = {
     "scheduled": (),

@@ -24,6 +24,7 @@ from video_calls_server.events.payload import event_data
 from video_calls_server.store import calls as store_calls
 from video_calls_server.store import events, people, schema
 from video_calls_server.store.statement import Statement
+from video_calls_server.store.times import to_time
 
 SLOT = MIN_DISTANCE
 OPENING, CLOSING = 8, 18  # o'clock, UTC
@@ -98,7 +99,7 @@ class _Bookings:
         self._times: defaultdict[tuple[int, int], list[datetime]] = defaultdict(list)
         for doctor_user, patient_user, time in _BOOKINGS.rows(connection):
             for user_id in (doctor_user, patient_user):
-                self.add(user_id, store_calls.time_of(time))
+                self.add(user_id, to_time(time))
 
     def add(self, user_id: int, time: datetime) -> None:
         """Add the time of a call."""
