@@ -23,21 +23,18 @@ RETRY_AFTER_UNAVAILABLE = 1  # seconds
 AnyRequest = Request[object, object, object]  # type: ignore[type-var]  # Litestar's own bound is its State
 
 
-class Refusal(Exception):
-    """Refuses a request by a rule about HTTP itself, with headers that the rule requires."""
+class Refusal(RuleViolation):
+    """A violation of a rule about HTTP itself, with the headers that the rule requires."""
 
     def __init__(self, rule: RuleId, headers: Mapping[str, str], *, error: str | None = None) -> None:
-        self.violation = RuleViolation(rule, error=error)
+        super().__init__(rule, error=error)
         self.headers = headers
-        super().__init__(str(self.violation))
 
 
 def on_exception(request: AnyRequest, exception: Exception) -> Response[bytes]:
     """Return the response to a request that raised an exception."""
     if isinstance(exception, RuleViolation):
-        return _violation(request, exception, {})
-    if isinstance(exception, Refusal):
-        return _violation(request, exception.violation, exception.headers)
+        return _violation(request, exception)
     if isinstance(exception, HTTPException):
         return _http_error(request, exception)
     if isinstance(exception, UnavailableError):
@@ -61,27 +58,26 @@ def _server_error(request: AnyRequest, exception: Exception) -> Response[bytes]:
     return error_response(500, Error(error="Internal server error", code="internal_error"), {})
 
 
-def _violation(request: AnyRequest, violation: RuleViolation, headers: Mapping[str, str]) -> Response[bytes]:
+def _violation(request: AnyRequest, violation: RuleViolation) -> Response[bytes]:
     request.scope["state"]["rule"] = violation.rule.id
     body = Error(error=violation.error, code=violation.rule.id)
     if violation.fields:
         body.fields = violation.fields
+    headers: Mapping[str, str] = violation.headers if isinstance(violation, Refusal) else {}
     return error_response(violation.rule.status, body, headers)
 
 
 def _http_error(request: AnyRequest, exception: HTTPException) -> Response[bytes]:
     match exception.status_code:
         case 404:
-            return _violation(request, RuleViolation("errors.unknown-path"), {})
+            return _violation(request, RuleViolation("errors.unknown-path"))
         case 405:
             methods = (exception.headers or {}).get("allow", "").split(", ")
-            allowed = ", ".join(sorted(set(methods) - {"OPTIONS"}))  # which only preflights use
+            allowed = ", ".join(sorted(set(methods) - {"OPTIONS"}))  # only preflights use OPTIONS
             text = f"Method not allowed; this path takes {allowed}"
-            return _violation(
-                request, RuleViolation("errors.method-not-allowed", error=text), {"Allow": allowed}
-            )
+            return _violation(request, Refusal("errors.method-not-allowed", {"Allow": allowed}, error=text))
         case 413:
-            return _violation(request, RuleViolation("errors.body-size"), {})
+            return _violation(request, RuleViolation("errors.body-size"))
         case status if 400 <= status < 500:  # noqa: PLR2004 (the client errors)
             body = Error(error=exception.detail or "Bad request", code="bad_request")
             return error_response(status, body, {})

@@ -129,7 +129,7 @@ class _Connection:
             verified = await self._verifier.verify(self._authorization)
             actor = await self._operations.authenticate(verified.user)
         except Refusal as refusal:
-            raise Close(UNAUTHORIZED, refusal.violation.error) from None
+            raise Close(UNAUTHORIZED, refusal.error) from None
         except UnavailableError:
             raise Close(UNAVAILABLE, _UNAVAILABLE_TEXT) from None
         if actor is None:
