@@ -1,4 +1,4 @@
-"""The time of the contract suite beside as many raw httpx requests, and of a request through `watch`.
+"""The time of the contract suite compared with as many raw httpx requests, and of a request through `watch`.
 
 The difference is what the suite does besides sending requests: it starts, checks each answer against the
 schemas and rules, and generates the requests of its fuzzing.
@@ -90,7 +90,7 @@ def watch_latencies(rounds: int) -> list[tuple[float, float]]:
 
 
 def milliseconds(client: httpx.Client, url: str) -> list[float]:
-    """Return what each of some requests took."""
+    """Return the duration of each of some requests."""
     durations: list[float] = []
     for _ in range(REQUESTS):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Follow what happens to the user's calls, here until one that is booked, joined and ended has ended.
+"""Follow the events of the user's calls, here until a call has ended.
 
 VIDEO_CALLS_BASE_URL=http://127.0.0.1:8000/api/v1/video \
 VIDEO_CALLS_TOKEN=$(video-calls-server token doctor@example.com) python examples/follow_events.py

@@ -1,4 +1,4 @@
-"""Tell apart what can go wrong: each rule of the API has an error of its own.
+"""Handle refusals: each rule of the API has its own exception.
 
 VIDEO_CALLS_BASE_URL=http://127.0.0.1:8000/api/v1/video \
 VIDEO_CALLS_TOKEN=$(video-calls-server token doctor@example.com) python examples/handle_errors.py

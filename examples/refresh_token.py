@@ -1,6 +1,6 @@
-"""Give the client a function for the token: it is asked again, once, when the server answers 401.
+"""Pass a function as the token: the client calls it again after a 401.
 
-Here the first token is one that has expired, as in a program that has been running for a while.
+Here the first token has already expired, as in a program that has run for a while.
 
 VIDEO_CALLS_BASE_URL=http://127.0.0.1:8000/api/v1/video python examples/refresh_token.py
 """

@@ -1,4 +1,4 @@
-"""Without blocking: book three calls at once, join and end the first, cancel the others.
+"""Use the async client: book three calls at once, join and end the first, cancel the others.
 
 VIDEO_CALLS_BASE_URL=http://127.0.0.1:8000/api/v1/video \
 VIDEO_CALLS_TOKEN=$(video-calls-server token doctor@example.com) python examples/schedule_and_join_async.py

@@ -1,4 +1,4 @@
-"""In a web framework's handler: shared connections; for each request a client with the user's own token.
+"""Use the SDK in a web framework: shared connections, and for each request a client with the user's token.
 
 VIDEO_CALLS_BASE_URL=http://127.0.0.1:8000/api/v1/video uvicorn --app-dir examples web_handler:app --port 8001
 curl -H "Authorization: Bearer $(video-calls-server token doctor@example.com)" http://127.0.0.1:8001/next-call
@@ -24,7 +24,7 @@ from video_calls_sdk import (
 
 @asynccontextmanager
 async def connections(app: Litestar) -> AsyncIterator[None]:
-    async with httpx.AsyncClient() as http:  # shared by all requests, and never closed by the clients
+    async with httpx.AsyncClient() as http:  # shared by all requests; the clients never close it
         app.state.http = http
         yield
 
@@ -55,7 +55,7 @@ async def next_call(request: Request[Any, Any, Any], state: State) -> dict[str, 
 def failed(_: Request[Any, Any, Any], error: VideoCallsError) -> Response[dict[str, str]]:
     if isinstance(error, StatusError) and error.status < 500:
         return Response({"error": error.error}, status_code=error.status)
-    if isinstance(error, ConfigurationError):  # a token that is none
+    if isinstance(error, ConfigurationError):  # not a token
         return Response({"error": "unauthorized"}, status_code=401)
     return Response({"error": "video calls are unavailable"}, status_code=502)
 

@@ -1,12 +1,12 @@
-"""A worker with a handler for each type of event, which goes on where it stopped and misses nothing.
+"""A worker with a handler for each type of event, which resumes after a restart without missing one.
 
 VIDEO_CALLS_BASE_URL=http://127.0.0.1:8000/api/v1/video \
 VIDEO_CALLS_TOKEN=$(video-calls-server token doctor@example.com) python examples/worker.py worker.db
 
-How far it has come is in worker.db. An event is done once its handler has ended: after a crash the one that
-was at work comes again, and then what happened meanwhile. So a handler has to bear an event that comes twice;
-`event.id` tells. What a handler failed at is put aside in the table `failed`. SIGTERM and Ctrl-C let the
-handler at work end. Where tokens expire, give the client a function for them, as in refresh_token.py.
+worker.db has the id of the last handled event. After a crash, the event of the interrupted handler comes
+again, and then the later ones. So a handler must accept an event twice; compare `event.id`. The table
+`failed` has the events whose handlers failed. SIGTERM and Ctrl-C wait for the running handler. If tokens
+expire, pass a function as the token, as in refresh_token.py.
 """
 
 import signal
@@ -23,7 +23,7 @@ HANDLERS: dict[str, Handler] = {}
 
 
 def on(event_type: EventType) -> Callable[[Handler], Handler]:
-    """Has the function called with each event of this type."""
+    """Register the function as the handler of this type of event."""
 
     def register(handler: Handler) -> Handler:
         HANDLERS[event_type] = handler
@@ -45,7 +45,7 @@ def write_an_invoice(event: Event) -> None:
 
 
 class Progress:
-    """How far the worker has come, in a file."""
+    """The last handled event and the failed ones, in a file."""
 
     def __init__(self, path: str) -> None:
         self.database = sqlite3.connect(path)
@@ -59,12 +59,12 @@ class Progress:
         return row[0] if row else None
 
     def save(self, event_id: str | None) -> None:
-        """All events up to this one are done."""
+        """Store this event as the last handled one."""
         with self.database:
             self.database.execute("INSERT OR REPLACE INTO done VALUES (1, ?)", (event_id,))
 
     def put_aside(self, event: Event) -> None:
-        """Keep an event whose handler has just failed, with the reason."""
+        """Store an event whose handler has just failed, with the traceback."""
         row = event.id, event.model_dump_json(), traceback.format_exc()
         with self.database:
             self.database.execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?)", row)
@@ -74,18 +74,18 @@ def work(client: VideoCallsClient, progress: Progress) -> None:
     with client.events(after=progress.last()) as events:
 
         def stop(*_: object) -> None:
-            # In a thread, for a handler of signals cannot wait for locks that the code below it holds.
+            # In a thread, because a signal handler cannot wait for locks of the code that it interrupted.
             threading.Thread(target=events.close).start()
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        progress.save(events.last_event_id)  # where it begins, too, so that the first crash loses nothing
+        progress.save(events.last_event_id)  # store the start too, so that a first crash loses no event
         print(f"at work after event {events.last_event_id}", flush=True)
         for event in events:
             try:
                 if handler := HANDLERS.get(event.type):
                     handler(event)
-            except Exception:  # noqa: BLE001 (the next event is not to wait for this one)
+            except Exception:  # noqa: BLE001 (a failure must not stop the worker)
                 progress.put_aside(event)
             progress.save(event.id)
     print("stopped", flush=True)

@@ -1,6 +1,6 @@
-"""The installed wheel beside a Django project whose app is called `video_calls`, as the document's is.
+"""Test the installed wheel with a Django project whose app is called `video_calls`, as in the document.
 
-Run by the Python of an environment that has the wheel with `testing` and `contract`, and Django.
+The environment needs the wheel with the extras `testing` and `contract`, and Django.
 """
 
 import os
@@ -28,13 +28,13 @@ def test_server_is_started(video_calls_server):
 
 
 def run(directory: str, *command: str) -> None:
-    """Run a command of this environment's Python in the project; it has to succeed."""
+    """Run a Python command in the project; it has to succeed."""
     settings = os.environ | {"DJANGO_SETTINGS_MODULE": "clinic.settings"}
     subprocess.run([sys.executable, *command], cwd=directory, env=settings, check=True)
 
 
 def main(directory: str) -> None:
-    """Make the project, and run its tests by Django and by pytest."""
+    """Create the project, and run its tests with Django and with pytest."""
     subprocess.run([sys.executable, "-m", "django", "startproject", "clinic", directory], check=True)
     run(directory, "manage.py", "startapp", "video_calls")
     Path(directory, "video_calls/tests.py").write_text(TEST, encoding="utf-8")
@@ -46,4 +46,4 @@ def main(directory: str) -> None:
 if __name__ == "__main__":
     with TemporaryDirectory() as project:
         main(project)
-    print("beside a Django app called video_calls: all holds")
+    print("with a Django app called video_calls: all checks passed")

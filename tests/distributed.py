@@ -1,6 +1,6 @@
-"""What sdist and wheel hold: what is kept in the repository, and nothing that lay about when they were built.
+"""Check that sdist and wheel have the files of the repository and no others.
 
-`nox -s package` runs it with the two files.
+`nox -s package` runs this with the two files.
 """
 
 import subprocess
@@ -17,8 +17,8 @@ MADE_BY_THE_BUILD = {"PKG-INFO"}
 
 
 def tracked_files() -> set[str]:
-    """The files of the repository."""
-    # The owner of a checkout may be another, as in containers.
+    """Return the files of the repository."""
+    # In a container, another user may own the checkout.
     listing = ["git", "-c", "safe.directory=*", "ls-files"]
     return set(
         subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
@@ -26,38 +26,38 @@ def tracked_files() -> set[str]:
 
 
 def in_sdist(files: set[str]) -> set[str]:
-    """Those of the repository's files that an sdist holds."""
+    """Return the files that an sdist must have."""
     expected = {name for name in files if name and not name.startswith(NOT_FOR_BUILDS_OR_TESTS)}
     return expected | MADE_BY_THE_BUILD
 
 
 def in_wheel(files: set[str]) -> set[str]:
-    """Those that a wheel holds, where they are installed."""
+    """Return the files that a wheel must have, by their installed paths."""
     packaged = {
-        name.removeprefix(f"{room}/")
-        for room in PACKAGES
+        name.removeprefix(f"{folder}/")
+        for folder in PACKAGES
         for name in files
-        if name.startswith(f"{room}/video_calls")
+        if name.startswith(f"{folder}/video_calls")
     }
     return packaged | {"video_calls_spec/openapi.yaml"}
 
 
 def differences(archive: Path, actual: Iterable[str], expected: set[str]) -> list[str]:
-    """What an archive lacks or has too much of."""
+    """Return a line for each missing and each unexpected file of an archive."""
     actual = set(actual)
     missing = [f"{archive.name} lacks {name}" for name in sorted(expected - actual)]
-    return missing + [f"{archive.name} has {name}, git does not" for name in sorted(actual - expected)]
+    return missing + [f"{archive.name} has the unexpected {name}" for name in sorted(actual - expected)]
 
 
 def main(sdist: Path, wheel: Path) -> int:
-    """Print what is wrong, and return 1 where anything is."""
+    """Print the differences; return 1 if there are any."""
     with tarfile.open(sdist) as archive:
         in_archive = {name.partition("/")[2] for name in archive.getnames()}
     with zipfile.ZipFile(wheel) as zipped:
         installed = {name for name in zipped.namelist() if ".dist-info/" not in name}
     files = tracked_files()
     wrong = differences(sdist, in_archive, in_sdist(files)) + differences(wheel, installed, in_wheel(files))
-    print("\n".join(wrong) or f"{sdist.name} and {wheel.name} hold what they should")
+    print("\n".join(wrong) or f"{sdist.name} and {wheel.name} have the expected files")
     return 1 if wrong else 0
 
 

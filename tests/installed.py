@@ -1,9 +1,9 @@
-"""What an installation has to do away from the checkout, by the extras that were asked for.
+"""Test an installation outside the checkout, with these extras.
 
     python -I tests/installed.py server contract
 
-`nox -s package` runs it with the Python of environments into which nothing but the package was installed, so
-it needs nothing but that and the standard library.
+`nox -s package` runs this in environments that have only the package, so it imports nothing else but the
+standard library.
 """
 
 import os
@@ -42,7 +42,7 @@ BROUGHT = {
     "events": {"websockets"},
     "contract": {"click", "jsonschema_rs", "pytest", "schemathesis", "uvicorn", "websockets"},
 }
-"""What each extra brings, and whoever asks for no other goes without."""
+"""The modules that each extra installs, and that are missing without it."""
 
 COMMANDS = Path(sys.executable).parent
 ENVIRONMENT = {
@@ -71,7 +71,7 @@ def test_answers_are_mocked(video_calls_router):
 
 
 def run(command: str, *arguments: str, status: int = 0) -> str:
-    """What a command of the environment prints, on either stream."""
+    """Run a command of the environment; return its output on both streams."""
     words = [COMMANDS / command, *arguments]
     process = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
     output = process.stdout + process.stderr
@@ -81,7 +81,7 @@ def run(command: str, *arguments: str, status: int = 0) -> str:
 
 @contextmanager
 def serving(*options: str) -> Iterator[str]:
-    """The root of the API of a server that runs meanwhile, and has to stop in order."""
+    """Run a server and yield the root of its API; it has to stop with status 0."""
     words = [COMMANDS / "video-calls-server", "serve", "--port", "0", "--database", "calls.db"]
     words += ["--log-level", "warning", *options]
     with subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
@@ -93,11 +93,11 @@ def serving(*options: str) -> Iterator[str]:
     assert server.returncode == 0
 
 
-# -- What all have in common --------------------------------------------------------------------------
+# -- All installations --------------------------------------------------------------------------------
 
 
 def packaged() -> None:
-    """The installed package is what runs, with its types, its licences and the contract."""
+    """Check that the installed package is imported, and has its types, licences and contract."""
     assert Path(video_calls_sdk.__file__).is_relative_to(sys.prefix)
     assert video_calls_spec.openapi_path().is_relative_to(sys.prefix)
     assert video_calls_spec.openapi_path().is_file()
@@ -109,22 +109,22 @@ def packaged() -> None:
 
 
 def nothing_more(extras: list[str]) -> None:
-    """What the extras promise is there, and nothing of the others."""
+    """Check that the modules of these extras are installed, and no modules of others."""
     expected = {module for extra in extras for module in BROUGHT[extra]}
     for module in {module for modules in BROUGHT.values() for module in modules}:
         assert (find_spec(module) is not None) == (module in expected), module
 
 
 def sdk() -> None:
-    """A client of this environment reads an answer."""
+    """Check that a client reads a response."""
     page = {"count": 0, "next": None, "previous": None, "results": []}
     transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=page))
     with VideoCallsClient("https://api.example.com/api/v1/video", "token", transport=transport) as client:
         assert list(client.calls.list()) == []
 
 
-def kept_from_events() -> VideoCallsError:
-    """What keeps a client from the events of a place where nobody listens."""
+def error_without_events() -> VideoCallsError:
+    """Return the error of a client that connects to events at a closed port."""
     closed = VideoCallsClient("http://127.0.0.1:1/api/v1/video", "token", retries=0)
     try:
         with closed as client, client.events() as events:
@@ -133,16 +133,16 @@ def kept_from_events() -> VideoCallsError:
         return error
 
 
-# -- What an extra promises ---------------------------------------------------------------------------
+# -- Extras --------------------------------------------------------------------------------------------
 
 
 def events() -> None:
-    """A connection is tried."""
-    assert isinstance(kept_from_events(), ConnectionFailedError)
+    """Check that the client tries to connect."""
+    assert isinstance(error_without_events(), ConnectionFailedError)
 
 
 def server() -> None:
-    """The server makes its tables, and a call goes through its life; the pages are there, and the version."""
+    """Check the server: the version, the tables, the operations and the pages."""
     assert version("video-calls") in run("video-calls-server", "--version")
     assert run("video-calls-server", "migrate", "--database", "new.db").startswith("revision none to ")
     with serving() as api:
@@ -157,33 +157,33 @@ def server() -> None:
 
 
 def postgres() -> None:
-    """PostgreSQL is looked for."""
+    """Check that the server connects to PostgreSQL."""
     check_hints = run("video-calls-server", "migrate", "--database", NOWHERE, status=2)
     assert "127.0.0.1:1" in check_hints, check_hints
     assert "install" not in check_hints, check_hints
 
 
 def metrics() -> None:
-    """They are told."""
+    """Check that the server has metrics."""
     with serving("--metrics") as api:
         assert "# TYPE" in httpx.get(urljoin(api, "/metrics")).text
 
 
 def otel() -> None:
-    """Spans are made, though none is sent."""
+    """Check that the server starts with spans."""
     ENVIRONMENT["OTEL_TRACES_EXPORTER"] = "none"
     with serving("--otel") as api:
         assert httpx.get(urljoin(api, "/healthz")).status_code == 200
 
 
 def testing() -> None:
-    """The plugin's fixtures are found by pytest."""
+    """Check that pytest finds the fixtures of the plugin."""
     Path("test_calls.py").write_text(TEST, encoding="utf-8")
     assert "2 passed" in run("pytest", "-q", "test_calls.py")
 
 
 def contract() -> None:
-    """The suite lists its rules, tells its version, and runs against the reference server where that is."""
+    """Check the suite: the version, the rules, and a run if the server is installed."""
     assert version("video-calls") in run("video-calls-contract", "--version")
     assert "join.window" in run("video-calls-contract", "rules")
     reference = ("video-calls-contract", "run", "--reference", "--html", "report.html")
@@ -198,8 +198,8 @@ def contract() -> None:
 
 
 def without_events() -> None:
-    """The SDK says what to install."""
-    assert "video-calls[events]" in str(kept_from_events())
+    """Check that the SDK names the missing extra."""
+    assert "video-calls[events]" in str(error_without_events())
 
 
 REFUSED: dict[str, tuple[str, ...]] = {
@@ -209,11 +209,11 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "video-calls[metrics]": ("video-calls-server", "serve", "--metrics"),
     "video-calls[otel]": ("video-calls-server", "serve", "--otel"),
 }
-"""Commands that need an extra, by what they say without it."""
+"""Commands that need an extra, by their hint if it is missing."""
 
 
 def check_hints(*hints: str) -> None:
-    """Each command says what to install."""
+    """Check that commands name the missing extra."""
     for hint in hints:
         printed = run(*REFUSED[hint], status=2)
         assert hint in printed, printed
@@ -247,4 +247,4 @@ if __name__ == "__main__":
     with TemporaryDirectory() as directory:
         os.chdir(directory)
         check(requested)
-    print(f"video-calls {version('video-calls')} with {', '.join(requested) or 'nothing more'}: all holds")
+    print(f"video-calls {version('video-calls')}, extras {', '.join(requested) or 'none'}: all checks passed")

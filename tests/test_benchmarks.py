@@ -1,4 +1,4 @@
-"""The table of the benchmarks, and how a run without a result ends."""
+"""The table of the benchmarks, and the end of a run without a result."""
 
 import subprocess
 import sys

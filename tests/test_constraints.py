@@ -1,4 +1,4 @@
-"""constraints.txt holds names and versions alone, and one that fits each requirement of pyproject.toml."""
+"""constraints.txt has one version of each package, and it fits the requirements of pyproject.toml."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Every example of `examples/`, run as it stands against a fresh server; a browser's tests drive the page."""
+"""Every example runs unchanged against a fresh server. (Tests in a browser use the page.)"""
 
 import os
 import re
@@ -50,7 +50,7 @@ PRINTED = {
     "refresh_token.py": ["asked for a token", "0 calls"],
 }
 ELSEWHERE = {"web_handler.py", "worker.py"}
-"""Those that do not end by themselves."""
+"""Examples that do not end by themselves."""
 
 
 def token(process: Process) -> str:
@@ -101,7 +101,7 @@ def test_a_script_runs_as_it_stands(fresh_server: Process, tmp_path: Path, scrip
 
 @contextmanager
 def at_work(process: Process, directory: Path) -> "Iterator[subprocess.Popen[str]]":
-    """The worker, from when it follows events; it is killed in the end where it still runs."""
+    """Start the worker, wait until it follows events, and kill it afterwards."""
     worker = subprocess.Popen(
         [sys.executable, EXAMPLES / "worker.py", "worker.db"],
         cwd=directory,
@@ -119,7 +119,7 @@ def at_work(process: Process, directory: Path) -> "Iterator[subprocess.Popen[str
 
 
 def has_a_call(process: Process) -> None:
-    """A call is booked, joined and ended."""
+    """Book, join and end a call."""
     call_id = book(process, minutes=5)
     with VideoCallsClient(f"{process.url}/api/v1/video", token(process)) as client:
         client.calls.join(call_id)
@@ -127,7 +127,7 @@ def has_a_call(process: Process) -> None:
 
 
 def handled(worker: "subprocess.Popen[str]", last: str) -> list[str]:
-    """What it did, up to this."""
+    """Return the output of the worker up to this line."""
     finished: list[str] = []
     assert worker.stdout
     while last not in finished:
@@ -152,11 +152,11 @@ def test_the_worker_misses_nothing_while_it_is_away(fresh_server: Process, tmp_p
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The worker's module, in this process, whose signals it takes."""
+    """Import the worker in this process; restore the signal handlers afterwards."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield import_module("worker")
-    del sys.modules["worker"]  # whose handlers a test replaces
+    del sys.modules["worker"]  # a test has replaced its handlers
     for number, before in handlers.items():
         signal.signal(number, before)
 
@@ -252,7 +252,7 @@ WORKFLOW: dict[str, Any] = yaml.safe_load((EXAMPLES / "github-actions/contract.y
 
 
 def filled(values: dict[str, str], contexts: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Values with their expressions, such as `${{ inputs.config }}`, as GitHub fills them in."""
+    """Return values with their expressions, such as `${{ inputs.config }}`, replaced as on GitHub."""
 
     def value(expression: re.Match[str]) -> str:
         context, name = expression[1].split(".", 1)
@@ -262,7 +262,7 @@ def filled(values: dict[str, str], contexts: dict[str, dict[str, str]]) -> dict[
 
 
 def run_step(directory: Path, url: str, secrets: dict[str, str]) -> tuple[int, Path]:
-    """Do what GitHub does with the workflow's step, but for installing the suite: the action's own script."""
+    """Run the script of the action for a step of the workflow, without installing the suite."""
     shutil.copy(EXAMPLES / "github-actions/contract.toml", directory)
     installed = directory / "runner/video-calls-contract"
     installed.mkdir(parents=True)

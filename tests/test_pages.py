@@ -1,7 +1,7 @@
-"""The code of README.md and docs/, run as it stands there against a fresh server: one test for each page.
+"""The code of README.md and docs/ runs unchanged against a fresh server: one test for each page.
 
 A block whose first line names a file is saved under that name. The other blocks of a language are one
-program. Only the address of the server is replaced, because its port is a free one.
+program. Only the address of the server is replaced, because its port is random.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Docstrings for the site: they are Markdown with Google's sections, and Sphinx reads reStructuredText.
+"""Convert docstrings from Markdown with Google's sections to the reStructuredText that Sphinx reads.
 
-Also leads names of private modules to where they are public.
+References to private modules become references to their public names.
 """
 
 import importlib
@@ -73,7 +73,7 @@ def _signature(  # Sphinx calls it with all of these
 def _public(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
 ) -> nodes.reference | None:
-    """Where a name of a private module, or one without its module, is documented."""
+    """Resolve a name of a private module, or a name without a module."""
     name = str(node.get("reftarget", "")).rpartition(".")[2]
     if node.get("refdomain") != "py":
         return None
@@ -88,12 +88,10 @@ def _public(
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Take part in a build."""
+    """Register with Sphinx."""
     for model in vars(video_calls_sdk).values():
         if isinstance(model, type) and issubclass(model, BaseModel):
-            model.__annotations__ = get_type_hints(
-                model
-            )  # the types, without what pydantic is told beside them
+            model.__annotations__ = get_type_hints(model)  # the types without pydantic's annotations
     app.connect("autodoc-process-docstring", _docstring, priority=400)  # before Google's sections are read
     app.connect("autodoc-process-signature", _signature)
     app.connect("missing-reference", _public)

@@ -1,4 +1,4 @@
-"""Generate what pages show of the contract, the settings and the commands, at every build of the site.
+"""Generate the parts of pages about the contract, the settings and the commands, at every build of the site.
 
 A line `{{ name }}` of a page becomes what the function `name` of `GENERATED` returns, as Markdown.
 """
@@ -273,7 +273,7 @@ GENERATED: dict[str, Callable[[], str]] = {
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     """Replace the markers of a page."""
     source[0] = MARKER.sub(lambda marker: GENERATED[marker[1]](), source[0].replace(ELSEWHERE, ""))
-    if docname == "video-calls-api":  # its JSON leaves parts out, as `{ ... }`, which JavaScript can be
+    if docname == "video-calls-api":  # its JSON has `{ ... }`, which is valid only as JavaScript
         source[0] = source[0].replace("```json", "```javascript").replace("```http", "```text")
 
 

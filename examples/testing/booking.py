@@ -1,4 +1,4 @@
-"""A small program to be tested: it books the first time that is free, and lets people in."""
+"""A small program to test: it books the first free time, and shows users how to join."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -14,7 +14,7 @@ from video_calls_sdk import (
 
 
 class NothingFreeError(Exception):
-    """Each of the times is taken."""
+    """None of the times is free."""
 
 
 def book_first_free(

@@ -1,4 +1,4 @@
-"""pytest with a server for each test, in the test's own process: its rules, its clock, its faults.
+"""Test with the reference server in the process of the test: its rules, its clock, its faults.
 
 python -m pip install -c constraints.txt -e ".[testing]"   (in a clone of the repository)
 pytest examples/testing/test_booking.py
@@ -12,7 +12,7 @@ from video_calls_sdk.testing import VideoCallsServer
 
 
 def half_hours(server: VideoCallsServer, count: int) -> list[datetime]:
-    """As many times of tomorrow."""
+    """Return this many times of tomorrow."""
     return [server.clock.now() + timedelta(days=1, minutes=30 * number) for number in range(count)]
 
 

@@ -1,4 +1,4 @@
-"""respx: unit tests without any server, with answers that are the contract's own examples.
+"""Test without a server: respx responds with the examples of the contract.
 
 python -m pip install -c constraints.txt -e ".[testing]"   (in a clone of the repository)
 pytest examples/testing/test_booking_answers.py

@@ -1,4 +1,4 @@
-"""A call through its life with the client that openapi-python-client makes of the contract."""
+"""Book, join, end and cancel calls with the client that openapi-python-client generates."""
 
 import json
 import os

@@ -1,7 +1,8 @@
-"""Clients that others' generators make of `openapi.yaml`, each through the life of a call against the server.
+"""Test clients that other generators make from `openapi.yaml`, against the reference server.
 
-openapi-typescript with openapi-fetch under `tsc --strict`, and openapi-python-client under `mypy --strict`. A
-generator that warns fails: what it warns of, its client lacks. `nox -s clients` runs this; it needs npm.
+These are openapi-typescript with openapi-fetch under `tsc --strict`, and openapi-python-client under `mypy
+--strict`. A warning of a generator is an error, because its client is incomplete. `nox -s clients` runs
+this; it needs npm.
 """
 
 import json
@@ -20,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def run(*words: str | Path, env: dict[str, str] | None = None) -> str:
-    """What a command prints; where it fails, that is shown and the session ends."""
+    """Run a command and return its output; if it fails, print it and exit."""
     process = subprocess.run(
         words,
         env=os.environ | (env or {}),
@@ -35,14 +36,14 @@ def run(*words: str | Path, env: dict[str, str] | None = None) -> str:
 
 
 def generated(*words: str | Path) -> None:
-    """Run a generator, which may not warn."""
+    """Run a generator; fail if it warns."""
     printed = run(*words, env={"NO_COLOR": "1"})
     if any(sign in printed.lower() for sign in ("warn", "⚠", "skipp", "unsupported")):
         raise SystemExit(f"{printed}\n{words[0]} warns")
 
 
 def typescript() -> tuple[str, ...]:
-    """openapi-typescript and openapi-fetch."""
+    """Build the client of openapi-typescript and openapi-fetch."""
     for name in ("package.json", "tsconfig.json", "life.ts"):
         shutil.copy(HERE / name, name)
     run("npm", "install", "--no-package-lock", "--no-audit", "--no-fund")
@@ -53,7 +54,7 @@ def typescript() -> tuple[str, ...]:
 
 
 def python() -> tuple[str, ...]:
-    """openapi-python-client."""
+    """Build the client of openapi-python-client."""
     shutil.copy(HERE / "life.py", "life.py")
     command = ("openapi-python-client", "generate", "--fail-on-warning", "--meta", "none")
     generated(*command, "--path", openapi_path(), "--output-path", "video_calls_api_client")
@@ -62,7 +63,7 @@ def python() -> tuple[str, ...]:
 
 
 def main() -> None:
-    """Each client against a server with each form of ids."""
+    """Run each client against servers with both types of ids."""
     clients: tuple[Callable[[], tuple[str, ...]], ...] = (typescript, python)
     for client in clients:
         with tempfile.TemporaryDirectory() as directory:
@@ -79,7 +80,7 @@ def main() -> None:
                         "PATIENT_TOKEN": str(patient.token),
                     }
                     run(*life, env=people)
-                print(f"{client.__doc__} a call with ids of the form {form} went through its life")
+                print(f"{client.__name__}: passed with ids of type {form}")
             os.chdir(HERE)
 
 
