@@ -19,11 +19,11 @@ from support.violations import VIOLATIONS, Violation
 
 QUICK = (
     "get needs no token",
-    "a list is cached, so that joins and ends do not show",
-    "overlap with later calls alone",
-    "a day that does not exist is one of the next month",
-    "a 006 token has another certificate",
-    "the patient is properties_of_cases nothing",
+    "cached list lags behind joins and ends",
+    "only later calls overlap",
+    "day that does not exist rolls over",
+    "006 token has another certificate",
+    "patient gets no event",
 )
 """The violations of the default run: one for each technique of the suite."""
 

@@ -1,4 +1,4 @@
-"""Alterations of the reference server from outside: of its requests, responses and events."""
+"""Alterations of the reference server from outside: `alter.status(404, "get.not-found")` and the like."""
 
 import json
 import re
@@ -107,10 +107,6 @@ class Answer:
         """The rule by which the server refused; empty if it did not."""
         return "" if self.is_success else str(self.json.get("code", ""))
 
-    def is_refused_by(self, codes: tuple[str, ...]) -> bool:
-        """Return whether the server refused by one of these rules; by any rule if none is given."""
-        return not self.is_success and (not codes or self.code in codes)
-
 
 Forward = Callable[[Request], Awaitable[Answer]]
 
@@ -135,7 +131,7 @@ def move_time(time: str, **by: float) -> str:
     return (datetime.fromisoformat(time) + timedelta(**by)).isoformat().replace("+00:00", "Z")
 
 
-def change_answers(change: Callable[[Request, Answer], object], *operations: str) -> Alteration:
+def answers(change: Callable[[Request, Answer], object], *operations: str) -> Alteration:
     """Change the responses to these operations, or all responses."""
 
     async def answer(request: Request, forward: Forward) -> Answer:
@@ -147,49 +143,54 @@ def change_answers(change: Callable[[Request, Answer], object], *operations: str
     return Alteration(answer)
 
 
-def change_bodies(change: Callable[[Request, Json], object], *operations: str) -> Alteration:
+def bodies(change: Callable[[Json], object], *operations: str) -> Alteration:
     """Change the body of successful responses to these operations."""
 
-    def in_answer(request: Request, answer: Answer) -> None:
+    def in_answer(_: Request, answer: Answer) -> None:
         if answer.is_success:
             body = answer.json
-            change(request, body)
+            change(body)
             answer.json = body
 
-    return change_answers(in_answer, *operations)
+    return answers(in_answer, *operations)
 
 
-def change_calls(change: Callable[[Json], object]) -> Alteration:
+def calls(change: Callable[[Json], object]) -> Alteration:
     """Change each call in each response."""
 
-    def in_body(_: Request, body: Json) -> None:
+    def in_body(body: Json) -> None:
         for call in body.get("results", [body]):
             change(call)
 
-    return change_bodies(in_body, "list", "create", "get", "end", "cancel")
+    return bodies(in_body, "list", "create", "get", "end", "cancel")
 
 
-def change_field(name: str, change: Callable[[Any], object]) -> Alteration:
+def value(name: str, change: Callable[[Any], object]) -> Alteration:
     """Change the value of a field of each call."""
-    return change_calls(lambda call: call.update({name: change(call[name])}))
+    return calls(lambda call: call.update({name: change(call[name])}))
 
 
-def change_refusals(change: Callable[[Answer], object], *codes: str) -> Alteration:
+def refusals(change: Callable[[Answer], object], *codes: str) -> Alteration:
     """Change refusals by these rules, or all refusals."""
-    return change_answers(lambda _, answer: change(answer) if answer.is_refused_by(codes) else None)
+
+    def in_answer(_: Request, answer: Answer) -> None:
+        if not answer.is_success and (not codes or answer.code in codes):
+            change(answer)
+
+    return answers(in_answer)
 
 
-def change_status(status: int, *codes: str) -> Alteration:
+def status(status: int, *codes: str) -> Alteration:
     """Change the status of refusals by these rules."""
-    return change_refusals(lambda answer: setattr(answer, "status", status), *codes)
+    return refusals(lambda answer: setattr(answer, "status", status), *codes)
 
 
 def remove_header(header: str) -> Alteration:
     """Remove a header from each response."""
-    return change_answers(lambda _, answer: answer.headers.pop(header, None))
+    return answers(lambda _, answer: answer.headers.pop(header, None))
 
 
-def change_requests(change: Callable[[Request], object], *operations: str) -> Alteration:
+def requests(change: Callable[[Request], object], *operations: str) -> Alteration:
     """Change a request before the server reads it."""
 
     async def answer(request: Request, forward: Forward) -> Answer:
@@ -201,7 +202,7 @@ def change_requests(change: Callable[[Request], object], *operations: str) -> Al
     return Alteration(answer)
 
 
-def change_events(change: Callable[[Json, Request], list[Json]]) -> Alteration:
+def events(change: Callable[[Json, Request], list[Json]]) -> Alteration:
     """Replace each event by the events that `change` returns."""
 
     def send(message: Json, request: Request) -> list[Json]:

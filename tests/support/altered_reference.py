@@ -17,12 +17,12 @@ import uvicorn
 from video_calls_server import Settings, create_app
 
 from support.alterations import Alteration, Answer, Json, Request, Server, slug
-from support.freedoms import FREEDOMS
+from support.freedoms import SERVERS
 from support.violations import VIOLATIONS
 
 IDENTITIES = ("-P", "-m", "video_calls_server", "identities", "--database", ":memory:", "--contract-config")
-ALTERED = {one.name: one.how for one in VIOLATIONS if isinstance(one.how, Alteration)}
-ALTERATIONS = {slug(name): how for name, how in (ALTERED | FREEDOMS).items()}
+ALTERATIONS = {slug(one.name): one.how for one in VIOLATIONS if isinstance(one.how, Alteration)}
+ALTERATIONS |= {slug(name): how for freedoms in SERVERS for name, how in freedoms.items()}
 
 servers: dict[str, Server] = {}
 tokens: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""Freedoms of the document: conforming behaviour of the reference server, altered from outside.
+"""Freedoms of the document: behaviour of altered reference servers that conforms.
 
-`NOTES` are the recommendations that a freedom leaves, `UNCHECKED` the rules that cannot be looked at there.
+`NOTES` has the recommendations that a freedom does not follow, `UNCHECKED` its unchecked rules.
 """
 
 import json
@@ -12,22 +12,9 @@ from uuid import uuid4
 
 from video_calls_spec import RULES
 
-from support.alterations import (
-    Alteration,
-    Answer,
-    Forward,
-    Json,
-    Request,
-    change_answers,
-    change_bodies,
-    change_calls,
-    change_events,
-    change_refusals,
-    change_requests,
-    change_status,
-    remove_header,
-)
-from support.violations import DAY, token_006
+from support import alterations as alter
+from support.alterations import Alteration, Answer, Forward, Json, Request
+from support.violations import DAY, any_media_type, oldest_first, token_006
 
 FIELDS = {"doctor", "patient", "scheduled_time"}
 TIME = re.compile(rb'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z"')
@@ -44,7 +31,7 @@ def add_fields(call: Json) -> None:
 
 def change_times(ending: bytes) -> Alteration:
     """Write times in whole seconds, with another ending."""
-    return change_answers(
+    return alter.answers(
         lambda _, answer: setattr(answer, "body", TIME.sub(rb'"\1' + ending + b'"', answer.body))
     )
 
@@ -68,82 +55,73 @@ def become_page(answer: Answer) -> None:
 
 
 def add_header(name: str, value: Callable[[], str]) -> Alteration:
-    return change_answers(lambda _, answer: answer.headers.update({name: value()}))
+    return alter.answers(lambda _, answer: answer.headers.update({name: value()}))
 
 
 OTHERS = [f"{action}.participants-only" for action in ("get", "join", "end", "cancel")]
 FRAMEWORK = ("errors.method-not-allowed", "errors.body-size", "errors.media-type")
 
-FREEDOMS: dict[str, Alteration] = {
-    "oldest first": change_bodies(
-        lambda _, body: body["results"].sort(key=lambda call: call["scheduled_time"]), "list"
-    ),
-    "calls of others are 404": change_status(404, *OTHERS),
-    "more fields": change_calls(add_fields),
-    "errors have more fields": change_refusals(
-        lambda answer: setattr(answer, "json", {**answer.json, "docs": "x"})
-    ),
-    "errors in another language": change_refusals(
-        lambda answer: setattr(answer, "json", {"error": f"申し訳ありません。 {len(answer.body)}"})
-    ),
-    "charset": add_header("content-type", lambda: "application/json; charset=utf-8"),
-    "20 requests a second": Alteration(settings={"rate_limit": "20/second"}),
-    "dated 50 s ahead": add_header("date", lambda: formatdate(time() + 50, usegmt=True)),
-    "no date": remove_header("date"),
-    "unknown fields are refused": Alteration(refuse_unknown_fields),
-    "no idempotency keys": change_requests(
-        lambda request: request.set_header("idempotency-key", str(uuid4())), "create"
-    ),
-    "no Location": remove_header("location"),
-    "no request ids": remove_header("x-request-id"),
-    "no app_id": change_bodies(lambda _, body: body.pop("app_id"), "join"),
-    "tokens of version 007": Alteration(settings={"agora_token_version": "007"}),
-    "a token 006 lives a day": token_006(lifetime=DAY),
-    "no privilege to publish data": token_006(),
-    "times in whole seconds": change_times(b"Z"),
-    "times with +00:00": change_times(b"+00:00"),
-    "no slash is needed": change_requests(append_slash),
-    "another media type is 400": change_status(400, "errors.media-type"),
-    "any media type is JSON": change_requests(
-        lambda one: one.set_header("content-type", "application/json"), "create"
-    ),
-    "methods are 404": change_status(404, "errors.method-not-allowed"),
-    "refusals of the framework are pages": change_refusals(become_page, *FRAMEWORK),
-    "no challenge": remove_header("www-authenticate"),
-    "inactive people are forbidden": change_status(403, "auth.active-user"),
-    "no events": Alteration(connect=lambda request: setattr(request, "path", "/api/v1/video/none/")),
-    "more events": change_events(lambda event, _: [{"type": "heartbeat"}, {**event, "version": 2}]),
-    "participants as Agora notices them": Alteration(
-        settings={"agora_ncs_secret": "a-secret-of-notifications"}
-    ),
-}
+SERVERS: tuple[dict[str, Alteration], ...] = (
+    {
+        "calls of others are 404": alter.status(404, *OTHERS),
+        "more fields": alter.calls(add_fields),
+        "errors in another language": alter.refusals(
+            lambda answer: setattr(answer, "json", {"error": f"申し訳ありません。 {len(answer.body)}"})
+        ),
+        "no app_id": alter.bodies(lambda body: body.pop("app_id"), "join"),
+        "no request ids": alter.remove_header("x-request-id"),
+        "tokens of version 007": Alteration(settings={"agora_token_version": "007"}),
+        "slash is optional": alter.requests(append_slash),
+        "no Location": alter.remove_header("location"),
+    },
+    {
+        "oldest first": oldest_first(),
+        "errors have more fields": alter.refusals(
+            lambda answer: setattr(answer, "json", {**answer.json, "docs": "x"})
+        ),
+        "charset": add_header("content-type", lambda: "application/json; charset=utf-8"),
+        "20 requests a second": Alteration(settings={"rate_limit": "20/second"}),
+        "times with +00:00": change_times(b"+00:00"),
+        "JSON in any media type": any_media_type(),
+        "no challenge": alter.remove_header("www-authenticate"),
+        "inactive users are 403": alter.status(403, "auth.active-user"),
+    },
+    {
+        "Date is 50 s ahead": add_header("date", lambda: formatdate(time() + 50, usegmt=True)),
+        "unknown fields are refused": Alteration(refuse_unknown_fields),
+        "no idempotency keys": alter.requests(
+            lambda request: request.set_header("idempotency-key", str(uuid4())), "create"
+        ),
+        "no privilege to publish data": token_006(),
+        "times in whole seconds": change_times(b"Z"),
+        "other media types are 400": alter.status(400, "errors.media-type"),
+        "other methods are 404": alter.status(404, "errors.method-not-allowed"),
+        "no events": Alteration(connect=lambda request: setattr(request, "path", "/api/v1/video/none/")),
+    },
+    {
+        "no Date": alter.remove_header("date"),
+        "006 tokens are valid a day": token_006(lifetime=DAY),
+        "refusals of the framework are HTML": alter.refusals(become_page, *FRAMEWORK),
+        "more events": alter.events(lambda event, _: [{"type": "heartbeat"}, {**event, "version": 2}]),
+        "participants from Agora": Alteration(settings={"agora_ncs_secret": "a-secret-of-notifications"}),
+    },
+)
+"""Freedoms by name, for one altered server each."""
 
 NOTES = {
     "oldest first": "list.newest-first",
-    "a token 006 lives a day": "join.token-timestamp",
+    "006 tokens are valid a day": "join.token-timestamp",
     "times with +00:00": "model.utc",
-    "any media type is JSON": "errors.media-type",
-    "methods are 404": "errors.allow-header",
-    "refusals of the framework are pages": "errors.body-everywhere",
+    "JSON in any media type": "errors.media-type",
+    "other methods are 404": "errors.allow-header",
+    "refusals of the framework are HTML": "errors.body-everywhere",
     "no challenge": "auth.challenge",
 }
 UNCHECKED = {
     "no idempotency keys": "create.idempotency-key",
     "no request ids": "tracing.request-id",
     "no app_id": "join.app-id",
-    "no slash is needed": "errors.trailing-slash",
+    "slash is optional": "errors.trailing-slash",
     "no events": " ".join(rule for rule in RULES if rule.startswith("events.")),
-    "participants as Agora notices them": "events.participant-joined events.participant-left",
+    "participants from Agora": "events.participant-joined events.participant-left",
 }
-
-TOGETHER = (
-    "calls of others are 404, more fields, errors in another language, no app_id, no request ids,"
-    " tokens of version 007, no slash is needed, no Location",
-    "oldest first, errors have more fields, charset, 20 requests a second, times with +00:00,"
-    " any media type is JSON, no challenge, inactive people are forbidden",
-    "dated 50 s ahead, unknown fields are refused, no idempotency keys, no privilege to publish data,"
-    " times in whole seconds, another media type is 400, methods are 404, no events",
-    "no date, a token 006 lives a day, refusals of the framework are pages, more events,"
-    " participants as Agora notices them",
-)
-"""The freedoms of a server each."""
