@@ -25,6 +25,7 @@ __all__ = [
     "require_mistyped_ids_refused",
     "require_outsiders_refused",
     "require_refusal",
+    "require_refused_by_status",
     "require_same_call",
     "require_scheduled",
     "require_success",
@@ -247,6 +248,20 @@ def require_outsiders_refused(action: str, call: Call) -> None:
     for outsider in call.pair.outsiders:
         exchange = outsider.act(action, call.id)
         require_refusal(exchange, *FORBIDDEN, because=f"the {outsider.name}, who is not in this call")
+        require_unchanged(before, call.doctor, exchange)
+
+
+def require_refused_by_status(action: str, call: Call) -> None:
+    """Check that an action of `Person.act` is refused to both participants, because of the call's status.
+
+    Raises:
+        Violation: if one of them succeeds, or the call changes.
+    """
+    before = call.read()
+    because = f"{action} of a call that is {before.get('status')}"
+    for person in call.participants:
+        exchange = person.act(action, call.id)
+        require_refusal(exchange, 400, before=call.steps, because=because)
         require_unchanged(before, call.doctor, exchange)
 
 

@@ -112,7 +112,7 @@ class Calls:
         ]
 
     def _near_pairs(self) -> list[Pair]:
-        """Return all pairs, with those of the dual user last: they serve if nobody else has time."""
+        """Return all pairs, with those of the dual user last: they serve if no other pair has time."""
         # A backend may derive uids from profile ids. Equal ids would show that, so such a pair is first.
         pairs = sorted(self.pairs(), key=lambda pair: pair.doctor.doctor != pair.patient.patient)
         if not self.people.has("dual_user"):
@@ -369,11 +369,11 @@ def _no_room_message(conflicts: list[dict[str, Any]]) -> str:
     calls = list({str(call.get("id")): _describe(call) for call in conflicts}.values())
     if not calls:
         return "near calls of this run take up the time of every user"
-    shown, is_one = calls[:_MOST_NAMED], len(calls) == 1
+    listed, is_one = calls[:_MOST_NAMED], len(calls) == 1
     if more := calls[_MOST_NAMED:]:
-        shown.append(f"{len(more)} more")
+        listed.append(f"{len(more)} more")
     return (
-        f"{' and '.join(shown)} {'takes' if is_one else 'take'} up the next quarter of an hour: "
+        f"{' and '.join(listed)} {'takes' if is_one else 'take'} up the next quarter of an hour: "
         f"cancel or end {'it' if is_one else 'them'}, or run the suite later"
     )
 

@@ -47,15 +47,15 @@ def _mixed_id_types(observers: Observers, exchange: Exchange) -> Iterator[Findin
     """Check that the ids of all calls have one type; so have those of doctors and of patients."""
     for name, value in _ids(exchange):
         kind = name.removesuffix("_details.id")
-        known = observers.id_types.get(kind)
-        if known is None:
-            known = observers.id_types[kind] = FirstSeen(observers.shortened(exchange, None), {"id": value})
-        first = known.values["id"]
+        origin = observers.id_types.get(kind)
+        if origin is None:
+            origin = observers.id_types[kind] = FirstSeen(observers.shortened(exchange, None), {"id": value})
+        first = origin.values["id"]
         if type(value) is not type(first):
             whose = "a call" if kind == "id" else f"a {kind}"
             yield Finding(
                 f"ids to have one type; {whose} had the id {first!r}, and `{name}` is {value!r}",
-                (known.exchange, exchange),
+                (origin.exchange, exchange),
             )
             return
 
@@ -135,14 +135,14 @@ def details(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> I
 @of_each_call
 def closed_call(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Finding]:
     """Check that a completed or cancelled call stays so in every later request."""
-    status, known = call.get("status"), observers.final.get(call["id"])
-    if known is None:
+    status, earlier = call.get("status"), observers.final.get(call["id"])
+    if earlier is None:
         if status in ("completed", "cancelled"):
             observers.final[call["id"]] = observers.shortened(exchange, call["id"])
         return
-    first = next((one.get("status") for one in known.calls if one.get("id") == call["id"]), status)
-    if status != first and exchange.sent_at > known.received_at:
-        yield Finding(f"the call to stay {first}; got {status!r}", (known, exchange.about(call["id"])))
+    first = next((one.get("status") for one in earlier.calls if one.get("id") == call["id"]), status)
+    if status != first and exchange.sent_at > earlier.received_at:
+        yield Finding(f"the call to stay {first}; got {status!r}", (earlier, exchange.about(call["id"])))
 
 
 def _constant(name: str) -> CallCheck:

@@ -138,8 +138,8 @@ Observer: TypeAlias = Callable[[Observers, Exchange], Verdict]
 OBSERVED: dict[RuleId, Observer] = {}
 
 
-def _as_finding(found: str | Finding, exchange: Exchange) -> Finding:
-    return found if isinstance(found, Finding) else Finding(found, (exchange,))
+def _as_finding(finding: str | Finding, exchange: Exchange) -> Finding:
+    return finding if isinstance(finding, Finding) else Finding(finding, (exchange,))
 
 
 def observes(rule: RuleId) -> Callable[[Observer], Observer]:
@@ -167,9 +167,9 @@ def of_each_call(check: CallCheck) -> Observer:
         if not calls:
             return None
         return [
-            _as_finding(found, exchange.about(call["id"]))
+            _as_finding(finding, exchange.about(call["id"]))
             for call in calls
-            for found in check(observers, exchange, call)
+            for finding in check(observers, exchange, call)
         ]
 
     return observer

@@ -26,6 +26,7 @@ from video_calls_contract.prediction import SAMPLE, how_predictable
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.slots import OVERLAP, Slots
 
+ROLES = ("doctor", "patient")
 MANY_CALLS = 60  # of one doctor, among which a call overlaps
 RACES = 4
 
@@ -334,8 +335,8 @@ def test_overlap_with_scheduled_call_is_refused(
                 start = instant(entry.get("scheduled_time"))
                 is_new = entry.get("id") != call.id and start is not None and abs(start - at) < OVERLAP
                 if is_new and entry.get("status") == "scheduled":
-                    shown = page.about(entry.get("id"))
-                    raise Violation("no call to result from a refused request", *exchanges, shown)
+                    evidence = (*exchanges, page.about(entry.get("id")))
+                    raise Violation("no call to result from a refused request", *evidence)
 
 
 @pytest.mark.rule("create.no-overlap")
@@ -477,30 +478,31 @@ def test_one_of_simultaneous_conflicting_requests_is_accepted(
 # "Both doctor and patient must be valid and active users"
 
 
-@pytest.mark.rule("create.doctor-valid")
-def test_unknown_doctor_is_refused(people: People, slots: Slots) -> None:
-    exchange = people.patient.create(absent(people.doctor.doctor), people.patient.patient, slots.take())
-    require_refusal(exchange, 400, because="a doctor who does not exist")
+def create_with(people: People, role: str, profile_id: object, at: datetime) -> Exchange:
+    """Send a request with this id of a doctor or patient, as the other participant."""
+    doctor, patient = people.doctor, people.patient
+    if role == "doctor":
+        return patient.create(profile_id, patient.patient, at)
+    return doctor.create(doctor.doctor, profile_id, at)
 
 
-@pytest.mark.rule("create.patient-valid")
-def test_unknown_patient_is_refused(people: People, slots: Slots) -> None:
-    exchange = people.doctor.create(people.doctor.doctor, absent(people.patient.patient), slots.take())
-    require_refusal(exchange, 400, because="a patient who does not exist")
+@pytest.mark.parametrize(
+    "role", [pytest.param(role, marks=pytest.mark.rule(f"create.{role}-valid")) for role in ROLES]
+)
+def test_unknown_participant_is_refused(people: People, slots: Slots, role: str) -> None:
+    unknown = absent(people.doctor.doctor if role == "doctor" else people.patient.patient)
+    exchange = create_with(people, role, unknown, slots.take())
+    require_refusal(exchange, 400, because=f"a {role} who does not exist")
 
 
-@pytest.mark.rule("create.doctor-active")
-def test_deactivated_doctor_is_refused(people: People, slots: Slots) -> None:
-    inactive = people.identity("inactive_doctor")
-    exchange = people.patient.create(inactive.doctor, people.patient.patient, slots.take())
-    require_refusal(exchange, 400, because="a deactivated doctor")
-
-
-@pytest.mark.rule("create.patient-active")
-def test_deactivated_patient_is_refused(people: People, slots: Slots) -> None:
-    inactive = people.identity("inactive_patient")
-    exchange = people.doctor.create(people.doctor.doctor, inactive.patient, slots.take())
-    require_refusal(exchange, 400, because="a deactivated patient")
+@pytest.mark.parametrize(
+    "role", [pytest.param(role, marks=pytest.mark.rule(f"create.{role}-active")) for role in ROLES]
+)
+def test_deactivated_participant_is_refused(people: People, slots: Slots, role: str) -> None:
+    inactive = people.identity(f"inactive_{role}")
+    profile_id = inactive.doctor if role == "doctor" else inactive.patient
+    exchange = create_with(people, role, profile_id, slots.take())
+    require_refusal(exchange, 400, because=f"a deactivated {role}")
 
 
 # The VideoCall model: "Call status (scheduled/ongoing/completed/cancelled)"

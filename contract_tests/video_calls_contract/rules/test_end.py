@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 
-from video_calls_contract.call_record import Call
 from video_calls_contract.checks import (
     differences,
     require,
@@ -12,9 +11,9 @@ from video_calls_contract.checks import (
     require_mistyped_ids_refused,
     require_outsiders_refused,
     require_refusal,
+    require_refused_by_status,
     require_same_call,
     require_success,
-    require_unchanged,
 )
 from video_calls_contract.exchange import Together
 from video_calls_contract.scheduling import Calls
@@ -62,20 +61,10 @@ def test_end_by_outsider_is_refused(calls: Calls) -> None:
 # "Call status must be 'ongoing'"
 
 
-def require_end_refused(call: Call) -> None:
-    before = call.read()
-    for person in call.participants:
-        exchange = person.end(call.id)
-        require_refusal(
-            exchange, 400, before=call.steps, because=f"the end of a call that is {before.get('status')}"
-        )
-        require_unchanged(before, call.doctor, exchange)
-
-
 @pytest.mark.rule("end.ongoing-only")
 def test_end_of_scheduled_call_is_refused(calls: Calls) -> None:
     with calls.soon() as call:
-        require_end_refused(call)
+        require_refused_by_status("end", call)
 
 
 @pytest.mark.rule("end.ongoing-only")
@@ -94,9 +83,9 @@ def test_one_of_simultaneous_ends_is_accepted(calls: Calls, together: Together) 
 
 @pytest.mark.rule("end.ongoing-only")
 def test_end_of_completed_call_is_refused(calls: Calls) -> None:
-    require_end_refused(calls.completed())
+    require_refused_by_status("end", calls.completed())
 
 
 @pytest.mark.rule("end.ongoing-only")
 def test_end_of_cancelled_call_is_refused(calls: Calls) -> None:
-    require_end_refused(calls.cancelled())
+    require_refused_by_status("end", calls.cancelled())

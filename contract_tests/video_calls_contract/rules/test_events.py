@@ -316,7 +316,7 @@ def test_end_sends_participant_left_to_both(scenario: EventScenario) -> None:
             require(not is_repeated, f"`participant.left` of the {role} once", evidence)
 
 
-# -- Events that nobody should receive --------------------------------------------------------------
+# -- Events that should not be sent -----------------------------------------------------------------
 
 
 @pytest.mark.rule("events.own-calls")

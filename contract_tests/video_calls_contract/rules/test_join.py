@@ -219,41 +219,21 @@ def test_simultaneous_joins_start_call_once(calls: Calls, together: Together) ->
             for exchange in joins:
                 no_server_error(calls, call, exchange)
                 require_success(exchange, 200, because="simultaneous joins of both participants")
-            read = reads[0]
-            started = require_success(read).get("started_at")
-            for other in reads:
-                require(
-                    require_success(other).get("started_at") == started,
-                    f"`started_at` to stay {started!r}",
-                    *joins,
-                    read,
-                    other,
-                )
             require_success(call.patient.join(call.id))
-            later = call.doctor.get(call.id)
-            require(
-                require_success(later).get("started_at") == started,
-                f"`started_at` to stay {started!r}",
-                read,
-                later,
-            )
+            reads.append(call.doctor.get(call.id))
+            started = require_success(reads[0]).get("started_at")
+            for read in reads[1:]:
+                is_same = require_success(read).get("started_at") == started
+                require(is_same, f"`started_at` to stay {started!r}", *joins, reads[0], read)
             names = {str(exchange.object.get("channel_name")) for exchange in joins}
-            require(
-                len(names) == 1, "simultaneous joins to return one channel", *joins, rule="join.same-channel"
-            )
-            by_person = {
-                person.name: {
-                    str(exchange.object.get("uid")) for exchange in joins if exchange.person == person.name
-                }
+            expected = "simultaneous joins to return one channel"
+            require(len(names) == 1, expected, *joins, rule="join.same-channel")
+            doctor, patient = (
+                {str(exchange.object.get("uid")) for exchange in joins if exchange.person == person.name}
                 for person in call.participants
-            }
-            doctor, patient = by_person.values()
-            require(
-                not doctor & patient,
-                "the participants to have different uids",
-                *joins,
-                rule="join.uid-differs",
             )
+            expected = "the participants to have different uids"
+            require(not doctor & patient, expected, *joins, rule="join.uid-differs")
 
 
 # "Call status must be 'scheduled' or 'ongoing'"

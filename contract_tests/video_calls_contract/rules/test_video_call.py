@@ -12,38 +12,30 @@ from video_calls_contract.scenarios import Lifecycle
 SECOND = timedelta(seconds=1)
 
 
-def require_move(name: str, before: Exchange, change: Exchange, after: Exchange, *, why: str) -> None:
-    if not change.succeeded:
-        raise Blocked(f"{why} was answered {change.answer}", change)
-    earlier, later = (instant(require_success(read).get(name)) for read in (before, after))
-    require(
-        earlier is not None and later is not None and later - earlier >= SECOND,
-        f"{why} to move `{name}` a second or more after {earlier}; got {later}",
-        before,
-        change,
-        after,
-    )
-
-
 # "When the record was last updated"
 
 
 @pytest.mark.rule("model.updated-at")
-def test_updated_at_moves_when_call_starts(lifecycle: Lifecycle) -> None:
-    before, change, after = lifecycle.created_again, lifecycle.first_join, lifecycle.after_first_join
-    require_move("updated_at", before, change, after, why="the start of the call")
-
-
-@pytest.mark.rule("model.updated-at")
-def test_updated_at_moves_when_call_ends(lifecycle: Lifecycle) -> None:
-    before, change, after = lifecycle.after_second_join, lifecycle.ended, lifecycle.after_end
-    require_move("updated_at", before, change, after, why="the end of the call")
-
-
-@pytest.mark.rule("model.updated-at")
-def test_updated_at_moves_when_call_is_cancelled(lifecycle: Lifecycle) -> None:
-    before, change = lifecycle.other_after_refusal, lifecycle.other_cancelled
-    require_move("updated_at", before, change, lifecycle.other_after_cancel, why="the cancellation")
+@pytest.mark.parametrize(
+    ("before", "change", "after"),
+    [
+        ("created_again", "first_join", "after_first_join"),
+        ("after_second_join", "ended", "after_end"),
+        ("other_after_refusal", "other_cancelled", "other_after_cancel"),
+    ],
+    ids=["start", "end", "cancellation"],
+)
+def test_updated_at_moves_with_change(lifecycle: Lifecycle, before: str, change: str, after: str) -> None:
+    exchanges: list[Exchange] = [getattr(lifecycle, name) for name in (before, change, after)]
+    step = exchanges[1]
+    if not step.succeeded:
+        raise Blocked(f"{step.operation} was answered {step.answer}", step)
+    earlier, later = (instant(require_success(read).get("updated_at")) for read in exchanges[::2])
+    require(
+        earlier is not None and later is not None and later - earlier >= SECOND,
+        f"`updated_at` to move a second or more with {step.operation}, from {earlier}; got {later}",
+        *exchanges,
+    )
 
 
 @pytest.mark.rule("model.updated-at")
