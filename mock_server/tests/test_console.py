@@ -168,7 +168,7 @@ def console(make_console: Callable[..., Console], plain_server: "Process", place
     return make_console(plain_server, place)
 
 
-# -- Users ------------------------------------------------------------------------------------------
+# -- Users -------------------------------------------------------------------------------------------
 
 
 def test_token_of_user_is_copied(console: Console) -> None:
@@ -243,7 +243,7 @@ def test_token_is_renewed_before_it_expires(console: Console) -> None:
     assert console.clipboard() == tokens[-1] != tokens[0]
 
 
-# -- Calls ------------------------------------------------------------------------------------------
+# -- Calls -------------------------------------------------------------------------------------------
 
 
 def test_call_is_scheduled_in_local_time_zone(console: Console) -> None:
@@ -440,7 +440,7 @@ def test_participants_leave_and_join_the_channel(console: Console) -> None:
     assert console.control("GET", "calls")[0]["present"] == ["patient"]
 
 
-# -- Clock ------------------------------------------------------------------------------------------
+# -- Clock -------------------------------------------------------------------------------------------
 
 
 def test_clock_is_advanced_frozen_set_and_reset(console: Console) -> None:
@@ -468,7 +468,7 @@ def test_clock_is_advanced_frozen_set_and_reset(console: Console) -> None:
     assert abs(console.control("GET", "clock")["offset"]) < 1
 
 
-# -- Events -----------------------------------------------------------------------------------------
+# -- Events ------------------------------------------------------------------------------------------
 
 
 def test_users_in_two_tabs_see_each_others_events(
@@ -510,7 +510,7 @@ def test_events_resume_after_reconnect(console: Console) -> None:
     expect(events.get_by_text("call.started", exact=True)).to_have_count(1)
 
 
-# -- Requests ---------------------------------------------------------------------------------------
+# -- Requests ----------------------------------------------------------------------------------------
 
 
 def test_request_of_another_client_is_opened_and_copied(console: Console) -> None:
@@ -543,7 +543,7 @@ def test_response_links_to_its_request(console: Console) -> None:
     assert console.control("GET", "requests") == []
 
 
-# -- Faults -----------------------------------------------------------------------------------------
+# -- Faults ------------------------------------------------------------------------------------------
 
 
 def test_preset_fault_is_added_and_acts(console: Console) -> None:
@@ -575,7 +575,7 @@ def test_custom_fault_is_added_acts_and_is_removed(console: Console) -> None:
     assert console.control("GET", "faults") == []
 
 
-# -- State ------------------------------------------------------------------------------------------
+# -- State -------------------------------------------------------------------------------------------
 
 
 def test_snapshot_is_saved_restored_downloaded_and_deleted(console: Console) -> None:
@@ -647,7 +647,7 @@ def test_sample_calls_are_added(console: Console) -> None:
     expect(console.page.get_by_role("table").get_by_role("rowheader")).to_have_count(25)
 
 
-# -- Namespaces and the control key -----------------------------------------------------------------
+# -- Namespaces and the control key ------------------------------------------------------------------
 
 
 def test_control_key_opens_the_console_and_a_namespace(
@@ -674,7 +674,7 @@ def test_control_key_opens_the_console_and_a_namespace(
     assert not any(KEY in url for url in console.requests)
 
 
-# -- Failures and hostile input ---------------------------------------------------------------------
+# -- Failures and hostile input ----------------------------------------------------------------------
 
 
 def test_page_says_when_the_server_is_gone(
@@ -719,7 +719,7 @@ def test_hostile_name_is_shown_as_text(console: Console) -> None:
     expect(console.page).not_to_have_title("changed")
 
 
-# -- Accessibility and layout -----------------------------------------------------------------------
+# -- Accessibility and layout ------------------------------------------------------------------------
 
 
 def fill(console: Console) -> None:
@@ -847,7 +847,7 @@ def test_main_actions_work_with_the_keyboard(console: Console) -> None:
     expect(console.panel("Users").get_by_role("radio", name="Jane Smith")).to_be_focused()
 
 
-# -- The meeting page -------------------------------------------------------------------------------
+# -- The meeting page --------------------------------------------------------------------------------
 
 RECORDING_SDK = """
 window.agora = [];

@@ -1,4 +1,4 @@
-"""The control API: people, tokens, the clock, verdicts, who is present, what the server says of itself."""
+"""The control API: users, tokens, the clock, verdicts, presence and the description of the server."""
 
 import json
 import re
@@ -41,47 +41,47 @@ TOKEN_RULES = {
 }
 
 
-def error(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
-    """The body of a refusal, which every one has."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    body: dict[str, Any] = answer.json()
+def error(response: httpx.Response, status: int = 400) -> dict[str, Any]:
+    """Return the body of a refusal, after checking its form."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    body: dict[str, Any] = response.json()
     assert set(body) <= {"error", "code", "fields"}
     assert body["error"]
     return body
 
 
 def follow(control: Control, email: str = "doctor@example.com") -> ClientConnection:
-    """Somebody's event connection in the control's namespace."""
+    """Open an event connection of a user in the control's namespace."""
     url = f"{control.base_url}/events/".replace("http", "ws", 1)
     return connect(url, additional_headers={"Authorization": f"Bearer {control.token(email)}"})
 
 
 def close_code(connection: ClientConnection) -> int | None:
-    """The code with which the server closes a connection to which nothing else happens."""
+    """Return the code with which the server closes a connection."""
     with pytest.raises(ConnectionClosed) as closed:
         connection.recv(timeout=5)
     return closed.value.rcvd.code if closed.value.rcvd else None
 
 
 def schedule(control: Control, *, minutes: float = 10) -> int:
-    """A call of doctor 1 and patient 1."""
+    """Schedule a call of doctor 1 and patient 1. Return its id."""
     time = control.clock.now() + timedelta(minutes=minutes)
     body = {"doctor": 1, "patient": 1, "scheduled_time": time.isoformat()}
-    answer = ask(control, "POST", "/video-calls/", json=body)
-    assert answer.status_code == 201, answer.text
-    return int(answer.json()["id"])
+    response = ask(control, "POST", "/video-calls/", json=body)
+    assert response.status_code == 201, response.text
+    return int(response.json()["id"])
 
 
 def ask(control: Control, method: str, path: str, **options: Any) -> httpx.Response:
-    """The API, as the doctor."""
+    """Send a request to the API as the doctor."""
     headers = {"Authorization": f"Bearer {control.token('doctor@example.com')}"}
     return httpx.request(method, f"{control.base_url}{path}", headers=headers, **options)
 
 
 @pytest.fixture
 def api(shared: Api) -> Api:
-    """What is reset is as good as new, and there sooner."""
+    """Return the shared application after a reset, which is faster than a new one."""
     return shared
 
 
@@ -90,19 +90,19 @@ def clock(shared: Api) -> FakeClock:
     return shared.clock
 
 
-# -- People ------------------------------------------------------------------------------------------
+# -- Users -------------------------------------------------------------------------------------------
 
 
 def test_listed_users_have_valid_tokens(shared: Api) -> None:
-    people = shared.manage("GET", "/identities")
-    assert [person["user"] for person in people] == sorted(USERS.values())
-    for person in people:
-        answer = shared.client.get(CALLS, headers={"Authorization": f"Bearer {person['token']}"})
-        assert answer.status_code == (200 if person["active"] else 401)
-        claims = jwt.decode(person["token"], options={"verify_signature": False})
-        assert (claims["user_id"], claims["exp"] - claims["iat"]) == (person["user"], 3600)
-        del person["token"]
-    assert people[0] == {
+    users = shared.manage("GET", "/identities")
+    assert [user["user"] for user in users] == sorted(USERS.values())
+    for user in users:
+        response = shared.client.get(CALLS, headers={"Authorization": f"Bearer {user['token']}"})
+        assert response.status_code == (200 if user["active"] else 401)
+        claims = jwt.decode(user["token"], options={"verify_signature": False})
+        assert (claims["user_id"], claims["exp"] - claims["iat"]) == (user["user"], 3600)
+        del user["token"]
+    assert users[0] == {
         "user": 101,
         "email": "doctor@example.com",
         "full_name": "Dr. John Doe",
@@ -110,9 +110,9 @@ def test_listed_users_have_valid_tokens(shared: Api) -> None:
         "doctor": {"id": 1, "specialization": "General practice"},
         "patient": None,
     }
-    assert people[6]["doctor"] == {"id": 4, "specialization": "Dermatology"}
-    assert people[6]["patient"] == {"id": 4}
-    assert not people[4]["active"]
+    assert users[6]["doctor"] == {"id": 4, "specialization": "Dermatology"}
+    assert users[6]["patient"] == {"id": 4}
+    assert not users[4]["active"]
 
 
 def test_deactivation_closes_event_connection_of_user(control: Control) -> None:
@@ -126,26 +126,26 @@ def test_deactivation_closes_event_connection_of_user(control: Control) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "email", "full_name"),
+    ("fields", "email", "full_name"),
     [
         ({}, "user.109@example.com", "User 109"),
         ({"doctor": True}, "doctor.109@example.com", "Dr. Doctor 109"),
         ({"doctor": True, "patient": True}, "dual.user.109@example.com", "Dr. Dual User 109"),
     ],
 )
-def test_new_user_gets_defaults(api: Api, wanted: dict[str, object], email: str, full_name: str) -> None:
-    person = api.manage("POST", "/identities", wanted)
-    assert (person["user"], person["email"], person["full_name"]) == (109, email, full_name)
-    assert person["doctor"] == ({"id": 5, "specialization": None} if "doctor" in wanted else None)
-    assert person["patient"] == ({"id": 5} if "patient" in wanted else None)
+def test_new_user_gets_defaults(api: Api, fields: dict[str, object], email: str, full_name: str) -> None:
+    user = api.manage("POST", "/identities", fields)
+    assert (user["user"], user["email"], user["full_name"]) == (109, email, full_name)
+    assert user["doctor"] == ({"id": 5, "specialization": None} if "doctor" in fields else None)
+    assert user["patient"] == ({"id": 5} if "patient" in fields else None)
 
 
 def test_new_user_can_act_at_once(api: Api, clock: FakeClock) -> None:
-    wanted = {"email": "dr.no@example.com", "full_name": "Dr. No", "doctor": {"specialization": "Islands"}}
-    person = api.manage("POST", "/identities", wanted)
-    assert person["doctor"] == {"id": 5, "specialization": "Islands"}
+    fields = {"email": "dr.no@example.com", "full_name": "Dr. No", "doctor": {"specialization": "Islands"}}
+    user = api.manage("POST", "/identities", fields)
+    assert user["doctor"] == {"id": 5, "specialization": "Islands"}
     body = {"doctor": 5, "patient": 1, "scheduled_time": (clock.now() + timedelta(hours=1)).isoformat()}
-    headers = {"Authorization": f"Bearer {person['token']}"}
+    headers = {"Authorization": f"Bearer {user['token']}"}
     call = api.client.post(CALLS, json=body, headers=headers).json()
     assert call["doctor_details"]["user"] == {"email": "dr.no@example.com", "full_name": "Dr. No"}
 
@@ -154,17 +154,17 @@ def test_email_of_another_user_is_refused(api: Api) -> None:
     refusal = error(api.control("POST", "/identities", {"email": "Doctor@Example.com"}))
     assert list(refusal["fields"]) == ["email"]
     api.manage("POST", "/identities", {"email": "user.110@example.com"})
-    person = api.manage("POST", "/identities", {})
-    assert person["user"] == 110
-    assert person["email"] != "user.110@example.com"
+    user = api.manage("POST", "/identities", {})
+    assert user["user"] == 110
+    assert user["email"] != "user.110@example.com"
 
 
 def test_new_user_gets_next_free_id(api: Api) -> None:
     largest = {"id": 2**32 - 1, "email": "last@example.com", "full_name": "Last"}
     roles = {"doctor": {"id": 2**63 - 1}, "patient": {"id": 2**63 - 1}}
     api.manage("PUT", "/state", {"users": [largest | roles]})
-    person = api.manage("POST", "/identities", {"doctor": True, "patient": True})
-    assert (person["user"], person["doctor"]["id"], person["patient"]["id"]) == (1, 1, 1)
+    user = api.manage("POST", "/identities", {"doctor": True, "patient": True})
+    assert (user["user"], user["doctor"]["id"], user["patient"]["id"]) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -180,22 +180,22 @@ def test_invalid_user_is_refused(read_only_api: Api, body: dict[str, object], fi
     assert field in " ".join(error(read_only_api.control("POST", "/identities", body))["fields"])
 
 
-@pytest.mark.parametrize("named", ["doctor@example.com", "101"])
-def test_inactive_user_is_refused_until_reactivated(api: Api, named: str) -> None:
-    person = api.manage("PATCH", f"/identities/{named}", {"active": False})
-    assert (person["user"], person["active"]) == (101, False)
+@pytest.mark.parametrize("identity", ["doctor@example.com", "101"])
+def test_inactive_user_is_refused_until_reactivated(api: Api, identity: str) -> None:
+    user = api.manage("PATCH", f"/identities/{identity}", {"active": False})
+    assert (user["user"], user["active"]) == (101, False)
     assert api.get("doctor").json()["code"] == "auth.active-user"
     assert api.get("patient").status_code == 200
-    assert api.manage("PATCH", f"/identities/{named}", {"active": True})["active"]
+    assert api.manage("PATCH", f"/identities/{identity}", {"active": True})["active"]
     assert api.get("doctor").status_code == 200
 
 
 def test_renamed_user_is_shown_in_calls(api: Api) -> None:
     call = api.call()
-    person = api.manage("PATCH", "/identities/102", {"full_name": "Jane <b>Doe</b>"})
-    assert api.manage("PATCH", "/identities/102", {}) | {"token": None} == person | {"token": None}
-    shown = api.get("doctor", f"{CALLS}{call['id']}/").json()["patient_details"]["user"]
-    assert shown == {"email": "patient@example.com", "full_name": "Jane <b>Doe</b>"}
+    user = api.manage("PATCH", "/identities/102", {"full_name": "Jane <b>Doe</b>"})
+    assert api.manage("PATCH", "/identities/102", {}) | {"token": None} == user | {"token": None}
+    user = api.get("doctor", f"{CALLS}{call['id']}/").json()["patient_details"]["user"]
+    assert user == {"email": "patient@example.com", "full_name": "Jane <b>Doe</b>"}
 
 
 @pytest.mark.parametrize(
@@ -212,11 +212,11 @@ def test_unknown_user_is_not_found(read_only_api: Api, method: str, path: str) -
 @pytest.mark.parametrize("kind", ["valid", *sorted(TOKEN_RULES)])
 def test_each_token_kind_is_handled_by_its_rule(api: Api, kind: str) -> None:
     api.manage("PUT", "/clock", {"time": "2040-01-01T00:00:00Z"})  # tokens follow real time
-    wanted = {} if kind == "valid" else {"kind": kind}
-    made = api.manage("POST", "/identities/101/tokens", wanted | {"expires_in": 60})
-    answer = api.client.get(CALLS, headers={"Authorization": f"Bearer {made['token']}"})
-    assert (made["kind"], answer.json().get("code")) == (kind, TOKEN_RULES.get(kind))
-    expires_in = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
+    request = {} if kind == "valid" else {"kind": kind}
+    token = api.manage("POST", "/identities/101/tokens", request | {"expires_in": 60})
+    response = api.client.get(CALLS, headers={"Authorization": f"Bearer {token['token']}"})
+    assert (token["kind"], response.json().get("code")) == (kind, TOKEN_RULES.get(kind))
+    expires_in = datetime.fromisoformat(token["expires_at"]) - datetime.now(UTC)
     expected = {"expired": -60, "premature": 120}.get(kind, 60)
     assert abs(expires_in - timedelta(seconds=expected)) < timedelta(seconds=10)
 
@@ -230,7 +230,7 @@ def test_server_without_signing_secret_issues_no_tokens(make_api: Callable[..., 
     key = tmp_path / "key.pem"
     key.write_text(PUBLIC_KEY)
     api = make_api(jwt_algorithm="ES256", jwt_public_key=key)
-    assert {person["token"] for person in api.manage("GET", "/identities")} == {None}
+    assert {user["token"] for user in api.manage("GET", "/identities")} == {None}
     assert api.manage("POST", "/identities", {})["token"] is None
     refusal = error(api.control("POST", "/identities/101/tokens", {}), 409)
     assert refusal["code"] == "signed_elsewhere"
@@ -277,8 +277,8 @@ def test_frozen_clock_stands_until_resumed(api: Api, clock: FakeClock) -> None:
 def test_clock_jumps_to_join_window(api: Api, running: bool) -> None:
     call = api.create(minutes=120).json()
     assert api.act("doctor", call["id"], "join").json()["code"] == "join.window"
-    answer = api.manage("PUT", "/clock", {"join_window_of": call["id"], "running": running})
-    assert (answer["time"], answer["running"]) == ("2024-01-05T09:45:00Z", running)
+    response = api.manage("PUT", "/clock", {"join_window_of": call["id"], "running": running})
+    assert (response["time"], response["running"]) == ("2024-01-05T09:45:00Z", running)
     joined = api.act("doctor", call["id"], "join").json()
     in_an_hour = datetime.now(UTC) + timedelta(hours=1)
     assert abs(datetime.fromisoformat(joined["expiration_time"]) - in_an_hour) < timedelta(seconds=10)
@@ -326,10 +326,10 @@ def test_clock_response_follows_end_of_empty_call(
     make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: object
 ) -> None:
     @asynccontextmanager
-    async def nobody_watches(_: EmptyCalls) -> AsyncGenerator[None]:
+    async def run_nothing(_: EmptyCalls) -> AsyncGenerator[None]:
         yield
 
-    monkeypatch.setattr(EmptyCalls, "running", nobody_watches)
+    monkeypatch.setattr(EmptyCalls, "running", run_nothing)
     api = make_api(agora_ncs_secret=SECRET, end_when_empty_minutes=5)
     call = api.call("ongoing")["id"]
     for present in (True, False):
@@ -352,10 +352,10 @@ def test_calls_are_listed_newest_first(api: Api) -> None:
     second = api.create("other_doctor", minutes=120, doctor=2, patient=2).json()
     third = api.create(minutes=10).json()
     api.act("doctor", third["id"], "join")
-    found = api.manage("GET", "/calls")
-    assert [call["id"] for call in found] == [second["id"], first["id"], third["id"]]
-    assert [call["present"] for call in found] == [[], [], ["doctor"]]
-    assert found[1].items() >= first.items()
+    calls = api.manage("GET", "/calls")
+    assert [call["id"] for call in calls] == [second["id"], first["id"], third["id"]]
+    assert [call["present"] for call in calls] == [[], [], ["doctor"]]
+    assert calls[1].items() >= first.items()
     mine = api.manage("GET", "/calls?identity=patient@example.com")
     assert [call["id"] for call in mine] == [first["id"], third["id"]]
     assert api.manage("GET", "/calls?identity=outsider@example.com") == []
@@ -403,12 +403,12 @@ def test_verdicts_match_the_responses_of_the_api(shared: Api, status: str, minut
         for each in answered["actions"]:
             put_call(shared, status, minutes)  # as it was before the last action
             if each["action"] == "get":
-                answer = shared.get(user, f"{CALLS}{call}/")
+                response = shared.get(user, f"{CALLS}{call}/")
             else:
-                answer = shared.act(user, call, each["action"])
-            assert each["allowed"] is answer.is_success, (user, each)
-            assert each["refused_by"] == answer.json().get("code"), (user, each)
-            assert each["error"] == answer.json().get("error")
+                response = shared.act(user, call, each["action"])
+            assert each["allowed"] is response.is_success, (user, each)
+            assert each["refused_by"] == response.json().get("code"), (user, each)
+            assert each["error"] == response.json().get("error")
             refusing = {rule["id"] for rule in each["rules"] if rule["refuses"]}
             assert (each["refused_by"] in refusing) if each["refused_by"] else not refusing
 
@@ -467,8 +467,8 @@ def test_verdicts_need_a_call_and_a_user(shared: Api, path: str, status: int) ->
 @pytest.mark.parametrize("present", [True, False])
 def test_presence_needs_an_ongoing_call(shared: Api, present: bool) -> None:
     call = shared.call("scheduled")["id"]
-    answer = shared.manage("PUT", f"/calls/{call}/participants/doctor", {"present": present})
-    assert answer == {"call": call, "present": [], "changed": False}
+    response = shared.manage("PUT", f"/calls/{call}/participants/doctor", {"present": present})
+    assert response == {"call": call, "present": [], "changed": False}
 
 
 @pytest.mark.parametrize(
@@ -501,8 +501,8 @@ def test_presence_change_sends_events(control: Control) -> None:
         assert control.calls.list()[0].present == ["doctor", "patient"]
         assert control.calls.leave(call, "doctor")
         assert not control.calls.leave(call, "doctor")
-        told = [json.loads(patient.recv(timeout=5)) for _ in range(3)]
-    assert [(each["type"], each["data"]["participant"]["role"]) for each in told] == [
+        events = [json.loads(patient.recv(timeout=5)) for _ in range(3)]
+    assert [(each["type"], each["data"]["participant"]["role"]) for each in events] == [
         ("participant.joined", "doctor"),
         ("participant.joined", "patient"),
         ("participant.left", "doctor"),
@@ -552,11 +552,11 @@ def test_server_route_describes_settings(make_api: Callable[..., Api]) -> None:
     pair = {"agora_app_id": "0123456789abcdef" * 2, "agora_app_certificate": "fedcba9876543210" * 2}
     key = "a key of sixteen and more"
     api = make_api(**pair, agora_ncs_secret=SECRET, control_key=key)
-    said = api.control("GET", "/server", headers={"Video-Calls-Control-Key": key})
-    assert (said.json()["agora"], said.json()["app_id"]) == ("configured", pair["agora_app_id"])
-    assert (said.json()["key_required"], said.json()["notifications"]) == (True, True)
+    response = api.control("GET", "/server", headers={"Video-Calls-Control-Key": key})
+    assert (response.json()["agora"], response.json()["app_id"]) == ("configured", pair["agora_app_id"])
+    assert (response.json()["key_required"], response.json()["notifications"]) == (True, True)
     for secret in (pair["agora_app_certificate"], SECRET, key):
-        assert secret not in said.text
+        assert secret not in response.text
 
 
 @pytest.mark.parametrize("version", ["006", "007"])
@@ -565,11 +565,15 @@ def test_agora_token_is_decoded(make_api: Callable[..., Api], version: str) -> N
     call = api.call()
     joined = api.act("doctor", call["id"], "join").json()
     whole = {"token": joined["token"], "channel_name": call["channel_name"], "uid": joined["uid"]}
-    said = api.manage("POST", "/agora/inspect", whole)
+    content = api.manage("POST", "/agora/inspect", whole)
     expires = joined["expiration_time"]
-    assert (said["version"], said["app_id"], said["expires_at"]) == (version, joined["app_id"], expires)
-    assert said["privileges"]["join_channel"] == expires
-    assert said["signature_valid"] is True
+    assert (content["version"], content["app_id"], content["expires_at"]) == (
+        version,
+        joined["app_id"],
+        expires,
+    )
+    assert content["privileges"]["join_channel"] == expires
+    assert content["signature_valid"] is True
     alone = api.manage("POST", "/agora/inspect", {"token": joined["token"]})
     if version == "006":
         assert (alone["channel_name"], alone["uid"], alone["issued_at"]) == (None, None, None)
@@ -594,15 +598,15 @@ def test_invalid_agora_token_is_refused(read_only_api: Api, token: str) -> None:
 METHODS = {"get", "put", "post", "patch", "delete"}
 
 
-def described(api: Api) -> dict[str, Any]:
-    answer = api.control("GET", "/openapi.json")
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+def describe(api: Api) -> dict[str, Any]:
+    response = api.control("GET", "/openapi.json")
+    assert response.status_code == 200, response.text
+    description: dict[str, Any] = response.json()
+    return description
 
 
 def test_description_is_valid_and_complete(read_only_api: Api) -> None:
-    description = described(read_only_api)
+    description = describe(read_only_api)
     OpenAPIV31SpecValidator(description).validate()
     for path, item in description["paths"].items():
         for method in METHODS & set(item):
@@ -621,7 +625,7 @@ def test_docs_page_uses_no_other_server(shared: Api, place: str) -> None:
             assert link.startswith("/")
             assert not link.startswith("//")
             assert shared.client.get(link, headers={"Host": "localhost"}).status_code == 200, link
-    for text in (page.text, json.dumps(described(shared))):
+    for text in (page.text, json.dumps(describe(shared))):
         assert set(re.findall(r"https?://[^\s\"'<>]*", text)) <= {
             "https://json-schema.org/draft/2020-12/schema"
         }
@@ -674,7 +678,7 @@ LONG = settings(max_examples=20_000, deadline=None, database=None)
 
 @st.composite
 def requests(draw: st.DrawFn, description: dict[str, Any]) -> tuple[str, str, Any]:
-    """A request of one of the operations, mostly with the fields that it takes."""
+    """Generate a request to one of the operations, mostly with its fields."""
     path = draw(st.sampled_from(sorted(set(description["paths"]) - {"/_control/requests/stream"})))
     item = description["paths"][path]
     method = draw(st.sampled_from(sorted(METHODS & set(item))))
@@ -687,7 +691,7 @@ def requests(draw: st.DrawFn, description: dict[str, Any]) -> tuple[str, str, An
 
 
 def fields_of(description: dict[str, Any], operation: dict[str, Any]) -> set[str]:
-    """The fields of the body of an operation, by what its description says."""
+    """Return the fields of an operation's body from the description."""
     if "requestBody" not in operation:
         return set()
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -704,20 +708,20 @@ def fields_of(description: dict[str, Any], operation: dict[str, Any]) -> set[str
     ],
 )
 def test_generated_requests_get_json_and_never_500(api: Api, bounds: settings) -> None:
-    description = described(api)
+    description = describe(api)
     status: dict[int, int] = {}
 
     @bounds
     @given(requests(description))
     def send(request: tuple[str, str, Any]) -> None:
         method, path, body = request
-        answer = api.client.request(method, path, json=body, headers={"Host": "localhost"})
-        status[answer.status_code] = status.get(answer.status_code, 0) + 1
-        assert answer.status_code < 500, answer.text
-        if answer.content:
-            answer.json()
-        if answer.status_code >= 400:
-            assert answer.json()["error"]
+        response = api.client.request(method, path, json=body, headers={"Host": "localhost"})
+        status[response.status_code] = status.get(response.status_code, 0) + 1
+        assert response.status_code < 500, response.text
+        if response.content:
+            response.json()
+        if response.status_code >= 400:
+            assert response.json()["error"]
 
     send()
     assert {200, 400, 404} <= set(status)
@@ -759,7 +763,7 @@ def test_command_starts_with_snapshot(serve: Callable[..., Process], tmp_path: P
         "calls": [{"doctor": 1, "patient": 1, "scheduled_time": "2030-01-01T00:00:00Z"}],
         "clock": {"time": "2029-12-31T23:50:00Z", "running": False},
     }
-    # What `… > state.json` writes in Windows PowerShell.
+    # The encoding of `… > state.json` in Windows PowerShell.
     (tmp_path / "state.json").write_text(json.dumps(document), encoding="utf-16")
     process = serve("--snapshot", "state.json", "--database", ":memory:")
     with Control(process.url) as control:
@@ -771,23 +775,23 @@ def test_command_starts_with_snapshot(serve: Callable[..., Process], tmp_path: P
 
 
 def test_console_command_reports_missing_console() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        unused = str(taken.getsockname()[1])  # bound, but nobody listens
-        for options, said in (
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        unused = str(listener.getsockname()[1])  # bound, but not listening
+        for options, text in (
             (["--port", unused], "start one with: video-calls-server serve"),
             (["--no-control"], "the console is off; see --control"),
         ):
-            found = CliRunner().invoke(main, ["console", "--print", *options])
-            assert (found.exit_code, found.stdout) == (2, "")
-            assert said in found.stderr
+            result = CliRunner().invoke(main, ["console", "--print", *options])
+            assert (result.exit_code, result.stdout) == (2, "")
+            assert text in result.stderr
 
 
 def test_path_cannot_forge_log_line(
     shared: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(identities, "find_actor", lambda *_: 1 / 0)
-    answer = shared.client.post("/_control/identities/x%0Aforged/tokens", json={})
-    assert answer.status_code == 500
+    response = shared.client.post("/_control/identities/x%0Aforged/tokens", json={})
+    assert response.status_code == 500
     assert "/_control/identities/x%0Aforged/tokens" in caplog.text
     assert "\nforged" not in caplog.text

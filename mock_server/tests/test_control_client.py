@@ -18,8 +18,8 @@ TIME = datetime(2030, 1, 5, 10, tzinfo=UTC)
 def schedule(control: Control, minutes: int = 10) -> int:
     time = control.clock.now() + timedelta(minutes=minutes)
     body = {"doctor": 1, "patient": 1, "scheduled_time": time.isoformat()}
-    answer = httpx.post(f"{control.base_url}/video-calls/", json=body, headers=bearer(control))
-    return int(answer.raise_for_status().json()["id"])
+    response = httpx.post(f"{control.base_url}/video-calls/", json=body, headers=bearer(control))
+    return int(response.raise_for_status().json()["id"])
 
 
 def bearer(control: Control, email: str = "doctor@example.com") -> dict[str, str]:
@@ -50,21 +50,21 @@ def test_clock_is_controlled(control: Control) -> None:
     assert abs(control.clock.now() - datetime.now(UTC)) < timedelta(minutes=1)
     with pytest.raises(ValueError, match="has no time zone"):
         control.clock.set(datetime(2030, 1, 1))  # noqa: DTZ001
-    with pytest.raises(ControlError, match="1971") as refused:
+    with pytest.raises(ControlError, match="1971") as refusal:
         control.clock.set(datetime(1900, 1, 1, tzinfo=UTC))
-    assert refused.value.status == 400
+    assert refusal.value.status == 400
 
 
 def test_users_are_changed_and_tokens_issued(control: Control) -> None:
-    added = control.identities.add(email="dr+new/ward?@example.com", full_name="Dr. New", doctor=True)
-    assert added.doctor is not None
-    assert (added.doctor.id, added.patient, added.active) == (5, None, True)
+    doctor = control.identities.add(email="dr+new/ward?@example.com", full_name="Dr. New", doctor=True)
+    assert doctor.doctor is not None
+    assert (doctor.doctor.id, doctor.patient, doctor.active) == (5, None, True)
     both = control.identities.add(patient=True, doctor=True, active=False)
     assert (both.active, both.patient is not None) == (False, True)
-    assert [each.user for each in control.identities.list()][-2:] == [added.user, both.user]
-    for person in ("patient@example.com", 102):
-        assert status(control, {"Authorization": f"Bearer {control.identities.token(person)}"}) == 200
-        expired = control.identities.token(person, kind="expired", expires_in=5)
+    assert [each.user for each in control.identities.list()][-2:] == [doctor.user, both.user]
+    for identity in ("patient@example.com", 102):
+        assert status(control, {"Authorization": f"Bearer {control.identities.token(identity)}"}) == 200
+        expired = control.identities.token(identity, kind="expired", expires_in=5)
         assert status(control, {"Authorization": f"Bearer {expired}"}) == 401
     own = bearer(control)
     control.identities.deactivate("doctor@example.com")
@@ -111,20 +111,20 @@ def test_state_and_snapshots_are_replaced(control: Control) -> None:
     for call in (control.snapshots.restore, control.snapshots.delete):
         with pytest.raises(ControlError, match="no snapshot"):
             call("three")
-    with pytest.raises(ControlError) as refused:
+    with pytest.raises(ControlError) as refusal:
         control.state.load({"users": "nobody"})
-    assert refused.value.status == 400
+    assert refusal.value.status == 400
 
 
 def test_calls_are_listed_and_presence_changed(control: Control) -> None:
     call = schedule(control)
     httpx.post(f"{control.base_url}/video-calls/{call}/join/", headers=bearer(control))
-    for person in ("patient@example.com", 102):
-        assert [each.id for each in control.calls.list(person)] == [call]
+    for identity in ("patient@example.com", 102):
+        assert [each.id for each in control.calls.list(identity)] == [call]
     assert control.calls.list("outsider@example.com") == []
-    said = control.calls.verdicts(call, 101)
-    assert said.actions == control.calls.verdicts(call, "doctor@example.com").actions
-    assert {each.action: each.allowed for each in said.actions} == {
+    verdicts = control.calls.verdicts(call, 101)
+    assert verdicts.actions == control.calls.verdicts(call, "doctor@example.com").actions
+    assert {each.action: each.allowed for each in verdicts.actions} == {
         "get": True,
         "join": True,
         "end": True,
@@ -138,8 +138,8 @@ def test_requests_are_listed_and_cleared(control: Control) -> None:
     with control.faults.active(name="busy", status=503):
         status(control)
     status(control, {"Authorization": "Bearer x"})
-    found = control.requests.list()
-    assert [(each.id, each.status) for each in found] == [(3, 401), (2, 503), (1, 200)]
+    exchanges = control.requests.list()
+    assert [(each.id, each.status) for each in exchanges] == [(3, 401), (2, 503), (1, 200)]
     assert [each.id for each in control.requests.list(identity=101, after=1)] == [2]
     with pytest.raises(ControlError):
         control.requests.list(status="good")
@@ -155,26 +155,26 @@ def test_default_namespace_cannot_be_dropped(server: Process) -> None:
         control.drop()
         assert control.calls.list() == []
         control.drop()
-        with pytest.raises(ControlError, match="cannot be dropped") as refused:
+        with pytest.raises(ControlError, match="cannot be dropped") as refusal:
             own.drop()
-        assert refused.value.status is None
+        assert refusal.value.status is None
 
 
 def test_unreachable_server_is_reported() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # without listening
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with Control(url) as control, pytest.raises(ControlError, match="cannot be reached") as failed:
+        with Control(url) as control, pytest.raises(ControlError, match="cannot be reached") as failure:
             control.clock.now()
-    assert failed.value.status is None
+    assert failure.value.status is None
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]"])
 def test_refusal_of_another_server_is_recognized(body: bytes) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(404, content=body))
-    with Control(transport=transport) as control, pytest.raises(ControlError) as failed:
+    with Control(transport=transport) as control, pytest.raises(ControlError) as failure:
         control.clock.now()
-    assert (failed.value.status, str(failed.value)) == (
+    assert (failure.value.status, str(failure.value)) == (
         404,
         "HTTP 404; is this a reference server with its control API on?",
     )
@@ -187,16 +187,16 @@ def test_success_of_another_server_is_recognized() -> None:
 
 
 def test_control_key_is_sent() -> None:
-    sent: list[httpx.Request] = []
+    requests: list[httpx.Request] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        sent.append(request)
+    def respond(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
         return httpx.Response(204)
 
-    with Control(key="correct horse battery", transport=httpx.MockTransport(answer)) as control:
+    with Control(key="correct horse battery", transport=httpx.MockTransport(respond)) as control:
         control.state.reset()
-    assert sent[0].headers["video-calls-control-key"] == "correct horse battery"
-    assert str(sent[0].url) == "http://127.0.0.1:8000/_control/state/reset"
+    assert requests[0].headers["video-calls-control-key"] == "correct horse battery"
+    assert str(requests[0].url) == "http://127.0.0.1:8000/_control/state/reset"
 
 
 def test_proxies_of_the_environment_are_not_used(server: Process, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,5 +206,5 @@ def test_proxies_of_the_environment_are_not_used(server: Process, monkeypatch: p
     with Control(server.url) as control:
         assert control.clock.now()
     port = str(urlsplit(server.url).port)
-    found = CliRunner().invoke(main, ["console", "--print", "--port", port])
-    assert (found.exit_code, found.output) == (0, f"{server.url}/\n")
+    result = CliRunner().invoke(main, ["console", "--print", "--port", port])
+    assert (result.exit_code, result.output) == (0, f"{server.url}/\n")

@@ -33,7 +33,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from support.api import CALLS, USERS, Api
 
-# -- Text and JSON ------------------------------------------------------------------------------------
+# -- Text and JSON -----------------------------------------------------------------------------------
 
 
 def test_text_and_json_give_the_same_fault() -> None:
@@ -208,7 +208,7 @@ def test_label_of_unnamed_fault_says_what_it_does() -> None:
         assert parse_fault(text).label == name
 
 
-# -- Body faults --------------------------------------------------------------------------------------
+# -- Body faults -------------------------------------------------------------------------------------
 
 
 def test_body_fault_of_empty_page_changes_count() -> None:
@@ -224,7 +224,7 @@ def test_first_field_of_each_body_is_required(body: type[Any]) -> None:
         msgspec.convert(None, first.type)
 
 
-# -- Effects on requests ------------------------------------------------------------------------------
+# -- Effects on requests -----------------------------------------------------------------------------
 
 CONTROL = "/_control/faults"
 HERE = {"Host": "localhost"}  # without a key, only this machine may use the control API
@@ -492,7 +492,7 @@ def test_drop_without_connection_raises_in_process(api: Api, text: str) -> None:
     asyncio.run(ask())
 
 
-# -- Effects on connections -----------------------------------------------------------------------------
+# -- Effects on connections --------------------------------------------------------------------------
 
 
 @dataclass
@@ -610,7 +610,7 @@ def test_after_decides_whether_timed_out_request_counts(listening: SocketServer)
     assert listening.calls() == 1
 
 
-# -- Effects on the WebSocket -----------------------------------------------------------------------------
+# -- Effects on the WebSocket ------------------------------------------------------------------------
 
 
 def follow(listening: SocketServer, fault: str) -> ClientConnection:

@@ -1,4 +1,4 @@
-"""Namespaces: worlds of their own in one server, chosen by a header or by a prefix of the path."""
+"""Namespaces: isolated worlds of one server, chosen by a header or by a prefix of the path."""
 
 import asyncio
 import re
@@ -26,12 +26,12 @@ HEADER = "Video-Calls-Namespace"
 
 
 def within(api: Api, name: str, method: str, path: str, **options: Any) -> httpx.Response:
-    """An answer of the namespace, by its prefix."""
+    """Send a request to a namespace by its prefix."""
     headers = api.headers("doctor") | {"Host": "localhost"} | options.pop("headers", {})
     return api.client.request(method, f"/_ns/{name}{path}", headers=headers, **options)
 
 
-def named(api: Api) -> list[str]:
+def namespace_names(api: Api) -> list[str]:
     return [each["name"] for each in api.manage("GET", "/namespaces")]
 
 
@@ -50,7 +50,7 @@ def draft(api: Api, minutes: float = 60) -> dict[str, Any]:
 
 @pytest.fixture
 def api(shared: Api) -> Api:
-    """What is reset is as good as new, and there sooner."""
+    """Return the shared application after a reset, which is faster than a new one."""
     return shared
 
 
@@ -59,7 +59,7 @@ def clock(shared: Api) -> FakeClock:
     return shared.clock
 
 
-# -- What is isolated --------------------------------------------------------------------------------
+# -- Isolation ---------------------------------------------------------------------------------------
 
 
 def test_calls_users_and_clock_are_isolated(api: Api) -> None:
@@ -84,12 +84,12 @@ def test_calls_users_and_clock_are_isolated(api: Api) -> None:
 
 def test_faults_requests_and_snapshots_are_isolated(api: Api) -> None:
     within(api, "a", "POST", "/_control/faults", json={"status": 503})
-    within(api, "a", "PUT", "/_control/snapshots/kept")
+    within(api, "a", "PUT", "/_control/snapshots/one")
     assert [within(api, name, "GET", CALLS).status_code for name in "ab"] == [503, 200]
     assert api.get("doctor").status_code == 200
     assert within(api, "b", "GET", "/_control/faults").json() == []
     assert within(api, "b", "GET", "/_control/snapshots").json() == []
-    assert within(api, "b", "POST", "/_control/snapshots/kept/restore").status_code == 404
+    assert within(api, "b", "POST", "/_control/snapshots/one/restore").status_code == 404
     logged = {name: within(api, name, "GET", "/_control/requests").json() for name in "ab"}
     assert {name: [each["status"] for each in log] for name, log in logged.items()} == {
         "a": [503],
@@ -119,7 +119,7 @@ def test_events_are_isolated(api: Api, by: str) -> None:
         assert closed.value.code == 1012
 
 
-# -- How it is chosen --------------------------------------------------------------------------------
+# -- Choice ------------------------------------------------------------------------------------------
 
 
 def test_header_and_prefix_choose_the_same_namespace(api: Api) -> None:
@@ -135,13 +135,13 @@ def test_header_and_prefix_choose_the_same_namespace(api: Api) -> None:
 
 
 def test_links_stay_in_the_namespace(api: Api) -> None:
-    made = [within(api, "w", "POST", CALLS, json=draft(api, 60 * hours)) for hours in (1, 2, 3)]
-    for answer in made:
-        assert answer.headers["location"].endswith(f"/_ns/w{CALLS}{answer.json()['id']}/")
-        found = api.client.get(answer.headers["location"], headers=api.headers("doctor"))
-        assert found.json() == answer.json()
+    created = [within(api, "w", "POST", CALLS, json=draft(api, 60 * hours)) for hours in (1, 2, 3)]
+    for response in created:
+        assert response.headers["location"].endswith(f"/_ns/w{CALLS}{response.json()['id']}/")
+        call = api.client.get(response.headers["location"], headers=api.headers("doctor"))
+        assert call.json() == response.json()
     page = within(api, "w", "GET", f"{CALLS}?page_size=1&page=2").json()
-    for link, call in (("next", made[0]), ("previous", made[2])):
+    for link, call in (("next", created[0]), ("previous", created[2])):
         assert f"/_ns/w{CALLS}" in page[link]
         assert api.client.get(page[link], headers=api.headers("doctor")).json()["results"] == [call.json()]
     plain = api.client.get(f"{CALLS}?page_size=1", headers=api.headers("doctor") | {HEADER: "w"}).json()
@@ -160,31 +160,31 @@ def test_pages_are_served_under_the_prefix(api: Api) -> None:
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "%C3%A9", "a%0A"])
 def test_invalid_namespace_name_is_refused(shared: Api, name: str) -> None:
-    before = named(shared)
+    before = namespace_names(shared)
     for path in (CALLS, "/_control/server"):
-        answer = within(shared, name, "GET", path)
-        assert (answer.status_code, answer.json()["code"]) == (400, "namespace")
-        assert "name" in answer.json()["error"]
+        response = within(shared, name, "GET", path)
+        assert (response.status_code, response.json()["code"]) == (400, "namespace")
+        assert "name" in response.json()["error"]
     with (
         pytest.raises(WebSocketDisconnect) as closed,
         shared.client.websocket_connect(f"/_ns/{name}{EVENTS}", headers=shared.headers("doctor")) as session,
     ):
         session.receive_json(timeout=5)
     assert closed.value.code == 4400
-    assert named(shared) == before
+    assert namespace_names(shared) == before
 
 
-# -- Coming and going --------------------------------------------------------------------------------
+# -- Lifetime ----------------------------------------------------------------------------------------
 
 
 def test_namespace_is_created_at_first_request(api: Api) -> None:
-    assert named(api) == [""]
+    assert namespace_names(api) == [""]
     api.create()
     within(api, "b", "GET", CALLS)
     within(api, "a", "POST", CALLS, json=draft(api))
-    found = api.manage("GET", "/namespaces")
-    assert [(each["name"], each["calls"]) for each in found] == [("", 1), ("b", 0), ("a", 1)]
-    for each in found:
+    listed = api.manage("GET", "/namespaces")
+    assert [(each["name"], each["calls"]) for each in listed] == [("", 1), ("b", 0), ("a", 1)]
+    for each in listed:
         assert 0 <= each["idle_seconds"] < 10
         age = datetime.now(UTC) - datetime.fromisoformat(each["created_at"])
         assert timedelta(0) <= age < timedelta(seconds=10)
@@ -196,7 +196,7 @@ def test_concurrent_requests_create_one_namespace() -> None:
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answers = await asyncio.gather(*(client.get("/_ns/w/_control/calls") for _ in range(50)))
-            assert {len(answer.json()) for answer in answers} == {5}
+            assert {len(response.json()) for response in answers} == {5}
             assert len((await client.get("/_control/namespaces")).json()) == 2
         await app.state.namespaces.drop("w")
         await app.state.namespaces.default.close()
@@ -211,13 +211,13 @@ def test_dropped_namespace_loses_its_state(api: Api) -> None:
         with pytest.raises(WebSocketDisconnect) as closed:
             session.receive_json(timeout=5)
     assert closed.value.code == 4410
-    assert named(api) == [""]
+    assert namespace_names(api) == [""]
     assert api.control("DELETE", "/namespaces/a").status_code == 404
     assert within(api, "a", "GET", "/_control/calls").json() == []
 
 
 def resident(process: Process) -> int:
-    """The memory of a process, in KiB."""
+    """Return the memory of a process, in KiB."""
     status = Path(f"/proc/{process.popen.pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1])  # type: ignore[index]
 
@@ -245,7 +245,7 @@ def test_memory_of_dropped_namespaces_is_reused(serve: Callable[..., Process]) -
 
 @pytest.fixture
 def monotonic(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The time by which namespaces are idle."""
+    """Replace the clock that measures idle time."""
     time = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(namespaces, "time", SimpleNamespace(monotonic=lambda: time.now, time=lambda: 0.0))
     return time
@@ -259,10 +259,10 @@ def test_idle_namespace_is_dropped(make_api: Callable[..., Api], monotonic: Simp
     within(api, "a", "GET", CALLS)
     assert [each["idle_seconds"] for each in api.manage("GET", "/namespaces")[1:]] == [0.0, 200.0]
     monotonic.now += 101
-    assert named(api) == ["", "a"]
+    assert namespace_names(api) == ["", "a"]
     monotonic.now += 1000
     within(api, "c", "GET", CALLS)
-    assert named(api) == ["", "c"]
+    assert namespace_names(api) == ["", "c"]
 
 
 def test_open_connection_keeps_namespace(make_api: Callable[..., Api], monotonic: SimpleNamespace) -> None:
@@ -275,9 +275,9 @@ def test_open_connection_keeps_namespace(make_api: Callable[..., Api], monotonic
         log.subscribe(),
     ):
         monotonic.now += 301
-        assert sorted(named(api)) == ["", "a", "b"]
+        assert sorted(namespace_names(api)) == ["", "a", "b"]
     monotonic.now += 301
-    assert named(api) == [""]
+    assert namespace_names(api) == [""]
 
 
 def test_number_of_namespaces_is_limited(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,9 +313,9 @@ def test_mounted_application_has_namespaces(api: Api, root: str) -> None:
 
     async def use_place(client: httpx.AsyncClient, place: str) -> None:
         body = {"doctor": 1, "patient": 1, "scheduled_time": "2031-01-01T00:00:00Z"}
-        made = await client.post(f"{place}{CALLS}", json=body)
-        assert made.headers["location"].endswith(f"{place}{CALLS}{made.json()['id']}/")
-        assert (await client.get(made.headers["location"])).json() == made.json()
+        created = await client.post(f"{place}{CALLS}", json=body)
+        assert created.headers["location"].endswith(f"{place}{CALLS}{created.json()['id']}/")
+        assert (await client.get(created.headers["location"])).json() == created.json()
         assert (await client.get(f"{place}/_control/requests")).json()[0]["operation"] == "getVideoCall"
         assert len((await client.get(f"{place}/_control/calls")).json()) == 4
         clock = await client.get(f"{place}/_control/clock")

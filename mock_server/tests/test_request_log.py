@@ -1,4 +1,4 @@
-"""The request log: what it tells of each request, what it never shows, how it is narrowed and followed."""
+"""The request log: details, redaction, filters, limits, curl commands and streaming."""
 
 import json
 import os
@@ -31,34 +31,34 @@ SECRET = "agora-ncs-test-secret"
 
 
 def log(api: Api, query: str = "") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = api.manage("GET", f"/requests{query}")
-    return found
+    exchanges: list[dict[str, Any]] = api.manage("GET", f"/requests{query}")
+    return exchanges
 
 
-def headers_of(side: dict[str, Any]) -> dict[str, str]:
-    return dict(side["headers"])
+def headers_of(message: dict[str, Any]) -> dict[str, str]:
+    return dict(message["headers"])
 
 
 def now() -> datetime:
     return datetime.now(UTC)
 
 
-# -- What it tells -----------------------------------------------------------------------------------
+# -- Details -----------------------------------------------------------------------------------------
 
 
 def test_exchange_has_all_details(api: Api) -> None:
     call = api.create(minutes=60).json()["id"]
     before = now()
     path = f"{CALLS}{call}/join/"
-    answer = api.post("patient", f"{path}?x=%20y", headers={"X-Request-ID": "mine-1"})
-    told = log(api)[0]
-    at = datetime.fromisoformat(told.pop("at"))
+    response = api.post("patient", f"{path}?x=%20y", headers={"X-Request-ID": "mine-1"})
+    exchange = log(api)[0]
+    at = datetime.fromisoformat(exchange.pop("at"))
     assert before - timedelta(seconds=1) < at < now()
-    assert 0 < told.pop("duration_ms") < 5000
-    assert told.pop("curl").startswith("curl ")
-    sent, answered = told.pop("request"), told.pop("response")
+    assert 0 < exchange.pop("duration_ms") < 5000
+    assert exchange.pop("curl").startswith("curl ")
+    logged_request, logged_response = exchange.pop("request"), exchange.pop("response")
     rule = RULES["join.window"]
-    assert told == {
+    assert exchange == {
         "id": 2,
         "method": "POST",
         "path": f"{path}?x=%20y",
@@ -75,18 +75,18 @@ def test_exchange_has_all_details(api: Api) -> None:
         "fault": None,
         "request_id": "mine-1",
     }
-    assert sent["body"] is None
-    assert headers_of(sent)["authorization"] == f"Bearer {REDACTED}"
-    assert answered["body"] == answer.text
-    assert headers_of(answered)["content-type"] == "application/json"
+    assert logged_request["body"] is None
+    assert headers_of(logged_request)["authorization"] == f"Bearer {REDACTED}"
+    assert logged_response["body"] == response.text
+    assert headers_of(logged_response)["content-type"] == "application/json"
 
 
 def test_single_exchange_is_read(api: Api) -> None:
     api.get("doctor")
     assert api.manage("GET", "/requests/1") == log(api)[0]
     for unknown in ("2", "9" * 30, "x"):
-        answer = api.control("GET", f"/requests/{unknown}")
-        assert (answer.status_code, "error" in answer.json()) == (404, True)
+        response = api.control("GET", f"/requests/{unknown}")
+        assert (response.status_code, "error" in response.json()) == (404, True)
 
 
 def test_log_has_only_requests_to_the_api(make_api: Callable[..., Api]) -> None:
@@ -97,18 +97,18 @@ def test_log_has_only_requests_to_the_api(make_api: Callable[..., Api]) -> None:
     api.client.post("/agora/notifications/", content=b"{}")
     api.client.get("/api/nothing")
     api.client.get(CALLS)
-    told = [(each["path"], each["operation"], each["status"], each["identity"]) for each in log(api)]
-    assert [each[0] for each in told] == [CALLS, "/api/nothing", "/agora/notifications/"]
-    assert [each[2] for each in told] == [401, 404, 401]
-    assert {each[3] for each in told} == {None}
+    exchanges = [(each["path"], each["operation"], each["status"], each["identity"]) for each in log(api)]
+    assert [each[0] for each in exchanges] == [CALLS, "/api/nothing", "/agora/notifications/"]
+    assert [each[2] for each in exchanges] == [401, 404, 401]
+    assert {each[3] for each in exchanges} == {None}
 
 
 def test_dropped_request_has_no_status(server: Process, control: Control) -> None:
     headers = server.headers() | {"Video-Calls-Fault": "drop; name=gone"}
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{control.base_url}/video-calls/", headers=headers)
-    told = control.requests.list(status="none")
-    assert [(each.status, each.fault, each.response.headers, each.response.body) for each in told] == [
+    exchanges = control.requests.list(status="none")
+    assert [(each.status, each.fault, each.response.headers, each.response.body) for each in exchanges] == [
         (None, "gone", [], None)
     ]
 
@@ -121,14 +121,16 @@ def test_handshake_is_logged_with_its_refusal(api: Api) -> None:
         api.client.websocket_connect(EVENTS, headers={"Authorization": "Bearer x"}) as session,
     ):
         session.receive_json(timeout=5)
-    told = [(each["method"], each["path"], each["status"], each["response"]["body"]) for each in log(api)]
-    assert ("WEBSOCKET", EVENTS, 101, None) in told
-    assert told[0][:3] == ("WEBSOCKET", EVENTS, 4401)
-    assert told[0][3] == RULES["auth.valid-token"].error
+    exchanges = [
+        (each["method"], each["path"], each["status"], each["response"]["body"]) for each in log(api)
+    ]
+    assert ("WEBSOCKET", EVENTS, 101, None) in exchanges
+    assert exchanges[0][:3] == ("WEBSOCKET", EVENTS, 4401)
+    assert exchanges[0][3] == RULES["auth.valid-token"].error
     assert {each["operation"] for each in log(api)} == {"events"}
 
 
-# -- What it never shows -----------------------------------------------------------------------------
+# -- Redaction ---------------------------------------------------------------------------------------
 
 
 def test_tokens_are_redacted(make_api: Callable[..., Api]) -> None:
@@ -199,8 +201,8 @@ def test_token_at_end_of_long_body_is_redacted(api: Api) -> None:
 
 
 @pytest.fixture(scope="module")
-def some(shared_by_all: Api) -> Api:
-    """Seven requests of several kinds."""
+def seven_exchanges(shared_by_all: Api) -> Api:
+    """Return an application after seven requests of several kinds."""
     api = shared_by_all
     api.manage("DELETE", "/requests")
     api.manage("POST", "/state/reset")
@@ -215,7 +217,7 @@ def some(shared_by_all: Api) -> Api:
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "expected"),
     [
         ("", [7, 6, 5, 4, 3, 2, 1]),
         ("?identity=doctor@example.com", [7, 6, 4, 1]),
@@ -230,11 +232,11 @@ def some(shared_by_all: Api) -> Api:
         ("?limit=500&status=2xx&identity=doctor@example.com&operation=cancelVideoCall", [6]),
     ],
 )
-def test_exchanges_are_filtered(some: Api, query: str, found: list[int]) -> None:
-    told = log(some)
-    first = told[-1]["id"]
+def test_exchanges_are_filtered(seven_exchanges: Api, query: str, expected: list[int]) -> None:
+    exchanges = log(seven_exchanges)
+    first = exchanges[-1]["id"]
     query = query.replace("after=5", f"after={first + 4}")
-    assert [each["id"] - first + 1 for each in log(some, query)] == found
+    assert [each["id"] - first + 1 for each in log(seven_exchanges, query)] == expected
 
 
 @pytest.mark.parametrize(
@@ -246,14 +248,14 @@ def test_exchanges_are_filtered(some: Api, query: str, found: list[int]) -> None
         ("?identity=nobody@example.com", 404),
     ],
 )
-def test_invalid_filter_is_refused(some: Api, query: str, status: int) -> None:
+def test_invalid_filter_is_refused(seven_exchanges: Api, query: str, status: int) -> None:
     for place in ("", "/stream")[: 1 if "limit" in query else 2]:
-        answer = some.control("GET", f"/requests{place}{query}")
-        assert answer.status_code == status
-        assert answer.json()["error"]
+        response = seven_exchanges.control("GET", f"/requests{place}{query}")
+        assert response.status_code == status
+        assert response.json()["error"]
 
 
-# -- Bounds ------------------------------------------------------------------------------------------
+# -- Limits ------------------------------------------------------------------------------------------
 
 
 def test_log_keeps_the_last_500_exchanges(api: Api) -> None:
@@ -265,7 +267,7 @@ def test_log_keeps_the_last_500_exchanges(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "options",
     [
         {"content": b" " * 10_000},
         {"headers": {f"X-{number}": "" for number in range(80)}},
@@ -273,15 +275,15 @@ def test_log_keeps_the_last_500_exchanges(api: Api) -> None:
     ids=["body", "many headers"],
 )
 def test_log_size_includes_bodies_and_headers(
-    api: Api, monkeypatch: pytest.MonkeyPatch, sent: dict[str, Any]
+    api: Api, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(request_log, "MAX_BYTES", 50_000)
     for _ in range(8):
-        api.post("doctor", CALLS, **sent)
+        api.post("doctor", CALLS, **options)
     assert [each["id"] for each in log(api)] in ([8, 7, 6, 5], [8, 7, 6])
     api.manage("DELETE", "/requests")
     for _ in range(3):
-        api.post("doctor", CALLS, **sent)
+        api.post("doctor", CALLS, **options)
     assert len(log(api)) == 3
 
 
@@ -307,9 +309,9 @@ def test_large_body_is_shown_in_part(api: Api) -> None:
             yield b"y" * 10_000
 
     assert api.post("doctor", CALLS, content=parts()).status_code == 413
-    for told in log(api):
-        assert told["status"] == 413
-        assert len(told["request"]["body"] or "") <= MAX_BODY + 100
+    for exchange in log(api):
+        assert exchange["status"] == 413
+        assert len(exchange["request"]["body"] or "") <= MAX_BODY + 100
     assert len(log(api)[0]["request"]["body"]) > 10_000
 
 
@@ -327,15 +329,15 @@ def test_incomplete_body_is_shown_in_part(server: Process, control: Control) -> 
             ]
             head = "\r\n".join([*lines, "", ""])
             connection.sendall(head.encode() + b'{"doctor": 1')
-        told = next(stream)
-    assert (told["operation"], told["request"]["body"]) == ("createVideoCall", '{"doctor": 1')
+        exchange = next(stream)
+    assert (exchange["operation"], exchange["request"]["body"]) == ("createVideoCall", '{"doctor": 1')
 
 
-# -- Lines for curl ----------------------------------------------------------------------------------
+# -- Curl commands -----------------------------------------------------------------------------------
 
 
 def shell(line: str, token: str, directory: Path) -> str:
-    found = subprocess.run(
+    completed = subprocess.run(
         ["sh", "-c", line],
         cwd=directory,
         env=os.environ | {"TOKEN": token},
@@ -344,8 +346,8 @@ def shell(line: str, token: str, directory: Path) -> str:
         timeout=20,
         check=False,
     )
-    assert found.returncode == 0, (line, found.stderr)
-    return found.stdout
+    assert completed.returncode == 0, (line, completed.stderr)
+    return completed.stdout
 
 
 def test_curl_command_repeats_the_request(server: Process, control: Control, tmp_path: Path) -> None:
@@ -368,12 +370,12 @@ def test_curl_command_repeats_the_request(server: Process, control: Control, tmp
             again = control.requests.list(limit=1)[0]
             assert again.id == first.id + 1
             assert (again.method, again.path, again.request.body) == (method, first.path, first.request.body)
-            sent, sent_again = dict(first.request.headers), dict(again.request.headers)
+            headers_sent, headers_again = dict(first.request.headers), dict(again.request.headers)
             for name in ("content-type", "x-empty"):
-                assert sent.get(name) == sent_again.get(name), (method, path, name)
+                assert headers_sent.get(name) == headers_again.get(name), (method, path, name)
             if method != "HEAD":
                 assert printed == again.response.body
-            if method == "POST" and "json" in options:  # now there is one at this time
+            if method == "POST" and "json" in options:  # the first one has booked the time
                 assert (first.status, again.rule and again.rule.id) == (201, "create.no-overlap")
             elif "headers" not in options:
                 assert first.status == again.status
@@ -427,28 +429,28 @@ def test_curl_command_quotes_hostile_values(server: Process, control: Control, t
 
 @pytest.mark.parametrize("host", ["evil.example", "$(touch owned)", "localhost -o owned"])
 def test_curl_command_ignores_the_host_header(control: Control, host: str) -> None:
-    control.requests.clear()  # the request that makes the namespace names this machine
+    control.requests.clear()  # the request that creates the namespace has another host
     httpx.get(f"{control.base_url}/video-calls/", headers={"Host": host})
     words = shlex.split(control.requests.list(limit=1)[0].curl)
     assert f"{control.base_url}/video-calls/" in words
     assert not any(host in word for word in words)
 
 
-# -- Following ---------------------------------------------------------------------------------------
+# -- Streaming ---------------------------------------------------------------------------------------
 
 
 @contextmanager
 def following(control: Control, query: str = "", **headers: str) -> Iterator[Iterator[dict[str, Any]]]:
-    """The requests that the stream tells of, once it has begun."""
+    """The requests that the stream tells of, once it has started."""
     url = control.base_url.replace("/api/v1/video", "/_control/requests/stream") + query
-    with httpx.stream("GET", url, headers=headers, timeout=10) as answer:
-        assert answer.status_code == 200
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        assert answer.headers["cache-control"] == "no-store"
-        lines = answer.iter_lines()
+    with httpx.stream("GET", url, headers=headers, timeout=10) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["cache-control"] == "no-store"
+        lines = response.iter_lines()
         assert next(lines).startswith(":")
 
-        def told() -> Iterator[dict[str, Any]]:
+        def events() -> Iterator[dict[str, Any]]:
             event_id = ""
             for line in lines:
                 if line.startswith("id:"):
@@ -458,7 +460,7 @@ def following(control: Control, query: str = "", **headers: str) -> Iterator[Ite
                     assert event_id == str(exchange["id"])
                     yield exchange
 
-        yield told()
+        yield events()
 
 
 def ask(server: Process, control: Control, path: str = "/video-calls/", user: str = "doctor") -> int:
@@ -474,9 +476,9 @@ def test_stream_sends_new_exchanges(server: Process, control: Control) -> None:
         ask(server, control)
         ask(server, control, "/video-calls/9/")
         ask(server, control, "/video-calls/9/", "patient")
-        told = [next(first) for _ in range(3)]
-        assert [(each["id"], each["status"]) for each in told] == [(2, 200), (3, 404), (4, 404)]
-        assert told[0] == json.loads(httpx.get(control_url(control, "/requests/2")).content)
+        exchanges = [next(first) for _ in range(3)]
+        assert [(each["id"], each["status"]) for each in exchanges] == [(2, 200), (3, 404), (4, 404)]
+        assert exchanges[0] == json.loads(httpx.get(control_url(control, "/requests/2")).content)
         assert next(second)["id"] == 4
 
 
@@ -490,7 +492,7 @@ def test_stream_resumes_after_an_id(server: Process, control: Control) -> None:
     for query, headers in (("?after=1", {}), ("?after=0", {"Last-Event-ID": "1"})):
         with following(control, query, **headers) as stream:
             assert [next(stream)["id"] for _ in range(2)] == [2, 3]
-    with following(control, "?after=40") as stream:  # of a log that began again since
+    with following(control, "?after=40") as stream:  # an id that the log has not reached
         assert next(stream)["id"] == 1
 
 
@@ -498,7 +500,7 @@ def test_stream_ends_with_its_namespace(control: Control) -> None:
     with following(control) as stream:
         control.drop()
         assert list(stream) == []
-    control.clock.now()  # so that there is one to drop
+    control.clock.now()  # creates the namespace again for the fixture to drop
 
 
 def test_server_stops_with_an_open_stream(serve: Callable[..., Process]) -> None:
@@ -511,12 +513,12 @@ def test_server_stops_with_an_open_stream(serve: Callable[..., Process]) -> None
 
 
 def test_closed_stream_is_unsubscribed(api: Api) -> None:
-    """A client that goes, as a server tells the application of it."""
+    """Send the disconnect that an ASGI server sends when a client has gone."""
 
     async def follow_and_go() -> None:
         app = api.client.app
-        kept = app.state.namespaces.default.log
-        begun = anyio.Event()
+        exchange_log = app.state.namespaces.default.log
+        started = anyio.Event()
         scope = {
             "type": "http",
             "method": "GET",
@@ -526,25 +528,25 @@ def test_closed_stream_is_unsubscribed(api: Api) -> None:
             "headers": [(b"host", b"localhost")],
             "client": ("127.0.0.1", 1),
         }
-        asked = False
+        request_sent = False
 
         async def receive() -> dict[str, Any]:
-            nonlocal asked
-            if not asked:
-                asked = True
+            nonlocal request_sent
+            if not request_sent:
+                request_sent = True
                 return {"type": "http.request", "body": b"", "more_body": False}
-            await begun.wait()
+            await started.wait()
             return {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.body":
-                assert kept.has_subscribers
-                begun.set()
+                assert exchange_log.has_subscribers
+                started.set()
 
         with anyio.fail_after(5):
             await app(scope, receive, send)
-        assert begun.is_set()
-        assert not kept.has_subscribers
+        assert started.is_set()
+        assert not exchange_log.has_subscribers
 
     anyio.run(follow_and_go)
 
@@ -552,5 +554,5 @@ def test_closed_stream_is_unsubscribed(api: Api) -> None:
 def test_request_refused_by_fault_has_its_user(shared: Api) -> None:
     shared.manage("POST", "/faults", {"status": 503, "times": 1})
     assert shared.get("patient").status_code == 503
-    [refused] = shared.manage("GET", "/requests?identity=patient@example.com")
-    assert (refused["status"], refused["fault"]) == (503, "status=503")
+    [exchange] = shared.manage("GET", "/requests?identity=patient@example.com")
+    assert (exchange["status"], exchange["fault"]) == (503, "status=503")

@@ -1,4 +1,4 @@
-"""Realistic calls: in every status, as many as asked for, the same again, and such as the rules allow."""
+"""Sample calls: their number, statuses and times, and that they are repeatable and keep the rules."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -18,8 +18,8 @@ from video_calls_server.store.seed import Seed, load_seed
 MONDAY = datetime(2026, 1, 5, 10, 12, 3, 5, tzinfo=UTC)
 
 
-def populated(*counts: int, now: datetime = MONDAY, people: Seed | None = None) -> tuple[Dump, list[Call]]:
-    """What a database holds after so many calls were made in it, and the calls by id."""
+def add_calls(*counts: int, now: datetime = MONDAY, people: Seed | None = None) -> tuple[Dump, list[Call]]:
+    """Return the dump of a database after adding calls, and the calls by id."""
 
     async def work() -> tuple[Dump, list[Call]]:
         store = store_for(":memory:", people or load_seed())
@@ -45,55 +45,57 @@ def statuses(calls: list[Call]) -> Counter[str]:
     [(2, MONDAY), (4, MONDAY), (5, datetime(2026, 1, 10, 23, 59, tzinfo=UTC)), (333, MONDAY)],
 )
 def test_calls_have_all_possible_statuses(count: int, now: datetime) -> None:
-    _, calls = populated(count, now=now)
+    _, calls = add_calls(count, now=now)
     assert len(calls) == count
     assert len(statuses(calls)) == min(count, 4)
 
 
 def test_same_number_and_time_give_same_calls() -> None:
-    assert populated(40) == populated(40)
-    assert populated(40)[0] != populated(41)[0]
-    assert populated(40)[0] != populated(40, now=MONDAY + timedelta(days=1))[0]
+    assert add_calls(40) == add_calls(40)
+    assert add_calls(40)[0] != add_calls(41)[0]
+    assert add_calls(40)[0] != add_calls(40, now=MONDAY + timedelta(days=1))[0]
 
 
 @pytest.mark.parametrize("counts", [(400,), (60, 60, 7)])
 def test_calls_are_apart_and_of_active_users(counts: tuple[int, ...]) -> None:
-    _, calls = populated(*counts)
+    _, calls = add_calls(*counts)
     assert len({call.channel_name for call in calls}) == sum(counts)
     people = {user.id for call in calls for user in (call.doctor.user, call.patient.user)}
     assert people == {101, 102, 103, 104, 107}
     assert all(call.doctor.user.id != call.patient.user.id for call in calls)
-    of_user: defaultdict[int, list[datetime]] = defaultdict(list)
+    times_of_user: defaultdict[int, list[datetime]] = defaultdict(list)
     for call in calls:
         if call.status != "cancelled":
             for user in (call.doctor.user, call.patient.user):
-                of_user[user.id].append(call.scheduled_time)
-    assert all(b - a >= MIN_DISTANCE for times in of_user.values() for a, b in pairwise(sorted(times)))
+                times_of_user[user.id].append(call.scheduled_time)
+    assert all(b - a >= MIN_DISTANCE for times in times_of_user.values() for a, b in pairwise(sorted(times)))
 
 
 def test_calls_of_two_users_spread_over_days() -> None:
-    one, two = User(1, "d@example.com", "D", active=True), User(2, "p@example.com", "P", active=True)
-    _, calls = populated(500, people=Seed(((one, Doctor(1, one), None), (two, None, Patient(1, two)))))
+    doctor, patient = User(1, "d@example.com", "D", active=True), User(2, "p@example.com", "P", active=True)
+    _, calls = add_calls(
+        500, people=Seed(((doctor, Doctor(1, doctor), None), (patient, None, Patient(1, patient))))
+    )
     assert len({call.scheduled_time for call in calls}) == 500
-    a_day = Counter(call.scheduled_time.date() for call in calls)
-    assert max(a_day.values()) <= 20
-    assert len(a_day) > 60
+    calls_per_day = Counter(call.scheduled_time.date() for call in calls)
+    assert max(calls_per_day.values()) <= 20
+    assert len(calls_per_day) > 60
 
 
 def test_calls_not_around_now_are_in_working_hours() -> None:
-    _, calls = populated(300)
+    _, calls = add_calls(300)
     assert all(
         call.scheduled_time.weekday() < 5 and 8 <= call.scheduled_time.hour < 18 for call in calls
     )  # it is Monday morning
     sunday = datetime(2026, 1, 11, 3, 40, tzinfo=UTC)
-    _, calls = populated(300, now=sunday)
+    _, calls = add_calls(300, now=sunday)
     outside = [call for call in calls if call.scheduled_time.date() == sunday.date()]
     assert statuses(outside) == {"ongoing": 1, "scheduled": 1}
 
 
 @pytest.mark.parametrize(("count", "now"), [(100, MONDAY), (50, MONDAY.replace(minute=0))])
 def test_times_fit_the_status_and_the_clock(count: int, now: datetime) -> None:
-    _, calls = populated(count, now=now)
+    _, calls = add_calls(count, now=now)
     for call in calls:
         assert call.created_at < call.scheduled_time
         assert call.created_at <= call.updated_at <= now
@@ -118,32 +120,35 @@ def test_times_fit_the_status_and_the_clock(count: int, now: datetime) -> None:
 
 
 def test_ids_of_calls_and_events_follow_their_times() -> None:
-    rows, calls = populated(200)
+    rows, calls = add_calls(200)
     assert [call.id for call in sorted(calls, key=lambda call: call.created_at)] == list(range(1, 201))
-    told = [(event["created_at"], event["id"]) for event in rows.of(schema.events)]
-    assert told == sorted(told)
+    events = [(event["created_at"], event["id"]) for event in rows.of(schema.events)]
+    assert events == sorted(events)
 
 
 def test_each_call_has_the_events_of_its_transitions() -> None:
-    rows, calls = populated(200)
-    to = defaultdict(set)
+    rows, calls = add_calls(200)
+    recipients = defaultdict(set)
     for recipient in rows.of(schema.event_recipients):
-        to[recipient["event_id"]].add(recipient["user_id"])
-    told: defaultdict[int, list[str]] = defaultdict(list)
+        recipients[recipient["event_id"]].add(recipient["user_id"])
+    event_types: defaultdict[int, list[str]] = defaultdict(list)
     by_id = {call.id: call for call in calls}
     for event in rows.of(schema.events):
         call = msgspec.json.decode(event["data"])["call"]
-        told[call["id"]].append(event["type"])
-        assert to[event["id"]] == {by_id[call["id"]].doctor.user.id, by_id[call["id"]].patient.user.id}
-    both_ways = ["call.started", "participant.joined", "participant.joined"]
+        event_types[call["id"]].append(event["type"])
+        assert recipients[event["id"]] == {
+            by_id[call["id"]].doctor.user.id,
+            by_id[call["id"]].patient.user.id,
+        }
+    both_joined = ["call.started", "participant.joined", "participant.joined"]
     for call in calls:
         expected = {
             "scheduled": [],
             "cancelled": ["call.cancelled"],
-            "ongoing": both_ways[: 1 + len(call.present)],
-            "completed": [*both_ways, "participant.left", "participant.left", "call.ended"],
+            "ongoing": both_joined[: 1 + len(call.present)],
+            "completed": [*both_joined, "participant.left", "participant.left", "call.ended"],
         }
-        assert told[call.id] == expected[call.status]
+        assert event_types[call.id] == expected[call.status]
 
 
 @pytest.mark.parametrize("active", [True, False])
@@ -153,4 +158,4 @@ def test_missing_users_are_reported(active: bool) -> None:
     alone: Person = (user, Doctor(1, user), Patient(1, user))
     people = Seed((alone, (other, None, None if active else Patient(2, other))))
     with pytest.raises(SampleCallsError, match="need an active doctor and an active patient"):
-        populated(4, people=people)
+        add_calls(4, people=people)

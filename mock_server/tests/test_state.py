@@ -1,4 +1,4 @@
-"""State: taken out and put in as one document, begun anew, saved under a name and restored."""
+"""State: export and import, reset, sample calls and snapshots."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from video_calls_server.store.seed import load_seed
 from support.api import CALLS, Api, FakeClock, in_memory
 
 EVENTS = "/api/v1/video/events/"
-PEOPLE = [
+USERS = [
     {"id": 101, "email": "doctor@example.com", "full_name": "Dr. John Doe", "doctor": {"id": 1}},
     {"id": 102, "email": "patient@example.com", "full_name": "Jane Smith", "patient": {"id": 1}},
     {
@@ -34,21 +34,21 @@ TIME = "2024-01-05T10:00:00Z"
 
 
 def state(api: Api) -> dict[str, Any]:
-    found: dict[str, Any] = api.manage("GET", "/state")
-    return found
+    document: dict[str, Any] = api.manage("GET", "/state")
+    return document
 
 
 def put_calls(api: Api, *calls: dict[str, Any]) -> list[dict[str, Any]]:
-    """The calls as they are taken out again, after they were put in."""
+    """Import calls. Return them as the server exports them."""
     pair = {"doctor": 1, "patient": 1, "scheduled_time": TIME}
-    api.manage("PUT", "/state", {"users": PEOPLE, "calls": [pair | call for call in calls]})
-    found: list[dict[str, Any]] = state(api)["calls"]
-    return found
+    api.manage("PUT", "/state", {"users": USERS, "calls": [pair | call for call in calls]})
+    exported: list[dict[str, Any]] = state(api)["calls"]
+    return exported
 
 
 @pytest.fixture
 def full(make_api: Callable[..., Api], clock: FakeClock) -> Api:
-    """A server that has some of everything."""
+    """Return a server with data of every kind."""
     api = make_api(rate_limit="1000/minute")
     api.manage("POST", "/state/calls", {"count": 30})
     assert api.create(minutes=600, headers={"Idempotency-Key": "one"}).status_code == 201
@@ -62,16 +62,16 @@ def full(make_api: Callable[..., Api], clock: FakeClock) -> Api:
     return api
 
 
-# -- Taking out and putting in -----------------------------------------------------------------------
+# -- Export and import -------------------------------------------------------------------------------
 
 
 def test_exported_state_survives_import(full: Api, make_api: Callable[..., Api]) -> None:
-    taken = full.control("GET", "/state")
-    document = taken.json()
+    export = full.control("GET", "/state")
+    document = export.json()
     assert {name for name, value in document.items() if not value} == set()
     for api in (full, make_api()):
-        assert api.control("PUT", "/state", content=taken.content).status_code == 204
-        assert api.control("GET", "/state").content == taken.content
+        assert api.control("PUT", "/state", content=export.content).status_code == 204
+        assert api.control("GET", "/state").content == export.content
 
 
 def test_imported_state_continues_normally(full: Api, make_api: Callable[..., Api]) -> None:
@@ -80,10 +80,10 @@ def test_imported_state_continues_normally(full: Api, make_api: Callable[..., Ap
     other.manage("PUT", "/state", document)
     pages = [api.get("doctor").json() for api in (full, other)]
     assert pages[0]["results"] == pages[1]["results"]
-    one, two = (api.create(minutes=3000).json() for api in (full, other))
-    assert one["id"] == two["id"]
+    first, second = (api.create(minutes=3000).json() for api in (full, other))
+    assert first["id"] == second["id"]
     replayed = other.create(minutes=600 - 0.3 * 1440, headers={"Idempotency-Key": "one"})
-    assert replayed.status_code == 422  # the key is known, and was for another time
+    assert replayed.status_code == 422  # the key belongs to a call at another time
     last = document["calls"][-1]
     assert other.act("doctor", last["id"], "end").json()["status"] == "completed"
     assert state(other)["events"][-1]["id"] == document["events"][-1]["id"] + 2
@@ -93,7 +93,7 @@ def test_import_sets_clock_only_if_given(api: Api) -> None:
     api.manage("PUT", "/clock", {"time": "2030-01-01T00:00:00Z"})
     put_calls(api)
     assert api.manage("GET", "/clock")["time"] == "2030-01-01T00:00:00Z"
-    api.manage("PUT", "/state", {"users": PEOPLE, "clock": {"time": "2031-01-01T01:00:00+01:00"}})
+    api.manage("PUT", "/state", {"users": USERS, "clock": {"time": "2031-01-01T01:00:00+01:00"}})
     clock = api.manage("GET", "/clock")
     assert (clock["time"], clock["running"]) == ("2031-01-01T00:00:00Z", True)
 
@@ -102,13 +102,13 @@ def test_import_replaces_faults(api: Api) -> None:
     api.manage("POST", "/faults", {"status": 503})
     put_calls(api)
     assert api.manage("GET", "/faults") == []
-    api.manage("PUT", "/state", {"users": PEOPLE, "faults": [{"status": 500, "times": 1}]})
+    api.manage("PUT", "/state", {"users": USERS, "faults": [{"status": 500, "times": 1}]})
     assert api.get("doctor").status_code == 500
     assert api.get("doctor").status_code == 200
-    assert state(api)["faults"] == []  # it can act no more
+    assert state(api)["faults"] == []  # it cannot act again
 
 
-# -- Written by hand ---------------------------------------------------------------------------------
+# -- Minimal documents -------------------------------------------------------------------------------
 
 
 def test_minimal_call_of_each_status_is_imported(api: Api, clock: FakeClock) -> None:
@@ -128,8 +128,8 @@ def test_minimal_call_of_each_status_is_imported(api: Api, clock: FakeClock) -> 
         [day_before, TIME, ten_past, ten_past],
         [day_before, None, None, day_before],
     ]
-    shown = {call["id"]: call["status"] for call in api.get("doctor").json()["results"]}
-    assert shown == dict(enumerate(statuses, 1))
+    listed_statuses = {call["id"]: call["status"] for call in api.get("doctor").json()["results"]}
+    assert listed_statuses == dict(enumerate(statuses, 1))
     assert api.act("patient", 2, "join").status_code == 200
     assert api.act("doctor", 2, "end").status_code == 200
     assert api.create(minutes=60).json()["id"] == 5
@@ -159,8 +159,8 @@ def test_minimal_call_of_each_status_is_imported(api: Api, clock: FakeClock) -> 
     ],
 )
 def test_missing_times_fit_the_given_ones(api: Api, call: dict[str, Any], times: list[str | None]) -> None:
-    (found,) = put_calls(api, call)
-    assert [found[name] for name in ("created_at", "started_at", "ended_at")] == times
+    (imported,) = put_calls(api, call)
+    assert [imported[name] for name in ("created_at", "started_at", "ended_at")] == times
 
 
 def test_missing_ids_are_free_ones(api: Api) -> None:
@@ -169,7 +169,7 @@ def test_missing_ids_are_free_ones(api: Api) -> None:
     assert api.create().json()["id"] == 8
 
 
-# -- Refusal -----------------------------------------------------------------------------------------
+# -- Invalid documents -------------------------------------------------------------------------------
 
 EVENT_CALL = {
     "id": 1,
@@ -189,7 +189,7 @@ EVENT = {"type": "call.cancelled", "created_at": TIME, "to": [101, 102], "data":
 CALL = {"doctor": 1, "patient": 1, "scheduled_time": TIME}
 KEY_OF_CALL = {"key": "k", "call": 1, "created_at": TIME}
 WHOLE: dict[str, Any] = {
-    "users": PEOPLE,
+    "users": USERS,
     "calls": [CALL | {"id": 1, "channel_name": "c"}, CALL | {"status": "ongoing"}],
     "events": [EVENT | {"id": 1}, EVENT | {"id": 2}],
     "idempotency_keys": [{"user": 101} | KEY_OF_CALL, {"user": 102} | KEY_OF_CALL],
@@ -200,7 +200,7 @@ WHOLE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def in_use() -> Iterator[Api]:
-    """An application in a state that no refused document changes."""
+    """Return an application with a state that no invalid document changes."""
     with in_memory() as api:
         api.manage("PUT", "/state", WHOLE)
         yield api
@@ -256,9 +256,9 @@ def test_invalid_document_is_refused_with_its_place(
     for step in way:
         target = target[int(step) if step.isdigit() else step]
     target[int(field) if field.isdigit() else field] = value
-    refused = in_use.control("PUT", "/state", document)
-    assert (refused.status_code, refused.json()["code"]) == (400, "invalid")
-    assert refused.json()["error"].startswith(error)
+    refusal = in_use.control("PUT", "/state", document)
+    assert (refusal.status_code, refusal.json()["code"]) == (400, "invalid")
+    assert refusal.json()["error"].startswith(error)
     assert state(in_use) == before
 
 
@@ -273,11 +273,11 @@ def test_invalid_document_is_refused_with_its_place(
     ],
 )
 def test_impossible_call_is_refused(in_use: Api, change: dict[str, Any], error: str) -> None:
-    refused = in_use.control("PUT", "/state", {"users": PEOPLE, "calls": [CALL | change]})
-    assert refused.json()["error"] == error
+    refusal = in_use.control("PUT", "/state", {"users": USERS, "calls": [CALL | change]})
+    assert refusal.json()["error"] == error
 
 
-# -- Reset, and realistic calls -------------------------------------------------------------
+# -- Reset, and sample calls -------------------------------------------------------------------------
 
 
 def test_reset_restores_users_and_first_ids(api: Api) -> None:
@@ -293,19 +293,19 @@ def test_reset_restores_users_and_first_ids(api: Api) -> None:
 
 
 def test_sample_calls_are_added_to_existing_ones(api: Api) -> None:
-    kept = api.call()
+    existing = api.call()
     assert api.manage("POST", "/state/calls", {"count": 20}) == {"count": 20}
     calls = api.manage("GET", "/calls")
     assert len(calls) == 21
     assert {call["status"] for call in calls} == {"scheduled", "ongoing", "completed", "cancelled"}
-    assert api.get("doctor", f"{CALLS}{kept['id']}/").json() == kept
+    assert api.get("doctor", f"{CALLS}{existing['id']}/").json() == existing
 
 
 def test_sample_calls_need_users(api: Api) -> None:
-    api.manage("PUT", "/state", {"users": PEOPLE[:1]})
-    refused = api.control("POST", "/state/calls", {"count": 4})
-    assert refused.status_code == 400
-    assert "active doctor and an active patient" in refused.json()["error"]
+    api.manage("PUT", "/state", {"users": USERS[:1]})
+    refusal = api.control("POST", "/state/calls", {"count": 4})
+    assert refusal.status_code == 400
+    assert "active doctor and an active patient" in refusal.json()["error"]
 
 
 # -- Snapshots ---------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ def test_restored_snapshot_has_state_clock_and_faults(full: Api) -> None:
     before = full.control("GET", "/state").content
     full.manage("PUT", "/snapshots/before")
     assert full.control("GET", "/snapshots/before").content == before
-    full.manage("PUT", "/state", {"users": PEOPLE, "clock": {"time": TIME}, "faults": [{"status": 500}]})
+    full.manage("PUT", "/state", {"users": USERS, "clock": {"time": TIME}, "faults": [{"status": 500}]})
     full.manage("POST", "/snapshots/before/restore")
     assert full.control("GET", "/state").content == before
 
@@ -354,9 +354,9 @@ def test_number_of_snapshots_is_limited(api: Api) -> None:
     for number in range(100):
         api.manage("PUT", f"/snapshots/s{number}")
     api.manage("PUT", "/snapshots/s7")
-    refused = api.control("PUT", "/snapshots/one-more")
-    assert refused.status_code == 400
-    assert "already 100 snapshots" in refused.json()["error"]
+    refusal = api.control("PUT", "/snapshots/one-more")
+    assert refusal.status_code == 400
+    assert "already 100 snapshots" in refusal.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_unknown_or_invalid_snapshot_is_refused(
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("PUT", "/state", {"users": PEOPLE}),
+        ("PUT", "/state", {"users": USERS}),
         ("POST", "/state/reset", None),
         ("POST", "/state/calls", {"count": 4}),
         ("POST", "/snapshots/s/restore", None),
@@ -387,7 +387,7 @@ def test_import_closes_event_connections(api: Api, method: str, path: str, body:
     assert closed.value.code == 4410
 
 
-# -- The rows themselves -----------------------------------------------------------------------------
+# -- The rows ----------------------------------------------------------------------------------------
 
 
 def test_restored_dump_is_complete() -> None:
@@ -413,22 +413,22 @@ def test_restored_dump_is_complete() -> None:
 def test_locked_database_is_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("video_calls_server.store.sqlite.BUSY_TIMEOUT", 0.05)
     store = store_for(str(tmp_path / "calls.db"), load_seed())
-    people = asyncio.run(store.people())
+    users = asyncio.run(store.people())
     other = sqlite3.connect(tmp_path / "calls.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(UnavailableError):
         asyncio.run(restore(store, Dump()))
     other.execute("ROLLBACK")
     other.close()
-    assert asyncio.run(store.people()) == people
+    assert asyncio.run(store.people()) == users
     asyncio.run(store.close())
 
 
 def test_description_has_the_error_schema(api: Api) -> None:
-    described = api.control("GET", "/openapi.json").json()
-    for operations in described["paths"].values():
+    description = api.control("GET", "/openapi.json").json()
+    for operations in description["paths"].values():
         for operation in operations.values():
             assert "400" not in operation["responses"]
             schema = operation["responses"]["default"]["content"]["application/json"]["schema"]
             assert schema == {"$ref": "#/components/schemas/Error"}
-    assert described["components"]["schemas"]["Error"]["required"] == ["error"]
+    assert description["components"]["schemas"]["Error"]["required"] == ["error"]

@@ -41,7 +41,8 @@ class _Entry:
         return self.fault.probability is None or self.random.random() < self.fault.probability
 
     def stored(self, fault_id: int) -> StoredFault:
-        fields = msgspec.structs.asdict(self.fault) | {"name": self.fault.label}
+        fields = msgspec.structs.asdict(self.fault)
+        fields["name"] = self.fault.label
         return StoredFault(**fields, id=fault_id, acted=self.acted, left=self.left)
 
 

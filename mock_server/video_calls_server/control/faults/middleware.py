@@ -145,7 +145,7 @@ async def _actor(scope: Scope) -> Actor | None:
         return None
 
 
-# -- Requests -----------------------------------------------------------------------------------------
+# -- Requests ----------------------------------------------------------------------------------------
 
 
 class _BufferedResponse:
@@ -230,7 +230,7 @@ async def _drop(how: Literal["abort", "close"], scope: Scope, receive: Receive) 
         pass
 
 
-# -- The WebSocket ------------------------------------------------------------------------------------
+# -- The WebSocket -----------------------------------------------------------------------------------
 
 
 async def _serve_handshake(app: ASGIApp, plan: FaultPlan, scope: Scope, receive: Receive, send: Send) -> None:
@@ -274,7 +274,7 @@ async def _respond(response: JsonResponse, scope: Scope, receive: Receive, send:
         remaining -= (await receive())["type"] == "websocket.disconnect"
 
 
-# -- Refusals -----------------------------------------------------------------------------------------
+# -- Refusals ----------------------------------------------------------------------------------------
 
 
 def _fault_header(labels: str) -> list[Header]:
