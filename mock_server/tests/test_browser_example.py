@@ -36,7 +36,7 @@ OPERATIONS = {
     ("POST", "/video-calls/{id}/cancel/"),
 }
 
-HOSTILE = "<img src=x onerror=\"document.title='taken'\"><b>bold</b>"
+HOSTILE = "<img src=x onerror=\"document.title='changed'\"><b>bold</b>"
 RECORDING_SDK = """
 window.agora = [];
 window.AgoraRTC = {
@@ -53,7 +53,7 @@ window.AgoraRTC = {
 
 @dataclass
 class Tab:
-    """A browser's tab, and what went on in it."""
+    """A browser tab, with its requests and errors."""
 
     page: Any
     requests: list[str] = field(default_factory=list)
@@ -66,20 +66,20 @@ class Tab:
         self.page.on("pageerror", lambda error: self.page_errors.append(str(error)))
 
     def _on_console(self, message: Any) -> None:
-        # Chromium itself reports each answer of 400 and more: that line is not the page's.
+        # Chromium itself reports each response with a status of 400 or more.
         network = message.text.startswith("Failed to load resource") and CALLS in message.location["url"]
         if message.type in ("error", "warning") and not network:
             self.console_errors.append(message.text)
 
     def origins(self) -> set[str]:
-        """Where requests went; `data:` URLs go nowhere."""
+        """Return the origins of the requests, without `data:` URLs."""
         urls = [urlsplit(url) for url in self.requests]
         return {f"{url.scheme}://{url.netloc}" for url in urls if url.scheme != "data"}
 
 
 @dataclass
 class Example:
-    """The example page, as a person uses it."""
+    """The example page."""
 
     tab: Tab
     server: "Process"
@@ -89,28 +89,28 @@ class Example:
         return self.tab.page
 
     def open(self, user: str | None = "doctor") -> None:
-        """Open the page, with the token of this user if any."""
+        """Open the page, and enter the token of a user if given."""
         self.page.goto(f"{self.server.url}/app/")
         if user is not None:
             self.page.get_by_label("Token").fill(self.server.headers(user)["Authorization"].split()[1])
 
     def press(self, button: str, call: int | None = None) -> Any:
-        """Press a button, about this call if any; gives the server's response."""
+        """Press a button, after entering a call id if given. Return the server's response."""
         if call is not None:
             self.page.get_by_label("Call id").fill(str(call))
-        with self.page.expect_response(lambda response: CALLS in response.url) as answered:
+        with self.page.expect_response(lambda response: CALLS in response.url) as response:
             self.page.get_by_role("button", name=button, exact=True).click()
-        return answered.value
+        return response.value
 
-    def shows(self, outcome: str, message: str) -> None:
-        """What the page tells, to the letter."""
+    def expect_status(self, outcome: str, message: str) -> None:
+        """Expect this exact outcome and message."""
         status = self.page.get_by_role("status")
         expect(status.locator("#outcome")).to_have_text(outcome)
         expect(status.locator("#message")).to_have_text(message)
         assert status.locator("#message").text_content() == message
 
-    def has_call(self, minutes: float = 10, *actions: str) -> int:
-        """A call of doctor 1 and patient 1, made without the browser."""
+    def create_call(self, minutes: float = 10, *actions: str) -> int:
+        """Create a call of doctor 1 and patient 1 without the browser. Return its id."""
         time = datetime.now(UTC) + timedelta(minutes=minutes)
         body = {"doctor": 1, "patient": 1, "scheduled_time": time.isoformat()}
         call_id: int = self._post(CALLS, json=body)["id"]
@@ -119,11 +119,11 @@ class Example:
         return call_id
 
     def get(self, call: int) -> dict[str, Any]:
-        """The call as the server has it."""
-        found: dict[str, Any] = httpx.get(
+        """Return the call from the server."""
+        call_body: dict[str, Any] = httpx.get(
             f"{self.server.url}{CALLS}{call}/", headers=self.server.headers()
         ).json()
-        return found
+        return call_body
 
     def _post(self, path: str, **options: Any) -> dict[str, Any]:
         response = httpx.post(f"{self.server.url}{path}", headers=self.server.headers(), **options)
@@ -148,7 +148,7 @@ def tab(browser: Any) -> Iterator[Tab]:
 
 @pytest.fixture
 def example(tab: Tab, example_server: "Process") -> Iterator[Example]:
-    """The example on an empty server. Whatever a test does, the page asks this server only."""
+    """Return the example on an empty server. Afterwards, expect no errors and no other origin."""
     with Control(example_server.url) as control:
         control.state.reset()
     yield Example(tab, example_server)
@@ -168,14 +168,14 @@ def test_functions_match_the_document() -> None:
 
 def test_create_shows_the_call(example: Example) -> None:
     example.open()
-    soon = (datetime.now(UTC) + timedelta(hours=2)).replace(second=0, microsecond=0)
-    there = soon.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    example.page.get_by_label("Time").fill(there.strftime("%Y-%m-%dT%H:%M"))
+    start = (datetime.now(UTC) + timedelta(hours=2)).replace(second=0, microsecond=0)
+    local_start = start.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    example.page.get_by_label("Time").fill(local_start.strftime("%Y-%m-%dT%H:%M"))
     response = example.press("Create")
     call = response.json()
     assert response.status == 201
-    assert datetime.fromisoformat(call["scheduled_time"]) == soon
-    example.shows("Done", f"Call {call['id']} is scheduled")
+    assert datetime.fromisoformat(call["scheduled_time"]) == start
+    example.expect_status("Done", f"Call {call['id']} is scheduled")
     expect(example.page.get_by_label("Call id")).to_have_value(str(call["id"]))
     expect(example.page.locator("#call-json")).to_contain_text(call["channel_name"])
     assert example.tab.console_errors == []
@@ -185,15 +185,15 @@ def test_join_without_sdk_shows_credentials(example: Example) -> None:
     example.open()
     example.page.get_by_label("Agora app id").fill(APP_ID)
     call = example.press("Create").json()
-    example.shows("Done", f"Call {call['id']} is scheduled")
+    example.expect_status("Done", f"Call {call['id']} is scheduled")
     credentials = example.press("Join").json()
-    example.shows("Done", f"Joined call {call['id']}")
+    example.expect_status("Done", f"Joined call {call['id']}")
     expect(example.page.get_by_role("heading", name="No video: a stand-in for Agora")).to_be_visible()
-    shown = {
+    credentials_on_page = {
         name: example.page.locator(f"#agora-{name}").text_content()
         for name in ("app-id", "channel", "token", "uid")
     }
-    assert shown == {
+    assert credentials_on_page == {
         "app-id": APP_ID,
         "channel": call["channel_name"],
         "token": credentials["token"],
@@ -207,26 +207,26 @@ def test_join_and_end_call_the_sdk(example: Example) -> None:
     example.page.add_init_script(RECORDING_SDK)
     example.open("patient")
     example.page.get_by_label("Agora app id").fill(APP_ID)
-    call = example.has_call()
+    call = example.create_call()
     credentials = example.press("Join", call).json()
-    example.shows("Done", f"Joined call {call}")
+    example.expect_status("Done", f"Joined call {call}")
     assert credentials["channel_name"] == example.get(call)["channel_name"]
     assert credentials["uid"] == 102
-    connected = [
+    sdk_calls = [
         ["createClient", {"mode": "rtc", "codec": "vp8"}],
         ["join", APP_ID, credentials["channel_name"], credentials["token"], credentials["uid"]],
     ]
-    assert example.page.evaluate("agora") == connected
+    assert example.page.evaluate("agora") == sdk_calls
     expect(example.page.locator("#stand-in")).to_be_hidden()
     expect(example.page.locator("#connection")).to_be_hidden()
     example.press("End", call)
-    example.shows("Done", f"Call {call} is completed")
-    assert example.page.evaluate("agora") == [*connected, ["leave"]]
+    example.expect_status("Done", f"Call {call} is completed")
+    assert example.page.evaluate("agora") == [*sdk_calls, ["leave"]]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A button that the server refuses, and how. A call is made first, and these actions happen to it."""
+    """A refused operation: its button, the refusal, and the earlier actions on the call."""
 
     button: str
     status: int
@@ -247,15 +247,15 @@ FAILURES = {
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
 def test_refusal_shows_the_error_text(example: Example, failure: Failure) -> None:
-    call = example.has_call(10, *failure.actions)
+    call = example.create_call(10, *failure.actions)
     before = example.get(call)
     example.open(failure.user)
     response = example.press(failure.button, call)
     assert (response.status, response.json()["error"]) == (failure.status, failure.error)
-    example.shows("Failed", failure.error)
+    example.expect_status("Failed", failure.error)
     expect(example.page.locator("#answer")).to_be_hidden()
     expect(example.page.locator("#connection")).to_be_hidden()
-    assert len(example.tab.console_errors) == 1, "the document's functions log what they throw, once"
+    assert len(example.tab.console_errors) == 1, "the functions of the document log each error once"
     assert example.get(call) == before
 
 
@@ -264,9 +264,9 @@ def test_refusal_shows_the_error_text(example: Example, failure: Failure) -> Non
 )
 def test_call_is_ended_or_cancelled(example: Example, button: str, action: str | None, status: str) -> None:
     example.open()
-    call = example.has_call(10, *([action] if action else []))
+    call = example.create_call(10, *([action] if action else []))
     example.press(button, call)
-    example.shows("Done", f"Call {call} is {status}")
+    example.expect_status("Done", f"Call {call} is {status}")
     expect(example.page.locator("#call-json")).to_contain_text(f'"status": "{status}"')
     assert example.get(call)["status"] == status
     assert example.tab.console_errors == []
@@ -284,18 +284,18 @@ def test_hostile_text_is_shown_as_text(
     example.press(button, 1)
     expect(example.page.locator("#result")).to_contain_text("<b>bold</b>")
     assert example.page.locator("#result").locator("img, b").count() == 0
-    expect(example.page).not_to_have_title("taken")
+    expect(example.page).not_to_have_title("changed")
 
 
 def test_page_is_accessible_on_a_small_screen(example: Example) -> None:
     example.page.set_viewport_size({"width": 360, "height": 740})
     example.open()
-    call = example.has_call()
+    call = example.create_call()
     example.press("Join", call)
-    example.shows("Done", f"Joined call {call}")
+    example.expect_status("Done", f"Joined call {call}")
     assert example.page.evaluate("document.documentElement.scrollWidth") == 360
-    unnamed = "[...document.querySelectorAll('input')].filter((input) => !input.labels.length).length"
-    assert example.page.evaluate(unnamed) == 0
+    count_unnamed = "[...document.querySelectorAll('input')].filter((input) => !input.labels.length).length"
+    assert example.page.evaluate(count_unnamed) == 0
     expect(example.page.get_by_role("status")).to_be_in_viewport()
 
 
@@ -305,14 +305,14 @@ def test_docs_page_runs_an_operation(tab: Tab, serve: "Callable[..., Process]") 
     page.goto(f"{server.url}/docs/")
     blocks = page.locator(".opblock[id^=operations-Video]")
     expect(blocks).to_have_count(len(OPERATIONS))
-    shown = {
+    operations = {
         (
             block.locator(".opblock-summary-method").inner_text(),
             block.locator("[data-path]").get_attribute("data-path"),
         )
         for block in blocks.all()
     }
-    assert shown == OPERATIONS
+    assert operations == OPERATIONS
 
     page.get_by_role("button", name="Authorize").first.click()
     dialog = page.locator(".dialog-ux")
@@ -322,9 +322,9 @@ def test_docs_page_runs_an_operation(tab: Tab, serve: "Callable[..., Process]") 
     listing = page.locator("[id^=operations-][id$=listVideoCalls]")
     listing.locator(".opblock-summary-control").click()
     listing.get_by_role("button", name="Try it out").click()
-    with page.expect_response(f"{server.url}{CALLS}**") as answered:
+    with page.expect_response(f"{server.url}{CALLS}**") as response:
         listing.get_by_role("button", name="Execute").click()
-    assert (answered.value.status, answered.value.json()["count"]) == (200, 0)
+    assert (response.value.status, response.value.json()["count"]) == (200, 0)
 
     assert tab.origins() == {server.url}
     assert tab.page_errors == tab.console_errors == []
@@ -332,7 +332,7 @@ def test_docs_page_runs_an_operation(tab: Tab, serve: "Callable[..., Process]") 
 
 @pytest.fixture
 def other_origin() -> Iterator[str]:
-    """A frontend's own development server: an empty page on another loopback port."""
+    """Serve an empty page on another loopback port, as a frontend's development server does."""
 
     class EmptyPage(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -342,7 +342,7 @@ def other_origin() -> Iterator[str]:
             self.wfile.write(b'<!doctype html><link rel="icon" href="data:,"><title>A frontend</title>')
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage) as frontend:
         thread = threading.Thread(target=frontend.serve_forever)
@@ -365,26 +365,26 @@ def test_page_of_loopback_origin_may_call_the_api(
     body = '{"doctor": 1, "patient": 1, "scheduled_time": "2020-01-05T10:00:00Z"}'
     url = f"{server.url}{CALLS}"
 
-    status, request_id, answer = tab.page.evaluate(
+    status, request_id, body_of_response = tab.page.evaluate(
         fetch, [url, {"method": "POST", "headers": headers, "body": body, "credentials": "include"}]
     )
     assert (status, request_id) == (400, "from-the-frontend")
-    assert answer["error"] == "Scheduled time must be in the future"
+    assert body_of_response["error"] == "Scheduled time must be in the future"
 
-    status, request_id, answer = tab.page.evaluate(fetch, [url, {"headers": server.headers()}])
-    assert (status, answer["count"]) == (200, 0)
+    status, request_id, body_of_response = tab.page.evaluate(fetch, [url, {"headers": server.headers()}])
+    assert (status, body_of_response["count"]) == (200, 0)
     assert request_id
 
 
 # -- Events -----------------------------------------------------------------------------------------
 
 FOLLOW = """token => {
-    window.told = [];
+    window.messages = [];
     const address = new URL('/api/v1/video/events/', location.href);
     address.protocol = 'ws:';
     const socket = new WebSocket(address, ['bearer', token]);
-    socket.onmessage = message => window.told.push(JSON.parse(message.data).type);
-    socket.onclose = close => window.told.push(close.code);
+    socket.onmessage = message => window.messages.push(JSON.parse(message.data).type);
+    socket.onclose = close => window.messages.push(close.code);
     return new Promise(resolve => { socket.onopen = () => resolve(socket.protocol); });
 }"""
 
@@ -393,7 +393,7 @@ def test_page_receives_events(example: Example) -> None:
     example.open()
     token = example.server.headers("patient")["Authorization"].split()[1]
     assert example.page.evaluate(FOLLOW, token) == "bearer"
-    example.has_call(10, "join", "end")
-    told = ["call.started", "participant.joined", "participant.left", "call.ended"]
-    example.page.wait_for_function("count => window.told.length === count", arg=len(told))
-    assert example.page.evaluate("window.told") == told
+    example.create_call(10, "join", "end")
+    types = ["call.started", "participant.joined", "participant.left", "call.ended"]
+    example.page.wait_for_function("count => window.messages.length === count", arg=len(types))
+    assert example.page.evaluate("window.messages") == types

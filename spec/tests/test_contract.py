@@ -65,7 +65,7 @@ ACTIONS = {"get"} | {path.split("/")[3] for _, path in OPERATIONS.values() if pa
         ("domain.calls.NOT_FOUND", NOT_FOUND),
         ("domain.calls.PARTICIPANTS_ONLY", PARTICIPANTS_ONLY),
         ("domain.calls.NEXT", {"get", *NEXT}),
-        ("control.verdicts._ATTEMPTS", _ATTEMPTS),
+        ("control.rule_checks._ATTEMPTS", _ATTEMPTS),
         ("fuzzing.knowledge.ACTIONS", {"get", *(action.name for action in FUZZED.values())}),
     ],
 )
