@@ -51,6 +51,13 @@ def invoke(*arguments: str, cwd: Path) -> Result:
         return CliRunner().invoke(main, arguments, env={"COLUMNS": "110"})
 
 
+def start(*arguments: str, cwd: Path) -> "subprocess.Popen[str]":
+    """Start the command as a process."""
+    return subprocess.Popen(
+        command(*arguments), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
 def assert_error(result: "Result | subprocess.CompletedProcess[str]", *words: str) -> None:
     """Assert that the command ended with one line that has these words."""
     status = result.exit_code if isinstance(result, Result) else result.returncode
@@ -282,10 +289,7 @@ def test_failed_report_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_broken_pipe_does_not_end_the_run(tmp_path: Path) -> None:
     with fake_backend(scheduling) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
-        arguments = command("run", "--rule", "auth.required", "--json", "r.json")
-        with subprocess.Popen(
-            arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
+        with start("run", "--rule", "auth.required", "--json", "r.json", cwd=tmp_path) as process:
             assert process.stdout
             assert process.stderr
             process.stdout.close()
@@ -309,9 +313,8 @@ def test_interrupted_run_cleans_up_and_reports(tmp_path: Path, number: signal.Si
     with fake_backend(waiting) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
         # The run waits for its open requests.
-        arguments = command("run", "--rule", "auth.required", "--json", "r.json", "--timeout", "0.5")
-        with subprocess.Popen(
-            arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        with start(
+            "run", "--rule", "auth.required", "--json", "r.json", "--timeout", "0.5", cwd=tmp_path
         ) as process:
             assert reached.wait(30)
             process.send_signal(number)
@@ -338,9 +341,8 @@ def test_second_interrupt_stops_cleanup_and_reports_calls(tmp_path: Path) -> Non
 
     with fake_backend(waiting) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
-        arguments = command("run", "--rule", "errors.unknown-path", "--json", "r.json", "--timeout", "0.5")
-        with subprocess.Popen(
-            arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        with start(
+            "run", "--rule", "errors.unknown-path", "--json", "r.json", "--timeout", "0.5", cwd=tmp_path
         ) as process:
             assert cleaning.wait(30)
             process.send_signal(signal.SIGINT)

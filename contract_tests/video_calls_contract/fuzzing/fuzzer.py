@@ -154,21 +154,15 @@ class Fuzzer:
         except TypeError:
             content, flaws = b"", ("a request without a body",)
         key = headers.get("Idempotency-Key")
-        key_header: tuple[tuple[str, str], ...] = ()
+        key_headers: tuple[tuple[str, str], ...] = ()
         if isinstance(key, str) and _KEY.fullmatch(key) and not flaws:
             # No other run has used the key, and this run has used only some.
             number = 0 if choice % _SAME_KEY == 0 else self._sent
-            key_header = (("Idempotency-Key", f"{self._prefix}-{number}-{key}"),)
+            key_headers = (("Idempotency-Key", f"{self._prefix}-{number}-{key}"),)
         return Request(
-            "createVideoCall",
-            "POST",
-            "/video-calls/",
-            keeps_schema(body),
-            flaws,
-            headers=key_header,
-            body=body,
-            content=content,
-        )
+            "createVideoCall", "POST", "/video-calls/", keeps_schema(body), flaws,
+            headers=key_headers, body=body, content=content,
+        )  # fmt: skip
 
     def _flaws(self, body: object) -> tuple[str, ...]:
         text_ids = any(isinstance(one, str) for role in ("doctor", "patient") for one in self._ids(role))
