@@ -33,7 +33,7 @@ logger = logging.getLogger("video_calls_server")
 MAX_NAMESPACES = 100
 """How many namespaces a server has at most, not counting the default one."""
 
-STATE_REPLACED = 4410, "The state was replaced; fetch the calls anew"
+STATE_REPLACED = 4410, "The state was replaced; fetch the calls again"
 """The code and reason that close event connections which cannot resume from their last event."""
 
 

@@ -119,7 +119,7 @@ class RequestLog:
 
     @property
     def has_subscribers(self) -> bool:
-        """Whether somebody waits for further exchanges."""
+        """Whether a stream waits for further exchanges."""
         return bool(self._subscriptions)
 
     @property

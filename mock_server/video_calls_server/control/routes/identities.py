@@ -105,8 +105,8 @@ def identities_router(settings: Settings) -> Router:
 
     @get("/", summary="List the users, with new tokens")
     async def list_identities(namespace: NamedDependency[Namespace]) -> list[Identity]:
-        everybody = await namespace.store.read(people.all_people)
-        return [_identity(settings, namespace.ids, person) for person in everybody]
+        users = await namespace.store.read(people.all_people)
+        return [_identity(settings, namespace.ids, person) for person in users]
 
     @post("/", summary="Add a user: a doctor, a patient, both or neither")
     async def add_identity(namespace: NamedDependency[Namespace], data: JSONBody[NewIdentity]) -> Identity:

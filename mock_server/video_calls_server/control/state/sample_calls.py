@@ -121,9 +121,9 @@ class _Planner:
     """Chooses the participants, the times and the course of the calls."""
 
     def __init__(self, connection: Connection, random: Random, now: datetime) -> None:
-        everybody = people.all_people(connection)
-        self._doctors = [doctor for user, doctor, _ in everybody if doctor is not None and user.active]
-        self._patients = [patient for user, _, patient in everybody if patient is not None and user.active]
+        persons = people.all_people(connection)
+        self._doctors = [doctor for user, doctor, _ in persons if doctor is not None and user.active]
+        self._patients = [patient for user, _, patient in persons if patient is not None and user.active]
         self._bookings = _Bookings(connection)
         self._channels = {row[0] for row in _CHANNELS.rows(connection)}
         self._random = random
@@ -132,7 +132,7 @@ class _Planner:
         users = {doctor.user.id for doctor in self._doctors} | {each.user.id for each in self._patients}
         if not self._doctors or not self._patients or len(users) == 1:
             raise SampleCallsError(
-                "calls need an active doctor and an active patient who are two people; add some"
+                "calls need an active doctor and an active patient who are different users; add some"
             )
 
     def plans(self, count: int) -> list[_Plan]:
@@ -203,11 +203,11 @@ class _Planner:
                     return doctor, patient
         return None
 
-    def _rotate(self, people: list[Participant]) -> Iterator[Participant]:
+    def _rotate(self, candidates: list[Participant]) -> Iterator[Participant]:
         """Yield all items, starting at a random one."""
-        start = self._random.randrange(len(people))
-        for index in range(len(people)):
-            yield people[(start + index) % len(people)]
+        start = self._random.randrange(len(candidates))
+        for index in range(len(candidates)):
+            yield candidates[(start + index) % len(candidates)]
 
     def transitions(self, call: Call, status: Status) -> list[tuple[datetime, Transition]]:
         """Return the transitions that lead a call to this status, with their times."""
