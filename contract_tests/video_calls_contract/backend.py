@@ -458,10 +458,21 @@ class Person:
         body = {"doctor": doctor, "patient": patient, "scheduled_time": wire_time(scheduled_time), **fields}
         return self.post_call(body, headers=headers)
 
-    def post_call(self, body: object, *, headers: Mapping[str, str] | None = None) -> Exchange:
-        """Send a request that creates a call, with this JSON body."""
+    def post_call(
+        self,
+        body: object = UNSET,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> Exchange:
+        """Send a request that creates a call, with a JSON body or with any content."""
         return self.send(
-            "POST", "/video-calls/", operation="createVideoCall", headers=headers, json_body=body
+            "POST",
+            "/video-calls/",
+            operation="createVideoCall",
+            headers=headers,
+            json_body=body,
+            content=content,
         )
 
     def get(self, call_id: object) -> Exchange:

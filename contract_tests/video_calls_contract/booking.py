@@ -26,7 +26,7 @@ _ANCHOR_HOURS = (10, 15, 3, 20)
 
 _ANCHOR_DAYS = 3
 _MIDDLES_OF_WEEKS = ((1, 2), (0, 1, 2, 3))
-"""Weekdays between two workdays everywhere; weekdays that are workdays everywhere."""
+"""Weekdays whose neighbours are workdays, too; all weekdays that are workdays in every country."""
 
 _MOST_HOURS = 23
 _MOST_WEEKS = 200
@@ -301,7 +301,7 @@ class _Discovery:
         return self._edge(-1), self._edge(1)
 
     def _edge(self, direction: int) -> time:
-        """Return the last half hour that is booked, without a gap from the anchor such as a lunch break."""
+        """Return the last half hour that is booked without a gap from the anchor, such as a lunch break."""
         hours = 0
         while hours < _MOST_HOURS and self._books(self._anchor + direction * (hours + 1) * _HOUR):
             hours += 1

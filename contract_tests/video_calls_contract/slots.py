@@ -41,7 +41,7 @@ _MOST_WAIT = timedelta(seconds=120)
 _MOST_CALL_LENGTH = timedelta(seconds=60)  # from the creation of a near call to its last request
 
 _ODD_TIMES = ((4, 22), (5, 3), (6, 12))
-"""Weekdays and hours. A backend that books these, 7 minutes and 41 seconds past, has no policy."""
+"""Weekdays and hours. A backend that books these, 7 minutes and 41 seconds past, probably has no policy."""
 
 _ODD = timedelta(minutes=7, seconds=41)
 _POLICY_REFUSALS = (400, 409, 422)

@@ -1,5 +1,5 @@
-"""The tests: one module a section of the document, its sentences quoted above them.
+"""The tests: one module for each section of the document, whose sentences are quoted above the tests.
 
-A test holds the rules of its mark. What it sees is judged with `checks`; a rule that another test needs to
-hold first is no business of its own, so that one violation is reported as one.
+The mark `rule` of a test names the rules that it checks. If the backend breaks another rule on which the test
+depends, the test raises `Blocked`, so that each violation is reported once.
 """

@@ -3,6 +3,7 @@
 import json
 from datetime import datetime, timedelta
 from functools import partial
+from urllib.parse import urlencode
 
 import pytest
 
@@ -25,9 +26,7 @@ JSON = {"Content-Type": "application/json"}
     ids=["cut off", "empty", "text", "comma", "list", "string", "null", "number", "not UTF-8"],
 )
 def test_body_without_json_object_is_refused(people: People, body: bytes) -> None:
-    exchange = people.doctor.send(
-        "POST", "/video-calls/", operation="createVideoCall", headers=JSON, content=body
-    )
+    exchange = people.doctor.post_call(headers=JSON, content=body)
     require_refusal(exchange, 400, because="a body that is not a JSON object")
 
 
@@ -134,19 +133,13 @@ def test_refusal_of_method_names_allowed_methods(calls: Calls, together: Togethe
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
 def test_body_with_other_media_type_is_refused(calls: Calls, slots: Slots, media_type: str) -> None:
     pair = calls.pair
-    time = wire_time(slots.take())
-    content = (
-        f'{{"doctor": {pair.doctor.doctor}, "patient": {pair.patient.patient}, "scheduled_time": "{time}"}}'
-    )
-    if "urlencoded" in media_type:
-        content = f"doctor={pair.doctor.doctor}&patient={pair.patient.patient}&scheduled_time={time}"
-    exchange = pair.doctor.send(
-        "POST",
-        "/video-calls/",
-        operation="createVideoCall",
-        headers={"Content-Type": media_type},
-        content=content.encode(),
-    )
+    body = {
+        "doctor": pair.doctor.doctor,
+        "patient": pair.patient.patient,
+        "scheduled_time": wire_time(slots.take()),
+    }
+    content = urlencode(body) if "urlencoded" in media_type else json.dumps(body)
+    exchange = pair.doctor.post_call(headers={"Content-Type": media_type}, content=content.encode())
     require_refusal(exchange, 415, 400, because=f"a body of {media_type}")
 
 
@@ -177,9 +170,7 @@ def test_unknown_call_without_token_is_unauthorized(people: People) -> None:
 @pytest.mark.rule("errors.order")
 @pytest.mark.parametrize("body", [b"{}", b"{"], ids=["without fields", "no JSON"])
 def test_invalid_body_without_token_is_unauthorized(people: People, body: bytes) -> None:
-    exchange = people.nobody.send(
-        "POST", "/video-calls/", operation="createVideoCall", headers=JSON, content=body
-    )
+    exchange = people.nobody.post_call(headers=JSON, content=body)
     require_refusal(exchange, 401, because="a request without a token, whatever its body")
 
 
@@ -215,10 +206,7 @@ def test_body_over_64_kib_is_refused(calls: Calls, slots: Slots) -> None:
         raise NotOffered("not offered: the backend reads a body of 70,000 bytes")
     calls.scheduled()
     # Padded with spaces, because a backend may refuse an unknown field.
-    small = pair.doctor.send(
-        "POST",
-        "/video-calls/",
-        operation="createVideoCall",
+    small = pair.doctor.post_call(
         headers=JSON,
         content=json.dumps({**body, "scheduled_time": wire_time(slots.take())}).encode() + b" " * 10_000,
     )

@@ -24,7 +24,7 @@ from video_calls_contract.scenarios import JoinScenario, LateJoin, Lifecycle
 from video_calls_contract.scheduling import Calls
 
 EDGE = timedelta(minutes=2)
-"""How far from the start of the window a join may be that tests where the window starts."""
+"""How near to the start of the window a join has to be to show where the window starts."""
 
 
 def no_server_error(calls: Calls, call: Call, join: Exchange) -> Exchange:
