@@ -79,12 +79,12 @@ def watch(
     tls = Tls(ca, cert, key)
     with _problems_in_a_line():
         if config:
-            reached = read_config(config, base_url=target, tls=tls)
+            backend = read_config(config, base_url=target, tls=tls)
         else:
-            reached = Config(valid_base_url(target or ""), {}, tls=tls)
+            backend = Config(valid_base_url(target or ""), {}, tls=tls)
         files = ReportFiles(reports)
         files.check()
-        _watch(reached, listen, level, files)
+        _watch(backend, listen, level, files)
 
 
 def _watch(config: Config, listen: str, level: Level, files: ReportFiles) -> None:
@@ -177,8 +177,8 @@ def _printer(console: Console) -> Report:
 
     def show(rule: RuleId, finding: Finding) -> None:
         word = "note" if rule in NOTED else "warning" if RULES[rule].level == "should" else "violation"
-        shown = short(finding.exchanges[-1])
-        console.print(visible(f"{word}  {rule}: expected {finding.expected} ({shown})"), soft_wrap=True)
+        line = short(finding.exchanges[-1])
+        console.print(visible(f"{word}  {rule}: expected {finding.expected} ({line})"), soft_wrap=True)
 
     return show
 

@@ -103,8 +103,8 @@ def methods_of(url: str) -> set[str]:
 
 def call_id_of(url: str) -> str:
     """Return the id of the call that a URL names; empty if it names none."""
-    found = re.search(r"/video-calls/([^/?]+)/", url)
-    return found[1] if found else ""
+    match = re.search(r"/video-calls/([^/?]+)/", url)
+    return match[1] if match else ""
 
 
 def calls_of(exchange: Exchange) -> Iterator[dict[str, Any]]:

@@ -76,8 +76,8 @@ def _root(entries: list[dict[str, Any]]) -> str | None:
     """Return the root of the API of most exchanges."""
     roots: Counter[str] = Counter()
     for entry in entries:
-        root, called, rest = entry["request"]["url"].partition("?")[0].rpartition("/video-calls/")
-        if called and operation_of(entry["request"]["method"], called + rest):
+        root, calls, rest = entry["request"]["url"].partition("?")[0].rpartition("/video-calls/")
+        if calls and operation_of(entry["request"]["method"], calls + rest):
             roots[root] += 1
     return roots.most_common(1)[0][0] if roots else None
 
@@ -86,7 +86,7 @@ def _records(entry: dict[str, Any], root: str) -> Iterator[Record]:
     request, response = entry["request"], as_object(entry.get("response"))
     url: str = request["url"]
     parts, sent_at = urlsplit(url), _sent_at(entry)
-    posted, took, status = (
+    request_text, duration, status = (
         as_object(request.get("postData")).get("text"),
         entry.get("time"),
         response.get("status"),
@@ -97,11 +97,11 @@ def _records(entry: dict[str, Any], root: str) -> Iterator[Record]:
         target=parts.path + (f"?{parts.query}" if parts.query else ""),
         request_headers=_headers(request),
         sent_at=sent_at,
-        request_body=posted.encode("utf-8", "replace") if isinstance(posted, str) else b"",
+        request_body=request_text.encode("utf-8", "replace") if isinstance(request_text, str) else b"",
         status=status if isinstance(status, int) else 0,
         headers=[header for header in _headers(response) if header[0] != "content-encoding"],
         body=body or b"",
-        received_at=sent_at + max(took if isinstance(took, int | float) else 0, 0) / 1000,
+        received_at=sent_at + max(duration if isinstance(duration, int | float) else 0, 0) / 1000,
     )
     if parts.netloc != urlsplit(root).netloc:
         record.unjudged = "of other origins"

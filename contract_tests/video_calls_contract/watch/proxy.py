@@ -93,15 +93,15 @@ class Proxy:
             await self._websocket(scope, headers, record, receive, send)
 
     def _request_headers(self, headers: _Raw) -> _Raw:
-        passed: _Raw = []
+        changed: _Raw = []
         for name, value in _end_to_end(headers):
             if name == b"host":
-                passed.append((name, self._host or value))
+                changed.append((name, self._host or value))
             elif name == b"accept-encoding":
-                passed.append((name, b"gzip" if b"gzip" in value else b"identity"))
+                changed.append((name, b"gzip" if b"gzip" in value else b"identity"))
             else:
-                passed.append((name, value))
-        return passed
+                changed.append((name, value))
+        return changed
 
     # -- HTTP ----------------------------------------------------------------------------------------
 
@@ -137,9 +137,6 @@ class Proxy:
     async def _answer(self, request: httpx.Request, record: Record, send: _Send) -> None:
         try:
             response = await self._transport.handle_async_request(request)
-        except _LeftError:
-            record.unjudged = "cancelled by the client"
-            return
         except httpx.TransportError as error:
             record.unjudged = "without a response"
             await _send_502(send, "http.response", error)
@@ -249,15 +246,11 @@ def _sendable(code: int) -> int:
 # -- Bodies and headers -------------------------------------------------------------------------------
 
 
-class _LeftError(Exception):
-    """The client closed the connection while it sent its request."""
-
-
 async def _request_body(receive: _Receive, record: Record, is_whole: asyncio.Event) -> AsyncIterator[bytes]:
     while not is_whole.is_set():
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _LeftError
+            raise httpx.ReadError("the client closed the connection")
         part = message.get("body", b"")
         if len(record.request_body) + len(part) > _MOST_OF_REQUEST:
             record.unjudged = "with a long request body"
@@ -286,8 +279,8 @@ async def _send_502(send: _Send, kind: str, error: Exception) -> None:
 def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> _Raw:
     """Return the headers without those that concern one connection."""
     headers = list(headers)
-    named = b",".join(value for name, value in headers if name.lower() == b"connection")
-    dropped = _OF_ONE_CONNECTION | {name.strip().lower() for name in named.split(b",")}
+    listed = b",".join(value for name, value in headers if name.lower() == b"connection")
+    dropped = _OF_ONE_CONNECTION | {name.strip().lower() for name in listed.split(b",")}
     return [(name, value) for name, value in headers if name.lower() not in dropped]
 
 

@@ -34,7 +34,7 @@ class Connection:
 
     def __init__(self, traffic: Traffic, opened: Exchange) -> None:
         self._traffic = traffic
-        self._shown = opened
+        self._exchange = opened
         self._last_events: deque[Any] = deque(maxlen=_MOST_SHOWN)
         self._ids: Recent[str, None] = Recent()
         self._last_types: Recent[tuple[str, str], str] = Recent()
@@ -50,14 +50,14 @@ class Connection:
         content: dict[str, Any] = {"events": list(self._last_events)}
         if record.close_code is not None:
             content["closed"] = {"code": record.close_code}
-        self._shown = replace(
-            self._shown,
+        self._exchange = replace(
+            self._exchange,
             content=json.dumps(content, ensure_ascii=False).encode(),
             received_at=datetime.fromtimestamp(record.received_at, UTC),
         )
         if event.get("type") in TYPES:
             self._judge_event(event)
-        if record.close_code in _OWN_CODES and self._shown.person == NOBODY:
+        if record.close_code in _OWN_CODES and self._exchange.person == NOBODY:
             good = record.close_code == UNAUTHORIZED
             expected = f"a connection without a token to be closed with {UNAUTHORIZED}"
             self._hold("events.authentication", good, f"{expected}; it was with {record.close_code}")
@@ -68,10 +68,10 @@ class Connection:
         certificate = self._traffic.agora.app_certificate
         form: RuleId = f"events.{name.replace('.', '-')}"  # type: ignore[assignment]
 
-        def has_form(_: object, shown: Exchange) -> None:
-            require_event_form(event, shown, [certificate] if certificate else [])
+        def has_form(_: object, exchange: Exchange) -> None:
+            require_event_form(event, exchange, [certificate] if certificate else [])
 
-        hold(self._traffic, form, has_form, self._shown)
+        hold(self._traffic, form, has_form, self._exchange)
         last = self._last_types.get((call_id, ""))
         is_over = last in ("call.ended", "call.cancelled") and name in ("call.started", "call.cancelled")
         self._hold("events.order", number not in self._ids, f"each event once; {number} came again")
@@ -81,20 +81,20 @@ class Connection:
         kind = call_id, str(role) if name.startswith("participant.") else ""
         is_change = self._last_types.get(kind) != name
         self._hold("events.changes-only", is_change, f"an event for each change; {name} came again")
-        is_known = self._shown.person != NOBODY
+        is_known = self._exchange.person != NOBODY
         self._hold("events.authentication", is_known, "no event on a connection without a token")
         self._ids[number] = None
         self._last_types[kind] = name
 
     def _judge_expiry(self, *, is_closed: bool) -> None:
-        expires = claims(bearer(self._shown.request_headers)).get("exp")
-        if not isinstance(expires, int | float) or expires <= self._shown.sent_at.timestamp():
+        expires = claims(bearer(self._exchange.request_headers)).get("exp")
+        if not isinstance(expires, int | float) or expires <= self._exchange.sent_at.timestamp():
             return
-        now = min(self._traffic.clock.possible_times(self._shown.received_at))
+        now = min(self._traffic.clock.possible_times(self._exchange.received_at))
         is_late = (now - MOST_DIFFERENCE - timedelta(seconds=CLOSE_DEADLINE)).timestamp() > expires
         if is_closed or is_late:
             expected = f"the connection to be closed with {EXPIRED} when its token expires; it was open later"
             self._hold("events.token-expiry", not is_late, expected)
 
     def _hold(self, rule: RuleId, holds: bool, expected: str) -> None:
-        hold(self._traffic, rule, lambda _, shown: require(holds, expected, shown), self._shown)
+        hold(self._traffic, rule, lambda _, exchange: require(holds, expected, exchange), self._exchange)

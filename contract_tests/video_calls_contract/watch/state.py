@@ -18,7 +18,7 @@ from video_calls_contract.observers import LENIENCE, Finding, Observer, Observer
 from video_calls_contract.watch.evidence import shortened, without_secrets
 from video_calls_contract.watch.exchanges import bearer, call_id_of, calls_of
 
-__all__ = ["Report", "Seen", "Traffic", "TrafficClock"]
+__all__ = ["LastSeen", "Report", "Traffic", "TrafficClock"]
 
 Report = Callable[[RuleId, Finding], None]
 """Is called with the first finding of a rule."""
@@ -56,10 +56,10 @@ class TrafficClock(BackendClock):
         return not self.is_trusted
 
 
-class Seen(NamedTuple):
+class LastSeen(NamedTuple):
     """The newest response about a call, and the call in it."""
 
-    shown: Exchange
+    exchange: Exchange
     call: dict[str, Any]
 
     def time(self, name: str) -> datetime | None:
@@ -83,7 +83,7 @@ class Traffic(Observers):
 
     def __init__(self, agora: Agora, unjudged: Mapping[RuleId, str], begun: datetime, report: Report) -> None:
         super().__init__(TrafficClock(), agora, lambda call_id: str(call_id) in self._ours)
-        self.seen_calls: Recent[str, Seen] = Recent()
+        self.last_seen: Recent[str, LastSeen] = Recent()
         self.sends_ids_back = False
         self.resets = 0
         self._unjudged = unjudged
@@ -106,9 +106,9 @@ class Traffic(Observers):
     def remember(self, exchange: Exchange) -> None:
         """Remember an exchange after it was judged."""
         for call in calls_of(exchange):
-            seen = self.seen_calls.get(str(call["id"]))
-            if seen is None or exchange.sent_at > seen.shown.received_at:
-                self.seen_calls[str(call["id"])] = Seen(self.shortened(exchange, call["id"]), call)
+            last = self.last_seen.get(str(call["id"]))
+            if last is None or exchange.sent_at > last.exchange.received_at:
+                self.last_seen[str(call["id"])] = LastSeen(self.shortened(exchange, call["id"]), call)
 
     def ask(self, rule: RuleId, observer: Observer, exchange: Exchange) -> None:
         """Ask one observer about an exchange, and keep its first findings without secrets."""
@@ -144,29 +144,29 @@ class Traffic(Observers):
             return True
         body = exchange.object
         times = [instant(body.get(name)) for name in _TIMES_OF_CHANGES[exchange.operation]]
-        seen = self.seen_calls.get(str(body.get("id"))) if exchange.operation == "cancelVideoCall" else None
-        stays = seen and seen.time("updated_at") in times and self.clock.is_near(times[0], seen.shown)
+        last = self.last_seen.get(str(body.get("id"))) if exchange.operation == "cancelVideoCall" else None
+        stays = last and last.time("updated_at") in times and self.clock.is_near(times[0], last.exchange)
         return bool(stays) or any(self.clock.is_near(time, exchange) for time in times)
 
     def _forget_reset_calls(self, exchange: Exchange) -> None:
         """Forget calls that became other ones, or went back to an earlier state: the data was reset."""
         for call in calls_of(exchange):
-            seen = self.seen_calls.get(str(call["id"]))
-            if seen and (_is_another(call, seen) or _is_earlier(call, exchange, seen)):
+            last = self.last_seen.get(str(call["id"]))
+            if last and (_is_another(call, last) or _is_earlier(call, exchange, last)):
                 self.resets += 1
                 self.calls.pop(call["id"], None)
                 self.final.pop(call["id"], None)
-                del self.seen_calls[str(call["id"])]
+                del self.last_seen[str(call["id"])]
 
 
-def _is_another(call: dict[str, Any], seen: Seen) -> bool:
-    now, before = instant(call.get("created_at")), seen.time("created_at")
+def _is_another(call: dict[str, Any], last: LastSeen) -> bool:
+    now, before = instant(call.get("created_at")), last.time("created_at")
     differs = now is not None and before is not None and abs(now - before) >= PRECISION
-    return differs and call.get("channel_name") != seen.call.get("channel_name")
+    return differs and call.get("channel_name") != last.call.get("channel_name")
 
 
-def _is_earlier(call: dict[str, Any], exchange: Exchange, seen: Seen) -> bool:
-    now, before = instant(call.get("updated_at")), seen.time("updated_at")
-    rank, rank_before = (_RANKS.get(str(one.get("status")), 2) for one in (call, seen.call))
-    is_newer = exchange.sent_at > seen.shown.received_at
+def _is_earlier(call: dict[str, Any], exchange: Exchange, last: LastSeen) -> bool:
+    now, before = instant(call.get("updated_at")), last.time("updated_at")
+    rank, rank_before = (_RANKS.get(str(one.get("status")), 2) for one in (call, last.call))
+    is_newer = exchange.sent_at > last.exchange.received_at
     return is_newer and rank < rank_before and now is not None and before is not None and now < before
