@@ -154,6 +154,7 @@ FREE: dict[str, list[Record]] = {
     "HEAD and OPTIONS": [exchange("OPTIONS", "", 204, b""), exchange("HEAD", "7/", 405, b"")],
     "another path": [Record("GET", "/metrics", [], 0.0, status=500, body=b"oh")],
     "a gateway answers": [exchange("GET", "7/", 503, b"<html>", headers=[("content-type", "text/html")])],
+    "an unknown coding": [exchange("GET", "7/", 200, b"?", headers=[("content-encoding", "br")])],
     "the data is reset": [read(call(**COMPLETED)), read(call(**RESET), 20)],
     "a clock is set": [creation(call(**AHEAD)), act("cancel", call(**CANCELLED_AHEAD))],
     "a person is renamed": [read(call()), read(call(doctor_details=RENAMED, patient_details=RENAMED))],
@@ -251,12 +252,14 @@ def test_request_and_response_pass_unchanged() -> None:
         ):
             url = f"http://127.0.0.1:{port}/video-calls/a%2Fb/../c?q=%5B1%5D"
             body = b"x" * 100_000
-            async with client.stream("PUT", url, content=body, headers={b"X-Name": b"\xe9"}) as answer:
+            headers = {b"X-Name": b"\xe9", b"Accept-Encoding": b"br, gzip;q=1"}
+            async with client.stream("PUT", url, content=body, headers=headers) as answer:
                 got = b"".join([part async for part in answer.aiter_raw()])
             assert (answer.status_code, got) == (418, NOT_GZIP + body)
             assert answer.headers["x-target"].encode() == answer.request.url.raw_path
             assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
             assert answer.headers["x-got-x-name"] == "\xe9"
+            assert answer.headers["x-got-accept-encoding"] == "gzip"
             assert answer.headers["x-got-host"] == f"127.0.0.1:{port}"
             record = await records.get()
             assert "long" in record.unjudged
