@@ -15,8 +15,6 @@ NOT_YET = (
     "contract_tests/video_calls_contract/watch/",
     "examples/backends/",
     "mock_server/",
-    "sdk/",
-    "spec/video_calls_spec/",
 )
 MOST_WORDS = 8
 PARTICIPLE = re.compile(

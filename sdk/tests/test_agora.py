@@ -1,4 +1,4 @@
-"""Agora tokens, read and verified: held against tokens that Agora's own packages made."""
+"""Reading and verifying Agora tokens, compared with tokens of Agora's own packages."""
 
 import base64
 import copy
@@ -39,7 +39,7 @@ every_007 = pytest.mark.parametrize("vector", VECTORS["v007"], ids=lambda vector
 
 
 def account(vector: dict[str, Any]) -> str:
-    """Return the uid as it is signed: an integer 0 stands for any uid and is signed as nothing."""
+    """Return the signed form of the uid: an integer 0, for any uid, is signed as an empty text."""
     return "" if vector["uid"] == 0 and vector["uid_type"] == "int" else str(vector["uid"])
 
 
@@ -52,7 +52,7 @@ def verified(info: TokenInfo, vector: dict[str, Any]) -> bool:
 
 
 def flips(data: bytes) -> Iterator[bytes]:
-    """The data with each of its bits flipped in turn."""
+    """Yield the data with one bit flipped, for each bit."""
     for index in range(len(data)):
         for bit in range(8):
             yield data[:index] + bytes([data[index] ^ 1 << bit]) + data[index + 1 :]
@@ -76,8 +76,8 @@ def content_007(*services: bytes, count: int | None = None, app_id: bytes = b"0"
 
 
 def service(number: int, privileges: dict[int, int], *names: str) -> bytes:
-    granted = b"".join(struct.pack("<HI", key, seconds) for key, seconds in privileges.items())
-    return struct.pack("<HH", number, len(privileges)) + granted + b"".join(string(n.encode()) for n in names)
+    allowed = b"".join(struct.pack("<HI", key, seconds) for key, seconds in privileges.items())
+    return struct.pack("<HH", number, len(privileges)) + allowed + b"".join(string(n.encode()) for n in names)
 
 
 RTC = service(1, {1: 3600}, "call_1", "123")
@@ -89,16 +89,16 @@ CHAT = service(5, {1: 3600}, "a user of chat")
 
 
 @every_006
-def test_006_token_is_read_as_it_was_made(vector: dict[str, Any]) -> None:
+def test_006_token_has_the_vector_values(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
     if "privileges" in vector:
-        granted = {int(key): lapse for key, lapse in vector["privileges"].items()}
+        allowed = {int(key): expiry for key, expiry in vector["privileges"].items()}
     else:
         keys = [1] if vector["role_name"] == "subscriber" else [1, 2, 3, 4]
-        granted = dict.fromkeys(keys, vector["privilege_expire_ts"])
+        allowed = dict.fromkeys(keys, vector["privilege_expire_ts"])
     assert (info.version, info.app_id, info.salt) == ("006", vector["app_id"], vector["salt"])
     assert (info.issued_at, info.expires_at) == (None, at(vector["ts"]))
-    assert info.privileges == {key: at(lapse or vector["ts"]) for key, lapse in granted.items()}
+    assert info.privileges == {key: at(expiry or vector["ts"]) for key, expiry in allowed.items()}
     assert all(isinstance(key, Privilege) for key in info.privileges)
     assert info.channel_crc == zlib.crc32(vector["channel"].encode())
     assert info.uid_crc == zlib.crc32(account(vector).encode())
@@ -106,27 +106,27 @@ def test_006_token_is_read_as_it_was_made(vector: dict[str, Any]) -> None:
 
 
 @every_007
-def test_007_token_is_read_as_it_was_made(vector: dict[str, Any]) -> None:
+def test_007_token_has_the_vector_values(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
     issued, expires = vector["issue_ts"], vector["issue_ts"] + vector["expire"]
-    granted = {int(key): value for key, value in vector["services"][0]["privileges"].items()}
+    allowed = {int(key): value for key, value in vector["services"][0]["privileges"].items()}
     assert (info.version, info.app_id, info.salt) == ("007", vector["app_id"], vector["salt"])
     assert (info.issued_at, info.expires_at) == (at(issued), at(expires))
     assert (info.channel_name, info.account) == (vector["channel"], account(vector))
     assert (info.channel_crc, info.uid_crc) == (None, None)
-    assert info.privileges == {key: at(issued + n) if n else at(expires) for key, n in granted.items()}
+    assert info.privileges == {key: at(issued + n) if n else at(expires) for key, n in allowed.items()}
     assert all(isinstance(key, Privilege) for key in info.privileges)
 
 
 @pytest.mark.parametrize("services", [(RTC, RTM), (RTM, RTC), (RTC, CHAT)])
-def test_calls_are_read_beside_other_services(services: tuple[bytes, ...]) -> None:
+def test_rtc_is_read_among_other_services(services: tuple[bytes, ...]) -> None:
     info = inspect_token(token_007(content_007(*services)))
     assert (info.channel_name, info.account) == ("call_1", "123")
     assert info.allows(Privilege.JOIN_CHANNEL, at(1704436789))
 
 
 @pytest.mark.parametrize("other", [RTM, CHAT])
-def test_token_without_calls_is_for_no_channel(other: bytes) -> None:
+def test_token_without_rtc_has_no_channel(other: bytes) -> None:
     info = inspect_token(token_007(content_007(other)))
     assert (info.channel_name, info.account, info.privileges) == (None, None, {})
     assert not info.is_for_channel("")
@@ -149,7 +149,7 @@ def test_last_second_of_a_007_token_is_read() -> None:
 
 
 @every
-def test_token_is_verified_for_its_channel_and_uid_alone(vector: dict[str, Any]) -> None:
+def test_token_verifies_only_its_channel_and_uid(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
     certificate, channel = vector["app_certificate"], vector["channel"]
     assert verified(info, vector)
@@ -186,13 +186,13 @@ def test_007_token_verifies_without_channel_and_uid() -> None:
 
 
 @pytest.mark.parametrize("names", [{}, {"channel_name": "call_1704436789_5678"}, {"uid": 123}], ids=str)
-def test_006_token_needs_channel_and_uid_to_be_verified(names: dict[str, Any]) -> None:
+def test_verifying_006_token_needs_channel_and_uid(names: dict[str, Any]) -> None:
     vector = vector_of("006-pub-uid-123")
     with pytest.raises(ValueError, match="give channel_name and uid"):
         inspect_token(vector["token"]).verify(vector["app_certificate"], **names)
 
 
-def test_006_signature_is_not_taken_for_another_channel_and_uid() -> None:
+def test_006_signature_does_not_fit_another_split() -> None:
     vector = vector_of("006-pub-uid-123")
     info = inspect_token(vector["token"])
     assert not info.verify(vector["app_certificate"], channel_name=vector["channel"] + "1", uid=23)
@@ -204,7 +204,7 @@ def test_empty_certificate_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["006-pub-uid-123", "007-pub-uid-123"])
-def test_lone_surrogate_is_the_name_of_no_token(name: str) -> None:
+def test_lone_surrogate_matches_no_token(name: str) -> None:
     vector = vector_of(name)
     info = inspect_token(vector["token"])
     assert not info.is_for_channel("call_\ud83d")
@@ -221,7 +221,7 @@ def test_uid_of_another_type_is_refused(uid: Any) -> None:
 # -- Time -------------------------------------------------------------------------------------------
 
 
-def test_token_lapses_at_its_second() -> None:
+def test_token_expires_at_its_second() -> None:
     info = inspect_token(vector_of("006-pub-uid-123")["token"])
     assert not info.expired(info.expires_at - timedelta(microseconds=1))
     assert info.expired(info.expires_at)
@@ -233,7 +233,7 @@ def test_present_is_the_default_for_now() -> None:
     assert inspect_token(future["token"]).allows(Privilege.JOIN_CHANNEL)
 
 
-def test_each_privilege_lapses_at_its_own_second() -> None:
+def test_privilege_expires_at_its_second() -> None:
     info = inspect_token(vector_of("006-mixed-privileges")["token"])
     now = at(1704437689)
     assert [privilege for privilege in Privilege if info.allows(privilege, now)] == [1, 2]
@@ -252,11 +252,11 @@ def test_naive_now_is_refused() -> None:
         inspect_token(vector_of("006-pub-uid-1")["token"]).expired(datetime(2024, 1, 5))  # noqa: DTZ001
 
 
-# -- What is refused --------------------------------------------------------------------------------
+# -- Refusals --------------------------------------------------------------------------------------
 
 
 @some
-def test_token_cut_off_anywhere_is_refused(vector: dict[str, Any]) -> None:
+def test_truncated_token_is_refused(vector: dict[str, Any]) -> None:
     token = vector["token"]
     cut = [token[:length] for length in range(len(token))]
     if vector["version"] == "006":
@@ -298,7 +298,7 @@ MESSAGE = struct.pack("<IIHHI", 1, 1704523189, 1, 1, 1704440389)
     ],
     ids=itertools.count(),
 )
-def test_what_is_no_token_is_refused_with_the_reason(token: str, reason: str) -> None:
+def test_invalid_token_is_refused_with_reason(token: str, reason: str) -> None:
     with pytest.raises(InvalidTokenError, match=reason) as caught:
         inspect_token(token)
     assert isinstance(caught.value, VideoCallsError)
@@ -306,7 +306,7 @@ def test_what_is_no_token_is_refused_with_the_reason(token: str, reason: str) ->
     assert token[3:] not in str(caught.value)
 
 
-def test_content_that_inflates_without_end_takes_no_memory() -> None:
+def test_decompression_bomb_takes_little_memory() -> None:
     bomb = token_007(bytes(64 * 1024 * 1024))
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""The clients among tasks, threads, processes and event loops."""
+"""The clients in tasks, threads, processes and event loops."""
 
 import asyncio
 import subprocess
@@ -27,15 +27,15 @@ EMPTY = {"count": 0, "next": None, "previous": None, "results": []}
 
 
 def token(process: Any) -> str:
-    found: str = process.headers()["Authorization"].removeprefix("Bearer ")
-    return found
+    value: str = process.headers()["Authorization"].removeprefix("Bearer ")
+    return value
 
 
 # -- Cancellation -----------------------------------------------------------------------------------
 
 
 async def cancelled_at(step: int, work: Any) -> Any:
-    """Do the work; its task is cancelled as it comes to wait for the nth time."""
+    """Run a coroutine, and cancel its task when it waits for the nth time."""
     return await _stepwise(step, work)
 
 
@@ -45,8 +45,8 @@ def _stepwise(step: int, work: Any) -> Generator[Any, Any, Any]:
     while True:
         try:
             awaited = go()
-        except StopIteration as done:
-            return done.value
+        except StopIteration as stop:
+            return stop.value
         steps += 1
         if steps == step:
             task = asyncio.current_task()
@@ -55,13 +55,13 @@ def _stepwise(step: int, work: Any) -> Generator[Any, Any, Any]:
         try:
             yield awaited
             go = partial(work.send, None)
-        except BaseException as error:  # noqa: BLE001 (goes where it belongs)
+        except BaseException as error:  # noqa: BLE001 (goes into the coroutine)
             go = partial(work.throw, error)
 
 
 @pytest.mark.parametrize("deadline", [None, 30.0])
-def test_an_operation_may_be_cancelled_wherever_it_waits(fresh_server: Any, deadline: float | None) -> None:
-    """Each time later, in a create that is refused, refreshes its token, waits, and looks for its call."""
+def test_operation_can_be_cancelled_at_any_wait(fresh_server: Any, deadline: float | None) -> None:
+    """Cancel later and later in a create that is reset, refreshes its token, waits, and searches its call."""
     faults = [Fault.RESET_BEFORE, Fault.UNAVAILABLE_BEFORE, Fault.CLOSE_AFTER]
 
     async def cancel(step: int) -> bool:
@@ -86,10 +86,9 @@ def test_an_operation_may_be_cancelled_wherever_it_waits(fresh_server: Any, dead
                 when = datetime.now(UTC) + timedelta(minutes=60 + 31 * step)
                 create = client.calls.create(doctor=1, patient=1, scheduled_time=when)
                 task = asyncio.create_task(cancelled_at(step, create))
-                beside = asyncio.create_task(client.calls.with_response.list())
-                done, _ = await asyncio.wait([task, beside])
-                assert len(done) == 2
-                assert beside.result().status == 200
+                other = asyncio.create_task(client.calls.with_response.list())
+                await asyncio.wait([task, other])
+                assert other.result().status == 200
                 assert (await client.calls.list()).count >= 0
                 pool = http._transport._pool  # type: ignore[attr-defined]
                 assert pool._requests == []
@@ -103,7 +102,7 @@ def test_an_operation_may_be_cancelled_wherever_it_waits(fresh_server: Any, dead
     assert step > 20
 
 
-def test_httpcore_loses_the_connection_of_a_cancelled_request(fresh_server: Any) -> None:
+def test_httpcore_loses_connection_of_cancelled_request(fresh_server: Any) -> None:
     async def is_lost(step: int) -> bool:
         async with httpx.AsyncClient(limits=ONE_CONNECTION) as http:
             await asyncio.wait([asyncio.create_task(cancelled_at(step, http.get(fresh_server.url)))])
@@ -111,27 +110,27 @@ def test_httpcore_loses_the_connection_of_a_cancelled_request(fresh_server: Any)
             return not all(each.is_idle() or each.is_closed() for each in connections)
 
     lost = [step for step in range(1, 10) if asyncio.run(is_lost(step))]
-    assert lost, "httpcore keeps no such connection any more: remove _release_connection from _transport.py"
+    assert lost, "httpcore returns each connection now: remove _release_connection from _transport.py"
 
 
-def test_where_the_task_that_asks_for_a_token_is_cancelled_the_next_one_asks() -> None:
+def test_cancelled_token_request_passes_to_next_task() -> None:
     async def main() -> None:
-        asked = asyncio.Event()
+        token_called = asyncio.Event()
 
         async def slow_token() -> str:
-            if not asked.is_set():
-                asked.set()
+            if not token_called.is_set():
+                token_called.set()
                 await asyncio.Event().wait()
             return "fresh"
 
         transport = httpx.MockTransport(lambda _: httpx.Response(200, json=EMPTY))
         async with AsyncVideoCallsClient(BASE, slow_token, transport=transport) as client:
-            asks = asyncio.create_task(client.calls.with_response.list())
-            waits = asyncio.create_task(client.calls.with_response.list())
-            await asked.wait()
-            asks.cancel()
-            assert (await waits).status == 200
-            assert asks.cancelled()
+            first = asyncio.create_task(client.calls.with_response.list())
+            second = asyncio.create_task(client.calls.with_response.list())
+            await token_called.wait()
+            first.cancel()
+            assert (await second).status == 200
+            assert first.cancelled()
 
     asyncio.run(main())
 
@@ -139,7 +138,7 @@ def test_where_the_task_that_asks_for_a_token_is_cancelled_the_next_one_asks() -
 # -- Threads, tasks and one token -------------------------------------------------------------------
 
 
-def test_threads_may_share_a_client(fresh_server: Any) -> None:
+def test_threads_share_a_client(fresh_server: Any) -> None:
     began = datetime.now(UTC) + timedelta(hours=1)
     with (
         VideoCallsClient(f"{fresh_server.url}{API}", token(fresh_server)) as client,
@@ -152,25 +151,25 @@ def test_threads_may_share_a_client(fresh_server: Any) -> None:
             assert client.calls.get(call.id).scheduled_time == when
             return call.id, str(client.calls.cancel(call.id).status)
 
-        done = dict(threads.map(work, range(80)))
-        assert done == {call.id: "cancelled" for call in client.calls.list()}
-        assert len(done) == 80
+        results = dict(threads.map(work, range(80)))
+        assert results == {call.id: "cancelled" for call in client.calls.list()}
+        assert len(results) == 80
 
 
 class TokenEndpoint:
-    """Gives "stale" first, and then "fresh"; counts how often it is asked."""
+    """Returns "stale" first, then "fresh"; counts its calls."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.calls = 0
 
     def __call__(self) -> str:
-        self.asked += 1
-        return "stale" if self.asked == 1 else "fresh"
+        self.calls += 1
+        return "stale" if self.calls == 1 else "fresh"
 
     async def slowly(self) -> str:
-        given = self()
+        token = self()
         await asyncio.sleep(0)
-        return given
+        return token
 
 
 def answer(request: httpx.Request) -> httpx.Response:
@@ -178,7 +177,7 @@ def answer(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json=EMPTY) if good else httpx.Response(401, json={"error": "expired"})
 
 
-def test_threads_that_are_refused_at_once_refresh_the_token_once() -> None:
+def test_threads_refresh_the_token_once() -> None:
     together = threading.Barrier(8)
     endpoint = TokenEndpoint()
 
@@ -192,11 +191,11 @@ def test_threads_that_are_refused_at_once_refresh_the_token_once() -> None:
         ThreadPoolExecutor(8) as threads,
     ):
         assert [page.count for page in threads.map(lambda _: client.calls.list(), range(8))] == [0] * 8
-    assert endpoint.asked == 2
+    assert endpoint.calls == 2
 
 
 @pytest.mark.parametrize("kind", [TokenEndpoint.__call__, TokenEndpoint.slowly])
-def test_tasks_that_are_refused_at_once_refresh_the_token_once(kind: Callable[[TokenEndpoint], Any]) -> None:
+def test_tasks_refresh_the_token_once(kind: Callable[[TokenEndpoint], Any]) -> None:
     endpoint = TokenEndpoint()
 
     async def main() -> None:
@@ -213,15 +212,15 @@ def test_tasks_that_are_refused_at_once_refresh_the_token_once(kind: Callable[[T
             assert [page.data.count for page in pages] == [0] * 100
 
     asyncio.run(main())
-    assert endpoint.asked == 2
+    assert endpoint.calls == 2
 
 
 # -- Event loops and processes ----------------------------------------------------------------------
 
 
 def script(body: str, *arguments: str) -> str:
-    """What a program says on both its outputs; it has no threads but its own."""
-    done = subprocess.run(
+    """Run a program in a process without other threads, and return its output."""
+    process = subprocess.run(
         [sys.executable, "-c", body, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -229,10 +228,10 @@ def script(body: str, *arguments: str) -> str:
         timeout=30,
         check=True,
     )
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
-def test_an_async_client_serves_the_loop_that_uses_it_first_also_one_of_trio() -> None:
+def test_async_client_belongs_to_its_first_loop() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json=EMPTY))
     client = AsyncVideoCallsClient(BASE, lambda: "token", transport=transport)
 
@@ -248,7 +247,7 @@ def test_an_async_client_serves_the_loop_that_uses_it_first_also_one_of_trio() -
             asyncio.run(operation())
 
 
-def test_a_client_that_was_closed_says_so() -> None:
+def test_closed_client_is_refused() -> None:
     async def main() -> None:
         async with AsyncVideoCallsClient(BASE, "token") as client:
             pass
@@ -280,43 +279,43 @@ with VideoCallsClient(sys.argv[1], lambda: sys.argv[2]) as client:
 """
 
 
-def test_a_blocking_client_works_in_a_forked_process_and_still_in_its_parent(fresh_server: Any) -> None:
-    said = script(FORKED, f"{fresh_server.url}{API}", token(fresh_server))
-    assert said.splitlines() == ["0", "child 0"] * 3 + ["0"]
+def test_sync_client_works_after_fork_in_both_processes(fresh_server: Any) -> None:
+    output = script(FORKED, f"{fresh_server.url}{API}", token(fresh_server))
+    assert output.splitlines() == ["0", "child 0"] * 3 + ["0"]
 
 
 FORKED_WITH_THE_LOCK_HELD = """
 import os, sys, threading, warnings
 from video_calls_sdk import VideoCallsClient
 
-warnings.simplefilter("ignore")  # that one forks with threads is the point
-asked, given, parent = threading.Event(), threading.Event(), os.getpid()
+warnings.simplefilter("ignore")  # about a fork with threads, which is the point
+started, release, parent = threading.Event(), threading.Event(), os.getpid()
 
 def token():
     if os.getpid() == parent:
-        asked.set()
-        given.wait()
+        started.set()
+        release.wait()
     return sys.argv[2]
 
 with VideoCallsClient(sys.argv[1], token) as client:
     thread = threading.Thread(target=client.calls.list)
     thread.start()
-    asked.wait()
+    started.wait()
     if os.fork() == 0:
         print("child", client.calls.list().count, flush=True)
         os._exit(0)
     print(os.wait()[1])
-    given.set()
+    release.set()
     thread.join()
 """
 
 
-def test_a_fork_while_a_token_is_asked_for_does_not_hold_the_child(fresh_server: Any) -> None:
-    said = script(FORKED_WITH_THE_LOCK_HELD, f"{fresh_server.url}{API}", token(fresh_server))
-    assert said.splitlines() == ["child 0", "0"]
+def test_fork_during_token_call_does_not_block_child(fresh_server: Any) -> None:
+    output = script(FORKED_WITH_THE_LOCK_HELD, f"{fresh_server.url}{API}", token(fresh_server))
+    assert output.splitlines() == ["child 0", "0"]
 
 
-FORKED_WITH_AN_OWN_CLIENT = """
+FORKED_WITH_HTTP_CLIENT = """
 import os, sys, httpx
 from video_calls_sdk import ConfigurationError, VideoCallsClient
 
@@ -332,6 +331,6 @@ with httpx.Client() as http:
 """
 
 
-def test_a_callers_http_client_that_was_forked_is_refused() -> None:
-    said = script(FORKED_WITH_AN_OWN_CLIENT, BASE)
-    assert said == "the http_client or transport came into this process by a fork; make one after forking"
+def test_forked_http_client_is_refused() -> None:
+    output = script(FORKED_WITH_HTTP_CLIENT, BASE)
+    assert output == "the http_client or transport came into this process by a fork; make one after forking"

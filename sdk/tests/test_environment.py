@@ -22,7 +22,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 def listener() -> Iterator[tuple[int, list[bytes]]]:
-    """A server, or proxy, that refuses: its port, and the first line of each request."""
+    """Serve refusals, as a server or proxy; yield the port and the first line of each request."""
     lines: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -54,7 +54,7 @@ def follow(url: str) -> None:
 
 
 @pytest.mark.parametrize(("use", "line"), [(call, b"GET http://calls.example/"), (follow, b"CONNECT calls.")])
-def test_proxy_without_a_scheme_is_used(
+def test_proxy_without_scheme_is_used(
     environment: pytest.MonkeyPatch, listener: tuple[int, list[bytes]], use: Any, line: bytes
 ) -> None:
     port, lines = listener
@@ -66,7 +66,7 @@ def test_proxy_without_a_scheme_is_used(
 
 @pytest.mark.parametrize("use", [call, follow])
 @pytest.mark.parametrize("no_proxy", ["localhost,127.0.0.1/32,::1/128", "127.0.0.1", "example.com, *"])
-def test_no_proxy_is_kept(
+def test_no_proxy_bypasses_the_proxy(
     environment: pytest.MonkeyPatch, listener: tuple[int, list[bytes]], use: Any, no_proxy: str
 ) -> None:
     port, lines = listener
@@ -78,7 +78,7 @@ def test_no_proxy_is_kept(
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "setting"),
     [
         ("socks5://me:pass@127.0.0.1:9", "ALL_PROXY=socks5://***@127.0.0.1:9"),
         ("me:pass@127.0.0.1:port", "ALL_PROXY=***@127.0.0.1:port"),
@@ -86,14 +86,14 @@ def test_no_proxy_is_kept(
         ("http://", "ALL_PROXY=http://"),
     ],
 )
-def test_unusable_proxy_is_named_without_its_password(
-    environment: pytest.MonkeyPatch, value: str, shown: str
+def test_unusable_proxy_is_named_without_password(
+    environment: pytest.MonkeyPatch, value: str, setting: str
 ) -> None:
     environment.setenv("ALL_PROXY", value)
     for client in (VideoCallsClient, AsyncVideoCallsClient):
         with pytest.raises(ConfigurationError) as raised:
             client("http://calls.example", "token")
-        assert str(raised.value).startswith(f"{shown}: ")
+        assert str(raised.value).startswith(f"{setting}: ")
         assert "pass" not in str(raised.value)
 
 

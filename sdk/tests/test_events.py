@@ -1,4 +1,4 @@
-"""Following events with both clients over real sockets: of the real server, and of hostile ones."""
+"""The streams of events of both clients, over sockets, from the reference server and hostile servers."""
 
 import asyncio
 import json
@@ -46,24 +46,11 @@ from websockets.asyncio.server import serve as serve_websocket
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 
+from support.payloads import CALL
+
 API = "/api/v1/video"
 QUICKLY = Retries(attempts=2, first_wait=0.001, longest_wait=0.001)
 SECRET = "eyJhbGciOiJub25lIn0.c2VjcmV0.c2VjcmV0"
-
-CALL = {
-    "id": 1,
-    "channel_name": "call_1704436789_5678",
-    "doctor": 1,
-    "patient": 1,
-    "doctor_details": {"id": 1, "user": {"email": "doctor@example.com", "full_name": "Dr. John Doe"}},
-    "patient_details": {"id": 1, "user": {"email": "patient@example.com", "full_name": "Jane Smith"}},
-    "status": "ongoing",
-    "scheduled_time": "2024-01-05T10:00:00Z",
-    "started_at": "2024-01-05T10:00:00Z",
-    "ended_at": None,
-    "created_at": "2024-01-05T08:00:00Z",
-    "updated_at": "2024-01-05T10:00:00Z",
-}
 
 
 def message(number: int, **other: Any) -> str:
@@ -71,19 +58,19 @@ def message(number: int, **other: Any) -> str:
     return json.dumps(event | {"data": {"call": CALL}} | other)
 
 
-# -- A server that does what a test says ------------------------------------------------------------
+# -- A server with a script -------------------------------------------------------------------------
 
 Script = Callable[["Fake", ServerConnection], Coroutine[Any, Any, None]]
 
 
 class Fake:
-    """What a hostile server has seen.
+    """A server with a script, and what it received.
 
     Attributes:
         base_url: of the client.
-        tokens, places: what each connection had, in order.
-        headers: of the last one.
-        gone: set when a connection has ended.
+        tokens, places: the token and `last_event_id` of each connection, in order.
+        headers: of the last connection.
+        disconnected: set when a connection has ended.
     """
 
     base_url: str
@@ -92,7 +79,7 @@ class Fake:
         self.tokens: list[str] = []
         self.places: list[str | None] = []
         self.headers = Headers()
-        self.gone = threading.Event()
+        self.disconnected = threading.Event()
 
     def note(self, request: Request) -> None:
         url = urlsplit(request.path)
@@ -107,29 +94,34 @@ class Fake:
 def fake(
     script: Script, *, answer: Callable[[Fake], Response | None] = lambda _: None, **headers: str
 ) -> Iterator[Fake]:
-    """A server on a loop of its own; `script` is done for each connection, which is closed at its end."""
-    found, ready, ended = Fake(), threading.Event(), asyncio.Event()
+    """Serve on another thread; `script` runs for each connection, which is closed at its end."""
+    fake_server, ready, ended = Fake(), threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
 
     async def connected(connection: ServerConnection) -> None:
         try:
-            await script(found, connection)
+            await script(fake_server, connection)
         finally:
-            found.gone.set()
+            fake_server.disconnected.set()
 
-    def asked(_: ServerConnection, request: Request) -> Response | None:
-        found.note(request)
-        return answer(found)
+    def process_request(_: ServerConnection, request: Request) -> Response | None:
+        fake_server.note(request)
+        return answer(fake_server)
 
-    def answered(_: ServerConnection, __: Request, response: Response) -> None:
+    def process_response(_: ServerConnection, __: Request, response: Response) -> None:
         response.headers.update(headers)
 
     async def run() -> None:
         async with serve_websocket(
-            connected, "127.0.0.1", 0, process_request=asked, process_response=answered, close_timeout=1
+            connected,
+            "127.0.0.1",
+            0,
+            process_request=process_request,
+            process_response=process_response,
+            close_timeout=1,
         ) as server:
             port = next(iter(server.sockets)).getsockname()[1]
-            found.base_url = f"http://127.0.0.1:{port}{API}"
+            fake_server.base_url = f"http://127.0.0.1:{port}{API}"
             ready.set()
             await ended.wait()
 
@@ -137,7 +129,7 @@ def fake(
     thread.start()
     assert ready.wait(10)
     try:
-        yield found
+        yield fake_server
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join(10)
@@ -159,45 +151,45 @@ Take = Callable[..., list[Event]]
 
 
 def take(base_url: str, token: Any = SECRET, *, count: int, after: str | None = None, **options: Any) -> Any:
-    """The first events, of a blocking client."""
-    found: list[Event] = []
+    """Return the first events of a synchronous client."""
+    received: list[Event] = []
     with (
         VideoCallsClient(base_url, token, **{"retries": QUICKLY} | options) as client,
         client.events(after=after) as events,
     ):
         for event in events:
-            found.append(event)
+            received.append(event)
             assert events.last_event_id == event.id
-            if len(found) == count:
+            if len(received) == count:
                 break
-    return found
+    return received
 
 
 def take_async(
     base_url: str, token: Any = SECRET, *, count: int, after: str | None = None, **options: Any
 ) -> Any:
-    """The first events, of an asynchronous client; no task is left behind."""
+    """Return the first events of an asynchronous client, which leaves no task behind."""
 
     async def run() -> list[Event]:
-        found: list[Event] = []
+        received: list[Event] = []
         async with (
             AsyncVideoCallsClient(base_url, token, **{"retries": QUICKLY} | options) as client,
             client.events(after=after) as events,
         ):
             async for event in events:
-                found.append(event)
+                received.append(event)
                 assert events.last_event_id == event.id
-                if len(found) == count:
+                if len(received) == count:
                     break
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        return found
+        return received
 
     return asyncio.run(run())
 
 
 @pytest.fixture(params=[take, take_async], ids=["sync", "async"])
 def first(request: pytest.FixtureRequest) -> Iterator[Take]:
-    """`take` of either client; no thread is left behind."""
+    """Yield `take` or `take_async`, which leave no thread behind."""
     before = set(threading.enumerate())
     yield request.param
     for thread in set(threading.enumerate()) - before:
@@ -209,10 +201,10 @@ def ids(events: list[Event]) -> list[str]:
     return [event.id for event in events]
 
 
-# -- What is told -----------------------------------------------------------------------------------
+# -- Delivery --------------------------------------------------------------------------------------
 
 
-def test_events_are_models_and_what_is_unknown_is_a_value(first: Take) -> None:
+def test_events_are_read_into_models(first: Take) -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
         await connection.send(message(1))
         await connection.send(
@@ -241,7 +233,7 @@ def test_events_are_models_and_what_is_unknown_is_a_value(first: Take) -> None:
 
 
 @pytest.mark.parametrize("text", ["hello", "{}", message(1, data={})])
-def test_a_message_that_is_no_event_is_an_error(first: Take, text: str) -> None:
+def test_invalid_message_is_an_error(first: Take, text: str) -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
         await connection.send(text)
         await connection.wait_closed()
@@ -255,7 +247,7 @@ def test_a_message_that_is_no_event_is_an_error(first: Take, text: str) -> None:
     assert caught.value.url == f"{server.base_url}/events/"
 
 
-def test_what_comes_twice_is_told_once(first: Take) -> None:
+def test_duplicate_event_is_delivered_once(first: Take) -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
         for number in (0, 1, 1, 2, 1, 3):
             await connection.send(message(number))
@@ -265,9 +257,7 @@ def test_what_comes_twice_is_told_once(first: Take) -> None:
         assert ids(first(server.base_url, count=3, after="e0")) == ["e1", "e2", "e3"]
 
 
-def test_the_token_travels_in_a_header_alone_beside_the_clients_own(
-    first: Take, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_token_is_sent_only_in_a_header(first: Take, caplog: pytest.LogCaptureFixture) -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
         await connection.send(message(1))
         await connection.wait_closed()
@@ -283,12 +273,12 @@ def test_the_token_travels_in_a_header_alone_beside_the_clients_own(
     assert not [record for record in caplog.records if record.name == "websockets.client"]
 
 
-# -- Coming back ------------------------------------------------------------------------------------
+# -- Reconnecting -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [None, 1000, 1011], ids=str)
-def test_a_connection_that_ends_is_made_again_after_the_last_event(first: Take, code: int | None) -> None:
-    """None: it is broken off."""
+def test_lost_connection_resumes_after_last_event(first: Take, code: int | None) -> None:
+    """With None, the server aborts the connection."""
 
     async def script(server: Fake, connection: ServerConnection) -> None:
         await connection.send(message(len(server.places)))
@@ -304,8 +294,8 @@ def test_a_connection_that_ends_is_made_again_after_the_last_event(first: Take, 
         assert server.places == ["e0", "e1", "e2", "e3"]
 
 
-def test_it_begins_where_the_server_says_that_it_does(first: Take) -> None:
-    """What happens before the first event is told, while the connection is down, is not lost either."""
+def test_stream_begins_at_the_servers_position(first: Take) -> None:
+    """Events during a reconnect before the first event are not lost."""
 
     async def script(server: Fake, connection: ServerConnection) -> None:
         if len(server.places) == 2:
@@ -318,8 +308,8 @@ def test_it_begins_where_the_server_says_that_it_does(first: Take) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_server_that_cannot_answer_for_now_is_asked_again(first: Take, status: int) -> None:
-    """More often than a request would be, once there has been a connection."""
+def test_unavailable_server_is_retried_after_connection(first: Take, status: int) -> None:
+    """After a first connection, `retries` do not limit the attempts."""
 
     def answer(server: Fake) -> Response | None:
         return refusal(status)(server) if 1 < len(server.places) < 9 else None
@@ -342,7 +332,7 @@ def test_a_server_that_cannot_answer_for_now_is_asked_again(first: Take, status:
         (4499, EventsClosedError, "policy"),
     ],
 )
-def test_a_lasting_reason_is_raised(
+def test_lasting_close_code_is_raised(
     first: Take, code: int, error: type[EventsClosedError], words: str
 ) -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
@@ -357,7 +347,7 @@ def test_a_lasting_reason_is_raised(
     assert len(server.places) == 1
 
 
-def test_reason_that_reflects_the_token_is_redacted_and_escaped(first: Take) -> None:
+def test_close_reason_is_redacted_and_escaped(first: Take) -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
         assert connection.request is not None
         await connection.close(4499, f"\x1b[31m{connection.request.headers['Authorization']}")
@@ -368,7 +358,7 @@ def test_reason_that_reflects_the_token_is_redacted_and_escaped(first: Take) -> 
     assert caught.value.reason in str(caught.value)
 
 
-def test_message_that_inflates_beyond_a_mebibyte_closes_the_events(first: Take) -> None:
+def test_message_over_a_mebibyte_closes_events(first: Take) -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
         await connection.send(" " * (2**20 + 1))  # a thousand bytes when compressed
         await connection.wait_closed()
@@ -382,7 +372,7 @@ def test_message_that_inflates_beyond_a_mebibyte_closes_the_events(first: Take) 
 
 
 @pytest.mark.parametrize("status", [200, 404])
-def test_a_backend_without_events_is_said_to_be_one(first: Take, status: int) -> None:
+def test_backend_without_events_is_an_error(first: Take, status: int) -> None:
     body = b'{"error": "Not here"}'
     with (
         fake(stay, answer=refusal(status, body, **{"X-Request-ID": "r1"})) as server,
@@ -392,7 +382,7 @@ def test_a_backend_without_events_is_said_to_be_one(first: Take, status: int) ->
     assert (caught.value.status, caught.value.request_id, len(server.places)) == (status, "r1", 1)
 
 
-def test_a_redirect_is_never_followed(first: Take) -> None:
+def test_redirect_is_not_followed(first: Take) -> None:
     with fake(stay) as elsewhere:
         target = f"ws{elsewhere.base_url.removeprefix('http')}/events/"
         with (
@@ -403,7 +393,7 @@ def test_a_redirect_is_never_followed(first: Take) -> None:
         assert (len(server.places), elsewhere.places) == (1, [])
 
 
-def test_a_server_that_cannot_answer_is_asked_as_often_as_for_a_request(first: Take) -> None:
+def test_first_connection_is_retried_like_a_request(first: Take) -> None:
     with fake(stay, answer=refusal(503)) as server, pytest.raises(UnavailableError):
         first(server.base_url, count=1)
     assert len(server.places) == 1 + QUICKLY.attempts
@@ -411,24 +401,24 @@ def test_a_server_that_cannot_answer_is_asked_as_often_as_for_a_request(first: T
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """A port that takes connections and never says a word."""
+    """Yield the URL of a port that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}{API}"
 
 
-def test_a_server_that_is_not_there_is_an_error(first: Take) -> None:
+def test_missing_server_is_an_error(first: Take) -> None:
     with silent() as url:
         pass
     with pytest.raises(ConnectionFailedError, match=r"refused|Connect call failed"):
         first(url, count=1)
 
 
-def test_a_handshake_that_is_never_answered_times_out(first: Take) -> None:
+def test_handshake_without_answer_times_out(first: Take) -> None:
     with silent() as url, pytest.raises(TimedOutError):
         first(url, count=1, timeout=0.05, retries=0)
 
 
-def test_the_first_connection_has_the_clients_deadline(first: Take) -> None:
+def test_first_connection_has_the_deadline(first: Take) -> None:
     with silent() as url, pytest.raises(DeadlineExceededError):
         first(url, count=1, deadline=0.1, retries=Retries(attempts=99))
 
@@ -436,11 +426,11 @@ def test_the_first_connection_has_the_clients_deadline(first: Take) -> None:
 # -- Tokens -----------------------------------------------------------------------------------------
 
 
-def tokens(*given: str) -> Callable[[], str]:
-    return iter(given).__next__
+def tokens(*values: str) -> Callable[[], str]:
+    return iter(values).__next__
 
 
-def test_a_refused_token_is_asked_for_again_once(first: Take) -> None:
+def test_refused_token_is_replaced_once(first: Take) -> None:
     async def script(server: Fake, connection: ServerConnection) -> None:
         if server.tokens[-1] == "stale":
             await connection.close(4401, "The token is invalid")
@@ -458,7 +448,7 @@ def test_a_refused_token_is_asked_for_again_once(first: Take) -> None:
     [("The token is invalid", AuthenticationError), ("The token has expired", TokenExpiredError)],
 )
 @pytest.mark.parametrize("by", ["closing", "status"])
-def test_a_token_that_is_refused_twice_is_an_error(
+def test_second_refusal_of_token_is_an_error(
     first: Take, by: str, reason: str, error: type[AuthenticationError]
 ) -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
@@ -471,7 +461,7 @@ def test_a_token_that_is_refused_twice_is_an_error(
     assert server.tokens == ["one", "two"]
 
 
-def test_tokens_may_expire_again_and_again(first: Take) -> None:
+def test_expired_tokens_are_replaced_each_time(first: Take) -> None:
     async def script(server: Fake, connection: ServerConnection) -> None:
         if len(server.tokens) < 5:
             await connection.close(4402, "The token has expired")
@@ -484,7 +474,7 @@ def test_tokens_may_expire_again_and_again(first: Take) -> None:
         assert server.tokens == list("abcde")
 
 
-def test_error_of_the_token_function_is_raised(first: Take) -> None:
+def test_error_of_token_function_is_raised(first: Take) -> None:
     def token() -> str:
         raise LookupError("no session")
 
@@ -492,17 +482,17 @@ def test_error_of_the_token_function_is_raised(first: Take) -> None:
         first(server.base_url, token, count=1)
 
 
-# -- Ending -----------------------------------------------------------------------------------------
+# -- Closing ----------------------------------------------------------------------------------------
 
 
 async def talk(_: Fake, connection: ServerConnection) -> None:
-    """Without end, and faster than anybody reads."""
+    """Send events without end, faster than the client reads."""
     with suppress(ConnectionClosed):
         for number in count():
             await connection.send(message(number))
 
 
-def test_with_opens_the_connection_and_a_break_leaves_it_open() -> None:
+def test_break_inside_with_keeps_connection_open() -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
         for number in (1, 2, 3):
             await connection.send(message(number))
@@ -515,36 +505,36 @@ def test_with_opens_the_connection_and_a_break_leaves_it_open() -> None:
                 assert event.id == "e1"
                 break
             assert [next(events).id, next(events).id] == ["e2", "e3"]
-            assert not server.gone.is_set()
-        assert server.gone.wait(5)
+            assert not server.disconnected.is_set()
+        assert server.disconnected.wait(5)
         assert list(events) == []
 
 
-def test_a_break_closes_what_no_with_holds() -> None:
+def test_break_without_with_closes_connection() -> None:
     with fake(talk) as server, VideoCallsClient(server.base_url, SECRET) as client:
         for event in client.events():
             assert event.id == "e0"
             break
-        assert server.gone.wait(5)
+        assert server.disconnected.wait(5)
 
 
-async def left_alone() -> None:
-    """Until no task but this one is there."""
+async def other_tasks_end() -> None:
+    """Wait until this is the only task."""
     while asyncio.all_tasks() != {asyncio.current_task()}:  # noqa: ASYNC110 (tasks set no event)
         await asyncio.sleep(0)
 
 
-def test_a_break_closes_what_no_async_with_holds() -> None:
+def test_break_without_async_with_closes_connection() -> None:
     async def run() -> None:
         async with AsyncVideoCallsClient(server.base_url, SECRET) as client:
             async for event in client.events():
                 assert event.id == "e0"
                 break
-            await left_alone()
+            await other_tasks_end()
 
     with fake(talk) as server:
         asyncio.run(run())
-        assert server.gone.wait(5)
+        assert server.disconnected.wait(5)
 
 
 WAITS = ["for the handshake", "for an event", "to come back"]
@@ -552,7 +542,7 @@ WAITS = ["for the handshake", "for an event", "to come back"]
 
 @contextmanager
 def waiting(for_what: str) -> Iterator[tuple[str, threading.Event]]:
-    """A server that lets its clients wait, and what is set as they come to."""
+    """Yield the URL of a server that lets its clients wait, and an event that is set when they do."""
     reached = threading.Event()
     if for_what == "for the handshake":
         with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -587,11 +577,11 @@ def waiting(for_what: str) -> Iterator[tuple[str, threading.Event]]:
     with fake(script, answer=answer) as server:
         yield server.base_url, reached
         if for_what == "for an event":
-            assert server.gone.wait(5)
+            assert server.disconnected.wait(5)
 
 
 @pytest.mark.parametrize("for_what", WAITS)
-def test_close_in_another_thread_ends_the_loop(for_what: str) -> None:
+def test_close_in_another_thread_ends_loop(for_what: str) -> None:
     with waiting(for_what) as (url, reached), VideoCallsClient(url, SECRET, timeout=3600) as client:
         events = client.events()
         with ThreadPoolExecutor() as executor:
@@ -602,7 +592,7 @@ def test_close_in_another_thread_ends_the_loop(for_what: str) -> None:
 
 
 @pytest.mark.parametrize("for_what", WAITS)
-def test_aclose_in_another_task_ends_the_loop(for_what: str) -> None:
+def test_aclose_in_another_task_ends_loop(for_what: str) -> None:
     async def run(url: str, reached: threading.Event) -> None:
         async with AsyncVideoCallsClient(url, SECRET, timeout=3600) as client:
             events = client.events()
@@ -622,7 +612,7 @@ def test_aclose_in_another_task_ends_the_loop(for_what: str) -> None:
 
 @pytest.mark.parametrize("entered", [True, False], ids=["with", "bare"])
 @pytest.mark.parametrize("for_what", WAITS)
-def test_a_cancelled_loop_leaves_nothing_behind(for_what: str, *, entered: bool) -> None:
+def test_cancelled_loop_leaves_nothing_behind(for_what: str, *, entered: bool) -> None:
     async def run(url: str, reached: threading.Event) -> None:
         async with AsyncVideoCallsClient(url, SECRET, timeout=3600) as client:
 
@@ -638,41 +628,41 @@ def test_a_cancelled_loop_leaves_nothing_behind(for_what: str, *, entered: bool)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await left_alone()
+            await other_tasks_end()
 
     with waiting(for_what) as (url, reached):
         asyncio.run(run(url, reached))
 
 
-def test_a_cancelled_wait_loses_no_event() -> None:
-    """Each event comes only after a wait for it was given up."""
-    given_up = threading.Semaphore(0)
+def test_cancelled_wait_loses_no_event() -> None:
+    """The server sends each event after the client cancelled its wait."""
+    cancellation = threading.Semaphore(0)
 
     async def script(_: Fake, connection: ServerConnection) -> None:
         for number in range(20):
-            await asyncio.to_thread(given_up.acquire)
+            await asyncio.to_thread(cancellation.acquire)
             await connection.send(message(number))
         await connection.wait_closed()
 
     async def run(url: str) -> list[str]:
-        found: list[str] = []
+        received: list[str] = []
         async with AsyncVideoCallsClient(url, SECRET) as client, client.events() as events:
             for _ in range(20):
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(anext(events), 0.001)
-                given_up.release()
-                found.append((await anext(events)).id)
-        return found
+                cancellation.release()
+                received.append((await anext(events)).id)
+        return received
 
     with fake(script) as server:
         assert asyncio.run(run(server.base_url)) == [f"e{number}" for number in range(20)]
         assert len(server.places) == 1
 
 
-# -- What cannot be ---------------------------------------------------------------------------------
+# -- Wrong use --------------------------------------------------------------------------------------
 
 
-def test_one_thread_iterates() -> None:
+def test_second_thread_cannot_iterate() -> None:
     with waiting("for an event") as (url, reached), VideoCallsClient(url, SECRET) as client:
         events = client.events()
         with ThreadPoolExecutor() as executor:
@@ -684,7 +674,7 @@ def test_one_thread_iterates() -> None:
             assert loop.result(10) == []
 
 
-def test_one_task_iterates() -> None:
+def test_second_task_cannot_iterate() -> None:
     async def run(url: str, reached: threading.Event) -> None:
         async with AsyncVideoCallsClient(url, SECRET) as client, client.events() as events:
 
@@ -704,7 +694,7 @@ def test_one_task_iterates() -> None:
 
 
 @pytest.mark.parametrize("after", ["", 7])
-def test_the_id_to_begin_after_is_a_str(after: Any) -> None:
+def test_after_must_be_a_str(after: Any) -> None:
     with (
         VideoCallsClient("http://localhost", SECRET) as client,
         pytest.raises(ConfigurationError, match="after must be the id"),
@@ -712,7 +702,7 @@ def test_the_id_to_begin_after_is_a_str(after: Any) -> None:
         client.events(after=after)
 
 
-def test_trio_is_told_that_events_need_asyncio() -> None:
+def test_events_on_trio_are_refused() -> None:
     async def run() -> None:
         async with AsyncVideoCallsClient("http://localhost", SECRET) as client:
             with pytest.raises(ConfigurationError, match="need asyncio"):
@@ -734,52 +724,46 @@ for client in (video_calls_sdk.VideoCallsClient, video_calls_sdk.AsyncVideoCalls
 """
 
 
-def test_without_websockets_it_says_what_to_install() -> None:
+def test_missing_websockets_names_the_extra() -> None:
     ran = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines() == ["events need websockets: pip install 'video-calls[events]'"] * 2
 
 
-# -- The real server --------------------------------------------------------------------------------
+# -- The reference server -----------------------------------------------------------------------------
 
 
-def live(server: Any, calls: int) -> None:
-    """So many calls, one after the other, each of four events."""
+def complete_call(server: Any) -> None:
+    """Complete a call, which has four events."""
     with VideoCallsClient(f"{server.url}{API}", make_token(Settings(), 101, expires_in=600)) as doctor:
-        for _ in range(calls):
-            time = datetime.now(UTC) + timedelta(minutes=5)
-            call = doctor.calls.create(doctor=1, patient=1, scheduled_time=time)
-            doctor.calls.join(call.id)
-            doctor.calls.end(call.id)
+        time = datetime.now(UTC) + timedelta(minutes=5)
+        call = doctor.calls.create(doctor=1, patient=1, scheduled_time=time)
+        doctor.calls.join(call.id)
+        doctor.calls.end(call.id)
 
 
-def told(events: list[Event]) -> list[tuple[int, str]]:
-    return [(event.data.call.id, str(event.type)) for event in events]
+KINDS = ["call.started", "participant.joined", "participant.left", "call.ended"]
 
 
-def lived(calls: int) -> list[tuple[int, str]]:
-    kinds = ["call.started", "participant.joined", "participant.left", "call.ended"]
-    return [(call, kind) for call in range(1, calls + 1) for kind in kinds]
-
-
-def test_a_token_that_expires_is_replaced_and_nothing_is_lost(fresh_server: Any, first: Take) -> None:
-    asked = threading.Semaphore(0)
+def test_token_expiry_loses_no_event(fresh_server: Any, first: Take) -> None:
+    token_calls = threading.Semaphore(0)
 
     def token() -> str:
-        asked.release()
+        token_calls.release()
         return make_token(Settings(), 102, expires_in=2)
 
-    def once_expired() -> None:
+    def complete_call_after_expiry() -> None:
         for _ in range(2):
-            assert asked.acquire(timeout=20)
-        live(fresh_server, 1)
+            assert token_calls.acquire(timeout=20)
+        complete_call(fresh_server)
 
     with ThreadPoolExecutor() as executor:
-        living = executor.submit(once_expired)
-        assert told(first(f"{fresh_server.url}{API}", token, count=4, after="0")) == lived(1)
-        living.result()
+        completion = executor.submit(complete_call_after_expiry)
+        events = first(f"{fresh_server.url}{API}", token, count=4, after="0")
+        assert [(event.data.call.id, event.type) for event in events] == [(1, kind) for kind in KINDS]
+        completion.result()
 
 
-def test_the_real_server_refuses_as_the_contract_says(fresh_server: Any, first: Take) -> None:
+def test_reference_server_refuses_by_contract(fresh_server: Any, first: Take) -> None:
     url = f"{fresh_server.url}{API}"
     with pytest.raises(AuthenticationError, match="The token is invalid"):
         first(url, count=1)

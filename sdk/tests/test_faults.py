@@ -1,7 +1,7 @@
-"""A program that works through a network which spoils every fifth exchange ends up believing what is true.
+"""A program reaches the right results although every fifth exchange has a fault.
 
-One program drives both clients, through `FaultProxy`, against the real server; once as it is, and once
-without the `Idempotency-Key`, as for a backend that does not know it.
+The program uses both clients, through `FaultProxy`, against the reference server: once as it is, and once
+without the `Idempotency-Key`, like a backend that does not support it.
 """
 
 import asyncio
@@ -77,31 +77,34 @@ def fact(call: VideoCall) -> Fact:
 
 
 class Awaited:
-    """The operations of a blocking client as an asynchronous one has them."""
+    """The operations of a synchronous client, as coroutines."""
 
     def __init__(self, operations: Any) -> None:
         self._operations = operations
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        async def operation(*given: Any, **named: Any) -> Any:
-            return getattr(self._operations, name)(*given, **named)
+        async def operation(*args: Any, **kwargs: Any) -> Any:
+            return getattr(self._operations, name)(*args, **kwargs)
 
         return operation
 
 
 @dataclass
 class Program:
-    """Schedules, joins, ends and cancels calls, and keeps account of what it has been told.
+    """Schedules, joins, ends and cancels calls, and records the results.
 
-    `taken` holds, for each pair, a time at which another program has scheduled a call.
+    Attributes:
+        blocked: for each pair, a time at which another program has scheduled a call.
+        results: the calls as the program knows them.
+        operations: the number of each operation.
     """
 
     of_doctors: Clients
     of_patients: Clients
-    taken: dict[int, datetime]
+    blocked: dict[int, datetime]
     chance: random.Random
-    believed: dict[int, Fact] = field(default_factory=dict)
-    done: Counter[str] = field(default_factory=Counter)
+    results: dict[int, Fact] = field(default_factory=dict)
+    operations: Counter[str] = field(default_factory=Counter)
     slots: dict[int, int] = field(default_factory=lambda: dict.fromkeys(PAIRS, 0))
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -109,52 +112,52 @@ class Program:
         for number in range(rounds):
             pair = self.chance.choice(PAIRS)
             calls = self.chance.choice([self.of_doctors, self.of_patients])[pair]
-            await self.hold_a_call(calls, pair, wrongly=number % 4 == 0)
-            await self.cancel_a_call(calls, pair, wrongly=number % 4 == 1)
+            await self.complete_a_call(calls, pair, with_errors=number % 4 == 0)
+            await self.cancel_a_call(calls, pair, with_errors=number % 4 == 1)
             if number % 5 == 0:
                 await self.schedule(calls, pair, self.later(pair))
                 self.slots[pair] += 1
             if number % 8 == 0:
-                await self.ask_for_what_is_not_to_be_had(calls, pair)
+                await self.try_invalid_requests(calls, pair)
 
     def later(self, pair: int) -> datetime:
-        """The next free slot of a pair, which differs from the taken one in more than half an hour."""
+        """Return the next free time of a pair, more than half an hour from the blocked one."""
         return self.began + timedelta(hours=3, minutes=31 * self.slots[pair])
 
-    async def hold_a_call(self, calls: Any, pair: int, *, wrongly: bool) -> None:
+    async def complete_a_call(self, calls: Any, pair: int, *, with_errors: bool) -> None:
         soon = datetime.now(UTC) + timedelta(minutes=self.chance.uniform(1, 14))
         call = await self.schedule(calls, pair, soon)
         credentials = await self.carry_out("join", calls.join(call.id))
         assert credentials.channel_name == call.channel_name
-        self.believed[call.id] = (*fact(call)[:3], "ongoing")
-        if wrongly:
-            await self.refused(CallNotScheduledError, calls.cancel(call.id))
-            beside = soon + timedelta(minutes=self.chance.uniform(-1, 29))
-            await self.refused(SchedulingConflictError, self.create(calls, pair, beside))
-        self.believe(await self.carry_out("end", calls.end(call.id)), call.id, CallStatus.COMPLETED)
-        if wrongly:
-            await self.refused(CallCompletedError, calls.join(call.id))
+        self.results[call.id] = (*fact(call)[:3], "ongoing")
+        if with_errors:
+            await self.expect(CallNotScheduledError, calls.cancel(call.id))
+            conflicting = soon + timedelta(minutes=self.chance.uniform(-1, 29))
+            await self.expect(SchedulingConflictError, self.create(calls, pair, conflicting))
+        self.record(await self.carry_out("end", calls.end(call.id)), call.id, CallStatus.COMPLETED)
+        if with_errors:
+            await self.expect(CallCompletedError, calls.join(call.id))
 
-    async def cancel_a_call(self, calls: Any, pair: int, *, wrongly: bool) -> None:
+    async def cancel_a_call(self, calls: Any, pair: int, *, with_errors: bool) -> None:
         call = await self.schedule(calls, pair, self.later(pair))
-        if wrongly:
-            await self.refused(CallNotOngoingError, calls.end(call.id))
-            await self.refused(JoinWindowError, calls.join(call.id))
-        self.believe(await self.carry_out("cancel", calls.cancel(call.id)), call.id, CallStatus.CANCELLED)
-        if wrongly:
-            await self.refused(CallCancelledError, calls.join(call.id))
+        if with_errors:
+            await self.expect(CallNotOngoingError, calls.end(call.id))
+            await self.expect(JoinWindowError, calls.join(call.id))
+        self.record(await self.carry_out("cancel", calls.cancel(call.id)), call.id, CallStatus.CANCELLED)
+        if with_errors:
+            await self.expect(CallCancelledError, calls.join(call.id))
 
-    async def ask_for_what_is_not_to_be_had(self, calls: Any, pair: int) -> None:
-        beside = self.taken[pair] + timedelta(minutes=10)  # the very same would be taken for our own
-        await self.refused(SchedulingConflictError, self.create(calls, pair, beside))
-        await self.refused(ScheduledInPastError, self.create(calls, pair, self.began - timedelta(hours=1)))
-        await self.refused(NotParticipantError, self.create(calls, pair % len(PAIRS) + 1, self.later(pair)))
-        await self.refused(CallNotFoundError, calls.end(10**9))
+    async def try_invalid_requests(self, calls: Any, pair: int) -> None:
+        conflicting = self.blocked[pair] + timedelta(minutes=10)  # the same time would look like our own call
+        await self.expect(SchedulingConflictError, self.create(calls, pair, conflicting))
+        await self.expect(ScheduledInPastError, self.create(calls, pair, self.began - timedelta(hours=1)))
+        await self.expect(NotParticipantError, self.create(calls, pair % len(PAIRS) + 1, self.later(pair)))
+        await self.expect(CallNotFoundError, calls.end(10**9))
 
     async def schedule(self, calls: Any, pair: int, when: datetime) -> VideoCall:
         call: VideoCall = await self.carry_out("create", self.create(calls, pair, when))
-        assert call.id not in self.believed
-        self.believe(call, call.id, CallStatus.SCHEDULED)
+        assert call.id not in self.results
+        self.record(call, call.id, CallStatus.SCHEDULED)
         assert fact(call) == (pair, pair, when, "scheduled")
         return call
 
@@ -162,62 +165,62 @@ class Program:
         created: Awaitable[VideoCall] = calls.create(doctor=pair, patient=pair, scheduled_time=when)
         return created
 
-    def believe(self, call: VideoCall, call_id: int, status: CallStatus) -> None:
+    def record(self, call: VideoCall, call_id: int, status: CallStatus) -> None:
         assert (call.id, call.status) == (call_id, status)
-        self.believed[call.id] = fact(call)
+        self.results[call.id] = fact(call)
 
     async def carry_out(self, operation: str, call: Awaitable[Any]) -> Any:
-        self.done[operation] += 1
+        self.operations[operation] += 1
         return await call
 
-    async def refused(self, error: type[VideoCallsError], call: Awaitable[Any]) -> None:
-        self.done["refused"] += 1
+    async def expect(self, error: type[VideoCallsError], call: Awaitable[Any]) -> None:
+        self.operations["refusal"] += 1
         with pytest.raises(VideoCallsError) as raised:
             await call
         assert type(raised.value) is error, repr(raised.value)
 
 
-def take_times(server: str) -> dict[int, Fact]:
-    """What another program has scheduled, for each pair."""
+def schedule_others(server: str) -> dict[int, Fact]:
+    """Schedule a call for each pair, as another program, and return the calls."""
     when = datetime.now(UTC) + timedelta(hours=2)
-    found = {}
+    calls = {}
     for pair in PAIRS:
         with VideoCallsClient(f"{server}{API}", doctor(pair)) as client:
             call = client.calls.create(doctor=pair, patient=pair, scheduled_time=when)
-            found[call.id] = fact(call)
-    return found
+            calls[call.id] = fact(call)
+    return calls
 
 
-def held_by(server: str) -> dict[int, Fact]:
-    """All calls of the server, read without the proxy."""
-    found: dict[int, Fact] = {}
+def calls_on(server: str) -> dict[int, Fact]:
+    """Return all calls of the server, without the proxy."""
+    calls: dict[int, Fact] = {}
     for pair in PAIRS:
         with VideoCallsClient(f"{server}{API}", doctor(pair)) as client:
-            found |= {call.id: fact(call) for call in client.calls.list(page_size=100)}
-    return found
+            calls |= {call.id: fact(call) for call in client.calls.list(page_size=100)}
+    return calls
 
 
 async def run(kind: str, url: str, program: Callable[[Clients, Clients], Awaitable[None]]) -> None:
-    """Run a program with clients of one kind, which share their connections."""
+    """Run a program with clients of one kind, which share connections."""
     options: dict[str, Any] = {"timeout": 0.25, "retries": RETRIES}
     async with httpx.AsyncClient() as http:
-        with httpx.Client() as blocking_http:
+        with httpx.Client() as sync_http:
 
             def client(token: str) -> Any:
                 if kind == "async":
                     return AsyncVideoCallsClient(url, token, http_client=http, **options).calls
-                return Awaited(VideoCallsClient(url, token, http_client=blocking_http, **options).calls)
+                return Awaited(VideoCallsClient(url, token, http_client=sync_http, **options).calls)
 
             await program(*({pair: client(token(pair)) for pair in PAIRS} for token in (doctor, patient)))
 
 
 def every_fault_in_turn() -> Iterator[Fault | None]:
-    """Yield four undisturbed exchanges and then the next fault, without end."""
+    """Yield four exchanges without a fault, then one with the next fault, without end."""
     for fault in cycle(Fault):
         yield from (None, None, None, None, fault)
 
 
-def prove(
+def check_program(
     serve: Any,
     path: Path,
     kind: str,
@@ -226,13 +229,13 @@ def prove(
     rounds: int,
     faults: Iterator[Fault | None],
 ) -> Iterable[str]:
-    """Run the program through the proxy and hold its belief against the server; what was done, in lines."""
+    """Run the program through the proxy, compare its results with the server, and yield a report."""
     server = serve("--seed", str(seed(path / "people.yaml")), "--log-level", "error").url
-    taken = take_times(server)
+    others = schedule_others(server)
     programs = []
 
     async def program(of_doctors: Clients, of_patients: Clients) -> None:
-        times = {pair: when for pair, _, when, _ in taken.values()}
+        times = {pair: when for pair, _, when, _ in others.values()}
         programs.append(Program(of_doctors, of_patients, times, random.Random(1)))  # noqa: S311
         await programs[0].work(rounds)
 
@@ -240,23 +243,24 @@ def prove(
     with FaultProxy(server, faults, without_header=without) as proxy:
         asyncio.run(run(kind, f"{proxy.url}{API}", program))
     seconds = time.monotonic() - began
-    done = programs[0]
+    program_run = programs[0]
 
-    assert held_by(server) == done.believed | taken
+    assert calls_on(server) == program_run.results | others
     assert set(proxy.injected) == set(Fault)
     share = proxy.injected.total() / proxy.exchanges
     assert 0.12 < share < 0.28
-    yield f"{kind}, {done.done.total()} operations in {seconds:.1f} s: {dict(done.done)}"
-    yield f"{proxy.exchanges} exchanges, {share:.1%} of them spoiled: {dict(proxy.injected)}"
+    counts = program_run.operations
+    yield f"{kind}, {counts.total()} operations in {seconds:.1f} s: {dict(counts)}"
+    yield f"{proxy.exchanges} exchanges, {share:.1%} of them with a fault: {dict(proxy.injected)}"
 
 
 @pytest.mark.parametrize(
     ("kind", "without"), [("sync", None), ("async", KEY)], ids=["sync", "async without key"]
 )
-def test_server_holds_exactly_the_calls_that_the_program_believes_in(
+def test_results_match_server_despite_faults(
     serve: Any, tmp_path: Path, kind: str, without: bytes | None
 ) -> None:
-    for line in prove(serve, tmp_path, kind, without, rounds=10, faults=every_fault_in_turn()):
+    for line in check_program(serve, tmp_path, kind, without, rounds=10, faults=every_fault_in_turn()):
         print(line)
 
 
@@ -264,8 +268,8 @@ def test_server_holds_exactly_the_calls_that_the_program_believes_in(
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("without", [None, KEY], ids=["server knows Idempotency-Key", "server does not"])
 @CLIENTS
-def test_so_it_does_after_a_thousand_of_each_operation(
+def test_thousand_rounds_match_server_despite_faults(
     serve: Any, tmp_path: Path, kind: str, without: bytes | None
 ) -> None:
-    for line in prove(serve, tmp_path, kind, without, rounds=1000, faults=seeded_faults(2)):
+    for line in check_program(serve, tmp_path, kind, without, rounds=1000, faults=seeded_faults(2)):
         print(line)

@@ -1,4 +1,4 @@
-"""Answers that depart from the contract, read by a client with `answers="lenient"`."""
+"""How a client with `answers="lenient"` reads answers that depart from the contract."""
 
 import copy
 import logging
@@ -61,11 +61,11 @@ def test_lenient_client_keeps_what_validates() -> None:
     assert call.doctor_details.model_extra == {"name": "Dr. John Doe", "email": "doctor@example.com"}
     assert call.patient_details.user.email == "patient@example.com"
     assert call.model_extra == {"duration": 0, "started_at": "soon"}
-    for found, expected in zip(answer.departures, DEPARTURES, strict=True):
-        assert found.startswith(expected)
+    for departure, expected in zip(answer.departures, DEPARTURES, strict=True):
+        assert departure.startswith(expected)
 
 
-def test_unreadable_field_raises_where_it_is_used() -> None:
+def test_use_of_unreadable_field_raises() -> None:
     call = client(CALL).calls.get(UUID)
     user = call.patient_details.user
     for holder, name in ((call, "started_at"), (call.doctor_details, "user"), (user, "full_name")):
@@ -75,7 +75,7 @@ def test_unreadable_field_raises_where_it_is_used() -> None:
         _ = call.nothing_of_the_sort  # type: ignore[attr-defined]
 
 
-def test_lenient_call_is_copied_pickled_and_shown() -> None:
+def test_lenient_call_survives_copy_and_pickle() -> None:
     call = client(CALL).calls.get(UUID)
     for other in (copy.deepcopy(call), pickle.loads(pickle.dumps(call))):  # noqa: S301 (our own)
         assert other == call
@@ -83,7 +83,7 @@ def test_lenient_call_is_copied_pickled_and_shown() -> None:
     assert UUID in repr(call)
 
 
-def test_lenient_page_leaves_out_items_that_are_not_calls() -> None:
+def test_lenient_page_omits_items_without_form() -> None:
     page = client({"count": 2, "next": None, "results": [CALL, None]}).calls.list()
     assert [call.id for call in page.results] == [UUID]
     assert page.count == 2
@@ -102,11 +102,11 @@ def test_departure_of_one_kind_is_logged_once(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.parametrize("body", [[CALL], "a page", None], ids=["list", "text", "null"])
-def test_answer_that_is_no_object_is_refused(body: object) -> None:
+def test_answer_without_object_is_refused(body: object) -> None:
     with pytest.raises(InvalidResponseError):
         client(body).calls.get(UUID)
 
 
-def test_unknown_way_of_reading_is_refused() -> None:
+def test_unknown_answers_option_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="'strict' or 'lenient'"):
         client(CALL, answers="loose")

@@ -1,4 +1,4 @@
-"""A call's life, through the client and a real server, with ids of either form."""
+"""The life of a call, with the client and a server process, for both forms of ids."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("ids", ["integer", "uuid"])
-def test_call_goes_through_its_life_with_ids_of_either_form(
-    serve: "Callable[..., Process]", ids: str
-) -> None:
+def test_call_life_works_with_both_id_forms(serve: "Callable[..., Process]", ids: str) -> None:
     server = serve("--database", ":memory:", "--ids", ids)
     with Control(server.url) as control:
         people = {person.email: person for person in control.identities.list()}
@@ -35,7 +33,7 @@ def test_call_goes_through_its_life_with_ids_of_either_form(
         call = calls.create(doctor=doctor.id, patient=patient.id, scheduled_time=soon)
         with pytest.raises(SchedulingConflictError):
             calls.create(doctor=doctor.id, patient=patient.id, scheduled_time=soon)
-        assert [(found.id, found.doctor, found.patient) for found in calls.list()] == [
+        assert [(each.id, each.doctor, each.patient) for each in calls.list()] == [
             (call.id, doctor.id, patient.id)
         ]
         assert calls.join(call.id).channel_name == call.channel_name
@@ -45,5 +43,5 @@ def test_call_goes_through_its_life_with_ids_of_either_form(
             calls.cancel(call.id)
         with pytest.raises(CallNotFoundError):
             calls.get(patient.id if ids == "uuid" else 999)
-    for found in (call.id, call.doctor, call.patient):
-        assert isinstance(found, int) if ids == "integer" else str(UUID(str(found))) == found
+    for id_ in (call.id, call.doctor, call.patient):
+        assert isinstance(id_, int) if ids == "integer" else str(UUID(str(id_))) == id_

@@ -1,4 +1,4 @@
-"""Hostile answers: neither memory nor time of the clients is the server's to spend."""
+"""Hostile answers cost the clients little memory and time."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ MIB = 2**20
 
 
 class Parts(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body in parts, which counts those that were read."""
+    """A body in parts that counts the parts read."""
 
     def __init__(self, part: bytes, times: int = 1) -> None:
         self.part, self.times, self.read = part, times, 0
@@ -128,7 +128,7 @@ SLOW = {
 
 @pytest.fixture
 def slow_server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server that sends the beginning of an answer, then a byte every 50 ms without end."""
+    """Serve the beginning of an answer, then a byte every 50 ms without end."""
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
 

@@ -1,4 +1,4 @@
-"""Errors, logs and `repr` show what a server reflects or makes up without secrets and control characters."""
+"""Errors, logs and `repr` show no secrets and no control characters that a server sends."""
 
 import logging
 import traceback
@@ -25,13 +25,13 @@ CONFLICT = "There is already a scheduled call within 30 minutes of this time"
 
 
 def client_of(*answers: httpx.Response | Exception, **options: Any) -> VideoCallsClient:
-    left = iter(answers)
+    remaining = iter(answers)
 
     def answer(_: httpx.Request) -> httpx.Response:
-        found = next(left)
-        if isinstance(found, Exception):
-            raise found
-        return found
+        outcome = next(remaining)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     options = {"retries": 0, **options}
     return VideoCallsClient("https://x.example/api", TOKEN, transport=httpx.MockTransport(answer), **options)
@@ -54,8 +54,7 @@ def test_reflected_token_is_not_shown(
     caplog.set_level(logging.DEBUG, "video_calls_sdk")
     with pytest.raises(error) as raised:
         client_of(httpx.Response(**{"status_code": 400, **answer(secret)})).calls.get(1)
-    found = raised.value
-    assert secret not in f"{found} {found!r} {vars(found)} {caplog.text}"
+    assert secret not in f"{raised.value} {raised.value!r} {vars(raised.value)} {caplog.text}"
 
 
 def test_secrets_are_redacted_by_their_names() -> None:
@@ -68,9 +67,9 @@ def test_secrets_are_redacted_by_their_names() -> None:
 def test_failure_that_quotes_the_token_is_not_chained() -> None:
     with pytest.raises(ConnectionFailedError) as raised:
         client_of(httpx.RemoteProtocolError(f"illegal header line: {TOKEN}\x1b[0m")).calls.get(1)
-    shown = "".join(traceback.format_exception(raised.value))
-    assert "illegal header line: (redacted)\\x1b[0m" in shown
-    assert TOKEN not in shown
+    output = "".join(traceback.format_exception(raised.value))
+    assert "illegal header line: (redacted)\\x1b[0m" in output
+    assert TOKEN not in output
 
 
 @pytest.mark.parametrize("character", ["\x1b", "\x9b", "\n", "\u202e", "\u2066"])
@@ -84,9 +83,9 @@ def test_control_characters_are_escaped(kind: str, character: str) -> None:
     }[kind]
     with pytest.raises(StatusError) as raised:
         client_of(httpx.Response(400, **answer)).calls.get(1)
-    found = raised.value
-    assert character not in f"{found} {found.error} {found.code} {found.request_id} {found.body}"
-    assert not any(character in text for each in found.fields.items() for text in (each[0], *each[1]))
+    error = raised.value
+    assert character not in f"{error} {error.error} {error.code} {error.request_id} {error.body}"
+    assert not any(character in text for each in error.fields.items() for text in (each[0], *each[1]))
 
 
 def test_nested_token_is_not_in_repr() -> None:
@@ -99,7 +98,7 @@ def test_nested_token_is_not_in_repr() -> None:
     assert call.model_extra["app_token"] == "hidden"
 
 
-# -- Answers that are read in more than one way -----------------------------------------------------
+# -- Forms of errors --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,7 @@ def test_redirect_says_where_it_leads(body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("retry_after", ["9" * 9999, "86401", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_retry_after_of_more_than_a_day_is_not_waited_for(retry_after: str) -> None:
+def test_retry_after_over_a_day_raises_at_once(retry_after: str) -> None:
     answer = httpx.Response(429, headers={"Retry-After": retry_after})
     with pytest.raises(RateLimitedError) as raised:
         client_of(answer, deadline=None, retries=4).calls.get(1)

@@ -1,4 +1,4 @@
-"""The SDK's surface, held against the contract's operations and against what is documented."""
+"""The SDK's public surface matches the contract's operations and the documentation."""
 
 import inspect
 import re
@@ -20,15 +20,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def kind_of(schema: dict[str, Any]) -> Any:
-    """The Python type of a parameter or a field."""
+    """Return the Python type of a parameter or a field."""
     if ID.items() <= schema.items():
         return video_calls_sdk.Id
     return TYPES[schema["format"] if schema.get("format") in TYPES else schema["type"]]
 
 
 def operations() -> dict[str, tuple[dict[str, tuple[Any, bool]], str]]:
-    """Method name: its parameters with type and whether required, and the schema of its success."""
-    found = {}
+    """Return by method: its parameters with type and whether required, and the schema of its success."""
+    methods = {}
     for item in CONTRACT["paths"].values():
         for method, operation in item.items():
             if method == "parameters":
@@ -45,8 +45,8 @@ def operations() -> dict[str, tuple[dict[str, tuple[Any, bool]], str]]:
                     parameters[name] = (kind_of(field), name in schema["required"])
             success = operation["responses"].get("200") or operation["responses"]["201"]
             schema_name = success["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-            found[re.sub("VideoCalls?$", "", operation["operationId"])] = (parameters, schema_name)
-    return found
+            methods[re.sub("VideoCalls?$", "", operation["operationId"])] = (parameters, schema_name)
+    return methods
 
 
 PLAIN = {
@@ -65,31 +65,33 @@ def methods(resource: type) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("resource", [*PLAIN, *WITH_RESPONSE], ids=lambda resource: resource.__name__)
-def test_there_is_a_method_for_each_operation_and_no_other(resource: type) -> None:
+def test_methods_are_the_operations(resource: type) -> None:
     assert set(methods(resource)) == set(operations())
 
 
 @pytest.mark.parametrize("resource", [*PLAIN, *WITH_RESPONSE], ids=lambda resource: resource.__name__)
 @pytest.mark.parametrize("name", operations())
-def test_a_method_takes_what_its_operation_takes_and_returns_what_it_answers(
-    resource: type, name: str
-) -> None:
+def test_method_signature_matches_its_operation(resource: type, name: str) -> None:
     method = methods(resource)[name]
     parameters, schema = operations()[name]
     hints = get_type_hints(method)
     answer = getattr(video_calls_sdk, schema)
-    wanted = PLAIN[resource].get(schema, answer) if resource in PLAIN else video_calls_sdk.APIResponse[answer]
-    assert hints.pop("return") == wanted
+    expected = (
+        PLAIN[resource].get(schema, answer) if resource in PLAIN else video_calls_sdk.APIResponse[answer]
+    )
+    assert hints.pop("return") == expected
     assert hints == {key: kind if required else kind | None for key, (kind, required) in parameters.items()}
     defaults = {
-        key: given.default for key, given in inspect.signature(method).parameters.items() if key != "self"
+        key: parameter.default
+        for key, parameter in inspect.signature(method).parameters.items()
+        if key != "self"
     }
     assert defaults == {
         key: inspect.Parameter.empty if required else None for key, (_, required) in parameters.items()
     }
 
 
-def test_the_public_names_are_those_that_are_exported() -> None:
+def test_exports_are_the_public_names() -> None:
     public = {
         name
         for name, value in vars(video_calls_sdk).items()
@@ -105,15 +107,13 @@ ERRORS = {
     for name, value in vars(_errors).items()
     if inspect.isclass(value) and issubclass(value, _errors.VideoCallsError)
 }
-DRAWN = re.findall(
-    r"^([ │├└─]*)(\w+Error|VideoCallsError)\b(.*)", inspect.getdoc(_errors) or "", re.MULTILINE
-)
+TREE = re.findall(r"^([ │├└─]*)(\w+Error|VideoCallsError)\b(.*)", inspect.getdoc(_errors) or "", re.MULTILINE)
 
 
-def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+def test_error_tree_in_docstring_is_true() -> None:
     parents: list[str] = []
     tree = {}
-    for indent, name, _ in DRAWN:
+    for indent, name, _ in TREE:
         depth = len(indent) // 4 - 1
         parents[depth:] = [name]
         tree[name] = parents[depth - 1] if depth else "Exception"
@@ -121,15 +121,15 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
     assert set(tree) <= set(video_calls_sdk.__all__)
 
 
-def test_each_error_is_drawn_with_the_rules_that_it_is_raised_for() -> None:
-    for _, name, meaning in DRAWN:
+def test_rules_in_error_tree_are_true() -> None:
+    for _, name, meaning in TREE:
         slugs = re.findall(r"[a-z*]+\.[a-z-]+", meaning)
-        drawn = {rule for rule in RULES for slug in slugs if fnmatchcase(rule, slug)}
-        assert drawn == getattr(ERRORS[name], "rules", set()), name
+        rules = {rule for rule in RULES for slug in slugs if fnmatchcase(rule, slug)}
+        assert rules == getattr(ERRORS[name], "rules", set()), name
 
 
-def test_each_rule_that_a_client_can_act_on_has_an_error_of_its_own() -> None:
-    not_for_clients = {
+def test_rules_have_error_classes() -> None:
+    without_class = {
         "auth.required",
         "auth.valid-token",
         "auth.active-user",  # each an AuthenticationError
@@ -141,10 +141,10 @@ def test_each_rule_that_a_client_can_act_on_has_an_error_of_its_own() -> None:
         "errors.media-type",
         "errors.body-size",  # the SDK sends no such requests
     }
-    refusing = {rule.id for rule in RULES.values() if rule.error}
-    unknown = refusing - set(_errors.BY_RULE) - not_for_clients
+    refusals = {rule.id for rule in RULES.values() if rule.error}
+    unknown = refusals - set(_errors.BY_RULE) - without_class
     assert unknown == set(), "rules without a class in _errors, and not among those without one"
-    assert not_for_clients <= refusing - set(_errors.BY_RULE)
+    assert without_class <= refusals - set(_errors.BY_RULE)
     for slug, error in _errors.BY_RULE.items():
         expected = _errors.BY_STATUS.get(RULES[slug].status)
         assert expected is None or issubclass(error, expected), slug

@@ -1,4 +1,4 @@
-"""The pytest plugin: a server for each test, a router of the contract's examples, and what it loads."""
+"""The pytest plugin: a server for each test, a router with the contract's examples, and its imports."""
 
 import asyncio
 import re
@@ -42,7 +42,7 @@ RunPytest = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def run_pytest(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> RunPytest:
-    """Runs pytest in a process of its own, with the plugin from its entry point and none but those named."""
+    """Return a function that runs pytest in a new process, with this plugin and those of its options only."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def run(*options: str) -> pytest.RunResult:
@@ -55,12 +55,10 @@ def in_an_hour(server: VideoCallsServer) -> datetime:
     return server.clock.now() + timedelta(hours=1)
 
 
-# -- The page and the plugin as users have them -------------------------------------------------------
+# -- The page and the plugin --------------------------------------------------------------------------
 
 
-def test_every_example_of_the_page_passes_as_it_is_written(
-    pytester: pytest.Pytester, run_pytest: RunPytest
-) -> None:
+def test_examples_of_the_page_pass(pytester: pytest.Pytester, run_pytest: RunPytest) -> None:
     files = re.findall(r"```python\n# (test_\w+\.py)\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     for name, source in files:
         (pytester.path / name).write_text(source, encoding="utf-8")
@@ -69,7 +67,7 @@ def test_every_example_of_the_page_passes_as_it_is_written(
     assert len(files) == DOCS.read_text(encoding="utf-8").count("```python") == 7
 
 
-def test_plugin_loads_nothing_beside_a_project_called_video_calls(pytester: pytest.Pytester) -> None:
+def test_plugin_loads_beside_a_video_calls_package(pytester: pytest.Pytester) -> None:
     pytester.mkpydir("video_calls")
     pytester.makepyfile(
         """
@@ -91,9 +89,7 @@ def test_plugin_loads_nothing_beside_a_project_called_video_calls(pytester: pyte
 
 
 @pytest.mark.parametrize("time", ["first", "second"])
-def test_each_test_finds_an_empty_server_and_the_real_time(
-    video_calls_server: VideoCallsServer, time: str
-) -> None:
+def test_each_test_starts_with_an_empty_server(video_calls_server: VideoCallsServer, time: str) -> None:
     assert video_calls_server.doctor.calls.list().count == 0
     assert abs(video_calls_server.clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
     call = video_calls_server.doctor.calls.create(
@@ -104,9 +100,7 @@ def test_each_test_finds_an_empty_server_and_the_real_time(
 
 
 @pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)], ids=["asyncio", "trio"])
-def test_asynchronous_clients_work_in_the_test_s_own_loop(
-    video_calls_server: VideoCallsServer, run: Run
-) -> None:
+def test_async_clients_work_in_the_tests_loop(video_calls_server: VideoCallsServer, run: Run) -> None:
     async def cancelled() -> CallStatus | str:
         time = in_an_hour(video_calls_server)
         call = await video_calls_server.async_doctor.calls.create(doctor=1, patient=1, scheduled_time=time)
@@ -115,7 +109,7 @@ def test_asynchronous_clients_work_in_the_test_s_own_loop(
     assert run(cancelled()) == CallStatus.CANCELLED
 
 
-def test_requests_from_many_tasks_at_once_are_each_answered(video_calls_server: VideoCallsServer) -> None:
+def test_simultaneous_requests_are_all_answered(video_calls_server: VideoCallsServer) -> None:
     async def create(calls_ahead: int) -> Id:
         time = video_calls_server.clock.now() + timedelta(hours=1 + calls_ahead)
         calls = video_calls_server.async_doctor.calls
@@ -127,7 +121,7 @@ def test_requests_from_many_tasks_at_once_are_each_answered(video_calls_server: 
     assert set(asyncio.run(create_many())) == set(range(1, 61))
 
 
-def test_clients_and_tokens_are_had_for_everybody(video_calls_server: VideoCallsServer) -> None:
+def test_each_user_has_client_and_token(video_calls_server: VideoCallsServer) -> None:
     server = video_calls_server
     call = server.doctor.calls.create(doctor=1, patient=1, scheduled_time=in_an_hour(server))
     with pytest.raises(NotParticipantError):
@@ -139,16 +133,14 @@ def test_clients_and_tokens_are_had_for_everybody(video_calls_server: VideoCalls
         assert raw.get(f"{server.base_url}/video-calls/", headers=token).json()["count"] == 1
 
 
-def test_a_person_whom_the_server_does_not_know_is_refused_with_those_it_knows(
+def test_unknown_user_is_refused_with_known_ones(
     video_calls_server: VideoCallsServer,
 ) -> None:
     with pytest.raises(ValueError, match=r"no user 'jane@example.com'.*doctor@example.com, patient@"):
         video_calls_server.token("jane@example.com")
 
 
-def test_what_outlives_its_test_cannot_reach_the_next_test_s_server(
-    pytester: pytest.Pytester, run_pytest: RunPytest
-) -> None:
+def test_client_cannot_reach_the_next_server(pytester: pytest.Pytester, run_pytest: RunPytest) -> None:
     pytester.makepyfile(
         """
         import asyncio, pytest
@@ -169,9 +161,7 @@ def test_what_outlives_its_test_cannot_reach_the_next_test_s_server(
     run_pytest().assert_outcomes(passed=2)
 
 
-def test_nothing_is_left_open_nor_running_when_the_tests_are_over(
-    pytester: pytest.Pytester, run_pytest: RunPytest
-) -> None:
+def test_session_leaves_no_threads_or_sockets(pytester: pytest.Pytester, run_pytest: RunPytest) -> None:
     pytester.makeconftest(
         """
         import gc, threading
@@ -225,7 +215,7 @@ CALLS: dict[str, Callable[[VideoCallsClient], object]] = {
 
 
 @pytest.mark.parametrize(("operation_id", "status"), examples())
-def test_the_router_gives_the_client_every_answer_of_the_contract(
+def test_router_gives_every_response_of_contract(
     video_calls_router: respx.MockRouter, operation_id: str, status: int
 ) -> None:
     video_calls_router[operation_id].return_value = example_response(operation_id, status)
@@ -239,7 +229,7 @@ def test_the_router_gives_the_client_every_answer_of_the_contract(
     assert [route.name for route in video_calls_router.routes if route.called] == [operation_id]
 
 
-def test_asynchronous_clients_are_answered_too(video_calls_router: respx.MockRouter) -> None:
+def test_router_answers_async_clients(video_calls_router: respx.MockRouter) -> None:
     throttled = example_response("getVideoCall", 429)
     throttled.headers["Retry-After"] = "7"
     video_calls_router["getVideoCall"].return_value = throttled
@@ -254,28 +244,26 @@ def test_asynchronous_clients_are_answered_too(video_calls_router: respx.MockRou
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("arguments", "message"),
     [
         (("startVideoCall",), r"no operation 'startVideoCall'; it has listVideoCalls, createVideoCall"),
         (("joinVideoCall", 418), r"no status of joinVideoCall 418; it has 200, 400, 401"),
         (("joinVideoCall", 400, "late"), r"no example of joinVideoCall with 400 'late'; it has early, canc"),
     ],
 )
-def test_what_the_contract_does_not_have_is_refused_with_what_it_has(asked: tuple[str], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        example_response(*asked)
+def test_unknown_example_is_refused_with_known_ones(arguments: tuple[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        example_response(*arguments)
 
 
-# -- Time that a library sets -------------------------------------------------------------------------
+# -- Mocked time ------------------------------------------------------------------------------------
 
 LIBRARIES = pytest.mark.parametrize("set_time", [freeze_time, time_machine.travel])
 NINE = datetime(2030, 1, 5, 9, tzinfo=UTC)
 
 
 @LIBRARIES
-def test_server_clock_follows_the_time_that_a_library_sets(
-    video_calls_server: VideoCallsServer, set_time: Any
-) -> None:
+def test_server_clock_follows_mocked_time(video_calls_server: VideoCallsServer, set_time: Any) -> None:
     server = video_calls_server
     began = server.clock.now()
     with set_time(NINE):
@@ -293,9 +281,7 @@ def test_server_clock_follows_the_time_that_a_library_sets(
 
 
 @LIBRARIES
-def test_control_works_at_the_time_that_a_library_sets(
-    video_calls_server: VideoCallsServer, set_time: Any
-) -> None:
+def test_control_works_at_mocked_time(video_calls_server: VideoCallsServer, set_time: Any) -> None:
     server, control = video_calls_server, video_calls_server.control
     with set_time(NINE):
         control.faults.add(delay=0.001, times=1)
@@ -309,7 +295,7 @@ def test_control_works_at_the_time_that_a_library_sets(
         assert control.requests.list()[0].at - NINE < timedelta(minutes=1)
 
 
-def test_timers_of_the_server_run_while_time_is_frozen(video_calls_server: VideoCallsServer) -> None:
+def test_server_timers_run_at_frozen_time(video_calls_server: VideoCallsServer) -> None:
     video_calls_server.control.faults.add(delay=0.05, times=1)
     with freeze_time(NINE):
         assert video_calls_server.doctor.calls.list().count == 0

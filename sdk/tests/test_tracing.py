@@ -1,4 +1,4 @@
-"""The clients under OpenTelemetry's httpx instrumentation: each attempt is a span, and no token is in one."""
+"""The clients with OpenTelemetry's httpx instrumentation: each attempt is a span, without the token."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from video_calls_sdk import Retries, VideoCallsClient
 
-# Nothing listens on port 9 of loopback; a refused connection is traced as well as an answer.
+# Nothing listens on port 9 of loopback; a refused connection is traced too.
 BASE = "http://127.0.0.1:9/api/v1/video"
 TOKEN = "a.secret.token"
 ONCE_MORE = Retries(attempts=1, first_wait=0.0)
