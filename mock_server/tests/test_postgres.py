@@ -98,12 +98,6 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 # -- Opening -----------------------------------------------------------------------------------------
 
 
-def test_empty_database_is_refused(empty_postgres_url: str) -> None:
-    assert re.search(
-        r"is empty; make its tables with: video-calls-server migrate$", fails_to_open(empty_postgres_url)
-    )
-
-
 def test_database_with_tables_of_another_program_is_refused(empty_postgres_url: str) -> None:
     execute(
         empty_postgres_url,

@@ -5,14 +5,11 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from sqlalchemy import Connection
 from video_calls_server.store import Store, StoreError, UnavailableError, store_for
 from video_calls_server.store.migrate import migrate
 from video_calls_server.store.seed import load_seed
-
-from support.api import CALLS, Api
 
 
 @pytest.fixture
@@ -87,16 +84,6 @@ def test_file_of_another_version_is_refused(store: Store, tmp_path: Path, revisi
         asyncio.run(store.open())
     with pytest.raises(StoreError):
         asyncio.run(migrate(store.url, store.name))
-
-
-def test_database_failure_returns_503_with_retry_after(api: Api) -> None:
-    connection = api.client.app.state.namespaces.default.store._connection
-    connection.exec_driver_sql("ALTER TABLE calls RENAME TO away")
-    answer: httpx.Response = api.get("doctor", f"{CALLS}1/")
-    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    assert answer.headers["retry-after"] == "1"
-    connection.exec_driver_sql("ALTER TABLE away RENAME TO calls")
-    assert api.get("doctor", f"{CALLS}1/").status_code == 404
 
 
 def test_existing_database_ignores_seed(store: Store, tmp_path: Path) -> None:
