@@ -14,7 +14,6 @@ NOT_YET = (
     "contract_tests/tests/test_watch.py",
     "contract_tests/video_calls_contract/watch/",
     "examples/backends/",
-    "mock_server/",
 )
 MOST_WORDS = 8
 PARTICIPLE = re.compile(

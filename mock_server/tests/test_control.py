@@ -397,10 +397,10 @@ ACTIONS = ("get", "join", "end", "cancel")
 def test_verdicts_match_the_responses_of_the_api(shared: Api, status: str, minutes: int) -> None:
     for user in ("patient", "outsider", "inactive_doctor"):
         call = put_call(shared, status, minutes)
-        answered = shared.manage("GET", f"/calls/{call}/verdicts?identity={USERS[user]}")
-        assert (answered["call"], answered["time"]) == (call, "2024-01-05T08:00:00Z")
-        assert tuple(each["action"] for each in answered["actions"]) == ACTIONS
-        for each in answered["actions"]:
+        verdicts = shared.manage("GET", f"/calls/{call}/verdicts?identity={USERS[user]}")
+        assert (verdicts["call"], verdicts["time"]) == (call, "2024-01-05T08:00:00Z")
+        assert tuple(each["action"] for each in verdicts["actions"]) == ACTIONS
+        for each in verdicts["actions"]:
             put_call(shared, status, minutes)  # as it was before the last action
             if each["action"] == "get":
                 response = shared.get(user, f"{CALLS}{call}/")
@@ -424,8 +424,8 @@ def put_call(api: Api, status: str, minutes: int) -> int:
 
 def test_verdict_checks_each_rule_independently(api: Api) -> None:
     call = put_call(api, "completed", 60)
-    said = api.manage("GET", f"/calls/{call}/verdicts?identity=outsider@example.com")["actions"]
-    assert {each["action"]: {rule["id"]: rule["refuses"] for rule in each["rules"]} for each in said} == {
+    actions = api.manage("GET", f"/calls/{call}/verdicts?identity=outsider@example.com")["actions"]
+    assert {each["action"]: {rule["id"]: rule["refuses"] for rule in each["rules"]} for each in actions} == {
         "get": {"get.participants-only": True},
         "join": {
             "join.participants-only": True,
@@ -436,13 +436,13 @@ def test_verdict_checks_each_rule_independently(api: Api) -> None:
         "end": {"end.participants-only": True, "end.ongoing-only": True},
         "cancel": {"cancel.participants-only": True, "cancel.scheduled-only": True},
     }
-    assert {each["operation"] for each in said} == {
+    assert {each["operation"] for each in actions} == {
         "getVideoCall",
         "joinVideoCall",
         "endVideoCall",
         "cancelVideoCall",
     }
-    for each in said:
+    for each in actions:
         for rule in each["rules"]:
             assert rule["statement"] == RULES[rule["id"]].statement
 
