@@ -24,6 +24,7 @@ from video_calls_sdk import (
     InvalidResponseError,
     VideoCallsClient,
 )
+from video_calls_sdk._deadline import DeadlineTransport, until
 
 CLIENTS = pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
 MIB = 2**20
@@ -155,6 +156,25 @@ def test_slow_answer_ends_with_the_deadline(slow_server: str, kind: str) -> None
         get(kind, slow_server, deadline=0.3)
     assert raised.value.request_sent
     assert 0.3 <= time.monotonic() - began < 2.0
+
+
+def test_deadline_is_checked_between_body_parts() -> None:
+    class SlowParts(Parts):
+        def __iter__(self) -> Iterator[bytes]:
+            for part in super().__iter__():
+                threading.Event().wait(0.02)
+                yield part
+
+    body = SlowParts(b" ", times=1000)
+    with pytest.raises(DeadlineExceededError):
+        get("sync", transport=httpx.MockTransport(lambda _: httpx.Response(200, stream=body)), deadline=0.1)
+    assert body.read < 1000
+
+
+def test_connection_after_deadline_is_not_opened() -> None:
+    transport = DeadlineTransport(verify=httpx.create_ssl_context(), proxy=None)
+    with until(time.monotonic()), pytest.raises(httpx.ConnectTimeout):
+        transport.handle_request(httpx.Request("GET", "http://127.0.0.1:9"))
 
 
 def test_httpx_has_no_public_network_backend() -> None:
