@@ -229,7 +229,7 @@ def clients(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build sdist and wheel, check their contents, and test each extra alone (four minutes)."""
+    """Build sdist and wheel, check their contents, and test each extra (four minutes)."""
     install(session, *group("package"))
     with tempfile.TemporaryDirectory(prefix="video-calls-") as away:
         out = Path(away)

@@ -24,7 +24,7 @@ ANSWER_LIMIT = 30  # seconds
 
 
 async def opened(url: str, bearer: list[str]) -> list[ClientConnection]:
-    """Open a connection for each person, fifty at a time."""
+    """Open a connection for each user, fifty at a time."""
     gate = asyncio.Semaphore(50)
 
     async def open_one(authorization: str) -> ClientConnection:
@@ -75,7 +75,7 @@ async def received(url: str, pairs: int, calls: int) -> list[list[Delays]]:
                 answer = await client.post(f"/video-calls/{call}/{action}/", headers=headers)
                 response_times.append(time.time())
                 answer.raise_for_status()
-                expected += 4  # two events, each to two people
+                expected += 4  # two events, each to two users
     try:
         for _ in range(expected):
             await asyncio.wait_for(arrived.acquire(), timeout=ANSWER_LIMIT)

@@ -1,6 +1,6 @@
 """A request with a million calls in the database, and with a thousand, on SQLite and on PostgreSQL.
 
-Each person has 500 calls in either database: the larger one has a thousand times as many people.
+Each user has 500 calls in both databases: the larger one has a thousand times as many users.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ SEQUENCE = "SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM
 
 
 def fill(database: str, calls: int) -> None:
-    """Insert the calls, and the events of every fifth one, into a database that holds their people."""
+    """Insert the calls, and the events of every fifth one, into a database that has their users."""
     now = int(datetime.now(UTC).timestamp() * 1e6)
     statements = [
         text.format(calls=calls, pairs=calls // OWN, now=now) for text in (CALLS, EVENTS, RECIPIENTS)
@@ -151,7 +151,7 @@ def measure(kind: str, databases: dict[int, str], directory: Path, rounds: int, 
             subprocess.run(migrate, check=True, stdout=subprocess.DEVNULL)
             program = SERVE("--database", database, "--seed", str(people), "--log-level", "warning")
             with running(program, core=None):
-                pass  # the first start inserts the people
+                pass  # the first start inserts the users
             fill(database, calls)
             progress(f"{kind}: {calls:,} calls in {time.perf_counter() - started:.0f} s")
             servers[calls] = stack.enter_context(running(program, core=None))

@@ -13,7 +13,6 @@ NOT_YET = (
     "contract_tests/tests/test_har.py",
     "contract_tests/tests/test_watch.py",
     "contract_tests/video_calls_contract/watch/",
-    "examples/backends/",
 )
 MOST_WORDS = 8
 PARTICIPLE = re.compile(

@@ -11,7 +11,9 @@ def body(**changes: Any) -> dict[str, Any]:
     return {"doctor": 1, "patient": 1, "scheduled_time": "2024-01-05T10:00:00Z"} | changes
 
 
-@pytest.mark.rule("create.schedules", "model.scheduled-time", "model.answer-at", "model.details", "model.utc")
+@pytest.mark.rule(
+    "create.schedules", "model.scheduled-time", "model.created-at", "model.details", "model.utc"
+)
 @pytest.mark.rule("privacy.details")
 def test_create_valid_request_schedules_call(api: Api) -> None:
     answer = api.post("doctor", CALLS, json=body())

@@ -153,7 +153,7 @@ class VideoCallsServer:
 
     @cached_property
     def control(self) -> Control:
-        """Return a client of the control API: clock, faults, users, state and request log.
+        """Return a client of the control API, for the clock, faults, users, the state and the request log.
 
         ```python
         video_calls_server.control.faults.add(status=503, times=1, operation="joinVideoCall")

@@ -69,5 +69,5 @@ assert result_of(cancel_video_call.sync(later.id, client=patient)).status is Cal
 refusal = refusal_of(join_video_call.sync_detailed(later.id, client=patient))
 assert refusal == (HTTPStatus.BAD_REQUEST, "This call has been cancelled", "join.not-cancelled")
 
-stranger = list_video_calls.sync_detailed(client=client_of("no-token"))
-assert stranger.status_code is HTTPStatus.UNAUTHORIZED
+anonymous = list_video_calls.sync_detailed(client=client_of("no-token"))
+assert anonymous.status_code is HTTPStatus.UNAUTHORIZED

@@ -61,5 +61,5 @@ const gone = await patient.POST('/video-calls/{id}/join/', at(later))
 same(gone.response.status, 400)
 same(gone.error?.code, 'join.not-cancelled')
 
-const stranger = await clientOf('no-token').GET('/video-calls/')
-same(stranger.response.status, 401)
+const anonymous = await clientOf('no-token').GET('/video-calls/')
+same(anonymous.response.status, 401)

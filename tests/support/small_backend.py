@@ -1,14 +1,14 @@
-"""The document built a third time, on the standard library alone: a dictionary, a lock, and threads.
+"""A conforming backend on the standard library, independent of the reference server.
 
-It takes other freedoms than the Django project does: pages by an opaque cursor, times in whole seconds,
-tokens of version 007, uids and channels that say nothing, ids from 10^12 on, errors in its own words and
-language, 400 for what is not JSON, 404 for methods that it does not know, no `Date`, a join window that
-closes two hours after its start, and schedulers who book for others.
+It uses other freedoms than the Django project: pages by an opaque cursor, times in whole seconds, tokens of
+version 007, random uids and channels, ids from 10^12 on, its own error texts in another language, 400 for a
+body that is not JSON, 404 for unknown methods, no `Date`, a join window that closes two hours after its
+start, and schedulers who book for other users.
 
-`python small_backend.py` serves on a free port, prints a configuration for the contract suite and then the
-line `# ready`. `python small_backend.py NAME` turns on a switch of `SWITCHES`: the backend then breaks the
-document in that way, or uses that freedom. Its options are more of these, with values; `--help` names them.
-`--policy JSON` alters a part of `POLICY`, which says what the document says.
+`python small_backend.py` serves on a free port, prints a configuration for the contract suite and then
+the line `# ready`. `python small_backend.py NAME` turns on a switch of `SWITCHES`: the backend then
+breaks a rule, or uses a freedom. `--help` lists further options with values. `--policy JSON` changes a
+part of `POLICY`, whose defaults are the rules of the document.
 """
 
 import argparse
@@ -45,44 +45,44 @@ SWITCHES = (
     *("number-as-time", "rolling-days", "body-before-token", "any-scheme", "one-error-text"),
     *("traceback", "body-kills", "hanging-join", "public-host", "digit-ids"),
 )
-"""Violations and freedoms by name; the tests that use them say what they are."""
+"""Violations and freedoms; the tests that use them describe them."""
 
 POLICY: Json = {
-    # Who may do what: see `may`; what is done although it was refused: "done" or "touched"
+    # Permissions: see `may`; effects of a refused request: "done" or "touched"
     "may": dict.fromkeys(("list", "create", "get", "join", "end", "cancel"), "participants"),
     "though_refused": {},
-    "state_first": False,  # a call that is over is told of before who may know it
+    "state_first": False,  # reveals the state of a call before it checks permissions
     "hidden": [],  # statuses that a list leaves out
-    "step": 0,  # calls that a page shows again, or, below 0, that no page shows
+    "step": 0,  # calls that come on two pages or, below 0, on none
     "early": 0,  # calls before the end at which `next` is null
     "no_previous": False,
-    # Which calls are in the way of a new one
-    "sharing": ["doctor", "patient"],  # one of these is enough
+    # Calls that block a new one
+    "sharing": ["doctor", "patient"],  # calls that share one of these
     "blocking": ["scheduled", "ongoing"],
     "minutes": {"before": 30, "after": 30},
-    "unguarded": [],  # of `sharing`: what is checked before others are let in, and not after
-    # Whom and when a new call takes
+    "unguarded": [],  # of `sharing`: checked before the lock, and not within it
+    # Values of a new call
     "taken": [],  # of "unknown doctor", "inactive patient" and so on
     "same_user": "user",  # or "number", or "allowed"
     "earliest": 0,  # minutes from now
     "honoured": "",  # a field that the client sets
-    "assumed": {},  # in place of fields that are missing
+    "assumed": {},  # defaults of missing fields
     "ignores_offset": False,
     "channel": "random",  # see `new_channel`
-    "channel_each": False,  # each participant is sent to another channel
-    # Which statuses an action starts from and leads to, and what else it sets: "now", None, or a field
+    "channel_each": False,  # each participant gets another channel
+    # The statuses before and after an action, and the fields that it sets: "now", None, or a field
     "also_from": {"join": "", "end": "", "cancel": ""},
     "to": {"join": "ongoing", "end": "completed", "cancel": "cancelled"},
     "sets": {"join": {"started_at": "now"}, "end": {"ended_at": "now"}, "cancel": {}},
-    "forgotten": "",  # an action whose answer alone shows it
+    "forgotten": "",  # an action that changes only its response
     # Joins
     "opens": {"doctor": 15, "patient": 15},  # minutes before the start
     "closes_at_start": False,
     "restarts": False,  # a later join starts the call again
     "random_uid": False,
-    "token": {},  # what it says in place of what is true; see `agora_token`
+    "token": {},  # false values of the token; see `agora_token`
 }
-"""What the backend does. Each value is what the document says; `--policy` gives others."""
+"""The behaviour of the backend. The values are those of the document; `--policy` changes them."""
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--uuids", action="store_true", help="ids are UUIDs")

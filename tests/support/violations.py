@@ -14,7 +14,7 @@ ROLES = ("doctor", "patient")
 ANY = ("any doctor", "any patient")
 CLOSED = ("completed", "cancelled")
 NO_LIMIT = 10**9
-CERTIFICATE = "de7e109c0dede7e109c0dede7e109c0d"  # of the reference server, as is known to everybody
+CERTIFICATE = "de7e109c0dede7e109c0dede7e109c0d"  # the public one of the reference server
 HOUR, DAY = 3600, 86400
 
 SMALL: dict[str, dict[str, str | Json]] = {

@@ -143,12 +143,12 @@ def list_calls(request: Request, clinic: TheClinic, user: TheUser, page: int = 1
     def link(number: int) -> str | None:
         return str(request.url.include_query_params(page=number)) if 1 <= number <= pages else None
 
-    shown = calls[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
+    page_calls = calls[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
     return {
         "count": len(calls),
         "next": link(page + 1),
         "previous": link(page - 1),
-        "results": [call.as_json() for call in shown],
+        "results": [call.as_json() for call in page_calls],
     }
 
 
@@ -236,7 +236,7 @@ def cancel_call(call: TheCall, clinic: TheClinic) -> dict[str, Any]:
         return call.as_json()
 
 
-def refused(_request: Request, error: Exception) -> JSONResponse:
+def error_response(_request: Request, error: Exception) -> JSONResponse:
     """Return the document's error body for every refusal."""
     if isinstance(error, RequestValidationError):
         problems = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
@@ -250,6 +250,6 @@ def create_app(clinic: Clinic) -> FastAPI:
     app = FastAPI(title="Video calls")
     app.state.clinic = clinic
     app.include_router(router)
-    app.add_exception_handler(StarletteHTTPException, refused)
-    app.add_exception_handler(RequestValidationError, refused)
+    app.add_exception_handler(StarletteHTTPException, error_response)
+    app.add_exception_handler(RequestValidationError, error_response)
     return app

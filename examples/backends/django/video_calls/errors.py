@@ -15,8 +15,10 @@ def one_error(error: Exception, context: dict[str, Any]) -> Response | None:
 
 def texts(detail: object) -> list[str]:
     if isinstance(detail, dict):
-        named = ((text, name) for name, part in detail.items() for text in texts(part))
-        return [text if name in ("detail", "non_field_errors") else f"{name}: {text}" for text, name in named]
+        messages = ((text, name) for name, part in detail.items() for text in texts(part))
+        return [
+            text if name in ("detail", "non_field_errors") else f"{name}: {text}" for text, name in messages
+        ]
     if isinstance(detail, list):
         return [text for part in detail for text in texts(part)]
     return [str(detail)]

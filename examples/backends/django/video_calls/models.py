@@ -1,4 +1,4 @@
-"""Models: people and their calls."""
+"""Models: doctors, patients and their calls."""
 
 from django.db import models
 

@@ -1,4 +1,4 @@
-"""What is shown of calls and people, and the rules of a new call."""
+"""The JSON of calls, doctors and patients, and the rules of a new call."""
 
 from datetime import timedelta
 from typing import Any
