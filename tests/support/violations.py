@@ -263,7 +263,7 @@ def change_messages(kind: str, **values: object) -> Alteration:
 
 def oldest_first() -> Alteration:
     """Sort lists by time."""
-    return alter.bodies(lambda _, body: body["results"].sort(key=lambda call: call["scheduled_time"]), "list")
+    return alter.bodies(lambda body: body["results"].sort(key=lambda call: call["scheduled_time"]), "list")
 
 
 def any_media_type() -> Alteration:
@@ -328,9 +328,7 @@ ALTERED: dict[str, dict[str, Alteration]] = {
     "create.valid-body": {"invalid body is 422": alter.status(422, "create.valid-body")},
     "create.idempotency-key": {"Idempotency-Key ignores the body": Alteration(first_answer_for_key)},
     "get.returns-call": {
-        "get returns the call as created": alter.bodies(
-            lambda _, body: body.update(status="scheduled"), "get"
-        )
+        "get returns the call as created": alter.bodies(lambda body: body.update(status="scheduled"), "get")
     },
     "end.not-found": {"end of an unknown call is 400": alter.status(400, "end.not-found")},
     "join.token-signature": {"006 token has another certificate": token_006(certificate="0" * 32)},
