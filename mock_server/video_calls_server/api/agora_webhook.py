@@ -17,7 +17,7 @@ from video_calls_server.world import world_of
 logger = logging.getLogger("video_calls_server.agora")
 
 
-class _Received(msgspec.Struct):
+class _Receipt(msgspec.Struct):
     status: str = "received"
 
 
@@ -44,9 +44,9 @@ def agora_webhook(secret: str) -> HTTPRouteHandler:
             raise RuleViolation("errors.malformed-json") from error
         except UnknownShapeError as error:
             logger.warning("ignored a notification of an unknown shape: %s", error)
-            return JsonResponse(_Received())
+            return JsonResponse(_Receipt())
         if notice is not None:
             await world_of(request.scope).operations.apply_notice(notice)
-        return JsonResponse(_Received())
+        return JsonResponse(_Receipt())
 
     return notifications
