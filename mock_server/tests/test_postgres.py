@@ -588,13 +588,13 @@ def test_stopped_database_is_unavailable_until_restart(
         migrated_by(url)
         api = make_api(database=url, pool_wait=1.0)
         call_id = api.create(minutes=10).json()["id"]
+        server.stop()
+        for answer in (api.get("doctor"), api.act("doctor", call_id, "join"), api.create(minutes=90)):
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert int(answer.headers["retry-after"]) > 0
+        server.ensure_postgres_running()
+        wait_until(lambda: api.get("doctor").status_code == 200, "served again")
+        assert api.get("doctor").json()["count"] == 1
         with api.client.websocket_connect(EVENTS, headers=api.headers("patient")) as session:
-            server.stop()
-            for answer in (api.get("doctor"), api.act("doctor", call_id, "join"), api.create(minutes=90)):
-                assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-                assert int(answer.headers["retry-after"]) > 0
-            server.ensure_postgres_running()
-            wait_until(lambda: api.get("doctor").status_code == 200, "served again")
-            assert api.get("doctor").json()["count"] == 1
             assert api.act("doctor", call_id, "join").status_code == 200
             assert session.receive_json(timeout=10)["type"] == "call.started"
