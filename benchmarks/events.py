@@ -10,7 +10,7 @@ import time
 from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from statistics import median
+from statistics import quantiles
 
 import httpx
 from load import API, SERVE, running, seed_of_pairs
@@ -111,9 +111,6 @@ def rows(directory: Path, pairs: int, calls: int) -> list[Row]:
 
 
 def _percentile(turn: list[Delays], nth: int) -> Delays:
-    """Return the milliseconds of events and of answers, each sorted by itself."""
-    events, answers = (sorted(column) for column in zip(*turn, strict=True))
-    if nth == 50:
-        return median(events) * 1000, median(answers) * 1000
-    place = len(turn) * nth // 100
-    return events[place] * 1000, answers[place] * 1000
+    """Return the milliseconds of events and of answers, each by itself."""
+    events, answers = (quantiles(column, n=100)[nth - 1] * 1000 for column in zip(*turn, strict=True))
+    return events, answers
