@@ -20,7 +20,7 @@ SAMPLE = 24
 
 _WORD = re.compile(r"[0-9A-Za-z]+|[^0-9A-Za-z]+")
 _DIGITS = re.compile(r"\d+|\D+")
-_CLOSE = 5  # seconds between a time in a name and a time of the call
+_CLOSE = 5  # a number in a name is a time of the call if they differ by fewer seconds
 _MOST_HASHED = 5000  # numbers whose hashes are recognized
 _HASH_PREFIX = 8  # characters of a hash that do not occur by coincidence
 

@@ -426,7 +426,7 @@ def test_body_fault_ignores_error_responses(api: Api) -> None:
     assert counts(api) == [(1, 0)]
 
 
-def test_header_fault_acts_only_on_its_request(api: Api) -> None:
+def test_fault_given_by_header_acts_once(api: Api) -> None:
     assert fault_header(api, "status=503; retry-after=2").headers["retry-after"] == "2"
     assert fault_header(api, "status=503; operation=joinVideoCall").status_code == 200
     assert (api.get("doctor").status_code, counts(api)) == (200, [])

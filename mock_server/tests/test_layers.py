@@ -21,7 +21,9 @@ def imports(layer: str) -> Iterator[tuple[str, str]]:
                 yield from ((path.name, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-@pytest.mark.parametrize("layer", ["agora", "api", "domain", "events", "store", "operations", "world"])
+@pytest.mark.parametrize(
+    "layer", ["agora", "api", "domain", "events", "observability", "store", "operations", "world"]
+)
 def test_layer_below_control_imports_no_control(layer: str) -> None:
     layer_imports = list(imports(layer))
     assert layer_imports

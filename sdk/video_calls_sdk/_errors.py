@@ -327,7 +327,7 @@ class CallNotScheduledError(BadRequestError):
 
 
 class AuthenticationError(StatusError):
-    """401: the token is missing or invalid. The client has called a token function once more."""
+    """401: the token is missing or invalid. If `token` is a function, it has been called once more."""
 
 
 class TokenExpiredError(AuthenticationError):

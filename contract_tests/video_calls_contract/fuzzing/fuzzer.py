@@ -224,7 +224,7 @@ class Fuzzer:
         return at.isoformat(separator, timespec="seconds") + fraction + zone
 
     def _text(self, value: str) -> str:
-        """Return the part of a text that can be sent."""
+        """Return a text without the characters that cannot be sent in a request."""
         text = value[:_MAX_TEXT_LENGTH].encode("utf-8", "replace").decode()
         if self.long:
             return text

@@ -56,7 +56,7 @@ def fuzz_operation(run: Run, operation: str) -> None:
         Violation: if a response breaks the contract; its request is the smallest that Hypothesis finds.
     """
     fuzzer = Fuzzer(run)
-    schema: Any = _schema(long=fuzzer.long)  # its types are generic
+    schema: Any = _schema(long=fuzzer.long)  # the class of a case is made at run time
     target = schema.find_operation_by_id(operation)
     state = ACTIONS[operation].prepared_in if operation in ACTIONS else None
     with fuzzer.prepared_calls(state), _raise_results(fuzzer), _GENERATION_LOCK:

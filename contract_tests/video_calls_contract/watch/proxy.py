@@ -198,7 +198,7 @@ class Proxy:
         origin = self._origin
         is_secure, authority = origin.scheme == "https", origin.netloc
         options: dict[str, Any] = {"proxy_ssl": self._reached_by.proxy_context}
-        if self._reached_by.proxy is None:  # the address may be another than that of `Host`
+        if self._reached_by.proxy is None:  # connect to the target's address, and keep the client's `Host`
             authority = dict(headers).get(b"host", b"").decode("latin-1") or authority
             options = {"host": origin.hostname, "port": origin.port or (443 if is_secure else 80)}
         if is_secure:

@@ -66,7 +66,7 @@ def _description(request: Request[Any, Any, Any]) -> Response[bytes]:
 
 
 def _with_errors(description: dict[str, Any]) -> dict[str, Any]:
-    """Return the description with the errors of the control API in place of Litestar's."""
+    """Return the OpenAPI description, with our error responses instead of Litestar's default ones."""
     (error,), schemas = msgspec.json.schema_components([Error], ref_template="#/components/schemas/{name}")
     description["components"]["schemas"] |= schemas
     for operations in description["paths"].values():

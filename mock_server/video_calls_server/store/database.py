@@ -169,7 +169,7 @@ def check_not_newer(name: str, revision: str | None) -> None:
 
 
 def check_writable(connection: Connection) -> None:
-    """Fail as a write would, but change nothing. `open` also succeeds on a read-only database."""
+    """Write nothing, and fail if the database is read-only, because `open` alone would not notice."""
     connection.execute(revisions.update().where(false()).values(version_num=REVISION))
 
 

@@ -20,7 +20,7 @@ DATABASES = {
         "OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE"},
         "TEST": {
             "NAME": Path("test.sqlite3")
-        },  # a file: the suite's parallel requests need connections of their own
+        },  # in a file, because in memory all threads would share one connection
     }
 }
 REST_FRAMEWORK = {

@@ -93,7 +93,7 @@ class TokenRequest(Struct, forbid_unknown_fields=True):
 
 
 class Token(Struct):
-    """A token. `expires_at` is in real time."""
+    """A token. `expires_at` follows the machine's clock, not the settable one."""
 
     kind: TokenKind
     token: str
