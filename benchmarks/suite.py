@@ -27,12 +27,12 @@ def rows(directory: Path, options: tuple[str, ...], rounds: int) -> list[Row]:
     report = directory / "suite.json"
     command = [sys.executable, "-m", "video_calls_contract", "run", "--reference", "--json", str(report)]
     started = time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, *options], timeout=TIME_LIMIT, check=False, capture_output=True, text=True
     )
     seconds = time.perf_counter() - started
-    if done.returncode:
-        raise BenchmarkError(f"the contract suite ended with {done.returncode}: {done.stdout[-300:]}")
+    if process.returncode:
+        raise BenchmarkError(f"the contract suite ended with {process.returncode}: {process.stdout[-300:]}")
     content = json.loads(report.read_text(encoding="utf-8"))
     raw, latencies = baselines(content["requests"], rounds)
     what = f"contract suite, {len(content['rules'])} rules, {content['requests']:,} requests, s"
@@ -67,10 +67,10 @@ def baselines(requests: int, rounds: int) -> tuple[float, list[tuple[float, floa
         headers = {"Authorization": f"Bearer {config.identities['doctor'].token}"}
         try:
             with httpx.Client(headers=headers) as client:
-                watched, plain = (f"{root}/video-calls/" for root in (through[1], config.base_url))
+                through_watch, plain = (f"{root}/video-calls/" for root in (through[1], config.base_url))
                 turns = [
                     (
-                        seconds_of(client, watched, REQUESTS) * 1000 / REQUESTS,
+                        seconds_of(client, through_watch, REQUESTS) * 1000 / REQUESTS,
                         seconds_of(client, plain, REQUESTS) * 1000 / REQUESTS,
                     )
                     for _ in range(rounds + 1)

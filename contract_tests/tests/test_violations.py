@@ -23,7 +23,7 @@ QUICK = (
     "only later calls overlap",
     "day that does not exist rolls over",
     "006 token has another certificate",
-    "patient gets no event",
+    "id of an event is a number",
 )
 """The violations of the default run: one for each technique of the suite."""
 

@@ -258,6 +258,9 @@ def _clean_environment() -> Generator[None]:
     for name in [name for name in os.environ if name.startswith(("PYTEST_", "HYPOTHESIS_"))]:
         del os.environ[name]
     os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HYPOTHESIS_NO_PLUGINS": "1"}
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = (
+        os.devnull
+    )  # Hypothesis keeps no files where a run is started
     try:
         yield
     finally:

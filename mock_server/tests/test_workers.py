@@ -47,7 +47,7 @@ DOCTOR = headers(USERS["doctor"])
         ),
         (["--workers", "2", "--database", SOMEWHERE, "--fault", "status=503"], ["fault", "one worker"]),
         (["--pool-size", "0"], ["pool_size: 0"]),
-        (["--pool-wait", "0"], ["pool_wait: 0", "0.001 to 3600 seconds"]),
+        (["--pool-wait", "0"], ["pool_wait: 0", "0.001 to 3600"]),
         (["--lock-timeout", "nan"], ["lock_timeout: nan"]),
     ],
 )

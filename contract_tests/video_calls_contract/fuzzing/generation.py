@@ -10,7 +10,6 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
-from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.errors import HypothesisException
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.transport import Response
@@ -23,8 +22,6 @@ from video_calls_contract.fuzzing.knowledge import ACTIONS
 from video_calls_contract.outcomes import Violation
 from video_calls_contract.run import Run
 from video_calls_contract.schema import contract
-
-set_hypothesis_home_dir(os.devnull)  # it must not write files
 
 _EXAMPLES = (("page", "1"), ("page_size", "20"))
 _HEALTH_CHECKS = (
