@@ -23,11 +23,11 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
@@ -149,10 +149,10 @@ def _output(command: list[str]) -> str:
             raise
 
 
-def _toml(table: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+def _toml(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:  # the content may have any form
     for key, value in table.items():
         if isinstance(value, Mapping):
-            yield from _toml(value, f"{prefix}{key}.")
+            yield from _toml(cast("Mapping[str, Any]", value), f"{prefix}{key}.")
         else:  # strings, numbers and lists of them look the same in JSON and in TOML
             yield f"{prefix}{key} = {json.dumps(value, ensure_ascii=False)}\n"
 
@@ -171,7 +171,7 @@ class _Handler(WSGIRequestHandler):
 
 
 @contextmanager
-def serve(application: Any) -> Iterator[str]:  # noqa: ANN401 (WSGI and ASGI frameworks type theirs differently)
+def serve(application: Any) -> Generator[str]:  # noqa: ANN401 (each framework types its own)
     """Serve a WSGI or ASGI application on a free port of 127.0.0.1, and yield its address.
 
     An ASGI application needs uvicorn.
@@ -186,7 +186,7 @@ def serve(application: Any) -> Iterator[str]:  # noqa: ANN401 (WSGI and ASGI fra
 
 
 @contextmanager
-def _serve_wsgi(application: Any) -> Iterator[int]:  # noqa: ANN401
+def _serve_wsgi(application: Any) -> Generator[int]:  # noqa: ANN401
     with make_server("127.0.0.1", 0, application, _ThreadingServer, _Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -198,7 +198,7 @@ def _serve_wsgi(application: Any) -> Iterator[int]:  # noqa: ANN401
 
 
 @contextmanager
-def _serve_asgi(application: Any) -> Iterator[int]:  # noqa: ANN401
+def _serve_asgi(application: Any) -> Generator[int]:  # noqa: ANN401
     import uvicorn  # only an ASGI backend needs it
 
     class Server(uvicorn.Server):
