@@ -158,9 +158,7 @@ SMALL: dict[str, dict[str, str | Json]] = {
             for action in ("join", "end", "cancel")
         },
         "reading a call changes `updated_at`": "touched-by-get",
-    },
-    "join.window model.updated-at": {
-        "refused join changes `updated_at`": {"though_refused": {"join": "touched"}}
+        "refused join changes `updated_at`": {"though_refused": {"join": "touched"}},
     },
     "errors.order": {
         "state is checked before the participant": {"state_first": True},

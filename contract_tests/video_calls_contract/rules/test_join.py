@@ -275,6 +275,7 @@ def test_join_returns_channel_of_call(joins: JoinScenario) -> None:
 
 
 @pytest.mark.rule("join.uid-differs")
+@pytest.mark.alone
 def test_participants_have_different_uids(joins: JoinScenario) -> None:
     doctor, patient = credentials(joins.by_doctor), credentials(joins.by_patient)
     require(
