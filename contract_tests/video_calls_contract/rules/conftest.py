@@ -113,9 +113,9 @@ def blocked(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
     return None
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def background(request: pytest.FixtureRequest) -> dict[str, Future[Any]]:
-    """Start the scenarios that take seconds when the run begins, if a test uses them."""
+    """Start in the background the scenarios that take seconds, if a test uses them."""
     scenarios: dict[str, Callable[[Run], Any]] = {
         "lifecycle": lambda run: play_lifecycle(run.calls, run.wait),
         "late_join": lambda run: play_late_join(run.calls, run.wait),
@@ -126,6 +126,13 @@ def background(request: pytest.FixtureRequest) -> dict[str, Future[Any]]:
         return {}
     run: Run = request.getfixturevalue("run")
     return {name: run.in_background(partial(play, run)) for name, play in scenarios.items() if name in names}
+
+
+@pytest.fixture(autouse=True)
+def background_start(request: pytest.FixtureRequest) -> None:
+    """Start the background work with the first test that does not run alone."""
+    if request.node.get_closest_marker("alone") is None:
+        request.getfixturevalue("background")
 
 
 @pytest.fixture
