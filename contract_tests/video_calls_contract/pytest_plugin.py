@@ -66,7 +66,7 @@ class SuitePlugin:
         """Register the markers, and this plugin for the fixtures."""
         config.stash[PLUGIN] = self
         config.addinivalue_line("markers", "rule(*slugs): the rules of the catalogue that this test checks")
-        config.addinivalue_line("markers", "alone: needs lists, or users, that no other test uses meanwhile")
+        config.addinivalue_line("markers", "alone: depends on lists, users or timing; runs by itself")
         config.addinivalue_line("markers", "long: takes long; starts before the others")
         config.addinivalue_line("markers", "observed: checks the exchanges of all other tests; runs last")
 

@@ -209,6 +209,7 @@ def join_and_read(person: Person, call: Call, reads: list[Exchange]) -> Exchange
 
 
 @pytest.mark.rule("join.started-once")
+@pytest.mark.alone
 def test_simultaneous_joins_start_call_once(calls: Calls, together: Together) -> None:
     for _ in range(3):
         with calls.soon() as call:
