@@ -124,3 +124,10 @@ def test_midnight_slot_is_free_on_both_sides() -> None:
     assert midnight is not None
     assert midnight.time() == time(0)
     assert all(abs(midnight - at) > timedelta(minutes=40) for at in clinic.open.values())
+
+
+@pytest.mark.parametrize("hour", range(0, 24, 3))
+def test_slots_are_found_if_every_booking_is_refused(hour: int) -> None:
+    """Tests that need no call, such as those of refusals, still send times."""
+    slots = Clinic(Policy(timedelta(0)), MONDAY + hour * HOUR).run(Policy())
+    assert len({slots.take() for _ in range(100)}) == 100

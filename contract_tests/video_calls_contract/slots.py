@@ -315,7 +315,7 @@ class Slots:
                 self._refusals.append((first, exchange))
                 self._find_policy()
                 return self._claim()
-        if not blocks or (self.scarce and self._own_blocks):
+        if not blocks or (self.scarce and self._own_blocks and not self._books_nothing):
             return False
         self._begin(*blocks[0])
         return True
