@@ -20,9 +20,9 @@ from click.testing import CliRunner
 from video_calls_contract.command import main
 from video_calls_contract.config import Agora, Config
 from video_calls_contract.results import Results
-from video_calls_contract.watch.judgement import Judge
+from video_calls_contract.watch.capture import Record
 from video_calls_contract.watch.proxy import Proxy
-from video_calls_contract.watch.records import Record
+from video_calls_contract.watch.traffic import Judge
 from websockets.asyncio.server import ServerConnection, serve
 
 from support.fake_backend import command, fake_backend

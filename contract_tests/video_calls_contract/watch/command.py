@@ -22,11 +22,11 @@ from video_calls_contract.observers import Finding
 from video_calls_contract.reports import count, short, terminal, visible
 from video_calls_contract.reports.files import CommandError, ReportFiles
 from video_calls_contract.results import Results
+from video_calls_contract.watch.capture import Record
 from video_calls_contract.watch.har import HarError, judge_recordings
-from video_calls_contract.watch.judgement import Judge
-from video_calls_contract.watch.records import Record
-from video_calls_contract.watch.state import Report
+from video_calls_contract.watch.history import Report
 from video_calls_contract.watch.target import TargetError, find_target
+from video_calls_contract.watch.traffic import Judge
 
 __all__ = ["har", "watch"]
 

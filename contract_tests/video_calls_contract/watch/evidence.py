@@ -10,7 +10,7 @@ from video_calls_spec.redaction import REDACTED, redact
 
 from video_calls_contract.exchange import Exchange, Redactor
 from video_calls_contract.observers import Finding
-from video_calls_contract.watch.exchanges import bearer
+from video_calls_contract.watch.decoding import bearer
 
 __all__ = ["shortened", "without_secrets"]
 

@@ -15,10 +15,10 @@ from video_calls_spec import Level
 from video_calls_contract.config import Agora
 from video_calls_contract.exchange import as_object, instant
 from video_calls_contract.results import Results
-from video_calls_contract.watch.exchanges import operation_of
-from video_calls_contract.watch.judgement import Judge
-from video_calls_contract.watch.records import Header, Record
-from video_calls_contract.watch.state import Report
+from video_calls_contract.watch.capture import Header, Record
+from video_calls_contract.watch.decoding import operation_of
+from video_calls_contract.watch.history import Report
+from video_calls_contract.watch.traffic import Judge
 
 __all__ = ["HarError", "judge_recordings"]
 

@@ -29,7 +29,7 @@ from websockets.typing import Subprotocol
 
 from video_calls_contract.config import Config
 from video_calls_contract.connection import connection
-from video_calls_contract.watch.records import Header, Record
+from video_calls_contract.watch.capture import Header, Record
 
 __all__ = ["Proxy", "Records", "serve"]
 

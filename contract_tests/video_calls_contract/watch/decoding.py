@@ -15,7 +15,7 @@ from video_calls_contract.exchange import SOMEBODY, Exchange, Redactor
 from video_calls_contract.ids import is_id
 from video_calls_contract.jwt import claims
 from video_calls_contract.schema import contract
-from video_calls_contract.watch.records import Header, Record
+from video_calls_contract.watch.capture import Header, Record
 
 __all__ = [
     "NOBODY",

@@ -29,8 +29,8 @@ from video_calls_contract.jwt import claims
 from video_calls_contract.observers import OBSERVED, Finding
 from video_calls_contract.outcomes import Violation
 from video_calls_contract.pagination import link_problem
-from video_calls_contract.watch.exchanges import NOBODY, bearer, call_id_of, calls_of, methods_of
-from video_calls_contract.watch.state import Traffic
+from video_calls_contract.watch.decoding import NOBODY, bearer, call_id_of, calls_of, methods_of
+from video_calls_contract.watch.history import Traffic
 
 __all__ = ["JUDGED", "Check", "hold", "judge_exchange"]
 

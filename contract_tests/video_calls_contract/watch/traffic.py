@@ -12,11 +12,11 @@ from video_calls_contract.config import Agora
 from video_calls_contract.reports import count
 from video_calls_contract.reports.files import describe_error
 from video_calls_contract.results import CONFORMS, Results, TestOutcome, TestResult, rule_results
-from video_calls_contract.watch.exchanges import exchange_of, why_unjudged
-from video_calls_contract.watch.records import Record
-from video_calls_contract.watch.rules import JUDGED, judge_exchange
-from video_calls_contract.watch.sockets import JUDGED_EVENTS, Connection
-from video_calls_contract.watch.state import Report, Traffic
+from video_calls_contract.watch.capture import Record
+from video_calls_contract.watch.decoding import exchange_of, why_unjudged
+from video_calls_contract.watch.event_rules import JUDGED_EVENTS, Connection
+from video_calls_contract.watch.exchange_rules import JUDGED, judge_exchange
+from video_calls_contract.watch.history import Report, Traffic
 
 __all__ = ["Judge"]
 

@@ -15,10 +15,10 @@ from video_calls_contract.event_listener import CLOSE_DEADLINE, EXPIRED, TYPES, 
 from video_calls_contract.exchange import Exchange, as_object
 from video_calls_contract.jwt import claims
 from video_calls_contract.observers import Recent
-from video_calls_contract.watch.exchanges import NOBODY, bearer
-from video_calls_contract.watch.records import Record
-from video_calls_contract.watch.rules import hold
-from video_calls_contract.watch.state import Traffic
+from video_calls_contract.watch.capture import Record
+from video_calls_contract.watch.decoding import NOBODY, bearer
+from video_calls_contract.watch.exchange_rules import hold
+from video_calls_contract.watch.history import Traffic
 
 __all__ = ["JUDGED_EVENTS", "Connection"]
 
