@@ -43,7 +43,7 @@ MODELS = [
     "--output-model-type=pydantic_v2.BaseModel",
     "--output-datetime-class=AwareDatetime",
     "--use-field-description",
-    "--base-class=video_calls_sdk._base.Model",
+    "--base-class=video_calls_sdk._base_model.Model",
     '--type-overrides={"Id": "video_calls_sdk._ids.StrictId"}',
     "--use-specialized-enum",
     "--capitalise-enum-members",
@@ -169,7 +169,7 @@ def generated_files() -> dict[Path, str]:
     return {
         ROOT / "spec/video_calls_spec/_rules.py": rule_table(contract),
         ROOT / "mock_server/video_calls_server/_structs.py": generated_models(contract, STRUCTS),
-        SDK / "_client.py": sync_module(SDK / "_async_client.py"),
+        SDK / "_sync_client.py": sync_module(SDK / "_async_client.py"),
         SDK / "_sync_events.py": sync_module(SDK / "_async_events.py"),
         SDK / "_models.py": generated_models(client_view(contract), MODELS),
     }

@@ -7,8 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from video_calls_sdk import _flow
-from video_calls_sdk._answers import APIResponse
+from video_calls_sdk import _operation_flow
 from video_calls_sdk._configuration import Options, Retries
 from video_calls_sdk._errors import (
     CallCancelledError,
@@ -22,7 +21,7 @@ from video_calls_sdk._errors import (
     TimedOutError,
     VideoCallsError,
 )
-from video_calls_sdk._flow import (
+from video_calls_sdk._operation_flow import (
     Action,
     Authorize,
     OutOfTimeError,
@@ -32,6 +31,7 @@ from video_calls_sdk._flow import (
     carry_out,
 )
 from video_calls_sdk._requests import Request, cancel_call, create_call, end_call, get_call, join_call
+from video_calls_sdk._responses import APIResponse
 
 from support.payloads import CALL
 
@@ -44,7 +44,7 @@ REFUSED = httpx.ConnectError("refused")
 NOT_ONGOING = {"error": "…", "code": "end.ongoing-only"}
 
 
-class Clock(_flow._Clock):
+class Clock(_operation_flow._Clock):
     """A clock that a test sets."""
 
     seconds = 0.0

@@ -24,7 +24,7 @@ from video_calls_sdk import (
     InvalidResponseError,
     VideoCallsClient,
 )
-from video_calls_sdk._deadline import DeadlineTransport, until
+from video_calls_sdk._deadline_transport import DeadlineTransport, until
 
 CLIENTS = pytest.mark.parametrize("kind", ["sync", "asyncio", "trio"])
 MIB = 2**20
@@ -179,7 +179,7 @@ def test_connection_after_deadline_is_not_opened() -> None:
 
 def test_httpx_has_no_public_network_backend() -> None:
     assert "network_backend" not in inspect.signature(httpx.HTTPTransport).parameters, (
-        "use it in _deadline.py"
+        "use it in _deadline_transport.py"
     )
 
 

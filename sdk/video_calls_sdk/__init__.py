@@ -15,10 +15,8 @@ client.
 
 import logging
 
-from video_calls_sdk._answers import APIResponse
 from video_calls_sdk._async_client import AsyncCalls, AsyncCallsWithResponse, AsyncVideoCallsClient
 from video_calls_sdk._async_events import AsyncEventStream
-from video_calls_sdk._client import Calls, CallsWithResponse, VideoCallsClient
 from video_calls_sdk._configuration import Retries
 from video_calls_sdk._errors import (
     AnsweredError,
@@ -78,6 +76,8 @@ from video_calls_sdk._models import (
     VideoCallPage,
 )
 from video_calls_sdk._paging import AsyncCallList, AsyncCallPage, CallPage
+from video_calls_sdk._responses import APIResponse
+from video_calls_sdk._sync_client import Calls, CallsWithResponse, VideoCallsClient
 from video_calls_sdk._sync_events import EventStream
 
 __all__ = [

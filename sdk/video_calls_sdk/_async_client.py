@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from video_calls_sdk._answers import Answers, APIResponse
 from video_calls_sdk._async_events import AsyncEventStream
 from video_calls_sdk._configuration import (
     DEFAULT_DEADLINE,
@@ -22,9 +21,9 @@ from video_calls_sdk._configuration import (
     checked_base_url,
     static_token,
 )
-from video_calls_sdk._flow import Authorize, Send, carry_out
 from video_calls_sdk._ids import Id
 from video_calls_sdk._models import JoinCredentials, VideoCall, VideoCallPage
+from video_calls_sdk._operation_flow import Authorize, Send, carry_out
 from video_calls_sdk._paging import AsyncCallList
 from video_calls_sdk._requests import (
     Request,
@@ -36,6 +35,7 @@ from video_calls_sdk._requests import (
     list_calls,
     page_query,
 )
+from video_calls_sdk._responses import Answers, APIResponse
 from video_calls_sdk._transport import AsyncGetToken, AsyncTransport, async_sleep
 
 Model = TypeVar("Model", bound=BaseModel)

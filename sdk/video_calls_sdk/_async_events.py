@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from video_calls_sdk._configuration import Options
 from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._events import Action, Connect, Deliver, EventFlow, Receive, Task
-from video_calls_sdk._flow import Authorize
+from video_calls_sdk._event_flow import Action, Connect, Deliver, EventFlow, Receive, Task
 from video_calls_sdk._models import Event
+from video_calls_sdk._operation_flow import Authorize
 from video_calls_sdk._transport import AsyncTransport
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._events import (
+from video_calls_sdk._event_flow import (
     CLOSE_TIMEOUT,
     LARGEST_MESSAGE,
     LOST,

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, get_args
 import httpx
 from video_calls_spec.bodies import ACCEPTED_CODING
 
-from video_calls_sdk._answers import Answers
 from video_calls_sdk._errors import ConfigurationError
+from video_calls_sdk._responses import Answers
 
 DEFAULT_TIMEOUT = 10.0  # seconds without progress, per attempt
 DEFAULT_DEADLINE = 60.0  # seconds, all attempts together

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field
-from video_calls_sdk._base import Model
+from video_calls_sdk._base_model import Model
 from video_calls_sdk._ids import StrictId
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from typing import Any
 
-from video_calls_sdk._answers import APIResponse, departure
 from video_calls_sdk._models import VideoCall, VideoCallPage
 from video_calls_sdk._requests import Request, list_calls, next_query
+from video_calls_sdk._responses import APIResponse, departure
 
 Response = APIResponse[VideoCallPage]
 Fetch = Callable[[Request[VideoCallPage]], Response]

@@ -1,7 +1,7 @@
 """The I/O of both clients: sending over httpx, getting tokens, waiting.
 
-The decisions of `_flow` do not belong here. This module only decides on the lifetime of an httpx client: it
-closes its own one, and makes another in a forked process; it never closes a caller's.
+The decisions of `_operation_flow` do not belong here. This module only decides on the lifetime of an httpx
+client: it closes its own one, and makes another in a forked process; it never closes a caller's.
 """
 
 import os
@@ -20,7 +20,7 @@ from video_calls_spec.bodies import ACCEPTED_CODING, Body
 from video_calls_sdk._configuration import checked_token, default_headers
 from video_calls_sdk._environment import proxy_of, tls
 from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._flow import Authorize, OutOfTimeError, RawAnswer, Send
+from video_calls_sdk._operation_flow import Authorize, OutOfTimeError, RawAnswer, Send
 
 sleep = time.sleep
 
@@ -68,7 +68,7 @@ class Transport:
             ConfigurationError: if the client is closed, or if a fork brought a caller's client into this
                 process.
         """
-        from video_calls_sdk._deadline import (
+        from video_calls_sdk._deadline_transport import (
             until,  # here, because it imports httpcore, which httpx imports late
         )
 
@@ -118,7 +118,7 @@ class Transport:
         return _ProcessState(self._http_client or self._make_client(), threading.Lock())
 
     def _make_client(self) -> httpx.Client:
-        from video_calls_sdk._deadline import DeadlineTransport
+        from video_calls_sdk._deadline_transport import DeadlineTransport
 
         transport = self._transport or _environment_transport(DeadlineTransport, self._base_url)
         return _Client(headers=default_headers(), transport=transport)

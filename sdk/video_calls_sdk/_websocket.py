@@ -1,4 +1,4 @@
-"""Translate outcomes of `websockets` into those of `_events`, for both sockets. It needs the same extra."""
+"""Translate outcomes of `websockets` into those of `_event_flow`, for both sockets. Needs the same extra."""
 
 from importlib.util import find_spec
 from ssl import SSLContext
@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.http11 import Response
 
 from video_calls_sdk._environment import proxy_of, tls
-from video_calls_sdk._events import (
+from video_calls_sdk._event_flow import (
     LOST,
     CloseFrame,
     Connect,

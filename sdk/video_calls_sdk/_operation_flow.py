@@ -29,7 +29,6 @@ import httpx
 from pydantic import BaseModel
 from video_calls_spec.retry_after import http_date
 
-from video_calls_sdk._answers import REFUSALS, Answer, APIResponse, failure, success
 from video_calls_sdk._configuration import Options
 from video_calls_sdk._errors import (
     ConfigurationError,
@@ -43,6 +42,7 @@ from video_calls_sdk._ids import same_id
 from video_calls_sdk._models import CallStatus, VideoCall
 from video_calls_sdk._redaction import sanitize
 from video_calls_sdk._requests import Effect, Request, get_call, list_calls, next_query
+from video_calls_sdk._responses import REFUSALS, Answer, APIResponse, failure, success
 
 logger = logging.getLogger("video_calls_sdk")
 

@@ -1,14 +1,13 @@
 """How a stream of events connects, reconnects and delivers. No I/O.
 
-`EventFlow.run` is a generator, as `_flow.carry_out` is: it yields the next action and receives its outcome.
-The two streams perform the actions. This module decides where to connect, what a close code means, when to
-reconnect, and with which event and token.
+`EventFlow.run` is a generator, as `_operation_flow.carry_out` is: it yields the next action and receives its
+outcome. The two streams perform the actions. This module decides where to connect, what a close code means,
+when to reconnect, and with which event and token.
 
 * If a connection is lost, or closed for a temporary reason, the flow reconnects after the last event that it
   delivered. The backoff is exponential with full jitter. `Retries` limit the first connection only.
 * If a token is refused or expires, the flow gets another. Getting the same one, or another refusal at once,
-  is
-  an error. The flow keeps a valid token, so that it can reconnect without calling the token function.
+  is an error. The flow keeps a valid token, so that it can reconnect without calling the token function.
 * The flow delivers an event once, even if the server sends it twice.
 """
 
@@ -22,7 +21,6 @@ from urllib.parse import quote
 
 import httpx
 
-from video_calls_sdk._answers import Answer, failure, success
 from video_calls_sdk._configuration import Options, default_headers
 from video_calls_sdk._errors import (
     AuthenticationError,
@@ -37,7 +35,8 @@ from video_calls_sdk._errors import (
     TimedOutError,
     VideoCallsError,
 )
-from video_calls_sdk._flow import (
+from video_calls_sdk._models import Event
+from video_calls_sdk._operation_flow import (
     LONGEST_RETRY_AFTER,
     Authorize,
     OutOfTimeError,
@@ -45,8 +44,8 @@ from video_calls_sdk._flow import (
     safe_cause,
     safe_message,
 )
-from video_calls_sdk._models import Event
 from video_calls_sdk._redaction import sanitize
+from video_calls_sdk._responses import Answer, failure, success
 
 logger = logging.getLogger("video_calls_sdk")
 
