@@ -5,7 +5,6 @@ One operation is one transaction, so that no other change comes between its chec
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,7 +15,7 @@ from video_calls_server.agora.channels import channel_name
 from video_calls_server.agora.notifications import Notice
 from video_calls_server.agora.tokens import MintedToken, TokenVersion, mint
 from video_calls_server.domain import calls
-from video_calls_server.domain.calls import Call, Proposal, Transition
+from video_calls_server.domain.calls import Action, Call, Proposal, Transition
 from video_calls_server.domain.clock import Clock
 from video_calls_server.domain.people import Actor
 from video_calls_server.events.hub import Hub
@@ -89,7 +88,8 @@ class Operations:
         self._clock = clock
         self._hub = hub
         self._retention = timedelta(hours=settings.event_retention_hours)
-        self._agora_notifies = bool(settings.agora_ncs_secret)
+        join = partial(calls.join, agora_notifies=bool(settings.agora_ncs_secret))
+        self._changes = calls.CHANGES | {"join": join}
         self._end_when_empty = timedelta(minutes=settings.end_when_empty_minutes)
 
     @property
@@ -166,29 +166,22 @@ class Operations:
 
     async def join(self, actor: Actor, call_id: int | None) -> Joined:
         """Join a call and mint a token for its channel ("4. Join Video Call")."""
-        join = partial(calls.join, agora_notifies=self._agora_notifies)
-        call, uid = await self._change(call_id, "join", actor, join), actor.user_id
+        call, uid = await self._change("join", actor, call_id), actor.user_id
         return Joined(call, uid, mint(self._project, self._token_version, channel=call.channel_name, uid=uid))
 
     async def end(self, actor: Actor, call_id: int | None) -> Call:
         """End an ongoing call ("5. End Video Call")."""
-        return await self._change(call_id, "end", actor, calls.end)
+        return await self._change("end", actor, call_id)
 
     async def cancel(self, actor: Actor, call_id: int | None) -> Call:
         """Cancel a scheduled call ("6. Cancel Video Call")."""
-        return await self._change(call_id, "cancel", actor, calls.cancel)
+        return await self._change("cancel", actor, call_id)
 
-    async def _change(
-        self,
-        call_id: int | None,
-        action: calls.Action,
-        actor: Actor,
-        change: Callable[[Call, Actor, datetime], Transition],
-    ) -> Call:
+    async def _change(self, action: Action, actor: Actor, call_id: int | None) -> Call:
         def work(connection: Connection) -> Transition:
             call = calls.require_call(store_calls.lock_call(connection, call_id), action)
             now = self._clock.now()
-            transition = change(call, actor, now)
+            transition = self._changes[action](call, actor, now)
             self._save(connection, call, transition, now)
             return transition
 

@@ -15,8 +15,7 @@ from openapi_spec_validator import validate
 from video_calls_contract.fuzzing.knowledge import ACTIONS as FUZZED
 from video_calls_server import Settings, create_app
 from video_calls_server.api.routes import API_ROOT
-from video_calls_server.control.rule_checks import _ATTEMPTS
-from video_calls_server.domain.calls import NEXT, NOT_FOUND, PARTICIPANTS_ONLY
+from video_calls_server.domain.calls import CHANGES, NEXT, NOT_FOUND, PARTICIPANTS_ONLY
 from video_calls_spec import RULES, openapi_path, resolved
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +64,7 @@ ACTIONS = {"get"} | {path.split("/")[3] for _, path in OPERATIONS.values() if pa
         ("domain.calls.NOT_FOUND", NOT_FOUND),
         ("domain.calls.PARTICIPANTS_ONLY", PARTICIPANTS_ONLY),
         ("domain.calls.NEXT", {"get", *NEXT}),
-        ("control.rule_checks._ATTEMPTS", _ATTEMPTS),
+        ("domain.calls.CHANGES", {"get", *CHANGES}),
         ("fuzzing.knowledge.ACTIONS", {"get", *(action.name for action in FUZZED.values())}),
     ],
 )

@@ -1,24 +1,23 @@
 """What the rules would decide about a call now. Pure: the domain decides, and nothing changes."""
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
 from video_calls_spec import RuleId
 
 from video_calls_server.domain import calls
-from video_calls_server.domain.calls import NEXT, PARTICIPANTS_ONLY, Action, Call, Refusal, Status
+from video_calls_server.domain.calls import (
+    CHANGES,
+    NEXT,
+    PARTICIPANTS_ONLY,
+    Action,
+    Call,
+    Status,
+    StatusRule,
+)
 from video_calls_server.domain.people import Actor
 from video_calls_server.domain.violation import RuleViolation, error_text
 
-_Attempt = Callable[[Call, Actor, datetime], object]
-
-_ATTEMPTS: dict[Action, _Attempt] = {
-    "get": lambda call, actor, _now: calls.role_of(actor, call, "get"),
-    "join": calls.join,
-    "end": calls.end,
-    "cancel": calls.cancel,
-}
 _ACTIVE: RuleId = "auth.active-user"
 _WINDOW: dict[Action, tuple[RuleId, ...]] = {"join": ("join.window",)}
 
@@ -36,7 +35,7 @@ class Verdict(NamedTuple):
 def allowed_changes(call: Call, now: datetime) -> list[Action]:
     """Return which of join, end and cancel the rules allow to an active participant of the call now."""
     doctor = _doctor(call)
-    return [action for action in NEXT if _violation(action, call, doctor, now) is None]
+    return [action for action in CHANGES if _violation(action, call, doctor, now) is None]
 
 
 def join_opening(call: Call) -> datetime | None:
@@ -47,7 +46,7 @@ def join_opening(call: Call) -> datetime | None:
 
 def verdicts(call: Call, actor: Actor, now: datetime, *, is_active: bool) -> list[Verdict]:
     """Return the outcome of each action of this actor on this call now."""
-    results = [_verdict(action, call, actor, now) for action in _ATTEMPTS]
+    results = [_verdict(action, call, actor, now) for action in PARTICIPANTS_ONLY]
     return results if is_active else [_for_inactive_user(verdict) for verdict in results]
 
 
@@ -83,7 +82,9 @@ def _doctor(call: Call) -> Actor:
 
 def _violation(action: Action, call: Call, actor: Actor, now: datetime) -> RuleViolation | None:
     try:
-        _ATTEMPTS[action](call, actor, now)
+        calls.role_of(actor, call, action)
+        if action in CHANGES:
+            CHANGES[action](call, actor, now)
     except RuleViolation as violation:
         return violation
     return None
@@ -91,11 +92,11 @@ def _violation(action: Action, call: Call, actor: Actor, now: datetime) -> RuleV
 
 def _allowing_status(action: Action) -> Status:
     for status, following in NEXT.get(action, {}).items():
-        if not isinstance(following, Refusal):
+        if not isinstance(following, StatusRule):
             return status
     return "scheduled"
 
 
 def _status_rules(action: Action) -> list[RuleId]:
     following = NEXT.get(action, {}).values()
-    return list(dict.fromkeys(each.rule for each in following if isinstance(each, Refusal)))
+    return list(dict.fromkeys(each.rule for each in following if isinstance(each, StatusRule)))

@@ -6,7 +6,8 @@ Rules of this module:
 - A call is a value. An action is a function from `(call, actor, now)` to a `Transition`, which holds the
   changed call and its events in order. If a rule refuses the action, the function raises `RuleViolation`.
 - A rule is named by its slug in `openapi.yaml`, which holds its status and its error text.
-- `NEXT` is the only place that says which action is allowed in which status.
+- `NEXT` is the only place that says which action is allowed in which status. `CHANGES`, at the end, lists the
+  actions that change a call.
 
 States:
 
@@ -24,7 +25,7 @@ Without notifications, a join counts as an arrival.
 Order of checks: 401 (in `api/`), 404 (`require_call`), 403 (`role_of`, `draft_of`), then 400.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -63,30 +64,30 @@ PARTICIPANTS_ONLY: dict[Action, RuleId] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class StatusRule:
     """The rule that forbids an action in a status."""
 
     rule: RuleId
 
 
-NEXT: dict[Action, dict[Status, Status | Refusal]] = {
+NEXT: dict[Action, dict[Status, Status | StatusRule]] = {
     "join": {
         "scheduled": "ongoing",
         "ongoing": "ongoing",
-        "completed": Refusal("join.not-completed"),
-        "cancelled": Refusal("join.not-cancelled"),
+        "completed": StatusRule("join.not-completed"),
+        "cancelled": StatusRule("join.not-cancelled"),
     },
     "end": {
-        "scheduled": Refusal("end.ongoing-only"),
+        "scheduled": StatusRule("end.ongoing-only"),
         "ongoing": "completed",
-        "completed": Refusal("end.ongoing-only"),
-        "cancelled": Refusal("end.ongoing-only"),
+        "completed": StatusRule("end.ongoing-only"),
+        "cancelled": StatusRule("end.ongoing-only"),
     },
     "cancel": {
         "scheduled": "cancelled",
-        "ongoing": Refusal("cancel.scheduled-only"),
-        "completed": Refusal("cancel.scheduled-only"),
-        "cancelled": Refusal("cancel.scheduled-only"),
+        "ongoing": StatusRule("cancel.scheduled-only"),
+        "completed": StatusRule("cancel.scheduled-only"),
+        "cancelled": StatusRule("cancel.scheduled-only"),
     },
 }
 """For each action and status: the status after it, or the rule that refuses it."""
@@ -351,6 +352,14 @@ def cancel(call: Call, actor: Actor, now: datetime) -> Transition:
     return Transition(call._replace(status=status, updated_at=now), (Event("call.cancelled"),))
 
 
+CHANGES: dict[Action, Callable[[Call, Actor, datetime], Transition]] = {
+    "join": join,
+    "end": end,
+    "cancel": cancel,
+}
+"""The function of each action that changes a call."""
+
+
 # -- Presence in the Agora channel ------------------------------------------------------------------
 
 
@@ -398,7 +407,7 @@ def end_empty(call: Call, now: datetime, *, after: timedelta) -> Transition:
 
 def _next_status(action: Action, call: Call) -> Status:
     next_status = NEXT[action][call.status]
-    if isinstance(next_status, Refusal):
+    if isinstance(next_status, StatusRule):
         raise RuleViolation(next_status.rule)
     return next_status
 
