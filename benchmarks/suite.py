@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 from table import BenchmarkError, Row, compared
-from video_calls_contract.reference import reference_server
+from video_calls_contract.reference_server import reference_server
 
 TIME_LIMIT = 300  # seconds for one run of the suite
 REQUESTS = 200  # of a turn

@@ -13,8 +13,8 @@ import pytest
 from video_calls_contract.backend import Backend, People, Person
 from video_calls_contract.config import parse_config
 from video_calls_contract.event_listener import Listener, expire, find_way
+from video_calls_contract.exceptions import Missing, NotOffered, Violation
 from video_calls_contract.exchange import NO_ANSWER, Redactor
-from video_calls_contract.outcomes import Missing, NotOffered, Violation
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol

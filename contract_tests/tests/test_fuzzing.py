@@ -8,9 +8,9 @@ import httpx
 import pytest
 from video_calls_contract.backend import Person
 from video_calls_contract.config import read_config
+from video_calls_contract.exceptions import Violation
 from video_calls_contract.exchange import NO_ANSWER, Exchange
 from video_calls_contract.fuzzing import Knowledge, Request, body_flaws, fuzz_links, fuzz_operation, judge
-from video_calls_contract.outcomes import Violation
 from video_calls_contract.preflight import preflight
 from video_calls_contract.run import Options, Run
 from video_calls_contract.schema import contract, operations

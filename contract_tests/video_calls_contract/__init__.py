@@ -4,7 +4,7 @@
   contract promises.
 * `backend`, `exchange`, `checks`, `scheduling`, `observers`, `fuzzing/`: what the tests use.
 * `results`, `baseline`, `reports/`: from the result of each test to the reports.
-* `command`, `testing`, `preflight`, `reference`, `run`, `pytest_plugin`: what starts a run.
+* `command`, `testing`, `preflight`, `reference_server`, `run`, `pytest_plugin`: what starts a run.
 
 This package does not import the reference server.
 """

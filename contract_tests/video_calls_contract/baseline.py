@@ -16,7 +16,7 @@ from video_calls_spec.encoding import EncodingError, decoded
 
 from video_calls_contract.catalogue import catalogue
 from video_calls_contract.config import ConfigError
-from video_calls_contract.destination import DestinationError, write
+from video_calls_contract.output_files import DestinationError, write
 from video_calls_contract.results import RuleResult
 
 __all__ = ["Entry", "apply", "read_baseline", "write_baseline"]

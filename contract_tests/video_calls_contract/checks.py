@@ -10,9 +10,9 @@ from typing import Any
 from video_calls_spec import RuleId
 
 from video_calls_contract.backend import Person, wire_time
-from video_calls_contract.call_record import Call
+from video_calls_contract.created_calls import Call
+from video_calls_contract.exceptions import Violation
 from video_calls_contract.exchange import Exchange, NotJsonError, instant
-from video_calls_contract.outcomes import Violation
 
 __all__ = [
     "FORBIDDEN",

@@ -23,12 +23,12 @@ import video_calls_contract
 from video_calls_contract.baseline import read_baseline, write_baseline
 from video_calls_contract.catalogue import catalogue, select_rules
 from video_calls_contract.config import TEMPLATE, Config, ConfigError, Tls, read_config
-from video_calls_contract.destination import DestinationError, check, write
+from video_calls_contract.exceptions import Unreachable
 from video_calls_contract.interrupts import sigterm_as_interrupt
-from video_calls_contract.outcomes import Unreachable
+from video_calls_contract.output_files import DestinationError, check, write
 from video_calls_contract.preflight import PreflightError, preflight
 from video_calls_contract.pytest_plugin import SuitePlugin
-from video_calls_contract.reference import ReferenceServerError, reference_server
+from video_calls_contract.reference_server import ReferenceServerError, reference_server
 from video_calls_contract.reports import count, terminal, visible
 from video_calls_contract.reports.files import CommandError, ReportFiles, describe_error
 from video_calls_contract.results import CONFORMS, NOT_JUDGED, Results

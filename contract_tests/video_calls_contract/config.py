@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from video_calls_spec.encoding import EncodingError, decoded
 
-from video_calls_contract.booking import WEEKDAYS, Policy
+from video_calls_contract.booking_policy import WEEKDAYS, Policy
 from video_calls_contract.ids import Id, is_id
 
 __all__ = [

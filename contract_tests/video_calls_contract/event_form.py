@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from video_calls_contract import privacy
+from video_calls_contract import private_data
 from video_calls_contract.checks import require
 from video_calls_contract.event_listener import call_in
 from video_calls_contract.exchange import Exchange, instant
@@ -38,7 +38,7 @@ def require_event_form(event: dict[str, Any], connection: Exchange, secrets: Ite
     require(call_in(event), f"`{name}` to hold the call in `data`", connection)
     flaws = "; ".join(problems(as_reading(event, connection)))
     require(not flaws, f"the call of `{name}` to have the form of the contract: {flaws}", connection)
-    flaws = "; ".join(privacy.in_body(event, secrets))
+    flaws = "; ".join(private_data.in_body(event, secrets))
     require(not flaws, flaws, connection, rule="privacy.details")
 
 

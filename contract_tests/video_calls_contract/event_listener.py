@@ -23,10 +23,10 @@ from websockets.typing import Subprotocol
 
 from video_calls_contract.backend import People, Person
 from video_calls_contract.config import ConfigError
-from video_calls_contract.connection import certificate_problem
+from video_calls_contract.connection_settings import certificate_problem
+from video_calls_contract.exceptions import Missing, NotOffered, Unreachable, Violation
 from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object, retry_after
 from video_calls_contract.jwt import claims
-from video_calls_contract.outcomes import Missing, NotOffered, Unreachable, Violation
 
 __all__ = [
     "CLOSE_DEADLINE",

@@ -14,7 +14,7 @@ import httpx
 import video_calls_spec.retry_after
 from video_calls_spec.redaction import REDACTED, redact_tokens
 
-from video_calls_contract.traces import Traces
+from video_calls_contract.redaction import Traces
 
 NO_ANSWER = 0
 """The status of an exchange without a response; its content says why."""

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from video_calls_contract.backend import Backend, Person
 from video_calls_contract.config import API_PATH
+from video_calls_contract.exceptions import NotTheBackend, Unreachable
 from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
 from video_calls_contract.gateway import NOWHERE
 from video_calls_contract.jwt import claims
-from video_calls_contract.outcomes import NotTheBackend, Unreachable
 from video_calls_contract.run import Run
 
 __all__ = ["PreflightError", "preflight"]

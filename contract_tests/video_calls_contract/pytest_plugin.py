@@ -13,8 +13,15 @@ from typing import Any, NamedTuple, cast
 import pytest
 
 from video_calls_contract.catalogue import NOTED
+from video_calls_contract.exceptions import (
+    Blocked,
+    Missing,
+    NotOffered,
+    OutsidePolicy,
+    Unreachable,
+    Violation,
+)
 from video_calls_contract.exchange import Exchange
-from video_calls_contract.outcomes import Blocked, Missing, NotOffered, OutsidePolicy, Unreachable, Violation
 from video_calls_contract.results import TestOutcome, TestResult
 from video_calls_contract.run import INTERRUPTED, Run
 

@@ -16,10 +16,10 @@ from video_calls_contract.backend import Backend, People
 from video_calls_contract.baseline import Entry, apply
 from video_calls_contract.catalogue import catalogue
 from video_calls_contract.config import Config
-from video_calls_contract.connection import connection
+from video_calls_contract.connection_settings import connection
+from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Redactor
 from video_calls_contract.observers import Observers
-from video_calls_contract.outcomes import Blocked
 from video_calls_contract.results import Results, TestResult, rule_results
 from video_calls_contract.scheduling import Calls
 

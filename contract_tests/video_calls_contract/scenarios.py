@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from video_calls_contract.call_record import Call
 from video_calls_contract.clock import LEAST_MARGIN
+from video_calls_contract.created_calls import Call
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.scheduling import Calls
 

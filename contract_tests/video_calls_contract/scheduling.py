@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any
 
 from video_calls_contract.backend import Backend, People, Person
-from video_calls_contract.booking import Policy
-from video_calls_contract.call_record import Call, CallRecord, Pair
+from video_calls_contract.booking_policy import Policy
+from video_calls_contract.created_calls import Call, CallRecord, Pair
+from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, Together, instant
+from video_calls_contract.free_times import OVERLAP, Slots
 from video_calls_contract.ids import is_id
-from video_calls_contract.outcomes import Blocked
-from video_calls_contract.slots import OVERLAP, Slots
 
 __all__ = ["Calls"]
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from video_calls_contract.reference import reference_server
+from video_calls_contract.reference_server import reference_server
 from video_calls_spec import openapi_path
 
 HERE = Path(__file__).resolve().parent

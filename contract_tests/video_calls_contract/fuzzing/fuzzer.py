@@ -13,7 +13,8 @@ from uuid import uuid4
 import schemathesis
 
 from video_calls_contract.backend import Person
-from video_calls_contract.call_record import PARTICIPANTS
+from video_calls_contract.created_calls import PARTICIPANTS
+from video_calls_contract.exceptions import Blocked, Missing, Unreachable, Violation
 from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.fuzzing.flaws import body_flaws, has_digit, keeps_schema
 from video_calls_contract.fuzzing.judgement import judge
@@ -26,7 +27,6 @@ from video_calls_contract.fuzzing.knowledge import (
     raise_unused,
 )
 from video_calls_contract.ids import NO_CALL, TEXT_ID, Id, is_id
-from video_calls_contract.outcomes import Blocked, Missing, Unreachable, Violation
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import Calls
 

@@ -16,10 +16,10 @@ from schemathesis.core.transport import Response
 from schemathesis.generation.modes import GenerationMode
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
+from video_calls_contract.exceptions import Violation
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.fuzzing.fuzzer import NO_TOKEN, Case, Fuzzer
 from video_calls_contract.fuzzing.knowledge import ACTIONS
-from video_calls_contract.outcomes import Violation
 from video_calls_contract.run import Run
 from video_calls_contract.schema import contract
 

@@ -7,7 +7,7 @@ Observers remember how a call was at first, so that they see a change of a field
 check only the calls of this run, because a staging system may hold inconsistent data.
 """
 
-from video_calls_contract.observers import credentials, record, refusals
+from video_calls_contract.observers import call_fields, errors, join_response
 from video_calls_contract.observers.registry import (
     LENIENCE,
     MOST_FINDINGS,
@@ -28,7 +28,7 @@ __all__ = [
     "Observers",
     "Recent",
     "Verdict",
-    "credentials",
-    "record",
-    "refusals",
+    "call_fields",
+    "errors",
+    "join_response",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from video_calls_contract.destination import DestinationError, check, write
+from video_calls_contract.output_files import DestinationError, check, write
 from video_calls_contract.reports import Writer, visible
 from video_calls_contract.reports.html import as_html
 from video_calls_contract.reports.junit import as_junit

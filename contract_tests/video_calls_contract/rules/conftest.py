@@ -10,8 +10,9 @@ import pytest
 
 from video_calls_contract.backend import Backend, People
 from video_calls_contract.event_listener import Expiry, expire
+from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, Together
-from video_calls_contract.outcomes import Blocked
+from video_calls_contract.free_times import Slots
 from video_calls_contract.pytest_plugin import PLUGIN
 from video_calls_contract.run import Run
 from video_calls_contract.scenarios import (
@@ -23,7 +24,6 @@ from video_calls_contract.scenarios import (
     play_lifecycle,
 )
 from video_calls_contract.scheduling import Calls
-from video_calls_contract.slots import Slots
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ from functools import partial
 import pytest
 
 from video_calls_contract.backend import People, Person
-from video_calls_contract.call_record import Call, Pair
 from video_calls_contract.checks import require, require_refusal, require_unchanged
+from video_calls_contract.created_calls import Call, Pair
+from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, Together
+from video_calls_contract.free_times import Slots
 from video_calls_contract.jwt import FORGERIES, forged
-from video_calls_contract.outcomes import Blocked
 from video_calls_contract.scheduling import Calls
-from video_calls_contract.slots import Slots
 
 RequireUnauthorized = Callable[[Person, str], None]
 

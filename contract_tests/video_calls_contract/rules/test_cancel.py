@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 
-from video_calls_contract.call_record import Call
 from video_calls_contract.checks import (
     differences,
     require,
@@ -16,6 +15,7 @@ from video_calls_contract.checks import (
     require_same_call,
     require_success,
 )
+from video_calls_contract.created_calls import Call
 from video_calls_contract.exchange import Together
 from video_calls_contract.scheduling import Calls
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from video_calls_contract.backend import Backend, People, wire_time
-from video_calls_contract.call_record import Call, Pair
+from video_calls_contract.channel_names import SAMPLE, how_predictable
 from video_calls_contract.checks import (
     require,
     require_refusal,
@@ -18,13 +18,13 @@ from video_calls_contract.checks import (
     require_time,
     require_unchanged,
 )
+from video_calls_contract.created_calls import Call, Pair
+from video_calls_contract.exceptions import Blocked, NotOffered, OutsidePolicy, Violation
 from video_calls_contract.exchange import Exchange, Together, instant
+from video_calls_contract.free_times import OVERLAP, Slots
 from video_calls_contract.ids import NO_CALL, Id, absent
-from video_calls_contract.outcomes import Blocked, NotOffered, OutsidePolicy, Violation
 from video_calls_contract.pagination import LARGE, read_list
-from video_calls_contract.prediction import SAMPLE, how_predictable
 from video_calls_contract.scheduling import Calls
-from video_calls_contract.slots import OVERLAP, Slots
 
 MANY_CALLS = 60  # of one doctor, among which a call overlaps
 RACES = 4

@@ -9,10 +9,10 @@ import pytest
 
 from video_calls_contract.backend import UNSET, Backend, People, wire_time
 from video_calls_contract.checks import require, require_refusal, require_success, require_unchanged
+from video_calls_contract.exceptions import Blocked, NotOffered, Violation
 from video_calls_contract.exchange import Exchange, Together
-from video_calls_contract.outcomes import Blocked, NotOffered, Violation
+from video_calls_contract.free_times import Slots
 from video_calls_contract.scheduling import Calls
-from video_calls_contract.slots import Slots
 
 JSON = {"Content-Type": "application/json"}
 

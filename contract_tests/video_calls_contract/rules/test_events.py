@@ -14,8 +14,8 @@ import pytest
 
 from video_calls_contract import event_listener
 from video_calls_contract.backend import People, Person
-from video_calls_contract.call_record import Call
 from video_calls_contract.checks import differences, require, require_success
+from video_calls_contract.created_calls import Call
 from video_calls_contract.event_form import require_event_form
 from video_calls_contract.event_listener import (
     EXPIRED,
@@ -27,10 +27,10 @@ from video_calls_contract.event_listener import (
     Way,
     call_in,
 )
+from video_calls_contract.exceptions import Blocked, NotOffered, Violation
 from video_calls_contract.exchange import Exchange, Together, as_object, instant
 from video_calls_contract.jwt import FORGERIES, forged
 from video_calls_contract.observers import LENIENCE
-from video_calls_contract.outcomes import Blocked, NotOffered, Violation
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import Calls
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from video_calls_contract.outcomes import NotOffered
+from video_calls_contract.exceptions import NotOffered
 from video_calls_contract.run import Run
 from video_calls_contract.schema import operations
 

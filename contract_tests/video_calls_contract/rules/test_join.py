@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from video_calls_contract.backend import Backend, Person
-from video_calls_contract.call_record import Call
 from video_calls_contract.checks import (
     differences,
     require,
@@ -17,9 +16,10 @@ from video_calls_contract.checks import (
     require_success,
     require_unchanged,
 )
+from video_calls_contract.created_calls import Call
+from video_calls_contract.exceptions import NotOffered
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.observers import LENIENCE
-from video_calls_contract.outcomes import NotOffered
 from video_calls_contract.scenarios import JoinScenario, LateJoin, Lifecycle
 from video_calls_contract.scheduling import Calls
 

@@ -10,13 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from video_calls_contract.backend import People, Person
-from video_calls_contract.call_record import Call
 from video_calls_contract.checks import require, require_refusal, require_same_call, require_success
+from video_calls_contract.created_calls import Call
+from video_calls_contract.exceptions import Blocked, NotOffered, Violation
 from video_calls_contract.exchange import Exchange, Together, instant
-from video_calls_contract.outcomes import Blocked, NotOffered, Violation
+from video_calls_contract.free_times import Slots
 from video_calls_contract.pagination import LARGE, Walk, read_list
 from video_calls_contract.scheduling import Calls
-from video_calls_contract.slots import Slots
 
 DEFAULT_SIZES = (25, 55, 105)
 """Numbers of calls that exceed usual page sizes."""

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from video_calls_contract.checks import require, require_success
+from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, instant
-from video_calls_contract.outcomes import Blocked
 from video_calls_contract.scenarios import Lifecycle
 
 SECOND = timedelta(seconds=1)

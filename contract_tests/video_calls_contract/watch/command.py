@@ -17,8 +17,8 @@ from video_calls_spec import RULES, Level, RuleId
 
 from video_calls_contract.catalogue import NOTED
 from video_calls_contract.config import Agora, Config, ConfigError, Tls, read_config, valid_base_url
-from video_calls_contract.destination import DestinationError
 from video_calls_contract.observers import Finding
+from video_calls_contract.output_files import DestinationError
 from video_calls_contract.reports import count, short, terminal, visible
 from video_calls_contract.reports.files import CommandError, ReportFiles
 from video_calls_contract.results import Results

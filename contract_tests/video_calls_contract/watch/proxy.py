@@ -28,7 +28,7 @@ from websockets.frames import Close, CloseCode
 from websockets.typing import Subprotocol
 
 from video_calls_contract.config import Config
-from video_calls_contract.connection import connection
+from video_calls_contract.connection_settings import connection
 from video_calls_contract.watch.capture import Header, Record
 
 __all__ = ["Proxy", "Records", "serve"]

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from video_calls_contract.config import API_PATH, Config
-from video_calls_contract.connection import certificate_problem, connection
+from video_calls_contract.connection_settings import certificate_problem, connection
 
 __all__ = ["TargetError", "find_target"]
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from video_calls_contract.booking import Policy, discover, discover_notice
-from video_calls_contract.call_record import Pair
+from video_calls_contract.booking_policy import Policy, discover, discover_notice
+from video_calls_contract.created_calls import Pair
+from video_calls_contract.exceptions import OutsidePolicy
 from video_calls_contract.exchange import Exchange, instant
-from video_calls_contract.outcomes import OutsidePolicy
 
 if TYPE_CHECKING:
     from video_calls_contract.scheduling import Calls

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from video_calls_contract.privacy import in_body, in_error
+from video_calls_contract.private_data import in_body, in_error
 
 CERTIFICATE = "5CFd2fd1755d40ecb72977518be15d3b"
 

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from video_calls_contract.backend import Backend, Person
 from video_calls_contract.command import main
 from video_calls_contract.config import ConfigError, Tls, parse_config
-from video_calls_contract.connection import connection
+from video_calls_contract.connection_settings import connection
 from video_calls_contract.event_listener import Listener
+from video_calls_contract.exceptions import NotTheBackend
 from video_calls_contract.exchange import NO_ANSWER, Redactor
-from video_calls_contract.outcomes import NotTheBackend
 from websockets.sync.server import serve
 
 from support.fake_backend import TOKENS, FakeBackend, fake_backend, scheduling
@@ -123,7 +123,7 @@ def test_certificate_paths_are_relative_to_configuration(pems: Path) -> None:
     ("tls", "words"),
     [
         (Tls(ca=Path("nowhere.pem")), "ca nowhere.pem: .*No such file"),
-        (Tls(ca=Path(__file__)), "ca .*test_connection.py: cannot be used as PEM"),
+        (Tls(ca=Path(__file__)), "ca .*test_connection_settings.py: cannot be used as PEM"),
         (Tls(cert=Path("nowhere.pem")), "cert nowhere.pem: "),
         (Tls(key=Path("client.key")), "key: has no certificate"),
     ],
@@ -193,7 +193,7 @@ def test_proxy_of_the_environment_is_used_unless_exempt(
 def test_unusable_variable_is_named_with_its_value(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    monkeypatch.setattr("video_calls_contract.connection.find_spec", lambda _: None)
+    monkeypatch.setattr("video_calls_contract.connection_settings.find_spec", lambda _: None)
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError) as caught:
         connection(parse_config(FakeBackend(STAGING).toml(), "c"))

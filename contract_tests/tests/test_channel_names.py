@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from video_calls_contract.prediction import how_predictable
+from video_calls_contract.channel_names import how_predictable
 
 NOW = datetime(2024, 1, 5, 8, 0, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 import re
 
-from video_calls_contract import privacy
+from video_calls_contract import private_data
 from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object
 from video_calls_contract.observers.registry import Finding, Observers, Verdict, observes
 
@@ -73,7 +73,7 @@ def private_details(observers: Observers, exchange: Exchange) -> Verdict:
     body = exchange.object
     if exchange.operation == "joinVideoCall":
         body = {name: value for name, value in body.items() if name != "token"}
-    return list(privacy.in_body(body, _secrets(observers)))
+    return list(private_data.in_body(body, _secrets(observers)))
 
 
 @observes("privacy.errors")
@@ -92,7 +92,9 @@ def private_errors(observers: Observers, exchange: Exchange) -> Verdict:
     sent = exchange.request_body.decode("utf-8", "replace")
     return [
         Finding(expected, (exchange.about(part),))
-        for expected, part in privacy.in_error(exchange.text, sent, observers.emails, _secrets(observers))
+        for expected, part in private_data.in_error(
+            exchange.text, sent, observers.emails, _secrets(observers)
+        )
     ] + [
         Finding("no call's `channel_name` in an error; got one", (exchange.about(channel),))
         for channel in observers.channels

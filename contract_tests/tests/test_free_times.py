@@ -8,11 +8,11 @@ from email.utils import format_datetime
 import httpx
 import pytest
 from video_calls_contract.backend import Backend, People
-from video_calls_contract.booking import Policy
+from video_calls_contract.booking_policy import Policy
 from video_calls_contract.config import parse_config
 from video_calls_contract.exchange import Redactor
+from video_calls_contract.free_times import Slots
 from video_calls_contract.scheduling import Calls
-from video_calls_contract.slots import Slots
 
 URL = "http://backend.invalid/api/v1/video"
 CONFIG = f"""

@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from video_calls_contract.backend import Backend, People, Person
+from video_calls_contract.exceptions import Blocked, Missing
 from video_calls_contract.exchange import Exchange, as_object, instant
 from video_calls_contract.ids import is_id
-from video_calls_contract.outcomes import Blocked, Missing
 
 __all__ = ["PARTICIPANTS", "Call", "CallRecord", "CreatedCall", "Pair"]
 

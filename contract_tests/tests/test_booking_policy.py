@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from video_calls_contract.booking import Policy, discover, discover_notice
+from video_calls_contract.booking_policy import Policy, discover, discover_notice
 
 NOW = datetime(2026, 11, 28, 10, 28, 13, tzinfo=UTC)  # a Saturday
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
