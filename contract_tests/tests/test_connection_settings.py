@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import trustme
 from click.testing import CliRunner
-from video_calls_contract.backend import Backend, Person
+from video_calls_contract.backend import Backend
 from video_calls_contract.command import main
 from video_calls_contract.config import ConfigError, Tls, parse_config
 from video_calls_contract.connection_settings import connection
 from video_calls_contract.event_listener import Listener
 from video_calls_contract.exceptions import NotTheBackend
 from video_calls_contract.exchange import NO_ANSWER, Redactor
+from video_calls_contract.users import User
 from websockets.sync.server import serve
 
 from support.fake_backend import TOKENS, FakeBackend, fake_backend, scheduling
@@ -64,11 +65,11 @@ def server_context(pems: Path, *, client: bool = False) -> ssl.SSLContext:
     return context
 
 
-def doctor(url: str, tls: Tls = Tls()) -> Person:  # noqa: B008 (frozen)
+def doctor(url: str, tls: Tls = Tls()) -> User:  # noqa: B008 (frozen)
     config = parse_config(FakeBackend(url).toml(), "contract.toml", tls=tls)
     backend = Backend(url, Redactor(), timeout=5, connection=connection(config))
     _backends.append(backend)
-    return Person("doctor", f"Bearer {TOKENS['doctor']}", backend)
+    return User("doctor", f"Bearer {TOKENS['doctor']}", backend)
 
 
 # -- Certificates ----------------------------------------------------------------------------------

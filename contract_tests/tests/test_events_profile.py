@@ -10,11 +10,12 @@ from typing import Any
 
 import jwt
 import pytest
-from video_calls_contract.backend import Backend, People, Person
+from video_calls_contract.backend import Backend
 from video_calls_contract.config import parse_config
 from video_calls_contract.event_listener import Listener, expire, find_way
 from video_calls_contract.exceptions import Missing, NotOffered, Violation
 from video_calls_contract.exchange import NO_ANSWER, Redactor
+from video_calls_contract.users import User, Users
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
@@ -53,11 +54,11 @@ def event_server(handler: Serve, *, choose: str | None = None) -> Iterator[str]:
             thread.join()
 
 
-def person(url: str, authorization: str | None = None) -> Person:
+def user(url: str, authorization: str | None = None) -> User:
     redactor = Redactor()
     own = authorization or token()
     redactor.learn(own, "DOCTOR_TOKEN")
-    return Person("doctor", f"Bearer {own}", Backend(url, redactor))
+    return User("doctor", f"Bearer {own}", Backend(url, redactor))
 
 
 def wait_for_close(connection: ServerConnection) -> None:
@@ -77,7 +78,7 @@ def test_message_over_a_limit_ends_the_connection(message: str, count: int, reas
                 connection.send(message)
             wait_for_close(connection)
 
-    with event_server(flood) as url, Listener(person(url)) as listener:
+    with event_server(flood) as url, Listener(user(url)) as listener:
         assert listener.closes()
         assert reason in listener.evidence().text
         assert sum(len(frame) for frame in listener._frames) <= 16 * 2**20
@@ -97,7 +98,7 @@ def test_listener_selects_events_by_call_and_type() -> None:
             connection.send(message)
         wait_for_close(connection)
 
-    with event_server(tell) as url, Listener(person(url)) as listener:
+    with event_server(tell) as url, Listener(user(url)) as listener:
         assert listener.wait_until(lambda events: len(events) == 2, 7)
         assert [one["id"] for one in listener.of(7)] == ["1", "4"]
         assert [one["id"] for one in listener.of(7, 8)] == ["1", "3", "4"]
@@ -112,7 +113,7 @@ def test_evidence_has_events_and_close_code_without_token(way: Any) -> None:
         connection.close(4402, "The token has expired")
 
     own = token()
-    with event_server(tell, choose="bearer") as url, Listener(person(url, own), way, after="5") as listener:
+    with event_server(tell, choose="bearer") as url, Listener(user(url, own), way, after="5") as listener:
         assert listener.closes()
     evidence = listener.evidence(7)
     assert listener.ending == "closed with 4402"
@@ -132,7 +133,7 @@ def test_evidence_of_many_events_is_short() -> None:
             connection.send(event(number))
         wait_for_close(connection)
 
-    with event_server(tell) as url, Listener(person(url)) as listener:
+    with event_server(tell) as url, Listener(user(url)) as listener:
         assert listener.wait_until(lambda events: len(events) == 9, 7)
         evidence = listener.evidence(7).response_text
     assert evidence.count('"call.started"') == 9
@@ -145,8 +146,8 @@ def test_backend_without_events_does_not_offer_them() -> None:
 
     with fake_backend(answer) as backend:
         with pytest.raises(NotOffered, match=r"not offered: .* got HTTP 404"):
-            find_way(person(backend.url))
-        with Listener(person(backend.url)) as listener:
+            find_way(user(backend.url))
+        with Listener(user(backend.url)) as listener:
             assert not listener.stays_open()
         assert '"error": "no such path"' in listener.evidence().response_text
 
@@ -154,7 +155,7 @@ def test_backend_without_events_does_not_offer_them() -> None:
 def test_unreachable_event_server_gives_no_answer() -> None:
     with event_server(wait_for_close) as url:
         pass
-    with Listener(person(url)) as listener:
+    with Listener(user(url)) as listener:
         assert not listener.is_open
     assert listener.evidence().status == NO_ANSWER
 
@@ -164,12 +165,12 @@ def test_close_code_of_another_protocol_is_not_offered() -> None:
         event_server(lambda connection: connection.close(1003)) as url,
         pytest.raises(NotOffered, match="closed with 1003"),
     ):
-        find_way(person(url))
+        find_way(user(url))
 
 
 def test_close_code_of_the_contract_is_a_violation() -> None:
     with event_server(lambda connection: connection.close(4401)) as url, pytest.raises(Violation) as caught:
-        find_way(person(url))
+        find_way(user(url))
     assert caught.value.rule == "events.authentication"
     assert len(caught.value.exchanges) == 2
 
@@ -181,20 +182,20 @@ def test_token_only_as_subprotocol_is_found() -> None:
         wait_for_close(connection)
 
     with event_server(tell, choose="bearer") as url:
-        assert find_way(person(url)) == "subprotocol"
+        assert find_way(user(url)) == "subprotocol"
 
 
 # -- A token that expires ---------------------------------------------------------------------------
 
 
-def people(url: str, command: str | None) -> People:
+def users(url: str, command: str | None) -> Users:
     lines = [f"base_url = {json.dumps(url)}"]
     for name in ("doctor", "patient"):
         lines += [f"[identities.{name}]", "id = 1", f"token = {json.dumps(token())}"]
     if command is not None:
         lines += ["[identities.expiring]", f"token_command = {json.dumps([sys.executable, '-c', command])}"]
     config = parse_config("\n".join(lines), "c")
-    return People(config, Backend(url, Redactor()))
+    return Users(config, Backend(url, Redactor()))
 
 
 def wait(seconds: float) -> None:
@@ -216,7 +217,7 @@ def close_at_expiry(connection: ServerConnection) -> None:
 
 def test_connection_ends_with_its_token() -> None:
     with event_server(close_at_expiry) as url:
-        expiry = expire(people(url, f"print({token(3)!r})"), wait)
+        expiry = expire(users(url, f"print({token(3)!r})"), wait)
     assert expiry.code == 4402
     assert "$EXPIRING_TOKEN" in expiry.exchange.request_text
 
@@ -233,7 +234,7 @@ def test_connection_ends_with_its_token() -> None:
 )
 def test_missing_short_lived_token_is_reported(command: str | None, reason: str) -> None:
     with event_server(wait_for_close) as url, pytest.raises(Missing, match=reason):
-        expire(people(url, command), wait)
+        expire(users(url, command), wait)
 
 
 def test_refused_short_lived_token_is_reported() -> None:
@@ -241,4 +242,4 @@ def test_refused_short_lived_token_is_reported() -> None:
         event_server(close_at_expiry) as url,
         pytest.raises(Missing, match=r"refused the token .* closed with 4402"),
     ):
-        expire(people(url, f"print({token(-1)!r})"), wait)
+        expire(users(url, f"print({token(-1)!r})"), wait)

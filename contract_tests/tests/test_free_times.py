@@ -7,12 +7,13 @@ from email.utils import format_datetime
 
 import httpx
 import pytest
-from video_calls_contract.backend import Backend, People
+from video_calls_contract.backend import Backend
 from video_calls_contract.booking_policy import Policy
 from video_calls_contract.config import parse_config
 from video_calls_contract.exchange import Redactor
 from video_calls_contract.free_times import Slots
 from video_calls_contract.scheduling import Calls
+from video_calls_contract.users import Users
 
 URL = "http://backend.invalid/api/v1/video"
 CONFIG = f"""
@@ -65,7 +66,7 @@ class Clinic:
     def run(self, configured: Policy) -> Slots:
         """Begin a run with this policy in its configuration."""
         backend = Backend(URL, Redactor(), transport=httpx.MockTransport(self.answer))
-        slots = Calls(backend, People(parse_config(CONFIG, "contract.toml"), backend), configured).slots
+        slots = Calls(backend, Users(parse_config(CONFIG, "contract.toml"), backend), configured).slots
         slots.look()
         return slots
 

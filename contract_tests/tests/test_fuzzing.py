@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-from video_calls_contract.backend import Person
 from video_calls_contract.config import read_config
 from video_calls_contract.exceptions import Violation
 from video_calls_contract.exchange import NO_ANSWER, Exchange
@@ -14,6 +13,7 @@ from video_calls_contract.fuzzing import Knowledge, Request, body_flaws, fuzz_li
 from video_calls_contract.preflight import preflight
 from video_calls_contract.run import Options, Run
 from video_calls_contract.schema import contract, operations
+from video_calls_contract.users import User
 
 from support.fake_backend import CALL, fake_backend, scheduling
 from support.fake_backend import Request as HttpRequest
@@ -25,8 +25,8 @@ BODY = {"doctor": 1, "patient": 1, "scheduled_time": "2099-01-01T00:00:00Z"}
 REFUSAL = {"error": "no"}
 RECORD: dict[str, Any] = contract()["components"]["examples"]["ScheduledCall"]["value"] | {"id": OURS}
 PAGE = {"count": 1, "next": None, "previous": None, "results": [RECORD]}
-PERSON = Person("doctor", "Bearer x", None, doctor=1)  # type: ignore[arg-type]  # it sends nothing
-NOBODY = Person("nobody", None, None)  # type: ignore[arg-type]
+USER = User("doctor", "Bearer x", None, doctor=1)  # type: ignore[arg-type]  # it sends nothing
+NOBODY = User("nobody", None, None)  # type: ignore[arg-type]
 
 
 def answer(
@@ -56,11 +56,9 @@ def knowledge_of(state: Any = "scheduled") -> Knowledge:
     return knowledge
 
 
-def check(
-    request: Request, response: Exchange, state: Any = "scheduled", person: Person = PERSON
-) -> str | None:
+def check(request: Request, response: Exchange, state: Any = "scheduled", user: User = USER) -> str | None:
     """Return the check that a response fails."""
-    finding = judge(request, person, response, knowledge_of(state))
+    finding = judge(request, user, response, knowledge_of(state))
     return finding and finding.check
 
 
@@ -177,23 +175,23 @@ def test_action_in_wrong_state_fails_its_check(
 def test_request_without_token_must_be_refused(
     request_: Request, response: Exchange, expected: str | None
 ) -> None:
-    assert check(request_, response, person=NOBODY) == expected
+    assert check(request_, response, user=NOBODY) == expected
 
 
 def test_state_of_call_follows_the_response() -> None:
     knowledge = knowledge_of()
-    knowledge.learn(on("cancelVideoCall", OURS), PERSON, answer(500))
+    knowledge.learn(on("cancelVideoCall", OURS), USER, answer(500))
     assert knowledge.states[OURS] is None
-    knowledge.learn(on("cancelVideoCall", OURS), PERSON, answer(200, RECORD))
+    knowledge.learn(on("cancelVideoCall", OURS), USER, answer(200, RECORD))
     assert knowledge.states[OURS] == "closed"
-    knowledge.learn(new(), PERSON, answer(201, RECORD | {"id": 8}, operation="createVideoCall"))
-    knowledge.learn(new(), PERSON, answer(201, RECORD | {"id": 9, "doctor": 2}, operation="createVideoCall"))
+    knowledge.learn(new(), USER, answer(201, RECORD | {"id": 8}, operation="createVideoCall"))
+    knowledge.learn(new(), USER, answer(201, RECORD | {"id": 9, "doctor": 2}, operation="createVideoCall"))
     assert list(knowledge.states) == [OURS, 8]
 
 
 def test_participant_of_the_call_sends_the_request() -> None:
-    outsider = Person("other_patient", "Bearer x", None, patient=2)  # type: ignore[arg-type]
-    patient = Person("patient", "Bearer x", None, patient=1)  # type: ignore[arg-type]
+    outsider = User("other_patient", "Bearer x", None, patient=2)  # type: ignore[arg-type]
+    patient = User("patient", "Bearer x", None, patient=1)  # type: ignore[arg-type]
     assert knowledge_of().participant([outsider, patient], OURS) is patient
     assert knowledge_of().participant([outsider, patient], NONE) is outsider
 

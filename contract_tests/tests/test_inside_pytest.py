@@ -74,8 +74,8 @@ def test_rules_fail_pass_and_skip(broken: Path) -> None:
 def test_unreachable_backend_fails_once(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    people = {"doctor": {"id": 1, "token": "a"}, "patient": {"id": 2, "token": "b"}}
-    backend = {"base_url": f"http://127.0.0.1:{port}", "identities": people}
+    users = {"doctor": {"id": 1, "token": "a"}, "patient": {"id": 2, "token": "b"}}
+    backend = {"base_url": f"http://127.0.0.1:{port}", "identities": users}
     (tmp_path / "test_contract.py").write_text(MODULE.format(repr(backend)))
     process = run_pytest(tmp_path, "-k", "cancel")
     assert re.search(r"1 failed, \d+ skipped", process.stdout), process.stdout

@@ -16,7 +16,7 @@ import pytest
 
 from support.suite_runs import LONGEST, command, reference, run_suite
 
-PEOPLE = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
+USERS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 
 
 @pytest.fixture
@@ -26,17 +26,17 @@ def config(tmp_path: Path) -> Iterator[Path]:
         yield config
 
 
-def api(config: Path, person: str) -> httpx.Client:
+def api(config: Path, user: str) -> httpx.Client:
     settings = tomllib.loads(config.read_text())
-    token = settings["identities"][person]["token"]
+    token = settings["identities"][user]["token"]
     return httpx.Client(base_url=settings["base_url"], headers={"Authorization": f"Bearer {token}"})
 
 
 def open_calls(config: Path) -> list[dict[str, Any]]:
     """Return the open calls of the users of a configuration."""
     calls: dict[int, dict[str, Any]] = {}
-    for person in PEOPLE:
-        with api(config, person) as client:
+    for user in USERS:
+        with api(config, user) as client:
             url: str | None = "video-calls/?page_size=100"
             while url:
                 page = client.get(url).raise_for_status().json()
@@ -45,9 +45,9 @@ def open_calls(config: Path) -> list[dict[str, Any]]:
     return [call for call in calls.values() if call["status"] in ("scheduled", "ongoing")]
 
 
-def book(config: Path, minutes: float, person: str = "doctor", number: int = 1) -> int:
+def book(config: Path, minutes: float, user: str = "doctor", number: int = 1) -> int:
     """Create a call between the doctor and the patient with this number, and return its id."""
-    with api(config, person) as client:
+    with api(config, user) as client:
         at = datetime.now(UTC) + timedelta(minutes=minutes)
         body = {"doctor": number, "patient": number, "scheduled_time": at.isoformat()}
         call_id: int = client.post("video-calls/", json=body).raise_for_status().json()["id"]
@@ -128,13 +128,13 @@ def test_run_without_free_slots_is_not_judged(config: Path) -> None:
     assert "run the suite later" in verdict.reasons["join.credentials"]
 
 
-def keep_identities(config: Path, *people: str) -> None:
+def keep_identities(config: Path, *users: str) -> None:
     """Remove all other identities from a configuration."""
     settings = tomllib.loads(config.read_text())
     lines = [f'base_url = "{settings["base_url"]}"']
-    for name in people:
-        person = settings["identities"][name]
-        lines += [f"[identities.{name}]", f"id = {person['id']}", f'token = "{person["token"]}"']
+    for name in users:
+        user = settings["identities"][name]
+        lines += [f"[identities.{name}]", f"id = {user['id']}", f'token = "{user["token"]}"']
     config.write_text("\n".join(lines))
 
 

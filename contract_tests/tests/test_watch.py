@@ -157,7 +157,7 @@ FREE: dict[str, list[Record]] = {
     "an unknown coding": [exchange("GET", "7/", 200, b"?", headers=[("content-encoding", "br")])],
     "the data is reset": [read(call(**COMPLETED)), read(call(**RESET), 20)],
     "a clock is set": [creation(call(**AHEAD)), act("cancel", call(**CANCELLED_AHEAD))],
-    "a person is renamed": [read(call()), read(call(doctor_details=RENAMED, patient_details=RENAMED))],
+    "a user is renamed": [read(call()), read(call(doctor_details=RENAMED, patient_details=RENAMED))],
     "request ids of its own": [read(call(), request_headers=FORM)],
     "an old record": [read(call(created_at=iso(-9000), started_at=iso(-9000)))],
     "a replayed event": [read(call(**COMPLETED), at=1), *REPLAYED],

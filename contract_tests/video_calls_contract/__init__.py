@@ -2,7 +2,7 @@
 
 * `rules/`: the tests, one module for each section of the document. They use only HTTP, and only what the
   contract promises.
-* `backend`, `exchange`, `checks`, `scheduling`, `observers`, `fuzzing/`: what the tests use.
+* `backend`, `users`, `exchange`, `checks`, `scheduling`, `observers`, `fuzzing/`: what the tests use.
 * `results`, `baseline`, `reports/`: from the result of each test to the reports.
 * `command`, `testing`, `preflight`, `reference_server`, `run`, `pytest_plugin`: what starts a run.
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from video_calls_spec import RuleId
 
-from video_calls_contract.backend import Person, wire_time
 from video_calls_contract.created_calls import Call
 from video_calls_contract.exceptions import Violation
 from video_calls_contract.exchange import Exchange, NotJsonError, instant
+from video_calls_contract.users import User, wire_time
 
 __all__ = [
     "FORBIDDEN",
@@ -162,7 +162,7 @@ def require_cancelled(cancelled: Exchange) -> None:
 
 
 def require_unchanged(
-    call: dict[str, Any], reader: Person, *evidence: Exchange, rule: RuleId | None = None
+    call: dict[str, Any], reader: User, *evidence: Exchange, rule: RuleId | None = None
 ) -> None:
     """Read a call again, and check that it is the same as before a refused request.
 
@@ -181,7 +181,7 @@ def require_unchanged(
 
 
 def require_same_call(
-    one: dict[str, Any], other: dict[str, Any], expected: str, reader: Person, *evidence: Exchange
+    one: dict[str, Any], other: dict[str, Any], expected: str, reader: User, *evidence: Exchange
 ) -> None:
     """Check that two responses show the same state of a call.
 
@@ -198,7 +198,7 @@ def require_same_call(
 def _check_updated_at(
     one: dict[str, Any],
     other: dict[str, Any],
-    reader: Person,
+    reader: User,
     *evidence: Exchange,
     precision: timedelta = PRECISION,
 ) -> None:
@@ -238,7 +238,7 @@ def _is_close(one: datetime | None, other: datetime | None, precision: timedelta
 
 
 def require_outsiders_refused(action: str, call: Call) -> None:
-    """Check that users outside a call cannot do this action of `Person.act`, and that it changes nothing.
+    """Check that users outside a call cannot do this action of `User.act`, and that it changes nothing.
 
     Raises:
         Missing: if the configuration has no such user.
@@ -252,21 +252,21 @@ def require_outsiders_refused(action: str, call: Call) -> None:
 
 
 def require_refused_by_status(action: str, call: Call) -> None:
-    """Check that an action of `Person.act` is refused to both participants, because of the call's status.
+    """Check that an action of `User.act` is refused to both participants, because of the call's status.
 
     Raises:
         Violation: if one of them succeeds, or the call changes.
     """
     before = call.read()
     because = f"{action} of a call that is {before.get('status')}"
-    for person in call.participants:
-        exchange = person.act(action, call.id)
+    for user in call.participants:
+        exchange = user.act(action, call.id)
         require_refusal(exchange, 400, before=call.steps, because=because)
         require_unchanged(before, call.doctor, exchange)
 
 
 def require_mistyped_ids_refused(action: str, call: Call) -> None:
-    """Check that this action of `Person.act` is refused at ids that only begin like the call's.
+    """Check that this action of `User.act` is refused at ids that only begin like the call's.
 
     Raises:
         Violation: if the backend takes one for the call's id.

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from video_calls_contract.backend import Backend, People, Person
+from video_calls_contract.backend import Backend
 from video_calls_contract.exceptions import Blocked, Missing
 from video_calls_contract.exchange import Exchange, as_object, instant
 from video_calls_contract.ids import is_id
+from video_calls_contract.users import User, Users
 
 __all__ = ["PARTICIPANTS", "Call", "CallRecord", "CreatedCall", "Pair"]
 
@@ -35,12 +36,12 @@ _CLOSED = ("completed", "cancelled")
 class Pair:
     """A doctor and a patient who can have calls with each other, and the users who are in none of them."""
 
-    doctor: Person
-    patient: Person
-    others: tuple[Person, ...]
+    doctor: User
+    patient: User
+    others: tuple[User, ...]
 
     @property
-    def outsiders(self) -> tuple[Person, ...]:
+    def outsiders(self) -> tuple[User, ...]:
         """The users who are in no call of the pair.
 
         Raises:
@@ -51,11 +52,11 @@ class Pair:
         return self.others
 
     @property
-    def participants(self) -> tuple[Person, Person]:
+    def participants(self) -> tuple[User, User]:
         """The doctor and the patient."""
         return self.doctor, self.patient
 
-    def create(self, by: Person, scheduled_time: object, **options: Any) -> Exchange:  # noqa: ANN401 (passed on)
+    def create(self, by: User, scheduled_time: object, **options: Any) -> Exchange:  # noqa: ANN401 (passed on)
         """Send a request that creates a call of the pair."""
         return by.create(self.doctor.doctor, self.patient.patient, scheduled_time, **options)
 
@@ -81,17 +82,17 @@ class Call:
         return self.record["id"]
 
     @property
-    def doctor(self) -> Person:
+    def doctor(self) -> User:
         """The call's doctor."""
         return self.pair.doctor
 
     @property
-    def patient(self) -> Person:
+    def patient(self) -> User:
         """The call's patient."""
         return self.pair.patient
 
     @property
-    def participants(self) -> tuple[Person, Person]:
+    def participants(self) -> tuple[User, User]:
         """The call's doctor and patient."""
         return self.pair.participants
 
@@ -124,10 +125,10 @@ class CallRecord:
         creations: the exchanges that created them.
     """
 
-    def __init__(self, backend: Backend, people: People) -> None:
+    def __init__(self, backend: Backend, users: Users) -> None:
         self.calls: dict[object, CreatedCall] = {}
         self.creations: list[Exchange] = []
-        self._people = people
+        self._users = users
         self._clock = backend.clock
         self._status: dict[object, object] = {}
         self._thread = threading.local()
@@ -204,16 +205,14 @@ class CallRecord:
         actions = ("end", "cancel") if self._status.get(call_id) == "ongoing" else ("cancel", "end")
         call, participants = self.calls[call_id], self.participants()
         owners = [
-            person
-            for person in participants
-            if person.doctor == call.doctor or person.patient == call.patient
+            user for user in participants if user.doctor == call.doctor or user.patient == call.patient
         ] or participants  # the backend may write ids differently from the configuration
-        for person in owners:
+        for user in owners:
             for action in actions:
-                if person.act(action, call_id).succeeded:
+                if user.act(action, call_id).succeeded:
                     return True
-        for person in owners:  # perhaps the backend's cancellation is broken
-            if person.join(call_id).succeeded and person.end(call_id).succeeded:
+        for user in owners:  # perhaps the backend's cancellation is broken
+            if user.join(call_id).succeeded and user.end(call_id).succeeded:
                 return True
         return bool(owners) and owners[0].get(call_id).object.get("status") in _CLOSED
 
@@ -234,9 +233,9 @@ class CallRecord:
             if not is_closed
         ]
 
-    def participants(self) -> list[Person]:
+    def participants(self) -> list[User]:
         """Return the users of the configuration who may be in this run's calls."""
-        return self._people.present(*PARTICIPANTS)
+        return self._users.present(*PARTICIPANTS)
 
 
 def _created_call(exchange: Exchange, call: dict[str, Any]) -> CreatedCall:

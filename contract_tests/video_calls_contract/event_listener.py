@@ -21,12 +21,12 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from video_calls_contract.backend import People, Person
 from video_calls_contract.config import ConfigError
 from video_calls_contract.connection_settings import certificate_problem
 from video_calls_contract.exceptions import Missing, NotOffered, Unreachable, Violation
 from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object, retry_after
 from video_calls_contract.jwt import claims
+from video_calls_contract.users import User, Users
 
 __all__ = [
     "CLOSE_DEADLINE",
@@ -84,21 +84,21 @@ class Listener:
 
     def __init__(
         self,
-        person: Person,
+        user: User,
         way: Way = "header",
         *,
         after: str | None = None,
         query: dict[str, str] | None = None,
     ) -> None:
-        self.person = person
-        self._authorization = person.lasting_authorization
+        self.user = user
+        self._authorization = user.lasting_authorization
         self._token = (self._authorization or "").removeprefix("Bearer ")
         self.status = NO_ANSWER
         self.subprotocol: str | None = None
         self.close_code: int | None = None
         self._way = way
         parameters = {**(query or {}), **({} if after is None else {"last_event_id": after})}
-        root = re.sub("^(?i:http)", "ws", person.backend.base_url)
+        root = re.sub("^(?i:http)", "ws", user.backend.base_url)
         self._url = f"{root}/events/" + (f"?{urlencode(parameters)}" if parameters else "")
         self._reason = ""
         self._headers = httpx.Headers()
@@ -116,7 +116,7 @@ class Listener:
                 return self
             time.sleep(wait)
         raise Unreachable(
-            f"{self._url} allows no more connections to the {self.person.name}; run the suite later"
+            f"{self._url} allows no more connections to the {self.user.name}; run the suite later"
         )
 
     def __exit__(self, *_error: object) -> None:
@@ -132,7 +132,7 @@ class Listener:
             subprotocols = [Subprotocol("bearer"), Subprotocol(self._token)]
         elif self._authorization is not None:
             headers["Authorization"] = self._authorization
-        settings = self.person.backend.connection
+        settings = self.user.backend.connection
         self._sent_at = datetime.now(UTC)
         try:
             connection = self._stack.enter_context(
@@ -217,7 +217,7 @@ class Listener:
     def _check_expiry(self) -> None:
         # A server may close a connection whose token has expired.
         if self.close_code in (UNAUTHORIZED, EXPIRED) or self.status == _UNAUTHORIZED:
-            self.person.check_expiry(self._token)
+            self.user.check_expiry(self._token)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -276,7 +276,7 @@ class Listener:
         text = json.dumps(content, ensure_ascii=False) if self.status == _SWITCHING else self._reason
         return Exchange(
             operation=None,
-            person=self.person.name,
+            user=self.user.name,
             method="GET",
             url=self._url,
             request_headers=tuple(headers),
@@ -286,7 +286,7 @@ class Listener:
             content=text.encode(),
             sent_at=self._sent_at,
             received_at=self._received_at,
-            redactor=self.person.backend.redactor,
+            redactor=self.user.backend.redactor,
         )
 
     @property
@@ -323,12 +323,12 @@ def _short(event: dict[str, Any]) -> dict[str, Any]:
     return {**event, "data": {**as_object(event.get("data")), "call": call}}
 
 
-def fits_a_subprotocol(person: Person) -> bool:
+def fits_a_subprotocol(user: User) -> bool:
     """Return whether a subprotocol may hold the characters of a user's token; it may hold every JWT."""
-    return _SUBPROTOCOL.fullmatch(person.token) is not None
+    return _SUBPROTOCOL.fullmatch(user.token) is not None
 
 
-def find_way(person: Person) -> Way:
+def find_way(user: User) -> Way:
     """Return the way in which the backend accepts a user's token.
 
     Raises:
@@ -336,15 +336,15 @@ def find_way(person: Person) -> Way:
         Violation: if it has one, but accepts the token in no way.
     """
     attempts: list[Listener] = []
-    ways: Iterable[Way] = ("header", "subprotocol") if fits_a_subprotocol(person) else ("header",)
+    ways: Iterable[Way] = ("header", "subprotocol") if fits_a_subprotocol(user) else ("header",)
     for way in ways:
-        with Listener(person, way) as listener:
+        with Listener(user, way) as listener:
             if listener.stays_open():
                 return way
         attempts.append(listener)
     if any(listener.close_code in _OWN_CODES for listener in attempts):
         raise Violation(
-            f"a connection with the {person.name}'s token to stay open; it is {attempts[-1].ending}",
+            f"a connection with the {user.name}'s token to stay open; it is {attempts[-1].ending}",
             *(listener.evidence() for listener in attempts),
             rule="events.authentication",
         )
@@ -367,32 +367,32 @@ class Expiry:
         return _ending(self.code)
 
 
-def expire(people: People, wait: Callable[[float], None]) -> Expiry:
+def expire(users: Users, wait: Callable[[float], None]) -> Expiry:
     """Open a connection with a token that expires within seconds, and wait until it does.
 
     Raises:
         Missing: if the configuration provides no such token.
         NotOffered: if the backend has no WebSocket for events.
     """
-    way = find_way(people.doctor)
-    command = people.identity("expiring").command
+    way = find_way(users.doctor)
+    command = users.identity("expiring").command
     if command is None:
         raise Missing("the configuration's [identities.expiring] has no token_command")
     try:
-        person = people.with_header(f"Bearer {command.token()}", "expiring")
+        user = users.with_header(f"Bearer {command.token()}", "expiring")
     except ConfigError as error:
         raise Missing(str(error)) from None
-    expires = claims(person.token).get("exp")
+    expires = claims(user.token).get("exp")
     if not isinstance(expires, int | float):
         raise Missing("the `exp` of the token of [identities.expiring] cannot be read")
-    clock = person.backend.clock
+    clock = user.backend.clock
     times = clock.possible_times(datetime.now(UTC))
     left = min((datetime.fromtimestamp(expires, UTC) - now).total_seconds() for now in times)
     if left > _MOST_LIFETIME:
         raise Missing(
             f"the token of [identities.expiring] lasts {left:.0f} s; it should expire within seconds"
         )
-    with Listener(person, way) as listener:
+    with Listener(user, way) as listener:
         if not listener.stays_open():
             raise Missing(
                 f"the backend refused the token of [identities.expiring]: the connection is {listener.ending}"

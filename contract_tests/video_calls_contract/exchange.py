@@ -105,7 +105,7 @@ class Exchange:
 
     Attributes:
         operation: the operation id of the contract; None for other requests.
-        person: the name of the user who sent the request.
+        user: the name of the user who sent the request.
         status: the status of the response, or `NO_ANSWER`.
         unread: why the body was not read; empty if it was.
         sent_at, received_at: times of this machine's clock.
@@ -113,7 +113,7 @@ class Exchange:
     """
 
     operation: str | None
-    person: str
+    user: str
     method: str
     url: str
     request_headers: tuple[tuple[str, str], ...]
@@ -140,7 +140,7 @@ class Exchange:
     def request_line(self) -> str:
         """The request in a line, with the beginning of its body."""
         body = self.request_body.decode("utf-8", "backslashreplace")[:_OF_A_LINE]
-        line = f"{self.method} {self.url} as {self.person}"
+        line = f"{self.method} {self.url} as {self.user}"
         return self.redactor.redact(f"{line} with {body}" if body else line)
 
     @property

@@ -87,8 +87,8 @@ class Slots:
         calls = self._calls
         self._existing = sorted(
             start
-            for person in calls.record.participants()
-            for call in calls.visible_to(person)
+            for user in calls.record.participants()
+            for call in calls.visible_to(user)
             if call.get("status") in ("scheduled", "ongoing")
             and (start := instant(call.get("scheduled_time"))) is not None
         )

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from video_calls_contract.backend import Person
 from video_calls_contract.exchange import Exchange
+from video_calls_contract.users import User
 
 __all__ = ["LARGE", "Walk", "link_problem", "read_list"]
 
@@ -34,26 +34,26 @@ class Walk:
         """The ids of the calls, in order."""
         return [call.get("id") for page in self.pages for call in page.calls]
 
-    def back(self, person: Person) -> "Walk":
+    def back(self, user: User) -> "Walk":
         """Follow the `previous` links from the last page."""
-        return _follow(person, self.pages[-1], "previous")
+        return _follow(user, self.pages[-1], "previous")
 
-    def is_current(self, person: Person) -> bool:
+    def is_current(self, user: User) -> bool:
         """Return whether the first page is still the same, so that no other run has changed the list."""
-        first, again = self.pages[0], person.list(self.query)
+        first, again = self.pages[0], user.list(self.query)
         return again.object.get("count") == first.object.get("count") and [
             call.get("id") for call in again.calls
         ] == [call.get("id") for call in first.calls]
 
 
-def read_list(person: Person, query: str = "") -> Walk:
+def read_list(user: User, query: str = "") -> Walk:
     """Return the pages of a user's list, 50 at most."""
-    walk = _follow(person, person.list(query), "next")
+    walk = _follow(user, user.list(query), "next")
     walk.query = query
     return walk
 
 
-def _follow(person: Person, page: Exchange, link: str) -> Walk:
+def _follow(user: User, page: Exchange, link: str) -> Walk:
     walk = Walk()
     visited = {page.url}
     while True:
@@ -67,7 +67,7 @@ def _follow(person: Person, page: Exchange, link: str) -> Walk:
             return walk
         if len(walk.pages) >= _MOST_PAGES:
             return walk
-        inner = person.backend.local_url(following) if isinstance(following, str) else None
+        inner = user.backend.local_url(following) if isinstance(following, str) else None
         problem = link_problem(link, following, leads_to_list=inner is not None)
         if not problem and inner in visited:
             problem = f"`{link}` to lead to another page; it leads back to {following!r}"
@@ -75,7 +75,7 @@ def _follow(person: Person, page: Exchange, link: str) -> Walk:
             walk.problem = problem
             return walk
         visited.add(inner or following)
-        page = person.follow(following)
+        page = user.follow(following)
 
 
 def link_problem(link: str, following: object, *, leads_to_list: bool) -> str:

@@ -6,13 +6,14 @@ Preflight reports only mistakes in the configuration. Violations of the backend 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from video_calls_contract.backend import Backend, Person
+from video_calls_contract.backend import Backend
 from video_calls_contract.config import API_PATH
 from video_calls_contract.exceptions import NotTheBackend, Unreachable
 from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
 from video_calls_contract.gateway import NOWHERE
 from video_calls_contract.jwt import claims
 from video_calls_contract.run import Run
+from video_calls_contract.users import User
 
 __all__ = ["PreflightError", "preflight"]
 
@@ -35,15 +36,15 @@ def preflight(run: Run) -> None:
     """
     _find_api(run)
     with ThreadPoolExecutor(run.options.jobs) as pool:
-        list(pool.map(_check_token, run.people.present(*_ACTIVE)))
-    if run.people.has("expired"):
-        _check_expired(run.people["expired"])
+        list(pool.map(_check_token, run.users.present(*_ACTIVE)))
+    if run.users.has("expired"):
+        _check_expired(run.users["expired"])
     _check_tokens_differ(run)
-    run.notes += run.people.expiring_soon(_MAX_RUN_SECONDS[run.options.fuzz])
+    run.notes += run.users.expiring_soon(_MAX_RUN_SECONDS[run.options.fuzz])
 
 
 def _find_api(run: Run) -> None:
-    backend, doctor = run.backend, run.people.doctor
+    backend, doctor = run.backend, run.users.doctor
     roots = [backend.base_url]
     if not backend.base_url.endswith(API_PATH):
         roots.insert(0, backend.base_url + API_PATH)
@@ -87,7 +88,7 @@ def _check_json(backend: Backend, page: Exchange) -> None:
             ) from None
 
 
-def _is_empty_list(doctor: Person, root: str, page: Exchange) -> bool:
+def _is_empty_list(doctor: User, root: str, page: Exchange) -> bool:
     """Return whether a 404 is the response for a list without calls, and not for an unknown path."""
     unknown_path = doctor.send("GET", f"{root}{NOWHERE}")
     is_own_text = isinstance(page.object.get("error"), str) and page.object != unknown_path.object
@@ -99,21 +100,21 @@ def _needs_token(backend: Backend, root: str) -> bool:
     return backend.send("GET", f"{root}/video-calls/").status in (_UNAUTHORIZED, _FORBIDDEN)
 
 
-def _check_token(person: Person) -> None:
+def _check_token(user: User) -> None:
     # If a single operation refuses a good token, that is a violation, which the tests find.
-    if person.list().status != _UNAUTHORIZED or person.get(person.backend.no_call).status != _UNAUTHORIZED:
+    if user.list().status != _UNAUTHORIZED or user.get(user.backend.no_call).status != _UNAUTHORIZED:
         return
-    expires = claims(person.token).get("exp")
+    expires = claims(user.token).get("exp")
     reason = "the backend does not accept it"
     if isinstance(expires, int | float) and expires < datetime.now(UTC).timestamp():
         reason = f"it expired at {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M:%S} UTC"
     raise PreflightError(
-        f"the token of [identities.{person.name}] does not work: {reason}; get a new one of an active user"
+        f"the token of [identities.{user.name}] does not work: {reason}; get a new one of an active user"
     )
 
 
-def _check_expired(person: Person) -> None:
-    expires = claims(person.token).get("exp")
+def _check_expired(user: User) -> None:
+    expires = claims(user.token).get("exp")
     if isinstance(expires, int | float) and expires > datetime.now(UTC).timestamp():
         raise PreflightError(
             "the token of [identities.expired] has not expired yet; use one whose `exp` has passed, "
@@ -123,10 +124,10 @@ def _check_expired(person: Person) -> None:
 
 def _check_tokens_differ(run: Run) -> None:
     names: dict[str | None, str] = {}
-    for person in run.people.present(*_ACTIVE):
-        other = names.setdefault(person.authorization, person.name)
-        if other != person.name:
+    for user in run.users.present(*_ACTIVE):
+        other = names.setdefault(user.authorization, user.name)
+        if other != user.name:
             raise PreflightError(
-                f"[identities.{other}] and [identities.{person.name}] have the same token; "
+                f"[identities.{other}] and [identities.{user.name}] have the same token; "
                 "they must be different users"
             )

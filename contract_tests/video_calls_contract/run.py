@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from video_calls_spec import Level, Rule
 
-from video_calls_contract.backend import Backend, People
+from video_calls_contract.backend import Backend
 from video_calls_contract.baseline import Entry, apply
 from video_calls_contract.catalogue import catalogue
 from video_calls_contract.config import Config
@@ -22,6 +22,7 @@ from video_calls_contract.exchange import Redactor
 from video_calls_contract.observers import Observers
 from video_calls_contract.results import Results, TestResult, rule_results
 from video_calls_contract.scheduling import Calls
+from video_calls_contract.users import Users
 
 __all__ = ["FuzzLength", "Options", "Run"]
 
@@ -65,8 +66,8 @@ class Run:
         self.backend = Backend(
             config.base_url, Redactor(), timeout=options.timeout, connection=connection(config)
         )
-        self.people = People(config, self.backend)
-        self.calls = Calls(self.backend, self.people, config.booking)
+        self.users = Users(config, self.backend)
+        self.calls = Calls(self.backend, self.users, config.booking)
         self.observers = Observers(self.backend.clock, config.agora, self.calls.record.is_ours)
         self.backend.watchers.append(self.observers.watch)
         self.tests: list[TestResult] = []

@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from video_calls_contract.backend import Backend, People, Person
+from video_calls_contract.backend import Backend
 from video_calls_contract.booking_policy import Policy
 from video_calls_contract.created_calls import Call, CallRecord, Pair
 from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.free_times import OVERLAP, Slots
 from video_calls_contract.ids import is_id
+from video_calls_contract.users import User, Users
 
 __all__ = ["Calls"]
 
@@ -41,15 +42,15 @@ class Calls:
         ended: set when the run ends; nothing waits for room from then on.
     """
 
-    def __init__(self, backend: Backend, people: People, policy: Policy) -> None:
+    def __init__(self, backend: Backend, users: Users, policy: Policy) -> None:
         self.backend = backend
-        self.people = people
-        self.record = CallRecord(backend, people)
+        self.users = users
+        self.record = CallRecord(backend, users)
         self.slots = Slots(self, policy)
         self.crowded = ""
         self.ended = threading.Event()
         self._look_again = 0.0
-        self._busy: set[Person] = set()
+        self._busy: set[User] = set()
         self._released = threading.Condition()
         self._doctor_creates = False
         self._refusals: dict[tuple[str | None, int], tuple[str, Exchange]] = {}
@@ -100,14 +101,16 @@ class Calls:
 
     def pairs(self) -> list[Pair]:
         """Return the pairs that can have calls, without the dual user; the doctor and the patient first."""
-        people = self.people
-        users = people.present("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
-        doctors = people.present("doctor", "other_doctor")
-        patients = people.present("patient", "other_patient")
+        users = self.users
+        everybody = users.present(
+            "doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user"
+        )
+        doctors = users.present("doctor", "other_doctor")
+        patients = users.present("patient", "other_patient")
         both = [(doctor, patient) for doctor in doctors for patient in patients]
         both.sort(key=lambda pair: (pair[0].name == "doctor") != (pair[1].name == "patient"))
         return [
-            Pair(doctor, patient, tuple(person for person in users if person not in (doctor, patient)))
+            Pair(doctor, patient, tuple(user for user in everybody if user not in (doctor, patient)))
             for doctor, patient in both
         ]
 
@@ -115,9 +118,9 @@ class Calls:
         """Return all pairs, with those of the dual user last: they serve if no other pair has time."""
         # A backend may derive uids from profile ids. Equal ids would show that, so such a pair is first.
         pairs = sorted(self.pairs(), key=lambda pair: pair.doctor.doctor != pair.patient.patient)
-        if not self.people.has("dual_user"):
+        if not self.users.has("dual_user"):
             return pairs
-        dual, more = self.people["dual_user"], list[Pair]()
+        dual, more = self.users["dual_user"], list[Pair]()
         for pair in pairs:
             for doctor, patient in ((dual, pair.patient), (pair.doctor, dual)):
                 others = {*pair.participants, *pair.others} - {doctor, patient}
@@ -130,12 +133,12 @@ class Calls:
         Raises:
             Missing: if one of them is not in the configuration.
         """
-        participants = (self.people[doctor], self.people[patient])
+        participants = (self.users[doctor], self.users[patient])
         return next(pair for pair in self.pairs() if pair.participants == participants)
 
     # -- Far calls ------------------------------------------------------------------------------------
 
-    def scheduled(self, pair: Pair | None = None, *, by: Person | None = None, reach: int = 0) -> Call:
+    def scheduled(self, pair: Pair | None = None, *, by: User | None = None, reach: int = 0) -> Call:
         """Return a new call, days or months ahead, whose participants are free `reach` minutes around it.
 
         Raises:
@@ -168,8 +171,8 @@ class Calls:
         Args:
             own: whether to consider this run's calls, too.
         """
-        for person in pair.participants:
-            for call in self.visible_to(person):
+        for user in pair.participants:
+            for call in self.visible_to(user):
                 start = instant(call.get("scheduled_time"))
                 if (
                     start is not None
@@ -180,17 +183,17 @@ class Calls:
                     return call
         return None
 
-    def visible_to(self, person: Person) -> Iterator[dict[str, Any]]:
+    def visible_to(self, user: User) -> Iterator[dict[str, Any]]:
         """Yield the calls of a user's list, as far as its pages can be followed. Nothing is judged here."""
-        page = person.list("page_size=100")
+        page = user.list("page_size=100")
         if not page.succeeded:
-            page = person.list()
+            page = user.list()
         for _ in range(_MOST_PAGES):
             yield from page.calls
             link = page.object.get("next")
             if not isinstance(link, str) or not self.backend.local_url(link):
                 return
-            page = person.follow(link)
+            page = user.follow(link)
 
     # -- Near calls -----------------------------------------------------------------------------------
 

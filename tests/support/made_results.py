@@ -24,7 +24,7 @@ def exchange(content: bytes = b'{"error": "no"}', *, status: int = 500, **change
     now = datetime(2030, 1, 1, tzinfo=UTC)
     values: dict[str, Any] = {
         "operation": "getVideoCall",
-        "person": "doctor",
+        "user": "doctor",
         "method": "GET",
         "url": "https://staging.example.com/api/v1/video/video-calls/1/",
         "request_headers": (("Authorization", f"Bearer {TOKENS['doctor']}"),),

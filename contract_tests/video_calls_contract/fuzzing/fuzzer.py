@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import schemathesis
 
-from video_calls_contract.backend import Person
 from video_calls_contract.created_calls import PARTICIPANTS
 from video_calls_contract.exceptions import Blocked, Missing, Unreachable, Violation
 from video_calls_contract.exchange import Exchange, instant
@@ -29,6 +28,7 @@ from video_calls_contract.fuzzing.knowledge import (
 from video_calls_contract.ids import NO_CALL, TEXT_ID, Id, is_id
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import Calls
+from video_calls_contract.users import User
 
 _WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 _KEY = re.compile(r"[!-~]{1,200}", re.ASCII)
@@ -199,8 +199,8 @@ class Fuzzer:
 
     def _ids(self, role: str) -> list[Id]:
         """Return ids of the run's users; most of them are of the first."""
-        people = self.run.people.present(*PARTICIPANTS)
-        ids = [one for person in people if (one := person.doctor if role == "doctor" else person.patient)]
+        users = self.run.users.present(*PARTICIPANTS)
+        ids = [one for user in users if (one := user.doctor if role == "doctor" else user.patient)]
         return [ids[0]] * 6 + ids[1:]
 
     @property
@@ -248,29 +248,29 @@ class Fuzzer:
             self.stopped = error
             return None
 
-    def _sender(self, choice: int, request: Request) -> Person:
-        people = self.run.people
+    def _sender(self, choice: int, request: Request) -> User:
+        users = self.run.users
         if choice % NO_TOKEN == NO_TOKEN - 1:
-            return people.nobody
-        both = [people.patient, people.doctor] if choice % 3 == 1 else [people.doctor, people.patient]
+            return users.nobody
+        both = [users.patient, users.doctor] if choice % 3 == 1 else [users.doctor, users.patient]
         # The call within its join window may be of the other pair.
         return self.knowledge.participant(
-            both + people.present("other_doctor", "other_patient"), request.target
+            both + users.present("other_doctor", "other_patient"), request.target
         )
 
-    def _send(self, request: Request, person: Person) -> Exchange:
+    def _send(self, request: Request, user: User) -> Exchange:
         self._sent += 1
         # If the path or the query is invalid, the framework may respond instead of the operation.
         operation = request.operation if request.valid or request.operation == "createVideoCall" else None
         headers = dict(request.headers)
         if request.operation == "createVideoCall":
             headers["Content-Type"] = "application/json"
-        exchange = person.send(
+        exchange = user.send(
             request.method, request.path, operation=operation, headers=headers, content=request.content
         )
-        finding = judge(request, person, exchange, self.knowledge)
+        finding = judge(request, user, exchange, self.knowledge)
         evidence = self.knowledge.evidence.get(request.target, [])[-3:]
-        self.knowledge.learn(request, person, exchange)
+        self.knowledge.learn(request, user, exchange)
         if finding is not None and self._check in ("", finding.check):
             if not self._check:
                 # Hypothesis looks for a smaller request with these.

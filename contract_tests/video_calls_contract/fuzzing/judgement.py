@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import cast
 
-from video_calls_contract.backend import Person
 from video_calls_contract.checks import FORBIDDEN
 from video_calls_contract.exchange import NO_ANSWER, Exchange, instant
 from video_calls_contract.fuzzing.knowledge import ACTIONS, INT32, Knowledge, Request, is_participant
 from video_calls_contract.ids import is_id
 from video_calls_contract.schema import problems
+from video_calls_contract.users import User
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Finding:
     expected: str
 
 
-def judge(request: Request, person: Person, exchange: Exchange, knowledge: Knowledge) -> Finding | None:
+def judge(request: Request, user: User, exchange: Exchange, knowledge: Knowledge) -> Finding | None:
     """Return what is wrong with a response, None if nothing is; `knowledge` is from before the request."""
     status = exchange.status
     if status == NO_ANSWER:
@@ -28,18 +28,16 @@ def judge(request: Request, person: Person, exchange: Exchange, knowledge: Knowl
     if status >= 500:  # noqa: PLR2004 (HTTP)
         return Finding("not_a_server_error", f"no server error; got {status}")
     if exchange.succeeded:
-        return _judge_success(request, person, replace(exchange, operation=request.operation), knowledge)
-    return _judge_refusal(request, person, exchange, knowledge)
+        return _judge_success(request, user, replace(exchange, operation=request.operation), knowledge)
+    return _judge_refusal(request, user, exchange, knowledge)
 
 
-def _judge_success(
-    request: Request, person: Person, exchange: Exchange, knowledge: Knowledge
-) -> Finding | None:
+def _judge_success(request: Request, user: User, exchange: Exchange, knowledge: Knowledge) -> Finding | None:
     if request.flaws:
         return Finding(
             "negative_data_rejection", f"a refusal of {', '.join(request.flaws)}; got {exchange.status}"
         )
-    if person.authorization is None:
+    if user.authorization is None:
         return Finding("ignored_auth", f"a refusal of a request without a token; got {exchange.status}")
     if (finding := _judge_state(request, exchange, knowledge)) is not None:
         return finding
@@ -84,11 +82,9 @@ def _judge_call(request: Request, exchange: Exchange) -> Finding | None:
     return None
 
 
-def _judge_refusal(
-    request: Request, person: Person, exchange: Exchange, knowledge: Knowledge
-) -> Finding | None:
+def _judge_refusal(request: Request, user: User, exchange: Exchange, knowledge: Knowledge) -> Finding | None:
     status = exchange.status
-    allowed = _refusals(request, person, knowledge)
+    allowed = _refusals(request, user, knowledge)
     if allowed is None:
         # A framework may redirect a path that is not in the contract.
         is_path = request.target is not None or request.operation in {"listVideoCalls", "createVideoCall"}
@@ -96,20 +92,20 @@ def _judge_refusal(
             return Finding("status_code_conformance", f"success or a 4xx; got {status}")
         return None
     if status not in allowed:
-        check, description = _describe(request, person, knowledge)
+        check, description = _describe(request, user, knowledge)
         expected = " or ".join(str(one) for one in allowed) or "success"
         return Finding(check, f"{expected}, for {description}; got {status}")
     return _judge_error_body(exchange)
 
 
-def _refusals(request: Request, person: Person, knowledge: Knowledge) -> tuple[int, ...] | None:
+def _refusals(request: Request, user: User, knowledge: Knowledge) -> tuple[int, ...] | None:
     """Return the statuses with which a backend may refuse a request; None if any refusal is allowed."""
     is_own = request.target in knowledge.states
-    if request.operation == "createVideoCall" and person.authorization is not None:
-        return (*_refusals_of_create(request, person), *((409, 422) if request.headers else ()))
+    if request.operation == "createVideoCall" and user.authorization is not None:
+        return (*_refusals_of_create(request, user), *((409, 422) if request.headers else ()))
     if not request.valid or (isinstance(request.target, int) and request.target >= INT32):
         return None
-    if person.authorization is None:
+    if user.authorization is None:
         return (401,) if is_own or request.target is None else None
     if request.operation == "listVideoCalls":
         return () if request.query in ((), (("page", "1"),)) else None
@@ -118,9 +114,9 @@ def _refusals(request: Request, person: Person, knowledge: Knowledge) -> tuple[i
     return () if not request.changes or _is_certain(request, knowledge) else (400,)
 
 
-def _refusals_of_create(request: Request, person: Person) -> tuple[int, ...]:
+def _refusals_of_create(request: Request, user: User) -> tuple[int, ...]:
     body = cast("dict[str, object]", request.body) if isinstance(request.body, dict) else {}
-    return (400, 403) if is_participant(person, body) else (400, *FORBIDDEN)
+    return (400, 403) if is_participant(user, body) else (400, *FORBIDDEN)
 
 
 def _is_certain(request: Request, knowledge: Knowledge) -> bool:
@@ -128,17 +124,17 @@ def _is_certain(request: Request, knowledge: Knowledge) -> bool:
     return knowledge.states.get(request.target) == ACTIONS[request.operation].certain_in
 
 
-def _describe(request: Request, person: Person, knowledge: Knowledge) -> tuple[str, str]:
+def _describe(request: Request, user: User, knowledge: Knowledge) -> tuple[str, str]:
     """Return the check that an unexpected refusal fails, and a description of the request."""
     state = knowledge.states.get(request.target)
-    if person.authorization is None:
+    if user.authorization is None:
         return "ignored_auth", "a request without a token"
     if request.flaws:
         return "negative_data_rejection", ", ".join(request.flaws)
     if request.changes and _is_certain(request, knowledge):
         return "positive_data_acceptance", f"a call that is {state}"
     if request.target is not None:
-        return "ensure_resource_availability", f"the {person.name}'s own call"
+        return "ensure_resource_availability", f"the {user.name}'s own call"
     if request.operation == "listVideoCalls":
         return "positive_data_acceptance", "the first page"
     return "status_code_conformance", "a new call"

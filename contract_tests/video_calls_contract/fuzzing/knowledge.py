@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from video_calls_contract.backend import Person
 from video_calls_contract.exchange import NO_ANSWER, Exchange
 from video_calls_contract.ids import NO_CALL, Id
+from video_calls_contract.users import User
 
 INT32, INT64 = 2**31, 2**63
 
@@ -88,7 +88,7 @@ class Knowledge:
         self.evidence[call_id].append(exchange)
         self.unused_from = raise_unused(self.unused_from, call_id)
 
-    def learn(self, request: Request, person: Person, exchange: Exchange) -> None:
+    def learn(self, request: Request, user: User, exchange: Exchange) -> None:
         """Update the state of a call from the response to this user."""
         for call in replace(exchange, operation=request.operation).calls:
             self.unused_from = raise_unused(self.unused_from, call.get("id"))
@@ -96,7 +96,7 @@ class Knowledge:
             call_id = exchange.object.get("id")
             is_new = isinstance(call_id, int | str) and call_id not in self.states
             # Some backends let a user schedule for others, whose calls the suite must not change.
-            if is_new and is_participant(person, exchange.object):
+            if is_new and is_participant(user, exchange.object):
                 self.created(call_id, exchange)
         elif request.changes and request.target in self.states:
             if exchange.succeeded:
@@ -105,10 +105,10 @@ class Knowledge:
             elif exchange.status == NO_ANSWER or exchange.status >= 500:  # noqa: PLR2004 (HTTP)
                 self.states[request.target] = None  # the backend may have changed the call
 
-    def participant(self, people: list[Person], call_id: object) -> Person:
+    def participant(self, users: list[User], call_id: object) -> User:
         """Return the first of these users who is in the call, or of all users for an unknown call."""
         call = self.evidence[call_id][0].object if call_id in self.states else None
-        return next((person for person in people if call is None or is_participant(person, call)), people[0])
+        return next((user for user in users if call is None or is_participant(user, call)), users[0])
 
 
 def raise_unused(unused_from: int, used: object) -> int:
@@ -116,7 +116,7 @@ def raise_unused(unused_from: int, used: object) -> int:
     return INT64 if isinstance(used, int) and used >= unused_from else unused_from
 
 
-def is_participant(person: Person, call: Mapping[str, object]) -> bool:
+def is_participant(user: User, call: Mapping[str, object]) -> bool:
     """Return whether a user is the doctor or the patient of a call."""
-    roles = (("doctor", person.doctor), ("patient", person.patient))
+    roles = (("doctor", user.doctor), ("patient", user.patient))
     return any(own is not None and call.get(role) == own for role, own in roles)

@@ -81,17 +81,15 @@ def token_uid(_: Observers, exchange: Exchange, token: TokenInfo) -> Iterator[st
 def uid_differs(observers: Observers, exchange: Exchange) -> Verdict:
     """Check that two participants of a call have different uids."""
     _channel, uid = _channel_and_uid(exchange)
-    if not _is_join(exchange) or uid is None or exchange.person == SOMEBODY:
+    if not _is_join(exchange) or uid is None or exchange.user == SOMEBODY:
         return None
     # After a reset of the data, another call may have the same id, but not the same channel.
     place = f"{exchange.url} {exchange.object.get('channel_name')}"
     first = observers.uids.get_or_add((place, uid), observers.shortened(exchange, None))
-    if first.person == exchange.person:
+    if first.user == exchange.user:
         return []
     return [
-        Finding(
-            f"the {exchange.person} to have a uid other than the {first.person}'s, {uid}", (first, exchange)
-        )
+        Finding(f"the {exchange.user} to have a uid other than the {first.user}'s, {uid}", (first, exchange))
     ]
 
 

@@ -100,7 +100,7 @@ def evidence(test: TestResult) -> tuple[Exchange, ...]:
 def short(exchange: Exchange) -> str:
     """Return an exchange as a line."""
     return visible(
-        exchange.redactor.redact(f"{exchange.method} {exchange.url} as {exchange.person}: {exchange.answer}")
+        exchange.redactor.redact(f"{exchange.method} {exchange.url} as {exchange.user}: {exchange.answer}")
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from video_calls_contract.backend import Backend, People
+from video_calls_contract.backend import Backend
 from video_calls_contract.event_listener import Expiry, expire
 from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, Together
@@ -24,6 +24,7 @@ from video_calls_contract.scenarios import (
     play_lifecycle,
 )
 from video_calls_contract.scheduling import Calls
+from video_calls_contract.users import Users
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +40,9 @@ def backend(run: Run) -> Backend:
 
 
 @pytest.fixture(scope="session")
-def people(run: Run) -> People:
+def users(run: Run) -> Users:
     """Return the users of the configuration."""
-    return run.people
+    return run.users
 
 
 @pytest.fixture(scope="session")
@@ -89,18 +90,18 @@ def joins(calls: Calls) -> JoinScenario:
 @pytest.fixture(scope="session")
 def blocked(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
     """Send some requests of each kind, for the observers; return what the backend refused, if anything."""
-    calls.people.nobody.list()
-    for person in calls.pair.participants:
-        person.list()
-        person.get(calls.backend.no_call)
+    calls.users.nobody.list()
+    for user in calls.pair.participants:
+        user.list()
+        user.get(calls.backend.no_call)
     try:
         call = calls.scheduled()
     except Blocked as blocked:
         return blocked
-    for person in call.participants:
-        person.list()
-        person.join(call.id)
-        person.get(call.id)
+    for user in call.participants:
+        user.list()
+        user.join(call.id)
+        user.get(call.id)
     for outsider in call.pair.others:
         outsider.get(call.id)
     call.pair.create(call.doctor, calls.backend.clock.now() - timedelta(days=1))
@@ -119,7 +120,7 @@ def background(request: pytest.FixtureRequest) -> dict[str, Future[Any]]:
     scenarios: dict[str, Callable[[Run], Any]] = {
         "lifecycle": lambda run: play_lifecycle(run.calls, run.wait),
         "late_join": lambda run: play_late_join(run.calls, run.wait),
-        "expiry": lambda run: expire(run.people, run.wait),
+        "expiry": lambda run: expire(run.users, run.wait),
     }
     names = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     if not names & scenarios.keys():

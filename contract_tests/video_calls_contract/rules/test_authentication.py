@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 
-from video_calls_contract.backend import People, Person
 from video_calls_contract.checks import require, require_refusal, require_unchanged
 from video_calls_contract.created_calls import Call, Pair
 from video_calls_contract.exceptions import Blocked
@@ -13,8 +12,9 @@ from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.free_times import Slots
 from video_calls_contract.jwt import FORGERIES, forged
 from video_calls_contract.scheduling import Calls
+from video_calls_contract.users import User, Users
 
-RequireUnauthorized = Callable[[Person, str], None]
+RequireUnauthorized = Callable[[User, str], None]
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +26,16 @@ def call(calls: Calls) -> Call | None:
         return None
 
 
-def every_operation(
-    person: Person, pair: Pair, call_id: object, slots: Slots
-) -> list[Callable[[], Exchange]]:
+def every_operation(user: User, pair: Pair, call_id: object, slots: Slots) -> list[Callable[[], Exchange]]:
     """Return a request of each operation as this user."""
     at = slots.take()
     return [
-        person.list,
-        partial(person.get, call_id),
-        partial(pair.create, person, at),
-        partial(person.join, call_id),
-        partial(person.end, call_id),
-        partial(person.cancel, call_id),
+        user.list,
+        partial(user.get, call_id),
+        partial(pair.create, user, at),
+        partial(user.join, call_id),
+        partial(user.end, call_id),
+        partial(user.cancel, call_id),
     ]
 
 
@@ -47,10 +45,10 @@ def require_unauthorized(
 ) -> RequireUnauthorized:
     """Return a check that every operation refuses a user with 401, and that nothing changes."""
 
-    def check(person: Person, because: str) -> None:
+    def check(user: User, because: str) -> None:
         before = call.read() if call else {}
         call_id = call.id if call else calls.backend.no_call
-        exchanges = together(every_operation(person, calls.pair, call_id, slots))
+        exchanges = together(every_operation(user, calls.pair, call_id, slots))
         for exchange in exchanges:
             require_refusal(exchange, 401, because=because)
         if call:
@@ -63,17 +61,17 @@ def require_unauthorized(
 
 
 @pytest.mark.rule("auth.required")
-def test_request_without_token_is_refused(people: People, require_unauthorized: RequireUnauthorized) -> None:
-    require_unauthorized(people.nobody, "a request without a token")
+def test_request_without_token_is_refused(users: Users, require_unauthorized: RequireUnauthorized) -> None:
+    require_unauthorized(users.nobody, "a request without a token")
 
 
 @pytest.mark.rule("auth.required")
 @pytest.mark.parametrize("header", ["Bearer", "Basic ZG9jdG9yOnNlY3JldA=="])
 def test_header_without_bearer_token_is_refused(
-    people: People, require_unauthorized: RequireUnauthorized, header: str
+    users: Users, require_unauthorized: RequireUnauthorized, header: str
 ) -> None:
-    person = Person(f"nobody ({header.split(' ', maxsplit=1)[0]})", header, people.doctor.backend)
-    require_unauthorized(person, "a request without a bearer token")
+    user = User(f"nobody ({header.split(' ', maxsplit=1)[0]})", header, users.doctor.backend)
+    require_unauthorized(user, "a request without a bearer token")
 
 
 # "Include the JWT token in the Authorization header:"
@@ -81,9 +79,9 @@ def test_header_without_bearer_token_is_refused(
 
 @pytest.mark.rule("auth.bearer")
 def test_bearer_token_is_accepted_by_every_operation(calls: Calls, slots: Slots) -> None:
-    for person in calls.pair.participants:
+    for user in calls.pair.participants:
         call = calls.scheduled()
-        for request in every_operation(person, call.pair, call.id, slots):
+        for request in every_operation(user, call.pair, call.id, slots):
             exchange = request()
             require(exchange.status != 401, "every operation to accept a valid token; got 401", exchange)
 
@@ -91,11 +89,11 @@ def test_bearer_token_is_accepted_by_every_operation(calls: Calls, slots: Slots)
 @pytest.mark.rule("auth.scheme")
 @pytest.mark.parametrize("scheme", ["Basic", "Anything"])
 def test_token_with_other_scheme_is_refused(
-    people: People, require_unauthorized: RequireUnauthorized, scheme: str
+    users: Users, require_unauthorized: RequireUnauthorized, scheme: str
 ) -> None:
-    token = people.doctor.token
-    person = Person(f"doctor ({scheme})", f"{scheme} {token}", people.doctor.backend)
-    require_unauthorized(person, f"a valid token after {scheme} instead of Bearer")
+    token = users.doctor.token
+    user = User(f"doctor ({scheme})", f"{scheme} {token}", users.doctor.backend)
+    require_unauthorized(user, f"a valid token after {scheme} instead of Bearer")
 
 
 # "401: Unauthorized (no authentication)"
@@ -104,15 +102,15 @@ def test_token_with_other_scheme_is_refused(
 @pytest.mark.rule("auth.valid-token")
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_forged_token_is_refused(
-    people: People, require_unauthorized: RequireUnauthorized, forgery: str
+    users: Users, require_unauthorized: RequireUnauthorized, forgery: str
 ) -> None:
-    person = people.with_header(f"Bearer {forged(people.doctor.token, forgery)}", "forged")
-    require_unauthorized(person, f"a token that is {FORGERIES[forgery]}")
+    user = users.with_header(f"Bearer {forged(users.doctor.token, forgery)}", "forged")
+    require_unauthorized(user, f"a token that is {FORGERIES[forgery]}")
 
 
 @pytest.mark.rule("auth.expired-token")
-def test_expired_token_is_refused(people: People, require_unauthorized: RequireUnauthorized) -> None:
-    require_unauthorized(people["expired"], "an expired token")
+def test_expired_token_is_refused(users: Users, require_unauthorized: RequireUnauthorized) -> None:
+    require_unauthorized(users["expired"], "an expired token")
 
 
 # Security Considerations: "All endpoints require authentication"
@@ -120,5 +118,5 @@ def test_expired_token_is_refused(people: People, require_unauthorized: RequireU
 
 @pytest.mark.rule("auth.active-user")
 @pytest.mark.parametrize("name", ["inactive_doctor", "inactive_patient"])
-def test_deactivated_user_is_refused(people: People, name: str) -> None:
-    require_refusal(people[name].list(), 401, 403, because="the token of a deactivated user")
+def test_deactivated_user_is_refused(users: Users, name: str) -> None:
+    require_refusal(users[name].list(), 401, 403, because="the token of a deactivated user")

@@ -51,8 +51,8 @@ def test_cancel_within_join_window_is_accepted(calls: Calls, role: str) -> None:
 
 @pytest.mark.rule("cancel.not-found")
 def test_cancel_of_unknown_call_is_not_found(calls: Calls) -> None:
-    for person in calls.pair.participants:
-        require_refusal(person.cancel(person.backend.no_call), 404, because="a call that does not exist")
+    for user in calls.pair.participants:
+        require_refusal(user.cancel(user.backend.no_call), 404, because="a call that does not exist")
 
 
 @pytest.mark.rule("cancel.not-found")

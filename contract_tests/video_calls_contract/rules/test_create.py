@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from video_calls_contract.backend import Backend, People, wire_time
+from video_calls_contract.backend import Backend
 from video_calls_contract.channel_names import SAMPLE, how_predictable
 from video_calls_contract.checks import (
     require,
@@ -25,6 +25,7 @@ from video_calls_contract.free_times import OVERLAP, Slots
 from video_calls_contract.ids import NO_CALL, Id, absent
 from video_calls_contract.pagination import LARGE, read_list
 from video_calls_contract.scheduling import Calls
+from video_calls_contract.users import Users, wire_time
 
 MANY_CALLS = 60  # of one doctor, among which a call overlaps
 RACES = 4
@@ -52,8 +53,8 @@ def test_participant_schedules_call(calls: Calls, slots: Slots, by: str) -> None
 
 @pytest.mark.rule("create.participants-only")
 @pytest.mark.parametrize("name", ["other_doctor", "other_patient"])
-def test_create_for_two_others_is_refused(calls: Calls, people: People, slots: Slots, name: str) -> None:
-    exchange = calls.pair.create(people[name], slots.take())
+def test_create_for_two_others_is_refused(calls: Calls, users: Users, slots: Slots, name: str) -> None:
+    exchange = calls.pair.create(users[name], slots.take())
     require_refusal(exchange, 403, 404, because=f"the {name}, who is not a participant of the new call")
 
 
@@ -218,9 +219,9 @@ def test_past_time_is_refused(calls: Calls, backend: Backend, ago: str) -> None:
         "years": timedelta(days=2000),
     }[ago]
     with calls.reserved_pair() as pair:
-        for person in pair.participants:
+        for user in pair.participants:
             # The policy allows its time of day and weekday, so its only fault is that it has passed.
-            exchange = pair.create(person, calls.slots.policy.last_open(backend.clock.now() - age))
+            exchange = pair.create(user, calls.slots.policy.last_open(backend.clock.now() - age))
             require_refusal(exchange, 400, because=f"a time that was {age} ago")
 
 
@@ -255,8 +256,8 @@ def test_time_minutes_ahead_is_accepted(calls: Calls) -> None:
 
 
 @pytest.mark.rule("create.different-users")
-def test_same_user_as_doctor_and_patient_is_refused(people: People, slots: Slots) -> None:
-    dual = people["dual_user"]
+def test_same_user_as_doctor_and_patient_is_refused(users: Users, slots: Slots) -> None:
+    dual = users["dual_user"]
     require_refusal(
         dual.create(dual.doctor, dual.patient, slots.take()),
         400,
@@ -265,13 +266,13 @@ def test_same_user_as_doctor_and_patient_is_refused(people: People, slots: Slots
 
 
 @pytest.mark.rule("create.different-users")
-def test_dual_user_has_calls_with_others(people: People, slots: Slots) -> None:
-    dual = people["dual_user"]
-    for person in (dual, people.patient):
-        exchange = person.create(dual.doctor, people.patient.patient, slots.take())
+def test_dual_user_has_calls_with_others(users: Users, slots: Slots) -> None:
+    dual = users["dual_user"]
+    for user in (dual, users.patient):
+        exchange = user.create(dual.doctor, users.patient.patient, slots.take())
         require_success(exchange, 201, because="the dual user as doctor of another user")
-    for person in (dual, people.doctor):
-        exchange = person.create(people.doctor.doctor, dual.patient, slots.take())
+    for user in (dual, users.doctor):
+        exchange = user.create(users.doctor.doctor, dual.patient, slots.take())
         require_success(exchange, 201, because="the dual user as patient of another user")
 
 
@@ -318,9 +319,9 @@ def test_overlap_with_scheduled_call_is_refused(
     before = call.read()
     exchanges = together(
         [
-            partial(pair.create, person, at + timedelta(minutes=distance))
+            partial(pair.create, user, at + timedelta(minutes=distance))
             for distance in sorted(distances)
-            for person in pair.participants
+            for user in pair.participants
         ]
     )
     for exchange in exchanges:
@@ -328,8 +329,8 @@ def test_overlap_with_scheduled_call_is_refused(
             exchange, 400, before=[call.created], because="a call less than 30 minutes from another"
         )
     require_unchanged(before, call.doctor, *exchanges)
-    for person in pair.participants:
-        for page in read_list(person, LARGE).pages:
+    for user in pair.participants:
+        for page in read_list(user, LARGE).pages:
             for entry in page.calls:
                 start = instant(entry.get("scheduled_time"))
                 is_new = entry.get("id") != call.id and start is not None and abs(start - at) < OVERLAP
@@ -477,9 +478,9 @@ def test_one_of_simultaneous_conflicting_requests_is_accepted(
 # "Both doctor and patient must be valid and active users"
 
 
-def create_with(people: People, role: str, profile_id: object, at: datetime) -> Exchange:
+def create_with(users: Users, role: str, profile_id: object, at: datetime) -> Exchange:
     """Send a request with this id of a doctor or patient, as the other participant."""
-    doctor, patient = people.doctor, people.patient
+    doctor, patient = users.doctor, users.patient
     if role == "doctor":
         return patient.create(profile_id, patient.patient, at)
     return doctor.create(doctor.doctor, profile_id, at)
@@ -492,9 +493,9 @@ def create_with(people: People, role: str, profile_id: object, at: datetime) -> 
         pytest.param("patient", marks=pytest.mark.rule("create.patient-valid")),
     ],
 )
-def test_unknown_participant_is_refused(people: People, slots: Slots, role: str) -> None:
-    unknown = absent(people.doctor.doctor if role == "doctor" else people.patient.patient)
-    exchange = create_with(people, role, unknown, slots.take())
+def test_unknown_participant_is_refused(users: Users, slots: Slots, role: str) -> None:
+    unknown = absent(users.doctor.doctor if role == "doctor" else users.patient.patient)
+    exchange = create_with(users, role, unknown, slots.take())
     require_refusal(exchange, 400, because=f"a {role} who does not exist")
 
 
@@ -505,10 +506,10 @@ def test_unknown_participant_is_refused(people: People, slots: Slots, role: str)
         pytest.param("patient", marks=pytest.mark.rule("create.patient-active")),
     ],
 )
-def test_deactivated_participant_is_refused(people: People, slots: Slots, role: str) -> None:
-    inactive = people.identity(f"inactive_{role}")
+def test_deactivated_participant_is_refused(users: Users, slots: Slots, role: str) -> None:
+    inactive = users.identity(f"inactive_{role}")
     profile_id = inactive.doctor if role == "doctor" else inactive.patient
-    exchange = create_with(people, role, profile_id, slots.take())
+    exchange = create_with(users, role, profile_id, slots.take())
     require_refusal(exchange, 400, because=f"a deactivated {role}")
 
 

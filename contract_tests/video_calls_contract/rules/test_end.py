@@ -39,8 +39,8 @@ def test_participant_ends_ongoing_call(calls: Calls, role: str) -> None:
 
 @pytest.mark.rule("end.not-found")
 def test_end_of_unknown_call_is_not_found(calls: Calls) -> None:
-    for person in calls.pair.participants:
-        require_refusal(person.end(person.backend.no_call), 404, because="a call that does not exist")
+    for user in calls.pair.participants:
+        require_refusal(user.end(user.backend.no_call), 404, because="a call that does not exist")
 
 
 @pytest.mark.rule("end.not-found")
@@ -71,7 +71,7 @@ def test_end_of_scheduled_call_is_refused(calls: Calls) -> None:
 def test_one_of_simultaneous_ends_is_accepted(calls: Calls, together: Together) -> None:
     for _ in range(2):
         with calls.ongoing() as call:
-            ends = together([partial(person.end, call.id) for person in call.participants * 2])
+            ends = together([partial(user.end, call.id) for user in call.participants * 2])
             winners = [exchange for exchange in ends if exchange.succeeded]
             require(
                 len(winners) == 1,

@@ -7,12 +7,13 @@ from urllib.parse import urlencode
 
 import pytest
 
-from video_calls_contract.backend import UNSET, Backend, People, wire_time
+from video_calls_contract.backend import UNSET, Backend
 from video_calls_contract.checks import require, require_refusal, require_success, require_unchanged
 from video_calls_contract.exceptions import Blocked, NotOffered, Violation
 from video_calls_contract.exchange import Exchange, Together
 from video_calls_contract.free_times import Slots
 from video_calls_contract.scheduling import Calls
+from video_calls_contract.users import Users, wire_time
 
 JSON = {"Content-Type": "application/json"}
 
@@ -25,19 +26,19 @@ JSON = {"Content-Type": "application/json"}
     [b"{", b"", b"not json", b'{"doctor": 1,}', b"[1]", b'"text"', b"null", b"42", b'\xff\xfe{"doctor": 1}'],
     ids=["cut off", "empty", "text", "comma", "list", "string", "null", "number", "not UTF-8"],
 )
-def test_body_without_json_object_is_refused(people: People, body: bytes) -> None:
-    exchange = people.doctor.post_call(headers=JSON, content=body)
+def test_body_without_json_object_is_refused(users: Users, body: bytes) -> None:
+    exchange = users.doctor.post_call(headers=JSON, content=body)
     require_refusal(exchange, 400, because="a body that is not a JSON object")
 
 
 @pytest.mark.rule("errors.no-server-error")
-def test_odd_query_causes_no_server_error(people: People, together: Together) -> None:
+def test_odd_query_causes_no_server_error(users: Users, together: Together) -> None:
     queries = (
         "page=%00", "page=1e9", "page=1" + 40 * "0", "page[]=1", "page_size=%27", "page=1&page=2",
         "ordering=%27--", "cursor=abc", "search=%F0%9F%98%80", "%",
         "limit=-1&offset=-1", "status=%27%20OR%201=1",
     )  # fmt: skip
-    for exchange in together([partial(people.doctor.list, query) for query in queries]):
+    for exchange in together([partial(users.doctor.list, query) for query in queries]):
         require(
             exchange.succeeded or 400 <= exchange.status < 500,
             f"a page or a refusal; got {exchange.answer}",
@@ -72,8 +73,8 @@ def test_different_refusals_have_different_texts(calls: Calls, backend: Backend)
 
 @pytest.mark.rule("errors.unknown-path")
 @pytest.mark.parametrize("path", ["/nothing/", "/video-calls/1/nothing/", "/video-calls/1/join/nothing/"])
-def test_unknown_path_is_not_found(people: People, path: str) -> None:
-    require_refusal(people.doctor.send("GET", path), 404, because="an unknown path")
+def test_unknown_path_is_not_found(users: Users, path: str) -> None:
+    require_refusal(users.doctor.send("GET", path), 404, because="an unknown path")
 
 
 # Endpoints: the methods that the document names for each path.
@@ -103,9 +104,9 @@ def test_other_method_is_refused_and_changes_nothing(calls: Calls, together: Tog
         before, url = call.read(), path.format(id=call.id)
         exchanges = together(
             [
-                partial(person.send, method, url, json_body=UNSET if method == "GET" else CHANGES)
+                partial(user.send, method, url, json_body=UNSET if method == "GET" else CHANGES)
                 for method in other_methods(path)
-                for person in call.participants
+                for user in call.participants
             ]
         )
         for exchange in exchanges:
@@ -161,16 +162,16 @@ def test_refusal_of_outsider_hides_status_of_call(calls: Calls) -> None:
 
 
 @pytest.mark.rule("errors.order")
-def test_unknown_call_without_token_is_unauthorized(people: People) -> None:
+def test_unknown_call_without_token_is_unauthorized(users: Users) -> None:
     for action in ("get", "join", "end", "cancel"):
-        exchange = people.nobody.act(action, people.doctor.backend.no_call)
+        exchange = users.nobody.act(action, users.doctor.backend.no_call)
         require_refusal(exchange, 401, because="a request without a token for an unknown call")
 
 
 @pytest.mark.rule("errors.order")
 @pytest.mark.parametrize("body", [b"{}", b"{"], ids=["without fields", "no JSON"])
-def test_invalid_body_without_token_is_unauthorized(people: People, body: bytes) -> None:
-    exchange = people.nobody.post_call(headers=JSON, content=body)
+def test_invalid_body_without_token_is_unauthorized(users: Users, body: bytes) -> None:
+    exchange = users.nobody.post_call(headers=JSON, content=body)
     require_refusal(exchange, 401, because="a request without a token, whatever its body")
 
 
@@ -262,14 +263,14 @@ def test_idempotency_key_does_not_reveal_other_users_call(calls: Calls, slots: S
 
 
 @pytest.mark.rule("tracing.request-id")
-def test_response_carries_request_id(people: People) -> None:
+def test_response_carries_request_id(users: Users) -> None:
     headers = {"X-Request-ID": "contract-suite-1"}
-    exchange = people.doctor.send("GET", "/video-calls/", headers=headers)
+    exchange = users.doctor.send("GET", "/video-calls/", headers=headers)
     if exchange.headers.get("x-request-id") != "contract-suite-1":
         raise NotOffered("not offered: responses do not carry the `X-Request-ID` of their request")
-    for person in (people.doctor, people.nobody):
-        exchange = person.send(
-            "GET", f"/video-calls/{person.backend.no_call}/", headers={"X-Request-ID": "contract-suite-2"}
+    for user in (users.doctor, users.nobody):
+        exchange = user.send(
+            "GET", f"/video-calls/{user.backend.no_call}/", headers={"X-Request-ID": "contract-suite-2"}
         )
         actual = exchange.headers.get("x-request-id")
         require(
@@ -277,7 +278,7 @@ def test_response_carries_request_id(people: People) -> None:
             f"every response to carry the `X-Request-ID` of its request; got {actual!r}",
             exchange,
         )
-    exchanges = [people.doctor.send("GET", "/video-calls/") for _ in range(2)]
+    exchanges = [users.doctor.send("GET", "/video-calls/") for _ in range(2)]
     ids = [exchange.headers.get("x-request-id") for exchange in exchanges]
     require(
         all(ids) and len(set(ids)) == 2,

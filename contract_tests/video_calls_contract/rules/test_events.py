@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from video_calls_contract import event_listener
-from video_calls_contract.backend import People, Person
 from video_calls_contract.checks import differences, require, require_success
 from video_calls_contract.created_calls import Call
 from video_calls_contract.event_form import require_event_form
@@ -33,6 +32,7 @@ from video_calls_contract.jwt import FORGERIES, forged
 from video_calls_contract.observers import LENIENCE
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import Calls
+from video_calls_contract.users import User, Users
 
 QUIET = 0.5
 """Seconds in which an event that should not be sent would arrive, after all others have."""
@@ -104,11 +104,11 @@ class EventScenario:
         """Send the requests."""
         call, far = self.call, self.far
         doctor, patient = call.participants
-        outsiders = [listener.person for listener in self.outsiders]
+        outsiders = [listener.user for listener in self.outsiders]
         self.refusals += together(
             [
-                *(partial(person.join, call.id) for person in outsiders),
-                *(partial(person.cancel, far.id) for person in outsiders),
+                *(partial(user.join, call.id) for user in outsiders),
+                *(partial(user.cancel, far.id) for user in outsiders),
                 partial(doctor.join, far.id),
                 partial(patient.end, far.id),
                 partial(patient.end, call.id),
@@ -118,7 +118,7 @@ class EventScenario:
         self.do("patient", call, patient.join, None)
         self.do("doctor again", call, doctor.join, None)
         self.do("patient again", call, patient.join, None)
-        self.refusals += [patient.cancel(call.id), *(person.end(call.id) for person in outsiders)]
+        self.refusals += [patient.cancel(call.id), *(user.end(call.id) for user in outsiders)]
         self.do("end", call, patient.end, "call.ended")
         self.refusals += [doctor.join(call.id), patient.end(call.id), doctor.cancel(call.id)]
         self.do("cancel", far, doctor.cancel, "call.cancelled")
@@ -138,9 +138,9 @@ def both_left(events: list[Event]) -> bool:
 
 
 @pytest.fixture(scope="session")
-def way(people: People) -> Way:
+def way(users: Users) -> Way:
     """Return how a token is sent; without a connection, no event can be checked."""
-    return event_listener.find_way(people.doctor)
+    return event_listener.find_way(users.doctor)
 
 
 @pytest.fixture(scope="session")
@@ -150,13 +150,12 @@ def scenario(run: Run, way: Way, together: Together) -> Generator[EventScenario]
         with run.calls.soon() as call:
             far = run.calls.scheduled(call.pair)
             doctor, patient, *outsiders = [
-                stack.enter_context(Listener(person, way))
-                for person in (*call.participants, *call.pair.others)
+                stack.enter_context(Listener(user, way)) for user in (*call.participants, *call.pair.others)
             ]
             for listener in (doctor, patient, *outsiders):
                 require(
                     listener.stays_open(),
-                    f"the {listener.person.name}'s connection to stay open, as the doctor's does",
+                    f"the {listener.user.name}'s connection to stay open, as the doctor's does",
                     listener.evidence(),
                     rule="events.authentication",
                 )
@@ -195,7 +194,7 @@ def require_sent_once(scenario: EventScenario, run: Run, step: str, name: str) -
         evidence = listener.evidence(body.get("id"))
         require(
             len(events) == 1,
-            f"the {listener.person.name} to receive `{name}` once; it came {len(events)} times",
+            f"the {listener.user.name} to receive `{name}` once; it came {len(events)} times",
             request,
             evidence,
         )
@@ -287,7 +286,7 @@ def test_join_sends_participant_joined_to_both(scenario: EventScenario, run: Run
             types = [event["type"] for event in events]
             require(
                 types[:1] == ["participant.joined"],
-                f"the {listener.person.name} to receive `participant.joined` of the {role} first",
+                f"the {listener.user.name} to receive `participant.joined` of the {role} first",
                 scenario.steps[role],
                 evidence,
             )
@@ -308,7 +307,7 @@ def test_end_sends_participant_left_to_both(scenario: EventScenario) -> None:
             types = [event["type"] for event in participant_events(listener, scenario, role)]
             require(
                 types[-1:] == ["participant.left"],
-                f"the {listener.person.name} to receive `participant.left` of the {role} when the call ends",
+                f"the {listener.user.name} to receive `participant.left` of the {role} when the call ends",
                 scenario.steps["end"],
                 evidence,
             )
@@ -325,7 +324,7 @@ def test_outsider_receives_no_events(scenario: EventScenario) -> None:
     for listener in scenario.outsiders:
         require(
             not listener.of(*scenario.ids),
-            f"the {listener.person.name} to receive no event of a call of others",
+            f"the {listener.user.name} to receive no event of a call of others",
             listener.evidence(*scenario.ids),
         )
     closed = [listener.evidence() for listener in scenario.outsiders if not listener.is_open]
@@ -394,8 +393,8 @@ def in_words(events: list[tuple[str, str]]) -> str:
     return ", ".join(f"{name} ({event_id})" for event_id, name in events) or "none"
 
 
-def cancel(person: Person, call: Call) -> Exchange:
-    exchange = person.cancel(call.id)
+def cancel(user: User, call: Call) -> Exchange:
+    exchange = user.cancel(call.id)
     if not exchange.succeeded:
         raise Blocked(f"cancel was answered {exchange.answer} for call {call.id}", exchange)
     return exchange
@@ -407,7 +406,7 @@ def test_connection_resumes_after_last_event_id(
 ) -> None:
     earlier = scenario.doctor.of(*scenario.ids)
     require(earlier, "the doctor to receive events of their calls", scenario.doctor.evidence())
-    person = scenario.call.doctor
+    user = scenario.call.doctor
     *more, last = [calls.scheduled(scenario.call.pair) for _ in range(5)]
     ids = (*scenario.ids, *(call.id for call in more), last.id)
     starts = keys([earlier[0], earlier[len(earlier) // 2], earlier[-1]])
@@ -417,16 +416,16 @@ def test_connection_resumes_after_last_event_id(
         return events[events.index(start) + 1 :]
 
     with ExitStack() as stack:
-        fresh = stack.enter_context(Listener(person, way))
+        fresh = stack.enter_context(Listener(user, way))
         require(fresh.stays_open(), "a second connection of the doctor's to stay open", fresh.evidence())
-        resumed = [Listener(person, way, after=event_id) for event_id, _ in starts]
+        resumed = [Listener(user, way, after=event_id) for event_id, _ in starts]
 
         def open_all() -> Exchange:
             for listener in resumed:
                 stack.enter_context(listener)
             return resumed[-1].evidence()
 
-        together([open_all, *(partial(cancel, person, call) for call in more)])
+        together([open_all, *(partial(cancel, user, call) for call in more)])
         for listener in (scenario.doctor, fresh):
             listener.wait_until(
                 lambda events: len({call_in(one).get("id") for one in events}) >= len(more), *ids[2:]
@@ -434,7 +433,7 @@ def test_connection_resumes_after_last_event_id(
         for start, listener in zip(starts, resumed, strict=True):
             listener.wait_until(partial(has_number, len(events_after(start))), *ids)
         # The connections are open now, however many events they replayed: this one arrives live.
-        cancel(person, last)
+        cancel(user, last)
         for listener in (scenario.doctor, fresh, *resumed):
             listener.wait_until(has_types("call.cancelled"), last.id)
         total = len(scenario.doctor.of(*ids))
@@ -461,8 +460,8 @@ def has_number(number: int, events: list[Event]) -> bool:
 
 
 @pytest.mark.rule("events.resume")
-def test_unknown_last_event_id_closes_connection(people: People, way: Way) -> None:
-    with Listener(people.doctor, way, after="no-such-event") as listener:
+def test_unknown_last_event_id_closes_connection(users: Users, way: Way) -> None:
+    with Listener(users.doctor, way, after="no-such-event") as listener:
         listener.closes()
     require(
         listener.close_code in NO_EVENT,
@@ -476,8 +475,8 @@ def test_unknown_last_event_id_closes_connection(people: People, way: Way) -> No
 
 @pytest.mark.rule("events.authentication")
 @pytest.mark.usefixtures("way")
-def test_token_in_header_is_accepted(people: People) -> None:
-    with Listener(people.patient, "header") as listener:
+def test_token_in_header_is_accepted(users: Users) -> None:
+    with Listener(users.patient, "header") as listener:
         stays = listener.stays_open()
     require(
         stays,
@@ -488,11 +487,11 @@ def test_token_in_header_is_accepted(people: People) -> None:
 
 @pytest.mark.rule("events.authentication")
 @pytest.mark.usefixtures("way")
-def test_token_in_subprotocol_is_accepted(people: People) -> None:
-    person = people.patient
-    if not event_listener.fits_a_subprotocol(person):
+def test_token_in_subprotocol_is_accepted(users: Users) -> None:
+    user = users.patient
+    if not event_listener.fits_a_subprotocol(user):
         raise NotOffered("the patient's token has characters that a subprotocol cannot have")
-    with Listener(person, "subprotocol") as listener:
+    with Listener(user, "subprotocol") as listener:
         stays = listener.stays_open()
     require(
         stays and listener.subprotocol == "bearer",
@@ -504,25 +503,25 @@ def test_token_in_subprotocol_is_accepted(people: People) -> None:
 
 @pytest.mark.rule("events.authentication")
 @pytest.mark.usefixtures("way")
-def test_invalid_token_closes_connection(people: People, together: Together) -> None:
-    doctor = people.doctor
+def test_invalid_token_closes_connection(users: Users, together: Together) -> None:
+    doctor = users.doctor
     forgers = {
-        kind: people.with_header(f"Bearer {forged(doctor.token, kind)}", f"forged_{kind}".replace("-", "_"))
+        kind: users.with_header(f"Bearer {forged(doctor.token, kind)}", f"forged_{kind}".replace("-", "_"))
         for kind in FORGERIES
     }
     cases: dict[str, Listener] = {
-        "no token": Listener(people.nobody),
+        "no token": Listener(users.nobody),
         "a token in the URL": Listener(
-            people.nobody, query=dict.fromkeys(("token", "access_token"), doctor.token)
+            users.nobody, query=dict.fromkeys(("token", "access_token"), doctor.token)
         ),
         **{f"a token {FORGERIES[kind]}": Listener(forger) for kind, forger in forgers.items()},
     }
     if event_listener.fits_a_subprotocol(doctor):
         cases["a forged token as subprotocol"] = Listener(forgers["other-signature"], "subprotocol")
-    for person in people.present("expired"):
-        cases["an expired token"] = Listener(person)
-        if event_listener.fits_a_subprotocol(person):
-            cases["an expired token as subprotocol"] = Listener(person, "subprotocol")
+    for user in users.present("expired"):
+        cases["an expired token"] = Listener(user)
+        if event_listener.fits_a_subprotocol(user):
+            cases["an expired token as subprotocol"] = Listener(user, "subprotocol")
 
     def wait_for_close(listener: Listener) -> Exchange:
         with listener:

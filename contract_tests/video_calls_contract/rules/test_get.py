@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 
-from video_calls_contract.backend import People
 from video_calls_contract.checks import (
     FORBIDDEN,
     require,
@@ -15,6 +14,7 @@ from video_calls_contract.checks import (
 )
 from video_calls_contract.exchange import Together
 from video_calls_contract.scheduling import Calls
+from video_calls_contract.users import Users
 
 # "Retrieve details of a specific video call."
 
@@ -23,11 +23,11 @@ from video_calls_contract.scheduling import Calls
 def test_participant_reads_created_call(calls: Calls) -> None:
     for pair in calls.pairs():
         call = calls.scheduled(pair)
-        for person in pair.participants:
-            exchange = person.get(call.id)
+        for user in pair.participants:
+            exchange = user.get(call.id)
             body = require_success(exchange, 200, call.created, because="a participant who reads the call")
             require_same_call(
-                call.record, body, "the call to be read as it was created", person, call.created, exchange
+                call.record, body, "the call to be read as it was created", user, call.created, exchange
             )
 
 
@@ -36,11 +36,11 @@ def test_participant_reads_created_call(calls: Calls) -> None:
 def test_participant_reads_changed_call(calls: Calls, status: str) -> None:
     call = calls.completed() if status == "completed" else calls.cancelled()
     changed = call.steps[-1]
-    for person in call.participants:
-        exchange = person.get(call.id)
+    for user in call.participants:
+        exchange = user.get(call.id)
         body = require_success(exchange, 200, changed, because="a participant who reads the call")
         require_same_call(
-            changed.object, body, f"the call to be read as it was {status}", person, changed, exchange
+            changed.object, body, f"the call to be read as it was {status}", user, changed, exchange
         )
 
 
@@ -49,8 +49,8 @@ def test_participant_reads_changed_call(calls: Calls, status: str) -> None:
 
 @pytest.mark.rule("get.not-found")
 def test_get_of_unknown_call_is_not_found(calls: Calls) -> None:
-    for person in calls.pair.participants:
-        require_refusal(person.get(person.backend.no_call), 404, because="a call that does not exist")
+    for user in calls.pair.participants:
+        require_refusal(user.get(user.backend.no_call), 404, because="a call that does not exist")
 
 
 @pytest.mark.rule("get.not-found")
@@ -77,9 +77,9 @@ def test_get_with_mistyped_id_is_refused(calls: Calls) -> None:
         *("00000000-0000-0000-0000-000000000000", "5ec0ffee-8d3a-4b6e-9f21-0c7d4ab95e1g", "a" * 65, "~"),
     ],
 )
-def test_invalid_id_is_refused(people: People, together: Together, call_id: str) -> None:
+def test_invalid_id_is_refused(users: Users, together: Together, call_id: str) -> None:
     actions = ("get", "join", "end", "cancel")
-    for exchange in together([partial(people.doctor.act, action, call_id) for action in actions]):
+    for exchange in together([partial(users.doctor.act, action, call_id) for action in actions]):
         require(
             400 <= exchange.status < 500, f"the id {call_id} to be refused; got {exchange.answer}", exchange
         )

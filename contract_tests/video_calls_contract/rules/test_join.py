@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from video_calls_contract.backend import Backend, Person
+from video_calls_contract.backend import Backend
 from video_calls_contract.checks import (
     differences,
     require,
@@ -22,6 +22,7 @@ from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.observers import LENIENCE
 from video_calls_contract.scenarios import JoinScenario, LateJoin, Lifecycle
 from video_calls_contract.scheduling import Calls
+from video_calls_contract.users import User
 
 EDGE = timedelta(minutes=2)
 """How near to the start of the window a join has to be to show where the window starts."""
@@ -46,8 +47,8 @@ def no_server_error(calls: Calls, call: Call, join: Exchange) -> Exchange:
 def test_participant_gets_credentials(calls: Calls, first: str) -> None:
     with calls.soon() as call:
         both = call.participants if first == "doctor" else call.participants[::-1]
-        for person in both:
-            exchange = person.join(call.id)
+        for user in both:
+            exchange = user.join(call.id)
             body = require_success(
                 exchange, 200, call.created, because="a participant who joins within the window"
             )
@@ -59,8 +60,8 @@ def test_participant_gets_credentials(calls: Calls, first: str) -> None:
 
 @pytest.mark.rule("join.not-found")
 def test_join_of_unknown_call_is_not_found(calls: Calls) -> None:
-    for person in calls.pair.participants:
-        require_refusal(person.join(person.backend.no_call), 404, because="a call that does not exist")
+    for user in calls.pair.participants:
+        require_refusal(user.join(user.backend.no_call), 404, because="a call that does not exist")
 
 
 @pytest.mark.rule("join.not-found")
@@ -123,8 +124,8 @@ def test_join_shortly_before_call_is_accepted(calls: Calls, minutes: int) -> Non
 def test_join_months_before_call_is_refused(calls: Calls) -> None:
     call = calls.scheduled()
     before = call.read()
-    for person in call.participants:
-        exchange = no_server_error(calls, call, person.join(call.id))
+    for user in call.participants:
+        exchange = no_server_error(calls, call, user.join(call.id))
         require_refusal(exchange, 400, before=[call.created], because="a join months before the call")
         require_unchanged(before, call.doctor, exchange)
 
@@ -202,9 +203,9 @@ def test_join_seconds_later_keeps_started_at(lifecycle: Lifecycle) -> None:
     require(first == last, f"`started_at` to stay {first!r}; got {last!r}", *reads)
 
 
-def join_and_read(person: Person, call: Call, reads: list[Exchange]) -> Exchange:
-    exchange = person.join(call.id)
-    reads.append(person.get(call.id))
+def join_and_read(user: User, call: Call, reads: list[Exchange]) -> Exchange:
+    exchange = user.join(call.id)
+    reads.append(user.get(call.id))
     return exchange
 
 
@@ -214,9 +215,7 @@ def test_simultaneous_joins_start_call_once(calls: Calls, together: Together) ->
     for _ in range(3):
         with calls.soon() as call:
             reads: list[Exchange] = []
-            joins = together(
-                [partial(join_and_read, person, call, reads) for person in call.participants * 3]
-            )
+            joins = together([partial(join_and_read, user, call, reads) for user in call.participants * 3])
             for exchange in joins:
                 no_server_error(calls, call, exchange)
                 require_success(exchange, 200, because="simultaneous joins of both participants")
@@ -230,8 +229,8 @@ def test_simultaneous_joins_start_call_once(calls: Calls, together: Together) ->
             expected = "simultaneous joins to return one channel"
             require(len(names) == 1, expected, *joins, rule="join.same-channel")
             doctor, patient = (
-                {str(exchange.object.get("uid")) for exchange in joins if exchange.person == person.name}
-                for person in call.participants
+                {str(exchange.object.get("uid")) for exchange in joins if exchange.user == user.name}
+                for user in call.participants
             )
             expected = "the participants to have different uids"
             require(not doctor & patient, expected, *joins, rule="join.uid-differs")

@@ -9,7 +9,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from video_calls_contract.backend import People, Person
 from video_calls_contract.checks import require, require_refusal, require_same_call, require_success
 from video_calls_contract.created_calls import Call
 from video_calls_contract.exceptions import Blocked, NotOffered, Violation
@@ -17,6 +16,7 @@ from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.free_times import Slots
 from video_calls_contract.pagination import LARGE, Walk, read_list
 from video_calls_contract.scheduling import Calls
+from video_calls_contract.users import User, Users
 
 DEFAULT_SIZES = (25, 55, 105)
 """Numbers of calls that exceed usual page sizes."""
@@ -56,30 +56,30 @@ def successes(*schedulers: Callable[[], Call]) -> list[Call]:
 @pytest.mark.parametrize(
     "name", ["doctor", "patient", "other_doctor", "other_patient", "dual_user", "outsider"]
 )
-def test_list_holds_no_call_of_others(people: People, calls: Calls, name: str) -> None:
-    person = people[name]
-    if person.doctor or person.patient or person.list().status != 403:
-        require_success(person.list(), 200, because=f"the list of the {name}, even if it is empty")
-    require_own_calls(person, calls, person.list(), *read_list(person, LARGE).pages)
+def test_list_holds_no_call_of_others(users: Users, calls: Calls, name: str) -> None:
+    user = users[name]
+    if user.doctor or user.patient or user.list().status != 403:
+        require_success(user.list(), 200, because=f"the list of the {name}, even if it is empty")
+    require_own_calls(user, calls, user.list(), *read_list(user, LARGE).pages)
 
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.usefixtures("several_pages")
 @pytest.mark.parametrize("name", ["doctor", "patient"])
-def test_pages_hold_no_call_of_others(people: People, calls: Calls, name: str) -> None:
-    require_own_calls(people[name], calls, *read_list(people[name]).pages)
+def test_pages_hold_no_call_of_others(users: Users, calls: Calls, name: str) -> None:
+    require_own_calls(users[name], calls, *read_list(users[name]).pages)
 
 
-def require_own_calls(person: Person, calls: Calls, *pages: Exchange) -> None:
+def require_own_calls(user: User, calls: Calls, *pages: Exchange) -> None:
     """Check that pages of a user's list hold no calls of others."""
     for page in pages:
         for call in page.calls:
-            is_own = (person.doctor is not None and call.get("doctor") == person.doctor) or (
-                person.patient is not None and call.get("patient") == person.patient
+            is_own = (user.doctor is not None and call.get("doctor") == user.doctor) or (
+                user.patient is not None and call.get("patient") == user.patient
             )
-            if not is_own and (person.doctor or person.patient or calls.record.is_ours(call.get("id"))):
+            if not is_own and (user.doctor or user.patient or calls.record.is_ours(call.get("id"))):
                 raise Violation(
-                    f"the list to hold only calls of the {person.name}; got call {call.get('id')!r} of "
+                    f"the list to hold only calls of the {user.name}; got call {call.get('id')!r} of "
                     f"doctor {call.get('doctor')!r} and patient {call.get('patient')!r}",
                     page.about(call.get("id")),
                     rule="list.own-calls",
@@ -89,17 +89,17 @@ def require_own_calls(person: Person, calls: Calls, *pages: Exchange) -> None:
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.parametrize("name", ["doctor", "patient", "other_doctor", "other_patient"])
 def test_list_holds_every_call_of_user(
-    people: People, calls: Calls, all_statuses: list[object], name: str
+    users: Users, calls: Calls, all_statuses: list[object], name: str
 ) -> None:
-    person = people[name]
+    user = users[name]
     expected = [
         call_id
         for call_id in all_statuses
-        if (call := calls.record.calls[call_id]).doctor == person.doctor or call.patient == person.patient
+        if (call := calls.record.calls[call_id]).doctor == user.doctor or call.patient == user.patient
     ]
     if not expected:
         calls.scheduled()  # raises `Blocked` with the reason
-    walk = read_list(person, LARGE)
+    walk = read_list(user, LARGE)
     missing = [call_id for call_id in expected if call_id not in walk.ids]
     if missing and not walk.ended:
         raise NotOffered("the list has too many pages to read them all")
@@ -112,16 +112,16 @@ def test_list_holds_every_call_of_user(
 @pytest.mark.alone
 def test_list_holds_ongoing_call(calls: Calls) -> None:
     with calls.ongoing() as call:
-        for person in call.participants:
-            entry_of(person, call)
+        for user in call.participants:
+            entry_of(user, call)
 
 
 @pytest.mark.rule("list.own-calls")
-def test_list_of_dual_user_holds_both_sides(people: People, slots: Slots) -> None:
-    dual = people["dual_user"]
+def test_list_of_dual_user_holds_both_sides(users: Users, slots: Slots) -> None:
+    dual = users["dual_user"]
     creations = [
-        dual.create(dual.doctor, people.patient.patient, slots.take()),
-        dual.create(people.doctor.doctor, dual.patient, slots.take()),
+        dual.create(dual.doctor, users.patient.patient, slots.take()),
+        dual.create(users.doctor.doctor, dual.patient, slots.take()),
     ]
     if not all(exchange.succeeded for exchange in creations):
         raise Blocked("no call of the dual user could be scheduled")
@@ -148,14 +148,14 @@ def test_list_shows_calls_as_get_does(calls: Calls) -> None:
             require_same_call(require_success(read), entry, expected, call.doctor, read, page)
 
 
-def entry_of(person: Person, call: Call) -> tuple[Exchange, dict[str, Any]]:
+def entry_of(user: User, call: Call) -> tuple[Exchange, dict[str, Any]]:
     """Return the page of a user's list that holds a call, and the entry.
 
     Raises:
         NotOffered: if the list has too many pages.
         Violation: if the list does not hold it.
     """
-    walk = read_list(person, LARGE)
+    walk = read_list(user, LARGE)
     for page in walk.pages:
         for entry in page.calls:
             if entry.get("id") == call.id:
@@ -163,21 +163,21 @@ def entry_of(person: Person, call: Call) -> tuple[Exchange, dict[str, Any]]:
     if not walk.ended:
         raise NotOffered("the list has too many pages to read them all")
     raise Violation(
-        f"the list to hold every call of the {person.name}; call {call.id!r} is missing", *walk.pages[:1]
+        f"the list to hold every call of the {user.name}; call {call.id!r} is missing", *walk.pages[:1]
     )
 
 
 def require_shown_at_once(calls: Calls, call: Call, *actions: str) -> None:
     """Check that the lists of both participants, read before, show each change after its response."""
     for action in actions:
-        for person in call.participants:
-            entry_of(person, call)
+        for user in call.participants:
+            entry_of(user, call)
         changed = call.doctor.act(action, call.id)
         if not changed.succeeded:
             raise calls.blocked_at(action, call, changed)
-        for person in call.participants:
-            read = person.get(call.id)
-            page, entry = entry_of(person, call)
+        for user in call.participants:
+            read = user.get(call.id)
+            page, entry = entry_of(user, call)
             actual, status = entry.get("status"), require_success(read, 200, changed).get("status")
             require(
                 actual == status,
@@ -203,21 +203,21 @@ def test_list_shows_cancellation_at_once(calls: Calls) -> None:
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.usefixtures("all_statuses")
-def test_query_does_not_widen_list(people: People) -> None:
-    person, other = people["other_patient"], people.doctor
+def test_query_does_not_widen_list(users: Users) -> None:
+    user, other = users["other_patient"], users.doctor
     queries = (
         f"doctor={other.doctor}",
-        f"patient={people.patient.patient}",
+        f"patient={users.patient.patient}",
         "all=true",
         "user=1",
         "status=scheduled",
     )
     for query in queries:
-        page = person.list(query)
+        page = user.list(query)
         if not page.succeeded:
             continue
         for call in page.calls:
-            if call.get("patient") != person.patient:
+            if call.get("patient") != user.patient:
                 foreign = f"call {call.get('id')!r} of patient {call.get('patient')!r}"
                 raise Violation(
                     f"the list to hold only own calls, whatever the query; got {foreign}",
@@ -232,17 +232,17 @@ def test_query_does_not_widen_list(people: People) -> None:
 @pytest.mark.alone
 @pytest.mark.usefixtures("far_calls")
 @pytest.mark.parametrize("name", ["doctor", "patient"])
-def test_page_has_four_fields_and_total_count(people: People, calls: Calls, name: str) -> None:
-    person = people[name]
-    page = person.list()
+def test_page_has_four_fields_and_total_count(users: Users, calls: Calls, name: str) -> None:
+    user = users[name]
+    page = user.list()
     body = require_success(page, 200, because="the list")
     for field in ("count", "next", "previous", "results"):
         require(field in body, f"the list to have `{field}`", page)
     require(isinstance(body["results"], list), "`results` to be a list", page)
     for _ in range(4):
-        walk = read_list(person, LARGE)
-        require_own_calls(person, calls, *walk.pages)
-        if walk.ended and walk.is_current(person):
+        walk = read_list(user, LARGE)
+        require_own_calls(user, calls, *walk.pages)
+        if walk.ended and walk.is_current(user):
             count = walk.pages[0].object.get("count")
             require(
                 count == len(walk.ids),
@@ -274,20 +274,20 @@ def several_pages(calls: Calls, together: Together) -> None:
 @pytest.mark.alone
 @pytest.mark.usefixtures("several_pages")
 @pytest.mark.parametrize("sized", [False, True], ids=["default", "page_size"])
-def test_every_call_is_on_one_page(people: People, calls: Calls, *, sized: bool) -> None:
-    person = people.doctor
-    count = person.list().object.get("count")
+def test_every_call_is_on_one_page(users: Users, calls: Calls, *, sized: bool) -> None:
+    user = users.doctor
+    count = user.list().object.get("count")
     query = f"page_size={max(2, min(100, count // 5))}" if sized and isinstance(count, int) else ""
     problem: Violation | None = None
     walks: list[Walk] = []
     for _ in range(5):
-        walk = read_list(person, query)
-        require_own_calls(person, calls, *walk.pages)
+        walk = read_list(user, query)
+        require_own_calls(user, calls, *walk.pages)
         walks.append(walk)
         try:
-            require_complete(person, walk)
+            require_complete(user, walk)
         except Violation as violation:
-            if walk.is_current(person):
+            if walk.is_current(user):
                 problem = violation
                 continue
         else:
@@ -302,7 +302,7 @@ def test_every_call_is_on_one_page(people: People, calls: Calls, *, sized: bool)
     raise NotOffered("the list changed while it was read")
 
 
-def require_complete(person: Person, walk: Walk) -> None:
+def require_complete(user: User, walk: Walk) -> None:
     """Check that the pages, forward and back from the last one, hold each call once."""
     first, last = walk.pages[0], walk.pages[-1]
     if walk.problem:
@@ -324,7 +324,7 @@ def require_complete(person: Person, walk: Walk) -> None:
             first,
             last,
         )
-    back = walk.back(person)
+    back = walk.back(user)
     if back.problem:
         raise Violation(back.problem, *back.pages[-2:])
     missing = sorted(set(map(str, walk.ids)) - set(map(str, back.ids)))
@@ -341,10 +341,10 @@ def require_complete(person: Person, walk: Walk) -> None:
 @pytest.mark.rule("list.newest-first")
 @pytest.mark.alone
 @pytest.mark.usefixtures("several_pages")
-def test_list_is_in_descending_order_of_time(people: People) -> None:
+def test_list_is_in_descending_order_of_time(users: Users) -> None:
     for _ in range(4):
-        walk = read_list(people.doctor)
-        if walk.is_current(people.doctor):
+        walk = read_list(users.doctor)
+        if walk.is_current(users.doctor):
             break
     else:
         raise NotOffered("the list changed while it was read")
@@ -362,12 +362,12 @@ def test_list_is_in_descending_order_of_time(people: People) -> None:
 @pytest.mark.rule("list.page-out-of-range")
 @pytest.mark.usefixtures("several_pages")
 @pytest.mark.parametrize("page", ["99999", "0", "-1", "abc"])
-def test_page_out_of_range_is_not_found(people: People, page: str) -> None:
-    first = people.doctor.list()
+def test_page_out_of_range_is_not_found(users: Users, page: str) -> None:
+    first = users.doctor.list()
     following = first.object.get("next")
     if isinstance(following, str) and "page" not in parse_qs(urlsplit(following).query):
         raise NotOffered("the backend does not number its pages")
-    require_refusal(people.doctor.list(f"page={page}"), 404, 400, because=f"page {page}")
+    require_refusal(users.doctor.list(f"page={page}"), 404, 400, because=f"page {page}")
 
 
 # Extension: the list takes a page size.
@@ -375,20 +375,20 @@ def test_page_out_of_range_is_not_found(people: People, page: str) -> None:
 
 @pytest.mark.rule("list.page-size")
 @pytest.mark.usefixtures("far_calls")
-def test_page_size_sets_number_of_calls(people: People) -> None:
-    two = people.doctor.list("page_size=2")
+def test_page_size_sets_number_of_calls(users: Users) -> None:
+    two = users.doctor.list("page_size=2")
     count = two.object.get("count")
     if len(list(two.calls)) != 2 or not isinstance(count, int) or count <= 2:
         raise NotOffered("not offered: `page_size` does not change how many calls a page has")
-    one = people.doctor.list("page_size=1")
+    one = users.doctor.list("page_size=1")
     require(len(list(one.calls)) == 1, "page_size=1 to return one call", one)
     following = two.object.get("next")
     if not isinstance(following, str):
         raise Blocked("the first page has no `next`")
-    second = people.doctor.follow(following)
+    second = users.doctor.follow(following)
     require(len(list(second.calls)) in (1, 2), "the next page to hold two calls at most", two, second)
     for size in ("0", "-1", "abc", "1000000"):
-        odd = people.doctor.list(f"page_size={size}")
+        odd = users.doctor.list(f"page_size={size}")
         require(
             odd.succeeded or 400 <= odd.status < 500,
             f"page_size={size} to be refused or limited; got {odd.answer}",

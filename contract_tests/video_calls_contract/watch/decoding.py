@@ -64,7 +64,7 @@ def exchange_of(record: Record, origin: str, root: str) -> Exchange:
         unread = str(error)
     return Exchange(
         operation=operation_of(record.method, record.target.partition("?")[0].removeprefix(root)),
-        person=_person_of(record.request_headers),
+        user=_user_of(record.request_headers),
         method=record.method,
         url=f"{origin}{record.target}",
         request_headers=tuple(record.request_headers),
@@ -124,7 +124,7 @@ def bearer(headers: Iterable[Header]) -> str:
     return words[words.index("bearer") + 1] if "bearer" in words[:-1] else ""
 
 
-def _person_of(headers: list[Header]) -> str:
+def _user_of(headers: list[Header]) -> str:
     """Return a name for the user who sent a request: the same for each token of a user.
 
     It is `SOMEBODY` if the credentials do not say whose they are, and `NOBODY` without any.

@@ -57,7 +57,7 @@ class Connection:
         )
         if event.get("type") in TYPES:
             self._judge_event(event)
-        if record.close_code in _OWN_CODES and self._exchange.person == NOBODY:
+        if record.close_code in _OWN_CODES and self._exchange.user == NOBODY:
             good = record.close_code == UNAUTHORIZED
             expected = f"a connection without a token to be closed with {UNAUTHORIZED}"
             self._hold("events.authentication", good, f"{expected}; it was with {record.close_code}")
@@ -81,7 +81,7 @@ class Connection:
         kind = call_id, str(role) if name.startswith("participant.") else ""
         is_change = self._last_types.get(kind) != name
         self._hold("events.changes-only", is_change, f"an event for each change; {name} came again")
-        is_known = self._exchange.person != NOBODY
+        is_known = self._exchange.user != NOBODY
         self._hold("events.authentication", is_known, "no event on a connection without a token")
         self._ids[number] = None
         self._last_types[kind] = name

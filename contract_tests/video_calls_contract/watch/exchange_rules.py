@@ -95,7 +95,7 @@ def is_refused(exchange: Exchange, *statuses: int, because: str, before: tuple[E
 
 @holds("auth.required")
 def token_is_required(_: Traffic, exchange: Exchange) -> bool | None:
-    if not exchange.operation or exchange.person != NOBODY:
+    if not exchange.operation or exchange.user != NOBODY:
         return False
     if exchange.succeeded or exchange.status == 403:  # noqa: PLR2004 (HTTP)
         require_refusal(exchange, 401, because="a request without a token")

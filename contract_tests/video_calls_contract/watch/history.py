@@ -98,7 +98,7 @@ class Traffic(Observers):
             self._tokens[token] = None
         if date := exchange.headers.get("date"):
             self.clock.observe_date(date, exchange.sent_at, exchange.received_at)
-        self.users.clear()  # people may be renamed between two responses
+        self.users.clear()  # users may be renamed between two responses
         self._forget_reset_calls(exchange)
         self.clock.is_trusted = self._shows_real_clock(exchange)
         self._see_whose(exchange)
