@@ -134,6 +134,12 @@ def driver_error(error: BaseException) -> BaseException:
 _FORMS = "a path, `:memory:`, sqlite:///PATH or postgresql://USER@HOST/NAME"
 
 
+def create_tables(connection: Connection) -> None:
+    """Create all tables of a new database, of this revision."""
+    metadata.create_all(connection)
+    connection.execute(revisions.insert().values(version_num=REVISION))
+
+
 def check_tables(connection: Connection, name: str) -> None:
     """Check that a database has the tables of this server.
 

@@ -10,6 +10,7 @@ from video_calls_server.store.database import (
     REVISION,
     check_no_other_tables,
     check_not_newer,
+    create_tables,
     driver_error,
     table_names,
 )
@@ -77,6 +78,9 @@ def _upgrade(connection: Connection, name: str) -> Change:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
     check_no_other_tables(name, table_names(connection))
     before = MigrationContext.configure(connection).get_current_revision()
+    if before is None:
+        create_tables(connection)
+        return None, REVISION
     check_not_newer(name, before)
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))

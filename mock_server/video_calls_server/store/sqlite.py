@@ -20,15 +20,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from video_calls_server.store.database import (
-    REVISION,
     Store,
     add_seed,
     check_tables,
+    create_tables,
     driver_error,
     table_names,
 )
 from video_calls_server.store.errors import StoreError, UnavailableError
-from video_calls_server.store.schema import metadata, revisions
 from video_calls_server.store.seed import Seed
 
 T = TypeVar("T")
@@ -174,7 +173,6 @@ def begin_immediate(connection: Connection) -> None:
 def _prepare(connection: Connection, name: str, seed: Seed) -> None:
     with connection.begin():
         if not table_names(connection):
-            metadata.create_all(connection)
-            connection.execute(revisions.insert().values(version_num=REVISION))
+            create_tables(connection)
         check_tables(connection, name)
         add_seed(connection, seed)
