@@ -10,7 +10,6 @@ from litestar.exceptions import WebSocketDisconnect
 from video_calls_server.settings import Settings, SettingsError
 
 from support.api import CALLS, Api
-from support.process import Process
 
 EVENTS = "/api/v1/video/events/"
 KEY = "correct horse battery staple"
@@ -44,7 +43,7 @@ def from_peer(api: Api, peer: str | None, path: str = "/_control/server", **head
 # -- Without a key -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("peer", ["127.8.8.8", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("peer", ["127.8.8.8", "::ffff:127.0.0.1"])
 def test_loopback_peer_may_control(shared: Api, peer: str) -> None:
     assert from_peer(shared, peer).status_code == 200
 
@@ -64,7 +63,6 @@ def test_other_peer_may_not_control(shared: Api, peer: str | None) -> None:
         {"Via": "1.1 proxy"},
         {"CF-Connecting-IP": "192.0.2.7"},
     ],
-    ids=str,
 )
 def test_request_through_proxy_may_not_control(shared: Api, header: dict[str, str]) -> None:
     assert_refused(from_peer(shared, "127.0.0.1", **header), 403, "proxy", "--control-key")
@@ -74,10 +72,8 @@ def test_request_through_proxy_may_not_control(shared: Api, header: dict[str, st
 @pytest.mark.parametrize(
     ("host", "status"),
     [
-        ("localhost", 200),
         ("localhost:8000", 200),
         ("[::1]:8000", 200),
-        ("evil.example", 403),
         ("localhost@evil.example", 403),
         ("app.localhost:8000", 403),
         ("evil.example#localhost", 400),
@@ -92,65 +88,37 @@ def test_rebound_host_may_not_control(shared: Api, host: str, status: int) -> No
         assert_refused(response, 403)
 
 
-ORIGINS = {
-    "http://localhost:3000": 200,
-    "http://127.0.0.1:5173": 200,
-    "http://[::1]:5173": 200,
-    "capacitor://localhost": 403,
-    "https://app.example.com": 403,
-    "https://evil.example": 403,
-    "null": 403,
-    "": 403,
-}
-
-
 def test_page_of_other_site_may_not_control(make_api: Callable[..., Api]) -> None:
     api = make_api(cors_origin=("https://app.example.com", "capacitor://localhost", "null"))
-    for origin, status in ORIGINS.items():
+    for origin in ("capacitor://localhost", "https://app.example.com", "https://evil.example", "null", ""):
         response = api.control("POST", "/clock/advance", {"minutes": 1}, headers={"Origin": origin})
-        assert response.status_code == status, (origin, response.text)
-        if status == 403:
-            assert_refused(response, 403, "a page of")
-        is_readable = response.headers.get("access-control-allow-origin") == origin
-        assert is_readable is (status == 200)
-    assert api.manage("GET", "/clock")["offset"] == 60 * list(ORIGINS.values()).count(200)
+        assert_refused(response, 403, "a page of")
+        assert response.headers.get("access-control-allow-origin") != origin
+    assert api.manage("GET", "/clock")["offset"] == 0
 
 
 # -- Pages on loopback ---------------------------------------------------------------------------
 
 
-def test_page_on_loopback_may_control(shared: Api) -> None:
-    origin = {"Origin": "http://localhost:3000"}
-    preflight_headers = {
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://[::1]:5173"])
+@pytest.mark.parametrize("place", ["", "/_ns/worker-1"])
+def test_page_on_loopback_may_control(shared: Api, place: str, origin: str) -> None:
+    headers = {"Origin": origin}
+    preflight_headers = headers | {
         "Access-Control-Request-Method": "PUT",
         "Access-Control-Request-Headers": f"content-type,{KEY_HEADER}",
     }
-    for place in ("", "/_ns/worker-1"):
-        headers = {"Host": "localhost"} | origin | preflight_headers
-        preflight = shared.client.options(f"{place}/_control/clock", headers=headers)
-        assert preflight.is_success
-        assert preflight.headers["access-control-allow-origin"] == "http://localhost:3000"
-        assert "PUT" in preflight.headers["access-control-allow-methods"]
-        assert KEY_HEADER.lower() in preflight.headers["access-control-allow-headers"].lower()
-        body = {"running": False}
-        put = shared.client.put(f"{place}/_control/clock", json=body, headers={"Host": "localhost"} | origin)
-        assert (put.status_code, put.headers["access-control-allow-origin"]) == (200, "http://localhost:3000")
-    wrong = shared.control("PUT", "/clock", {"time": 1}, headers=origin)
-    assert (wrong.status_code, wrong.headers["access-control-allow-origin"]) == (400, "http://localhost:3000")
+    preflight = shared.client.options(f"{place}/_control/clock", headers=preflight_headers)
+    assert preflight.is_success
+    assert preflight.headers["access-control-allow-origin"] == origin
+    assert "PUT" in preflight.headers["access-control-allow-methods"]
+    assert KEY_HEADER.lower() in preflight.headers["access-control-allow-headers"].lower()
+    for body, status in (({"running": False}, 200), ({"time": 1}, 400)):
+        put = shared.client.put(f"{place}/_control/clock", json=body, headers=headers)
+        assert (put.status_code, put.headers["access-control-allow-origin"]) == (status, origin)
 
 
-def test_page_can_read_refusal_without_key(make_api: Callable[..., Api]) -> None:
-    response = make_api(control_key=KEY).control(
-        "GET", "/server", headers={"Origin": "http://localhost:3000"}
-    )
-    assert_refused(response, 401)
-    assert response.headers["access-control-allow-origin"] == "http://localhost:3000"
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["/", "/docs/", "/_control/docs", "/_console/meeting.html", "/_console/index.html", "/_ns/w/docs/"],
-)
+@pytest.mark.parametrize("path", ["/", "/docs/", "/_control/docs", "/_console/meeting.html", "/_ns/w/docs/"])
 def test_page_cannot_be_framed(shared: Api, path: str) -> None:
     response = shared.client.get(path)
     assert response.status_code == 200
@@ -174,7 +142,8 @@ def test_wrong_key_is_refused(make_api: Callable[..., Api]) -> None:
 
 
 def test_remote_peer_with_key_may_control(make_api: Callable[..., Api]) -> None:
-    api = make_api(control_key=KEY)
+    api = make_api(host="0.0.0.0", control_key=KEY, **OWN_SECRETS)  # noqa: S104
+    assert_refused(from_peer(api, "192.0.2.7"), 401)
     response = from_peer(api, "192.0.2.7", **{KEY_HEADER: KEY, "Host": "server.example.com"})
     assert response.status_code == 200
 
@@ -184,14 +153,7 @@ def test_docs_page_needs_no_key(make_api: Callable[..., Api]) -> None:
     for path in ("/", "/_control/docs", "/_control/openapi.json"):
         assert api.client.get(path).status_code == 200
         assert KEY not in api.client.get(path).text
-
-
-def test_docs_page_declares_required_key(make_api: Callable[..., Api]) -> None:
-    for key, security in ((KEY, [{"control_key": []}]), (None, None)):
-        description = make_api(control_key=key).control("GET", "/openapi.json").json()
-        assert description.get("security") == security
-        scheme = {"type": "apiKey", "name": KEY_HEADER, "in": "header"}
-        assert description["components"]["securitySchemes"] == {"control_key": scheme}
+    assert api.control("GET", "/openapi.json").json()["security"] == [{"control_key": []}]
 
 
 @pytest.mark.parametrize("key", ["k" * 15, "é" * 20, "k" * 20 + "\n"])
@@ -243,11 +205,9 @@ def test_existing_namespace_needs_no_key(make_api: Callable[..., Api]) -> None:
     ids=str,
 )
 def test_page_of_other_site_creates_no_namespace(shared: Api, headers: dict[str, str], status: int) -> None:
-    response = shared.client.get("/_ns/w/healthz", headers=headers)
-    assert response.status_code == status
-    assert [namespace["name"] for namespace in shared.manage("GET", "/namespaces")] == ["", "w"][
-        : 1 + (status == 200)
-    ]
+    assert shared.client.get("/_ns/w/healthz", headers=headers).status_code == status
+    is_created = "w" in [namespace["name"] for namespace in shared.manage("GET", "/namespaces")]
+    assert is_created is (status == 200)
 
 
 def test_preflight_creates_no_namespace(make_api: Callable[..., Api]) -> None:
@@ -263,18 +223,12 @@ def test_preflight_creates_no_namespace(make_api: Callable[..., Api]) -> None:
     assert names(api) == [""]
 
 
-@pytest.mark.parametrize("fault", ["status=503", "no fault"])
-def test_fault_header_without_key_is_refused(make_api: Callable[..., Api], fault: str) -> None:
+def test_fault_header_needs_key(make_api: Callable[..., Api]) -> None:
     api = make_api(control_key=KEY)
-    headers = api.headers("doctor") | {"Video-Calls-Fault": fault, "Origin": "http://localhost:3000"}
+    headers = api.headers("doctor") | {"Video-Calls-Fault": "status=503", "Origin": "http://localhost:3000"}
     refusal = api.client.get(CALLS, headers=headers)
     assert_refused(refusal, 401, "Video-Calls-Fault", KEY_HEADER)
     assert refusal.headers["access-control-allow-origin"] == "http://localhost:3000"
-
-
-def test_fault_header_with_key_is_obeyed(make_api: Callable[..., Api]) -> None:
-    api = make_api(control_key=KEY)
-    headers = api.headers("doctor") | {"Video-Calls-Fault": "status=503"}
     assert api.client.get(CALLS, headers=headers | KEYED).status_code == 503
 
 
@@ -297,22 +251,9 @@ def test_disabled_control_has_no_routes(make_api: Callable[..., Api], options: d
     assert api.get("doctor").json()["results"] == [call]
 
 
-def test_key_enables_control_beyond_loopback(make_api: Callable[..., Api]) -> None:
-    api = make_api(host="0.0.0.0", control_key=KEY, **OWN_SECRETS)  # noqa: S104
-    assert_refused(api.control("GET", "/server"), 401)
-    assert api.control("GET", "/server", headers={KEY_HEADER: KEY}).status_code == 200
-
-
 @pytest.mark.parametrize(
     "option", [{"seed_calls": 5}, {"clock": "2030-01-01T00:00:00Z"}, {"fault": ("drop",)}]
 )
 def test_option_that_needs_control_is_refused(option: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="control is off"):
         Settings(control=False, **option)
-
-
-def test_control_key_option_requires_key(serve: Callable[..., Process]) -> None:
-    process = serve("--control-key", KEY, "--database", ":memory:")
-    assert httpx.get(f"{process.url}/_control/server").status_code == 401
-    assert httpx.get(f"{process.url}/_control/server", headers={KEY_HEADER: KEY}).status_code == 200
-    assert KEY not in process.banner

