@@ -3,16 +3,16 @@
     VideoCallsError
     ├── ConfigurationError                    an argument or the environment cannot be used
     │   └── NaiveDatetimeError                a time without an offset; also a ValueError
-    ├── ConnectionFailedError                 no answer: refused, reset, cut off, unreadable
-    │   └── TimedOutError                     no answer within the timeout
-    ├── DeadlineExceededError                 no answer within the deadline, all attempts together
+    ├── ConnectionFailedError                 no response: refused, reset, cut off, unreadable
+    │   └── TimedOutError                     no response within the timeout
+    ├── DeadlineExceededError                 no response within the deadline, all attempts together
     ├── EventsClosedError                     the server ended the events for good
     │   ├── EventsExpiredError                4410
     │   └── InvalidEventIdError               4400
     ├── UnreadableFieldError                  a field that a lenient client could not read
-    └── AnsweredError                         an answer that is an error
+    └── AnsweredError                         a response that is an error
         ├── InvalidResponseError              a success that departs from the contract
-        └── StatusError                       an answer that is not a success
+        └── StatusError                       a response that is not a success
             ├── RedirectError                 3xx: never followed
             ├── BadRequestError               400
             │   ├── InvalidFieldsError        create.valid-body, create.aware-time, list.page-size
@@ -24,8 +24,8 @@
             │   ├── JoinWindowError           join.window
             │   ├── CallCancelledError        join.not-cancelled
             │   ├── CallCompletedError        join.not-completed
-            │   ├── CallNotOngoingError       end.ongoing-only
-            │   └── CallNotScheduledError     cancel.scheduled-only
+            │   ├── CallNotOngoingError       *.ongoing-only
+            │   └── CallNotScheduledError     *.scheduled-only
             ├── AuthenticationError           401
             │   └── TokenExpiredError         auth.expired-token
             ├── PermissionDeniedError         403
@@ -44,7 +44,7 @@
 `UnreadableFieldError` is also an AttributeError. `video_calls_sdk.agora` adds `InvalidTokenError`, which is
 also a ValueError.
 
-The client raises the error of a rule if the answer names the rule in `code`, or has the rule's text in
+The client raises the error of a rule if the response names the rule in `code`, or has the rule's text in
 `error`. All errors can be pickled and copied. None shows a token.
 """
 
@@ -80,20 +80,20 @@ def _restore(cls: type[VideoCallsError], args: tuple[Any, ...], state: dict[str,
 class ConfigurationError(VideoCallsError):
     """An argument, the environment or the client itself cannot be used.
 
-    A client cannot be used after it was closed, nor in another event loop than its own.
+    A client cannot be used after it is closed, or in another event loop than its own.
     """
 
 
 class NaiveDatetimeError(ConfigurationError, ValueError):
-    """A time without an offset. Nothing was sent, because the time is ambiguous."""
+    """A time has no offset. The client sent nothing, because the time is ambiguous."""
 
 
 class ConnectionFailedError(VideoCallsError):
-    """No answer came: the connection was refused, reset or cut off, or the answer could not be read.
+    """No response: the connection was refused, reset or cut off, or the response could not be read.
 
     Attributes:
         method, url: of the request; the URL is without credentials and query.
-        request_sent: whether the server may have received the request, and carried it out.
+        request_sent: whether the server may have received the request and carried it out.
     """
 
     def __init__(self, message: str, *, method: str, url: str, request_sent: bool) -> None:
@@ -104,23 +104,23 @@ class ConnectionFailedError(VideoCallsError):
 
 
 class TimedOutError(ConnectionFailedError):
-    """No answer came within the timeout of an attempt."""
+    """No response came within the timeout of an attempt."""
 
 
 class DeadlineExceededError(VideoCallsError):
-    """No answer came within the deadline, all attempts and waits together.
+    """No response came within the deadline, which limits all attempts and waits together.
 
-    `__cause__` is the error after which too little time was left for a retry, or for checking an earlier
-    attempt. It is None if an attempt ran out of time.
+    `__cause__` is the error after which too little time was left to retry, or to check an earlier attempt. It
+    is None if the deadline passed during an attempt.
 
     Attributes:
         method, url: of the request; the URL is without credentials and query.
         deadline: in seconds.
-        request_sent: whether the server may have received the request, and carried it out.
+        request_sent: whether the server may have received the request and carried it out.
     """
 
     def __init__(self, *, method: str, url: str, deadline: float, request_sent: bool) -> None:
-        super().__init__(f"{method} {url}: no answer within the deadline of {deadline:g} seconds")
+        super().__init__(f"{method} {url}: no response within the deadline of {deadline:g} seconds")
         self.method = method
         self.url = url
         self.deadline = deadline
@@ -128,15 +128,15 @@ class DeadlineExceededError(VideoCallsError):
 
 
 class AnsweredError(VideoCallsError):
-    """An answer that is an error.
+    """A response that is an error.
 
-    Values from the answer have their secrets redacted and their control characters escaped.
+    Values from the response have their secrets redacted and their control characters escaped.
 
     Attributes:
         status: the HTTP status.
         method, url: of the request; the URL is without credentials and query.
         request_id: the server's `X-Request-ID`; None if there is none.
-        headers: of the answer, names in lower case.
+        headers: of the response, names in lower case.
         body: the parsed JSON, else the text; None if it is empty.
     """
 
@@ -171,8 +171,8 @@ class InvalidResponseError(AnsweredError):
         problems: where it departs from the contract and how, such as `results.0.id: field required`.
     """
 
-    def __init__(self, message: str, *, problems: list[str], **answer: Any) -> None:  # noqa: ANN401
-        super().__init__(message, **answer)
+    def __init__(self, message: str, *, problems: list[str], **response: Any) -> None:  # noqa: ANN401
+        super().__init__(message, **response)
         self.problems = problems
 
 
@@ -201,7 +201,7 @@ class EventsClosedError(VideoCallsError):
 
 
 class EventsExpiredError(EventsClosedError):
-    """The server no longer keeps the events after `after`: fetch the calls, and begin without `after`."""
+    """The server no longer keeps the events after `after`. Fetch the calls, then omit `after`."""
 
     meaning = "the server no longer keeps the events after the last one; fetch the calls, and omit `after`"
 
@@ -213,7 +213,7 @@ class InvalidEventIdError(EventsClosedError):
 
 
 class StatusError(AnsweredError):
-    """An answer that is not a success.
+    """A response that is not a success.
 
     ```python
     except StatusError as error:
@@ -223,15 +223,12 @@ class StatusError(AnsweredError):
     Attributes:
         error: the server's text, from `{"error"}`, `{"detail"}`, `{"field": ["…"]}` or plain text, else the
             phrase of the status.
-        code: the slug of the rule, or the kind, in the answer; None if there is none.
+        code: the slug of the rule, or the kind, in the response; None if there is none.
         rule: the rule of the contract that refused the request; None if it is unknown.
         fields: messages by field of the request.
         retry_after: the seconds that the server asks to wait; None if it does not.
-        doubtful: whether an earlier attempt got no answer, or a 5xx, and may have been carried out.
+        doubtful: whether the server may have carried out an earlier attempt, which got no response or a 5xx.
     """
-
-    rules: ClassVar[frozenset[RuleId]] = frozenset()
-    """The rules whose violation is raised as this class."""
 
     def __init__(
         self,
@@ -241,9 +238,9 @@ class StatusError(AnsweredError):
         rule: RuleId | None = None,
         fields: Mapping[str, list[str]] | None = None,
         retry_after: float | None = None,
-        **answer: Any,  # noqa: ANN401
+        **response: Any,  # noqa: ANN401
     ) -> None:
-        super().__init__(error, **answer)
+        super().__init__(error, **response)
         self.error = error
         self.code = code
         self.rule = rule
@@ -253,87 +250,63 @@ class StatusError(AnsweredError):
 
 
 class RedirectError(StatusError):
-    """3xx. The client follows no redirect, because a token must not reach another origin."""
+    """3xx. The client does not follow redirects, because a token must not reach another origin."""
 
 
 class BadRequestError(StatusError):
-    """400: the server refuses the request, or the call's present status does not allow it."""
+    """400: the server refuses the request, or the current status of the call does not allow it."""
 
 
 class InvalidFieldsError(BadRequestError):
     """A field of the request is missing, malformed or out of its bounds; `fields` says which."""
 
-    rules = frozenset({"create.valid-body", "create.aware-time", "list.page-size"})
-
 
 class ScheduledInPastError(BadRequestError):
     """The document says "Scheduled time must be in the future" (2. Create Video Call)."""
-
-    rules = frozenset({"create.future"})
 
 
 class SameUserError(BadRequestError):
     """The document says "Doctor and patient cannot be the same user" (2. Create Video Call)."""
 
-    rules = frozenset({"create.different-users"})
-
 
 class SchedulingConflictError(BadRequestError):
     """The document says "No overlapping calls within 30 minutes […]" (2. Create Video Call)."""
-
-    rules = frozenset({"create.no-overlap", "create.no-race"})
 
 
 class UnknownParticipantError(BadRequestError):
     """The document says "Both doctor and patient must be valid […] users" (2. Create Video Call)."""
 
-    rules = frozenset({"create.doctor-valid", "create.patient-valid"})
-
 
 class InactiveParticipantError(BadRequestError):
     """The document says "Both doctor and patient must be […] active users" (2. Create Video Call)."""
-
-    rules = frozenset({"create.doctor-active", "create.patient-active"})
 
 
 class JoinWindowError(BadRequestError):
     """The document says "Call must be scheduled within the next 15 minutes" (4. Join Video Call)."""
 
-    rules = frozenset({"join.window"})
-
 
 class CallCancelledError(BadRequestError):
     """The document says "Call must not be cancelled or completed" (4. Join Video Call): it is cancelled."""
-
-    rules = frozenset({"join.not-cancelled"})
 
 
 class CallCompletedError(BadRequestError):
     """The document says "Call must not be cancelled or completed" (4. Join Video Call): it is completed."""
 
-    rules = frozenset({"join.not-completed"})
-
 
 class CallNotOngoingError(BadRequestError):
     """The document says "Call status must be 'ongoing'" (5. End Video Call)."""
-
-    rules = frozenset({"end.ongoing-only"})
 
 
 class CallNotScheduledError(BadRequestError):
     """The document says "Call status must be 'scheduled'" (6. Cancel Video Call)."""
 
-    rules = frozenset({"cancel.scheduled-only"})
-
 
 class AuthenticationError(StatusError):
-    """401: the token is missing or invalid. If `token` is a function, it has been called once more."""
+    """401: the token is missing or invalid. If `token` is a function, the client has called it again."""
 
 
 class TokenExpiredError(AuthenticationError):
     """The token has expired."""
-
-    rules = frozenset({"auth.expired-token"})
 
 
 class PermissionDeniedError(StatusError):
@@ -343,16 +316,6 @@ class PermissionDeniedError(StatusError):
 class NotParticipantError(PermissionDeniedError):
     """The document says "User must be either the doctor or patient of the call"."""
 
-    rules = frozenset(
-        {
-            "create.participants-only",
-            "get.participants-only",
-            "join.participants-only",
-            "end.participants-only",
-            "cancel.participants-only",
-        }
-    )
-
 
 class NotFoundError(StatusError):
     """404: not found."""
@@ -361,17 +324,13 @@ class NotFoundError(StatusError):
 class CallNotFoundError(NotFoundError):
     """There is no such call."""
 
-    rules = frozenset({"get.not-found", "join.not-found", "end.not-found", "cancel.not-found"})
-
 
 class PageNotFoundError(NotFoundError):
     """There is no such page."""
 
-    rules = frozenset({"list.page-out-of-range"})
-
 
 class ConflictError(StatusError):
-    """409. The contract has no such answer, but some backends do."""
+    """409. The contract has no such response, but some backends do."""
 
 
 class UnprocessableError(StatusError):
@@ -380,8 +339,6 @@ class UnprocessableError(StatusError):
 
 class IdempotencyKeyReusedError(UnprocessableError):
     """The `idempotency_key` was used before, for another call."""
-
-    rules = frozenset({"create.idempotency-key"})
 
 
 class RateLimitedError(StatusError):
@@ -397,10 +354,35 @@ class ServerError(StatusError):
 
 
 class UnavailableError(ServerError):
-    """502, 503 or 504: the server or its proxy cannot answer at present."""
+    """502, 503 or 504: the server or its proxy cannot respond at present."""
 
 
-BY_STATUS: dict[int, type[StatusError]] = {
+_BY_RULE: dict[str, type[StatusError]] = {
+    "create.valid-body": InvalidFieldsError,
+    "create.aware-time": InvalidFieldsError,
+    "list.page-size": InvalidFieldsError,
+    "create.future": ScheduledInPastError,
+    "create.different-users": SameUserError,
+    "create.no-overlap": SchedulingConflictError,
+    "create.no-race": SchedulingConflictError,
+    "create.doctor-valid": UnknownParticipantError,
+    "create.patient-valid": UnknownParticipantError,
+    "create.doctor-active": InactiveParticipantError,
+    "create.patient-active": InactiveParticipantError,
+    "join.window": JoinWindowError,
+    "join.not-cancelled": CallCancelledError,
+    "join.not-completed": CallCompletedError,
+    "*.ongoing-only": CallNotOngoingError,
+    "*.scheduled-only": CallNotScheduledError,
+    "auth.expired-token": TokenExpiredError,
+    "*.participants-only": NotParticipantError,
+    "*.not-found": CallNotFoundError,
+    "list.page-out-of-range": PageNotFoundError,
+    "create.idempotency-key": IdempotencyKeyReusedError,
+}
+"""The rules that have an error class of their own; `*` stands for any operation."""
+
+_BY_STATUS: dict[int, type[StatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
     403: PermissionDeniedError,
@@ -414,22 +396,14 @@ BY_STATUS: dict[int, type[StatusError]] = {
 }
 
 
-def _classes_by_rule(parent: type[StatusError]) -> dict[RuleId, type[StatusError]]:
-    classes: dict[RuleId, type[StatusError]] = dict.fromkeys(parent.rules, parent)
-    for child in parent.__subclasses__():
-        classes |= _classes_by_rule(child)
-    return classes
-
-
-BY_RULE = _classes_by_rule(StatusError)
-"""The error class of each rule that has one."""
-
-
 def class_for(status: int, rule: RuleId | None) -> type[StatusError]:
-    """Return the most specific error class of an answer."""
-    if rule is not None and (cls := BY_RULE.get(rule)) is not None:
-        return cls
-    if (cls := BY_STATUS.get(status)) is not None:
+    """Return the most specific error class of a response."""
+    if rule is not None:
+        for_any_operation = f"*.{rule.partition('.')[2]}"
+        cls = _BY_RULE.get(rule) or _BY_RULE.get(for_any_operation)
+        if cls is not None:
+            return cls
+    if (cls := _BY_STATUS.get(status)) is not None:
         return cls
     if 300 <= status < 400:  # noqa: PLR2004 (the redirections)
         return RedirectError
