@@ -2,7 +2,8 @@
 
 datamodel-code-generator writes the SDK's pydantic models and the server's msgspec structs from
 `openapi.yaml`. The rules become a Python literal, so that a program reads them without parsing YAML. The
-SDK's synchronous modules are derived from the asynchronous ones by replacing identifiers.
+SDK's synchronous modules are derived from the asynchronous ones by replacing identifiers: the first paragraph
+of those files says so, and is replaced too.
 """
 
 import re
@@ -152,7 +153,7 @@ SYNC_NAMES = {
 
 def sync_module(path: Path) -> str:
     """Return the synchronous form of an asynchronous module."""
-    text = path.read_text(encoding="utf-8")
+    _, _, text = path.read_text(encoding="utf-8").partition("\n\n")  # without the note about this derivation
     text = re.sub(r"\b(async|await) ", "", text)
     text = re.sub(r"\w+", lambda word: SYNC_NAMES.get(word[0], word[0]), text)
     text = re.sub(r"\bAsync(?=[A-Z])", "", text)

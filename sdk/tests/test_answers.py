@@ -246,7 +246,7 @@ def test_transport_with_http_client_is_refused(
     client: Callable[..., Any], http_client: Callable[[], object]
 ) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200))
-    with pytest.raises(video_calls_sdk.ConfigurationError, match="brings its own transport"):
+    with pytest.raises(video_calls_sdk.ConfigurationError, match="not both"):
         client(BASE, TOKEN, http_client=http_client(), transport=transport)
 
 
@@ -316,9 +316,9 @@ def test_next_page_is_fetched_from_base_url(client: VideoCallsClient) -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        (f"{CALLS}?page=2", "leads back"),
-        ("http://h:abc/?page=2", "leads back"),
-        ("http://[h/?page=2", "is no URL"),
+        (f"{CALLS}?page=2", "is the URL of an earlier page"),
+        ("http://h:abc/?page=2", "is the URL of an earlier page"),
+        ("http://[h/?page=2", "is not a URL"),
     ],
 )
 def test_unusable_next_url_is_an_error(client: VideoCallsClient, url: str, problem: str) -> None:
@@ -419,12 +419,12 @@ def test_environment_gives_default_configuration(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"token": TOKEN}, "no base_url"),
+        ({"token": TOKEN}, "base_url is missing"),
         ({"base_url": "api.example.com", "token": TOKEN}, "must be absolute"),
         ({"base_url": "https://u:p@example.com", "token": TOKEN}, "no credentials"),
         ({"base_url": "https://example.com/?a=1", "token": TOKEN}, "no credentials, query"),
         ({"base_url": "https://example.com:port", "token": TOKEN}, "not a URL"),
-        ({"base_url": BASE}, "no token"),
+        ({"base_url": BASE}, "token is missing"),
         ({"base_url": BASE, "token": "two words"}, "not a JWT"),
         ({"base_url": BASE, "token": TOKEN, "deadline": 0}, "deadline must be"),
         ({"base_url": BASE, "token": TOKEN, "deadline": "5"}, "deadline must be"),

@@ -333,4 +333,4 @@ with httpx.Client() as http:
 
 def test_forked_http_client_is_refused() -> None:
     output = script(FORKED_WITH_HTTP_CLIENT, BASE)
-    assert output == "the http_client or transport came into this process by a fork; make one after forking"
+    assert output == "http_client or transport was made before this process forked; make one after the fork"

@@ -25,7 +25,7 @@ from video_calls_sdk._operation_flow import (
     Action,
     Authorize,
     OutOfTimeError,
-    RawAnswer,
+    RawResponse,
     Send,
     Sleep,
     carry_out,
@@ -67,7 +67,7 @@ class Play:
         self.sent: list[str] = []
         self.slept: list[float] = []
 
-    def receive(self, outcome: RawAnswer | Exception | str) -> "Play":
+    def receive(self, outcome: RawResponse | Exception | str) -> "Play":
         """Give the action its outcome, and perform what precedes the next request."""
         self._step(outcome)
         while isinstance(self.next, Sleep) or (isinstance(self.next, Authorize) and self.next.stale is None):
@@ -76,7 +76,7 @@ class Play:
             self._step("token")
         return self
 
-    def _step(self, outcome: RawAnswer | Exception | str) -> None:
+    def _step(self, outcome: RawResponse | Exception | str) -> None:
         if isinstance(self.next, Send):
             self.sent.append(f"{self.next.method} {self.next.url.removeprefix(BASE)}")
         try:
@@ -88,7 +88,7 @@ class Play:
             self.next, self.result = None, stop.value
 
 
-def play(request: Request[Any], *outcomes: RawAnswer | Exception, **options: Any) -> Play:
+def play(request: Request[Any], *outcomes: RawResponse | Exception, **options: Any) -> Play:
     """Return an operation after attempts with these outcomes."""
     playing = Play(request, **options).receive("token")
     for outcome in outcomes:
@@ -96,8 +96,8 @@ def play(request: Request[Any], *outcomes: RawAnswer | Exception, **options: Any
     return playing
 
 
-def answer(status: int, body: object = None, **headers: str) -> RawAnswer:
-    return RawAnswer(status, httpx.Headers(headers), b"" if body is None else json.dumps(body).encode())
+def answer(status: int, body: object = None, **headers: str) -> RawResponse:
+    return RawResponse(status, httpx.Headers(headers), b"" if body is None else json.dumps(body).encode())
 
 
 def call(**fields: Any) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def call(**fields: Any) -> dict[str, Any]:
     return CALL | {"scheduled_time": TIME.isoformat(), "created_at": now, "updated_at": now} | fields
 
 
-def page(*calls: dict[str, Any], next_url: str | None = None) -> RawAnswer:
+def page(*calls: dict[str, Any], next_url: str | None = None) -> RawResponse:
     return answer(200, {"count": len(calls), "next": next_url, "previous": None, "results": calls})
 
 
@@ -160,7 +160,7 @@ def test_connection_error_tells_if_request_was_sent() -> None:
     ],
 )
 def test_refused_repeat_returns_the_created_call(
-    refusal: RawAnswer,
+    refusal: RawResponse,
 ) -> None:
     playing = play(CREATE, RESET, refusal, page(call(id=7)))
     assert playing.result
@@ -237,7 +237,7 @@ def test_token_is_refreshed_during_the_search() -> None:
     ],
 )
 def test_failed_search_raises_its_own_error(
-    outcomes: list[RawAnswer | Exception], error: type[VideoCallsError]
+    outcomes: list[RawResponse | Exception], error: type[VideoCallsError]
 ) -> None:
     with pytest.raises(error) as raised:
         play(CREATE, RESET, answer(400, CONFLICT), *outcomes, attempts=1)
@@ -265,7 +265,7 @@ def test_create_is_doubtful_after_bad_gateway() -> None:
 @pytest.mark.parametrize("refusal", [answer(400, NOT_ONGOING), answer(400, {"detail": "No."}), answer(409)])
 @pytest.mark.parametrize(("change", "status"), [(end_call(1), "completed"), (cancel_call(1), "cancelled")])
 def test_refused_repeat_returns_the_changed_call(
-    change: Request[Any], status: str, refusal: RawAnswer
+    change: Request[Any], status: str, refusal: RawResponse
 ) -> None:
     playing = play(change, RESET, refusal, answer(200, call(status=status)))
     assert playing.result

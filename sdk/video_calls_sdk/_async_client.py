@@ -1,4 +1,6 @@
-"""The client and its operations. `nox -s generate` derives the synchronous client from this file."""
+# `nox -s generate` derives _sync_client.py from this file.
+
+"""The client and its operations."""
 
 from __future__ import annotations
 
@@ -50,23 +52,23 @@ class AsyncVideoCallsClient:
         credentials = await client.calls.join(call.id)
     ```
 
-    An asynchronous client serves many tasks of one event loop. A synchronous client serves many threads, and
-    can be used after a fork.
+    Many tasks of one event loop can share an asynchronous client. Many threads can share a synchronous
+    client, which can also be used after a fork.
 
     Args:
         base_url: the API's root, such as `https://api.example.com/api/v1/video`; by default
             `VIDEO_CALLS_BASE_URL` of the environment.
-        token: the JWT to send, or a function that returns one. After a 401, the client calls the function
-            once more. An asynchronous client takes an asynchronous function too. By default
-            `VIDEO_CALLS_TOKEN` of the environment.
-        timeout: seconds that an attempt may go without progress, or an `httpx.Timeout`.
+        token: the JWT to send, or a function that returns one, which the client calls again after a 401. An
+            asynchronous client accepts an asynchronous function too. By default `VIDEO_CALLS_TOKEN` of the
+            environment.
+        timeout: seconds that an attempt may wait without progress, or an `httpx.Timeout`.
         deadline: seconds that an operation may take, all attempts and waits together; None for no limit. A
             synchronous client with your own `http_client` or `transport` checks it between the parts of a
             body.
         retries: a policy, or the number of retries.
         headers: sent with every request, in addition to the client's own.
-        answers: "strict" raises `InvalidResponseError` if an answer departs from the contract. "lenient"
-            reads the valid fields; using an invalid field raises `UnreadableFieldError`.
+        answers: "strict" raises `InvalidResponseError` if a response departs from the contract. "lenient"
+            reads the valid fields; an invalid field raises `UnreadableFieldError` when it is used.
         http_client: an `httpx.AsyncClient` to send with, such as one with event hooks. The client never
             closes it.
         transport: an `httpx.AsyncBaseTransport` for the client's own `httpx.AsyncClient`.
@@ -132,13 +134,13 @@ class AsyncVideoCallsClient:
             saved = event.id
         ```
 
-        The stream has its own connection. The connection uses the client's token, headers and timeout, and
-        the proxies and certificates of the environment, but not `http_client` or `transport`. It stays open
-        when you close the client.
+        The stream has its own connection, which stays open when you close the client. The connection uses the
+        client's token, headers and timeout, and the proxies and certificates of the environment, but not
+        `http_client` or `transport`.
 
         Args:
-            after: the id of an event; the stream begins with the next event. By default, it begins with what
-                happens from now on.
+            after: the id of an event; the stream begins with the next event. By default, it begins with
+                the next event that happens.
 
         Raises:
             ConfigurationError: if `websockets` is not installed, or if `after` is not a str.
@@ -212,7 +214,7 @@ class AsyncVideoCallsClient:
 
 
 class AsyncDriver:
-    """Performs the actions of `carry_out` over a transport."""
+    """Performs the actions of `carry_out` on a transport."""
 
     def __init__(self, transport: AsyncTransport, options: Options) -> None:
         self._transport = transport
@@ -281,10 +283,10 @@ class AsyncCallsWithResponse:
 class AsyncCalls:
     """The six operations on video calls.
 
-    In addition to the errors that it names, each operation raises `AuthenticationError`, `RateLimitedError`,
-    `ServerError`, `ConnectionFailedError`, `DeadlineExceededError` or `InvalidResponseError`. It raises
-    another `StatusError` if a backend refuses for a reason of its own, and `ConfigurationError` if the client
-    is closed, or if the token or an id cannot be sent.
+    Each operation can also raise `AuthenticationError`, `RateLimitedError`, `ServerError`,
+    `ConnectionFailedError`, `DeadlineExceededError` or `InvalidResponseError`. It raises another
+    `StatusError` if a backend refuses for a reason of its own, and `ConfigurationError` if the client is
+    closed, or if the token or an id cannot be sent.
     """
 
     def __init__(self, driver: AsyncDriver) -> None:
@@ -295,8 +297,8 @@ class AsyncCalls:
         """Return the same operations with status, headers and request id.
 
         ```python
-        answer = await client.calls.with_response.get(1)
-        print(answer.data.status, answer.request_id)
+        response = await client.calls.with_response.get(1)
+        print(response.data.status, response.request_id)
         ```
         """
         return AsyncCallsWithResponse(self._driver)
@@ -314,11 +316,11 @@ class AsyncCalls:
         ```
 
         Args:
-            page: the first page, counted from 1.
-            page_size: calls on a page, from 1 to 100; by default the server chooses.
+            page: the page to begin with, counted from 1.
+            page_size: the number of calls on a page, from 1 to 100; by default the server chooses.
 
         Raises:
-            InvalidFieldsError: if `page_size` is out of its bounds; some backends correct it silently.
+            InvalidFieldsError: if `page_size` is out of bounds; some backends limit it instead.
             PageNotFoundError: if there is no such page.
         """
         return AsyncCallList(self._driver.run, page_query(page, page_size))

@@ -1,4 +1,6 @@
-"""The stream of events. `nox -s generate` derives the synchronous stream from this file."""
+# `nox -s generate` derives _sync_events.py from this file.
+
+"""The stream of events."""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ class AsyncEventStream:
     ```
 
     `async with` opens the connection, and closes it at the end. Without it, iterating opens the connection,
-    and the end of the loop closes it. After a `break` from an asynchronous loop, Python closes it soon. Only
-    one task or thread may iterate.
+    and the end of the loop closes it. After a `break` from an asynchronous loop, Python closes it soon after.
+    Only one task or thread may iterate.
     """
 
     def __init__(self, transport: AsyncTransport, options: Options, after: str | None) -> None:
@@ -59,9 +61,10 @@ class AsyncEventStream:
         return event
 
     async def aclose(self) -> None:
-        """Close the connection and end the loop over it. Any task of the event loop, or any thread, may.
+        """Close the connection and end the loop over it.
 
-        In a signal handler, call it from a new thread, because it may wait for a lock that the loop holds.
+        Any task of the event loop may call it; for a synchronous stream, any thread. A signal handler must
+        call it from a new thread, because it may wait for a lock that the loop holds.
         """
         await self._socket.aclose()
 

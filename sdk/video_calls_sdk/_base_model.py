@@ -28,7 +28,7 @@ class Model(BaseModel):
         def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (fields have any type)
             if name in type(self).model_fields:
                 raise UnreadableFieldError(
-                    f"{type(self).__name__}.{name} cannot be read: the answer lacks it, or departs from the "
-                    "contract there; `model_extra` has what the backend sent"
+                    f"{type(self).__name__}.{name} cannot be read: the response has no such "
+                    "field, or an invalid one; `model_extra` has what the backend sent"
                 )
             return super().__getattr__(name)

@@ -23,7 +23,7 @@ EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class NotGiven:
-    """The type of `NOT_GIVEN`, because None is a value of some options."""
+    """The type of `NOT_GIVEN`. None is a value of some options, so it cannot be the default."""
 
     def __repr__(self) -> str:
         return "NOT_GIVEN"
@@ -56,7 +56,7 @@ class Retries:
 
 
 class Options(NamedTuple):
-    """What each request of a client is sent with."""
+    """The options of each request of a client."""
 
     base_url: str
     timeout: httpx.Timeout = httpx.Timeout(DEFAULT_TIMEOUT)
@@ -93,7 +93,7 @@ class Options(NamedTuple):
 
 @cache
 def default_headers() -> Mapping[str, str]:
-    """Return the headers of each request that a client of our own sends."""
+    """Return the headers of every request of an httpx client that the SDK makes."""
     return {
         "accept": "application/json",
         "accept-encoding": ACCEPTED_CODING,
@@ -102,14 +102,14 @@ def default_headers() -> Mapping[str, str]:
 
 
 def checked_base_url(base_url: str | None) -> str:
-    """Return the root of the API without a final slash, by default that of the environment.
+    """Return the root of the API without a final slash, by default from the environment.
 
     Raises:
-        ConfigurationError: if there is none, or it is not an absolute http or https URL.
+        ConfigurationError: if it is missing, or is not an absolute http or https URL.
     """
     value = os.environ.get("VIDEO_CALLS_BASE_URL") if base_url is None else base_url
     if not value or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError("no base_url: give one, or set VIDEO_CALLS_BASE_URL")
+        raise ConfigurationError("base_url is missing: pass it, or set VIDEO_CALLS_BASE_URL")
     try:
         url = httpx.URL(value)
     except httpx.InvalidURL as error:
@@ -122,28 +122,30 @@ def checked_base_url(base_url: str | None) -> str:
 
 
 def static_token(token: str | None) -> str:
-    """Return the JWT to send, by default that of the environment.
+    """Return the JWT to send, by default from the environment.
 
     Raises:
-        ConfigurationError: if there is none, or it cannot be sent.
+        ConfigurationError: if it is missing, or cannot be sent.
     """
     return checked_token(os.environ.get("VIDEO_CALLS_TOKEN") if token is None else token)
 
 
 def checked_token(token: object) -> str:
-    """Return a token that can be sent in a header.
+    """Return the token, if a header can have it.
 
     Raises:
-        ConfigurationError: if it cannot. The message does not show the token.
+        ConfigurationError: if it cannot be sent. The message does not show the token.
     """
     if not token:
         raise ConfigurationError(
-            "no token: give one, or a function that returns one, or set VIDEO_CALLS_TOKEN"
+            "the token is missing: pass it, or a function that returns it, or set VIDEO_CALLS_TOKEN"
         )
     if not isinstance(token, str):
         raise ConfigurationError(f"the token must be a str, not {type(token).__name__}")
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigurationError("the token is not a JWT: it holds spaces, line ends or other than ASCII")
+        raise ConfigurationError(
+            "the token is not a JWT: a JWT has no spaces, line ends or non-ASCII characters"
+        )
     return token
 
 
@@ -156,7 +158,7 @@ def _checked_answers(answers: Answers) -> Answers:
 def _checked_retries(retries: Retries | int) -> Retries:
     policy = Retries(attempts=retries) if isinstance(retries, int) else retries
     if not isinstance(policy, Retries) or policy.attempts < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"retries must be Retries or a whole number from 0 on, not {retries!r}")
+        raise ConfigurationError(f"retries must be a Retries or an integer of 0 or more, not {retries!r}")
     return policy
 
 
@@ -167,10 +169,10 @@ def _checked_deadline(deadline: float | None) -> float | None:
 
 
 def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Return headers with names in lower case, so that one replaces another in any spelling."""
+    """Return headers with names in lower case, so that `X-A` replaces `x-a`."""
     lowercase = {name.lower(): value for name, value in (headers or {}).items()}
     if "authorization" in lowercase:
-        raise ConfigurationError("give the token as `token`, not as a header")
+        raise ConfigurationError("pass the token as `token`, not as a header")
     for name, value in lowercase.items():
         usable = isinstance(value, str) and value.isascii() and value.isprintable()  # pyright: ignore[reportUnnecessaryIsInstance]
         if not usable or name in {"content-length", "transfer-encoding"}:

@@ -45,7 +45,7 @@ from video_calls_sdk._operation_flow import (
     safe_message,
 )
 from video_calls_sdk._redaction import sanitize
-from video_calls_sdk._responses import Answer, failure, success
+from video_calls_sdk._responses import Exchange, failure, success
 
 logger = logging.getLogger("video_calls_sdk")
 
@@ -56,7 +56,7 @@ LARGEST_MESSAGE = 2**20
 """Bytes of a message; an event has a few thousand."""
 
 _LONGEST_WAIT = 30.0  # seconds between two connections
-_MOST_DOUBLINGS = 16  # of a wait, which is the longest by then
+_MOST_DOUBLINGS = 16  # of a wait, which has reached its limit by then
 _STEADY = 5.0  # seconds; a connection that lasted longer is not a failed attempt
 _MOST_REMEMBERED = 1000  # ids, to detect duplicates
 
@@ -68,7 +68,7 @@ _UNAUTHORIZED, _TOO_MANY, _SWITCHING = 401, 429, 101
 
 
 class Connect(NamedTuple):
-    """Open a WebSocket in place of the previous one. The outcome is one of the three of a handshake."""
+    """Open a WebSocket in place of the previous one. The outcome is one of the `Handshake…` classes."""
 
     url: str
     headers: dict[str, str]
@@ -96,7 +96,7 @@ class HandshakeSuccess(NamedTuple):
 
 
 class HandshakeRefusal(NamedTuple):
-    """The answer to the handshake has another status than 101."""
+    """The response to the handshake has a status other than 101."""
 
     status: int
     headers: httpx.Headers
@@ -104,7 +104,7 @@ class HandshakeRefusal(NamedTuple):
 
 
 class HandshakeFailure(NamedTuple):
-    """No answer to the handshake came."""
+    """The handshake got no response."""
 
     error: Exception
 
@@ -215,8 +215,8 @@ class EventFlow:
             if isinstance(message, CloseFrame):
                 return message
             content = message.encode() if isinstance(message, str) else message
-            answer = self._answer(_SWITCHING, httpx.Headers(), content)
-            event = success(answer, Event, self._options.answers).data
+            exchange = self._exchange(_SWITCHING, httpx.Headers(), content)
+            event = success(exchange, Event, self._options.answers).data
             if event.id not in self._delivered:
                 self._delivered.append(event.id)
                 self.last_event_id = event.id
@@ -225,7 +225,7 @@ class EventFlow:
     # -- Failures -----------------------------------------------------------------------------------
 
     def _error(self, outcome: Outcome) -> tuple[VideoCallsError, bool]:
-        """Return the error of an outcome, and whether it is temporary."""
+        """Return the error of an outcome, and whether the error is temporary."""
         if isinstance(outcome, HandshakeFailure):
             return self._connection_error(outcome.error), True
         if isinstance(outcome, HandshakeRefusal):
@@ -234,7 +234,7 @@ class EventFlow:
         if code in {_TOKEN_REFUSED, _TOKEN_EXPIRED}:
             text = reason or "The token has expired" if code == _TOKEN_EXPIRED else reason
             return failure(
-                self._answer(_UNAUTHORIZED, httpx.Headers(), text.encode())
+                self._exchange(_UNAUTHORIZED, httpx.Headers(), text.encode())
             ), code == _TOKEN_EXPIRED
         kind = {_INVALID_ID: InvalidEventIdError, _EVENTS_EXPIRED: EventsExpiredError}.get(
             code, EventsClosedError
@@ -244,17 +244,17 @@ class EventFlow:
 
     def _refusal_error(self, refusal: HandshakeRefusal) -> tuple[StatusError, bool]:
         status = refusal.status
-        error = failure(self._answer(*refusal))
+        error = failure(self._exchange(*refusal))
         if status in _NOT_OFFERED or 200 <= status < 300:  # noqa: PLR2004 (a success without a WebSocket)
             message = f"no WebSocket for events here: {error.error}"
-            answer = {
+            response = {
                 name: getattr(error, name) for name in ("method", "url", "request_id", "headers", "body")
             }
-            return EventsNotOfferedError(message, status=status, **answer), False
+            return EventsNotOfferedError(message, status=status, **response), False
         return error, status == _TOO_MANY or status >= 500  # noqa: PLR2004 (the server's errors)
 
-    def _answer(self, status: int, headers: httpx.Headers, content: bytes) -> Answer:
-        return Answer(status, headers, content, "GET", self._url, "events", self._token_sent)
+    def _exchange(self, status: int, headers: httpx.Headers, content: bytes) -> Exchange:
+        return Exchange(status, headers, content, None, "GET", self._url, "events", self._token_sent)
 
     def _connection_error(self, cause: Exception) -> ConnectionFailedError:
         kind = TimedOutError if isinstance(cause, TimeoutError) else ConnectionFailedError

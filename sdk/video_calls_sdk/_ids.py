@@ -24,7 +24,7 @@ StrictId: TypeAlias = Annotated[
         )
     ),
 ]
-"""An `Id` in an answer: a number in quotes stays a text, and `true` is not an id."""
+"""An `Id` in a response: a number in quotes stays a text, and `true` is not an id."""
 
 _LARGEST = 2**63 - 1
 _TEXT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,63}", re.ASCII)
@@ -52,5 +52,5 @@ def checked_id(name: str, value: object) -> Id:
 
 
 def same_id(one: Id, other: Id) -> bool:
-    """Return whether two ids name the same thing. Some backends take 7 and "7" for the same id."""
+    """Return whether two ids are equal. For some backends, 7 and "7" are the same id."""
     return str(one) == str(other)

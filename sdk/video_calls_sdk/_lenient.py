@@ -1,7 +1,7 @@
-"""Read the valid parts of an answer that departs from the contract. No I/O.
+"""Read the valid parts of a response that departs from the contract. No I/O.
 
-A valid part becomes a field of the model. An invalid part stays as the backend sent it, in `model_extra`, and
-its attribute raises `UnreadableFieldError`. So each attribute has the type that it declares.
+A valid part becomes a field of the model. `model_extra` has an invalid part as the backend
+sent it, and its attribute raises `UnreadableFieldError`. So each attribute has the type that it declares.
 """
 
 import logging
@@ -19,9 +19,9 @@ _MOST_KINDS = 1000
 
 
 def read(model: type[Model], data: Mapping[str, Any], operation: str) -> tuple[Model, tuple[str, ...]]:
-    """Return the model of an answer, and the places where the answer departs from the contract.
+    """Return the model of a response, and the places where the response departs from the contract.
 
-    Each kind of departure is logged once in a process, as a warning.
+    Log each kind of departure once in a process, as a warning.
     """
     departures: list[str] = []
     instance = _model(model, data, "", departures)
@@ -34,7 +34,7 @@ def read(model: type[Model], data: Mapping[str, Any], operation: str) -> tuple[M
 
 @lru_cache(maxsize=_MOST_KINDS)
 def _log(operation: str, departure: str) -> None:
-    logger.warning("an answer of %s departs from the contract: %s", operation, departure)
+    logger.warning("a response of %s departs from the contract: %s", operation, departure)
 
 
 def _model(model: type[Model], data: Mapping[str, Any], place: str, departures: list[str]) -> Model:
@@ -70,7 +70,7 @@ def _items(model: type[Model], items: list[Any], place: str, departures: list[st
         if is_object(item):
             models.append(_model(model, item, f"{place}{number}.", departures))
         else:
-            departures.append(f"{place}{number}: not an object, and left out")
+            departures.append(f"{place}{number}: not an object, so it was left out")
     return models
 
 

@@ -4,18 +4,18 @@
 of that action (its result is sent in, its error is thrown in), and returns the response. The driver of each
 client, one synchronous and one asynchronous, performs the actions and decides nothing.
 
-A request is doubtful if it was sent and no answer came, or a 5xx: the server may have carried it out. The
-flow never repeats it blindly:
+A request is doubtful if the client sent it and got no response, or a 5xx: the server may have carried it out.
+The flow never repeats such a request blindly:
 
 * `get`, `list` and `join` may be repeated, because a repeat does no harm.
-* `create` sends one `Idempotency-Key` in all attempts. If the server refuses a repeat, usually for a
+* `create` sends one `Idempotency-Key` in all attempts. If the server refuses a repeat, usually because of a
   conflict, an earlier attempt may have created the conflicting call. The flow looks for it and returns it.
 * `end` and `cancel`: if the server refuses a repeat, the flow reads the call. If the call has the status that
   the caller asked for, the flow returns it.
 
-After a doubtful request, each refusal with a status of `REFUSALS` is checked in this way, because it may be a
-consequence of the earlier attempt. Example: a call that has begun meanwhile can no longer be scheduled. If
-the check fails, the flow raises the error of the check, because the refusal may be wrong.
+After a doubtful request, the flow checks each refusal with a status of `REFUSALS` in this way, because the
+refusal does not show what the earlier attempt did. Example: a repeated create is refused because its
+`scheduled_time` has passed meanwhile. If the check fails, the flow raises the error of the check.
 """
 
 import logging
@@ -42,7 +42,7 @@ from video_calls_sdk._ids import same_id
 from video_calls_sdk._models import CallStatus, VideoCall
 from video_calls_sdk._redaction import sanitize
 from video_calls_sdk._requests import Effect, Request, get_call, list_calls, next_query
-from video_calls_sdk._responses import REFUSALS, Answer, APIResponse, failure, success
+from video_calls_sdk._responses import REFUSALS, APIResponse, Exchange, failure, success
 
 logger = logging.getLogger("video_calls_sdk")
 
@@ -51,14 +51,14 @@ Model = TypeVar("Model", bound=BaseModel)
 _RETRY_STATUSES = frozenset({429, 502, 503, 504})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _UNAUTHORIZED = 401
-LONGEST_RETRY_AFTER = 86_400.0  # seconds; after a later time the caller has to try again
+LONGEST_RETRY_AFTER = 86_400.0  # seconds; the client does not wait longer
 _CLOCK_TOLERANCE = timedelta(seconds=2)  # backends may store `created_at` in whole seconds
 _STORED_PRECISION = timedelta(seconds=1)  # backends store times in milliseconds or in seconds
 _LARGEST_PAGE = "100"
 
 
 class Authorize(NamedTuple):
-    """Get a token; not the token `stale`, if it is not None.
+    """Get a token other than `stale`, which the server has refused; None for any token.
 
     Attributes:
         seconds: how long it may take; None for no limit.
@@ -69,7 +69,7 @@ class Authorize(NamedTuple):
 
 
 class Send(NamedTuple):
-    """Send a request and read its answer.
+    """Send a request and read its response.
 
     Attributes:
         seconds: how long sending and reading may take together; None for no limit.
@@ -83,7 +83,7 @@ class Send(NamedTuple):
     seconds: float | None
 
 
-class RawAnswer(NamedTuple):
+class RawResponse(NamedTuple):
     """The outcome of `Send`.
 
     Attributes:
@@ -103,7 +103,7 @@ class Sleep(NamedTuple):
 
 
 class OutOfTimeError(Exception):
-    """An action took longer than its `seconds`; thrown into the flow."""
+    """An action took longer than its `seconds`. The driver throws this into the flow."""
 
 
 Action = Authorize | Send | Sleep
@@ -146,7 +146,7 @@ def carry_out(  # noqa: C901, PLR0912, PLR0915 (one attempt from top to bottom; 
         headers = {**options.headers, **request.headers, "authorization": f"Bearer {token}"}
         error: VideoCallsError
         try:
-            raw: RawAnswer = yield Send(
+            raw: RawResponse = yield Send(
                 request.method, target, headers, request.content, _within(options.timeout, left), left
             )
         except OutOfTimeError:
@@ -159,24 +159,24 @@ def carry_out(  # noqa: C901, PLR0912, PLR0915 (one attempt from top to bottom; 
             wait = options.retries.wait(attempt)
             _log(request, url, attempt, type(cause).__name__)
         else:
-            answer = Answer(*raw[:3], request.method, url, request.operation, token, raw.problem)
-            _log(request, url, attempt, answer.status, answer)
-            if 200 <= answer.status < 300:  # noqa: PLR2004 (the successes)
-                return success(answer, request.model, options.answers)
-            error = refusal = failure(answer)
-            if answer.status == _UNAUTHORIZED and not refreshed:
+            exchange = Exchange(*raw, request.method, url, request.operation, token)
+            _log(request, url, attempt, exchange.status, exchange)
+            if 200 <= exchange.status < 300:  # noqa: PLR2004 (the successes)
+                return success(exchange, request.model, options.answers)
+            error = refusal = failure(exchange)
+            if exchange.status == _UNAUTHORIZED and not refreshed:
                 refreshed = True
                 stale, token = token, (yield from _token(token, request, options, clock, doubtful))
                 if token != stale:
                     continue
-            if doubtful and answer.status in REFUSALS:
+            if doubtful and exchange.status in REFUSALS:
                 earlier = yield from _earlier_success(request, options, clock, refusal)
                 if earlier is not None:
                     return earlier
-            refusal.doubtful = doubtful and request.method != "GET" and answer.status not in REFUSALS
-            if answer.status not in _RETRY_STATUSES:
+            refusal.doubtful = doubtful and request.method != "GET" and exchange.status not in REFUSALS
+            if exchange.status not in _RETRY_STATUSES:
                 raise error
-            doubtful = doubtful or answer.status >= 500  # noqa: PLR2004 (may be the answer of a proxy)
+            doubtful = doubtful or exchange.status >= 500  # noqa: PLR2004 (may come from a proxy)
             wait = max(options.retries.wait(attempt), refusal.retry_after or 0.0)
         is_last = attempt > options.retries.attempts or wait > LONGEST_RETRY_AFTER
         if is_last or not clock.allows(wait):
@@ -203,7 +203,7 @@ def _token(
 def _earlier_success(
     request: Request[Model], options: Options, clock: _Clock, refusal: StatusError
 ) -> Generator[Action, Any, APIResponse[Model] | None]:
-    """Return the result of an earlier attempt; None if none was carried out."""
+    """Return the result of an earlier attempt; None if the server carried out none of them."""
     effect = request.effect
     if effect is None:
         return None
@@ -229,7 +229,7 @@ def _earlier_success(
 def _created_call(
     effect: Effect, scheduled_time: datetime, options: Options, clock: _Clock, since: datetime
 ) -> Generator[Action, Any, APIResponse[VideoCall] | None]:
-    """Return the call that an earlier attempt created, if it still blocks its time."""
+    """Return the call that an earlier attempt created, if it still occupies its time slot."""
     query: Mapping[str, str] | None = {"page_size": _LARGEST_PAGE}
     queries: list[Mapping[str, str]] = []
     while query is not None and query not in queries:
@@ -252,7 +252,7 @@ def _created_call(
 
 
 def _start_on_server(clock: _Clock, refusal: StatusError) -> datetime:
-    """Return when the operation began, by the server's clock."""
+    """Return the time at which the operation began, by the server's clock."""
     now = http_date(refusal.headers.get("date", "")) or datetime.now(UTC)
     return now - timedelta(seconds=clock.elapsed()) - _CLOCK_TOLERANCE
 
@@ -261,13 +261,13 @@ def _start_on_server(clock: _Clock, refusal: StatusError) -> datetime:
 
 
 def safe_message(error: Exception, token: str) -> str:
-    """Return the text of a connection error, safe to show: it may quote what the server sent."""
+    """Return the text of a connection error, safe to show, because it may quote what the server sent."""
     message: str = sanitize(str(error) or type(error).__name__, token)
     return message
 
 
 def safe_cause(error: Exception, token: str) -> Exception | None:
-    """Return the error to chain another to; None if its own text is not safe to show."""
+    """Return the error, to be the cause of another one; None if its text is not safe to show."""
     return error if str(error) in {"", safe_message(error, token)} else None
 
 
@@ -293,7 +293,7 @@ def _deadline_error(request: Request[Any], options: Options, sent: bool) -> Dead
 
 
 def _within(timeout: httpx.Timeout, left: float | None) -> httpx.Timeout:
-    """Return the timeout of an attempt: no phase may take longer than is left of the deadline."""
+    """Return the timeout of an attempt, in which no phase is longer than the time left of the deadline."""
     limits = timeout.as_dict()
     if left is None or all(limit is not None and limit <= left for limit in limits.values()):
         return timeout
@@ -303,9 +303,9 @@ def _within(timeout: httpx.Timeout, left: float | None) -> httpx.Timeout:
 
 
 def _log(
-    request: Request[Any], url: str, attempt: int, outcome: object, answer: Answer | None = None
+    request: Request[Any], url: str, attempt: int, outcome: object, exchange: Exchange | None = None
 ) -> None:
     if logger.isEnabledFor(logging.INFO):
-        request_id = answer and answer.request_id
+        request_id = exchange and exchange.request_id
         message = "%s %s: %s (attempt %d, request id %s)"
         logger.info(message, request.method, url, outcome, attempt, request_id)

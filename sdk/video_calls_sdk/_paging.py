@@ -1,4 +1,4 @@
-"""Pages of calls, and iteration over a page and those after it."""
+"""Pages of calls, and iteration over a page and the pages after it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class AsyncCallPage(_Page):
 
 
 class AsyncCallList:
-    """A page that is not fetched yet: `await` it, or iterate over its calls and those that follow."""
+    """A page that is not fetched yet: `await` it, or iterate over its calls and those of the next pages."""
 
     def __init__(self, fetch: AsyncFetch, query: Mapping[str, str]) -> None:
         self._fetch = fetch
@@ -118,11 +118,11 @@ def _next(response: Response, queries: list[Mapping[str, str]]) -> Mapping[str, 
     Raises:
         InvalidResponseError: if `next` is not a URL, or is the URL of an earlier page.
     """
-    problem = "next: leads back to a page that came before"
+    problem = "next: is the URL of an earlier page"
     try:
         query = next_query(response.data.next)
     except ValueError:
-        query, problem = {}, "next: is no URL"
+        query, problem = {}, "next: is not a URL"
     else:
         if query is None or query not in queries:
             queries.extend([query] if query is not None else [])

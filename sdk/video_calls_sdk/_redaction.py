@@ -1,4 +1,4 @@
-"""Make parts of an answer safe to show: no secrets, no characters that control a terminal. No I/O."""
+"""Make parts of a response safe to show: no secrets, no characters that control a terminal. No I/O."""
 
 import re
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ _SECRET_LENGTH = 16  # characters; a shorter part of a token is not a secret
 def sanitize(value: object, token: str | None = None) -> Any:  # noqa: ANN401 (JSON of any shape)
     r"""Return JSON of any shape, safe to show in an error or a log.
 
-    Tokens are redacted, and so is `token`, the one that the client sent. Control characters and marks of the
-    writing direction are escaped, as in `\x1b`.
+    Redact all tokens, and `token`, which the client sent. Escape control characters and marks of the writing
+    direction, as in `\x1b`.
     """
     if isinstance(value, str):
         text = _UNSAFE.sub(_escape, redact(_redact_token(value, token)))

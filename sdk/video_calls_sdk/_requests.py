@@ -1,6 +1,6 @@
-"""The six operations of the contract as requests: what the client sends, and what it expects in return.
+"""The operations of the contract as requests: what the client sends, and the model that it expects.
 
-No I/O. An argument that cannot be sent is refused here, before anything is sent.
+No I/O. These functions raise an error for an argument that cannot be sent.
 """
 
 import json
@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Effect(NamedTuple):
-    """What the server holds after it carried out a request: a new call, or a call in a status."""
+    """What the server has after it carries out a request: a new call, or a call in a status."""
 
     doctor: Id = 0
     patient: Id = 0
@@ -34,7 +34,8 @@ class Request(NamedTuple, Generic[Model]):
     """One operation of the contract with its arguments.
 
     Attributes:
-        effect: tells whether an attempt without an answer was carried out; None if a repeat does no harm.
+        effect: shows whether the server carried out an attempt that got no response; None if a repeat does no
+            harm.
     """
 
     operation: str
@@ -53,7 +54,7 @@ def list_calls(query: Mapping[str, str]) -> Request[VideoCallPage]:
 
 
 def page_query(page: int | None, page_size: int | None) -> Mapping[str, str]:
-    """Return the query of a page; the server chooses what is None."""
+    """Return the query of a page, without the parameters that are None."""
     parameters = {"page": page, "page_size": page_size}
     return {name: str(value) for name, value in parameters.items() if value is not None}
 
@@ -61,8 +62,8 @@ def page_query(page: int | None, page_size: int | None) -> Mapping[str, str]:
 def next_query(url: str | None) -> Mapping[str, str] | None:
     """Return the query of a page's `next`; None if there is no next page.
 
-    Only the query is used: a backend behind a proxy may write another host or path, and the token must not go
-    there.
+    Only the query of the URL is used. A backend behind a proxy may write another host or path, which must not
+    get the token.
 
     Raises:
         ValueError: if it is not a URL.

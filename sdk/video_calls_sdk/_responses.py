@@ -1,12 +1,13 @@
-"""Read an answer into a model or an error. No I/O.
+"""Read a response into a model or an error. No I/O.
 
-Errors may have the contract's form, `{"error": …}`, a form of Django REST framework, `{"detail": …}` or
-`{"field": ["…"]}`, or one of FastAPI's lists, or be plain text.
+The body of an error may have the contract's form, `{"error": …}`, a form of Django REST framework,
+`{"detail": …}` or `{"field": ["…"]}`, or FastAPI's list of problems. It may also be plain text.
 """
 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from http import HTTPStatus
 from itertools import chain
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, cast
@@ -25,34 +26,34 @@ from video_calls_sdk._redaction import sanitize, sanitize_mapping
 Model = TypeVar("Model", bound=BaseModel)
 
 Answers: TypeAlias = Literal["strict", "lenient"]
-"""How the client reads answers that depart from the contract."""
+"""How the client reads responses that depart from the contract."""
 
-_LONGEST_TEXT = 500
-_LARGEST_PARSED = 2**18  # bytes of an answer that is sanitize in an error
-_LONGEST_READ = 16_384  # bytes of a text that is sanitize in an error
+_LONGEST_TEXT = 500  # characters of a plain text that becomes the message of an error
+_LARGEST_PARSED = 2**18  # bytes of a body that an error shows as parsed JSON
+_LONGEST_READ = 16_384  # bytes of a body that an error shows as text
 _QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
 _GENERAL = frozenset({"", "__all__", "body", "error", "errors", "detail", "non_field_errors"})
 _DEEPEST = 20
-REFUSALS = frozenset({400, 409, 422})  # backends choose one of them
+REFUSALS = frozenset({400, 409, 422})  # a backend chooses one of them
 _MOST_PROBLEMS = 10
 
 
-class Answer(NamedTuple):
-    """A response with the request that it answers.
+class Exchange(NamedTuple):
+    """A request and its response.
 
     Attributes:
-        token: the token of the request; a server may reflect it.
         problem: why `content` is not the whole body; None if it is.
+        token: the token of the request, which the server may send back.
     """
 
     status: int
     headers: httpx.Headers
     content: bytes
+    problem: str | None
     method: str
     url: str
     operation: str
     token: str | None = None
-    problem: str | None = None
 
     @property
     def request_id(self) -> str | None:
@@ -60,6 +61,7 @@ class Answer(NamedTuple):
         return _request_id(self.headers, self.token)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class APIResponse(Generic[Model]):
     """A successful response.
 
@@ -67,19 +69,15 @@ class APIResponse(Generic[Model]):
         data: the model.
         status: the HTTP status.
         headers: of the response; the case of names does not matter.
-        departures: where the answer departs from the contract, such as `doctor_details.user: missing`; empty
-            unless the client reads with `answers="lenient"`.
+        departures: where the response departs from the contract, such as `doctor_details.user: missing`;
+            empty unless the client has `answers="lenient"`.
     """
 
-    __slots__ = ("data", "departures", "headers", "status")
-
-    def __init__(
-        self, data: Model, *, status: int, headers: httpx.Headers, departures: tuple[str, ...] = ()
-    ) -> None:
-        self.data = data
-        self.status = status
-        self.headers = headers
-        self.departures = departures
+    data: Model
+    _: KW_ONLY
+    status: int
+    headers: httpx.Headers
+    departures: tuple[str, ...] = ()
 
     @property
     def request_id(self) -> str | None:
@@ -95,33 +93,33 @@ def _request_id(headers: Mapping[str, str], token: str | None = None) -> str | N
     return None if value is None else sanitize(value, token)
 
 
-def success(answer: Answer, model: type[Model], answers: Answers = "strict") -> APIResponse[Model]:
-    """Return the response with the model of a successful answer.
+def success(exchange: Exchange, model: type[Model], answers: Answers = "strict") -> APIResponse[Model]:
+    """Return a successful response with its model.
 
     Raises:
-        InvalidResponseError: if the body departs from the contract; if `answers` is "lenient", only if it is
+        InvalidResponseError: if the body departs from the contract; with `answers="lenient"`, only if it is
             not a JSON object.
     """
-    if answer.problem is not None:
-        raise _departure(answer, [answer.problem])
+    if exchange.problem is not None:
+        raise _departure(exchange, [exchange.problem])
     try:
-        data = model.model_validate_json(answer.content)
+        data = model.model_validate_json(exchange.content)
     except ValidationError as error:
-        if answers == "lenient" and (body := _object(answer.content)) is not None:
-            data, departures = read(model, body, answer.operation)
-            return APIResponse(data, status=answer.status, headers=answer.headers, departures=departures)
-        # Values are left out because they may be tokens. So is the cause, because it has them too.
+        if answers == "lenient" and (body := _object(exchange.content)) is not None:
+            data, departures = read(model, body, exchange.operation)
+            return APIResponse(data, status=exchange.status, headers=exchange.headers, departures=departures)
+        # The error shows no values and has no cause, because both may hold tokens.
         details = error.errors(include_url=False, include_context=False, include_input=False)
         problems = [
             f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}"
             for detail in details[:_MOST_PROBLEMS]
         ]
-        raise _departure(answer, problems) from None
-    return APIResponse(data, status=answer.status, headers=answer.headers)
+        raise _departure(exchange, problems) from None
+    return APIResponse(data, status=exchange.status, headers=exchange.headers)
 
 
 def _object(content: bytes) -> dict[str, Any] | None:
-    """Return a JSON object, None if the content is not one."""
+    """Return a JSON object; None if the content is not one."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -129,64 +127,63 @@ def _object(content: bytes) -> dict[str, Any] | None:
     return value if is_object(value) else None
 
 
-def _departure(answer: Answer, problems: list[str]) -> InvalidResponseError:
-    problems = [sanitize(problem, answer.token) for problem in problems]
-    message = f"the answer departs from the contract: {'; '.join(problems)}"
-    return InvalidResponseError(message, problems=problems, **_error_fields(answer, _body(answer)))
+def _departure(exchange: Exchange, problems: list[str]) -> InvalidResponseError:
+    problems = [sanitize(problem, exchange.token) for problem in problems]
+    message = f"the response departs from the contract: {'; '.join(problems)}"
+    return InvalidResponseError(message, problems=problems, **_error_fields(exchange, _body(exchange)))
 
 
-def departure(answer: APIResponse[Any], url: str, problem: str) -> InvalidResponseError:
+def departure(response: APIResponse[Any], url: str, problem: str) -> InvalidResponseError:
     """Return the error for a model that the client cannot use."""
-    content = answer.data.model_dump_json().encode()
-    return _departure(Answer(answer.status, answer.headers, content, "GET", url, ""), [problem])
+    content = response.data.model_dump_json().encode()
+    return _departure(Exchange(response.status, response.headers, content, None, "GET", url, ""), [problem])
 
 
-def failure(answer: Answer) -> StatusError:
-    """Return the error of an answer that is not a success."""
-    body = _body(answer)
+def failure(exchange: Exchange) -> StatusError:
+    """Return the error of a response that is not a success."""
+    body = _body(exchange)
     general, fields = _messages_by_field(body)
     code = _as_object(body).get("code")
     code = code if isinstance(code, str) else None
-    rule = _rule(answer.operation, answer.status, code, [*general, *chain.from_iterable(fields.values())])
+    rule = _rule(exchange.operation, exchange.status, code, [*general, *chain.from_iterable(fields.values())])
     lines = [f"{name}: {' '.join(texts)}" for name, texts in fields.items()]
-    if not general or not isinstance(
-        _as_object(body).get("error"), str
-    ):  # the contract's `error` is a summary
+    is_summary = isinstance(_as_object(body).get("error"), str)  # the contract's `error`
+    if not general or not is_summary:
         general += lines
-    return class_for(answer.status, rule)(
-        _redirection(answer) or "; ".join(general) or _phrase(answer.status),
+    return class_for(exchange.status, rule)(
+        _redirection(exchange) or "; ".join(general) or _phrase(exchange.status),
         code=code,
         rule=rule,
         fields=fields,
-        retry_after=retry_after(answer.headers),
-        **_error_fields(answer, body),
+        retry_after=retry_after(exchange.headers),
+        **_error_fields(exchange, body),
     )
 
 
-def _error_fields(answer: Answer, body: object) -> dict[str, Any]:
+def _error_fields(exchange: Exchange, body: object) -> dict[str, Any]:
     return {
-        "status": answer.status,
-        "method": answer.method,
-        "url": answer.url,
-        "request_id": answer.request_id,
-        "headers": sanitize_mapping(answer.headers, answer.token),
+        "status": exchange.status,
+        "method": exchange.method,
+        "url": exchange.url,
+        "request_id": exchange.request_id,
+        "headers": sanitize_mapping(exchange.headers, exchange.token),
         "body": body,
     }
 
 
-def _body(answer: Answer) -> Any:  # noqa: ANN401 (JSON of any shape)
-    """Return the body, safe to show in an error; the white space of a text is collapsed."""
-    if not answer.content:
+def _body(exchange: Exchange) -> Any:  # noqa: ANN401 (JSON of any shape)
+    """Return the body, safe to show in an error. Each run of white space in a text becomes one space."""
+    if not exchange.content:
         return None
-    if answer.operation == "joinVideoCall" and answer.status < 300:  # noqa: PLR2004 (credentials)
+    if exchange.operation == "joinVideoCall" and exchange.status < 300:  # noqa: PLR2004 (credentials)
         return REDACTED
     try:
-        if len(answer.content) <= _LARGEST_PARSED:
-            return sanitize(json.loads(answer.content), answer.token)
+        if len(exchange.content) <= _LARGEST_PARSED:
+            return sanitize(json.loads(exchange.content), exchange.token)
     except (ValueError, RecursionError):
         pass
-    text = answer.content[:_LONGEST_READ].decode("utf-8", "replace")
-    return sanitize(" ".join(text.split()), answer.token)
+    text = exchange.content[:_LONGEST_READ].decode("utf-8", "replace")
+    return sanitize(" ".join(text.split()), exchange.token)
 
 
 def _as_object(value: object) -> dict[str, Any]:
@@ -195,9 +192,9 @@ def _as_object(value: object) -> dict[str, Any]:
 
 
 def _messages_by_field(body: object) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the messages about the request as a whole, and those by field. A page of HTML has none.
+    """Return the messages about the whole request, and the messages by field; none for a page of HTML.
 
-    `error`, `detail` and the like may hold a text, a list, an object by field, or be nested.
+    `error`, `detail` and similar members may be a text, a list or an object by field, at any depth.
     """
     if isinstance(body, str):
         return [body[:_LONGEST_TEXT]] if body and not body.startswith("<") else [], {}
@@ -218,7 +215,7 @@ def _messages_by_field(body: object) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def _messages(value: object, field: str = "", depth: int = 0) -> list[tuple[str, str]]:
-    """Return the texts in a part of a body, each with its field, which may be an empty text."""
+    """Return the texts in a part of a body, each with its field; the field is empty for the whole request."""
     if isinstance(value, str):
         return [(field, value)]
     if depth >= _DEEPEST:
@@ -238,11 +235,11 @@ def _messages(value: object, field: str = "", depth: int = 0) -> list[tuple[str,
     ]
 
 
-def _redirection(answer: Answer) -> str | None:
-    location = answer.headers.get("location")
-    if not (location and 300 <= answer.status < 400):  # noqa: PLR2004 (the redirections)
+def _redirection(exchange: Exchange) -> str | None:
+    location = exchange.headers.get("location")
+    if not (location and 300 <= exchange.status < 400):  # noqa: PLR2004 (the redirections)
         return None
-    place = sanitize(_without_credentials(location), answer.token)
+    place = sanitize(_without_credentials(location), exchange.token)
     return f"redirected to {place}; is base_url right?"
 
 
@@ -267,14 +264,14 @@ def _without_credentials(url: str) -> str:
 
 
 def _rule(operation: str, status: int, code: str | None, texts: list[str]) -> RuleId | None:
-    """Return the rule of a refusal: by the slug in the answer, else by the contract's error text.
+    """Return the rule of a refusal: by the slug in the response, else by the contract's error text.
 
-    The rule must have this status. 400, 409 and 422 count as the same status, because backends choose.
+    The rule must have this status. 400, 409 and 422 count as one status, because each backend chooses.
     """
     statuses = REFUSALS if status in REFUSALS else {status}
     if code is not None and code in RULES:
         return code if RULES[code].status in statuses else None
-    # The text of a Django REST framework exception has its messages in quotes.
+    # The text of an exception of Django REST framework has the messages in quotes.
     quotes = [one or other for text in texts for one, other in _QUOTED.findall(text)]
     wordings = [wording for text in (*texts, *quotes) for wording in (text, text.rstrip("."))]
     for of_operation in (operation, "*"):

@@ -1,6 +1,6 @@
 # Derived from _async_events.py by `nox -s generate`. Edit that file, not this one.
 
-"""The stream of events. `nox -s generate` derives the synchronous stream from this file."""
+"""The stream of events."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class EventStream:
     ```
 
     `with` opens the connection, and closes it at the end. Without it, iterating opens the connection,
-    and the end of the loop closes it. After a `break` from an asynchronous loop, Python closes it soon. Only
-    one task or thread may iterate.
+    and the end of the loop closes it. After a `break` from an asynchronous loop, Python closes it soon after.
+    Only one task or thread may iterate.
     """
 
     def __init__(self, transport: Transport, options: Options, after: str | None) -> None:
@@ -61,9 +61,10 @@ class EventStream:
         return event
 
     def close(self) -> None:
-        """Close the connection and end the loop over it. Any task of the event loop, or any thread, may.
+        """Close the connection and end the loop over it.
 
-        In a signal handler, call it from a new thread, because it may wait for a lock that the loop holds.
+        Any task of the event loop may call it; for a synchronous stream, any thread. A signal handler must
+        call it from a new thread, because it may wait for a lock that the loop holds.
         """
         self._socket.close()
 

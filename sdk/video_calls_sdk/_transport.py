@@ -1,7 +1,7 @@
 """The I/O of both clients: sending over httpx, getting tokens, waiting.
 
 The decisions of `_operation_flow` do not belong here. This module only decides on the lifetime of an httpx
-client: it closes its own one, and makes another in a forked process; it never closes a caller's.
+client: it closes the client that it made, makes another after a fork, and never closes a caller's client.
 """
 
 import os
@@ -20,7 +20,7 @@ from video_calls_spec.bodies import ACCEPTED_CODING, Body
 from video_calls_sdk._configuration import checked_token, default_headers
 from video_calls_sdk._environment import proxy_of, tls
 from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._operation_flow import Authorize, OutOfTimeError, RawAnswer, Send
+from video_calls_sdk._operation_flow import Authorize, OutOfTimeError, RawResponse, Send
 
 sleep = time.sleep
 
@@ -54,19 +54,19 @@ class Transport:
         self._base_url = base_url
         self._http_client = http_client
         self._transport = transport
-        # A forked process must not use its parent's connections, because both would write to them, nor its
-        # lock, because a thread of the parent may hold it.
+        # A forked process needs its own connections, because its parent writes to the old ones. It needs its
+        # own lock, because a thread of its parent may hold the old one.
         self._states = {os.getpid(): self._make_state()}
         self._closed = False
 
-    def send(self, action: Send) -> RawAnswer:
-        """Send a request and read its answer to the end.
+    def send(self, action: Send) -> RawResponse:
+        """Send a request and read its response to the end.
 
         Raises:
-            httpx.TransportError: if there was no answer.
+            httpx.TransportError: if there is no response.
             OutOfTimeError: if it took longer than `action.seconds`.
-            ConfigurationError: if the client is closed, or if a fork brought a caller's client into this
-                process.
+            ConfigurationError: if the client is closed, or if a caller's client was made before this process
+                forked.
         """
         from video_calls_sdk._deadline_transport import (
             until,  # here, because it imports httpcore, which httpx imports late
@@ -79,7 +79,7 @@ class Transport:
             response = http.send(request, stream=True, auth=None, follow_redirects=False)
             try:
                 if response.is_stream_consumed:  # by an event hook or a mock
-                    return RawAnswer(response.status_code, response.headers, response.content)
+                    return RawResponse(response.status_code, response.headers, response.content)
                 body = _body_of(response)
                 for part in response.iter_raw():
                     _add(body, part)
@@ -89,10 +89,10 @@ class Transport:
                         raise OutOfTimeError
             finally:
                 response.close()
-        return RawAnswer(response.status_code, response.headers, body.content, _problem(body))
+        return RawResponse(response.status_code, response.headers, body.content, _problem(body))
 
     def authorize(self, action: Authorize) -> str:
-        """Return a token; one caller replaces a stale token while the others wait."""
+        """Return a token. One caller at a time replaces a stale token, while the others wait."""
         if isinstance(self._token, str):
             return self._token
         current = self._current
@@ -133,17 +133,17 @@ class Transport:
         if state is None:
             if self._http_client is not None or self._transport is not None:
                 raise ConfigurationError(
-                    "the http_client or transport came into this process by a fork; make one after forking"
+                    "http_client or transport was made before this process forked; make one after the fork"
                 )
             state = self._states.setdefault(process, self._make_state())
         return state
 
 
 class _ProcessState(NamedTuple):
-    """What each process needs its own of.
+    """The parts of a transport that each process has of its own.
 
     Attributes:
-        lock: the thread that gets a token holds it.
+        lock: held by the thread that gets a token.
     """
 
     http: httpx.Client
@@ -173,11 +173,11 @@ class AsyncTransport:
         self._loop: object = None
         self._closed = False
 
-    async def send(self, action: Send) -> RawAnswer:
-        """Send a request and read its answer to the end.
+    async def send(self, action: Send) -> RawResponse:
+        """Send a request and read its response to the end.
 
         Raises:
-            httpx.TransportError: if there was no answer.
+            httpx.TransportError: if there is no response.
             OutOfTimeError: if it took longer than `action.seconds`.
             ConfigurationError: if the client is closed, or belongs to another event loop.
         """
@@ -188,7 +188,7 @@ class AsyncTransport:
             return await self._send(action)
         raise OutOfTimeError
 
-    async def _send(self, action: Send) -> RawAnswer:
+    async def _send(self, action: Send) -> RawResponse:
         http = self._http
         request = _build_request(http, action)
         try:
@@ -203,7 +203,7 @@ class AsyncTransport:
             raise
 
     async def authorize(self, action: Authorize) -> str:
-        """Return a token; one caller replaces a stale token while the others wait."""
+        """Return a token. One caller at a time replaces a stale token, while the others wait."""
         if isinstance(self._token, str):
             return self._token
         current = self._current
@@ -243,20 +243,20 @@ class AsyncTransport:
             self._loop = loop
         elif self._loop is not loop:
             raise ConfigurationError(
-                "the client belongs to another event loop; make one in each, with `async with`"
+                "the client belongs to another event loop; make a client in each loop, with `async with`"
             )
 
 
-async def _read(response: httpx.Response) -> RawAnswer:
+async def _read(response: httpx.Response) -> RawResponse:
     if response.is_stream_consumed:  # by an event hook or a mock
-        return RawAnswer(response.status_code, response.headers, response.content)
+        return RawResponse(response.status_code, response.headers, response.content)
     body = _body_of(response)
     with anyio.CancelScope() as scope:  # a `break` would leave httpx's generators to the garbage collector
         async for part in response.aiter_raw():
             _add(body, part)
             if body.problem is not None:
                 scope.cancel()
-    return RawAnswer(response.status_code, response.headers, body.content, _problem(body))
+    return RawResponse(response.status_code, response.headers, body.content, _problem(body))
 
 
 def _body_of(response: httpx.Response) -> Body:
@@ -287,7 +287,7 @@ def _environment_transport(kind: Callable[..., T], base_url: str) -> T:
 
 
 class _NoCookies(httpx.Cookies):
-    """Cookies that stay empty: the API has none, and those of one user must not reach another."""
+    """Cookies that stay empty, because the cookies of one user must not reach another. The API has none."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
         """Do nothing."""
@@ -311,10 +311,10 @@ def _build_request(http: httpx.Client | httpx.AsyncClient, action: Send) -> http
 
 
 async def _release_connection(http: httpx.AsyncClient, request: httpx.Request) -> None:
-    """Return a cancelled request's connection to the pool, which httpcore 1.0.9 does not always do.
+    """Return the connection of a cancelled request to the pool, because httpcore 1.0.9 does not always do so.
 
-    A request may be cancelled between opening its connection and the first use, or while its answer is
-    closed. httpcore then counts the connection as in use, and other requests wait for it. Only private
+    A request may be cancelled between opening its connection and the first use, or while its response is
+    being closed. httpcore then counts the connection as in use, and other requests wait for it. Only private
     attributes lead to the pool; if a version lacks them, this does nothing.
     """
     with suppress(AttributeError):
@@ -331,7 +331,7 @@ async def _release_connection(http: httpx.AsyncClient, request: httpx.Request) -
 
 def _check_exclusive(http_client: object, transport: object) -> None:
     if http_client is not None and transport is not None:
-        raise ConfigurationError("http_client brings its own transport: leave transport out")
+        raise ConfigurationError("pass http_client or transport, but not both")
 
 
 def _running_loop() -> object:

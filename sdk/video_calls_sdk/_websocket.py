@@ -1,4 +1,4 @@
-"""Translate outcomes of `websockets` into those of `_event_flow`, for both sockets. Needs the same extra."""
+"""Arguments and outcomes of `websockets` that both sockets share. Imported only with the extra `events`."""
 
 from importlib.util import find_spec
 from ssl import SSLContext
@@ -20,7 +20,7 @@ from video_calls_sdk._event_flow import (
 
 
 class RefusedError(Exception):
-    """The answer to the handshake has another status than 101. Redirects are not followed."""
+    """The response to the handshake has a status other than 101, such as a redirect."""
 
     def __init__(self, error: InvalidStatus) -> None:
         super().__init__(str(error))

@@ -4,8 +4,8 @@
 fixtures:
 
 * `video_calls_server`: a `VideoCallsServer`, new for each test, with clients of a doctor and a patient.
-* `video_calls_router`: a respx router that answers each operation with an example of the contract, for tests
-  without a server. `contract_router` returns such a router, `example_response` one response.
+* `video_calls_router`: a respx router that responds to each operation with an example of the contract, for
+  tests without a server. `contract_router` returns such a router, `example_response` one response.
 
 ```python
 def test_join_within_window_returns_credentials(video_calls_server):
@@ -332,7 +332,7 @@ def example_response(operation_id: str, status: int | None = None, name: str | N
 def contract_router() -> respx.MockRouter:
     """Return a respx router with a route for each operation of the contract, named by its operation id.
 
-    Each route answers, at any base URL, with the first example of the operation's success. A test may set
+    Each route responds, at any base URL, with the first example of the operation's success. A test may set
     another response. Use the `respx.MockRouter` in a `with` statement.
 
     ```python
