@@ -2,7 +2,7 @@
 
 import httpx
 from video_calls_contract.backend import Backend
-from video_calls_contract.exchange import Redactor
+from video_calls_contract.redaction import Redactor
 
 
 def test_agora_token_is_redacted_in_other_forms() -> None:

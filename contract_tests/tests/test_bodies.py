@@ -9,7 +9,8 @@ from collections.abc import Iterable
 import httpx
 import pytest
 from video_calls_contract.backend import Backend
-from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor
+from video_calls_contract.exchange import NO_ANSWER, Exchange
+from video_calls_contract.redaction import Redactor
 from video_calls_spec.bodies import LARGEST_BODY
 
 MIB = 2**20

@@ -16,7 +16,8 @@ from video_calls_contract.config import ConfigError, Tls, parse_config
 from video_calls_contract.connection_settings import connection
 from video_calls_contract.event_listener import Listener
 from video_calls_contract.exceptions import NotTheBackend
-from video_calls_contract.exchange import NO_ANSWER, Redactor
+from video_calls_contract.exchange import NO_ANSWER
+from video_calls_contract.redaction import Redactor
 from video_calls_contract.users import User
 from websockets.sync.server import serve
 

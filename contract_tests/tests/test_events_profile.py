@@ -14,7 +14,8 @@ from video_calls_contract.backend import Backend
 from video_calls_contract.config import parse_config
 from video_calls_contract.event_listener import Listener, expire, find_way
 from video_calls_contract.exceptions import Missing, NotOffered, Violation
-from video_calls_contract.exchange import NO_ANSWER, Redactor
+from video_calls_contract.exchange import NO_ANSWER
+from video_calls_contract.redaction import Redactor
 from video_calls_contract.users import User, Users
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
@@ -88,7 +89,7 @@ def test_listener_selects_events_by_call_and_type() -> None:
     def tell(connection: ServerConnection) -> None:
         for message in (
             event(1),
-            event(2, kind="call.created"),
+            event(2, kind="call.creation"),
             event(3, call_id=8),
             "[]",
             "no JSON",

@@ -1,4 +1,4 @@
-"""Tests of the slots for the calls of a run, also with a backend that accepts few times."""
+"""Tests of the free times for the calls of a run, also with a backend that accepts few times."""
 
 import itertools
 import json
@@ -10,8 +10,8 @@ import pytest
 from video_calls_contract.backend import Backend
 from video_calls_contract.booking_policy import Policy
 from video_calls_contract.config import parse_config
-from video_calls_contract.exchange import Redactor
-from video_calls_contract.free_times import Slots
+from video_calls_contract.free_times import FreeTimes
+from video_calls_contract.redaction import Redactor
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import Users
 
@@ -63,12 +63,14 @@ class Clinic:
             "created_at": self.now.isoformat(),
         }
 
-    def run(self, configured: Policy) -> Slots:
+    def run(self, configured: Policy) -> FreeTimes:
         """Begin a run with this policy in its configuration."""
         backend = Backend(URL, Redactor(), transport=httpx.MockTransport(self.answer))
-        slots = Calls(backend, Users(parse_config(CONFIG, "contract.toml"), backend), configured).slots
-        slots.look()
-        return slots
+        free_times = Calls(
+            backend, Users(parse_config(CONFIG, "contract.toml"), backend), configured
+        ).free_times
+        free_times.look()
+        return free_times
 
 
 def week(*hours: int) -> Policy:
@@ -92,19 +94,19 @@ def test_week_has_slots_for_two_runs(hours: tuple[int, int]) -> None:
 @pytest.mark.parametrize("offset", [12, 36, 60, 107, 150])
 def test_discovered_week_has_slots_for_a_run(offset: int) -> None:
     clinic = Clinic(week(8, 16), MONDAY + offset * HOUR + timedelta(minutes=10))
-    slots = clinic.run(Policy())
-    assert slots.scarce
-    assert slots.reuses()
+    free_times = clinic.run(Policy())
+    assert free_times.scarce
+    assert free_times.reuses()
     for _ in range(20):
-        slots.take(WIDEST_REACH)
-        slots.give_back()
+        free_times.take(WIDEST_REACH)
+        free_times.give_back()
 
 
 def test_slots_of_a_run_spread_over_several_days() -> None:
     policy = week(8, 16)
     clinic = Clinic(policy, MONDAY)
-    slots = clinic.run(policy)
-    times = {slots.take() for _ in range(30)}
+    free_times = clinic.run(policy)
+    times = {free_times.take() for _ in range(30)}
     assert len({at.date() for at in times}) >= 3
     assert all(abs(one - other) > HOUR / 2 for one, other in itertools.combinations(times, 2))
 
@@ -130,5 +132,5 @@ def test_midnight_slot_is_free_on_both_sides() -> None:
 @pytest.mark.parametrize("hour", range(0, 24, 3))
 def test_slots_are_found_if_every_booking_is_refused(hour: int) -> None:
     """Tests that need no call, such as those of refusals, still send times."""
-    slots = Clinic(Policy(timedelta(0)), MONDAY + hour * HOUR).run(Policy())
-    assert len({slots.take() for _ in range(100)}) == 100
+    free_times = Clinic(Policy(timedelta(0)), MONDAY + hour * HOUR).run(Policy())
+    assert len({free_times.take() for _ in range(100)}) == 100

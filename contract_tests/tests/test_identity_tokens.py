@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from video_calls_contract.backend import Backend
 from video_calls_contract.command import main
 from video_calls_contract.config import Identity, TokenCommand, parse_config
-from video_calls_contract.exchange import Redactor
 from video_calls_contract.identity_tokens import Token
 from video_calls_contract.preflight import preflight
+from video_calls_contract.redaction import Redactor
 from video_calls_contract.reports import terminal
 from video_calls_contract.run import Options, Run
 

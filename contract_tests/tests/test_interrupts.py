@@ -6,7 +6,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 from video_calls_contract.backend import Backend
-from video_calls_contract.exchange import Exchange, Redactor
+from video_calls_contract.exchange import Exchange
+from video_calls_contract.redaction import Redactor
 
 URL = "http://backend.invalid/api/v1/video"
 

@@ -8,7 +8,7 @@ import urllib.parse
 
 import jwt
 import pytest
-from video_calls_contract.exchange import Redactor
+from video_calls_contract.redaction import Redactor
 
 from support.made_results import REPORTS, exchange, failed, tree
 

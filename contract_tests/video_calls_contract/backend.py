@@ -21,10 +21,11 @@ from video_calls_contract.bodies import UnreadBodyError, read_body
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.connection_settings import Connection, certificate_problem
 from video_calls_contract.exceptions import NotTheBackend, Unreachable
-from video_calls_contract.exchange import NO_ANSWER, Exchange, Redactor, instant, retry_after
+from video_calls_contract.exchange import NO_ANSWER, Exchange, instant, retry_after
 from video_calls_contract.gateway import NOWHERE, gateway_in, is_unlike_the_api
 from video_calls_contract.ids import Id, absent, is_id
 from video_calls_contract.interrupts import delayed_interrupts
+from video_calls_contract.redaction import Redactor
 
 __all__ = ["UNSET", "Backend"]
 

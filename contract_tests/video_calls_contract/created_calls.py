@@ -1,6 +1,6 @@
-"""The calls that a run creates: the pairs that have them, which of them are open, and closing those.
+"""The calls that a run creates: creating them, which of them are open, and closing those.
 
-The record watches every exchange, so that a call which a test created unexpectedly is closed too.
+Every exchange is watched, so that a call which a test created unexpectedly is closed too.
 """
 
 import json
@@ -13,12 +13,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from video_calls_contract.backend import Backend
-from video_calls_contract.exceptions import Blocked, Missing
+from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, as_object, instant
 from video_calls_contract.ids import is_id
+from video_calls_contract.pagination import visible_calls
+from video_calls_contract.pairs import Pair
 from video_calls_contract.users import User, Users
 
-__all__ = ["PARTICIPANTS", "Call", "CallRecord", "CreatedCall", "Pair"]
+__all__ = ["OPEN", "OVERLAP", "PARTICIPANTS", "Call", "CreatedCall", "CreatedCalls"]
 
 PARTICIPANTS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 """The identities of the configuration that may be in this run's calls."""
@@ -29,36 +31,9 @@ _STATUS_AFTER = {
     "cancelVideoCall": "cancelled",
     "DELETE": "cancelled",  # some backends implement it
 }
-_CLOSED = ("completed", "cancelled")
+OPEN, _CLOSED = ("scheduled", "ongoing"), ("completed", "cancelled")
 
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A doctor and a patient who can have calls with each other, and the users who are in none of them."""
-
-    doctor: User
-    patient: User
-    others: tuple[User, ...]
-
-    @property
-    def outsiders(self) -> tuple[User, ...]:
-        """The users who are in no call of the pair.
-
-        Raises:
-            Missing: if the configuration has no such user.
-        """
-        if not self.others:
-            raise Missing("the configuration has no [identities.outsider], nor a second doctor or patient")
-        return self.others
-
-    @property
-    def participants(self) -> tuple[User, User]:
-        """The doctor and the patient."""
-        return self.doctor, self.patient
-
-    def create(self, by: User, scheduled_time: object, **options: Any) -> Exchange:  # noqa: ANN401 (passed on)
-        """Send a request that creates a call of the pair."""
-        return by.create(self.doctor.doctor, self.patient.patient, scheduled_time, **options)
+OVERLAP = timedelta(minutes=30)
 
 
 @dataclass(slots=True)
@@ -66,20 +41,18 @@ class Call:
     """A call that a test may change.
 
     Attributes:
-        record: the call as the backend returned it on creation.
-        created: the exchange that created it.
+        creation: the exchange that created it.
         steps: the requests that brought the call into its status.
     """
 
-    record: dict[str, Any]
-    created: Exchange
+    creation: Exchange
     pair: Pair
     steps: list[Exchange] = field(default_factory=list[Exchange])
 
     @property
     def id(self) -> object:
         """The call's id."""
-        return self.record["id"]
+        return self.creation.object["id"]
 
     @property
     def doctor(self) -> User:
@@ -117,7 +90,7 @@ class CreatedCall:
     at: datetime | None
 
 
-class CallRecord:
+class CreatedCalls:
     """The calls that a run has created.
 
     Attributes:
@@ -129,14 +102,15 @@ class CallRecord:
         self.calls: dict[object, CreatedCall] = {}
         self.creations: list[Exchange] = []
         self._users = users
-        self._clock = backend.clock
+        self.clock = backend.clock
         self._status: dict[object, object] = {}
         self._thread = threading.local()
         self._lasting: set[object] = set()
+        self._doctor_creates = False
         backend.watchers.append(self._watch)
 
     def _watch(self, exchange: Exchange) -> None:
-        # The backend calls this for one exchange at a time, so the record needs no lock of its own.
+        # The backend calls this for one exchange at a time, so this needs no lock of its own.
         for call in exchange.calls:
             call_id = call.get("id")
             if not isinstance(call_id, int | str):
@@ -163,7 +137,7 @@ class CallRecord:
 
     def open_far(self, pair: Pair) -> list[tuple[object, datetime]]:
         """Return ids and times of a pair's open calls that are more than a day ahead, the oldest first."""
-        soon = self._clock.now() + timedelta(days=1)
+        soon = self.clock.now() + timedelta(days=1)
         return [
             (call_id, call.at)
             for call_id, call in list(self.calls.items())
@@ -195,6 +169,36 @@ class CallRecord:
             yield
         finally:
             self._thread.keeps_calls = False
+
+    # -- Creating -------------------------------------------------------------------------------------
+
+    def create(self, pair: Pair, at: datetime) -> Exchange:
+        """Send a request for a call as its doctor, and as its patient if no doctor has succeeded so far."""
+        exchange = pair.create(pair.doctor, at)
+        if exchange.succeeded:
+            self._doctor_creates = True
+        if self._doctor_creates:
+            return exchange
+        by_patient = pair.create(pair.patient, at)
+        return by_patient if by_patient.succeeded else exchange
+
+    def conflict(self, pair: Pair, at: datetime, *, own: bool = False) -> dict[str, Any] | None:
+        """Return an open call that keeps a pair from having one at this time; None if there is none.
+
+        Args:
+            own: whether to consider this run's calls, too.
+        """
+        for user in pair.participants:
+            for call in visible_calls(user):
+                start = instant(call.get("scheduled_time"))
+                if (
+                    start is not None
+                    and abs(start - at) <= OVERLAP
+                    and call.get("status") in OPEN
+                    and (own or not self.is_ours(call.get("id")))
+                ):
+                    return call
+        return None
 
     # -- Closing --------------------------------------------------------------------------------------
 

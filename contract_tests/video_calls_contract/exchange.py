@@ -1,9 +1,6 @@
 """One request and its response: the evidence that a report shows, without secrets."""
 
 import json
-import re
-import shlex
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,9 +9,8 @@ from typing import Any, cast
 
 import httpx
 import video_calls_spec.retry_after
-from video_calls_spec.redaction import REDACTED, redact_tokens
 
-from video_calls_contract.redaction import Traces
+from video_calls_contract.redaction import Redactor
 
 NO_ANSWER = 0
 """The status of an exchange without a response; its content says why."""
@@ -31,50 +27,6 @@ _MOST_READ = 10 * _MOST_SHOWN  # characters of a body that are searched for secr
 
 class NotJsonError(Exception):
     """A body is not JSON."""
-
-
-class Redactor:
-    """Removes secrets from texts.
-
-    It finds secrets by value, also in other encodings and in pieces. It finds JWTs and Agora tokens by their
-    form, too.
-    """
-
-    def __init__(self) -> None:
-        self._names: dict[str, str] = {}
-        self._traces = Traces()
-        self._lock = threading.Lock()
-
-    def learn(self, secret: str, name: str) -> None:
-        """Show `$name` instead of this secret from now on."""
-        if secret:
-            with self._lock:
-                self._names.setdefault(secret, f"${name}")
-                self._traces.learn(secret)
-
-    def learn_traces(self, secret: str) -> None:
-        """Redact other encodings and pieces of a secret that is redacted by its form."""
-        with self._lock:
-            self._traces.learn(secret)
-
-    def quoted(self, text: str) -> str:
-        """Return a shell word of the redacted text, in which only the variables of secrets expand."""
-        names = sorted(set(self._names.values()), key=len, reverse=True)
-        if not names:
-            return shlex.quote(self.redact(text))
-        parts = re.split("(" + "|".join(map(re.escape, names)) + ")", self.redact(text))
-        return "".join(f'"{part}"' if part in names else shlex.quote(part) for part in parts if part) or "''"
-
-    def redact(self, text: str) -> str:
-        """Return the text without secrets."""
-        for secret in sorted(self._names.copy(), key=len, reverse=True):
-            text = text.replace(secret, self._names[secret])
-        text = redact_tokens(text)
-        parts, last = list[str](), 0
-        for start, end in self._traces.find(text):
-            parts += [text[last:start], REDACTED]
-            last = end
-        return "".join([*parts, text[last:]])
 
 
 def as_object(value: object) -> dict[str, Any]:

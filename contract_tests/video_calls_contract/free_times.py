@@ -10,19 +10,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from video_calls_contract.booking_policy import Policy, discover, discover_notice
-from video_calls_contract.created_calls import Pair
+from video_calls_contract.created_calls import OPEN, OVERLAP, CreatedCalls
 from video_calls_contract.exceptions import OutsidePolicy
 from video_calls_contract.exchange import Exchange, instant
+from video_calls_contract.pagination import visible_calls
+from video_calls_contract.pairs import Pair
 
-if TYPE_CHECKING:
-    from video_calls_contract.scheduling import Calls
-
-__all__ = ["OVERLAP", "Slots"]
-
-OVERLAP = timedelta(minutes=30)
+__all__ = ["FreeTimes"]
 
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 _FURTHEST = timedelta(days=1280)
@@ -56,16 +52,22 @@ class _Block:
 _Span = tuple[datetime, datetime]
 
 
-class Slots:
+class FreeTimes:
     """Finds times at which the run's users have no other call near. Several threads may use it at once.
+
+    Args:
+        pair: has the calls that discover the policy and claim a block.
+        ended: is set when the run ends; nothing waits from then on.
 
     Attributes:
         policy: the backend's booking policy, as far as it is known.
         scarce: whether there is little room, so that calls are closed as soon as their test is over.
     """
 
-    def __init__(self, calls: "Calls", policy: Policy) -> None:
+    def __init__(self, calls: CreatedCalls, pair: Pair, policy: Policy, ended: threading.Event) -> None:
         self._calls = calls
+        self._pair = pair
+        self._ended = ended
         self._configured = self.policy = self._far_policy = policy
         self._lock = threading.RLock()
         self._own_blocks: list[_Block] = []
@@ -84,13 +86,11 @@ class Slots:
 
     def look(self) -> None:
         """Read the existing calls, discover the booking policy, and claim a first block."""
-        calls = self._calls
         self._existing = sorted(
             start
-            for user in calls.record.participants()
-            for call in calls.visible_to(user)
-            if call.get("status") in ("scheduled", "ongoing")
-            and (start := instant(call.get("scheduled_time"))) is not None
+            for user in self._calls.participants()
+            for call in visible_calls(user)
+            if call.get("status") in OPEN and (start := instant(call.get("scheduled_time"))) is not None
         )
         with self._lock:
             self.scarce = self.policy.room(_FURTHEST) < _LEAST_ROOM
@@ -122,7 +122,7 @@ class Slots:
         return OutsidePolicy(objection + advice, next(evidence, None))
 
     def _now(self) -> datetime:
-        return self._calls.backend.clock.now()
+        return self._calls.clock.now()
 
     # -- The booking policy ---------------------------------------------------------------------------
 
@@ -131,15 +131,15 @@ class Slots:
         return exchange.status in _POLICY_REFUSALS
 
     def _accepts(self, at: datetime) -> bool | None:
-        return self._probe(self._calls.pair, at, lambda: self._is_taken(at))
+        return self._probe(self._pair, at, lambda: self._is_taken(at))
 
-    def _accepts_soon(self, pair: "Pair", at: datetime) -> bool | None:
+    def _accepts_soon(self, pair: Pair, at: datetime) -> bool | None:
         return self._probe(pair, at, lambda: bool(self._calls.conflict(pair, at, own=True)))
 
-    def _probe(self, pair: "Pair", at: datetime, is_taken: Callable[[], bool]) -> bool | None:
+    def _probe(self, pair: Pair, at: datetime, is_taken: Callable[[], bool]) -> bool | None:
         exchange = self._calls.create(pair, at)
         if exchange.succeeded:
-            self._calls.record.close_created(exchange)
+            self._calls.close_created(exchange)
             return True
         if is_taken():
             return None
@@ -168,7 +168,7 @@ class Slots:
             self._far_policy = policy.cautious()
         self.scarce = self._far_policy.room(_FURTHEST) < _LEAST_ROOM
 
-    def find_notice(self, pair: "Pair", at: datetime, refusal: Exchange) -> None:
+    def find_notice(self, pair: Pair, at: datetime, refusal: Exchange) -> None:
         """Discover the shortest notice if that is why a near time was refused."""
         with self._lock:
             is_explained = not self.policy.allows(at, self._now())
@@ -290,8 +290,8 @@ class Slots:
         """
         own = [
             call.at
-            for call_id, call in list(self._calls.record.calls.items())
-            if call.at is not None and not (reused and self._calls.record.is_closed(call_id))
+            for call_id, call in list(self._calls.calls.items())
+            if call.at is not None and not (reused and self._calls.is_closed(call_id))
         ]
         return [*self._existing, *own]
 
@@ -303,14 +303,14 @@ class Slots:
         """Start a block; without a booking if the backend books nothing, so that tests report why."""
         blocks = self._blocks()
         for block, first in blocks[: 0 if self._books_nothing else _MOST_ATTEMPTS]:
-            exchange = self._calls.create(self._calls.pair, first)
+            exchange = self._calls.create(self._pair, first)
             if exchange.succeeded:
                 self._begin(block, first)
                 return True
             if (
                 not self._discovered_policy
                 and self.is_of_policy(exchange)
-                and not self._calls.conflict(self._calls.pair, first)
+                and not self._calls.conflict(self._pair, first)
             ):
                 self._refusals.append((first, exchange))
                 self._find_policy()
@@ -370,7 +370,7 @@ class Slots:
         if wait > _MOST_WAIT:
             when = f"{at - window:%Y-%m-%d %H:%M} and {at:%H:%M} UTC"
             raise self._outside_policy(policy.objection(now + ahead, now), f"; run the suite between {when}")
-        self._calls.ended.wait(max(0.0, wait.total_seconds()))
+        self._ended.wait(max(0.0, wait.total_seconds()))
         return at
 
     def _close_to(self, target: datetime, soonest: datetime, within: timedelta) -> datetime:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from video_calls_contract.config import Identity
-from video_calls_contract.exchange import Redactor
 from video_calls_contract.jwt import claims
+from video_calls_contract.redaction import Redactor
 
 __all__ = ["Token"]
 

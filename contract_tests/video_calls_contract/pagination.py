@@ -1,12 +1,14 @@
 """Reads the list of calls from page to page."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.users import User
 
-__all__ = ["LARGE", "Walk", "link_problem", "read_list"]
+__all__ = ["LARGE", "Walk", "link_problem", "read_list", "visible_calls"]
 
 LARGE = "page_size=100"
 """A query that asks for few pages, if the backend supports page sizes."""
@@ -51,6 +53,19 @@ def read_list(user: User, query: str = "") -> Walk:
     walk = _follow(user, user.list(query), "next")
     walk.query = query
     return walk
+
+
+def visible_calls(user: User) -> Iterator[dict[str, Any]]:
+    """Yield the calls of a user's list, as far as its pages can be followed. Nothing is judged here."""
+    page = user.list(LARGE)
+    if not page.succeeded:
+        page = user.list()
+    for _ in range(_MOST_PAGES):
+        yield from page.calls
+        link = page.object.get("next")
+        if not isinstance(link, str) or not user.backend.local_url(link):
+            return
+        page = user.follow(link)
 
 
 def _follow(user: User, page: Exchange, link: str) -> Walk:

@@ -6,9 +6,13 @@ letters and digits are not found.
 
 import base64
 import re
+import shlex
+import threading
 from collections.abc import Iterator
 
-__all__ = ["Traces"]
+from video_calls_spec.redaction import REDACTED, redact_tokens
+
+__all__ = ["Redactor", "Traces"]
 
 _PIECE = 16
 _MAX_LAYERS = 3  # of nested escapes
@@ -27,6 +31,50 @@ _NAMED = {"amp": "&", "percnt": "%", "bsol": "\\", "num": "#"}
 
 _Unit = tuple[str, int, int]
 """A character, and the start and end of its spelling in the text."""
+
+
+class Redactor:
+    """Removes secrets from texts.
+
+    It finds secrets by value, also in other encodings and in pieces. It finds JWTs and Agora tokens by their
+    form, too.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._traces = Traces()
+        self._lock = threading.Lock()
+
+    def learn(self, secret: str, name: str) -> None:
+        """Show `$name` instead of this secret from now on."""
+        if secret:
+            with self._lock:
+                self._names.setdefault(secret, f"${name}")
+                self._traces.learn(secret)
+
+    def learn_traces(self, secret: str) -> None:
+        """Redact other encodings and pieces of a secret that is redacted by its form."""
+        with self._lock:
+            self._traces.learn(secret)
+
+    def quoted(self, text: str) -> str:
+        """Return a shell word of the redacted text, in which only the variables of secrets expand."""
+        names = sorted(set(self._names.values()), key=len, reverse=True)
+        if not names:
+            return shlex.quote(self.redact(text))
+        parts = re.split("(" + "|".join(map(re.escape, names)) + ")", self.redact(text))
+        return "".join(f'"{part}"' if part in names else shlex.quote(part) for part in parts if part) or "''"
+
+    def redact(self, text: str) -> str:
+        """Return the text without secrets."""
+        for secret in sorted(self._names.copy(), key=len, reverse=True):
+            text = text.replace(secret, self._names[secret])
+        text = redact_tokens(text)
+        parts, last = list[str](), 0
+        for start, end in self._traces.find(text):
+            parts += [text[last:start], REDACTED]
+            last = end
+        return "".join([*parts, text[last:]])
 
 
 class Traces:

@@ -18,8 +18,8 @@ from video_calls_contract.catalogue import catalogue
 from video_calls_contract.config import Config
 from video_calls_contract.connection_settings import connection
 from video_calls_contract.exceptions import Blocked
-from video_calls_contract.exchange import Redactor
 from video_calls_contract.observers import Observers
+from video_calls_contract.redaction import Redactor
 from video_calls_contract.results import Results, TestResult, rule_results
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import Users
@@ -68,7 +68,7 @@ class Run:
         )
         self.users = Users(config, self.backend)
         self.calls = Calls(self.backend, self.users, config.booking)
-        self.observers = Observers(self.backend.clock, config.agora, self.calls.record.is_ours)
+        self.observers = Observers(self.backend.clock, config.agora, self.calls.created.is_ours)
         self.backend.watchers.append(self.observers.watch)
         self.tests: list[TestResult] = []
         self.stopped = ""
@@ -80,12 +80,12 @@ class Run:
 
     def begin(self) -> None:
         """Find out which times the backend books, and which are free for the calls of this run."""
-        self.calls.slots.look()
+        self.calls.free_times.look()
 
     @property
     def jobs(self) -> int:
         """Return the number of tests that may run at the same time now: one if free times are scarce."""
-        return 1 if self.calls.slots.scarce else self.options.jobs
+        return 1 if self.calls.free_times.scarce else self.options.jobs
 
     def in_background(self, work: Callable[[], T]) -> "Future[T]":
         """Start a function that mostly waits."""
@@ -111,7 +111,7 @@ class Run:
         try:
             self.calls.ended.set()
             self.pool.shutdown(wait=True, cancel_futures=True)
-            results.left = [redact(line) for line in self.calls.record.close_all(self.jobs)]
+            results.left = [redact(line) for line in self.calls.created.close_all(self.jobs)]
         except KeyboardInterrupt:
             results.left = self._calls_that_may_be_left("cleaning up was interrupted")
             self.stopped = self.stopped or INTERRUPTED
@@ -129,11 +129,11 @@ class Run:
         return results
 
     def _calls_that_may_be_left(self, why: str) -> list[str]:
-        calls = ", ".join(str(call_id) for call_id in self.calls.record.calls)
+        calls = ", ".join(str(call_id) for call_id in self.calls.created.calls)
         return [f"calls {calls} may be left: {why}"] if calls else []
 
     def _notes(self) -> list[str]:
-        notes = [*self.notes, *self.calls.slots.describe_policy()]
+        notes = [*self.notes, *self.calls.free_times.describe_policy()]
         offset = self.backend.clock.offset.total_seconds()
         if abs(offset) >= 2:  # noqa: PLR2004 (`Date` has whole seconds)
             where = "ahead of" if offset > 0 else "behind"

@@ -76,7 +76,7 @@ def play_lifecycle(calls: Calls, wait: Callable[[float], None]) -> Lifecycle:
     Raises:
         Blocked: if no call can be scheduled or joined.
     """
-    with calls.record.keeping():
+    with calls.created.keeping():
         other = calls.scheduled()
         other_created_again = other.doctor.get(other.id)
         with _starting_soon(calls) as call:
@@ -96,7 +96,7 @@ def play_lifecycle(calls: Calls, wait: Callable[[float], None]) -> Lifecycle:
             after_end = call.doctor.get(call.id)
         cancelled = other.patient.cancel(other.id)
     return Lifecycle(
-        created=call.created,
+        created=call.creation,
         created_again=created_again,
         first_join=first_join,
         after_first_join=after_first_join,
@@ -127,7 +127,7 @@ def play_late_join(calls: Calls, wait: Callable[[float], None]) -> LateJoin:
     Raises:
         Blocked: if no call can be scheduled.
     """
-    with calls.record.keeping(), _starting_soon(calls, within=timedelta(seconds=1)) as call:
+    with calls.created.keeping(), _starting_soon(calls, within=timedelta(seconds=1)) as call:
         wait(_AHEAD + _LATE)
         before = call.doctor.get(call.id)
         join = call.patient.join(call.id)

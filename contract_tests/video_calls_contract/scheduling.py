@@ -1,12 +1,12 @@
 """Schedules calls for tests: far ones at any time that is free, and near ones within the join window.
 
-Far calls are days or months ahead, at times that `slots` finds. A doctor and a patient have room for one near
-call at a time. So a test reserves a pair for its near call, which is closed when the test is over.
+Far calls are days or months ahead, at free times. A doctor and a patient have room for one near call at a
+time. So a test reserves a pair for its near call, which is closed when the test is over.
 """
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,30 +14,30 @@ from typing import Any
 
 from video_calls_contract.backend import Backend
 from video_calls_contract.booking_policy import Policy
-from video_calls_contract.created_calls import Call, CallRecord, Pair
+from video_calls_contract.created_calls import OVERLAP, Call, CreatedCalls
 from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, Together, instant
-from video_calls_contract.free_times import OVERLAP, Slots
+from video_calls_contract.free_times import FreeTimes
 from video_calls_contract.ids import is_id
+from video_calls_contract.pairs import Pair, pairs_of, with_dual_user
 from video_calls_contract.users import User, Users
 
 __all__ = ["Calls"]
 
 _JOIN_WINDOW = timedelta(minutes=15)
-_MOST_PAGES = 60
 _ROOM_DEADLINE = 40.0  # seconds within which another run closes its near calls
 _ROOM_INTERVAL = 2.0  # seconds between two attempts to find room
 _NO_ROOM_CACHED = 20.0  # seconds for which the suite does not look again after it found no room
 _MOST_NAMED = 3  # calls in a message
 _MOST_QUOTED = 160  # characters of a refusal in a message
-_OPEN = ("scheduled", "ongoing")
 
 
 class Calls:
     """Schedules calls. Several threads may use it at once.
 
     Attributes:
-        record: the calls that were created.
+        pairs: the pairs that can have calls, without the dual user; the doctor and the patient first.
+        created: the calls that were created.
         crowded: which calls of other users left no room for a near call; empty if there was room for all.
         ended: set when the run ends; nothing waits for room from then on.
     """
@@ -45,25 +45,28 @@ class Calls:
     def __init__(self, backend: Backend, users: Users, policy: Policy) -> None:
         self.backend = backend
         self.users = users
-        self.record = CallRecord(backend, users)
-        self.slots = Slots(self, policy)
         self.crowded = ""
         self.ended = threading.Event()
+        self.pairs = pairs_of(users)
+        self.created = CreatedCalls(backend, users)
+        self.free_times = FreeTimes(self.created, self.pair, policy, self.ended)
+        # A backend may derive uids from profile ids. Equal ids would show that, so such a pair is first.
+        near_pairs = sorted(self.pairs, key=lambda pair: pair.doctor.doctor != pair.patient.patient)
+        self._near_pairs = with_dual_user(users, near_pairs)
         self._look_again = 0.0
         self._busy: set[User] = set()
         self._released = threading.Condition()
-        self._doctor_creates = False
         self._refusals: dict[tuple[str | None, int], tuple[str, Exchange]] = {}
 
     @contextmanager
     def closing(self) -> Generator[None]:
         """If room is scarce, close the calls that were created meanwhile, and free their times."""
-        number = len(self.record.calls)
+        number = len(self.created.calls)
         yield
-        if self.slots.scarce:
-            for call_id in self.record.since(number):
-                self.record.close(call_id)
-            self.slots.give_back()
+        if self.free_times.scarce:
+            for call_id in self.created.since(number):
+                self.created.close(call_id)
+            self.free_times.give_back()
 
     def several(self, number: int, together: Together) -> list[Exchange]:
         """Send so many requests for calls of the pair; if room is scarce, close each call before the next.
@@ -71,61 +74,23 @@ class Calls:
         Raises:
             OutsidePolicy: if there is no room for one.
         """
-        if not self.slots.scarce:
-            times = [self.slots.take() for _ in range(number)]
-            return together([partial(self.create, self.pair, at) for at in times])
+        if not self.free_times.scarce:
+            times = [self.free_times.take() for _ in range(number)]
+            return together([partial(self.created.create, self.pair, at) for at in times])
         exchanges: list[Exchange] = []
         for _ in range(number):
-            at = self.slots.take()
-            exchanges.append(self.create(self.pair, at))
-            self.record.close_created(exchanges[-1])
-            self.slots.give_back(at)
+            at = self.free_times.take()
+            exchanges.append(self.created.create(self.pair, at))
+            self.created.close_created(exchanges[-1])
+            self.free_times.give_back(at)
         return exchanges
-
-    def create(self, pair: Pair, at: datetime) -> Exchange:
-        """Send a request for a call as its doctor, and as its patient if no doctor has succeeded so far."""
-        exchange = pair.create(pair.doctor, at)
-        if exchange.succeeded:
-            self._doctor_creates = True
-        if self._doctor_creates:
-            return exchange
-        by_patient = pair.create(pair.patient, at)
-        return by_patient if by_patient.succeeded else exchange
 
     # -- Pairs ----------------------------------------------------------------------------------------
 
     @property
     def pair(self) -> Pair:
         """The pair of the doctor and the patient."""
-        return self.pairs()[0]
-
-    def pairs(self) -> list[Pair]:
-        """Return the pairs that can have calls, without the dual user; the doctor and the patient first."""
-        users = self.users
-        everybody = users.present(
-            "doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user"
-        )
-        doctors = users.present("doctor", "other_doctor")
-        patients = users.present("patient", "other_patient")
-        both = [(doctor, patient) for doctor in doctors for patient in patients]
-        both.sort(key=lambda pair: (pair[0].name == "doctor") != (pair[1].name == "patient"))
-        return [
-            Pair(doctor, patient, tuple(user for user in everybody if user not in (doctor, patient)))
-            for doctor, patient in both
-        ]
-
-    def _near_pairs(self) -> list[Pair]:
-        """Return all pairs, with those of the dual user last: they serve if no other pair has time."""
-        # A backend may derive uids from profile ids. Equal ids would show that, so such a pair is first.
-        pairs = sorted(self.pairs(), key=lambda pair: pair.doctor.doctor != pair.patient.patient)
-        if not self.users.has("dual_user"):
-            return pairs
-        dual, more = self.users["dual_user"], list[Pair]()
-        for pair in pairs:
-            for doctor, patient in ((dual, pair.patient), (pair.doctor, dual)):
-                others = {*pair.participants, *pair.others} - {doctor, patient}
-                more.append(Pair(doctor, patient, tuple(others)))
-        return pairs + more
+        return self.pairs[0]
 
     def pair_of(self, doctor: str, patient: str) -> Pair:
         """Return a pair by the names of its identities.
@@ -134,7 +99,7 @@ class Calls:
             Missing: if one of them is not in the configuration.
         """
         participants = (self.users[doctor], self.users[patient])
-        return next(pair for pair in self.pairs() if pair.participants == participants)
+        return next(pair for pair in self.pairs if pair.participants == participants)
 
     # -- Far calls ------------------------------------------------------------------------------------
 
@@ -145,13 +110,13 @@ class Calls:
             Blocked: if the backend schedules none.
         """
         pair = pair or self.pair
-        at = self.slots.take(reach)
-        exchange = pair.create(by, at) if by else self.create(pair, at)
+        at = self.free_times.take(reach)
+        exchange = pair.create(by, at) if by else self.created.create(pair, at)
         for _ in range(2):
-            if exchange.succeeded or not self.conflict(pair, at):
+            if exchange.succeeded or not self.created.conflict(pair, at):
                 break
-            at = self.slots.take(reach)
-            exchange = self.create(pair, at)
+            at = self.free_times.take(reach)
+            exchange = self.created.create(pair, at)
         return self._call(exchange, pair)
 
     def _call(self, exchange: Exchange, pair: Pair) -> Call:
@@ -163,37 +128,7 @@ class Calls:
             )
         if not is_id(exchange.object.get("id")):
             raise Blocked("no call could be scheduled: the response to create has no valid `id`", exchange)
-        return Call(exchange.object, exchange, pair)
-
-    def conflict(self, pair: Pair, at: datetime, *, own: bool = False) -> dict[str, Any] | None:
-        """Return an open call that keeps a pair from having one at this time; None if there is none.
-
-        Args:
-            own: whether to consider this run's calls, too.
-        """
-        for user in pair.participants:
-            for call in self.visible_to(user):
-                start = instant(call.get("scheduled_time"))
-                if (
-                    start is not None
-                    and abs(start - at) <= OVERLAP
-                    and call.get("status") in _OPEN
-                    and (own or not self.record.is_ours(call.get("id")))
-                ):
-                    return call
-        return None
-
-    def visible_to(self, user: User) -> Iterator[dict[str, Any]]:
-        """Yield the calls of a user's list, as far as its pages can be followed. Nothing is judged here."""
-        page = user.list("page_size=100")
-        if not page.succeeded:
-            page = user.list()
-        for _ in range(_MOST_PAGES):
-            yield from page.calls
-            link = page.object.get("next")
-            if not isinstance(link, str) or not self.backend.local_url(link):
-                return
-            page = user.follow(link)
+        return Call(exchange, pair)
 
     # -- Near calls -----------------------------------------------------------------------------------
 
@@ -214,7 +149,7 @@ class Calls:
         try:
             yield call
         finally:
-            self.record.close(call.id)
+            self.created.close(call.id)
             self._release(call.pair)
 
     @contextmanager
@@ -257,7 +192,7 @@ class Calls:
         """
         with self._released:
             self._released.wait_for(self._has_free_pair, timeout=_ROOM_DEADLINE)
-        for pair in self.pairs():
+        for pair in self.pairs:
             if self._reserve(pair):
                 try:
                     self._close_own(pair, self.backend.clock.now())
@@ -268,12 +203,12 @@ class Calls:
         raise Blocked("near calls of this run take up the time of every user")
 
     def _has_free_pair(self) -> bool:
-        return any(not self._busy & set(pair.participants) for pair in self.pairs())
+        return any(not self._busy & set(pair.participants) for pair in self.pairs)
 
     def has_closed_near(self, pair: Pair) -> bool:
         """Return whether this run closed a call of the pair that is within reach of the join window."""
-        near = self.record.near(pair, self.backend.clock.now(), 2 * OVERLAP)
-        return any(map(self.record.is_closed, near))
+        near = self.created.near(pair, self.backend.clock.now(), 2 * OVERLAP)
+        return any(map(self.created.is_closed, near))
 
     def _step(self, call: Call, action: str) -> None:
         exchange = call.doctor.act(action, call.id)
@@ -296,7 +231,7 @@ class Calls:
                 raise Blocked(self.crowded)
             conflicts: list[dict[str, Any]] = []
             skipped_a_pair = False
-            for pair in self._near_pairs():
+            for pair in self._near_pairs:
                 if not self._reserve(pair):
                     skipped_a_pair = True
                     continue
@@ -328,20 +263,20 @@ class Calls:
     def _attempt(self, pair: Pair, ahead: timedelta, within: timedelta | None) -> Call | dict[str, Any]:
         """Return a new call, or the call of others that conflicts with it."""
         window = _JOIN_WINDOW - self.backend.clock.margin
-        at = self.slots.near(ahead, window, within=within)
+        at = self.free_times.near(ahead, window, within=within)
         self._close_own(pair, at)
-        exchange = self.create(pair, at)
+        exchange = self.created.create(pair, at)
         if not exchange.succeeded:
-            conflict = self.conflict(pair, at)
+            conflict = self.created.conflict(pair, at)
             if conflict is not None:
                 return conflict
-            exchange = self.create(pair, at)  # the conflicting call may be closed by now
-        if not exchange.succeeded and self.slots.is_of_policy(exchange):
-            is_free = not self.has_closed_near(pair) or self.slots.reuses()
-            if is_free and not self.conflict(pair, at, own=True):
-                self.slots.find_notice(pair, at, exchange)
-                at = self.slots.near(ahead, window, within=within)
-                exchange = self.create(pair, at)
+            exchange = self.created.create(pair, at)  # the conflicting call may be closed by now
+        if not exchange.succeeded and self.free_times.is_of_policy(exchange):
+            is_free = not self.has_closed_near(pair) or self.free_times.reuses()
+            if is_free and not self.created.conflict(pair, at, own=True):
+                self.free_times.find_notice(pair, at, exchange)
+                at = self.free_times.near(ahead, window, within=within)
+                exchange = self.created.create(pair, at)
         return self._call(exchange, pair)
 
     def _close_own(self, pair: Pair, at: datetime) -> None:
@@ -350,8 +285,8 @@ class Calls:
         Raises:
             Blocked: if one of them stays open.
         """
-        for call_id in self.record.near(pair, at, OVERLAP):
-            if not self.record.close(call_id):
+        for call_id in self.created.near(pair, at, OVERLAP):
+            if not self.created.close(call_id):
                 raise Blocked(f"call {call_id} of this run is in the way: no cancellation or end closes it")
 
     def _reserve(self, pair: Pair) -> bool:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-from video_calls_contract.exchange import Exchange, Redactor
+from video_calls_contract.exchange import Exchange
+from video_calls_contract.redaction import Redactor
 from video_calls_contract.reports import terminal
 from video_calls_contract.reports.html import as_html
 from video_calls_contract.reports.junit import as_junit

@@ -61,7 +61,7 @@ class Fuzzer:
         self._check = ""
         self._prefix = uuid4().hex
         self._slots: list[datetime] = []
-        self._max_slots = self.calls.slots.at_most(_SLOTS)
+        self._max_slots = self.calls.free_times.at_most(_SLOTS)
         self._can_create = True
 
     # -- Calls of the fuzzer ------------------------------------------------------------------------
@@ -74,13 +74,13 @@ class Fuzzer:
                 if state is not None:
                     context = self.calls.ongoing() if state == "ongoing" else self.calls.soon()
                     call = stack.enter_context(context)
-                    self.knowledge.created(call.id, call.created, state)
+                    self.knowledge.created(call.id, call.creation, state)
                 self._create_call()
             yield
 
     def _create_call(self) -> None:
         call = self.calls.scheduled()
-        self.knowledge.created(call.id, call.created)
+        self.knowledge.created(call.id, call.creation)
 
     def _own_call(self, number: int, operation: str) -> Id:
         """Return the id of an own call, or an unused id if there is no own call."""
@@ -212,7 +212,7 @@ class Fuzzer:
         """Return a free slot in the spelling of a text; if there are many calls, one that may be taken."""
         parsed = datetime.fromisoformat(text)
         if len(self._slots) < self._max_slots:
-            self._slots.append(self.calls.slots.take())
+            self._slots.append(self.calls.free_times.take())
             slot = self._slots[-1]
         else:
             slot = self._slots[self._sent % self._max_slots]

@@ -12,7 +12,7 @@ from video_calls_contract.backend import Backend
 from video_calls_contract.event_listener import Expiry, expire
 from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, Together
-from video_calls_contract.free_times import Slots
+from video_calls_contract.free_times import FreeTimes
 from video_calls_contract.pytest_plugin import PLUGIN
 from video_calls_contract.run import Run
 from video_calls_contract.scenarios import (
@@ -52,9 +52,9 @@ def calls(run: Run) -> Calls:
 
 
 @pytest.fixture(scope="session")
-def slots(calls: Calls) -> Slots:
+def free_times(calls: Calls) -> FreeTimes:
     """Return the source of free times, months or days ahead."""
-    return calls.slots
+    return calls.free_times
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,12 @@ from functools import partial
 import pytest
 
 from video_calls_contract.checks import require, require_refusal, require_unchanged
-from video_calls_contract.created_calls import Call, Pair
+from video_calls_contract.created_calls import Call
 from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, Together
-from video_calls_contract.free_times import Slots
+from video_calls_contract.free_times import FreeTimes
 from video_calls_contract.jwt import FORGERIES, forged
+from video_calls_contract.pairs import Pair
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import User, Users
 
@@ -26,9 +27,11 @@ def call(calls: Calls) -> Call | None:
         return None
 
 
-def every_operation(user: User, pair: Pair, call_id: object, slots: Slots) -> list[Callable[[], Exchange]]:
+def every_operation(
+    user: User, pair: Pair, call_id: object, free_times: FreeTimes
+) -> list[Callable[[], Exchange]]:
     """Return a request of each operation as this user."""
-    at = slots.take()
+    at = free_times.take()
     return [
         user.list,
         partial(user.get, call_id),
@@ -41,14 +44,14 @@ def every_operation(user: User, pair: Pair, call_id: object, slots: Slots) -> li
 
 @pytest.fixture
 def require_unauthorized(
-    calls: Calls, call: Call | None, slots: Slots, together: Together
+    calls: Calls, call: Call | None, free_times: FreeTimes, together: Together
 ) -> RequireUnauthorized:
     """Return a check that every operation refuses a user with 401, and that nothing changes."""
 
     def check(user: User, because: str) -> None:
         before = call.read() if call else {}
         call_id = call.id if call else calls.backend.no_call
-        exchanges = together(every_operation(user, calls.pair, call_id, slots))
+        exchanges = together(every_operation(user, calls.pair, call_id, free_times))
         for exchange in exchanges:
             require_refusal(exchange, 401, because=because)
         if call:
@@ -78,10 +81,10 @@ def test_header_without_bearer_token_is_refused(
 
 
 @pytest.mark.rule("auth.bearer")
-def test_bearer_token_is_accepted_by_every_operation(calls: Calls, slots: Slots) -> None:
+def test_bearer_token_is_accepted_by_every_operation(calls: Calls, free_times: FreeTimes) -> None:
     for user in calls.pair.participants:
         call = calls.scheduled()
-        for request in every_operation(user, call.pair, call.id, slots):
+        for request in every_operation(user, call.pair, call.id, free_times):
             exchange = request()
             require(exchange.status != 401, "every operation to accept a valid token; got 401", exchange)
 

@@ -25,7 +25,7 @@ from video_calls_contract.scheduling import Calls
 def require_cancellation(role: str, call: Call) -> None:
     before = call.read()
     cancelled = getattr(call, role).cancel(call.id)
-    body = require_success(cancelled, 200, call.created, because=f"the {role}, who cancels a scheduled call")
+    body = require_success(cancelled, 200, call.creation, because=f"the {role}, who cancels a scheduled call")
     require_cancelled(cancelled)
     changes = differences(before, body, ignoring=("status", "updated_at"))
     require(not changes, f"a cancellation to change nothing else; {changes}", cancelled)
@@ -65,7 +65,7 @@ def test_cancel_with_mistyped_id_is_refused(calls: Calls) -> None:
 
 @pytest.mark.rule("cancel.participants-only")
 def test_cancel_by_outsider_is_refused(calls: Calls) -> None:
-    for pair in calls.pairs():
+    for pair in calls.pairs:
         require_outsiders_refused("cancel", calls.scheduled(pair))
 
 

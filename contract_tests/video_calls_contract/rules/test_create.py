@@ -18,12 +18,13 @@ from video_calls_contract.checks import (
     require_time,
     require_unchanged,
 )
-from video_calls_contract.created_calls import Call, Pair
+from video_calls_contract.created_calls import OVERLAP, Call
 from video_calls_contract.exceptions import Blocked, NotOffered, OutsidePolicy, Violation
 from video_calls_contract.exchange import Exchange, Together, instant
-from video_calls_contract.free_times import OVERLAP, Slots
+from video_calls_contract.free_times import FreeTimes
 from video_calls_contract.ids import NO_CALL, Id, absent
 from video_calls_contract.pagination import LARGE, read_list
+from video_calls_contract.pairs import Pair
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import Users, wire_time
 
@@ -35,10 +36,10 @@ RACES = 4
 
 @pytest.mark.rule("create.schedules")
 @pytest.mark.parametrize("by", ["doctor", "patient"])
-def test_participant_schedules_call(calls: Calls, slots: Slots, by: str) -> None:
-    for pair in calls.pairs():
-        at = slots.take(reach=8)
-        if not slots.policy.step:
+def test_participant_schedules_call(calls: Calls, free_times: FreeTimes, by: str) -> None:
+    for pair in calls.pairs:
+        at = free_times.take(reach=8)
+        if not free_times.policy.step:
             at += timedelta(minutes=7, seconds=41)
         exchange = pair.create(getattr(pair, by), at)
         body = require_success(exchange, 201, because=f"a valid request of the {by}")
@@ -53,8 +54,10 @@ def test_participant_schedules_call(calls: Calls, slots: Slots, by: str) -> None
 
 @pytest.mark.rule("create.participants-only")
 @pytest.mark.parametrize("name", ["other_doctor", "other_patient"])
-def test_create_for_two_others_is_refused(calls: Calls, users: Users, slots: Slots, name: str) -> None:
-    exchange = calls.pair.create(users[name], slots.take())
+def test_create_for_two_others_is_refused(
+    calls: Calls, users: Users, free_times: FreeTimes, name: str
+) -> None:
+    exchange = calls.pair.create(users[name], free_times.take())
     require_refusal(exchange, 403, 404, because=f"the {name}, who is not a participant of the new call")
 
 
@@ -88,9 +91,9 @@ INVALID_FIELDS: list[tuple[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def responses_to_invalid_fields(calls: Calls, slots: Slots, together: Together) -> list[Exchange]:
+def responses_to_invalid_fields(calls: Calls, free_times: FreeTimes, together: Together) -> list[Exchange]:
     """Send a body with each of `INVALID_FIELDS`, as a participant whom the body still names."""
-    pair, at = calls.pair, wire_time(slots.take())
+    pair, at = calls.pair, wire_time(free_times.take())
 
     def send(name: str, value: object) -> Exchange:
         body = {
@@ -147,19 +150,21 @@ def _next(at: datetime, months: tuple[int, ...]) -> str:
 @pytest.mark.rule("create.valid-body")
 @pytest.mark.parametrize("form", SIMILAR_TO_ID)
 @pytest.mark.parametrize("role", ["doctor", "patient"])
-def test_value_that_resembles_id_is_refused(calls: Calls, slots: Slots, role: str, form: str) -> None:
+def test_value_that_resembles_id_is_refused(
+    calls: Calls, free_times: FreeTimes, role: str, form: str
+) -> None:
     pair = calls.pair
     ids: dict[str, Any] = {"doctor": pair.doctor.doctor, "patient": pair.patient.patient}
     by = pair.patient if role == "doctor" else pair.doctor
-    body = {**ids, role: SIMILAR_TO_ID[form](ids[role]), "scheduled_time": wire_time(slots.take())}
+    body = {**ids, role: SIMILAR_TO_ID[form](ids[role]), "scheduled_time": wire_time(free_times.take())}
     exchange = by.post_call(body)
     require_refusal(exchange, 400, 404, because=f"a value that is not the {role}'s id ({form})")
 
 
 @pytest.mark.rule("create.valid-body")
 @pytest.mark.parametrize("form", SIMILAR_TO_TIME)
-def test_value_that_resembles_time_is_refused(calls: Calls, slots: Slots, form: str) -> None:
-    exchange = calls.pair.create(calls.pair.doctor, SIMILAR_TO_TIME[form](slots.take()))
+def test_value_that_resembles_time_is_refused(calls: Calls, free_times: FreeTimes, form: str) -> None:
+    exchange = calls.pair.create(calls.pair.doctor, SIMILAR_TO_TIME[form](free_times.take()))
     require_refusal(exchange, 400, because=f"a value that is not an RFC 3339 time ({form})")
 
 
@@ -181,16 +186,16 @@ def test_unusual_time_causes_no_server_error(calls: Calls, time: str) -> None:
 
 
 @pytest.mark.rule("create.aware-time")
-def test_time_without_offset_is_refused(calls: Calls, slots: Slots) -> None:
-    exchange = calls.pair.create(calls.pair.doctor, slots.take().replace(tzinfo=None))
+def test_time_without_offset_is_refused(calls: Calls, free_times: FreeTimes) -> None:
+    exchange = calls.pair.create(calls.pair.doctor, free_times.take().replace(tzinfo=None))
     require_refusal(exchange, 400, because="a time without an offset")
 
 
 @pytest.mark.rule("create.time-offset")
 @pytest.mark.parametrize("hours", [5.5, -8, 0, 13.75])
-def test_time_with_offset_keeps_its_instant(calls: Calls, slots: Slots, hours: float) -> None:
+def test_time_with_offset_keeps_its_instant(calls: Calls, free_times: FreeTimes, hours: float) -> None:
     calls.scheduled()
-    at = slots.take().astimezone(timezone(timedelta(hours=hours)))
+    at = free_times.take().astimezone(timezone(timedelta(hours=hours)))
     text = at.isoformat()
     exchange = calls.pair.create(calls.pair.doctor, text)
     require_success(exchange, 201, because=f"the time {text}")
@@ -198,8 +203,8 @@ def test_time_with_offset_keeps_its_instant(calls: Calls, slots: Slots, hours: f
 
 
 @pytest.mark.rule("create.schedules")
-def test_time_with_milliseconds_is_accepted(calls: Calls, slots: Slots) -> None:
-    at = slots.take()
+def test_time_with_milliseconds_is_accepted(calls: Calls, free_times: FreeTimes) -> None:
+    at = free_times.take()
     text = at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     exchange = calls.pair.create(calls.pair.doctor, text)
     require_success(exchange, 201, because=f"the time {text}")
@@ -221,14 +226,14 @@ def test_past_time_is_refused(calls: Calls, backend: Backend, ago: str) -> None:
     with calls.reserved_pair() as pair:
         for user in pair.participants:
             # The policy allows its time of day and weekday, so its only fault is that it has passed.
-            exchange = pair.create(user, calls.slots.policy.last_open(backend.clock.now() - age))
+            exchange = pair.create(user, calls.free_times.policy.last_open(backend.clock.now() - age))
             require_refusal(exchange, 400, because=f"a time that was {age} ago")
 
 
 @pytest.mark.rule("create.future")
 def test_past_time_with_other_offset_is_refused(calls: Calls, backend: Backend) -> None:
     for hours in (14, -11):
-        past = calls.slots.policy.last_open(backend.clock.now() - timedelta(hours=2)).astimezone(
+        past = calls.free_times.policy.last_open(backend.clock.now() - timedelta(hours=2)).astimezone(
             timezone(timedelta(hours=hours))
         )
         exchange = calls.pair.create(calls.pair.doctor, past.isoformat())
@@ -240,7 +245,7 @@ def test_time_minutes_ahead_is_accepted(calls: Calls) -> None:
     calls.scheduled()
     try:
         with calls.soon(minutes=2, within=timedelta(minutes=8)) as call:
-            require_success(call.created, 201)
+            require_success(call.creation, 201)
     except Blocked as blocked:
         if blocked.exchange is None or isinstance(blocked, OutsidePolicy):
             raise
@@ -248,7 +253,7 @@ def test_time_minutes_ahead_is_accepted(calls: Calls) -> None:
             blocked.exchange,
             201,
             because="a time two minutes ahead, without an overlapping open call",
-            rule="create.frees-slot" if any(map(calls.has_closed_near, calls.pairs())) else None,
+            rule="create.frees-slot" if any(map(calls.has_closed_near, calls.pairs)) else None,
         )
 
 
@@ -256,32 +261,32 @@ def test_time_minutes_ahead_is_accepted(calls: Calls) -> None:
 
 
 @pytest.mark.rule("create.different-users")
-def test_same_user_as_doctor_and_patient_is_refused(users: Users, slots: Slots) -> None:
+def test_same_user_as_doctor_and_patient_is_refused(users: Users, free_times: FreeTimes) -> None:
     dual = users["dual_user"]
     require_refusal(
-        dual.create(dual.doctor, dual.patient, slots.take()),
+        dual.create(dual.doctor, dual.patient, free_times.take()),
         400,
         because="a doctor and a patient who are the same user",
     )
 
 
 @pytest.mark.rule("create.different-users")
-def test_dual_user_has_calls_with_others(users: Users, slots: Slots) -> None:
+def test_dual_user_has_calls_with_others(users: Users, free_times: FreeTimes) -> None:
     dual = users["dual_user"]
     for user in (dual, users.patient):
-        exchange = user.create(dual.doctor, users.patient.patient, slots.take())
+        exchange = user.create(dual.doctor, users.patient.patient, free_times.take())
         require_success(exchange, 201, because="the dual user as doctor of another user")
     for user in (dual, users.doctor):
-        exchange = user.create(users.doctor.doctor, dual.patient, slots.take())
+        exchange = user.create(users.doctor.doctor, dual.patient, free_times.take())
         require_success(exchange, 201, because="the dual user as patient of another user")
 
 
 @pytest.mark.rule("create.different-users")
-def test_different_users_with_equal_ids_are_accepted(calls: Calls, slots: Slots) -> None:
-    equal = [pair for pair in calls.pairs() if pair.doctor.doctor == pair.patient.patient]
+def test_different_users_with_equal_ids_are_accepted(calls: Calls, free_times: FreeTimes) -> None:
+    equal = [pair for pair in calls.pairs if pair.doctor.doctor == pair.patient.patient]
     if not equal:
         raise NotOffered("no doctor of the configuration has the id of a patient")
-    exchange = equal[0].create(equal[0].doctor, slots.take())
+    exchange = equal[0].create(equal[0].doctor, free_times.take())
     require_success(exchange, 201, because="different users whose doctor id and patient id are equal")
 
 
@@ -298,7 +303,7 @@ def pair_sharing(calls: Calls, shared: str) -> Pair:
 
 
 def time_of(call: Call) -> datetime:
-    at = instant(call.record.get("scheduled_time"))
+    at = instant(call.creation.object.get("scheduled_time"))
     if at is None:
         raise Blocked("a new call has no readable `scheduled_time`")
     return at
@@ -310,7 +315,7 @@ def time_of(call: Call) -> datetime:
 def test_overlap_with_scheduled_call_is_refused(
     calls: Calls, together: Together, shared: str, minutes: tuple[int, ...]
 ) -> None:
-    pair, policy = pair_sharing(calls, shared), calls.slots.policy
+    pair, policy = pair_sharing(calls, shared), calls.free_times.policy
     distances = {policy.minutes_on_grid(distance) for distance in minutes}
     if min(minutes) < 0 and distances == {0}:
         raise OutsidePolicy(f"the backend books only every {policy.step_minutes} minutes")
@@ -326,7 +331,7 @@ def test_overlap_with_scheduled_call_is_refused(
     )
     for exchange in exchanges:
         require_refusal(
-            exchange, 400, before=[call.created], because="a call less than 30 minutes from another"
+            exchange, 400, before=[call.creation], because="a call less than 30 minutes from another"
         )
     require_unchanged(before, call.doctor, *exchanges)
     for user in pair.participants:
@@ -340,9 +345,9 @@ def test_overlap_with_scheduled_call_is_refused(
 
 
 @pytest.mark.rule("create.no-overlap")
-def test_overlap_across_midnight_is_refused(calls: Calls, slots: Slots) -> None:
-    before, after = (slots.policy.minutes_on_grid(minutes, outwards=True) for minutes in (-5, 10))
-    midnight = slots.midnight(reach=10)
+def test_overlap_across_midnight_is_refused(calls: Calls, free_times: FreeTimes) -> None:
+    before, after = (free_times.policy.minutes_on_grid(minutes, outwards=True) for minutes in (-5, 10))
+    midnight = free_times.midnight(reach=10)
     if midnight is None or after - before >= 30:
         raise NotOffered("the backend books no two overlapping times around midnight in UTC")
     first = calls.pair.create(calls.pair.doctor, midnight + timedelta(minutes=before))
@@ -355,16 +360,16 @@ def test_overlap_across_midnight_is_refused(calls: Calls, slots: Slots) -> None:
 
 
 @pytest.mark.rule("create.no-overlap")
-def test_overlap_among_many_calls_is_refused(calls: Calls, slots: Slots, together: Together) -> None:
-    pair, many = calls.pair, slots.at_most(MANY_CALLS)
-    missing = many - len(calls.record.open_far(pair))
-    together([partial(pair.create, pair.doctor, slots.take()) for _ in range(missing)])
-    far_calls = calls.record.open_far(pair)
+def test_overlap_among_many_calls_is_refused(calls: Calls, free_times: FreeTimes, together: Together) -> None:
+    pair, many = calls.pair, free_times.at_most(MANY_CALLS)
+    missing = many - len(calls.created.open_far(pair))
+    together([partial(pair.create, pair.doctor, free_times.take()) for _ in range(missing)])
+    far_calls = calls.created.open_far(pair)
     if len(far_calls) < many:
         raise NotOffered(f"the backend books fewer than {many} calls of one doctor")
     by_time = sorted(far_calls, key=lambda one: one[1])
     for call_id, at in {by_time[0], by_time[len(far_calls) // 2], by_time[-1], far_calls[0], far_calls[-1]}:
-        distance = slots.policy.minutes_on_grid(4)
+        distance = free_times.policy.minutes_on_grid(4)
         exchange = pair.create(pair.patient, at + timedelta(minutes=distance))
         if exchange.status != 400:
             require_refusal(
@@ -379,9 +384,9 @@ def test_overlap_among_many_calls_is_refused(calls: Calls, slots: Slots, togethe
 @pytest.mark.parametrize("minutes", [-8, 3, 25])
 def test_overlap_with_ongoing_call_is_refused(calls: Calls, minutes: int) -> None:
     with calls.ongoing() as call:
-        distance = calls.slots.policy.minutes_on_grid(minutes)
+        distance = calls.free_times.policy.minutes_on_grid(minutes)
         at = time_of(call) + timedelta(minutes=distance)
-        calls.slots.require_allowed(at)
+        calls.free_times.require_allowed(at)
         exchange = call.pair.create(call.patient, at)
         require_refusal(
             exchange, 400, before=call.steps, because=f"a call {abs(distance)} minutes from an ongoing one"
@@ -393,12 +398,12 @@ def test_overlap_with_ongoing_call_is_refused(calls: Calls, minutes: int) -> Non
 @pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
 def test_call_over_30_minutes_away_is_accepted(calls: Calls, shared: str, minutes: int) -> None:
     pair = pair_sharing(calls, shared)
-    distance = calls.slots.policy.minutes_on_grid(minutes, outwards=True)
+    distance = calls.free_times.policy.minutes_on_grid(minutes, outwards=True)
     call = calls.scheduled(reach=abs(distance))
     at = time_of(call)
     exchange = pair.create(pair.patient, at + timedelta(minutes=distance))
     require_success(
-        exchange, 201, call.created, because=f"a call {abs(distance)} minutes from the nearest one"
+        exchange, 201, call.creation, because=f"a call {abs(distance)} minutes from the nearest one"
     )
 
 
@@ -409,7 +414,7 @@ def test_other_pair_at_same_time_is_accepted(calls: Calls) -> None:
     at = time_of(call)
     exchange = other.create(other.doctor, at)
     require_success(
-        exchange, 201, call.created, because="a call of another doctor and another patient at the same time"
+        exchange, 201, call.creation, because="a call of another doctor and another patient at the same time"
     )
 
 
@@ -434,7 +439,7 @@ def test_time_of_completed_call_is_free_again(calls: Calls) -> None:
         ended = call.doctor.end(call.id)
         if not ended.succeeded:
             raise Blocked(f"end was answered {ended.status} for call {call.id}", ended)
-        calls.slots.require_allowed(at)
+        calls.free_times.require_allowed(at)
         exchange = call.pair.create(call.doctor, at)
         require_success(exchange, 201, ended, because="the time of a completed call")
 
@@ -442,7 +447,7 @@ def test_time_of_completed_call_is_free_again(calls: Calls) -> None:
 @pytest.mark.rule("create.no-race")
 @pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
 def test_one_of_simultaneous_conflicting_requests_is_accepted(
-    calls: Calls, slots: Slots, together: Together, shared: str
+    calls: Calls, free_times: FreeTimes, together: Together, shared: str
 ) -> None:
     pair, other = calls.pair, pair_sharing(calls, shared)
     contenders = [
@@ -455,10 +460,10 @@ def test_one_of_simultaneous_conflicting_requests_is_accepted(
     ]
     calls.scheduled()
     for _ in range(RACES):
-        at = slots.take(reach=4)
+        at = free_times.take(reach=4)
         exchanges = together(
             [
-                partial(who.create, by, at + timedelta(minutes=slots.policy.minutes_on_grid(minutes)))
+                partial(who.create, by, at + timedelta(minutes=free_times.policy.minutes_on_grid(minutes)))
                 for who, by, minutes in contenders
             ]
         )
@@ -493,9 +498,9 @@ def create_with(users: Users, role: str, profile_id: object, at: datetime) -> Ex
         pytest.param("patient", marks=pytest.mark.rule("create.patient-valid")),
     ],
 )
-def test_unknown_participant_is_refused(users: Users, slots: Slots, role: str) -> None:
+def test_unknown_participant_is_refused(users: Users, free_times: FreeTimes, role: str) -> None:
     unknown = absent(users.doctor.doctor if role == "doctor" else users.patient.patient)
-    exchange = create_with(users, role, unknown, slots.take())
+    exchange = create_with(users, role, unknown, free_times.take())
     require_refusal(exchange, 400, because=f"a {role} who does not exist")
 
 
@@ -506,10 +511,10 @@ def test_unknown_participant_is_refused(users: Users, slots: Slots, role: str) -
         pytest.param("patient", marks=pytest.mark.rule("create.patient-active")),
     ],
 )
-def test_deactivated_participant_is_refused(users: Users, slots: Slots, role: str) -> None:
+def test_deactivated_participant_is_refused(users: Users, free_times: FreeTimes, role: str) -> None:
     inactive = users.identity(f"inactive_{role}")
     profile_id = inactive.doctor if role == "doctor" else inactive.patient
-    exchange = create_with(users, role, profile_id, slots.take())
+    exchange = create_with(users, role, profile_id, free_times.take())
     require_refusal(exchange, 400, because=f"a deactivated {role}")
 
 
@@ -528,9 +533,9 @@ READ_ONLY: dict[str, Any] = {
 
 @pytest.mark.rule("create.read-only-fields")
 @pytest.mark.parametrize("name", READ_ONLY)
-def test_read_only_field_is_not_taken_from_request(calls: Calls, slots: Slots, name: str) -> None:
+def test_read_only_field_is_not_taken_from_request(calls: Calls, free_times: FreeTimes, name: str) -> None:
     pair, value = calls.pair, READ_ONLY[name]
-    exchange = pair.create(pair.doctor, slots.take(), **{name: value})
+    exchange = pair.create(pair.doctor, free_times.take(), **{name: value})
     if exchange.status == 400:
         return
     body = require_success(
@@ -566,7 +571,7 @@ def test_each_call_has_its_own_channel(calls: Calls) -> None:
     closed.doctor.cancel(closed.id)
     calls.scheduled()
     first: dict[str, Exchange] = {}
-    for exchange in calls.record.creations:
+    for exchange in calls.created.creations:
         name = exchange.object.get("channel_name")
         if not isinstance(name, str):
             continue  # `model.schema` reports this

@@ -11,7 +11,7 @@ from video_calls_contract.backend import UNSET, Backend
 from video_calls_contract.checks import require, require_refusal, require_success, require_unchanged
 from video_calls_contract.exceptions import Blocked, NotOffered, Violation
 from video_calls_contract.exchange import Exchange, Together
-from video_calls_contract.free_times import Slots
+from video_calls_contract.free_times import FreeTimes
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import Users, wire_time
 
@@ -54,7 +54,7 @@ def test_different_refusals_have_different_texts(calls: Calls, backend: Backend)
     pair, call = calls.pair, calls.scheduled()
     refusals = [
         pair.create(pair.doctor, backend.clock.now() - timedelta(days=1)),
-        pair.create(pair.doctor, call.record.get("scheduled_time")),
+        pair.create(pair.doctor, call.creation.object.get("scheduled_time")),
         pair.doctor.post_call({}),
         call.doctor.join(call.id),
         call.doctor.end(call.id),
@@ -132,12 +132,12 @@ def test_refusal_of_method_names_allowed_methods(calls: Calls, together: Togethe
 
 @pytest.mark.rule("errors.media-type")
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
-def test_body_with_other_media_type_is_refused(calls: Calls, slots: Slots, media_type: str) -> None:
+def test_body_with_other_media_type_is_refused(calls: Calls, free_times: FreeTimes, media_type: str) -> None:
     pair = calls.pair
     body = {
         "doctor": pair.doctor.doctor,
         "patient": pair.patient.patient,
-        "scheduled_time": wire_time(slots.take()),
+        "scheduled_time": wire_time(free_times.take()),
     }
     content = urlencode(body) if "urlencoded" in media_type else json.dumps(body)
     exchange = pair.doctor.post_call(headers={"Content-Type": media_type}, content=content.encode())
@@ -199,7 +199,7 @@ def test_path_without_slash_does_not_act(calls: Calls) -> None:
 
 
 @pytest.mark.rule("errors.body-size")
-def test_body_over_64_kib_is_refused(calls: Calls, slots: Slots) -> None:
+def test_body_over_64_kib_is_refused(calls: Calls, free_times: FreeTimes) -> None:
     pair = calls.pair
     body = {"doctor": pair.doctor.doctor, "patient": pair.patient.patient}
     exchange = pair.doctor.post_call({**body, "note": "x" * 70_000})
@@ -209,7 +209,7 @@ def test_body_over_64_kib_is_refused(calls: Calls, slots: Slots) -> None:
     # Padded with spaces, because a backend may refuse an unknown field.
     small = pair.doctor.post_call(
         headers=JSON,
-        content=json.dumps({**body, "scheduled_time": wire_time(slots.take())}).encode() + b" " * 10_000,
+        content=json.dumps({**body, "scheduled_time": wire_time(free_times.take())}).encode() + b" " * 10_000,
     )
     require_success(small, 201, exchange, because="a body of 10 KiB")
 
@@ -234,9 +234,9 @@ def idempotent_creation(calls: Calls, at: datetime) -> tuple[dict[str, str], Exc
 
 
 @pytest.mark.rule("create.idempotency-key")
-def test_idempotency_key_with_other_body_is_refused(calls: Calls, slots: Slots) -> None:
-    key, first = idempotent_creation(calls, slots.take())
-    other = calls.pair.create(calls.pair.doctor, slots.take(), headers=key)
+def test_idempotency_key_with_other_body_is_refused(calls: Calls, free_times: FreeTimes) -> None:
+    key, first = idempotent_creation(calls, free_times.take())
+    other = calls.pair.create(calls.pair.doctor, free_times.take(), headers=key)
     require(
         400 <= other.status < 500,
         f"the key with another body to be refused; got {other.answer}",
@@ -246,8 +246,8 @@ def test_idempotency_key_with_other_body_is_refused(calls: Calls, slots: Slots) 
 
 
 @pytest.mark.rule("create.idempotency-key")
-def test_idempotency_key_does_not_reveal_other_users_call(calls: Calls, slots: Slots) -> None:
-    other_pair, at = calls.pair_of("other_doctor", "other_patient"), slots.take()
+def test_idempotency_key_does_not_reveal_other_users_call(calls: Calls, free_times: FreeTimes) -> None:
+    other_pair, at = calls.pair_of("other_doctor", "other_patient"), free_times.take()
     key, first = idempotent_creation(calls, at)
     second = other_pair.create(other_pair.patient, at, headers=key)
     require(

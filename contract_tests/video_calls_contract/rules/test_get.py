@@ -21,13 +21,18 @@ from video_calls_contract.users import Users
 
 @pytest.mark.rule("get.returns-call")
 def test_participant_reads_created_call(calls: Calls) -> None:
-    for pair in calls.pairs():
+    for pair in calls.pairs:
         call = calls.scheduled(pair)
         for user in pair.participants:
             exchange = user.get(call.id)
-            body = require_success(exchange, 200, call.created, because="a participant who reads the call")
+            body = require_success(exchange, 200, call.creation, because="a participant who reads the call")
             require_same_call(
-                call.record, body, "the call to be read as it was created", user, call.created, exchange
+                call.creation.object,
+                body,
+                "the call to be read as it was created",
+                user,
+                call.creation,
+                exchange,
             )
 
 
@@ -90,13 +95,13 @@ def test_invalid_id_is_refused(users: Users, together: Together, call_id: str) -
 
 @pytest.mark.rule("get.participants-only")
 def test_get_by_outsider_is_refused(calls: Calls) -> None:
-    for pair in calls.pairs():
+    for pair in calls.pairs:
         call = calls.scheduled(pair)
         for outsider in pair.outsiders:
             exchange = outsider.get(call.id)
             require_refusal(exchange, *FORBIDDEN, because=f"the {outsider.name}, who is not in this call")
             require(
-                str(call.record.get("channel_name")) not in exchange.text,
+                str(call.creation.object.get("channel_name")) not in exchange.text,
                 "the refusal to reveal nothing of the call; it holds the channel's name",
                 exchange,
             )

@@ -50,7 +50,7 @@ def test_participant_gets_credentials(calls: Calls, first: str) -> None:
         for user in both:
             exchange = user.join(call.id)
             body = require_success(
-                exchange, 200, call.created, because="a participant who joins within the window"
+                exchange, 200, call.creation, because="a participant who joins within the window"
             )
             missing = [
                 name for name in ("channel_name", "token", "uid", "expiration_time") if not body.get(name)
@@ -96,7 +96,7 @@ def test_join_before_window_is_refused(calls: Calls, backend: Backend, role: str
         before = call.read()
         exchange = no_server_error(calls, call, getattr(call, role).join(call.id))
         require_refusal(
-            exchange, 400, before=[call.created], because=f"a join {early / 60:.1f} minutes before the call"
+            exchange, 400, before=[call.creation], because=f"a join {early / 60:.1f} minutes before the call"
         )
         require_unchanged(before, call.doctor, exchange)
 
@@ -108,7 +108,7 @@ def test_join_at_start_of_window_is_accepted(calls: Calls, backend: Backend, rol
     with calls.soon(minutes=0, seconds=early, within=-EDGE) as call:
         exchange = no_server_error(calls, call, getattr(call, role).join(call.id))
         require_success(
-            exchange, 200, call.created, because=f"a join {early / 60:.1f} minutes before the call"
+            exchange, 200, call.creation, because=f"a join {early / 60:.1f} minutes before the call"
         )
 
 
@@ -117,7 +117,7 @@ def test_join_at_start_of_window_is_accepted(calls: Calls, backend: Backend, rol
 def test_join_shortly_before_call_is_accepted(calls: Calls, minutes: int) -> None:
     with calls.soon(minutes=minutes) as call:
         exchange = no_server_error(calls, call, call.patient.join(call.id))
-        require_success(exchange, 200, call.created, because=f"a join {minutes} minutes before the call")
+        require_success(exchange, 200, call.creation, because=f"a join {minutes} minutes before the call")
 
 
 @pytest.mark.rule("join.window")
@@ -126,7 +126,7 @@ def test_join_months_before_call_is_refused(calls: Calls) -> None:
     before = call.read()
     for user in call.participants:
         exchange = no_server_error(calls, call, user.join(call.id))
-        require_refusal(exchange, 400, before=[call.created], because="a join months before the call")
+        require_refusal(exchange, 400, before=[call.creation], because="a join months before the call")
         require_unchanged(before, call.doctor, exchange)
 
 
@@ -138,7 +138,7 @@ def test_first_join_after_start_is_accepted_or_refused(calls: Calls, late_join: 
         changes = differences(require_success(late_join.before), require_success(late_join.after))
         require(not changes, f"a refused join to leave the call unchanged; {changes}", join, late_join.after)
         return
-    require_success(join, 200, late_join.call.created, because="a join just after the call's time, or 400")
+    require_success(join, 200, late_join.call.creation, because="a join just after the call's time, or 400")
 
 
 # "Call must not be cancelled or completed"
@@ -261,12 +261,12 @@ def test_participant_joins_again(joins: JoinScenario) -> None:
 
 @pytest.mark.rule("join.same-channel")
 def test_join_returns_channel_of_call(joins: JoinScenario) -> None:
-    channel = joins.call.record.get("channel_name")
+    channel = joins.call.creation.object.get("channel_name")
     for exchange in (joins.by_doctor, joins.by_patient, joins.by_doctor_again):
         require(
             credentials(exchange).get("channel_name") == channel,
             f"`channel_name` to be the call's, {channel!r}",
-            joins.call.created,
+            joins.call.creation,
             exchange,
         )
 

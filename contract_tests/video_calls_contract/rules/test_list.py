@@ -13,7 +13,7 @@ from video_calls_contract.checks import require, require_refusal, require_same_c
 from video_calls_contract.created_calls import Call
 from video_calls_contract.exceptions import Blocked, NotOffered, Violation
 from video_calls_contract.exchange import Exchange, Together, instant
-from video_calls_contract.free_times import Slots
+from video_calls_contract.free_times import FreeTimes
 from video_calls_contract.pagination import LARGE, Walk, read_list
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import User, Users
@@ -26,7 +26,7 @@ DEFAULT_SIZES = (25, 55, 105)
 def far_calls(calls: Calls) -> list[object]:
     """Create calls of every pair, and cancel the last one; return their ids."""
     created = successes(
-        *(partial(calls.scheduled, pair, by=by) for pair in calls.pairs() for by in pair.participants)
+        *(partial(calls.scheduled, pair, by=by) for pair in calls.pairs for by in pair.participants)
     )
     for call in created[-1:]:
         call.patient.cancel(call.id)
@@ -77,7 +77,7 @@ def require_own_calls(user: User, calls: Calls, *pages: Exchange) -> None:
             is_own = (user.doctor is not None and call.get("doctor") == user.doctor) or (
                 user.patient is not None and call.get("patient") == user.patient
             )
-            if not is_own and (user.doctor or user.patient or calls.record.is_ours(call.get("id"))):
+            if not is_own and (user.doctor or user.patient or calls.created.is_ours(call.get("id"))):
                 raise Violation(
                     f"the list to hold only calls of the {user.name}; got call {call.get('id')!r} of "
                     f"doctor {call.get('doctor')!r} and patient {call.get('patient')!r}",
@@ -95,7 +95,7 @@ def test_list_holds_every_call_of_user(
     expected = [
         call_id
         for call_id in all_statuses
-        if (call := calls.record.calls[call_id]).doctor == user.doctor or call.patient == user.patient
+        if (call := calls.created.calls[call_id]).doctor == user.doctor or call.patient == user.patient
     ]
     if not expected:
         calls.scheduled()  # raises `Blocked` with the reason
@@ -117,11 +117,11 @@ def test_list_holds_ongoing_call(calls: Calls) -> None:
 
 
 @pytest.mark.rule("list.own-calls")
-def test_list_of_dual_user_holds_both_sides(users: Users, slots: Slots) -> None:
+def test_list_of_dual_user_holds_both_sides(users: Users, free_times: FreeTimes) -> None:
     dual = users["dual_user"]
     creations = [
-        dual.create(dual.doctor, users.patient.patient, slots.take()),
-        dual.create(users.doctor.doctor, dual.patient, slots.take()),
+        dual.create(dual.doctor, users.patient.patient, free_times.take()),
+        dual.create(users.doctor.doctor, dual.patient, free_times.take()),
     ]
     if not all(exchange.succeeded for exchange in creations):
         raise Blocked("no call of the dual user could be scheduled")

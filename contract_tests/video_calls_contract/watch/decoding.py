@@ -11,9 +11,10 @@ import httpx
 from video_calls_spec.redaction import is_secret
 
 from video_calls_contract.bodies import UnreadBodyError, read_body
-from video_calls_contract.exchange import SOMEBODY, Exchange, Redactor
+from video_calls_contract.exchange import SOMEBODY, Exchange
 from video_calls_contract.ids import is_id
 from video_calls_contract.jwt import claims
+from video_calls_contract.redaction import Redactor
 from video_calls_contract.schema import contract
 from video_calls_contract.watch.capture import Header, Record
 

@@ -8,8 +8,9 @@ from typing import cast
 
 from video_calls_spec.redaction import REDACTED, redact
 
-from video_calls_contract.exchange import Exchange, Redactor
+from video_calls_contract.exchange import Exchange
 from video_calls_contract.observers import Finding
+from video_calls_contract.redaction import Redactor
 from video_calls_contract.watch.decoding import bearer
 
 __all__ = ["shortened", "without_secrets"]

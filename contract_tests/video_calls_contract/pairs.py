@@ -1,0 +1,64 @@
+"""The pairs of a doctor and a patient who can have calls with each other."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from video_calls_contract.exceptions import Missing
+from video_calls_contract.exchange import Exchange
+from video_calls_contract.users import User, Users
+
+__all__ = ["Pair", "pairs_of", "with_dual_user"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A doctor and a patient who can have calls with each other, and the users who are in none of them."""
+
+    doctor: User
+    patient: User
+    others: tuple[User, ...]
+
+    @property
+    def outsiders(self) -> tuple[User, ...]:
+        """The users who are in no call of the pair.
+
+        Raises:
+            Missing: if the configuration has no such user.
+        """
+        if not self.others:
+            raise Missing("the configuration has no [identities.outsider], nor a second doctor or patient")
+        return self.others
+
+    @property
+    def participants(self) -> tuple[User, User]:
+        """The doctor and the patient."""
+        return self.doctor, self.patient
+
+    def create(self, by: User, scheduled_time: object, **options: Any) -> Exchange:  # noqa: ANN401 (passed on)
+        """Send a request that creates a call of the pair."""
+        return by.create(self.doctor.doctor, self.patient.patient, scheduled_time, **options)
+
+
+def pairs_of(users: Users) -> list[Pair]:
+    """Return the pairs of the users, without the dual user; the doctor and the patient first."""
+    everybody = users.present("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
+    doctors = users.present("doctor", "other_doctor")
+    patients = users.present("patient", "other_patient")
+    both = [(doctor, patient) for doctor in doctors for patient in patients]
+    both.sort(key=lambda pair: (pair[0].name == "doctor") != (pair[1].name == "patient"))
+    return [
+        Pair(doctor, patient, tuple(user for user in everybody if user not in (doctor, patient)))
+        for doctor, patient in both
+    ]
+
+
+def with_dual_user(users: Users, pairs: list[Pair]) -> list[Pair]:
+    """Return the pairs, and after them those of the dual user as doctor or patient."""
+    if not users.has("dual_user"):
+        return pairs
+    dual, more = users["dual_user"], list[Pair]()
+    for pair in pairs:
+        for doctor, patient in ((dual, pair.patient), (pair.doctor, dual)):
+            others = {*pair.participants, *pair.others} - {doctor, patient}
+            more.append(Pair(doctor, patient, tuple(others)))
+    return pairs + more
