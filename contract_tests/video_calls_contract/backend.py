@@ -27,8 +27,6 @@ from video_calls_contract.ids import Id, absent, is_id
 from video_calls_contract.interrupts import delayed_interrupts
 from video_calls_contract.redaction import Redactor
 
-__all__ = ["UNSET", "Backend"]
-
 _MOST_RETRY_AFTER = 90.0  # seconds
 _DEADLINE = 300.0  # seconds for a request with its repetitions
 _TOO_MANY_REQUESTS = 429

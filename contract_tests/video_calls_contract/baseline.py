@@ -19,8 +19,6 @@ from video_calls_contract.config import ConfigError
 from video_calls_contract.output_files import DestinationError, write
 from video_calls_contract.results import RuleResult
 
-__all__ = ["Entry", "apply", "read_baseline", "write_baseline"]
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -6,8 +6,6 @@ import zlib
 import httpx
 from video_calls_spec.bodies import Body
 
-__all__ = ["MOST_VALUES", "UnreadBodyError", "read_body"]
-
 MOST_VALUES = 200_000
 """How many JSON values a body may have; a page of 100 calls has some 3,000."""
 

@@ -4,8 +4,6 @@ from video_calls_spec import RULES, Rule
 
 from video_calls_contract.schema import operations
 
-__all__ = ["AREAS", "NOTED", "catalogue", "select_rules"]
-
 AREAS: dict[str, str] = {}
 """The first part of each slug, which `--section` takes, with the document's heading for its first rule."""
 for _rule in RULES.values():

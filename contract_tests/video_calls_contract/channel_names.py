@@ -13,8 +13,6 @@ from typing import Any
 
 from video_calls_contract.exchange import instant
 
-__all__ = ["SAMPLE", "how_predictable"]
-
 SAMPLE = 24
 """How many channel names are compared."""
 

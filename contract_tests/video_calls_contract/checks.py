@@ -14,25 +14,6 @@ from video_calls_contract.exceptions import Violation
 from video_calls_contract.exchange import Exchange, NotJsonError, instant
 from video_calls_contract.users import User, wire_time
 
-__all__ = [
-    "FORBIDDEN",
-    "PRECISION",
-    "TIMES",
-    "differences",
-    "require",
-    "require_cancelled",
-    "require_completed",
-    "require_mistyped_ids_refused",
-    "require_outsiders_refused",
-    "require_refusal",
-    "require_refused_by_status",
-    "require_same_call",
-    "require_scheduled",
-    "require_success",
-    "require_time",
-    "require_unchanged",
-]
-
 FORBIDDEN = (403, 404)
 """The statuses that refuse an outsider: 404 reveals even less than 403."""
 

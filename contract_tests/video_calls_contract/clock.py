@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 from video_calls_spec.retry_after import http_date
 
-__all__ = ["LEAST_MARGIN", "MOST_DIFFERENCE", "BackendClock"]
-
 MOST_DIFFERENCE = timedelta(seconds=75)
 """How much a plausible clock of an application differs from `Date`: a minute, and the time of a request."""
 

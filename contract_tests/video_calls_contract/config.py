@@ -23,17 +23,6 @@ from video_calls_spec.encoding import EncodingError, decoded
 from video_calls_contract.booking_policy import WEEKDAYS, Policy
 from video_calls_contract.ids import Id, is_id
 
-__all__ = [
-    "TEMPLATE",
-    "Agora",
-    "Config",
-    "ConfigError",
-    "Identity",
-    "TokenCommand",
-    "read_config",
-    "valid_base_url",
-]
-
 API_PATH = "/api/v1/video"
 COMMAND_SECONDS = 30
 _BOOKING_KEYS = {"days_ahead", "hours", "weekdays", "timezone", "step_minutes", "notice_minutes"}

@@ -16,8 +16,6 @@ from video_calls_spec.proxies import EnvironmentProxy, environment_proxy, masked
 
 from video_calls_contract.config import Config, ConfigError, Tls
 
-__all__ = ["Connection", "certificate_problem", "connection"]
-
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _SOCKS = ("socks5", "socks5h")
 _SOCKS_PACKAGES = ("socksio", "python_socks")  # httpx needs the first, websockets the second

@@ -20,8 +20,6 @@ from video_calls_contract.pagination import visible_calls
 from video_calls_contract.pairs import Pair
 from video_calls_contract.users import User, Users
 
-__all__ = ["OPEN", "OVERLAP", "PARTICIPANTS", "Call", "CreatedCall", "CreatedCalls"]
-
 PARTICIPANTS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 """The identities of the configuration that may be in this run's calls."""
 

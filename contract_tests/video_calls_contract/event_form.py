@@ -13,8 +13,6 @@ from video_calls_contract.event_listener import call_in
 from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.schema import problems
 
-__all__ = ["as_reading", "require_event_form"]
-
 _MOST_ID = 64  # characters
 
 

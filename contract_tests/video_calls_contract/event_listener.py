@@ -28,21 +28,6 @@ from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object, retry_
 from video_calls_contract.jwt import claims
 from video_calls_contract.users import User, Users
 
-__all__ = [
-    "CLOSE_DEADLINE",
-    "EXPIRED",
-    "NO_EVENT",
-    "TYPES",
-    "UNAUTHORIZED",
-    "Expiry",
-    "Listener",
-    "Way",
-    "call_in",
-    "expire",
-    "find_way",
-    "fits_a_subprotocol",
-]
-
 UNAUTHORIZED, EXPIRED = 4401, 4402
 NO_EVENT = (4400, 4410)
 """Close codes for an unknown `last_event_id`: if ids are opaque, it may look like an expired one."""

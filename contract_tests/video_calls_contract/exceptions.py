@@ -4,8 +4,6 @@ from video_calls_spec import RuleId
 
 from video_calls_contract.exchange import Exchange
 
-__all__ = ["Blocked", "Missing", "NotOffered", "NotTheBackend", "OutsidePolicy", "Unreachable", "Violation"]
-
 
 class Violation(AssertionError):
     """The backend does not keep a rule.

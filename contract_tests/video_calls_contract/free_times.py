@@ -18,8 +18,6 @@ from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.pagination import visible_calls
 from video_calls_contract.pairs import Pair
 
-__all__ = ["FreeTimes"]
-
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 _FURTHEST = timedelta(days=1280)
 _SOONEST = timedelta(hours=3)

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 from video_calls_contract.exchange import NO_ANSWER, Exchange
 
-__all__ = ["NOWHERE", "gateway_in", "is_unlike_the_api"]
-
 NOWHERE = "/no-such-path-of-any-api/"
 """A path that no backend has."""
 

@@ -12,8 +12,6 @@ from video_calls_contract.config import Identity
 from video_calls_contract.jwt import claims
 from video_calls_contract.redaction import Redactor
 
-__all__ = ["Token"]
-
 _MARGIN = 60.0  # seconds before its expiry at which a token is replaced; half its lifetime if that is less
 _FRESH = 30.0  # seconds that a connection for events may last
 _INTERVAL = 2.0  # seconds until a command runs again that printed a token of short lifetime

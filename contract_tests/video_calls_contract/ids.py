@@ -4,8 +4,6 @@ import re
 from typing import TypeAlias
 from uuid import UUID
 
-__all__ = ["NO_CALL", "TEXT_ID", "Id", "absent", "is_id", "is_uuid"]
-
 Id: TypeAlias = int | str
 
 NO_CALL = 2_000_000_000

@@ -11,8 +11,6 @@ from typing import Any
 
 from video_calls_contract.exchange import as_object
 
-__all__ = ["FORGERIES", "claims", "forged"]
-
 FORGERIES = {
     "other-signature": "signed with another key",
     "empty-key": "signed with an empty key",

@@ -4,8 +4,6 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["DestinationError", "check", "write"]
-
 
 class DestinationError(Exception):
     """A file cannot be written; the message names the file and the reason."""

@@ -8,8 +8,6 @@ from urllib.parse import urlsplit
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.users import User
 
-__all__ = ["LARGE", "Walk", "link_problem", "read_list", "visible_calls"]
-
 LARGE = "page_size=100"
 """A query that asks for few pages, if the backend supports page sizes."""
 

@@ -7,8 +7,6 @@ from video_calls_contract.exceptions import Missing
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.users import User, Users
 
-__all__ = ["Pair", "pairs_of", "with_dual_user"]
-
 
 @dataclass(frozen=True, slots=True)
 class Pair:

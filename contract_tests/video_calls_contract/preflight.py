@@ -15,8 +15,6 @@ from video_calls_contract.jwt import claims
 from video_calls_contract.run import Run
 from video_calls_contract.users import User
 
-__all__ = ["PreflightError", "preflight"]
-
 _ACTIVE = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 _MAX_RUN_SECONDS = {"off": 600, "quick": 600, "long": 3600}

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import cast
 
-__all__ = ["in_body", "in_error"]
-
 _FIELD_NAMES = (
     ("password",), ("passwd",), ("passphrase",), ("pwd",), ("passcode",), ("secret",), ("salt",),
     ("api", "key"), ("private", "key"), ("secret", "key"), ("access", "token"), ("refresh", "token"),

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 
 from video_calls_spec.redaction import REDACTED, redact_tokens
 
-__all__ = ["Redactor", "Traces"]
-
 _PIECE = 16
 _MAX_LAYERS = 3  # of nested escapes
 

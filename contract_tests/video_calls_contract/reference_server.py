@@ -14,8 +14,6 @@ from typing import IO
 
 from video_calls_contract.config import API_PATH, Config, ConfigError, parse_config
 
-__all__ = ["ReferenceServerError", "reference_server"]
-
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 _URL = re.compile(r"Video Calls API\s+(https?://\S+?)/api/")

@@ -14,8 +14,6 @@ from video_calls_spec import Level, Rule
 
 from video_calls_contract.exchange import Exchange
 
-__all__ = ["Listed", "Outcome", "Results", "RuleResult", "TestOutcome", "TestResult"]
-
 Outcome = Literal["passed", "failed", "noted", "not_checked", "known"]
 TestOutcome = Literal["passed", "failed", "noted", "not_checked", "blocked", "broken"]
 Listed = Literal["", "known", "expired", "holds"]

@@ -13,8 +13,6 @@ from video_calls_contract.created_calls import Call
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.scheduling import Calls
 
-__all__ = ["JoinScenario", "LateJoin", "Lifecycle", "play_joins", "play_late_join", "play_lifecycle"]
-
 _GAP = 1.2  # seconds, because some backends store whole seconds
 _UNTIL_JOIN = 3.2  # seconds from the creation of a call to its first join
 _AHEAD = 4.5  # seconds until a call starts

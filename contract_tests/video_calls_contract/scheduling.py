@@ -22,8 +22,6 @@ from video_calls_contract.ids import is_id
 from video_calls_contract.pairs import Pair, pairs_of, with_dual_user
 from video_calls_contract.users import User, Users
 
-__all__ = ["Calls"]
-
 _JOIN_WINDOW = timedelta(minutes=15)
 _ROOM_DEADLINE = 40.0  # seconds within which another run closes its near calls
 _ROOM_INTERVAL = 2.0  # seconds between two attempts to find room

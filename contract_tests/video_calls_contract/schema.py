@@ -13,8 +13,6 @@ from video_calls_spec import RULES, openapi_path, resolved
 
 from video_calls_contract.exchange import Exchange, NotJsonError
 
-__all__ = ["contract", "operations", "problems"]
-
 _MOST_ERRORS = 3
 
 

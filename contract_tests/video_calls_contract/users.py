@@ -12,8 +12,6 @@ from video_calls_contract.exchange import Exchange
 from video_calls_contract.identity_tokens import Token
 from video_calls_contract.ids import Id
 
-__all__ = ["User", "Users", "wire_time"]
-
 _UNAUTHORIZED = 401
 
 

@@ -13,24 +13,6 @@ from video_calls_contract.clock import BackendClock
 from video_calls_contract.config import Agora
 from video_calls_contract.exchange import Exchange
 
-__all__ = [
-    "LENIENCE",
-    "MOST_FINDINGS",
-    "OBSERVED",
-    "CallCheck",
-    "Finding",
-    "FirstSeen",
-    "JoinCheck",
-    "Observer",
-    "Observers",
-    "Recent",
-    "Verdict",
-    "observes",
-    "of_each_call",
-    "of_each_join",
-    "token_of",
-]
-
 LENIENCE = timedelta(seconds=10)
 """How much a time may differ from the moment that it should be."""
 

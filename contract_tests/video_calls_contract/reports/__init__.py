@@ -10,18 +10,6 @@ from typing import Literal
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.results import Results, RuleResult, TestResult
 
-__all__ = [
-    "NOTES_HEADING",
-    "OUTCOME_WORDS",
-    "Kind",
-    "Writer",
-    "count",
-    "evidence",
-    "headline",
-    "kind",
-    "visible",
-]
-
 Writer = Callable[[Results], str]
 Kind = Literal["violation", "warning", "noted", "known", "not_checked", "passed"]
 

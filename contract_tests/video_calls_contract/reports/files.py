@@ -14,8 +14,6 @@ from video_calls_contract.reports.junit import as_junit
 from video_calls_contract.reports.markdown import as_markdown
 from video_calls_contract.results import NOT_JUDGED, Results, as_json
 
-__all__ = ["CommandError", "ReportFiles", "describe_error"]
-
 _WRITERS: dict[str, Writer] = {
     "junit": as_junit,
     "json": lambda results: json.dumps(as_json(results), indent=2) + "\n",

@@ -24,8 +24,6 @@ from video_calls_contract.reports import (
 )
 from video_calls_contract.results import CONFORMS, VIOLATIONS, Results, RuleResult
 
-__all__ = ["as_html"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Entry:

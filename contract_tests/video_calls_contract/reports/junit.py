@@ -5,8 +5,6 @@ from xml.etree import ElementTree as ET
 from video_calls_contract.reports import evidence, kind, visible
 from video_calls_contract.results import NOT_JUDGED, Results, RuleResult
 
-__all__ = ["as_junit"]
-
 _CASES = "video-calls-contract"
 
 

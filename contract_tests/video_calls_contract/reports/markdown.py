@@ -18,8 +18,6 @@ from video_calls_contract.reports import (
 )
 from video_calls_contract.results import Results, RuleResult
 
-__all__ = ["as_markdown"]
-
 _MARKS = {0: "✅", 1: "❌", 2: "⚠️"}
 _ACTIVE = re.compile(r"[\\`*_{}\[\]<>()#+\-!|~@:&$\"'=]|(?<=[wW]{3})\.")
 _MAX_DETAILS = 30

@@ -23,8 +23,6 @@ from video_calls_contract.reports import (
 )
 from video_calls_contract.results import CONFORMS, VIOLATIONS, Results, RuleResult, TestResult
 
-__all__ = ["Progress", "console", "report"]
-
 _MAX_OTHER_TESTS = 6
 _TITLE_WIDTH = max(len(title) for title in AREAS.values()) + 4
 _ALL_EXCHANGES = "All exchanges"
