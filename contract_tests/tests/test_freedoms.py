@@ -36,12 +36,20 @@ def test_freedoms_are_no_violations(
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("switch", ["public-host", "digit-ids"])
-def test_freedom_of_small_backend_is_no_violation(switch: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("switch", "rules"),
+    [
+        ("public-host", ["list.pages", "list.own-calls"]),
+        ("digit-ids", ["list.pages", "join.again"]),
+        ('--policy={"minutes": {"before": 31, "after": 31}}', ["create.no-overlap", "create.adjacent"]),
+        ('--policy={"channel": "four digits"}', ["create.random-channel", "create.unique-channel"]),
+    ],
+)
+def test_freedom_of_small_backend_is_no_violation(switch: str, rules: list[str], tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
     with serving([SMALL, switch], tmp_path, "# ready") as small_config:
         config.write_text(small_config)
-        verdict = run_suite(config, "--rule=list.pages", "--rule=list.own-calls", "--rule=join.again")
+        verdict = run_suite(config, *(f"--rule={rule}" for rule in rules))
     assert (verdict.status, verdict.failed, verdict.left) == (0, set(), ()), verdict.output
 
 

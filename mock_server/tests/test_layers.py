@@ -1,4 +1,7 @@
-"""The layers of the server, checked by its imports: the API does not import the control API."""
+"""The layers of the server, checked by its imports: the API does not import the control API.
+
+The linter refuses relative imports (TID252), so that each name is absolute.
+"""
 
 import ast
 import sys

@@ -113,12 +113,13 @@ Forward = Callable[[Request], Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class Alteration:
-    """What is altered: the response, the handshake and messages of a WebSocket, or the settings."""
+    """What is altered: the response, the handshake and messages of a WebSocket, settings, or the clock."""
 
     answer: Callable[[Request, Forward], Awaitable[Answer]] | None = None
     connect: Callable[[Request], object] | None = None
     send: Callable[[Json, Request], list[Json]] | None = None
     settings: Json = field(default_factory=dict)
+    clock_ahead: float = 0  # seconds
 
 
 def slug(name: str) -> str:

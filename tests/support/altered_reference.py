@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import tomllib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from functools import partial
 from typing import Any
@@ -24,6 +26,17 @@ IDENTITIES = ("-P", "-m", "video_calls_server", "identities", "--database", ":me
 ALTERATIONS = {slug(one.name): one.how for one in VIOLATIONS if isinstance(one.how, Alteration)}
 ALTERATIONS |= {slug(name): how for freedoms in SERVERS for name, how in freedoms.items()}
 
+
+@dataclass
+class ShiftedClock:
+    """A clock that is some seconds ahead of the machine's."""
+
+    ahead: float
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.ahead)
+
+
 servers: dict[str, Server] = {}
 tokens: dict[str, str] = {}
 
@@ -34,7 +47,8 @@ async def altered(scope: Json, receive: Any, send: Any) -> None:
     alterations = [ALTERATIONS[name] for name in slugs.split("+")]
     if slugs not in servers:
         settings = {name: value for one in alterations for name, value in one.settings.items()}
-        servers[slugs] = Server(create_app(Settings(database=":memory:", **settings)), tokens)
+        clock = ShiftedClock(sum(one.clock_ahead for one in alterations))
+        servers[slugs] = Server(create_app(Settings(database=":memory:", **settings), clock=clock), tokens)
     request = Request(
         {**scope, "root_path": f"/{slugs}", "headers": [*scope["headers"]]}, b"", servers[slugs]
     )

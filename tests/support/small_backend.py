@@ -3,7 +3,7 @@
 It uses other freedoms than the Django project: pages by an opaque cursor, times in whole seconds, tokens of
 version 007, random uids and channels, ids from 10^12 on, its own error texts in another language, 400 for a
 body that is not JSON, 404 for unknown methods, no `Date`, a join window that closes two hours after its
-start, and schedulers who book for other users.
+start, schedulers who book for other users, and an update of the call at each join.
 
 `python small_backend.py` serves on a free port, prints a configuration for the contract suite and then
 the line `# ready`. `python small_backend.py NAME` turns on a switch of `SWITCHES`: the backend then
@@ -294,6 +294,7 @@ def new_channel(doctor: Any, patient: Any) -> str:
     cancelled = [call for call in calls.values() if call["status"] == "cancelled"]
     names = {
         "random": secrets.token_hex(16),
+        "four digits": f"call_{int(time.time())}_{secrets.randbelow(9000) + 1000}",
         "counter": f"call_{count}",
         "hash": "call_" + hashlib.md5(count.encode(), usedforsecurity=False).hexdigest(),
         "participants": f"call_{doctor}_{patient}",
@@ -410,8 +411,8 @@ def join(user: Json, call: Json) -> Json:  # noqa: C901 (a condition for each po
         change(call, "join")
     elif POLICY["restarts"]:
         call.update(started_at=datetime.now(UTC))
-    elif SWITCHED == "end-keeps-updated-at":
-        call.update(updated_at=now())
+    else:
+        call.update(touched("join"))
     uid = int.from_bytes(hashlib.sha256(f"{call['id']} {user['name']}".encode()).digest()[:4]) >> 1 or 1
     if POLICY["random_uid"]:
         uid = secrets.randbelow(2**31) + 1
