@@ -144,7 +144,7 @@ SYNC_NAMES = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclose": "close",
-    "async_sleep": "sleep",
+    "anyio": "time",
     "_async_events": "_sync_events",
     "_async_socket": "_sync_socket",
 }

@@ -9,6 +9,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
+import anyio
 import httpx
 from pydantic import BaseModel
 
@@ -38,7 +39,7 @@ from video_calls_sdk._requests import (
     page_query,
 )
 from video_calls_sdk._responses import Answers, APIResponse
-from video_calls_sdk._transport import AsyncGetToken, AsyncTransport, async_sleep
+from video_calls_sdk._transport import AsyncGetToken, AsyncTransport
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -233,7 +234,7 @@ class AsyncDriver:
                         outcome = await self._transport.authorize(action)
                     else:
                         outcome = None
-                        await async_sleep(action.seconds)
+                        await anyio.sleep(action.seconds)
                 except Exception as error:  # noqa: BLE001 (the flow decides what a failure means)
                     action = flow.throw(error)
                 else:

@@ -10,24 +10,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._event_flow import (
-    CLOSE_TIMEOUT,
-    LARGEST_MESSAGE,
-    LOST,
-    QUIET,
-    CloseFrame,
-    Connect,
-    HandshakeFailure,
-    HandshakeRefusal,
-    HandshakeSuccess,
-)
+from video_calls_sdk._event_flow import LOST, CloseFrame, Connect, Handshake
 from video_calls_sdk._websocket import (
     HANDSHAKE_ERRORS,
     RefusedError,
     close_frame,
-    handshake_problem,
+    connect_options,
+    handshake_failure,
     handshake_success,
-    network_of,
 )
 
 
@@ -66,31 +56,18 @@ class AsyncSocket:
         finally:
             self._scope = None
 
-    async def open(self, action: Connect) -> HandshakeSuccess | HandshakeRefusal | HandshakeFailure:
+    async def open(self, action: Connect) -> Handshake:
         """Open a connection in place of the previous one.
 
         Raises:
             ConfigurationError: if the environment's proxy or certificates cannot be used.
         """
         await self._close_connection()
-        headers, network = dict(action.headers), network_of(action)
-        options: dict[str, Any] = {} if network.proxy_ssl is None else {"proxy_ssl": network.proxy_ssl}
+        options = connect_options(action)
         try:
-            connection = await connect(
-                action.url,
-                user_agent_header=headers.pop("user-agent"),
-                additional_headers=headers,
-                open_timeout=action.timeout,
-                close_timeout=CLOSE_TIMEOUT,
-                max_size=LARGEST_MESSAGE,
-                logger=QUIET,
-                proxy=network.proxy,
-                ssl=network.ssl,
-                **options,
-                create_connection=_Connection,
-            )
+            connection = await connect(**options, create_connection=_Connection)
         except HANDSHAKE_ERRORS as error:
-            return handshake_problem(error)
+            return handshake_failure(error)
         self._connection = connection
         return handshake_success(connection.response)
 

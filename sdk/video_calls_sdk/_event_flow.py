@@ -25,14 +25,12 @@ from video_calls_sdk._configuration import Options, default_headers
 from video_calls_sdk._errors import (
     AuthenticationError,
     ConfigurationError,
-    ConnectionFailedError,
     DeadlineExceededError,
     EventsClosedError,
     EventsExpiredError,
     EventsNotOfferedError,
     InvalidEventIdError,
     StatusError,
-    TimedOutError,
     VideoCallsError,
 )
 from video_calls_sdk._models import Event
@@ -41,19 +39,12 @@ from video_calls_sdk._operation_flow import (
     Authorize,
     OutOfTimeError,
     Sleep,
-    safe_cause,
-    safe_message,
+    connection_error,
 )
 from video_calls_sdk._redaction import sanitize
 from video_calls_sdk._responses import Exchange, failure, success
 
 logger = logging.getLogger("video_calls_sdk")
-
-CLOSE_TIMEOUT = 0.5
-"""Seconds to wait for the close frame of the other end."""
-
-LARGEST_MESSAGE = 2**20
-"""Bytes of a message; an event has a few thousand."""
 
 _LONGEST_WAIT = 30.0  # seconds between two connections
 _MOST_DOUBLINGS = 16  # of a wait, which has reached its limit by then
@@ -118,22 +109,11 @@ class CloseFrame(NamedTuple):
 
 Task = Authorize | Connect | Receive | Sleep
 Action = Task | Deliver
-Outcome = HandshakeRefusal | HandshakeFailure | CloseFrame
-
+Handshake = HandshakeSuccess | HandshakeRefusal | HandshakeFailure
+Disconnection = HandshakeRefusal | HandshakeFailure | CloseFrame
 
 LOST: Final = CloseFrame(_ABNORMAL, "")
 """A connection that ended without a close frame."""
-
-
-class Quiet(logging.LoggerAdapter[logging.Logger]):
-    """The logger of the WebSocket library, without the debug level, which shows the token."""
-
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (as logging has it)
-        """Return whether it logs on this level."""
-        return level > logging.DEBUG and super().isEnabledFor(level)
-
-
-QUIET: Final = Quiet(logging.getLogger("video_calls_sdk.websocket"), {})
 
 
 class EventFlow:
@@ -164,7 +144,7 @@ class EventFlow:
             token = self._token_sent = yield from self._token(stale)
             if refusal is not None and token == stale:
                 raise refusal
-            outcome: Outcome | HandshakeSuccess = yield self._connect(token)
+            outcome: Handshake | CloseFrame = yield self._connect(token)
             start, previous_event_id = time.monotonic(), self.last_event_id
             if isinstance(outcome, HandshakeSuccess):
                 outcome = yield from self._receive(outcome)
@@ -224,10 +204,11 @@ class EventFlow:
 
     # -- Failures -----------------------------------------------------------------------------------
 
-    def _error(self, outcome: Outcome) -> tuple[VideoCallsError, bool]:
+    def _error(self, outcome: Disconnection) -> tuple[VideoCallsError, bool]:
         """Return the error of an outcome, and whether the error is temporary."""
         if isinstance(outcome, HandshakeFailure):
-            return self._connection_error(outcome.error), True
+            cause = outcome.error
+            return connection_error("GET", self._url, cause, request_sent=False, token=self._token_sent), True
         if isinstance(outcome, HandshakeRefusal):
             return self._refusal_error(outcome)
         code, reason = outcome
@@ -255,13 +236,6 @@ class EventFlow:
 
     def _exchange(self, status: int, headers: httpx.Headers, content: bytes) -> Exchange:
         return Exchange(status, headers, content, None, "GET", self._url, "events", self._token_sent)
-
-    def _connection_error(self, cause: Exception) -> ConnectionFailedError:
-        kind = TimedOutError if isinstance(cause, TimeoutError) else ConnectionFailedError
-        reason = safe_message(cause, self._token_sent)
-        error = kind(f"GET {self._url}: {reason}", method="GET", url=self._url, request_sent=False)
-        error.__cause__ = safe_cause(cause, self._token_sent)
-        return error
 
     def _wait(self, error: VideoCallsError) -> Generator[Action, Any, None]:
         self._failures += 1
@@ -291,7 +265,7 @@ class EventFlow:
         return DeadlineExceededError(method="GET", url=self._url, deadline=deadline, request_sent=False)
 
 
-def _log(url: str, outcome: Outcome) -> None:
+def _log(url: str, outcome: Disconnection) -> None:
     if isinstance(outcome, CloseFrame):
         logger.info("GET %s: closed with %d", url, outcome.code)
     elif isinstance(outcome, HandshakeRefusal):

@@ -155,7 +155,7 @@ def carry_out(  # noqa: C901, PLR0912, PLR0915 (one attempt from top to bottom; 
             if isinstance(cause, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
                 raise ConfigurationError(f"the request cannot be sent: {cause}") from cause
             doubtful = doubtful or not isinstance(cause, _NOT_SENT)
-            error = _connection_error(request, url, cause, doubtful, token)
+            error = connection_error(request.method, url, cause, request_sent=doubtful, token=token)
             wait = options.retries.wait(attempt)
             _log(request, url, attempt, type(cause).__name__)
         else:
@@ -260,28 +260,16 @@ def _start_on_server(clock: _Clock, refusal: StatusError) -> datetime:
 # -- Failures ---------------------------------------------------------------------------------------
 
 
-def safe_message(error: Exception, token: str) -> str:
-    """Return the text of a connection error, safe to show, because it may quote what the server sent."""
-    message: str = sanitize(str(error) or type(error).__name__, token)
-    return message
-
-
-def safe_cause(error: Exception, token: str) -> Exception | None:
-    """Return the error, to be the cause of another one; None if its text is not safe to show."""
-    return error if str(error) in {"", safe_message(error, token)} else None
-
-
-def _connection_error(
-    request: Request[Any], url: str, cause: httpx.RequestError, sent: bool, token: str
+def connection_error(
+    method: str, url: str, cause: Exception, *, request_sent: bool, token: str
 ) -> ConnectionFailedError:
-    kind = TimedOutError if isinstance(cause, httpx.TimeoutException) else ConnectionFailedError
-    error = kind(
-        f"{request.method} {url}: {safe_message(cause, token)}",
-        method=request.method,
-        url=url,
-        request_sent=sent,
+    """Return the error for a connection failure. The text of its cause may quote what the server sent."""
+    is_timeout = isinstance(cause, httpx.TimeoutException | TimeoutError)
+    reason = sanitize(str(cause) or type(cause).__name__, token)
+    error = (TimedOutError if is_timeout else ConnectionFailedError)(
+        f"{method} {url}: {reason}", method=method, url=url, request_sent=request_sent
     )
-    error.__cause__ = safe_cause(cause, token)
+    error.__cause__ = cause if str(cause) in {"", reason} else None
     return error
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from types import TracebackType
@@ -38,7 +39,7 @@ from video_calls_sdk._requests import (
 )
 from video_calls_sdk._responses import Answers, APIResponse
 from video_calls_sdk._sync_events import EventStream
-from video_calls_sdk._transport import GetToken, Transport, sleep
+from video_calls_sdk._transport import GetToken, Transport
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -233,7 +234,7 @@ class Driver:
                         outcome = self._transport.authorize(action)
                     else:
                         outcome = None
-                        sleep(action.seconds)
+                        time.sleep(action.seconds)
                 except Exception as error:  # noqa: BLE001 (the flow decides what a failure means)
                     action = flow.throw(error)
                 else:

@@ -10,24 +10,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from video_calls_sdk._errors import ConfigurationError
-from video_calls_sdk._event_flow import (
-    CLOSE_TIMEOUT,
-    LARGEST_MESSAGE,
-    LOST,
-    QUIET,
-    CloseFrame,
-    Connect,
-    HandshakeFailure,
-    HandshakeRefusal,
-    HandshakeSuccess,
-)
+from video_calls_sdk._event_flow import LOST, CloseFrame, Connect, Handshake
 from video_calls_sdk._websocket import (
     HANDSHAKE_ERRORS,
     RefusedError,
     close_frame,
-    handshake_problem,
+    connect_options,
+    handshake_failure,
     handshake_success,
-    network_of,
 )
 
 
@@ -60,30 +50,20 @@ class Socket:
         finally:
             self._iterating.release()
 
-    def open(self, action: Connect) -> HandshakeSuccess | HandshakeRefusal | HandshakeFailure:
+    def open(self, action: Connect) -> Handshake:
         """Open a connection in place of the previous one.
 
         Raises:
             ConfigurationError: if the environment's proxy or certificates cannot be used.
         """
         self._close_connection()
-        headers, network = dict(action.headers), network_of(action)
+        options = connect_options(action)
         try:
-            connection = connect(
-                action.url,
-                user_agent_header=headers.pop("user-agent"),
-                additional_headers=headers,
-                open_timeout=action.timeout,
-                close_timeout=CLOSE_TIMEOUT,
-                max_size=LARGEST_MESSAGE,
-                logger=QUIET,
-                proxy=network.proxy,
-                ssl=network.ssl,
-                proxy_ssl=network.proxy_ssl,
-                create_connection=self._connection_class(),
-            ).__enter__()
+            # Any, because pyright cannot choose an overload of `connect` for these options.
+            opening: Any = connect(**options, create_connection=self._connection_class())
+            connection: ClientConnection = opening.__enter__()
         except HANDSHAKE_ERRORS as error:
-            return handshake_problem(error)
+            return handshake_failure(error)
         with self._lock:
             self._open = True
         return handshake_success(connection.response)

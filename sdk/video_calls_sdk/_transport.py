@@ -10,7 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, closing, suppress
 from typing import Any, NamedTuple, TypeVar
 
 import anyio
@@ -22,16 +22,8 @@ from video_calls_sdk._environment import proxy_of, tls
 from video_calls_sdk._errors import ConfigurationError
 from video_calls_sdk._operation_flow import Authorize, OutOfTimeError, RawResponse, Send
 
-sleep = time.sleep
-
-
-async def async_sleep(seconds: float) -> None:
-    """Wait for this many seconds."""
-    await anyio.sleep(seconds)
-
-
 T = TypeVar("T")
-_NO_AUTH = httpx.Auth()
+_SEND_OPTIONS: dict[str, Any] = {"stream": True, "auth": None, "follow_redirects": False}
 
 GetToken = Callable[[], str]
 AsyncGetToken = Callable[[], str | Awaitable[str]]
@@ -68,28 +60,22 @@ class Transport:
             ConfigurationError: if the client is closed, or if a caller's client was made before this process
                 forked.
         """
-        from video_calls_sdk._deadline_transport import (
-            until,  # here, because it imports httpcore, which httpx imports late
-        )
+        from video_calls_sdk._deadline_transport import until  # here, because httpx imports httpcore late
 
         http, _ = self._state()
         ends = None if action.seconds is None else time.monotonic() + action.seconds
         request = _build_request(http, action)
-        with until(ends):
-            response = http.send(request, stream=True, auth=None, follow_redirects=False)
-            try:
-                if response.is_stream_consumed:  # by an event hook or a mock
-                    return RawResponse(response.status_code, response.headers, response.content)
-                body = _body_of(response)
-                for part in response.iter_raw():
-                    _add(body, part)
-                    if body.problem is not None:
-                        break
-                    if ends is not None and time.monotonic() > ends:
-                        raise OutOfTimeError
-            finally:
-                response.close()
-        return RawResponse(response.status_code, response.headers, body.content, _problem(body))
+        with until(ends), closing(http.send(request, **_SEND_OPTIONS)) as response:
+            if response.is_stream_consumed:  # by an event hook or a mock
+                return RawResponse(response.status_code, response.headers, response.content)
+            body = _body_of(response)
+            for part in response.iter_raw():
+                _add(body, part)
+                if body.problem is not None:
+                    break
+                if ends is not None and time.monotonic() > ends:
+                    raise OutOfTimeError
+            return RawResponse(response.status_code, response.headers, body.content, _problem(body))
 
     def authorize(self, action: Authorize) -> str:
         """Return a token. One caller at a time replaces a stale token, while the others wait."""
@@ -115,13 +101,13 @@ class Transport:
             state.http.close()
 
     def _make_state(self) -> "_ProcessState":
-        return _ProcessState(self._http_client or self._make_client(), threading.Lock())
-
-    def _make_client(self) -> httpx.Client:
         from video_calls_sdk._deadline_transport import DeadlineTransport
 
-        transport = self._transport or _environment_transport(DeadlineTransport, self._base_url)
-        return _Client(headers=default_headers(), transport=transport)
+        http = self._http_client or _Client(
+            headers=default_headers(),
+            transport=self._transport or _environment_transport(DeadlineTransport, self._base_url),
+        )
+        return _ProcessState(http, threading.Lock())
 
     def _state(self) -> "_ProcessState":
         if self._closed:
@@ -182,25 +168,16 @@ class AsyncTransport:
             ConfigurationError: if the client is closed, or belongs to another event loop.
         """
         self._check()
-        if action.seconds is None:
-            return await self._send(action)
+        request = _build_request(self._http, action)
         with anyio.move_on_after(action.seconds):
-            return await self._send(action)
-        raise OutOfTimeError
-
-    async def _send(self, action: Send) -> RawResponse:
-        http = self._http
-        request = _build_request(http, action)
-        try:
-            response = await http.send(request, stream=True, auth=None, follow_redirects=False)
             try:
-                return await _read(response)
-            finally:
-                await response.aclose()
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await _release_connection(http, request)
-            raise
+                async with aclosing(await self._http.send(request, **_SEND_OPTIONS)) as response:
+                    return await _read(response)
+            except anyio.get_cancelled_exc_class():
+                with anyio.CancelScope(shield=True):
+                    await _release_connection(self._http, request)
+                raise
+        raise OutOfTimeError
 
     async def authorize(self, action: Authorize) -> str:
         """Return a token. One caller at a time replaces a stale token, while the others wait."""
@@ -238,7 +215,12 @@ class AsyncTransport:
         self._check_loop()
 
     def _check_loop(self) -> None:
-        loop = _running_loop()
+        import asyncio  # here, because it takes a tenth of the start of a synchronous program
+
+        try:
+            loop: object = asyncio.get_running_loop()
+        except RuntimeError:  # trio runs the loop; its token identifies the run
+            loop = sys.modules["trio"].lowlevel.current_trio_token()
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
@@ -332,12 +314,3 @@ async def _release_connection(http: httpx.AsyncClient, request: httpx.Request) -
 def _check_exclusive(http_client: object, transport: object) -> None:
     if http_client is not None and transport is not None:
         raise ConfigurationError("pass http_client or transport, but not both")
-
-
-def _running_loop() -> object:
-    import asyncio  # here, because it takes a tenth of the start of a synchronous program
-
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:  # trio runs the loop; its token identifies the run
-        return sys.modules["trio"].lowlevel.current_trio_token()

@@ -1,8 +1,8 @@
 """Arguments and outcomes of `websockets` that both sockets share. Imported only with the extra `events`."""
 
+import logging
 from importlib.util import find_spec
-from ssl import SSLContext
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 import httpx
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -33,16 +33,16 @@ HANDSHAKE_ERRORS: Final = (RefusedError, OSError, EOFError, WebSocketException)
 """The errors of opening a connection."""
 
 
-class Network(NamedTuple):
-    """The proxy, and the certificates for the server and for the proxy; None if it is not used."""
+class _QuietLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger without the debug level, on which the library shows the token."""
 
-    proxy: str | None
-    ssl: SSLContext | None
-    proxy_ssl: SSLContext | None
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (as logging has it)
+        """Return whether it logs on this level."""
+        return level > logging.DEBUG and super().isEnabledFor(level)
 
 
-def network_of(action: Connect) -> Network:
-    """Return the proxy and the certificates that requests use too, as arguments of `connect`.
+def connect_options(action: Connect) -> dict[str, Any]:
+    """Return the arguments of `connect`. Its proxy and certificates are those of requests.
 
     Raises:
         ConfigurationError: if the environment's proxy or certificates cannot be used.
@@ -53,11 +53,19 @@ def network_of(action: Connect) -> Network:
         raise proxy.unusable(
             "events through a SOCKS proxy need python-socks[asyncio], which is not installed"
         )
-    return Network(
-        proxy=proxy and proxy.url,
-        ssl=tls() if base_url.startswith("https:") else None,
-        proxy_ssl=tls() if proxy is not None and proxy.url.startswith("https:") else None,
-    )
+    headers = dict(action.headers)
+    options = {
+        "uri": action.url,
+        "user_agent_header": headers.pop("user-agent"),
+        "additional_headers": headers,
+        "open_timeout": action.timeout,
+        "close_timeout": 0.5,  # seconds to wait for the close frame of the other end
+        "max_size": 2**20,  # bytes of a message; an event has a few thousand
+        "logger": _QuietLogger(logging.getLogger("video_calls_sdk.websocket"), {}),
+        "proxy": proxy and proxy.url,
+        "ssl": tls() if base_url.startswith("https:") else None,
+    }
+    return options | ({"proxy_ssl": tls()} if proxy is not None and proxy.url.startswith("https:") else {})
 
 
 def handshake_success(response: Response | None) -> HandshakeSuccess:
@@ -65,7 +73,7 @@ def handshake_success(response: Response | None) -> HandshakeSuccess:
     return HandshakeSuccess(response.headers.get("Last-Event-ID") if response else None)
 
 
-def handshake_problem(error: Exception) -> HandshakeRefusal | HandshakeFailure:
+def handshake_failure(error: Exception) -> HandshakeRefusal | HandshakeFailure:
     """Return the outcome of a handshake that raised one of `HANDSHAKE_ERRORS`."""
     return error.refusal if isinstance(error, RefusedError) else HandshakeFailure(error)
 
