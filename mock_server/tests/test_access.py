@@ -181,7 +181,7 @@ def test_namespace_needs_key_to_be_created(make_api: Callable[..., Api], path: s
         pytest.raises(WebSocketDisconnect) as closed,
         api.client.websocket_connect(f"/_ns/w{EVENTS}", headers=api.headers("doctor")) as session,
     ):
-        session.receive_json(timeout=5)
+        session.receive_json(timeout=30)
     assert closed.value.code == 4401
     assert names(api) == [""]
 

@@ -5,9 +5,12 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +25,7 @@ from video_calls_server.store import events as store_events
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from support.api import USERS, Api
+from support.api import CALLS, USERS, Api
 from support.deployments import LIVES
 from support.listener import EVENTS, listening
 from support.process import Process
@@ -55,7 +58,7 @@ def test_participants_get_events_in_order(api: Api) -> None:
     doctor_part, patient_part = {"uid": 101, "role": "doctor"}, {"uid": 102, "role": "patient"}
     assert participants == [None, doctor_part, patient_part, doctor_part, patient_part, None]
     assert events[0]["data"]["call"]["status"] == "ongoing"
-    assert events[-1]["data"]["call"] == api.get("doctor", f"/api/v1/video/video-calls/{call['id']}/").json()
+    assert events[-1]["data"]["call"] == api.get("doctor", f"{CALLS}{call['id']}/").json()
     assert events[-1]["created_at"] == events[-1]["data"]["call"]["ended_at"]
 
 
@@ -80,17 +83,9 @@ def test_outsider_gets_no_event(api: Api) -> None:
 def test_refused_actions_send_no_event(api: Api) -> None:
     with listening(api, "doctor") as doctor:
         call = api.call()
-        for user, action in [
-            ("outsider", "join"),
-            ("doctor", "end"),
-            ("doctor", "join"),
-            ("doctor", "join"),
-            ("doctor", "cancel"),
-            ("doctor", "end"),
-            ("doctor", "end"),
-            ("doctor", "join"),
-        ]:
-            api.act(user, call["id"], action)
+        api.act("outsider", call["id"], "join")
+        for action in ("end", "join", "join", "cancel", "end", "end", "join"):
+            api.act("doctor", call["id"], action)
         assert doctor.types(4) == ["call.started", "participant.joined", "participant.left", "call.ended"]
         api.call("cancelled")
         assert doctor.types(1) == ["call.cancelled"]
@@ -98,7 +93,6 @@ def test_refused_actions_send_no_event(api: Api) -> None:
 
 def test_join_is_rolled_back_if_event_fails(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     call = api.call()
-    newest: Callable[[], Any] = api.client.app.state.namespaces.default.operations.newest_event_id
 
     def fail(*_: object, **__: object) -> None:
         raise UnavailableError("the disk is full")
@@ -106,8 +100,8 @@ def test_join_is_rolled_back_if_event_fails(api: Api, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         patch.setattr(store_events, "add_event", fail)
         assert api.act("doctor", call["id"], "join").status_code == 503
-    assert api.get("doctor", f"/api/v1/video/video-calls/{call['id']}/").json() == call
-    assert api.client.blocking_portal.call(newest) == 0
+    assert api.get("doctor", f"{CALLS}{call['id']}/").json() == call
+    assert api.manage("GET", "/state")["events"] == []
 
 
 # -- Resuming ---------------------------------------------------------------------------------------
@@ -118,13 +112,11 @@ def test_connection_resumes_after_any_event(api: Api) -> None:
     with listening(api, "doctor") as doctor:
         complete_call(api)
         ids = [doctor.next()["id"] for _ in LIFE]
+    api.call("cancelled")
     for index, event_id in enumerate(ids):
         with listening(api, "doctor", f"?last_event_id={event_id}") as resumed:
             assert [resumed.next()["id"] for _ in ids[index + 1 :]] == ids[index + 1 :]
-    with listening(api, "doctor", f"?last_event_id={ids[-2]}") as resumed:
-        assert resumed.types(1) == ["call.ended"]
-        api.call("cancelled")
-        assert resumed.types(1) == ["call.cancelled"]
+            assert resumed.types(1) == ["call.cancelled"]
 
 
 @pytest.mark.rule("events.resume")
@@ -159,18 +151,18 @@ def test_malformed_event_id_is_refused(api: Api, event_id: str) -> None:
 
 @pytest.mark.rule("events.authentication")
 @pytest.mark.parametrize(
-    "authorization",
+    "token",
     [
-        None,
-        "Bearer not.a.token",
-        f"Bearer {make_token(Settings(), USERS['doctor'], expires_in=-5)}",
-        f"Bearer {make_token(Settings(), USERS['inactive_doctor'], expires_in=60)}",
-        f"Bearer {make_token(Settings(jwt_secret='x' * 32), USERS['doctor'], expires_in=60)}",
+        "not.a.token",
+        make_token(Settings(), USERS["doctor"], expires_in=-5),
+        make_token(Settings(), USERS["inactive_doctor"], expires_in=60),
     ],
-    ids=["none", "garbage", "expired", "inactive", "forged"],
+    ids=["garbage", "expired", "inactive"],
 )
-def test_invalid_token_closes_connection(api: Api, authorization: str | None) -> None:
-    with listening(api, None, headers={"Authorization": authorization} if authorization else {}) as listener:
+def test_invalid_token_closes_connection(api: Api, token: str) -> None:
+    with listening(api, None, headers={"Authorization": f"Bearer {token}"}) as listener:
+        assert listener.close_code() == 4401
+    with listening(api, None, subprotocols=["bearer", token]) as listener:
         assert listener.close_code() == 4401
 
 
@@ -187,14 +179,13 @@ def test_browser_sends_token_as_subprotocol(api: Api) -> None:
     with listening(api, None, subprotocols=["bearer", token]) as patient:
         api.call("cancelled")
         assert patient.types(1) == ["call.cancelled"]
-    with listening(api, None, subprotocols=["bearer", "not.a.token"]) as listener:
-        assert listener.close_code() == 4401
 
 
 @pytest.mark.rule("events.token-expiry")
-def test_connection_closes_when_token_expires(api: Api) -> None:
-    token = make_token(Settings(), USERS["doctor"], expires_in=2)
-    with listening(api, None, headers={"Authorization": f"Bearer {token}"}) as doctor:
+def test_connection_closes_when_token_expires(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    expiry = int(time.time()) + 3600  # of the tokens of `listening`
+    monkeypatch.setattr(events_api, "time", SimpleNamespace(time=lambda: expiry - 0.05))
+    with listening(api, "doctor") as doctor:
         assert doctor.close_code() == 4402
 
 
@@ -208,10 +199,10 @@ def test_server_stop_closes_connection(serve: Callable[..., Process]) -> None:
         assert doctor.subprotocol == "bearer"
         server.popen.send_signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as error:
-            doctor.recv(timeout=10)
+            doctor.recv(timeout=30)
     assert error.value.rcvd is not None
     assert error.value.rcvd.code in {1001, 1012}
-    assert server.popen.wait(timeout=10) == 0
+    assert server.popen.wait(timeout=30) == 0
 
 
 def test_handshake_has_last_event_id(server: Process, control: Control) -> None:
@@ -222,22 +213,6 @@ def test_handshake_has_last_event_id(server: Process, control: Control) -> None:
     with connect(url, additional_headers={"Authorization": "Bearer x"}) as listener:
         assert listener.response is not None
         assert "Last-Event-ID" not in listener.response.headers
-
-
-@contextmanager
-def serving_in_thread(app: Any) -> Iterator[int]:
-    """Serve the application on a socket in this process. Yield its port."""
-    config = uvicorn.Config(app, log_config=None, ws="websockets-sansio", lifespan="on")
-    server = uvicorn.Server(config)
-    listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 def test_slow_reader_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,27 +228,28 @@ def test_slow_reader_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     app = create_app(Settings(database=":memory:"))
     large = json.dumps({"call": 200_000 * "x"})
 
-    async def fill() -> None:
-        def add(connection: Connection) -> None:
-            for _ in range(100):
-                store_events.add_event(
-                    connection, "call.started", large, to=(101, 102), now=datetime.now(UTC)
-                )
+    def add_events(connection: Connection) -> None:
+        for _ in range(100):
+            store_events.add_event(connection, "call.started", large, to=(101, 102), now=datetime.now(UTC))
 
-        await app.state.namespaces.default.store.write(add)
-
-    app.on_startup.append(fill)
-    with serving_in_thread(app) as port, closing(socket.create_connection(("127.0.0.1", port))) as client:
-        client.sendall(
-            f"GET {EVENTS}?last_event_id=0 HTTP/1.1\r\nHost: x\r\n"
-            "Upgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n"
-            f"Authorization: Bearer {make_token(Settings(), USERS['doctor'], expires_in=60)}\r\n\r\n".encode()
-        )
-        assert is_closing.wait(20)
-        received = bytearray()
-        while struct.pack(">H", 4408) not in received[-100:]:
-            data = client.recv(1 << 20)
-            assert data, "the connection ended without the code"
-            received += data
+    app.on_startup.append(partial(app.state.namespaces.default.store.write, add_events))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="websockets-sansio", lifespan="on"))
+    token = make_token(Settings(), USERS["doctor"], expires_in=60)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+        running = pool.submit(server.run, sockets=[listener])
+        with socket.create_connection(listener.getsockname()) as client:
+            client.sendall(
+                f"GET {EVENTS}?last_event_id=0 HTTP/1.1\r\nHost: x\r\n"
+                "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n"
+                f"Authorization: Bearer {token}\r\n\r\n".encode()
+            )
+            assert is_closing.wait(30)
+            received = bytearray()
+            while struct.pack(">H", 4408) not in received[-100:]:
+                data = client.recv(1 << 20)
+                assert data, "the connection ended without the code"
+                received += data
+        server.should_exit = True
+        running.result()
     assert len(received) < 100 * len(large)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,8 @@ def test_request_is_logged_as_json(api: Api, log: Callable[..., str]) -> None:
     assert anonymous.keys() & {"user", "rule"} == set()
     assert anonymous["message"].endswith(f"user=- rule=- request_id={anonymous['request_id']}")
     time, duration = line.pop("time"), line.pop("duration_ms")
-    assert time.startswith("20")
-    assert time.endswith("+00:00")
-    assert 0 < duration < 60_000
+    assert datetime.fromisoformat(time).utcoffset() == timedelta(0)
+    assert duration > 0
     assert line == {
         "level": "info",
         "logger": "video_calls_server.requests",
@@ -113,10 +113,7 @@ def test_event_is_logged_as_json(api: Api, log: Callable[..., str]) -> None:
     api.post("doctor", f"{CALLS}{call}/join/", headers={"X-Request-ID": "trace-2"})
     events = lines(log(), ".events")
     assert [line["event"] for line in events] == ["call.started", "participant.joined"]
-    assert [line["message"] for line in events] == [
-        f"call.started call={call} request_id=trace-2",
-        f"participant.joined call={call} doctor uid=101 request_id=trace-2",
-    ]
+    assert events[1]["message"] == f"participant.joined call={call} doctor uid=101 request_id=trace-2"
     assert {(line["call"], line["request_id"]) for line in events} == {(call, "trace-2")}
     assert [(line.get("role"), line.get("uid")) for line in events] == [(None, None), ("doctor", 101)]
 
@@ -208,7 +205,7 @@ def test_requests_are_counted_by_path_template_and_status(
         ("POST", f"{DETAIL}/join", "200"): 1,
     }
     seconds = changes_of(metrics_api, before, "video_calls_request_duration_seconds_sum")
-    assert 0 < seconds["GET", DETAIL, "200"] < 60
+    assert seconds["GET", DETAIL, "200"] > 0
 
 
 def test_open_event_connection_is_in_progress(metrics_api: Api) -> None:
@@ -292,51 +289,13 @@ def test_span_contains_no_token(
 
 # -- Extras and the environment ----------------------------------------------------------------------
 
-PROGRAM = """
-import sys
-{before}
-from litestar.testing import TestClient
-from video_calls_server import Settings, SettingsError, create_app
-from video_calls_server.api.jwt import make_token
-settings = Settings(database=":memory:", {options})
-try:
-    app = create_app(settings)
-except SettingsError as error:
-    sys.exit(str(error))
-with TestClient(app) as client:
-    headers = {{"Authorization": "Bearer " + make_token(settings, 101, expires_in=60)}}
-    for _ in range({times}):
-        client.get("/api/v1/video/video-calls/", headers=headers)
-    {after}
-"""
 
-
-def python(
-    options: str = "", *, before: str = "", after: str = "", times: int = 1, **env: str
-) -> "subprocess.CompletedProcess[str]":
-    """Run a server in its own process."""
-    code = PROGRAM.format(options=options, before=before, after=after, times=times)
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
-
-
-@pytest.mark.parametrize(
-    ("setting", "package"), [("metrics", "prometheus_client"), ("otel", "opentelemetry.sdk")]
-)
-def test_missing_extra_is_reported(setting: str, package: str) -> None:
-    process = python(f"{setting}=True", before=f"sys.modules[{package!r}] = None")
-    assert process.stderr.strip() == (f"{setting}: a package is missing; install video-calls[{setting}]")
-
-
-def test_disabled_extras_are_not_imported() -> None:
-    modules = {"prometheus_client", "opentelemetry.sdk", "video_calls_server.observability.spans"}
-    assert python(after=f"print({modules} & set(sys.modules))").stdout.strip() == "set()"
+@pytest.mark.parametrize(("setting", "module"), [("metrics", "metrics"), ("otel", "spans")])
+def test_missing_extra_is_reported(monkeypatch: pytest.MonkeyPatch, setting: str, module: str) -> None:
+    options: dict[str, Any] = {setting: True}
+    monkeypatch.setitem(sys.modules, f"video_calls_server.observability.{module}", None)
+    with pytest.raises(SettingsError, match=rf"^{setting}: .* install video-calls\[{setting}\]"):
+        create_app(Settings(database=":memory:", **options))
 
 
 def test_workers_need_directory_for_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,13 +308,6 @@ def test_workers_need_directory_for_metrics(tmp_path: Path, monkeypatch: pytest.
         create_app(settings)
 
 
-def test_metrics_include_all_processes(tmp_path: Path) -> None:
-    shared = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    assert python("metrics=True", times=3, **shared).returncode == 0
-    text = python("metrics=True", times=2, after="print(client.get('/metrics').text)", **shared).stdout
-    assert samples(text)["video_calls_requests_total", "GET", LIST, "200"] == 5
-
-
 def test_spans_are_sent_to_configured_endpoint() -> None:
     requests: list[tuple[str, bytes]] = []
 
@@ -365,11 +317,18 @@ def test_spans_are_sent_to_configured_endpoint() -> None:
             self.send_response(200)
             self.end_headers()
 
+    program = """
+from litestar.testing import TestClient
+from video_calls_server import Settings, create_app
+with TestClient(create_app(Settings(database=":memory:", otel=True))) as client:
+    client.get("/api/v1/video/video-calls/")
+"""
     with HTTPServer(("127.0.0.1", 0), Collector) as collector:
         thread = threading.Thread(target=collector.handle_request)
         thread.start()
         endpoint = f"http://127.0.0.1:{collector.server_port}"
-        python("otel=True", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_RESOURCE_ATTRIBUTES="version=seven")
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_RESOURCE_ATTRIBUTES": "version=seven"}
+        subprocess.run([sys.executable, "-c", program], env=os.environ | variables, check=True, timeout=50)
         thread.join(30)
     ((path, body),) = requests
     assert path == "/v1/traces"

@@ -19,7 +19,7 @@ class Listener:
         self._session = session
 
     def next(self) -> dict[str, Any]:
-        event: dict[str, Any] = self._session.receive_json(timeout=5)
+        event: dict[str, Any] = self._session.receive_json(timeout=30)
         return event
 
     def types(self, count: int) -> list[str]:
@@ -27,7 +27,7 @@ class Listener:
 
     def close_code(self) -> int:
         with pytest.raises(WebSocketDisconnect) as closed:
-            self._session.receive_json(timeout=5)
+            self._session.receive_json(timeout=30)
         return int(closed.value.code)
 
 
