@@ -51,9 +51,9 @@ _TIMEOUTS = {"57014", "55P03", "25P03"}  # statement, lock, idle
 _READ_ONLY = "25006"  # the server is a standby
 
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.05, 2.0
-"""The seconds before a connection is made again."""
+"""The seconds before the listener connects again."""
 
-_CONFLICT_BACKOFF = 0.02
+_RETRY_BACKOFF = 0.02
 """The most seconds before the second attempt at a transaction. They double with each attempt."""
 
 PING_INTERVAL = 15.0
@@ -97,7 +97,7 @@ class PostgresStore(Store):
         )
         try:
             await _run(engine, self._prepare, in_transaction=True)
-        except (*FAILURES, UnavailableError, _Lost, _Conflict) as error:
+        except (*FAILURES, UnavailableError, _Retryable) as error:
             await engine.dispose()
             raise StoreError(f"cannot open the database {self.name}: {reason_of(error)}") from error
         except StoreError:
@@ -124,27 +124,23 @@ class PostgresStore(Store):
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """As `Store.read`."""
-        engine = self._engine or await self._ensure_open()
-        unit = partial(_run, engine, work, in_transaction=False)
-        try:
-            return await unit()
-        except (_Lost, _Conflict):  # recovery on a standby can conflict with a read
-            return await _run_again(unit)
+        return await self._retry(work, in_transaction=False)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """As `Store.write`."""
+        return await self._retry(work, in_transaction=True)
+
+    async def _retry(self, work: Callable[[Connection], T], *, in_transaction: bool) -> T:
         engine = self._engine or await self._ensure_open()
-        unit = partial(_run, engine, work, in_transaction=True)
         for attempt in count(1):
             try:
-                return await unit()
-            except _Conflict as conflict:
-                if attempt == ATTEMPTS:
-                    raise conflict.final from conflict
-            except _Lost:
-                return await _run_again(unit)
+                return await _run(engine, work, in_transaction=in_transaction)
+            except _Retryable as error:
+                if attempt >= error.attempts:
+                    raise error.final from error
             # A random time, because transactions that begin again together conflict again.
-            await anyio.sleep(random.uniform(0, _CONFLICT_BACKOFF * 2 ** (attempt - 1)))  # noqa: S311 (no secret)
+            backoff = random.uniform(_RETRY_BACKOFF / 2, _RETRY_BACKOFF)  # noqa: S311 (no secret)
+            await anyio.sleep(backoff * 2 ** (attempt - 1))
         raise AssertionError  # for the type checkers: `count` does not end
 
     @asynccontextmanager
@@ -211,16 +207,13 @@ class PostgresStore(Store):
         return self._engine
 
 
-class _Lost(Exception):
-    """The connection was lost before the commit."""
+class _Retryable(Exception):
+    """The work was not committed, and can run again. `final` is the error to raise after all `attempts`."""
 
-
-class _Conflict(Exception):
-    """A concurrent transaction made this one fail. `final` is the error to raise if every attempt fails."""
-
-    def __init__(self, final: Exception) -> None:
+    def __init__(self, final: Exception, attempts: int) -> None:
         super().__init__(str(final))
         self.final = final
+        self.attempts = attempts
 
 
 async def _run(engine: AsyncEngine, work: Callable[[Connection], T], *, in_transaction: bool) -> T:
@@ -228,7 +221,7 @@ async def _run(engine: AsyncEngine, work: Callable[[Connection], T], *, in_trans
 
     Raises:
         UnavailableError: if there is no connection, or the database fails for now.
-        _Lost, _Conflict: if the work can run again.
+        _Retryable: if the work can run again.
     """
     async with AsyncExitStack() as stack:
         try:
@@ -245,27 +238,17 @@ async def _run(engine: AsyncEngine, work: Callable[[Connection], T], *, in_trans
                 is_committing = True
                 return result
         except FAILURES as error:
-            translated = _translate(error, is_committing=is_committing)
+            state: str | None = getattr(driver_error(error), "sqlstate", None)
+            translated = _translate(error, state, is_committing=is_committing)
             if translated is None:
                 raise
-            if not isinstance(translated, _Conflict):
+            if state not in _CONFLICTS:
                 await connection.invalidate()
             raise translated from error
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):  # the state of its transaction is unknown
                 await connection.invalidate()
             raise
-
-
-async def _run_again(unit: Callable[[], Awaitable[T]]) -> T:
-    """Run a unit of work a second and last time, after its connection was lost."""
-    await anyio.sleep(_FIRST_BACKOFF)  # so that the pool notices which other connections are lost
-    try:
-        return await unit()
-    except _Conflict as conflict:
-        raise conflict.final from conflict
-    except _Lost as lost:
-        raise UnavailableError(str(lost)) from lost
 
 
 FAILURES = (
@@ -281,17 +264,17 @@ FAILURES = (
 """The errors of the database and the network, from SQLAlchemy and from the driver."""
 
 
-def _translate(error: Exception, *, is_committing: bool) -> Exception | None:
+def _translate(error: Exception, state: str | None, *, is_committing: bool) -> Exception | None:
     """Return the error to raise for a failure of the database, or None if it is a mistake of ours."""
-    state: str | None = getattr(driver_error(error), "sqlstate", None)
     if state == _OVERLAP:
-        return _Conflict(OverlapError(reason_of(error)))
+        return _Retryable(OverlapError(reason_of(error)), ATTEMPTS)
     if state in _CONFLICTS:
-        return _Conflict(UnavailableError(f"other changes came first: {reason_of(error)}"))
+        return _Retryable(UnavailableError(f"other changes came first: {reason_of(error)}"), ATTEMPTS)
+    unavailable = UnavailableError(reason_of(error))
     if state in _TIMEOUTS or state == _READ_ONLY:
-        return UnavailableError(reason_of(error))
+        return unavailable
     if state is None or state.startswith(_LOST_CONNECTION):
-        return UnavailableError(reason_of(error)) if is_committing else _Lost(reason_of(error))
+        return unavailable if is_committing else _Retryable(unavailable, attempts=2)
     return None
 
 
@@ -306,8 +289,9 @@ def reason_of(error: BaseException) -> str:
 async def _connect(url: URL, seconds: float, settings: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
     """Return a connection of asyncpg, which has no types."""
     connect: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
     try:
-        return await connect(_dsn(url), timeout=seconds, server_settings=dict(settings or {}))
+        return await connect(dsn, timeout=seconds, server_settings=dict(settings or {}))
     except (ValueError, OverflowError) as error:  # an invalid host or port
         raise OSError(str(error)) from error
 
@@ -320,17 +304,10 @@ def engine_of(
     **pool: Any,  # noqa: ANN401
 ) -> AsyncEngine:
     """Return an engine whose connections asyncpg opens, so that a URL can have every option of asyncpg."""
-
-    async def connect() -> Any:  # noqa: ANN401 (asyncpg's connection, which has no types)
-        return await _connect(url, timeout, server_settings or {})
-
+    connect = partial(_connect, url, timeout, server_settings)
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, **pool)
     event.listen(engine.sync_engine, "checkout", _replace_closed)
     return engine
-
-
-def _dsn(url: URL) -> str:
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def _replace_closed(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 (SQLAlchemy's adapter)
