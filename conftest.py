@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from video_calls_server.control.client import Control
 
-from support.process import Process, serving
+from support.server_process import ServerProcess, server_processes
 
 _LONGEST_ID = 20
 
@@ -24,21 +24,21 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+def serve(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Start the server as a process on a free port, in the directory of the test; stop it afterwards."""
-    with serving(tmp_path) as start:
+    with server_processes(tmp_path) as start:
         yield start
 
 
 @pytest.fixture(scope="session")
-def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Start a process that tests share, with no option but its database."""
-    with serving(tmp_path_factory.mktemp("plain-server")) as start:
+    with server_processes(tmp_path_factory.mktemp("plain-server")) as start:
         yield start("--database", ":memory:")
 
 
 @pytest.fixture
-def fresh_server(plain_server: Process) -> Process:
+def fresh_server(plain_server: ServerProcess) -> ServerProcess:
     """Return the shared process, in the state of its start."""
     with Control(plain_server.url) as control:
         control.state.reset()

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from video_calls_sdk import Event, VideoCallsClient
 
-from support.process import Process
+from support.server_process import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -53,11 +53,11 @@ ELSEWHERE = {"web_handler.py", "worker.py"}
 """Examples that do not end by themselves."""
 
 
-def token(process: Process) -> str:
+def token(process: ServerProcess) -> str:
     return process.headers()["Authorization"].removeprefix("Bearer ")
 
 
-def environment(process: Process) -> dict[str, str]:
+def environment(process: ServerProcess) -> dict[str, str]:
     return os.environ | {
         "PATH": f"{COMMANDS}:{os.environ['PATH']}",
         "VIDEO_CALLS_BASE_URL": f"{process.url}/api/v1/video",
@@ -65,7 +65,7 @@ def environment(process: Process) -> dict[str, str]:
     }
 
 
-def book(process: Process, **later: float) -> int:
+def book(process: ServerProcess, **later: float) -> int:
     with VideoCallsClient(f"{process.url}/api/v1/video", token(process)) as client:
         time = datetime.now(UTC) + timedelta(**later)
         return client.calls.create(doctor=1, patient=1, scheduled_time=time).id
@@ -80,7 +80,7 @@ def test_every_example_is_run_and_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("script", PRINTED)
-def test_a_script_runs_as_it_stands(fresh_server: Process, tmp_path: Path, script: str) -> None:
+def test_a_script_runs_as_it_stands(fresh_server: ServerProcess, tmp_path: Path, script: str) -> None:
     if script == "list_everything.py":
         book(fresh_server, days=2)
     result = subprocess.run(
@@ -100,7 +100,7 @@ def test_a_script_runs_as_it_stands(fresh_server: Process, tmp_path: Path, scrip
 
 
 @contextmanager
-def at_work(process: Process, directory: Path) -> "Iterator[subprocess.Popen[str]]":
+def at_work(process: ServerProcess, directory: Path) -> "Iterator[subprocess.Popen[str]]":
     """Start the worker, wait until it follows events, and kill it afterwards."""
     worker = subprocess.Popen(
         [sys.executable, EXAMPLES / "worker.py", "worker.db"],
@@ -118,7 +118,7 @@ def at_work(process: Process, directory: Path) -> "Iterator[subprocess.Popen[str
         worker.communicate()
 
 
-def has_a_call(process: Process) -> None:
+def has_a_call(process: ServerProcess) -> None:
     """Book, join and end a call."""
     call_id = book(process, minutes=5)
     with VideoCallsClient(f"{process.url}/api/v1/video", token(process)) as client:
@@ -135,7 +135,7 @@ def handled(worker: "subprocess.Popen[str]", last: str) -> list[str]:
     return finished
 
 
-def test_the_worker_misses_nothing_while_it_is_away(fresh_server: Process, tmp_path: Path) -> None:
+def test_the_worker_misses_nothing_while_it_is_away(fresh_server: ServerProcess, tmp_path: Path) -> None:
     with at_work(fresh_server, tmp_path) as worker:
         has_a_call(fresh_server)
         assert handled(worker, "call 1 lasted") == ["Dr. John Doe is in call 1", "call 1 lasted"]
@@ -167,7 +167,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     ids=["a handler fails", "the process ends in a handler"],
 )
 def test_worker_stores_event_after_its_handler(
-    fresh_server: Process,
+    fresh_server: ServerProcess,
     worker: Any,
     *,
     failure: BaseException,
@@ -198,7 +198,7 @@ def test_worker_stores_event_after_its_handler(
 
 
 def test_the_web_handler_passes_the_users_token_on(
-    fresh_server: Process, monkeypatch: pytest.MonkeyPatch
+    fresh_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIDEO_CALLS_BASE_URL", f"{fresh_server.url}/api/v1/video")
     monkeypatch.syspath_prepend(str(EXAMPLES))
@@ -233,7 +233,7 @@ def test_the_tests_pass_as_they_stand() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
-def test_the_frontends_test_passes_as_it_stands(fresh_server: Process) -> None:
+def test_the_frontends_test_passes_as_it_stands(fresh_server: ServerProcess) -> None:
     result = subprocess.run(
         ["node", "--test", f"{EXAMPLES}/frontend/video-calls.test.mjs"],
         env=os.environ | {"VIDEO_CALLS_SERVER": fresh_server.url},
@@ -290,7 +290,7 @@ def run_step(directory: Path, url: str, secrets: dict[str, str]) -> tuple[int, P
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_the_workflow_tests_a_backend(fresh_server: Process, tmp_path: Path) -> None:
+def test_the_workflow_tests_a_backend(fresh_server: ServerProcess, tmp_path: Path) -> None:
     patient = fresh_server.headers("patient")["Authorization"].removeprefix("Bearer ")
     tokens = {"DOCTOR_TOKEN": token(fresh_server), "PATIENT_TOKEN": patient}
     status, directory = run_step(tmp_path, f"{fresh_server.url}/api/v1/video", tokens)

@@ -19,7 +19,7 @@ import pytest
 from video_calls_sdk import VideoCallsClient
 from video_calls_server.control.client import Control
 
-from support.process import Process
+from support.server_process import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 ADDRESS = "http://127.0.0.1:8000"
@@ -35,7 +35,7 @@ needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs node")
 class Page:
     """The blocks of a page, or of one section of it, and a directory in which they run."""
 
-    def __init__(self, name: str, process: Process, directory: Path) -> None:
+    def __init__(self, name: str, process: ServerProcess, directory: Path) -> None:
         path, _, section = name.partition("#")
         text = (ROOT / path).read_text(encoding="utf-8").replace(ADDRESS, process.url)
         if section:
@@ -95,7 +95,7 @@ class Page:
 
 
 @pytest.fixture
-def page(fresh_server: Process, tmp_path: Path) -> Callable[[str], Page]:
+def page(fresh_server: ServerProcess, tmp_path: Path) -> Callable[[str], Page]:
     return lambda name: Page(name, fresh_server, tmp_path)
 
 
@@ -261,7 +261,7 @@ def test_javascript_books_and_joins_through_a_429(page: Callable[[str], Page]) -
     assert joins == [404, 200, 429]
 
 
-def test_state_of_the_control_page_is_accepted(serve: Callable[..., Process], tmp_path: Path) -> None:
+def test_state_of_the_control_page_is_accepted(serve: Callable[..., ServerProcess], tmp_path: Path) -> None:
     _, _, block = (ROOT / "docs/control.md").read_text(encoding="utf-8").partition("```json\n")
     (tmp_path / "state.json").write_text(block.partition("```")[0], encoding="utf-8")
     with Control(serve("--snapshot", "state.json").url) as control:

@@ -16,7 +16,7 @@ from video_calls_server.control.client import Control
 
 from support.api import Api, FakeClock, in_memory, in_process
 from support.postgres import new_database, on_postgres, postgres_server
-from support.process import Process, serving
+from support.server_process import ServerProcess, server_processes
 
 
 @pytest.fixture
@@ -72,24 +72,15 @@ def shared(shared_by_all: Api) -> Api:
     return shared_by_all
 
 
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """As `serve`; what it gives reads on what the server says, and knows its workers."""
-    from support.deployments import launching
-
-    with launching(tmp_path) as launch:
-        yield launch
-
-
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One process for all tests to which a namespace of their own is enough."""
-    with serving(tmp_path_factory.mktemp("server")) as start:
+    with server_processes(tmp_path_factory.mktemp("server")) as start:
         yield start("--database", ":memory:", env={"AGORA_NCS_SECRET": "agora-ncs-test-secret"})
 
 
 @pytest.fixture
-def control(server: Process, request: pytest.FixtureRequest) -> Iterator[Control]:
+def control(server: ServerProcess, request: pytest.FixtureRequest) -> Iterator[Control]:
     """The control of a namespace of the test's own in that process."""
     name = sha256(request.node.nodeid.encode()).hexdigest()[:16]
     with Control(server.url, namespace=name) as control:
@@ -139,7 +130,7 @@ def postgres_url(postgres: str, migrated: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium, for the tests that are marked for it."""
-    from support.chromium import launched
+    from support.chromium import running_chromium
 
-    with launched() as chromium:
+    with running_chromium() as chromium:
         yield chromium

@@ -14,13 +14,13 @@ import httpx
 import pytest
 from video_calls_server.control.client import Control
 
-from support.chromium import IN_CHROMIUM, PATIENCE, expect
-from support.process import serving
+from support.chromium import NEEDS_CHROMIUM, TIMEOUT, expect
+from support.server_process import server_processes
 
 if TYPE_CHECKING:
-    from support.process import Process
+    from support.server_process import ServerProcess
 
-pytestmark = IN_CHROMIUM
+pytestmark = NEEDS_CHROMIUM
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "browser"
@@ -82,7 +82,7 @@ class Example:
     """The example page."""
 
     tab: Tab
-    server: "Process"
+    server: "ServerProcess"
 
     @property
     def page(self) -> Any:
@@ -133,21 +133,21 @@ class Example:
 
 
 @pytest.fixture(scope="module")
-def example_server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Process]":
-    with serving(tmp_path_factory.mktemp("example")) as start:
+def example_server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ServerProcess]":
+    with server_processes(tmp_path_factory.mktemp("example")) as start:
         yield start("--database", ":memory:", "--static", str(EXAMPLE))
 
 
 @pytest.fixture
 def tab(browser: Any) -> Iterator[Tab]:
     context = browser.new_context(timezone_id="Asia/Kolkata", locale="en-GB")
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(TIMEOUT)
     yield Tab(context.new_page())
     context.close()
 
 
 @pytest.fixture
-def example(tab: Tab, example_server: "Process") -> Iterator[Example]:
+def example(tab: Tab, example_server: "ServerProcess") -> Iterator[Example]:
     """Return the example on an empty server. Afterwards, expect no errors and no other origin."""
     with Control(example_server.url) as control:
         control.state.reset()
@@ -299,7 +299,7 @@ def test_page_is_accessible_on_a_small_screen(example: Example) -> None:
     expect(example.page.get_by_role("status")).to_be_in_viewport()
 
 
-def test_docs_page_runs_an_operation(tab: Tab, serve: "Callable[..., Process]") -> None:
+def test_docs_page_runs_an_operation(tab: Tab, serve: "Callable[..., ServerProcess]") -> None:
     server = serve("--database", ":memory:")
     page = tab.page
     page.goto(f"{server.url}/docs/")
@@ -353,7 +353,7 @@ def other_origin() -> Iterator[str]:
 
 
 def test_page_of_loopback_origin_may_call_the_api(
-    tab: Tab, serve: "Callable[..., Process]", other_origin: str
+    tab: Tab, serve: "Callable[..., ServerProcess]", other_origin: str
 ) -> None:
     server = serve("--database", ":memory:")
     tab.page.goto(other_origin)

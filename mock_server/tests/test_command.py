@@ -33,7 +33,7 @@ from video_calls_server.store.seed import load_seed
 
 from support.api import CALLS, Api
 from support.command import assert_one_line_error, run
-from support.process import Process
+from support.server_process import ServerProcess
 
 OWN_SECRETS = {
     "jwt_secret": "x" * 32,
@@ -83,8 +83,8 @@ def user_of(token: str, secret: str = DEVELOPMENT_JWT_SECRET) -> object:
     return jwt.decode(token.strip(), secret, algorithms=["HS256"])["user_id"]
 
 
-def test_banner_has_addresses_users_and_request(fresh_server: Process) -> None:
-    banner = fresh_server.banner
+def test_banner_has_addresses_users_and_request(fresh_server: ServerProcess) -> None:
+    banner = fresh_server.output
     assert f"{fresh_server.url}/docs/" in banner
     assert "doctor@example.com             doctor 1" in banner
     assert "inactive.doctor@example.com    doctor 3, inactive" in banner
@@ -187,7 +187,7 @@ def test_calls_survive_restart(make_api: Callable[..., Api], tmp_path: Path) -> 
     assert again.get("doctor").json()["results"] == [call]
 
 
-def test_shutdown_does_not_wait_for_faults(serve: Callable[..., Process]) -> None:
+def test_shutdown_does_not_wait_for_faults(serve: Callable[..., ServerProcess]) -> None:
     process = serve()
     with Control(process.url) as control, ThreadPoolExecutor() as pool:
         control.faults.add(delay=60)
@@ -228,7 +228,7 @@ def test_unread_output_does_not_block_server(tmp_path: Path) -> None:
     os.close(full)
 
 
-def test_server_listens_on_ipv6(serve: Callable[..., Process]) -> None:
+def test_server_listens_on_ipv6(serve: Callable[..., ServerProcess]) -> None:
     process = serve("--host", "::1")
     assert httpx.get(f"{process.url}/healthz").status_code == 200
 
@@ -333,7 +333,7 @@ def test_identities_prints_table_and_json(tmp_path: Path) -> None:
     assert people[6] == dual_user | {"active": True, "doctor": 4, "patient": 4}
 
 
-def test_contract_config_has_working_identities(server: Process, tmp_path: Path) -> None:
+def test_contract_config_has_working_identities(server: ServerProcess, tmp_path: Path) -> None:
     base_url = f"{server.url}/api/v1/video"
     output = run("identities", "--contract-config", base_url + "/", cwd=tmp_path).stdout
     config = tomllib.loads(output)

@@ -18,12 +18,12 @@ import uvicorn
 from video_calls_server import Settings, create_app
 from video_calls_server.domain import calls
 
-from support.chromium import IN_CHROMIUM, PATIENCE, expect
+from support.chromium import NEEDS_CHROMIUM, TIMEOUT, expect
 
 if TYPE_CHECKING:
-    from support.process import Process
+    from support.server_process import ServerProcess
 
-pytestmark = [*IN_CHROMIUM, pytest.mark.timeout(180)]
+pytestmark = [*NEEDS_CHROMIUM, pytest.mark.timeout(180)]
 
 CALLS = "/api/v1/video/video-calls/"
 KEY = "open-sesame-open-sesame"
@@ -142,10 +142,10 @@ def make_console(browser: Any) -> Iterator[Callable[..., Console]]:
     """Open consoles in new tabs. Afterwards, expect no error and no request outside their URLs."""
     consoles: list[Console] = []
 
-    def make(server: "Process | InProcessServer", place: str = "", **context: Any) -> Console:
+    def make(server: "ServerProcess | InProcessServer", place: str = "", **context: Any) -> Console:
         options = {"timezone_id": "Asia/Kolkata", "locale": "en-GB", "reduced_motion": "reduce"} | context
         tabs = browser.new_context(permissions=["clipboard-read", "clipboard-write"], **options)
-        tabs.set_default_timeout(PATIENCE)
+        tabs.set_default_timeout(TIMEOUT)
         consoles.append(Console(tabs.new_page(), f"{server.url}/{place}", server.headers()))
         return consoles[-1]
 
@@ -164,7 +164,7 @@ def place(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def console(make_console: Callable[..., Console], plain_server: "Process", place: str) -> Console:
+def console(make_console: Callable[..., Console], plain_server: "ServerProcess", place: str) -> Console:
     return make_console(plain_server, place)
 
 
@@ -383,7 +383,7 @@ class InProcessServer:
 
 
 @pytest.fixture
-def in_process_server(plain_server: "Process") -> Iterator[InProcessServer]:
+def in_process_server(plain_server: "ServerProcess") -> Iterator[InProcessServer]:
     here = uvicorn.Server(
         uvicorn.Config(create_app(Settings(database=":memory:")), port=0, log_level="error")
     )
@@ -472,7 +472,7 @@ def test_clock_is_advanced_frozen_set_and_reset(console: Console) -> None:
 
 
 def test_users_in_two_tabs_see_each_others_events(
-    console: Console, make_console: Callable[..., Console], plain_server: "Process", place: str
+    console: Console, make_console: Callable[..., Console], plain_server: "ServerProcess", place: str
 ) -> None:
     call = console.create_call()
     doctor, patient = console.open("Dr. John Doe"), make_console(plain_server, place).open("Jane Smith")
@@ -651,7 +651,7 @@ def test_sample_calls_are_added(console: Console) -> None:
 
 
 def test_control_key_opens_the_console_and_a_namespace(
-    make_console: Callable[..., Console], serve: "Callable[..., Process]"
+    make_console: Callable[..., Console], serve: "Callable[..., ServerProcess]"
 ) -> None:
     console = make_console(serve("--database", ":memory:", "--control-key", KEY))
     console.page.goto(console.url)
@@ -678,7 +678,7 @@ def test_control_key_opens_the_console_and_a_namespace(
 
 
 def test_page_says_when_the_server_is_gone(
-    make_console: Callable[..., Console], serve: "Callable[..., Process]"
+    make_console: Callable[..., Console], serve: "Callable[..., ServerProcess]"
 ) -> None:
     server = serve("--database", ":memory:")
     console = make_console(server).open()
@@ -741,7 +741,7 @@ def fill(console: Console) -> None:
     ("width", "scheme"), [(360, "light"), (768, "dark"), (1280, "dark"), (1440, "light")]
 )
 def test_page_fits_the_screen(
-    make_console: Callable[..., Console], plain_server: "Process", place: str, width: int, scheme: str
+    make_console: Callable[..., Console], plain_server: "ServerProcess", place: str, width: int, scheme: str
 ) -> None:
     console = make_console(plain_server, place, viewport={"width": width, "height": 800}, color_scheme=scheme)
     fill(console)
@@ -780,7 +780,7 @@ def test_page_has_landmarks_and_headings_in_order(console: Console) -> None:
 
 @pytest.mark.parametrize("width", [1280, 1366])
 def test_each_name_in_the_table_takes_one_line(
-    make_console: Callable[..., Console], plain_server: "Process", place: str, width: int
+    make_console: Callable[..., Console], plain_server: "ServerProcess", place: str, width: int
 ) -> None:
     console = make_console(plain_server, place, viewport={"width": width, "height": 800})
     console.control("POST", "state/calls", {"count": 20})
@@ -886,7 +886,7 @@ def test_meeting_page_warns_of_development_credentials(console: Console) -> None
 
 
 def test_meeting_page_joins_with_the_chosen_sdk(
-    make_console: Callable[..., Console], serve: "Callable[..., Process]", tmp_path: Path
+    make_console: Callable[..., Console], serve: "Callable[..., ServerProcess]", tmp_path: Path
 ) -> None:
     app_id = "0123456789abcdef0123456789abcdef"
     (tmp_path / "sdk.js").write_text(RECORDING_SDK)

@@ -25,7 +25,7 @@ from video_calls_spec import RULES
 
 from support.api import CALLS, USERS, Api, FakeClock
 from support.listener import EVENTS, listening
-from support.process import Process
+from support.server_process import ServerProcess
 
 SECRET = "agora-ncs-test-secret"
 HUGE = 2**63
@@ -637,7 +637,7 @@ def test_generated_requests_get_json_and_never_500(api: Api, bounds: settings) -
 # -- The command -------------------------------------------------------------------------------------
 
 
-def test_command_starts_with_clock_calls_and_faults(serve: Callable[..., Process]) -> None:
+def test_command_starts_with_clock_calls_and_faults(serve: Callable[..., ServerProcess]) -> None:
     fault = "status=503; times=1; operation=listVideoCalls; name=busy"
     process = serve(
         "--clock", "2030-01-05T10:00:00Z", "--seed-calls", "25", "--fault", fault, "--database", ":memory:"
@@ -660,7 +660,7 @@ def test_command_starts_with_clock_calls_and_faults(serve: Callable[..., Process
         assert statuses(control) == [503, 200]
 
 
-def test_command_starts_with_snapshot(serve: Callable[..., Process], tmp_path: Path) -> None:
+def test_command_starts_with_snapshot(serve: Callable[..., ServerProcess], tmp_path: Path) -> None:
     document = {
         "users": [
             {"id": 1, "email": "a@example.com", "full_name": "A", "doctor": {"id": 1}},

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from video_calls_server.__main__ import main
 from video_calls_server.control.client import Control, ControlError
 
-from support.process import Process
+from support.server_process import ServerProcess
 
 TIME = datetime(2030, 1, 5, 10, tzinfo=UTC)
 
@@ -151,7 +151,7 @@ def test_requests_are_listed_and_cleared(control: Control) -> None:
     assert control.requests.list() == []
 
 
-def test_default_namespace_cannot_be_dropped(server: Process) -> None:
+def test_default_namespace_cannot_be_dropped(server: ServerProcess) -> None:
     with Control(f"{server.url}/", namespace="to.drop") as control, Control(server.url) as own:
         assert control.base_url == f"{server.url}/_ns/to.drop/api/v1/video"
         assert own.base_url == f"{server.url}/api/v1/video"
@@ -197,7 +197,9 @@ def test_control_key_is_sent() -> None:
     assert str(requests[0].url) == "http://127.0.0.1:8000/_control/state/reset"
 
 
-def test_proxies_of_the_environment_are_not_used(server: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_are_not_used(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "::1/128")
     monkeypatch.setenv("SSL_CERT_FILE", "/missing.pem")

@@ -16,11 +16,12 @@ import pytest
 from litestar.testing import TestClient
 from video_calls_server import Settings, create_app
 
-from support.api import CALLS, USERS, Api, FakeClock
+from support.api import CALLS, USERS, Api, FakeClock, assert_unavailable, auth_headers, time_ahead
 from support.command import assert_one_line_error, run
-from support.deployments import Server, assert_unavailable, events_of, headers, rows_of, soon
+from support.database_contents import events_of, rows_of
+from support.server_process import ServerProcess
 
-DOCTOR = headers(USERS["doctor"])
+DOCTOR = auth_headers(USERS["doctor"])
 
 
 @contextmanager
@@ -194,7 +195,7 @@ def test_damaged_page_makes_only_its_rows_unavailable(
 
 
 @contextmanager
-def file_size_limited(server: Server) -> Iterator[None]:
+def file_size_limited(server: ServerProcess) -> Iterator[None]:
     """Let the server write to no file beyond its first page."""
     pid = server.popen.pid
     before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
@@ -205,19 +206,21 @@ def file_size_limited(server: Server) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
 
-def test_full_disk_refuses_changes_until_space_is_free(launch: Callable[..., Server], tmp_path: Path) -> None:
+def test_full_disk_refuses_changes_until_space_is_free(
+    serve: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     file = tmp_path / "calls.db"
-    server = launch("--database", str(file))
+    server = serve("--database", str(file))
     with httpx.Client(base_url=server.url, headers=DOCTOR, timeout=30) as client:
 
         def create(hours: int) -> httpx.Response:
-            body = {"doctor": 1, "patient": 1, "scheduled_time": soon(60 * hours)}
+            body = {"doctor": 1, "patient": 1, "scheduled_time": time_ahead(60 * hours)}
             return client.post(CALLS, json=body, headers={"Idempotency-Key": f"in-{hours}-hours"})
 
         def join() -> httpx.Response:
             return client.post(f"{CALLS}{first}/join/")
 
-        body = {"doctor": 1, "patient": 1, "scheduled_time": soon(10)}
+        body = {"doctor": 1, "patient": 1, "scheduled_time": time_ahead(10)}
         first = client.post(CALLS, json=body).raise_for_status().json()["id"]
         count = 1
         with file_size_limited(server):
@@ -236,6 +239,6 @@ def test_full_disk_refuses_changes_until_space_is_free(launch: Callable[..., Ser
         assert client.get(CALLS).json()["count"] == count + 1
     assert events_of(str(file)) == {first: ["call.started", "participant.joined"]}
     assert rows_of(str(file), "SELECT count(*) AS calls FROM calls")[0]["calls"] == count + 1
-    assert server.says(rf"unavailable: the database {file}: (.*) request_id", 4)
+    assert server.wait_for_output(rf"unavailable: the database {file}: (.*) request_id", 4)
     server.assert_no_traceback()
     assert server.stop()[0] == 0

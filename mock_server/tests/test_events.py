@@ -26,11 +26,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from support.api import CALLS, USERS, Api
-from support.deployments import LIVES
+from support.database_contents import EVENTS_BY_STATUS
 from support.listener import EVENTS, listening
-from support.process import Process
+from support.server_process import ServerProcess
 
-LIFE = LIVES["completed"]
+LIFE = EVENTS_BY_STATUS["completed"]
 
 
 def complete_call(api: Api) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def test_connection_closes_when_token_expires(api: Api, monkeypatch: pytest.Monk
 # -- In a real process ------------------------------------------------------------------------------
 
 
-def test_server_stop_closes_connection(serve: Callable[..., Process]) -> None:
+def test_server_stop_closes_connection(serve: Callable[..., ServerProcess]) -> None:
     server = serve()
     token = make_token(Settings(), USERS["doctor"], expires_in=60)
     with connect(f"{server.url}{EVENTS}".replace("http", "ws", 1), subprotocols=["bearer", token]) as doctor:  # type: ignore[list-item]
@@ -205,7 +205,7 @@ def test_server_stop_closes_connection(serve: Callable[..., Process]) -> None:
     assert server.popen.wait(timeout=30) == 0
 
 
-def test_handshake_has_last_event_id(server: Process, control: Control) -> None:
+def test_handshake_has_last_event_id(server: ServerProcess, control: Control) -> None:
     url = f"{control.base_url}/events/".replace("http", "ws", 1)
     with connect(url, additional_headers=server.headers()) as doctor:
         assert doctor.response is not None

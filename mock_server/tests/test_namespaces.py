@@ -19,7 +19,7 @@ from video_calls_server.control import namespaces
 from video_calls_server.control.namespaces import MAX_NAMESPACES, Namespace, Namespaces
 
 from support.api import CALLS, Api, FakeClock
-from support.process import Process
+from support.server_process import ServerProcess
 
 EVENTS = "/api/v1/video/events/"
 HEADER = "Video-Calls-Namespace"
@@ -216,14 +216,14 @@ def test_dropped_namespace_loses_its_state(api: Api) -> None:
     assert within(api, "a", "GET", "/_control/calls").json() == []
 
 
-def resident(process: Process) -> int:
+def resident(process: ServerProcess) -> int:
     """Return the memory of a process, in KiB."""
     status = Path(f"/proc/{process.popen.pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1])  # type: ignore[index]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_of_dropped_namespaces_is_reused(serve: Callable[..., Process]) -> None:
+def test_memory_of_dropped_namespaces_is_reused(serve: Callable[..., ServerProcess]) -> None:
     server = serve("--database", ":memory:")
     with httpx.Client(base_url=server.url, headers=server.headers()) as client:
 

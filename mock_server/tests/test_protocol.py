@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.api import CALLS
-from support.process import Process, serving
+from support.server_process import ServerProcess, server_processes
 
 BODY = '{"doctor": 1, "patient": 1, "scheduled_time": "2999-01-01T00:00:00Z"}'
 CHUNKED = f"{len(BODY):x}\r\n{BODY}\r\n0\r\n"
@@ -35,24 +35,24 @@ public class Client {
 
 
 @pytest.fixture(scope="module")
-def impatient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def impatient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Start a server with short timeouts."""
-    with serving(tmp_path_factory.mktemp("server")) as start:
+    with server_processes(tmp_path_factory.mktemp("server")) as start:
         yield start("--database", ":memory:", "--request-timeout", "0.5", "--keep-alive-timeout", "1")
 
 
-def connect(process: Process) -> socket.socket:
+def connect(process: ServerProcess) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(process.url.rpartition(":")[2])), timeout=30)
 
 
-def head_of(process: Process, *fields: str, method: str = "POST", path: str = CALLS) -> str:
+def head_of(process: ServerProcess, *fields: str, method: str = "POST", path: str = CALLS) -> str:
     """Return a request head with the doctor's token and these fields at its end."""
     bearer = f"Authorization: {process.headers()['Authorization']}"
     start = [f"{method} {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", bearer]
     return "\r\n".join([*start, *fields, "", ""])
 
 
-def response_to(process: Process, request: str, *, closes: bool = True) -> tuple[int, str]:
+def response_to(process: ServerProcess, request: str, *, closes: bool = True) -> tuple[int, str]:
     """Return the status and the body, up to the end of the connection or of Content-Length."""
     with connect(process) as connection:
         connection.sendall(request.encode())
@@ -75,21 +75,21 @@ def response_to(process: Process, request: str, *, closes: bool = True) -> tuple
     ],
     ids=["field", "fields", "target", "unfinished"],
 )
-def test_head_over_64_kib_is_refused(server: Process, request_head: str) -> None:
+def test_head_over_64_kib_is_refused(server: ServerProcess, request_head: str) -> None:
     status, body = response_to(server, request_head)
     assert (status, json.loads(body)["code"]) == (431, "headers_too_large")
 
 
-def test_head_of_60_kib_is_served(server: Process) -> None:
+def test_head_of_60_kib_is_served(server: ServerProcess) -> None:
     assert response_to(server, head_of(server, f"X: {'x' * 60_000}", method="GET"), closes=False)[0] == 200
 
 
-def test_malformed_request_gets_json_error(server: Process) -> None:
+def test_malformed_request_gets_json_error(server: ServerProcess) -> None:
     status, body = response_to(server, "FOO / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (status, json.loads(body)["code"]) == (400, "bad_request")
 
 
-def test_trailer_is_not_a_header(server: Process) -> None:
+def test_trailer_is_not_a_header(server: ServerProcess) -> None:
     without_token = head_of(server, "Transfer-Encoding: chunked").replace("Authorization", "Y")
     token_after = f"{without_token}{CHUNKED}{head_of(server).splitlines()[3]}\r\n\r\n"
     assert response_to(server, token_after, closes=False)[0] == 401
@@ -98,7 +98,7 @@ def test_trailer_is_not_a_header(server: Process) -> None:
     assert response_to(server, host_after, closes=False)[0] == 403
 
 
-def test_endless_trailer_is_refused(server: Process) -> None:
+def test_endless_trailer_is_refused(server: ServerProcess) -> None:
     request = f"{head_of(server, 'Transfer-Encoding: chunked')}{CHUNKED}X: {'x' * 2**21}"
     assert response_to(server, request)[0] == 431
 
@@ -107,7 +107,7 @@ def test_endless_trailer_is_refused(server: Process) -> None:
 @pytest.mark.parametrize(
     "body", [f"Content-Length: {len(BODY)}\r\n\r\n{BODY}", f"Transfer-Encoding: chunked\r\n\r\n{CHUNKED}\r\n"]
 )
-def test_other_upgrade_is_ignored(server: Process, protocol: str, body: str) -> None:
+def test_other_upgrade_is_ignored(server: ServerProcess, protocol: str, body: str) -> None:
     head = head_of(server, "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}").removesuffix("\r\n")
     unknown_doctor = body.replace(": 1", ": 0")
     last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -118,21 +118,21 @@ def test_other_upgrade_is_ignored(server: Process, protocol: str, body: str) -> 
 
 @pytest.mark.parametrize(("version", "closing"), [("1.1", "Connection: close"), ("1.0", "X: y")])
 def test_ignored_upgrade_of_closing_connection_is_answered(
-    impatient_server: Process, version: str, closing: str
+    impatient_server: ServerProcess, version: str, closing: str
 ) -> None:
     head = head_of(impatient_server, "Connection: Upgrade", "Upgrade: h2c", closing, method="GET")
     assert response_to(impatient_server, head.replace("HTTP/1.1", f"HTTP/{version}", 1))[0] == 200
 
 
 @pytest.mark.parametrize("field", ["Content-Length: 1", "Transfer-Encoding: chunked", f"X: {'x' * 2**14}"])
-def test_malformed_handshake_is_refused(server: Process, field: str) -> None:
+def test_malformed_handshake_is_refused(server: ServerProcess, field: str) -> None:
     upgrade = "Connection: Upgrade", "Upgrade: websocket"
     request = head_of(server, *upgrade, field, method="GET", path="/api/v1/video/events/")
     assert response_to(server, request)[0] == 400
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="needs a JDK")
-def test_jdk_client_can_send_body(server: Process, tmp_path: Path) -> None:
+def test_jdk_client_can_send_body(server: ServerProcess, tmp_path: Path) -> None:
     (tmp_path / "Client.java").write_text(JAVA)
     command = ["java", "Client.java", f"{server.url}/_ns/jdk/_control/clock"]
     client = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=True)
@@ -142,20 +142,20 @@ def test_jdk_client_can_send_body(server: Process, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "part", ["GET / HTTP/1.1\r\nHo", "Content-Length: 9\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{"]
 )
-def test_incomplete_request_times_out(impatient_server: Process, part: str) -> None:
+def test_incomplete_request_times_out(impatient_server: ServerProcess, part: str) -> None:
     request = part if part.startswith("GET") else head_of(impatient_server).removesuffix("\r\n") + part
     status, body = response_to(impatient_server, request)
     assert (status, json.loads(body)["code"]) == (408, "request_timeout")
 
 
 @pytest.mark.parametrize("data", [b"", b"\r\n"])
-def test_silent_connection_is_closed(impatient_server: Process, data: bytes) -> None:
+def test_silent_connection_is_closed(impatient_server: ServerProcess, data: bytes) -> None:
     with connect(impatient_server) as connection:
         connection.sendall(data)
         assert connection.recv(1) == b""
 
 
-def test_idle_connection_is_closed_after_keep_alive(impatient_server: Process) -> None:
+def test_idle_connection_is_closed_after_keep_alive(impatient_server: ServerProcess) -> None:
     started = time.monotonic()
     assert response_to(impatient_server, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
     assert 0.9 < time.monotonic() - started < 20

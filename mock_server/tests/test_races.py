@@ -15,9 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
-from support.api import CALLS
-from support.deployments import LIVES, PATIENCE, Server, events_of, headers, launching, seed, soon
+from support.api import CALLS, auth_headers, time_ahead
+from support.database_contents import EVENTS_BY_STATUS, events_of, people_yaml
 from support.postgres import new_database
+from support.server_process import TIMEOUT, ServerProcess, server_processes
 
 TOGETHER = 100
 PAIRS = 50
@@ -30,16 +31,16 @@ class Pair:
     """A doctor and a patient that no other test uses, and the servers that they use."""
 
     number: int
-    servers: list[Server]
+    servers: list[ServerProcess]
     database: str
     calls: list[int] = field(default_factory=list)
     shares: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.doctor, self.patient = headers(self.number), headers(PAIRS + self.number)
+        self.doctor, self.patient = auth_headers(self.number), auth_headers(PAIRS + self.number)
 
     def body(self, minutes: float) -> dict[str, Any]:
-        return {"doctor": self.number, "patient": self.number, "scheduled_time": soon(minutes)}
+        return {"doctor": self.number, "patient": self.number, "scheduled_time": time_ahead(minutes)}
 
     async def call(self, client: httpx.AsyncClient, *, joined: bool = False) -> str:
         """Create a call and return its path. If `joined`, the doctor has joined it."""
@@ -70,9 +71,11 @@ class Pair:
         """
         begin = asyncio.Event()
         limits = httpx.Limits(max_connections=TOGETHER, max_keepalive_connections=TOGETHER)
-        async with httpx.AsyncClient(limits=limits, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT) as client:
 
-            async def send(server: Server, path: str, sender: dict[str, str], body: object) -> httpx.Response:
+            async def send(
+                server: ServerProcess, path: str, sender: dict[str, str], body: object
+            ) -> httpx.Response:
                 await begin.wait()
                 return await client.post(server.url + path, json=body, headers=sender)
 
@@ -91,7 +94,7 @@ class Pair:
         """Run rounds, and check that both processes served requests."""
 
         async def all_rounds() -> None:
-            async with httpx.AsyncClient(timeout=PATIENCE) as client:
+            async with httpx.AsyncClient(timeout=TIMEOUT) as client:
                 for index in range(rounds):
                     await round_(client, index)
 
@@ -103,25 +106,25 @@ class Pair:
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[list[Server], str]]:
+) -> Iterator[tuple[list[ServerProcess], str]]:
     """Run two processes on one database. Yield their servers and the name of the database."""
     directory = tmp_path_factory.mktemp("races")
-    (directory / "people.yaml").write_text(seed(PAIRS))
-    with launching(directory) as launch:
+    (directory / "people.yaml").write_text(people_yaml(PAIRS))
+    with server_processes(directory) as serve:
         if request.param == "sqlite":
             database = str(directory / "calls.db")
-            yield [launch("--database", database, "--seed", "people.yaml") for _ in range(2)], database
+            yield [serve("--database", database, "--seed", "people.yaml") for _ in range(2)], database
         else:
             postgres, migrated = map(request.getfixturevalue, ("postgres", "migrated"))
             with new_database(postgres, like=migrated) as database:
-                yield [launch("--database", database, "--seed", "people.yaml", "--workers", "2")], database
+                yield [serve("--database", database, "--seed", "people.yaml", "--workers", "2")], database
 
 
 _numbers = count(1)
 
 
 @pytest.fixture
-def pair(deployment: tuple[list[Server], str]) -> Pair:
+def pair(deployment: tuple[list[ServerProcess], str]) -> Pair:
     return Pair(next(_numbers), *deployment)
 
 
@@ -158,7 +161,7 @@ def test_concurrent_joins_start_call_once(pair: Pair, rounds: int) -> None:
     pair.rounds(rounds, round_)
     events = events_of(pair.database, pair.calls)
     assert len(events) == rounds
-    assert all(Counter(types) == Counter(LIVES["completed"]) for types in events.values())
+    assert all(Counter(types) == Counter(EVENTS_BY_STATUS["completed"]) for types in events.values())
 
 
 @ROUNDS
@@ -218,11 +221,10 @@ def test_concurrent_requests_with_one_key_schedule_one_call(pair: Pair) -> None:
 
 
 def test_two_servers_start_on_one_new_file(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with launching(tmp_path_factory.mktemp("start")) as launch:
-        servers: list[Server] = []
+    with server_processes(tmp_path_factory.mktemp("start")) as serve:
+        servers: list[ServerProcess] = []
         starting = [
-            threading.Thread(target=lambda: servers.append(launch("--database", "calls.db")))
-            for _ in range(2)
+            threading.Thread(target=lambda: servers.append(serve("--database", "calls.db"))) for _ in range(2)
         ]
         for thread in starting:
             thread.start()

@@ -24,7 +24,7 @@ from video_calls_spec import RULES
 from websockets.sync.client import connect
 
 from support.api import CALLS, Api
-from support.process import Process
+from support.server_process import ServerProcess
 
 EVENTS = "/api/v1/video/events/"
 SECRET = "agora-ncs-test-secret"
@@ -103,7 +103,7 @@ def test_log_has_only_requests_to_the_api(make_api: Callable[..., Api]) -> None:
     assert {each[3] for each in exchanges} == {None}
 
 
-def test_dropped_request_has_no_status(server: Process, control: Control) -> None:
+def test_dropped_request_has_no_status(server: ServerProcess, control: Control) -> None:
     headers = server.headers() | {"Video-Calls-Fault": "drop; name=gone"}
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{control.base_url}/video-calls/", headers=headers)
@@ -315,7 +315,7 @@ def test_large_body_is_shown_in_part(api: Api) -> None:
     assert len(log(api)[0]["request"]["body"]) > 10_000
 
 
-def test_incomplete_body_is_shown_in_part(server: Process, control: Control) -> None:
+def test_incomplete_body_is_shown_in_part(server: ServerProcess, control: Control) -> None:
     path = f"{control.base_url.removeprefix(server.url)}/video-calls/"
     address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
     with following(control) as stream:
@@ -350,7 +350,7 @@ def shell(line: str, token: str, directory: Path) -> str:
     return completed.stdout
 
 
-def test_curl_command_repeats_the_request(server: Process, control: Control, tmp_path: Path) -> None:
+def test_curl_command_repeats_the_request(server: ServerProcess, control: Control, tmp_path: Path) -> None:
     headers = server.headers()
     body = {"doctor": 1, "patient": 1, "scheduled_time": "2999-01-01T00:00:00Z"}
     with httpx.Client(base_url=control.base_url, headers=headers) as client:
@@ -381,7 +381,7 @@ def test_curl_command_repeats_the_request(server: Process, control: Control, tmp
                 assert first.status == again.status
 
 
-def test_curl_command_repeats_the_handshake(server: Process, control: Control, tmp_path: Path) -> None:
+def test_curl_command_repeats_the_handshake(server: ServerProcess, control: Control, tmp_path: Path) -> None:
     url = f"{control.base_url}/events/".replace("http", "ws", 1)
     token = server.headers()["Authorization"].partition(" ")[2]
     for options in ({"subprotocols": ["bearer", token]}, {"additional_headers": server.headers()}):
@@ -413,7 +413,7 @@ HOSTILE = [
 ]
 
 
-def test_curl_command_quotes_hostile_values(server: Process, control: Control, tmp_path: Path) -> None:
+def test_curl_command_quotes_hostile_values(server: ServerProcess, control: Control, tmp_path: Path) -> None:
     for text in HOSTILE:
         headers = server.headers() | {"X-Hostile": text}
         url = f"{control.base_url}/video-calls/"
@@ -463,11 +463,11 @@ def following(control: Control, query: str = "", **headers: str) -> Iterator[Ite
         yield events()
 
 
-def ask(server: Process, control: Control, path: str = "/video-calls/", user: str = "doctor") -> int:
+def ask(server: ServerProcess, control: Control, path: str = "/video-calls/", user: str = "doctor") -> int:
     return httpx.get(f"{control.base_url}{path}", headers=server.headers(user)).status_code
 
 
-def test_stream_sends_new_exchanges(server: Process, control: Control) -> None:
+def test_stream_sends_new_exchanges(server: ServerProcess, control: Control) -> None:
     ask(server, control)
     with (
         following(control) as first,
@@ -486,7 +486,7 @@ def control_url(control: Control, path: str) -> str:
     return control.base_url.replace("/api/v1/video", "/_control") + path
 
 
-def test_stream_resumes_after_an_id(server: Process, control: Control) -> None:
+def test_stream_resumes_after_an_id(server: ServerProcess, control: Control) -> None:
     for _ in range(3):
         ask(server, control)
     for query, headers in (("?after=1", {}), ("?after=0", {"Last-Event-ID": "1"})):
@@ -503,7 +503,7 @@ def test_stream_ends_with_its_namespace(control: Control) -> None:
     control.clock.now()  # creates the namespace again for the fixture to drop
 
 
-def test_server_stops_with_an_open_stream(serve: Callable[..., Process]) -> None:
+def test_server_stops_with_an_open_stream(serve: Callable[..., ServerProcess]) -> None:
     process = serve("--database", ":memory:")
     with Control(process.url) as control, Control(process.url, namespace="w") as other:
         with following(control) as first, following(other) as second:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from support.command import run
-from support.deployments import PATIENCE, Server
+from support.server_process import TIMEOUT, ServerProcess
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/deploying.md"
 
@@ -31,20 +31,22 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 )
 def test_contract_suite_passes(
     request: pytest.FixtureRequest,
-    launch: Callable[..., Server],
+    serve: Callable[..., ServerProcess],
     tmp_path: Path,
     kind: str,
     options: list[str],
 ) -> None:
     database = "calls.db" if kind == "sqlite" else request.getfixturevalue("postgres_url")
-    server = launch("--database", database, *options)
+    server = serve("--database", database, *options)
     print(f"{request.node.callspec.id}: {summary_of_suite(server.url, database, tmp_path, *options)}")
     server.assert_no_traceback()
 
 
 @pytest.mark.skipif(not shutil.which("nginx"), reason="needs nginx")
-def test_contract_suite_passes_behind_documented_proxy(launch: Callable[..., Server], tmp_path: Path) -> None:
-    server = launch("--database", "calls.db")
+def test_contract_suite_passes_behind_documented_proxy(
+    serve: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    server = serve("--database", "calls.db")
     [location] = re.findall(r"^```nginx\n(.+?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     location, count = re.subn(r"http://127.0.0.1:8000\b", server.url, location)
     assert count == 1
@@ -60,7 +62,7 @@ def test_contract_suite_passes_behind_documented_proxy(launch: Callable[..., Ser
         server.assert_no_traceback()
     finally:
         proxy.terminate()
-        proxy.wait(PATIENCE)
+        proxy.wait(TIMEOUT)
 
 
 NGINX = """

@@ -5,6 +5,7 @@ No acknowledged change is lost, no change is stored partly, and followers get ea
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
@@ -20,22 +21,12 @@ from typing import Any
 import httpx
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
-from support.api import CALLS
-from support.deployments import (
-    LIVES,
-    PATIENCE,
-    Server,
-    Subscriber,
-    assert_unavailable,
-    events_of,
-    headers,
-    rows_of,
-    seed,
-    soon,
-)
+from support.api import CALLS, assert_unavailable, auth_headers, time_ahead
+from support.database_contents import EVENTS_BY_STATUS, events_of, people_yaml, rows_of
 from support.postgres import migrated_by, postgres_server
+from support.server_process import TIMEOUT, ServerProcess
 
 PAIRS = 8
 DATABASES = ("sqlite", "postgresql")
@@ -45,18 +36,18 @@ DATABASES = ("sqlite", "postgresql")
 class Deployment:
     """A running server: one process on a SQLite file, or two workers on PostgreSQL."""
 
-    launch: Callable[..., Server]
+    serve: Callable[..., ServerProcess]
     database: str
     workers: int
 
     def __post_init__(self) -> None:
         self.server = self._start(port=0)
 
-    def _start(self, *, port: int) -> Server:
+    def _start(self, *, port: int) -> ServerProcess:
         options = ["--database", self.database, "--seed", "people.yaml"]
         if self.workers > 1:
             options += ["--workers", str(self.workers)]
-        return self.launch(*options, port=port)
+        return self.serve(*options, port=port)
 
     def kill(self, rng: random.Random, earlier: int) -> None:
         """Kill a process that serves requests, and return when another one has replaced it."""
@@ -70,11 +61,13 @@ class Deployment:
 
 
 @pytest.fixture
-def deployment(request: pytest.FixtureRequest, launch: Callable[..., Server], tmp_path: Path) -> Deployment:
-    (tmp_path / "people.yaml").write_text(seed(PAIRS))
+def deployment(
+    request: pytest.FixtureRequest, serve: Callable[..., ServerProcess], tmp_path: Path
+) -> Deployment:
+    (tmp_path / "people.yaml").write_text(people_yaml(PAIRS))
     if request.param == "sqlite":
-        return Deployment(launch, str(tmp_path / "calls.db"), workers=1)
-    return Deployment(launch, request.getfixturevalue("postgres_url"), workers=2)
+        return Deployment(serve, str(tmp_path / "calls.db"), workers=1)
+    return Deployment(serve, request.getfixturevalue("postgres_url"), workers=2)
 
 
 # -- the load ---------------------------------------------------------------------------------------
@@ -103,12 +96,12 @@ class Load:
 
     async def _run_pair(self, pair: int) -> None:
         rng = random.Random(pair)  # noqa: S311 (no secret)
-        doctor, patient = headers(pair), headers(PAIRS + pair)
-        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE) as client:
+        doctor, patient = auth_headers(pair), auth_headers(PAIRS + pair)
+        async with httpx.AsyncClient(base_url=self.url, timeout=TIMEOUT) as client:
             number = 0
             while not self.is_stopping:
                 number += 1
-                body = {"doctor": pair, "patient": pair, "scheduled_time": soon(10)}
+                body = {"doctor": pair, "patient": pair, "scheduled_time": time_ahead(10)}
                 key = {"Idempotency-Key": f"{pair}-{number}"}
                 answer = await self._send(client, "POST", CALLS, doctor | key, json=body)
                 if answer is None:
@@ -158,7 +151,7 @@ class Load:
         """Wait until there were this many responses."""
         while self.answers < answers:
             self.has_answer.clear()
-            await asyncio.wait_for(self.has_answer.wait(), PATIENCE)
+            await asyncio.wait_for(self.has_answer.wait(), TIMEOUT)
 
 
 STATUS_AFTER = {"created": "scheduled", "cancel": "cancelled", "join": "ongoing", "end": "completed"}
@@ -190,8 +183,35 @@ def check_database(load: Load, database: str, *, finished: bool) -> dict[int, li
                 assert events == ["call.started", *["participant.joined"] * joined]
                 assert joined in {1, 2}
             case status:
-                assert events == LIVES[status], call_id
+                assert events == EVENTS_BY_STATUS[status], call_id
     return events_by_call
+
+
+@dataclass
+class Subscriber:
+    """A user who follows events and resumes when the connection is lost."""
+
+    user: int
+    events: list[dict[str, Any]] = field(default_factory=list)
+    has_more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def follow(self, port: int) -> None:
+        headers, last = auth_headers(self.user), "0"
+        while True:
+            address = f"ws://127.0.0.1:{port}/api/v1/video/events/?last_event_id={last}"
+            with contextlib.suppress(OSError, ConnectionClosed, InvalidHandshake, InvalidMessage):
+                async with connect(address, additional_headers=headers, ping_interval=None) as connection:
+                    async for message in connection:
+                        event = json.loads(message)
+                        self.events.append(event)
+                        last = event["id"]
+                        self.has_more.set()
+            await asyncio.sleep(0.02)  # spares a starting server a storm of connections
+
+    async def has(self, count: int) -> None:
+        while len(self.events) < count:
+            self.has_more.clear()
+            await asyncio.wait_for(self.has_more.wait(), timeout=60)
 
 
 @dataclass
@@ -238,7 +258,7 @@ def test_kill_under_load_loses_no_change(deployment: Deployment, kills: int) -> 
     asyncio.run(kill_under_load(deployment, kills))
     assert deployment.server.stop()[0] == 0
     deployment.server.assert_no_traceback()
-    assert "".join(deployment.server.lines).count("A first request") == 1
+    assert deployment.server.output.count("A first request") == 1
 
 
 async def kill_under_load(deployment: Deployment, kills: int) -> None:
@@ -285,7 +305,9 @@ async def stop_under_load(deployment: Deployment, *, after: int) -> float:
     server = deployment.server
     load = Load(server.url)
     sockets = [
-        await connect(f"ws://127.0.0.1:{server.port}/api/v1/video/events/", additional_headers=headers(user))
+        await connect(
+            f"ws://127.0.0.1:{server.port}/api/v1/video/events/", additional_headers=auth_headers(user)
+        )
         for user in range(1, 2 * PAIRS + 1)
     ]
     working = asyncio.create_task(load.run())
@@ -311,12 +333,14 @@ STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_postgres_restart_under_load_loses_no_change(launch: Callable[..., Server], tmp_path: Path) -> None:
-    (tmp_path / "people.yaml").write_text(seed(PAIRS))
+def test_postgres_restart_under_load_loses_no_change(
+    serve: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    (tmp_path / "people.yaml").write_text(people_yaml(PAIRS))
     # Other runs of pytest delete its own temporary directories.
     with TemporaryDirectory() as directory, postgres_server(Path(directory) / "data") as postgres:
         migrated_by(postgres.get_uri())
-        deployment = Deployment(launch, postgres.get_uri(), workers=2)
+        deployment = Deployment(serve, postgres.get_uri(), workers=2)
         asyncio.run(restart_under_load(deployment, postgres, ["fast", "immediate"] * 5))
         assert deployment.server.stop()[0] == 0
         deployment.server.assert_no_traceback()
@@ -343,12 +367,12 @@ def restart(postgres: Any, stop: signal.Signals) -> None:
     """Stop PostgreSQL and start it again."""
     running = postgres.get_postmaster_info().process
     running.send_signal(stop)
-    running.wait(PATIENCE)
+    running.wait(TIMEOUT)
     stopped = time.monotonic()
     while True:
         try:
             postgres.ensure_postgres_running()
         except subprocess.SubprocessError:  # a process of the old server still runs
-            assert time.monotonic() - stopped < PATIENCE
+            assert time.monotonic() - stopped < TIMEOUT
         else:
             return

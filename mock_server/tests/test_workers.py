@@ -15,21 +15,21 @@ from sqlalchemy import make_url
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from support.api import CALLS, USERS
+from support.api import CALLS, USERS, auth_headers, time_ahead
 from support.command import assert_one_line_error, run
-from support.deployments import PATIENCE, Server, headers, soon
 from support.postgres import on_postgres
+from support.server_process import TIMEOUT, ServerProcess
 
 SOMEWHERE = "postgresql://127.0.0.1/calls"
 
 
 @pytest.fixture
-def start(launch: Callable[..., Server], postgres_url: str) -> Callable[..., Server]:
+def start(serve: Callable[..., ServerProcess], postgres_url: str) -> Callable[..., ServerProcess]:
     """Return a function that starts the command with two workers."""
-    return partial(launch, "--database", postgres_url, "--workers", "2")
+    return partial(serve, "--database", postgres_url, "--workers", "2")
 
 
-DOCTOR = headers(USERS["doctor"])
+DOCTOR = auth_headers(USERS["doctor"])
 
 
 # -- settings ---------------------------------------------------------------------------------------
@@ -60,10 +60,10 @@ def test_invalid_worker_or_pool_settings_are_refused(
 # -- workers ----------------------------------------------------------------------------------------
 
 
-def test_each_worker_serves_requests(start: Callable[..., Server]) -> None:
+def test_each_worker_serves_requests(start: Callable[..., ServerProcess]) -> None:
     server = start()
-    assert "Workers           2, without the control API and the console" in "".join(server.lines)
-    assert "Console  " not in "".join(server.lines)
+    assert "Workers           2, without the control API and the console" in server.output
+    assert "Console  " not in server.output
     assert httpx.get(f"{server.url}/_control/server").status_code == 404
     first, second = server.workers()
     for one, other in [(first, second), (second, first)]:
@@ -73,15 +73,15 @@ def test_each_worker_serves_requests(start: Callable[..., Server]) -> None:
         finally:
             os.kill(one, signal.SIGCONT)
     assert server.stop()[0] == 0
-    assert "".join(server.lines).count("A first request") == 1
+    assert server.output.count("A first request") == 1
 
 
 @pytest.mark.long
-def test_workers_end_when_server_is_killed(start: Callable[..., Server]) -> None:
+def test_workers_end_when_server_is_killed(start: Callable[..., ServerProcess]) -> None:
     server = start()
     url, workers = server.url, server.workers()
     server.popen.kill()
-    server.reader.join(PATIENCE)  # ends when both workers have, because they write to its pipe
+    server.reader.join(TIMEOUT)  # ends when both workers have, because they write to its pipe
     assert not server.reader.is_alive(), workers
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/healthz")
@@ -89,13 +89,13 @@ def test_workers_end_when_server_is_killed(start: Callable[..., Server]) -> None
 
 @pytest.mark.long
 def test_worker_restarts_until_database_returns(
-    start: Callable[..., Server], postgres_url: str, postgres: str
+    start: Callable[..., ServerProcess], postgres_url: str, postgres: str
 ) -> None:
     server = start()
     worker, _ = server.workers()
     with database_offline(postgres_url, postgres):
         os.kill(worker, signal.SIGKILL)
-        server.says("a worker cannot start: cannot open the database", 2)
+        server.wait_for_output("a worker cannot start: cannot open the database", 2)
     assert len(server.workers(ever=3)) == 2
     assert server.stop()[0] == 0
 
@@ -114,22 +114,22 @@ def database_offline(postgres_url: str, postgres: str) -> Iterator[None]:
 
 @pytest.mark.long
 def test_readyz_needs_database_and_healthz_does_not(
-    start: Callable[..., Server], postgres_url: str, postgres: str
+    start: Callable[..., ServerProcess], postgres_url: str, postgres: str
 ) -> None:
     server = start()
     ready = httpx.get(f"{server.url}/readyz")
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
     with database_offline(postgres_url, postgres):
-        not_ready = httpx.get(f"{server.url}/readyz", timeout=PATIENCE)
+        not_ready = httpx.get(f"{server.url}/readyz", timeout=TIMEOUT)
         assert (not_ready.status_code, not_ready.json()["code"]) == (503, "unavailable")
         assert int(not_ready.headers["retry-after"]) >= 1
         assert httpx.get(f"{server.url}/healthz").json() == {"status": "ok"}
-    assert httpx.get(f"{server.url}/readyz", timeout=PATIENCE).json() == {"status": "ready"}
+    assert httpx.get(f"{server.url}/readyz", timeout=TIMEOUT).json() == {"status": "ready"}
 
 
 @pytest.mark.long
 def test_metrics_cover_all_running_workers(
-    start: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., ServerProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "metrics").mkdir()
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))
@@ -161,7 +161,7 @@ def test_metrics_cover_all_running_workers(
     assert server.stop()[0] == 0
 
 
-def metric(server: Server, name: str, method: str) -> float:
+def metric(server: ServerProcess, name: str, method: str) -> float:
     """Return a metric of the requests to the API with this method, summed over the other labels."""
     lines = httpx.get(f"{server.url}/metrics").raise_for_status().text.splitlines()
     samples = [line for line in lines if line.startswith(f"{name}{{") and f'method="{method}"' in line]
@@ -170,28 +170,28 @@ def metric(server: Server, name: str, method: str) -> float:
 
 @pytest.mark.long
 def test_interrupt_of_process_group_stops_server(
-    start: Callable[..., Server],
+    start: Callable[..., ServerProcess],
 ) -> None:
     server = start()
     server.workers()
     for _ in range(2):  # Ctrl+C pressed twice
         os.killpg(server.popen.pid, signal.SIGINT)
-    assert server.popen.wait(PATIENCE) == 0
-    server.reader.join(PATIENCE)
+    assert server.popen.wait(TIMEOUT) == 0
+    server.reader.join(TIMEOUT)
     server.assert_no_traceback()
-    assert "another one starts" not in "".join(server.lines)
+    assert "another one starts" not in server.output
 
 
 @pytest.mark.long
-def test_request_in_flight_finishes_at_stop(start: Callable[..., Server], postgres_url: str) -> None:
-    server = start("--lock-timeout", str(PATIENCE), "--statement-timeout", str(PATIENCE))
-    body = {"doctor": 1, "patient": 1, "scheduled_time": soon(10)}
+def test_request_in_flight_finishes_at_stop(start: Callable[..., ServerProcess], postgres_url: str) -> None:
+    server = start("--lock-timeout", str(TIMEOUT), "--statement-timeout", str(TIMEOUT))
+    body = {"doctor": 1, "patient": 1, "scheduled_time": time_ahead(10)}
     call = httpx.post(server.url + CALLS, json=body, headers=DOCTOR).raise_for_status().json()
     path = f"{CALLS}{call['id']}/"
 
     async def in_flight() -> tuple[httpx.Response, tuple[int, float]]:
         other = await asyncpg.connect(postgres_url)
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as client:
             async with other.transaction():
                 await other.execute("SELECT * FROM calls FOR UPDATE")
                 joining = asyncio.create_task(client.post(f"{path}join/", headers=DOCTOR))
@@ -212,7 +212,7 @@ def test_request_in_flight_finishes_at_stop(start: Callable[..., Server], postgr
     assert asyncio.run(on_postgres(postgres_url, "SELECT status FROM calls"))[0]["status"] == "ongoing"
 
 
-async def listens(server: Server) -> bool:
+async def listens(server: ServerProcess) -> bool:
     with contextlib.suppress(OSError):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.close()

@@ -15,11 +15,11 @@ from video_calls_sdk import (
 from video_calls_server.control.client import Control
 
 if TYPE_CHECKING:
-    from support.process import Process
+    from support.server_process import ServerProcess
 
 
 @pytest.mark.parametrize("ids", ["integer", "uuid"])
-def test_call_life_works_with_both_id_forms(serve: "Callable[..., Process]", ids: str) -> None:
+def test_call_life_works_with_both_id_forms(serve: "Callable[..., ServerProcess]", ids: str) -> None:
     server = serve("--database", ":memory:", "--ids", ids)
     with Control(server.url) as control:
         people = {person.email: person for person in control.identities.list()}

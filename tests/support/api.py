@@ -27,6 +27,16 @@ USERS = {
 }
 
 
+def auth_headers(user_id: int, settings: Settings | None = None) -> dict[str, str]:
+    """Return the header of this user, whose token is valid for an hour."""
+    return {"Authorization": f"Bearer {make_token(settings or Settings(), user_id, expires_in=3600)}"}
+
+
+def time_ahead(minutes: float) -> str:
+    """Return the time in so many minutes."""
+    return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
+
+
 @dataclass
 class FakeClock:
     """A clock that only a test moves."""
@@ -49,7 +59,7 @@ class Api:
     settings: Settings
 
     def headers(self, user: str) -> dict[str, str]:
-        return {"Authorization": f"Bearer {make_token(self.settings, USERS[user], expires_in=3600)}"}
+        return auth_headers(USERS[user], self.settings)
 
     def get(self, user: str, path: str = CALLS) -> httpx.Response:
         return self.client.get(path, headers=self.headers(user))
@@ -111,3 +121,10 @@ def in_memory() -> Iterator[Api]:
     clock, settings = FakeClock(), Settings(database=":memory:")
     with in_process(create_app(settings, clock=clock)) as client:
         yield Api(client, clock, settings)
+
+
+def assert_unavailable(answer: httpx.Response) -> None:
+    """Fail unless this is the response of a server whose database is unavailable."""
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
+    assert answer.json()["error"]
+    assert int(answer.headers["retry-after"]) >= 1

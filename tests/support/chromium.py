@@ -11,7 +11,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the Python packa
 expect = playwright.expect
 
 CHROMIUM = Path("/usr/bin/chromium")
-PATIENCE = 20_000  # milliseconds, for a busy machine
+TIMEOUT = 20_000  # milliseconds, for a busy machine
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -23,7 +23,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-IN_CHROMIUM = [
+NEEDS_CHROMIUM = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}"),
 ]
@@ -31,9 +31,9 @@ IN_CHROMIUM = [
 
 
 @contextmanager
-def launched() -> Iterator[Any]:
+def running_chromium() -> Iterator[Any]:
     """Start a browser, in which each test opens its own tabs."""
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=TIMEOUT)
     with playwright.sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield chromium
