@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.config import Agora
-from video_calls_contract.observers import Observers
+from video_calls_contract.observers.registry import Observers
 
 from support.fake_backend import CALL
 from support.made_results import exchange

@@ -18,7 +18,7 @@ from video_calls_contract.catalogue import catalogue
 from video_calls_contract.config import Config
 from video_calls_contract.connection_settings import connection
 from video_calls_contract.exceptions import Blocked
-from video_calls_contract.observers import Observers
+from video_calls_contract.observers.registry import Observers
 from video_calls_contract.redaction import Redactor
 from video_calls_contract.results import Results, TestResult, rule_results
 from video_calls_contract.scheduling import Calls

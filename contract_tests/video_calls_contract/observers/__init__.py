@@ -8,27 +8,5 @@ check only the calls of this run, because a staging system may hold inconsistent
 """
 
 from video_calls_contract.observers import call_fields, errors, join_response
-from video_calls_contract.observers.registry import (
-    LENIENCE,
-    MOST_FINDINGS,
-    OBSERVED,
-    Finding,
-    Observer,
-    Observers,
-    Recent,
-    Verdict,
-)
 
-__all__ = [
-    "LENIENCE",
-    "MOST_FINDINGS",
-    "OBSERVED",
-    "Finding",
-    "Observer",
-    "Observers",
-    "Recent",
-    "Verdict",
-    "call_fields",
-    "errors",
-    "join_response",
-]
+__all__ = ["call_fields", "errors", "join_response"]

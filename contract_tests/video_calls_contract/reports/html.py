@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -14,7 +13,6 @@ from markupsafe import Markup, escape
 import video_calls_contract.reports
 from video_calls_contract.reports import (
     OUTCOME_WORDS,
-    Kind,
     count,
     evidence,
     how_to_curl,
@@ -22,13 +20,7 @@ from video_calls_contract.reports import (
     short,
     visible,
 )
-from video_calls_contract.results import CONFORMS, VIOLATIONS, Results, RuleResult
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    result: RuleResult
-    kind: Kind
+from video_calls_contract.results import CONFORMS, VIOLATIONS, Results
 
 
 @cache
@@ -56,20 +48,15 @@ def _with_code(text: str) -> Markup:
 def as_html(results: Results) -> str:
     """Return the HTML report."""
     script = files(video_calls_contract.reports).joinpath("report.js").read_text(encoding="utf-8")
-    entries = [_Entry(result, kind(result, results)) for result in results.rules]
-    sections: dict[str, list[_Entry]] = {}
-    for entry in entries:
-        sections.setdefault(entry.result.rule.section, []).append(entry)
+    kinds = {result.rule.id: kind(result, results) for result in results.rules}
     return (
         _environment()
         .get_template("report.html.jinja")
         .render(
             results=results,
             state={CONFORMS: "passed", VIOLATIONS: "violation"}.get(results.exit_status, "stopped"),
-            sections=sections,
-            violations=[entry for entry in entries if entry.kind == "violation"],
-            warnings=[entry for entry in entries if entry.kind == "warning"],
-            counts={one: sum(entry.kind == one for entry in entries) for one in OUTCOME_WORDS},
+            kinds=kinds,
+            counts={one: list(kinds.values()).count(one) for one in OUTCOME_WORDS},
             words=OUTCOME_WORDS,
             how_to_curl=how_to_curl(
                 exchange

@@ -29,7 +29,7 @@ from video_calls_contract.event_listener import (
 from video_calls_contract.exceptions import Blocked, NotOffered, Violation
 from video_calls_contract.exchange import Exchange, Together, as_object, instant
 from video_calls_contract.jwt import FORGERIES, forged
-from video_calls_contract.observers import LENIENCE
+from video_calls_contract.observers.registry import LENIENCE
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import User, Users

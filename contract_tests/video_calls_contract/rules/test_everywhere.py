@@ -4,7 +4,7 @@ import pytest
 from video_calls_spec import RuleId
 
 from video_calls_contract.exceptions import Blocked, Missing, NotOffered, Violation
-from video_calls_contract.observers import MOST_FINDINGS, OBSERVED, Finding
+from video_calls_contract.observers.registry import MOST_FINDINGS, OBSERVED, Finding
 from video_calls_contract.run import Run
 
 ABSENT = {

@@ -19,7 +19,7 @@ from video_calls_contract.checks import (
 from video_calls_contract.created_calls import Call
 from video_calls_contract.exceptions import NotOffered
 from video_calls_contract.exchange import Exchange, Together, instant
-from video_calls_contract.observers import LENIENCE
+from video_calls_contract.observers.registry import LENIENCE
 from video_calls_contract.scenarios import JoinScenario, LateJoin, Lifecycle
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import User

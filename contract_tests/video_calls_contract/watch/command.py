@@ -17,7 +17,7 @@ from video_calls_spec import RULES, Level, RuleId
 
 from video_calls_contract.catalogue import NOTED
 from video_calls_contract.config import Agora, Config, ConfigError, Tls, read_config, valid_base_url
-from video_calls_contract.observers import Finding
+from video_calls_contract.observers.registry import Finding
 from video_calls_contract.output_files import DestinationError
 from video_calls_contract.reports import count, short, terminal, visible
 from video_calls_contract.reports.files import CommandError, ReportFiles

@@ -14,7 +14,7 @@ from video_calls_contract.event_form import require_event_form
 from video_calls_contract.event_listener import CLOSE_DEADLINE, EXPIRED, TYPES, UNAUTHORIZED, call_in
 from video_calls_contract.exchange import Exchange, as_object
 from video_calls_contract.jwt import claims
-from video_calls_contract.observers import Recent
+from video_calls_contract.observers.registry import Recent
 from video_calls_contract.watch.capture import Record
 from video_calls_contract.watch.decoding import NOBODY, bearer
 from video_calls_contract.watch.exchange_rules import hold

@@ -9,7 +9,7 @@ from typing import cast
 from video_calls_spec.redaction import REDACTED, redact
 
 from video_calls_contract.exchange import Exchange
-from video_calls_contract.observers import Finding
+from video_calls_contract.observers.registry import Finding
 from video_calls_contract.redaction import Redactor
 from video_calls_contract.watch.decoding import bearer
 

@@ -27,7 +27,7 @@ from video_calls_contract.exceptions import Violation
 from video_calls_contract.exchange import Exchange, as_object, instant
 from video_calls_contract.ids import is_id
 from video_calls_contract.jwt import claims
-from video_calls_contract.observers import OBSERVED, Finding
+from video_calls_contract.observers.registry import OBSERVED, Finding
 from video_calls_contract.pagination import link_problem
 from video_calls_contract.watch.decoding import NOBODY, bearer, call_id_of, calls_of, methods_of
 from video_calls_contract.watch.history import Traffic

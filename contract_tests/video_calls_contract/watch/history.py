@@ -14,7 +14,7 @@ from video_calls_contract.checks import PRECISION
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.config import Agora
 from video_calls_contract.exchange import Exchange, instant
-from video_calls_contract.observers import LENIENCE, Finding, Observer, Observers, Recent
+from video_calls_contract.observers.registry import LENIENCE, Finding, Observer, Observers, Recent
 from video_calls_contract.watch.decoding import bearer, call_id_of, calls_of
 from video_calls_contract.watch.evidence import shortened, without_secrets
 
