@@ -76,7 +76,7 @@ class Listener:
         query: dict[str, str] | None = None,
     ) -> None:
         self.user = user
-        self._authorization = user.lasting_authorization
+        self._authorization = user.authorization
         self._token = (self._authorization or "").removeprefix("Bearer ")
         self.status = NO_ANSWER
         self.subprotocol: str | None = None

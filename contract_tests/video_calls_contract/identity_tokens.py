@@ -13,7 +13,6 @@ from video_calls_contract.jwt import claims
 from video_calls_contract.redaction import Redactor
 
 _MARGIN = 60.0  # seconds before its expiry at which a token is replaced; half its lifetime if that is less
-_FRESH = 30.0  # seconds that a connection for events may last
 _INTERVAL = 2.0  # seconds until a command runs again that printed a token of short lifetime
 _MOST_REFUSALS = 3  # of new tokens, after which the command does not run again
 
@@ -38,19 +37,15 @@ class Token:
         self._not_before = 0.0
         self._set(identity.token or "")
 
-    def value(self, *, fresh: bool = False) -> str:
+    def value(self) -> str:
         """Return the token, or a new one if it expires soon.
-
-        Args:
-            fresh: whether the token has to last for the seconds of a connection.
 
         Raises:
             ConfigError: if the command fails.
         """
         with self._lock:
             left = self.seconds_left
-            margin = min(_MARGIN, self._lifetime / 2)
-            is_due = left is not None and left < (max(margin, _FRESH) if fresh else margin)
+            is_due = left is not None and left < min(_MARGIN, self._lifetime / 2)
             if is_due and time.monotonic() >= self._not_before:
                 self._run_command()
             return self._value

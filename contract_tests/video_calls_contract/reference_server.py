@@ -37,7 +37,7 @@ def reference_server(*options: str) -> Generator[Config]:
         ReferenceServerError: if the server is not installed or does not start.
     """
     with (
-        _without_user_settings(),
+        _environment(),
         tempfile.TemporaryDirectory(prefix="video-calls-contract-") as directory,
         tempfile.TemporaryFile(dir=directory) as log,
     ):
@@ -50,7 +50,6 @@ def reference_server(*options: str) -> Generator[Config]:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=_environment(),
             start_new_session=True,  # a Ctrl-C must not stop the server before the suite has cleaned up
         )
         try:
@@ -59,19 +58,19 @@ def reference_server(*options: str) -> Generator[Config]:
             _stop(server)
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
-
-
 @contextmanager
-def _without_user_settings() -> Generator[None]:
+def _environment() -> Generator[None]:
     """Hide the settings of the user's own server, from the commands that make tokens too."""
-    names = [name for name in os.environ if name.startswith(_SETTINGS)]
-    hidden = {name: os.environ.pop(name) for name in names}
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(_SETTINGS):
+            del os.environ[name]
+    os.environ |= {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     try:
         yield
     finally:
-        os.environ.update(hidden)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _url(server: "subprocess.Popen[str]", log: IO[bytes]) -> str:
@@ -109,7 +108,6 @@ def _config(url: str, directory: str, options: tuple[str, ...]) -> Config:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=_environment(),
             timeout=START_SECONDS,
             check=False,
             start_new_session=True,

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,6 @@ _JOIN_WINDOW = timedelta(minutes=15)
 _ROOM_DEADLINE = 40.0  # seconds within which another run closes its near calls
 _ROOM_INTERVAL = 2.0  # seconds between two attempts to find room
 _NO_ROOM_CACHED = 20.0  # seconds for which the suite does not look again after it found no room
-_MOST_NAMED = 3  # calls in a message
 _MOST_QUOTED = 160  # characters of a refusal in a message
 
 
@@ -302,19 +301,15 @@ class Calls:
 
 def _no_room_message(conflicts: list[dict[str, Any]]) -> str:
     """Return why there is no room for a near call, and what helps."""
-    calls = list({str(call.get("id")): _describe(call) for call in conflicts}.values())
-    if not calls:
+    if not conflicts:
         return "near calls of this run take up the time of every user"
-    listed, is_one = calls[:_MOST_NAMED], len(calls) == 1
-    if more := calls[_MOST_NAMED:]:
-        listed.append(f"{len(more)} more")
-    return (
-        f"{' and '.join(listed)} {'takes' if is_one else 'take'} up the next quarter of an hour: "
-        f"cancel or end {'it' if is_one else 'them'}, or run the suite later"
-    )
-
-
-def _describe(call: dict[str, Any]) -> str:
+    call = conflicts[0]
     text = f"call {call.get('id')} of doctor {call.get('doctor')} and patient {call.get('patient')}"
-    start = instant(call.get("scheduled_time"))
-    return text if start is None else f"{text}, scheduled for {start.astimezone(UTC):%Y-%m-%d %H:%M} UTC,"
+    if start := instant(call.get("scheduled_time")):
+        text += f", scheduled for {start:%Y-%m-%d %H:%M} UTC,"
+    others = len({str(one.get("id")) for one in conflicts}) - 1
+    more = f" and {others} more" if others else ""
+    return (
+        f"{text}{more} {'take' if others else 'takes'} up the next quarter of an hour: "
+        "cancel or end each, or run the suite later"
+    )

@@ -39,25 +39,17 @@ class User:
         Raises:
             Unreachable: if the command that prints the token fails.
         """
-        return self._header()
+        if not isinstance(self.credential, Token):
+            return self.credential
+        try:
+            return f"Bearer {self.credential.value()}"
+        except ConfigError as error:
+            raise Unreachable(str(error)) from None
 
     @property
     def token(self) -> str:
         """The token of the header; empty if there is none."""
         return (self.authorization or "").removeprefix("Bearer ")
-
-    def _header(self, *, fresh: bool = False) -> str | None:
-        if not isinstance(self.credential, Token):
-            return self.credential
-        try:
-            return f"Bearer {self.credential.value(fresh=fresh)}"
-        except ConfigError as error:
-            raise Unreachable(str(error)) from None
-
-    @property
-    def lasting_authorization(self) -> str | None:
-        """The header, with a new token if the current one expires within seconds."""
-        return self._header(fresh=True)
 
     def check_expiry(self, token: str) -> None:
         """Raise an exception if a token that the backend refused has expired, so that this was right.
