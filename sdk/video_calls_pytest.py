@@ -13,21 +13,21 @@ import pytest
 
 if TYPE_CHECKING:
     import respx
-    from video_calls_sdk.testing import ServerApplication, VideoCallsServer
+    from video_calls_sdk.testing import Serve, VideoCallsServer
 
 
 @pytest.fixture(scope="session")
-def _video_calls_application() -> Iterator[ServerApplication]:
+def _serve_video_calls() -> Iterator[Serve]:
     from video_calls_sdk.testing import server_application
 
-    with server_application() as application:
-        yield application
+    with server_application() as serve:
+        yield serve
 
 
 @pytest.fixture
-def video_calls_server(_video_calls_application: ServerApplication) -> Iterator[VideoCallsServer]:
+def video_calls_server(_serve_video_calls: Serve) -> Iterator[VideoCallsServer]:
     """Start a reference server in this process, a new `VideoCallsServer` for each test."""
-    with _video_calls_application.serve() as server:
+    with _serve_video_calls() as server:
         yield server
 
 

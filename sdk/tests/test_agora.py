@@ -188,7 +188,7 @@ def test_007_token_verifies_without_channel_and_uid() -> None:
 @pytest.mark.parametrize("names", [{}, {"channel_name": "call_1704436789_5678"}, {"uid": 123}], ids=str)
 def test_verifying_006_token_needs_channel_and_uid(names: dict[str, Any]) -> None:
     vector = vector_of("006-pub-uid-123")
-    with pytest.raises(ValueError, match="give channel_name and uid"):
+    with pytest.raises(ValueError, match="pass channel_name and uid"):
         inspect_token(vector["token"]).verify(vector["app_certificate"], **names)
 
 
@@ -286,12 +286,12 @@ MESSAGE = struct.pack("<IIHHI", 1, 1704523189, 1, 1, 1704440389)
         (vector_of("006-pub-uid-1")["token"] + "\n", "not base64"),
         (token_006(string(bytes(31)) + CRCS + string(MESSAGE)), "signature has 31 bytes"),
         (token_006(SIGNATURE + CRCS + struct.pack("<H", 65535) + MESSAGE), "a length in it"),
-        (token_006(SIGNATURE + CRCS + string(MESSAGE + b"\0")), "more behind its end"),
-        (token_006(SIGNATURE + CRCS + string(MESSAGE) + b"\0"), "more behind its end"),
+        (token_006(SIGNATURE + CRCS + string(MESSAGE + b"\0")), "more after its end"),
+        (token_006(SIGNATURE + CRCS + string(MESSAGE) + b"\0"), "more after its end"),
         ("007" + base64.b64encode(b"no zlib").decode(), "not compressed"),
-        ("007" + base64.b64encode(zlib.compress(content_007(RTC)) + b"\0").decode(), "more behind its end"),
+        ("007" + base64.b64encode(zlib.compress(content_007(RTC)) + b"\0").decode(), "more after its end"),
         ("007" + base64.b64encode(zlib.compress(content_007(RTC))[:-1]).decode(), "cut off"),
-        (token_007(content_007(RTC) + b"\0"), "more behind its end"),
+        (token_007(content_007(RTC) + b"\0"), "more after its end"),
         (token_007(content_007(RTC, count=2)), "cut off"),
         (token_007(content_007(RTC, app_id=b"0" * 33)), "app id"),
         (token_007(content_007(RTC, app_id=b"\xff" * 32)), "not UTF-8"),

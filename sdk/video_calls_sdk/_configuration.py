@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -68,27 +68,16 @@ class Options(NamedTuple):
     def replace(
         self,
         *,
-        timeout: float | httpx.Timeout | NotGiven,
-        deadline: float | NotGiven | None,
-        retries: Retries | int | NotGiven,
         headers: Mapping[str, str] | None,
-        answers: Answers | NotGiven,
+        **values: Any,  # noqa: ANN401 (the client declares their types, and the functions below check them)
     ) -> "Options":
         """Return options with these values, and with these headers added.
 
         Raises:
             ConfigurationError: if a value cannot be used.
         """
-        changes: dict[str, Any] = {"headers": {**self.headers, **_checked_headers(headers)}}
-        if not isinstance(timeout, NotGiven):
-            changes["timeout"] = _checked_timeout(timeout)
-        if not isinstance(deadline, NotGiven):
-            changes["deadline"] = _checked_deadline(deadline)
-        if not isinstance(retries, NotGiven):
-            changes["retries"] = _checked_retries(retries)
-        if not isinstance(answers, NotGiven):
-            changes["answers"] = _checked_answers(answers)
-        return self._replace(**changes)
+        changes = {name: _CHECKS[name](value) for name, value in values.items() if value is not NOT_GIVEN}
+        return self._replace(headers={**self.headers, **_checked_headers(headers)}, **changes)
 
 
 @cache
@@ -188,3 +177,11 @@ def _checked_timeout(timeout: float | httpx.Timeout) -> httpx.Timeout:
     raise ConfigurationError(
         f"timeout must be a positive number of seconds or an httpx.Timeout, not {timeout!r}"
     )
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "timeout": _checked_timeout,
+    "deadline": _checked_deadline,
+    "retries": _checked_retries,
+    "answers": _checked_answers,
+}

@@ -133,7 +133,7 @@ def _to_utc(time: datetime) -> datetime:
         raise ConfigurationError(f"scheduled_time must be a datetime, not {type(time).__name__}")
     if time.utcoffset() is None:
         raise NaiveDatetimeError(
-            f"scheduled_time {time.isoformat()} has no time zone; give an aware datetime, "
+            f"scheduled_time {time.isoformat()} has no time zone; pass an aware datetime, "
             "such as datetime.now(timezone.utc) + timedelta(hours=1)"
         )
     try:

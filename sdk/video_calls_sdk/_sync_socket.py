@@ -59,9 +59,7 @@ class Socket:
         self._close_connection()
         options = connect_options(action)
         try:
-            # Any, because pyright cannot choose an overload of `connect` for these options.
-            opening: Any = connect(**options, create_connection=self._connection_class())
-            connection: ClientConnection = opening.__enter__()
+            connection = connect(**options, create_connection=self._connection_class()).__enter__()
         except HANDSHAKE_ERRORS as error:
             return handshake_failure(error)
         with self._lock:

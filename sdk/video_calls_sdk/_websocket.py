@@ -2,7 +2,8 @@
 
 import logging
 from importlib.util import find_spec
-from typing import Any, Final
+from ssl import SSLContext
+from typing import Final, NotRequired, TypedDict
 
 import httpx
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -41,8 +42,23 @@ class _QuietLogger(logging.LoggerAdapter[logging.Logger]):
         return level > logging.DEBUG and super().isEnabledFor(level)
 
 
-def connect_options(action: Connect) -> dict[str, Any]:
-    """Return the arguments of `connect`. Its proxy and certificates are those of requests.
+class ConnectOptions(TypedDict):
+    """Arguments of `connect`."""
+
+    uri: str
+    user_agent_header: str
+    additional_headers: dict[str, str]
+    open_timeout: float | None
+    close_timeout: float
+    max_size: int
+    logger: _QuietLogger
+    proxy: str | None
+    ssl: SSLContext | None
+    proxy_ssl: NotRequired[SSLContext]
+
+
+def connect_options(action: Connect) -> ConnectOptions:
+    """Return the arguments of `connect`, with the proxy and the certificates that requests use too.
 
     Raises:
         ConfigurationError: if the environment's proxy or certificates cannot be used.
@@ -54,7 +70,7 @@ def connect_options(action: Connect) -> dict[str, Any]:
             "events through a SOCKS proxy need python-socks[asyncio], which is not installed"
         )
     headers = dict(action.headers)
-    options = {
+    options: ConnectOptions = {
         "uri": action.url,
         "user_agent_header": headers.pop("user-agent"),
         "additional_headers": headers,
@@ -65,7 +81,9 @@ def connect_options(action: Connect) -> dict[str, Any]:
         "proxy": proxy and proxy.url,
         "ssl": tls() if base_url.startswith("https:") else None,
     }
-    return options | ({"proxy_ssl": tls()} if proxy is not None and proxy.url.startswith("https:") else {})
+    if proxy is not None and proxy.url.startswith("https:"):
+        options["proxy_ssl"] = tls()
+    return options
 
 
 def handshake_success(response: Response | None) -> HandshakeSuccess:

@@ -1,7 +1,7 @@
 """Read Agora tokens: user, channel, expiry and privileges; and verify their signature.
 
-Reads versions 006 (AccessToken) and 007 (AccessToken2), without a network and without Agora's packages. Only
-`TokenInfo.verify` checks who signed a token; without it, anybody may have written what a token says.
+It reads versions 006 (AccessToken) and 007 (AccessToken2), without a network or Agora's packages. Only
+`TokenInfo.verify` checks who signed a token. Without this check, anybody may have made the token.
 
 >>> token = (
 ...     "006970CA35de60c44645bbae8a215061b33IACV0fZUBw+72cVoL9eyGGh3Q6Poi8bgjwVLnyKSJyOXR7dIfRBXoFHl"
@@ -64,7 +64,10 @@ class Privilege(IntEnum):
     PUBLISH_DATA_STREAM = 4
 
 
-@dataclass(frozen=True, slots=True)
+_PRIVILEGES = frozenset(Privilege)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenInfo:
     """The content of an Agora token. `inspect_token` returns it; its repr shows no token and no signature.
 
@@ -82,25 +85,26 @@ class TokenInfo:
         version: "006" or "007".
         app_id: of the Agora project, 32 hex digits.
         salt: a random number.
-        issued_at: when a 007 token was issued; None for 006.
+        issued_at: the time of issue of a 007 token; None for 006.
         expires_at: the `ts` of a 006 token; issue plus lifetime of a 007 token.
         privileges: each privilege in the channel with its expiry. Keys are `Privilege` members, or plain
             integers if unknown. Empty for a 007 token without RTC.
-        channel_name: None for a 006 token, which has only its CRC, and for a 007 token without RTC.
-        account: the uid in decimal or the user account, empty for any uid; None if `channel_name` is.
+        channel_name: None for a 006 token, which has only the CRC of the name, and for a 007 token without
+            RTC.
+        account: the uid in decimal or the user account; empty for any uid; None if `channel_name` is None.
         channel_crc, uid_crc: the CRC-32 of channel and account; None for 007.
     """
 
     version: Literal["006", "007"]
     app_id: str
     salt: int
-    issued_at: datetime | None
+    issued_at: datetime | None = None
     expires_at: datetime
     privileges: Mapping[int, datetime] = field(hash=False)
-    channel_name: str | None
-    account: str | None
-    channel_crc: int | None
-    uid_crc: int | None
+    channel_name: str | None = None
+    account: str | None = None
+    channel_crc: int | None = None
+    uid_crc: int | None = None
     _signature: bytes = field(repr=False)
     _message: bytes = field(repr=False)
 
@@ -131,8 +135,8 @@ class TokenInfo:
     def is_for_uid(self, uid: int | str) -> bool:
         """Return whether the token names this uid or user account. 006 compares CRCs, as for the channel.
 
-        A uid of 0 stands for a token for any uid: Agora admits everyone with it, and it names no other uid.
-        The text "0" is a user account.
+        Agora admits any uid with a token for uid 0, but that token is only for 0 here. The text "0" is a user
+        account.
 
         Raises:
             TypeError: if `uid` is neither an int nor a str.
@@ -148,8 +152,8 @@ class TokenInfo:
         """Return whether this certificate signed the token, for this channel and uid.
 
         It does not check the expiry: see `expired`. The signature of a 006 token covers channel and uid
-        without a separator: "call_1" with uid 23 and "call_12" with uid 3 have the same one. It does not
-        cover their CRCs.
+        without a separator, so "call_1" with uid 23 and "call_12" with uid 3 have the same signature. It does
+        not cover their CRCs.
 
         Args:
             app_certificate: of the Agora project, 32 hex digits.
@@ -157,9 +161,8 @@ class TokenInfo:
             uid: required for 006; as in `is_for_uid`.
 
         Raises:
-            ValueError: if `app_certificate` is empty, because anybody could sign with it, or if channel or
-                uid
-                is missing for a 006 token that the other one fits.
+            ValueError: if `app_certificate` is empty, because anybody could sign with it, or if a 006 token
+                lacks `channel_name` or `uid`.
             TypeError: if `uid` is neither an int nor a str.
         """
         if not app_certificate:
@@ -174,7 +177,7 @@ class TokenInfo:
             key = hmac.digest(struct.pack("<I", int(self.issued_at.timestamp())), key, "sha256")
             key = hmac.digest(struct.pack("<I", self.salt), key, "sha256")
         elif channel_name is None or uid is None:
-            raise ValueError("a 006 token does not hold its channel and uid: give channel_name and uid")
+            raise ValueError("a 006 token does not contain its channel and uid: pass channel_name and uid")
         else:
             message = _utf8(self.app_id + channel_name + _account(uid)) + message
         return hmac.compare_digest(hmac.digest(key, message, "sha256"), self._signature)
@@ -216,11 +219,8 @@ def _read_006(text: str) -> TokenInfo:
         version="006",
         app_id=app_id,
         salt=salt,
-        issued_at=None,
         expires_at=expires_at,
         privileges=privileges,
-        channel_name=None,
-        account=None,
         channel_crc=channel_crc,
         uid_crc=uid_crc,
         _signature=signature,
@@ -240,7 +240,7 @@ def _read_007(text: str) -> TokenInfo:
     for _ in range(content.uint16()):
         service = content.uint16()
         if service not in {_RTC, _RTM}:
-            break  # the length of an unknown service is unknown, so the next one cannot be found
+            break  # an unknown service has an unknown length, so the next one cannot be found
         allowed = _privileges(content, since=issued, expires_at=expires_at)
         if service == _RTC:
             privileges, channel_name, account = allowed, content.text(), content.text()
@@ -257,8 +257,6 @@ def _read_007(text: str) -> TokenInfo:
         privileges=privileges,
         channel_name=channel_name,
         account=account,
-        channel_crc=None,
-        uid_crc=None,
         _signature=signature,
         _message=message,
     )
@@ -267,16 +265,10 @@ def _read_007(text: str) -> TokenInfo:
 def _privileges(content: "_Bytes", *, since: int, expires_at: datetime) -> dict[int, datetime]:
     expiries: dict[int, datetime] = {}
     for _ in range(content.uint16()):
-        privilege, seconds = _privilege(content.uint16()), content.uint32()
-        expiries[privilege] = _time(since + seconds) if seconds else expires_at
+        privilege, seconds = content.uint16(), content.uint32()
+        key = Privilege(privilege) if privilege in _PRIVILEGES else privilege
+        expiries[key] = _time(since + seconds) if seconds else expires_at
     return expiries
-
-
-def _privilege(privilege: int) -> int:
-    try:
-        return Privilege(privilege)
-    except ValueError:
-        return privilege
 
 
 def _app_id(text: str) -> str:
@@ -314,7 +306,7 @@ def _inflate(data: bytes) -> bytes:
     if not stream.eof:
         raise InvalidTokenError("it is cut off")
     if stream.unused_data:
-        raise InvalidTokenError("there is more behind its end")
+        raise InvalidTokenError("there is more after its end")
     return content
 
 
@@ -326,7 +318,7 @@ def _aware(now: datetime | None) -> datetime:
     if now is None:
         return datetime.now(UTC)
     if now.utcoffset() is None:
-        raise NaiveDatetimeError(f"now, {now.isoformat()}, has no time zone; give an aware datetime")
+        raise NaiveDatetimeError(f"now, {now.isoformat()}, has no time zone; pass an aware datetime")
     return now
 
 
@@ -375,4 +367,4 @@ class _Bytes:
 
     def end(self) -> None:
         if self._at < len(self._data):
-            raise InvalidTokenError("there is more behind its end")
+            raise InvalidTokenError("there is more after its end")

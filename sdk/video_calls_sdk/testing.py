@@ -27,13 +27,15 @@ import re
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
+from anyio.from_thread import start_blocking_portal
+from anyio.to_thread import run_sync
 
 from video_calls_sdk import AsyncVideoCallsClient, VideoCallsClient
 
@@ -77,7 +79,7 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._asgi = httpx.ASGITransport(app)  # type: ignore[arg-type]  # Litestar narrows ASGI's types
         self._portal = portal
         self._clock = clock
-        self._mocked_time = False
+        self._is_time_mocked = False
         self._stopped = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -87,8 +89,6 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response."""
-        from anyio.to_thread import run_sync
-
         await request.aread()
         response = self._portal.start_task_soon(self._serve, request)
         return await run_sync(response.result, abandon_on_cancel=True)
@@ -113,15 +113,18 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         )
 
     def _follow_mocked_time(self) -> None:
-        mocked = _is_time_mocked()
-        if mocked == self._mocked_time:
+        time_machine = sys.modules.get("time_machine")
+        is_travelling = time_machine is not None and time_machine.escape_hatch.is_travelling()
+        is_mocked = is_travelling or dt.datetime.__module__ != "datetime"  # by freezegun
+        if is_mocked == self._is_time_mocked:
             return
-        self._mocked_time = mocked
+        self._is_time_mocked = is_mocked
         self._clock.reset()
-        if not mocked:
+        if not is_mocked:
             self._clock.freeze()
 
 
+@dataclass(eq=False)
 class VideoCallsServer:
     """A reference server in this process, without a socket. The fixture `video_calls_server` returns it.
 
@@ -140,16 +143,9 @@ class VideoCallsServer:
         transport: a transport to the server, for your own clients.
     """
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        transport: ServerTransport,
-        make_token: Callable[[str, float], str],
-    ) -> None:
-        self.base_url = base_url
-        self.transport = transport
-        self._make_token = make_token
+    base_url: str
+    transport: ServerTransport
+    _make_token: Callable[[str, float], str] = field(repr=False)
 
     @cached_property
     def control(self) -> Control:
@@ -168,8 +164,8 @@ class VideoCallsServer:
         """Return the server's clock, which decides whether a call is in the past or may be joined.
 
         At the start of a test it shows the machine's time and stands still; `resume` starts it. If freezegun
-        or time-machine sets the time of the process, the clock follows. JWTs and Agora tokens expire by the
-        machine's time, or the time that such a library sets.
+        or time-machine sets the time of the process, the clock shows that time. JWTs and Agora tokens expire
+        by the machine's time, or the time that such a library sets.
 
         ```python
         video_calls_server.clock.set(datetime(2030, 1, 5, 10, 0, tzinfo=timezone.utc))
@@ -241,31 +237,13 @@ class VideoCallsServer:
         return partial(self.token, email)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerApplication:
-    """The application of a test session; it takes longer to start than most tests to run."""
-
-    app: Litestar
-    portal: BlockingPortal
-    clock: SettableClock
-    base_url: str
-    make_token: Callable[[str, float], str]
-
-    @contextmanager
-    def serve(self) -> Generator[VideoCallsServer]:
-        """Serve one test, with a new database in memory."""
-        transport = ServerTransport(self.app, self.portal, self.clock)
-        server = VideoCallsServer(base_url=self.base_url, transport=transport, make_token=self.make_token)
-        with self.portal.wrap_async_context_manager(self.app.lifespan()):
-            self.portal.call(self.clock.freeze)
-            yield server
-            transport.stop()
+Serve = Callable[[], AbstractContextManager[VideoCallsServer]]
+"""A function that serves one test, with a new database in memory."""
 
 
 @contextmanager
-def server_application() -> Generator[ServerApplication]:
-    """Start the application of a test session, on its own thread."""
-    from anyio.from_thread import start_blocking_portal
+def server_application() -> Generator[Serve]:
+    """Start the application of a test session on its own thread. This takes longer than most tests."""
     from video_calls_server import Settings, create_app
     from video_calls_server.api.jwt import make_token
     from video_calls_server.api.routes import API_ROOT
@@ -284,7 +262,16 @@ def server_application() -> Generator[ServerApplication]:
     app = create_app(settings)
     clock = app.state.namespaces.default.clock
     with start_blocking_portal(backend_options={"loop_factory": _event_loop}) as portal:
-        yield ServerApplication(app, portal, clock, f"{_ORIGIN}{API_ROOT}", token)
+
+        @contextmanager
+        def serve() -> Generator[VideoCallsServer]:
+            transport = ServerTransport(app, portal, clock)
+            with portal.wrap_async_context_manager(app.lifespan()):
+                portal.call(clock.freeze)
+                yield VideoCallsServer(f"{_ORIGIN}{API_ROOT}", transport, token)
+                transport.stop()
+
+        yield serve
 
 
 def _event_loop(monotonic: Callable[[], float] = time.monotonic) -> asyncio.AbstractEventLoop:
@@ -292,13 +279,6 @@ def _event_loop(monotonic: Callable[[], float] = time.monotonic) -> asyncio.Abst
     loop = asyncio.new_event_loop()
     setattr(loop, "time", monotonic)  # noqa: B010 (mypy refuses an assignment to a method)
     return loop
-
-
-def _is_time_mocked() -> bool:
-    """Return whether freezegun or time-machine sets the time of this process."""
-    time_machine = sys.modules.get("time_machine")
-    is_travelling = time_machine is not None and time_machine.escape_hatch.is_travelling()
-    return is_travelling or dt.datetime.__module__ != "datetime"
 
 
 # -- Mocked responses ---------------------------------------------------------------------------------
@@ -317,10 +297,10 @@ def example_response(operation_id: str, status: int | None = None, name: str | N
     Args:
         operation_id: the operation's name in `openapi.yaml`, such as `createVideoCall`.
         status: a status of the operation, by default that of its success.
-        name: the name of an example of this status, by default the first.
+        name: the name of an example of this status, by default the first one.
 
     Raises:
-        ValueError: if the contract has no such operation, status or example; the message lists those it has.
+        ValueError: if the contract has no such operation, status or example; the message lists what it has.
     """
     operation = _lookup("operation", _operations(), operation_id)
     status = status or min(operation.examples)
