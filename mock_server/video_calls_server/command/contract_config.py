@@ -4,10 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from video_calls_server.api.ids import ExternalId, ids_of
+from video_calls_server.api.ids import ExternalId, Ids, ids_of
 from video_calls_server.api.jwt import make_token
-from video_calls_server.command.contract_identities import contract_identities
-from video_calls_server.domain.people import Role, User
+from video_calls_server.domain.people import Person, Role, User
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store.database import has_password
 from video_calls_server.store.seed import Seed
@@ -16,6 +15,32 @@ JWT_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
 EXPIRED_SINCE = 3600  # seconds
 EXPIRING_IN = "8s"
 
+_REQUIRED = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
+
+
+def contract_identities(people: Seed) -> dict[str, Person]:
+    """Return the first user who fits each identity of the contract suite, by the name of the identity."""
+
+    def users(*, active: bool = True, doctor: bool = False, patient: bool = False) -> list[Person]:
+        return [
+            person
+            for person in people.people
+            if (person[0].active, bool(person[1]), bool(person[2])) == (active, doctor, patient)
+        ]
+
+    doctors, patients = users(doctor=True), users(patient=True)
+    candidates = {
+        "doctor": doctors,
+        "patient": patients,
+        "other_doctor": doctors[1:],
+        "other_patient": patients[1:],
+        "inactive_doctor": users(active=False, doctor=True),
+        "inactive_patient": users(active=False, patient=True),
+        "outsider": [*users(), *doctors[2:], *patients[2:]],
+        "dual_user": users(doctor=True, patient=True),
+    }
+    return {name: persons[0] for name, persons in candidates.items() if persons}
+
 
 def contract_toml(settings: Settings, people: Seed, base_url: str) -> str:
     """Return the configuration for a run against `base_url`, with tokens that do not expire during the run.
@@ -23,14 +48,13 @@ def contract_toml(settings: Settings, people: Seed, base_url: str) -> str:
     Raises:
         SettingsError: if an identity provider signs the JWTs, or a required identity is missing.
     """
-    parts = contract_identities(people)
-    needed = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
-    if missing := [name for name in needed if getattr(parts, name) is None]:
+    identities = contract_identities(people)
+    if missing := [name for name in _REQUIRED if name not in identities]:
         raise SettingsError(
             f"no user can be {', '.join(missing)}; the suite needs two active doctors and two active "
             "patients, a user who is both, and one who is neither (or a third doctor or patient)"
         )
-    project, ids = settings.agora_project, ids_of(settings.ids)
+    project, doctor = settings.agora_project, identities["doctor"][0]
     lines = [
         f"base_url = {_toml(base_url.rstrip('/'))}",
         "",
@@ -38,30 +62,28 @@ def contract_toml(settings: Settings, people: Seed, base_url: str) -> str:
         f"app_id = {_toml(project.app_id)}",
         f"app_certificate = {_toml(project.app_certificate)}",
     ]
-
-    def identity(part: str, user: User, *, expires_in: int = JWT_LIFETIME, **role_ids: ExternalId) -> None:
-        lines.extend(["", f"[identities.{part}]"])
-        lines.extend(f"{name} = {json.dumps(value)}" for name, value in role_ids.items())
-        lines.append(f"token = {_toml(make_token(settings, user.id, expires_in=expires_in))}")
-
-    for name in ("doctor", "patient", "other_doctor", "other_patient", "inactive_doctor", "inactive_patient"):
-        participant = getattr(parts, name)
-        if participant is not None:
-            identity(name, participant.user, id=ids.format(_role(name), participant.id))
-    if parts.outsider is not None:
-        identity("outsider", parts.outsider)
-    if parts.dual_user is not None:
-        user, doctor, patient = parts.dual_user
-        doctor_id, patient_id = ids.format("doctor", doctor.id), ids.format("patient", patient.id)
-        identity("dual_user", user, doctor=doctor_id, patient=patient_id)
-    if parts.doctor is not None:
-        identity("expired", parts.doctor.user, expires_in=-EXPIRED_SINCE)
-        lines.extend(["", "[identities.expiring]", *_token_command(settings, parts.doctor.user)])
+    for name, person in identities.items():
+        lines += ["", f"[identities.{name}]", *_role_ids(name, person, ids_of(settings.ids))]
+        lines.append(f"token = {_toml(make_token(settings, person[0].id, expires_in=JWT_LIFETIME))}")
+    expired = make_token(settings, doctor.id, expires_in=-EXPIRED_SINCE)
+    lines += ["", "[identities.expired]", f"token = {_toml(expired)}"]
+    lines += ["", "[identities.expiring]", *_token_command(settings, doctor)]
     return "\n".join([*lines, ""])
 
 
-def _role(part: str) -> Role:
-    return "doctor" if part.endswith("doctor") else "patient"
+def _role_ids(name: str, person: Person, ids: Ids) -> list[str]:
+    """Return the lines with the ids of an identity. The suite does not need those of an outsider."""
+    _, doctor, patient = person
+    values: dict[Role, ExternalId] = {}
+    if doctor is not None:
+        values["doctor"] = ids.format("doctor", doctor.id)
+    if patient is not None:
+        values["patient"] = ids.format("patient", patient.id)
+    if name == "outsider":
+        return []
+    return [
+        f"{role if name == 'dual_user' else 'id'} = {json.dumps(value)}" for role, value in values.items()
+    ]
 
 
 def _token_command(settings: Settings, user: User) -> list[str]:
@@ -72,17 +94,14 @@ def _token_command(settings: Settings, user: User) -> list[str]:
     if has_password(settings.database):
         comments.append("# The database URL has a password; VIDEO_CALLS_SERVER_DATABASE must be set.")
     else:
-        words += ["--database", _absolute(settings.database)]
+        is_path = ":" not in settings.database
+        words += ["--database", str(Path(settings.database).resolve()) if is_path else settings.database]
     if settings.seed is not None:
         words += ["--seed", str(settings.seed.resolve())]
     for name in ("jwt_user_claim", "jwt_issuer", "jwt_audience"):
         if (value := getattr(settings, name)) is not None:
             words += [f"--{name.replace('_', '-')}", value]
     return [*comments, f"token_command = {_toml(words)}"]
-
-
-def _absolute(database: str) -> str:
-    return database if ":" in database else str(Path(database).resolve())
 
 
 def _toml(value: str | list[str]) -> str:

@@ -20,8 +20,6 @@ DEFAULT_SEED = Path(__file__).with_name("seed.yaml")
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_MAX_DEPTH = 10
-
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 UserId = Annotated[int, Meta(ge=1, le=MAX_UID)]  # it is also the Agora uid
 Email = Annotated[str, Meta(pattern=r"^[^@\s\0]+@[^@\s\0]+(?![\s\S])", max_length=254)]
@@ -76,18 +74,17 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
     """
     try:
         text = decoded(path.read_bytes())
-        if (line := _too_deep(text)) is not None:
-            raise SeedError(f"{path}:{line}: an alias, or nested more deeply than any seed file is")
         root = yaml.compose(text, Loader=_LOADER)
         content = yaml.load(text, Loader=_LOADER)  # noqa: S506 (a safe loader, in C if there is one)
+        repeated_key = _repeated_key(root)
     except (OSError, EncodingError) as error:
         raise SeedError(f"{path}: cannot read the seed file: {error}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SeedError(f"{path}:{line}: not YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SeedError(f"{path}: not YAML: {error}") from error
-    if (repeated_key := _repeated_key(root)) is not None:
+    if repeated_key is not None:
         line = repeated_key.start_mark.line + 1
         raise SeedError(f"{path}:{line}: {repeated_key.value} is given twice")
     try:
@@ -102,29 +99,6 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
             f"{path}:{_line(root, steps)}: {_path(steps)}{repetition.value} is given to another user too"
         )
     return Seed(tuple(person_of(entry) for entry in entries))
-
-
-def _too_deep(text: str) -> int | None:
-    """Return the first line that is nested too deeply or has an alias, or None if there is none.
-
-    `yaml.compose` recurses into each level. A few aliases of aliases can expand beyond the memory.
-    """
-    try:
-        return _line_too_deep(text, _LOADER)
-    except yaml.YAMLError:  # the parser in C has a limit of its own
-        return _line_too_deep(text, yaml.SafeLoader)
-
-
-def _line_too_deep(text: str, loader: type[yaml.SafeLoader]) -> int | None:
-    depth = 0
-    for event in yaml.parse(text, Loader=loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > _MAX_DEPTH or isinstance(event, yaml.AliasEvent):
-            return event.start_mark.line + 1 if event.start_mark else 1
-    return None
 
 
 def _repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
