@@ -1,4 +1,4 @@
-"""Recordings of browsers and Playwright."""
+"""Tests of recordings of browsers and Playwright."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ TOKEN = [{"name": "Authorization", "value": f"Bearer {jwt()}"}]
 
 
 def entry(path: str = "/video-calls/7/", status: int = 200, body: Any = None, **more: Any) -> dict[str, Any]:
-    """An entry as Playwright writes it; of more, what begins with `content_` is of the answer's content."""
+    """Return an entry as Playwright writes it; `content_` begins a name of the response's content."""
     content: dict[str, Any] = {"size": 9, "mimeType": "application/json", "text": json.dumps(body or call())}
     content |= {
         name.removeprefix("content_"): more.pop(name) for name in [*more] if name.startswith("content_")
@@ -36,11 +36,11 @@ def entry(path: str = "/video-calls/7/", status: int = 200, body: Any = None, **
 
 
 def har(tmp_path: Path, *entries: dict[str, Any]) -> tuple[int, dict[str, Any], str]:
-    """Exit status, JSON report and output of the command on a recording."""
+    """Return the exit status, the JSON report and the output of the command for a recording."""
     recording, report = tmp_path / "one.har", tmp_path / "report.json"
     recording.write_text(json.dumps({"log": {"version": "1.2", "entries": entries}}))
-    done = CliRunner().invoke(main, ["har", str(recording), "--json", str(report)])
-    return done.exit_code, json.loads(report.read_text()), done.output
+    result = CliRunner().invoke(main, ["har", str(recording), "--json", str(report)])
+    return result.exit_code, json.loads(report.read_text()), result.output
 
 
 def test_violation_in_recording_is_reported(tmp_path: Path) -> None:
@@ -51,12 +51,12 @@ def test_violation_in_recording_is_reported(tmp_path: Path) -> None:
 
 
 MESSAGES = [
-    {"type": "send", "time": NOW.timestamp(), "opcode": 1, "data": "not judged"},
+    {"type": "send", "time": NOW.timestamp(), "opcode": 1, "data": "not checked"},
     {"type": "receive", "time": NOW.timestamp() + 6, "opcode": 1, "data": event(number="")},
 ]
 
 
-def test_websocket_messages_are_judged(tmp_path: Path) -> None:
+def test_websocket_messages_are_checked(tmp_path: Path) -> None:
     url = URL.replace("https", "wss") + "/events/"
     _, report, _ = har(tmp_path, entry(), entry(url=url, status=101, _webSocketMessages=MESSAGES))
     assert [one["id"] for one in report["rules"] if one["outcome"] == "failed"] == ["events.call-started"]
@@ -71,7 +71,7 @@ SKIPPED = {
 }
 
 
-def test_what_cannot_be_judged_is_counted(tmp_path: Path) -> None:
+def test_skipped_entries_are_counted_by_reason(tmp_path: Path) -> None:
     redirect = entry(status=302, content_text="")
     status, report, _ = har(tmp_path, entry(), redirect, *SKIPPED.values())
     assert status == 0
@@ -80,7 +80,7 @@ def test_what_cannot_be_judged_is_counted(tmp_path: Path) -> None:
         assert f"1 {words}" in note
 
 
-def test_stripped_authorization_is_not_blamed(tmp_path: Path) -> None:
+def test_missing_authorization_has_no_finding(tmp_path: Path) -> None:
     stripped = entry()
     stripped["request"]["headers"] = []
     status, report, _ = har(tmp_path, stripped)
@@ -97,8 +97,8 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize(("content", "words"), BAD.values(), ids=BAD.keys())
-def test_file_that_is_no_recording_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+def test_invalid_recording_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     recording = tmp_path / "bad.har"
     recording.write_bytes(content)
-    done = CliRunner().invoke(main, ["har", str(recording)])
-    assert (done.exit_code, words in done.output, "bad.har" in done.output) == (2, True, True)
+    result = CliRunner().invoke(main, ["har", str(recording)])
+    assert (result.exit_code, words in result.output, "bad.har" in result.output) == (2, True, True)

@@ -1,4 +1,4 @@
-"""The contract, tested with traffic that others send: through a proxy, or from recordings.
+"""Checks the traffic of other clients by the contract: live through a proxy, or from recordings.
 
-Nothing here sends a request of its own, except one at the start that finds the API.
+Only `target.py` sends requests, which find the API at the start.
 """

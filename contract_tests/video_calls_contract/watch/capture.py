@@ -1,22 +1,21 @@
-"""What passes the proxy, or is recorded, before anything of it is decoded."""
+"""What passes the proxy, or is recorded, before it is decoded."""
 
 from dataclasses import dataclass, field
-
-__all__ = ["Header", "Record"]
 
 Header = tuple[str, str]
 
 
 @dataclass(slots=True)
-class Record:
+class Capture:
     """A request and its response; of a WebSocket, one message from the target, or the end.
 
     Attributes:
-        target: path and query, as they were sent.
-        body: as it was received, perhaps compressed, and a little longer than what is judged.
+        target: path and query, as the client sent them.
+        body: as the target sent it, perhaps compressed; a longer one is cut where the suite refuses to read.
         sent_at, received_at: seconds since the epoch.
-        unjudged: why the exchange is not judged; empty if it may be.
+        skip_reason: why the exchange is not checked; empty if it can be.
         socket: the number of the WebSocket; 0 for HTTP.
+        position: the position of a message in its WebSocket, from 0.
         is_end: whether the WebSocket has ended; `close_code` is None if the target did not end it.
     """
 
@@ -29,7 +28,8 @@ class Record:
     headers: list[Header] = field(default_factory=list[Header])
     body: bytes = b""
     received_at: float = 0.0
-    unjudged: str = ""
+    skip_reason: str = ""
     socket: int = 0
+    position: int = 0
     is_end: bool = False
     close_code: int | None = None

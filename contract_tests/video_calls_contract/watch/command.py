@@ -22,40 +22,38 @@ from video_calls_contract.output_files import DestinationError
 from video_calls_contract.reports import count, short, terminal, visible
 from video_calls_contract.reports.files import CommandError, ReportFiles
 from video_calls_contract.results import Results
-from video_calls_contract.watch.capture import Record
-from video_calls_contract.watch.har import HarError, judge_recordings
+from video_calls_contract.watch.capture import Capture
+from video_calls_contract.watch.har import HarError, check_recordings
 from video_calls_contract.watch.history import Report
 from video_calls_contract.watch.target import TargetError, find_target
-from video_calls_contract.watch.traffic import Judge
-
-__all__ = ["har", "watch"]
+from video_calls_contract.watch.traffic import Traffic
 
 _FILE = click.Path(path_type=Path)
-_MOST_WAITING = 2_000  # records that wait to be judged
+_MOST_WAITING = 2_000  # captures that wait for their check
 
 
 def _common(command: Any) -> Any:  # noqa: ANN401 (click's decorators)
     """Add the options of both commands."""
     for option in (
         click.option("--level", type=click.Choice(["must", "should"]), default="must", show_default=True,
-                     help="The least level whose deviations fail."),
+                     help="Lowest level whose violations fail."),
         click.option("--markdown", type=_FILE, metavar="FILE", help="Write a Markdown report."),
         click.option("--html", type=_FILE, metavar="FILE", help="Write an HTML report."),
         click.option("--json", type=_FILE, metavar="FILE", help="Write a JSON report."),
         click.option("--junit", type=_FILE, metavar="FILE", help="Write a JUnit report."),
-        click.option("--config", type=_FILE, help="A contract.toml: its `agora`, `ca`, `cert`, `key`."),
+        click.option("--config", type=_FILE, help="A contract.toml with `agora`, `ca`, `cert` and `key`."),
     ):  # fmt: skip
         command = option(command)
     return command
 
 
 @click.command()
-@click.option("--target", metavar="URL", help="Root of the API; without it, that of --config.")
+@click.option("--target", metavar="URL", help="Root of the API, by default that of --config.")
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8900", show_default=True,
-              help="Where clients reach the proxy.")  # fmt: skip
-@click.option("--ca", type=_FILE, metavar="FILE", help="PEM of the authorities of the target's certificate.")
-@click.option("--cert", type=_FILE, metavar="FILE", help="PEM of the client's certificate.")
-@click.option("--key", type=_FILE, metavar="FILE", help="PEM of its key, unless --cert holds it.")
+              help="Address of the proxy.")  # fmt: skip
+@click.option("--ca", type=_FILE, metavar="FILE", help="PEM file of the authorities to trust.")
+@click.option("--cert", type=_FILE, metavar="FILE", help="PEM file of the client certificate.")
+@click.option("--key", type=_FILE, metavar="FILE", help="PEM file of its private key, unless --cert has it.")
 @_common
 def watch(
     *,
@@ -68,14 +66,14 @@ def watch(
     level: Level,
     **reports: Path | None,
 ) -> None:
-    """Pass requests on to a backend, and judge every exchange, until Ctrl-C.
+    """Forward requests to a backend, and check every exchange, until Ctrl-C.
 
-    Exit status: 0 no rule was broken, 1 rules were broken, 2 nothing could be judged.
+    Exit status: 0 if no rule is broken, 1 if rules are broken, 2 if nothing could be checked.
     """
     if target is None and config is None:
         raise click.UsageError("give --target URL, or --config FILE with a base_url")
     if key and not cert:
-        raise click.UsageError("--key is given without its certificate; add --cert")
+        raise click.UsageError("--key needs its certificate; add --cert")
     tls = Tls(ca, cert, key)
     with _problems_in_a_line():
         if config:
@@ -88,21 +86,21 @@ def watch(
 
 
 def _watch(config: Config, listen: str, level: Level, files: ReportFiles) -> None:
-    from video_calls_contract.watch.proxy import Records, serve  # other commands do not wait for uvicorn
+    from video_calls_contract.watch.proxy import Captures, serve  # other commands need no uvicorn
 
     config, own_host = find_target(config, listen)
     console = terminal.console()
-    judge = Judge(config.base_url, config.agora, level, datetime.now(UTC), _printer(console))
+    traffic = Traffic(config.base_url, config.agora, level, datetime.now(UTC), _printer(console))
     if own_host:
-        judge.notes.append(
-            "the target answers only to its own Host, so that `next` and `previous` lead past the proxy"
+        traffic.notes.append(
+            "the target accepts only its own Host, so `next` and `previous` lead past the proxy"
         )
     context = multiprocessing.get_context("spawn")
-    records: Records[Record | int] = context.Queue(_MOST_WAITING)
+    captures: Captures[Capture | int] = context.Queue(_MOST_WAITING)
     with _listener(listen) as listener:
-        proxy = context.Process(target=serve, args=(config, own_host, listener, records), daemon=True)
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # in the new process, until it handles it
-        proxy.start()
+        process = context.Process(target=serve, args=(config, own_host, listener, captures), daemon=True)
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the process has its own
+        process.start()
         signal.signal(signal.SIGINT, handler)
         host, port = listener.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -113,34 +111,34 @@ def _watch(config: Config, listen: str, level: Level, files: ReportFiles) -> Non
 
     def stop(_signal: int, _frame: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)  # a second one does not wait
-        proxy.terminate()
+            signal.signal(number, signal.default_int_handler)  # a second one does not wait for the proxy
+        process.terminate()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    dropped = _judge_until_end(records, proxy, judge)
+    dropped = _check_until_end(captures, process, traffic)
     if dropped:
-        judge.notes.append(f"{count(dropped, 'exchange')} came faster than they could be judged")
-    _end(console, judge.results(), files)
+        traffic.notes.append(f"{count(dropped, 'exchange')} came faster than the suite could check them")
+    _end(console, traffic.results(), files)
 
 
-def _judge_until_end(records: Any, proxy: Any, judge: Judge) -> int:  # noqa: ANN401 (private types)
-    """Judge what passes the proxy; return how many records were dropped."""
+def _check_until_end(captures: Any, process: Any, traffic: Traffic) -> int:  # noqa: ANN401 (private types)
+    """Check what passes the proxy; return how many captures were dropped."""
     while True:
         try:
-            record: Record | int = records.get(timeout=1)
+            capture: Capture | int = captures.get(timeout=1)
         except queue.Empty:
-            if proxy.is_alive():
+            if process.is_alive():
                 continue
             return 0
-        if isinstance(record, int):
-            return record
-        judge.judge(record)
+        if isinstance(capture, int):
+            return capture
+        traffic.check(capture)
 
 
 @click.command()
 @click.argument("files", type=_FILE, nargs=-1, required=True, metavar="FILE...")
-@click.option("--base-url", metavar="URL", help="Root of the API; without it, where most calls were made.")
+@click.option("--base-url", metavar="URL", help="Root of the API, by default the one with most requests.")
 @_common
 def har(
     *,
@@ -150,9 +148,9 @@ def har(
     level: Level,
     **reports: Path | None,
 ) -> None:
-    """Judge the exchanges of HAR files, as browsers and Playwright record them.
+    """Check the exchanges in HAR files, which browsers and Playwright record.
 
-    Exit status: 0 no rule was broken, 1 rules were broken, 2 nothing could be judged.
+    Exit status: 0 if no rule is broken, 1 if rules are broken, 2 if nothing could be checked.
     """
     with _problems_in_a_line():
         agora = read_config(config, base_url=base_url).agora if config else Agora()
@@ -160,7 +158,7 @@ def har(
         destinations.check()
         console = terminal.console()
         root = valid_base_url(base_url) if base_url else None
-        results = judge_recordings(files, root, agora, level, _printer(console))
+        results = check_recordings(files, root, agora, level, _printer(console))
         _end(console, results, destinations)
 
 

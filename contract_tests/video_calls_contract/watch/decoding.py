@@ -1,6 +1,7 @@
-"""Exchanges out of records: which operation it was, who sent it, and what the body says."""
+"""Decodes captures into exchanges: the operation, the user, and what the bodies say."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -11,70 +12,60 @@ import httpx
 from video_calls_spec.redaction import is_secret
 
 from video_calls_contract.bodies import UnreadBodyError, read_body
-from video_calls_contract.exchange import SOMEBODY, Exchange
+from video_calls_contract.exchange import SOMEBODY, Exchange, as_object
 from video_calls_contract.ids import is_id
 from video_calls_contract.jwt import claims
 from video_calls_contract.redaction import Redactor
 from video_calls_contract.schema import contract
-from video_calls_contract.watch.capture import Header, Record
-
-__all__ = [
-    "NOBODY",
-    "bearer",
-    "call_id_of",
-    "calls_of",
-    "exchange_of",
-    "methods_of",
-    "operation_of",
-    "why_unjudged",
-]
+from video_calls_contract.watch.capture import Capture, Header
 
 NOBODY = "nobody"
+"""The user of an exchange without credentials."""
+
 _CODINGS = ("", "identity", "gzip", "x-gzip")
 _PLAIN = Redactor()
-"""What is kept as evidence is redacted; nothing else is shown."""
+"""Findings are redacted when they are recorded."""
 
 
-def why_unjudged(record: Record, root: str) -> str:
-    """Return why a request and its response are not judged; empty if they are.
+def skip_reason(capture: Capture, root: str) -> str:
+    """Return why a request and its response are not checked; empty if they are.
 
     Args:
         root: the path of the API.
     """
-    names = {name for name, _ in record.request_headers}
-    coding = next((value for name, value in record.headers if name == "content-encoding"), "")
+    coding = header(capture.headers, "content-encoding").strip().lower()
     reasons = {
-        record.unjudged: bool(record.unjudged),
-        "of other paths": not record.target.startswith(f"{root}/video-calls"),
-        "HEAD or OPTIONS": record.method in ("HEAD", "OPTIONS"),
-        "with a compressed request": "content-encoding" in names,
-        "for a part of a response": "range" in names,
-        "compressed in a way that is not read here": coding.strip().lower() not in _CODINGS,
+        capture.skip_reason: bool(capture.skip_reason),
+        "of other paths": not capture.target.startswith(f"{root}/video-calls"),
+        "HEAD or OPTIONS": capture.method in ("HEAD", "OPTIONS"),
+        "with a compressed request": header(capture.request_headers, "content-encoding") != "",
+        "for a part of a response": header(capture.request_headers, "range") != "",
+        "compressed with a coding that the suite cannot read": coding not in _CODINGS,
     }
-    return next((why for why, holds in reasons.items() if holds), "")
+    return next((reason for reason, applies in reasons.items() if applies), "")
 
 
-def exchange_of(record: Record, origin: str, root: str) -> Exchange:
-    """Return a record as an exchange with the API at an origin and a path."""
-    headers = httpx.Headers(record.headers)
-    response = httpx.Response(record.status, headers=headers, stream=httpx.ByteStream(record.body))
+def decode(capture: Capture, origin: str, root: str) -> Exchange:
+    """Return a capture as an exchange with the API at an origin and a path."""
+    headers = httpx.Headers(capture.headers)
+    response = httpx.Response(capture.status, headers=headers, stream=httpx.ByteStream(capture.body))
     content, unread = b"", ""
     try:
         content = read_body(response, until=float("inf"))
     except UnreadBodyError as error:
         unread = str(error)
     return Exchange(
-        operation=operation_of(record.method, record.target.partition("?")[0].removeprefix(root)),
-        user=_user_of(record.request_headers),
-        method=record.method,
-        url=f"{origin}{record.target}",
-        request_headers=tuple(record.request_headers),
-        request_body=record.request_body,
-        status=record.status,
+        operation=operation_of(capture.method, capture.target.partition("?")[0].removeprefix(root)),
+        user=_user_of(capture.request_headers),
+        method=capture.method,
+        url=f"{origin}{capture.target}",
+        request_headers=tuple(capture.request_headers),
+        request_body=capture.request_body,
+        status=capture.status,
         headers=headers,
         content=content,
-        sent_at=datetime.fromtimestamp(record.sent_at, UTC),
-        received_at=datetime.fromtimestamp(record.received_at, UTC),
+        sent_at=datetime.fromtimestamp(capture.sent_at, UTC),
+        received_at=datetime.fromtimestamp(capture.received_at, UTC),
         redactor=_PLAIN,
         unread=unread,
     )
@@ -92,18 +83,18 @@ def _operations() -> list[tuple[str, re.Pattern[str], str]]:
 
 
 def operation_of(method: str, path: str) -> str | None:
-    """Return the operation of a path below the root of the API; None if it is none."""
+    """Return the operation of a path below the root of the API; None if there is none."""
     return next((name for verb, form, name in _operations() if verb == method and form.fullmatch(path)), None)
 
 
 def methods_of(url: str) -> set[str]:
-    """Return the methods that the contract names for the path at the end of a URL."""
+    """Return the methods that the contract has for the path at the end of a URL."""
     path = "/video-calls" + url.partition("?")[0].rpartition("/video-calls")[2]
     return {verb for verb, form, _ in _operations() if form.fullmatch(path)}
 
 
 def call_id_of(url: str) -> str:
-    """Return the id of the call that a URL names; empty if it names none."""
+    """Return the id of the call in a URL; empty if there is none."""
     match = re.search(r"/video-calls/([^/?]+)/", url)
     return match[1] if match else ""
 
@@ -113,6 +104,19 @@ def calls_of(exchange: Exchange) -> Iterator[dict[str, Any]]:
     return (call for call in exchange.calls if is_id(call.get("id")))
 
 
+def sent_object(exchange: Exchange) -> dict[str, Any]:
+    """Return the JSON object in a request; empty if the body is something else."""
+    try:
+        return as_object(json.loads(exchange.request_body))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def header(headers: Iterable[Header], name: str) -> str:
+    """Return the first header of a name; empty if there is none."""
+    return next((value for key, value in headers if key == name), "")
+
+
 def bearer(headers: Iterable[Header]) -> str:
     """Return the bearer token of a request; empty if it has none."""
     headers = list(headers)
@@ -120,21 +124,28 @@ def bearer(headers: Iterable[Header]) -> str:
         scheme, _, token = value.partition(" ")
         if scheme.lower() == "bearer":
             return token.strip()
-    offered = ",".join(value for name, value in headers if name == "sec-websocket-protocol").split(",")
-    words = [word.strip() for word in offered]
+    protocols = ",".join(value for name, value in headers if name == "sec-websocket-protocol").split(",")
+    words = [word.strip() for word in protocols]
     return words[words.index("bearer") + 1] if "bearer" in words[:-1] else ""
+
+
+def caller_of(exchange: Exchange) -> str:
+    """Return a text that is the same for two exchanges only if one user sent both; empty if unknown."""
+    if exchange.user in (NOBODY, SOMEBODY):
+        return bearer(exchange.request_headers)
+    return exchange.user
 
 
 def _user_of(headers: list[Header]) -> str:
     """Return a name for the user who sent a request: the same for each token of a user.
 
-    It is `SOMEBODY` if the credentials do not say whose they are, and `NOBODY` without any.
+    It is `SOMEBODY` if the credentials do not show the user, and `NOBODY` without credentials.
     """
     token = bearer(headers)
-    claimed = claims(token)
+    content = claims(token)
     for name in ("user_id", "sub"):
-        if isinstance(claimed.get(name), str | int):
-            whole = f"{claimed.get('iss')} {claimed[name]}"
-            return f"user {hashlib.sha256(whole.encode()).hexdigest()[:6]}"
+        if isinstance(content.get(name), str | int):
+            identity = f"{content.get('iss')} {content[name]}"
+            return f"user {hashlib.sha256(identity.encode()).hexdigest()[:6]}"
     is_anonymous = not token and not any(is_secret(name) for name, _ in headers)
     return NOBODY if is_anonymous else SOMEBODY

@@ -1,4 +1,4 @@
-"""Exchanges as evidence: shortened, and shown without tokens and personal data."""
+"""Turns exchanges into evidence: short, and without tokens and personal data."""
 
 import json
 import re
@@ -13,10 +13,8 @@ from video_calls_contract.observers.registry import Finding
 from video_calls_contract.redaction import Redactor
 from video_calls_contract.watch.decoding import bearer
 
-__all__ = ["shortened", "without_secrets"]
-
 _LONG = 4096  # bytes of a body
-_SHORTEST = 3  # characters of a personal datum
+_SHORTEST = 3  # characters of a personal text
 _EMAIL = re.compile(r"[\w.+-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+")
 _DETAILS = ("doctor_details", "patient_details")
 _SHOWN_HEADERS = (
@@ -29,7 +27,7 @@ _SHOWN_HEADERS = (
 
 
 def shortened(exchange: Exchange, call_id: object) -> Exchange:
-    """Return an exchange with no more of its body than what concerns a call."""
+    """Return an exchange; of a long body, only the call with this id or the beginning is left."""
     if len(exchange.content) <= _LONG:
         return replace(exchange)  # without the parsed body
     row = next((call for call in exchange.calls if call.get("id") == call_id), None)
@@ -41,7 +39,7 @@ def without_secrets(finding: Finding, secrets: Iterable[str]) -> Finding:
     """Return a finding that shows no token, name or e-mail address.
 
     Args:
-        secrets: tokens of other requests, and other texts that are not shown.
+        secrets: tokens of other requests, and other texts to redact.
     """
     personal = {text for exchange in finding.exchanges for text in _personal(exchange.object)}
     redactor = _PersonalRedactor({*personal, *secrets})
@@ -61,7 +59,7 @@ def without_secrets(finding: Finding, secrets: Iterable[str]) -> Finding:
 
 
 class _PersonalRedactor(Redactor):
-    """Redacts personal texts too, and what a name or a form says is secret."""
+    """Redacts personal texts too, and secrets that it recognizes by their name or form."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         super().__init__()
@@ -71,7 +69,7 @@ class _PersonalRedactor(Redactor):
         ]
 
     def redact(self, text: str) -> str:
-        """Return a text without what must not be seen."""
+        """Return a text without secrets and personal data."""
         text = "$TOKEN".join(redact(part) for part in super().redact(text).split("$TOKEN"))
         for form in self._texts:
             text = text.replace(form, REDACTED)

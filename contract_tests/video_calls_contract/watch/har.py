@@ -1,4 +1,4 @@
-"""Recordings of browsers and Playwright (HAR 1.2), as records like those of the proxy."""
+"""Reads recordings of browsers and Playwright (HAR 1.2) as captures."""
 
 import base64
 import json
@@ -15,42 +15,43 @@ from video_calls_spec import Level
 from video_calls_contract.config import Agora
 from video_calls_contract.exchange import as_object, instant
 from video_calls_contract.results import Results
-from video_calls_contract.watch.capture import Header, Record
+from video_calls_contract.watch.capture import Capture, Header
 from video_calls_contract.watch.decoding import operation_of
 from video_calls_contract.watch.history import Report
-from video_calls_contract.watch.traffic import Judge
-
-__all__ = ["HarError", "judge_recordings"]
+from video_calls_contract.watch.traffic import Traffic
 
 _SWITCHING = 101
 
 
 class HarError(Exception):
-    """A file that is no recording, or holds nothing of the API; the message names it."""
+    """A file is not a recording, or has no exchange with the API; the message names the file."""
 
 
-def judge_recordings(
+def check_recordings(
     paths: tuple[Path, ...], base_url: str | None, agora: Agora, level: Level, report: Report
 ) -> Results:
-    """Judge the exchanges of HAR files with the API at a base URL; None for the API of most of them.
+    """Check the exchanges of HAR files with the API at a base URL.
+
+    Args:
+        base_url: None for the API with most exchanges.
 
     Raises:
-        HarError: if a file cannot be used, or none has an exchange with the API.
+        HarError: if a file cannot be read, or no file has an exchange with the API.
     """
     entries = [entry for path in paths for entry in _entries(path)]
     root = base_url or _root(entries)
     if root is None:
         names = ", ".join(str(path) for path in paths)
-        raise HarError(f"{names}: no URL ends as those of the Video Calls API do; is it the right recording?")
-    begun = min((_sent_at(entry) for entry in entries), default=0.0)
-    judge = Judge(root, agora, level, datetime.fromtimestamp(begun, UTC), report)
+        raise HarError(f"{names}: no URL looks like one of the Video Calls API; is it the right recording?")
+    started_at = min((_sent_at(entry) for entry in entries), default=0.0)
+    traffic = Traffic(root, agora, level, datetime.fromtimestamp(started_at, UTC), report)
     own = [entry for entry in entries if entry["request"]["url"].startswith(root)]
     if "authorization" not in {name for entry in own for name, _ in _headers(entry["request"])}:
-        judge.unjudged["auth.required"] = "the recording has no Authorization: browsers may leave it out"
-    records = [record for entry in entries for record in _records(entry, root)]
-    for record in sorted(records, key=lambda record: record.received_at):
-        judge.judge(record)
-    return judge.results()
+        traffic.skip_reasons["auth.required"] = "the recording has no Authorization; browsers may omit it"
+    captures = [capture for entry in entries for capture in _captures(entry, root)]
+    for capture in sorted(captures, key=lambda capture: capture.received_at):
+        traffic.check(capture)
+    return traffic.results()
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -64,8 +65,8 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         raise HarError(f"{path}: is not a HAR file: it has no log.entries")
     for number, entry in enumerate(cast("list[object]", entries), start=1):
         request = as_object(as_object(entry).get("request"))
-        good = isinstance(request.get("url"), str) and isinstance(request.get("method"), str)
-        if not good or instant(as_object(entry).get("startedDateTime")) is None:
+        is_request = isinstance(request.get("url"), str) and isinstance(request.get("method"), str)
+        if not is_request or instant(as_object(entry).get("startedDateTime")) is None:
             raise HarError(
                 f"{path}: entry {number} has no request with a url and a method, or no startedDateTime"
             )
@@ -73,7 +74,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _root(entries: list[dict[str, Any]]) -> str | None:
-    """Return the root of the API of most exchanges."""
+    """Return the root of the API with most exchanges; None if there is no such API."""
     roots: Counter[str] = Counter()
     for entry in entries:
         root, calls, rest = entry["request"]["url"].partition("?")[0].rpartition("/video-calls/")
@@ -82,7 +83,7 @@ def _root(entries: list[dict[str, Any]]) -> str | None:
     return roots.most_common(1)[0][0] if roots else None
 
 
-def _records(entry: dict[str, Any], root: str) -> Iterator[Record]:
+def _captures(entry: dict[str, Any], root: str) -> Iterator[Capture]:
     request, response = entry["request"], as_object(entry.get("response"))
     url: str = request["url"]
     parts, sent_at = urlsplit(url), _sent_at(entry)
@@ -92,7 +93,7 @@ def _records(entry: dict[str, Any], root: str) -> Iterator[Record]:
         response.get("status"),
     )
     body = _body(as_object(response.get("content")))
-    record = Record(
+    capture = Capture(
         method=request["method"],
         target=parts.path + (f"?{parts.query}" if parts.query else ""),
         request_headers=_headers(request),
@@ -104,28 +105,29 @@ def _records(entry: dict[str, Any], root: str) -> Iterator[Record]:
         received_at=sent_at + max(duration if isinstance(duration, int | float) else 0, 0) / 1000,
     )
     if parts.netloc != urlsplit(root).netloc:
-        record.unjudged = "of other origins"
+        capture.skip_reason = "of other origins"
     elif parts.scheme in ("ws", "wss") or status == _SWITCHING:
-        yield from _messages(entry, record)
+        yield from _messages(entry, capture)
         return
-    elif record.status <= 0 or entry.get("_wasAborted"):
-        record.unjudged = "cancelled by the client, or without a response"
+    elif capture.status <= 0 or entry.get("_wasAborted"):
+        capture.skip_reason = "cancelled by the client, or without a response"
     elif entry.get("_wasFulfilled") or entry.get("_fromCache") or response.get("_fetchedViaServiceWorker"):
-        record.unjudged = "answered by a cache or by the test itself"
-    elif body is None and not _has_no_body(record):
-        record.unjudged = "recorded without a body"
-    yield record
+        capture.skip_reason = "answered by a cache or by the test itself"
+    elif body is None and not _has_no_body(capture):
+        capture.skip_reason = "recorded without a body"
+    yield capture
 
 
-def _messages(entry: dict[str, Any], opened: Record) -> Iterator[Record]:
-    """Yield the messages of a WebSocket, as Chromium and Playwright record them."""
-    opened = replace(opened, status=_SWITCHING, body=b"", socket=id(entry))
+def _messages(entry: dict[str, Any], opened: Capture) -> Iterator[Capture]:
+    """Yield the messages that the target sent over a WebSocket."""
+    opened = replace(opened, status=_SWITCHING, body=b"", socket=id(entry), position=-1)
     messages = entry.get("_webSocketMessages")
     for message in map(as_object, cast("list[object]", messages) if isinstance(messages, list) else ()):
         data, at = message.get("data"), message.get("time")
         if message.get("type") == "receive" and isinstance(data, str) and isinstance(at, int | float):
             seconds = at / 1000 if at > 1e11 else at  # noqa: PLR2004 (Playwright writes milliseconds)
-            opened = replace(opened, body=data.encode("utf-8", "replace"), received_at=seconds)
+            content, position = data.encode("utf-8", "replace"), opened.position + 1
+            opened = replace(opened, body=content, received_at=seconds, position=position)
             yield opened
     yield replace(opened, body=b"", is_end=True)
 
@@ -154,7 +156,7 @@ def _body(content: dict[str, Any]) -> bytes | None:
     return base64.b64decode(text)
 
 
-def _has_no_body(record: Record) -> bool:
-    """Return whether a response had no body to be recorded."""
-    is_bodiless = record.method == "HEAD" or record.status in (204, 304) or 300 <= record.status < 400  # noqa: PLR2004
-    return is_bodiless or ("content-length", "0") in record.headers
+def _has_no_body(capture: Capture) -> bool:
+    """Return whether a response has no body by the rules of HTTP."""
+    is_bodiless = capture.method == "HEAD" or capture.status in (204, 304) or 300 <= capture.status < 400  # noqa: PLR2004
+    return is_bodiless or ("content-length", "0") in capture.headers

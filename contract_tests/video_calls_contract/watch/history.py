@@ -1,9 +1,10 @@
-"""What is remembered from one exchange to the next, and when it is forgotten.
+"""What the suite remembers from one exchange to the next, and when it forgets it.
 
-Other clients, whose requests do not pass here, may join, end and cancel calls at any time. The data may be
-reset between two tests, and a clock of the backend may be set. None of this is blamed.
+Clients that do not use the proxy may change calls at any time. A test may reset the data or set the clock of
+the backend. None of this is a violation.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -18,8 +19,6 @@ from video_calls_contract.observers.registry import LENIENCE, Finding, Observer,
 from video_calls_contract.watch.decoding import bearer, call_id_of, calls_of
 from video_calls_contract.watch.evidence import shortened, without_secrets
 
-__all__ = ["LastSeen", "Report", "Traffic", "TrafficClock"]
-
 Report = Callable[[RuleId, Finding], None]
 """Is called with the first finding of a rule."""
 
@@ -32,28 +31,28 @@ _TIMES_OF_CHANGES = {
 
 
 class TrafficClock(BackendClock):
-    """Judges times only if the application's clock is seen to be the real one.
+    """Checks times only while the application seems to use the real time.
 
     Attributes:
-        is_trusted: whether it is in the exchange that is judged.
-        unjudged: how many times were not judged.
+        is_real: whether it does in the current exchange.
+        skip_count: how many times were not checked.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_trusted = True
-        self.unjudged = 0
+        self.is_real = True
+        self.skip_count = 0
 
     def is_near(self, time: datetime | None, exchange: Exchange) -> bool:
         """Return whether a time is about that of an exchange."""
         return time is not None and super().matches(time, exchange.sent_at, exchange.received_at, LENIENCE)
 
     def matches(self, time: datetime, sent: datetime, received: datetime, tolerance: timedelta) -> bool:
-        """Return whether the backend can have written `time` for what happened between these two moments."""
+        """Return whether the backend can have written `time` between these two moments."""
         if super().matches(time, sent, received, tolerance):
             return True
-        self.unjudged += not self.is_trusted
-        return not self.is_trusted
+        self.skip_count += not self.is_real
+        return not self.is_real
 
 
 class LastSeen(NamedTuple):
@@ -67,52 +66,81 @@ class LastSeen(NamedTuple):
         return instant(self.call.get(name))
 
 
-class Traffic(Observers):
-    """The observers of a run, with what traffic makes them remember.
-
-    Args:
-        unjudged: rules that are not judged.
-        begun: calls that were created later, or changed through here, are held to making sense.
+class Conflict(NamedTuple):
+    """Two creations. The second is a violation if a later response shows the call of the first.
 
     Attributes:
-        sends_ids_back: whether a response has had the `X-Request-ID` of its request.
-        resets: how many calls became other ones.
+        statuses: those of the first call that show the violation.
+    """
+
+    expected: str
+    first: LastSeen
+    second: Exchange
+    statuses: tuple[str, ...]
+
+
+class History(Observers):
+    """The observers of a run, and what they and the checks remember of the traffic.
+
+    Args:
+        skip_reasons: rules that are not checked.
+        started_at: only calls that were created later, or changed by this traffic, have to be consistent.
+
+    Attributes:
+        creations: the responses that created calls, by id.
+        keys: the first creation of each caller with each `Idempotency-Key`.
+        supports_keys: whether a key has returned its first call again.
+        conflicts: by their rule and the id of the first call.
+        page_sizes: each `page_size` that a full page had.
+        event_ids: the ids of the events on the last connections of each caller.
+        returns_request_ids: whether a response has had the `X-Request-ID` of its request.
+        reset_count: how many calls were replaced by others.
     """
 
     clock: TrafficClock
 
-    def __init__(self, agora: Agora, unjudged: Mapping[RuleId, str], begun: datetime, report: Report) -> None:
+    def __init__(
+        self, agora: Agora, skip_reasons: Mapping[RuleId, str], started_at: datetime, report: Report
+    ) -> None:
         super().__init__(TrafficClock(), agora, lambda call_id: str(call_id) in self._ours)
         self.last_seen: Recent[str, LastSeen] = Recent()
-        self.sends_ids_back = False
-        self.resets = 0
-        self._unjudged = unjudged
-        self._begun = begun
+        self.creations: Recent[str, LastSeen] = Recent()
+        self.keys: Recent[tuple[str, str], LastSeen] = Recent()
+        self.supports_keys = False
+        self.conflicts: Recent[tuple[RuleId, str], list[Conflict]] = Recent()
+        self.page_sizes: set[int] = set()
+        self.event_ids: Recent[str, deque[deque[str]]] = Recent()
+        self.returns_request_ids = False
+        self.reset_count = 0
+        self._skip_reasons = skip_reasons
+        self._started_at = started_at
         self._report = report
         self._ours: Recent[str, None] = Recent()
         self._tokens: Recent[str, None] = Recent()
 
     def prepare(self, exchange: Exchange) -> None:
-        """Take from an exchange what its judgement needs."""
+        """Read from an exchange what its checks need."""
         if token := bearer(exchange.request_headers):
             self._tokens[token] = None
         if date := exchange.headers.get("date"):
             self.clock.observe_date(date, exchange.sent_at, exchange.received_at)
         self.users.clear()  # users may be renamed between two responses
         self._forget_reset_calls(exchange)
-        self.clock.is_trusted = self._shows_real_clock(exchange)
-        self._see_whose(exchange)
+        self.clock.is_real = self._shows_real_time(exchange)
+        self._find_own_calls(exchange)
 
     def remember(self, exchange: Exchange) -> None:
-        """Remember an exchange after it was judged."""
+        """Remember an exchange after its checks."""
         for call in calls_of(exchange):
-            last = self.last_seen.get(str(call["id"]))
+            call_id, last = str(call["id"]), self.last_seen.get(str(call["id"]))
             if last is None or exchange.sent_at > last.exchange.received_at:
-                self.last_seen[str(call["id"])] = LastSeen(self.shortened(exchange, call["id"]), call)
+                self.last_seen[call_id] = self.excerpt(exchange, call)
+            if exchange.operation == "createVideoCall":
+                self.creations.get_or_add(call_id, self.excerpt(exchange, call))
 
     def ask(self, rule: RuleId, observer: Observer, exchange: Exchange) -> None:
-        """Ask one observer about an exchange, and keep its first findings without secrets."""
-        if rule in self._unjudged:
+        """Show an exchange to one observer, and record its first findings without secrets."""
+        if rule in self._skip_reasons:
             return
         findings = self.findings[rule]
         before = len(findings)
@@ -125,21 +153,34 @@ class Traffic(Observers):
             self._report(rule, findings[0])
 
     def shortened(self, exchange: Exchange, call_id: object) -> Exchange:
-        """Return an exchange as it is kept, to compare later responses about a call with it."""
+        """Return an exchange as it is remembered, with only one call of a long list."""
         return shortened(exchange, call_id)
 
-    def _see_whose(self, exchange: Exchange) -> None:
-        """Note which calls are held to making sense: staging systems have old data of all kinds."""
+    def excerpt(self, exchange: Exchange, call: dict[str, Any]) -> LastSeen:
+        """Return a call with its response, as both are remembered."""
+        return LastSeen(self.shortened(exchange, call["id"]), call)
+
+    def is_replaced(self, call: dict[str, Any]) -> bool:
+        """Return whether another call has had the id of a call: the data was reset."""
+        last = self.last_seen.get(str(call.get("id")))
+        if last is None:
+            return False
+        now, before = instant(call.get("created_at")), last.time("created_at")
+        differs = now is not None and before is not None and abs(now - before) >= PRECISION
+        return differs and call.get("channel_name") != last.call.get("channel_name")
+
+    def _find_own_calls(self, exchange: Exchange) -> None:
+        """Find the calls that have to be consistent: staging systems have old data of all kinds."""
         is_change = exchange.method == "POST" and exchange.succeeded
         if is_change and (call_id := call_id_of(exchange.url)):
             self._ours[call_id] = None
         for call in calls_of(exchange):
             created = instant(call.get("created_at"))
-            if is_change or (created is not None and created > self._begun + self.clock.offset):
+            if is_change or (created is not None and created > self._started_at + self.clock.offset):
                 self._ours[str(call["id"])] = None
 
-    def _shows_real_clock(self, exchange: Exchange) -> bool:
-        """Return whether a time of a change is about now, or a cancellation did not move a time that was."""
+    def _shows_real_time(self, exchange: Exchange) -> bool:
+        """Return whether a change has a current time, or a cancellation kept a time that was current."""
         if exchange.operation not in _TIMES_OF_CHANGES or not exchange.succeeded:
             return True
         body = exchange.object
@@ -149,20 +190,16 @@ class Traffic(Observers):
         return bool(stays) or any(self.clock.is_near(time, exchange) for time in times)
 
     def _forget_reset_calls(self, exchange: Exchange) -> None:
-        """Forget calls that became other ones, or went back to an earlier state: the data was reset."""
+        """Forget calls that were replaced, or went back to an earlier state: the data was reset."""
         for call in calls_of(exchange):
             last = self.last_seen.get(str(call["id"]))
-            if last and (_is_another(call, last) or _is_earlier(call, exchange, last)):
-                self.resets += 1
+            if last and (self.is_replaced(call) or _is_earlier(call, exchange, last)):
+                self.reset_count += 1
                 self.calls.pop(call["id"], None)
                 self.final.pop(call["id"], None)
                 del self.last_seen[str(call["id"])]
-
-
-def _is_another(call: dict[str, Any], last: LastSeen) -> bool:
-    now, before = instant(call.get("created_at")), last.time("created_at")
-    differs = now is not None and before is not None and abs(now - before) >= PRECISION
-    return differs and call.get("channel_name") != last.call.get("channel_name")
+                for memory in (self.creations, self.keys, self.conflicts, self.event_ids):
+                    memory.clear()
 
 
 def _is_earlier(call: dict[str, Any], exchange: Exchange, last: LastSeen) -> bool:

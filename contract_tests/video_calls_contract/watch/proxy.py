@@ -1,8 +1,8 @@
-"""The proxy: an ASGI application that passes HTTP and WebSockets on, and records what passes.
+"""The proxy: an ASGI application that forwards HTTP and WebSockets, and captures them.
 
-It runs in a process of its own, so that judging an exchange never delays the next one. It changes the headers
-that concern one connection, `Host` if the target does not answer to the client's, and `Accept-Encoding`: br
-and zstd could not be judged. Everything else passes unchanged.
+It runs in a process of its own, so that the check of an exchange never delays the next one. It changes the
+headers of a single connection, `Host` if the target does not accept the client's, and `Accept-Encoding`: the
+suite cannot read br and zstd. Everything else passes unchanged.
 """
 
 import asyncio
@@ -29,16 +29,14 @@ from websockets.typing import Subprotocol
 
 from video_calls_contract.config import Config
 from video_calls_contract.connection_settings import connection
-from video_calls_contract.watch.capture import Header, Record
+from video_calls_contract.watch.capture import Capture, Header
 
-__all__ = ["Proxy", "Records", "serve"]
+Captures = multiprocessing.Queue  # of captures, and at the end the number of dropped captures
 
-Records = multiprocessing.Queue  # of records; the last is the number of those that were dropped
-
-_MOST_OF_REQUEST = 64 * 1024  # bytes of a request that are judged
+_MOST_OF_REQUEST = 64 * 1024  # bytes of a request body that are captured
 _MOST_OF_MESSAGE = 16 * 2**20  # bytes of a message of a WebSocket
-_IDLE = 1.0  # seconds, less than servers keep idle connections
-_STOPPING = 3  # seconds in which exchanges that have begun may end
+_IDLE = 1.0  # seconds; servers keep idle connections for longer
+_STOPPING = 3  # seconds to finish exchanges at the end
 
 _OF_ONE_CONNECTION = {
     b"connection", b"expect", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
@@ -55,15 +53,15 @@ class Proxy:
     """The application.
 
     Args:
-        config: how the target is reached.
-        host: the `Host` that it is sent; empty for the client's own.
-        record: is called with all that passes, and must not block.
+        config: how to reach the target.
+        host: the `Host` for the target; empty for the client's own.
+        put: is called with each capture, and must not block.
     """
 
-    def __init__(self, config: Config, host: str, record: Callable[[Record], None]) -> None:
+    def __init__(self, config: Config, host: str, put: Callable[[Capture], None]) -> None:
         self._origin = urlsplit(config.base_url)
         self._host = host.encode()
-        self._record = record
+        self._put = put
         self._reached_by = connection(config)
         self._sockets = itertools.count(1)
         self._transport = httpx.AsyncHTTPTransport(
@@ -73,7 +71,7 @@ class Proxy:
         )
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        """Pass on a request or a WebSocket."""
+        """Forward a request or a WebSocket."""
         if scope["type"] == "lifespan":
             await receive()
             await send({"type": "lifespan.startup.complete"})
@@ -86,71 +84,71 @@ class Proxy:
             target += b"?" + scope["query_string"]
         headers = self._request_headers(scope["headers"])
         method = scope.get("method", "GET")
-        record = Record(method, target.decode("latin-1"), _text(headers), time.time())
+        capture = Capture(method, target.decode("latin-1"), _text(headers), time.time())
         if scope["type"] == "http":
-            await self._http(scope, headers, record, receive, send)
+            await self._http(scope, headers, capture, receive, send)
         else:
-            await self._websocket(scope, headers, record, receive, send)
+            await self._websocket(scope, headers, capture, receive, send)
 
     def _request_headers(self, headers: _Raw) -> _Raw:
-        changed: _Raw = []
+        result: _Raw = []
         for name, value in _end_to_end(headers):
             if name == b"host":
-                changed.append((name, self._host or value))
+                result.append((name, self._host or value))
             elif name == b"accept-encoding":
-                changed.append((name, b"gzip" if b"gzip" in value else b"identity"))
+                result.append((name, b"gzip" if b"gzip" in value else b"identity"))
             else:
-                changed.append((name, value))
-        return changed
+                result.append((name, value))
+        return result
 
     # -- HTTP ----------------------------------------------------------------------------------------
 
     async def _http(
-        self, scope: _Message, headers: _Raw, record: Record, receive: _Receive, send: _Send
+        self, scope: _Message, headers: _Raw, capture: Capture, receive: _Receive, send: _Send
     ) -> None:
         has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
         is_whole = asyncio.Event()
         request = httpx.Request(
-            record.method,
+            capture.method,
             f"{self._origin.scheme}://{self._origin.netloc}",
             headers=headers,
-            content=_request_body(receive, record, is_whole) if has_body else None,
-            extensions={"target": record.target.encode("latin-1"), "timeout": {"connect": 10.0}},
+            content=_request_body(receive, capture, is_whole) if has_body else None,
+            extensions={"target": capture.target.encode("latin-1"), "timeout": {"connect": 10.0}},
         )
         if not has_body:
             is_whole.set()
-        answering = asyncio.create_task(self._answer(request, record, send))
-        leaving = asyncio.create_task(_has_left(receive, is_whole))
+        responding = asyncio.create_task(self._respond(request, capture, send))
+        leaving = asyncio.create_task(_disconnect(receive, is_whole))
         try:
-            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
-                record.unjudged = "cancelled by the client"
+            await asyncio.wait({responding, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not responding.done():
+                capture.skip_reason = "cancelled by the client"
         finally:
-            for task in (answering, leaving):
+            for task in (responding, leaving):
                 task.cancel()
-            [error, _] = await asyncio.gather(answering, leaving, return_exceptions=True)
-            record.received_at = time.time()
-            self._record(record)
+            [error, _] = await asyncio.gather(responding, leaving, return_exceptions=True)
+            capture.received_at = time.time()
+            self._put(capture)
         if isinstance(error, Exception):
             raise error
 
-    async def _answer(self, request: httpx.Request, record: Record, send: _Send) -> None:
+    async def _respond(self, request: httpx.Request, capture: Capture, send: _Send) -> None:
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.TransportError as error:
-            record.unjudged = "without a response"
+            capture.skip_reason = "without a response"
             await _send_502(send, "http.response", error)
             return
-        record.status, record.headers = response.status_code, _text(response.headers.raw)
+        capture.status, capture.headers = response.status_code, _text(response.headers.raw)
         start = {"status": response.status_code, "headers": _end_to_end(response.headers.raw)}
         await send({"type": "http.response.start", **start})
         try:
             async for part in response.aiter_raw():
-                if record.target.startswith(f"{self._origin.path}/video-calls"):
-                    record.body += part[: LARGEST_BODY + 1 - len(record.body)]
+                if capture.target.startswith(f"{self._origin.path}/video-calls"):
+                    capture.body += part[: LARGEST_BODY + 1 - len(capture.body)]
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         except httpx.TransportError:
-            record.unjudged = "without a whole response"
+            capture.skip_reason = "without a whole response"
             raise
         finally:
             await response.aclose()
@@ -159,11 +157,11 @@ class Proxy:
     # -- WebSockets ----------------------------------------------------------------------------------
 
     async def _websocket(
-        self, scope: _Message, headers: _Raw, record: Record, receive: _Receive, send: _Send
+        self, scope: _Message, headers: _Raw, capture: Capture, receive: _Receive, send: _Send
     ) -> None:
         await receive()  # websocket.connect
         try:
-            upstream = await self._connect(scope, headers, record.target)
+            upstream = await self._connect(scope, headers, capture.target)
         except InvalidStatus as error:
             refusal = error.response
             raw = [(name.lower().encode(), value.encode()) for name, value in refusal.headers.raw_items()]
@@ -174,10 +172,10 @@ class Proxy:
         except (InvalidHandshake, OSError, EOFError) as error:
             await _send_502(send, "websocket.http.response", error)
             return
-        record.status, record.socket = 101, next(self._sockets)
+        capture.status, capture.socket = 101, next(self._sockets)
         await send({"type": "websocket.accept", "subprotocol": upstream.subprotocol})
         sending = asyncio.create_task(_pass_up(receive, upstream))
-        receiving = asyncio.create_task(self._pass_down(upstream, send, record))
+        receiving = asyncio.create_task(self._pass_down(upstream, send, capture))
         try:
             await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
             is_ended_by_target = receiving.done() and not sending.done()
@@ -188,7 +186,7 @@ class Proxy:
             await upstream.close()
         close = receiving.result() if is_ended_by_target else None
         code = close.code if close else None
-        self._record(replace(record, received_at=time.time(), is_end=True, close_code=code))
+        self._put(replace(capture, received_at=time.time(), is_end=True, close_code=code))
         if close is not None:
             await send({"type": "websocket.close", "code": _sendable(close.code), "reason": close.reason})
         elif is_ended_by_target:
@@ -198,7 +196,7 @@ class Proxy:
         origin = self._origin
         is_secure, authority = origin.scheme == "https", origin.netloc
         options: dict[str, Any] = {"proxy_ssl": self._reached_by.proxy_context}
-        if self._reached_by.proxy is None:  # connect to the target's address, and keep the client's `Host`
+        if self._reached_by.proxy is None:  # the address is the target's, and `Host` is the client's
             authority = dict(headers).get(b"host", b"").decode("latin-1") or authority
             options = {"host": origin.hostname, "port": origin.port or (443 if is_secure else 80)}
         if is_secure:
@@ -217,15 +215,16 @@ class Proxy:
             **options,
         )
 
-    async def _pass_down(self, upstream: ClientConnection, send: _Send, record: Record) -> Close | None:
-        """Pass on messages until the target closes; return how it did, None if the connection broke."""
+    async def _pass_down(self, upstream: ClientConnection, send: _Send, capture: Capture) -> Close | None:
+        """Forward messages until the target closes; return its close frame, None if the connection broke."""
         while True:
             try:
                 message = await upstream.recv()
             except ConnectionClosed as closed:
                 return closed.rcvd
             body = message.encode() if isinstance(message, str) else message
-            self._record(replace(record, body=body[: LARGEST_BODY + 1], received_at=time.time()))
+            self._put(replace(capture, body=body[: LARGEST_BODY + 1], received_at=time.time()))
+            capture.position += 1
             kind = "text" if isinstance(message, str) else "bytes"
             await send({"type": "websocket.send", kind: message})
 
@@ -238,31 +237,31 @@ async def _pass_up(receive: _Receive, upstream: ClientConnection) -> None:
 
 
 def _sendable(code: int) -> int:
-    """Return a close code as it can be sent; some only say that there was none."""
-    good = code in {*range(1000, 1004), *range(1007, 1015)} or code >= 3000  # noqa: PLR2004 (RFC 6455)
-    return code if good else CloseCode.NORMAL_CLOSURE
+    """Return a close code that can be sent: some codes only mean that there was none."""
+    is_sendable = code in {*range(1000, 1004), *range(1007, 1015)} or code >= 3000  # noqa: PLR2004 (RFC 6455)
+    return code if is_sendable else CloseCode.NORMAL_CLOSURE
 
 
 # -- Bodies and headers -------------------------------------------------------------------------------
 
 
-async def _request_body(receive: _Receive, record: Record, is_whole: asyncio.Event) -> AsyncIterator[bytes]:
+async def _request_body(receive: _Receive, capture: Capture, is_whole: asyncio.Event) -> AsyncIterator[bytes]:
     while not is_whole.is_set():
         message = await receive()
         if message["type"] == "http.disconnect":
             raise httpx.ReadError("the client closed the connection")
         part = message.get("body", b"")
-        if len(record.request_body) + len(part) > _MOST_OF_REQUEST:
-            record.unjudged = "with a long request body"
-        record.request_body += part[: _MOST_OF_REQUEST - len(record.request_body)]
+        if len(capture.request_body) + len(part) > _MOST_OF_REQUEST:
+            capture.skip_reason = "with a long request body"
+        capture.request_body += part[: _MOST_OF_REQUEST - len(capture.request_body)]
         if not message.get("more_body", False):
             is_whole.set()
         if part:
             yield part
 
 
-async def _has_left(receive: _Receive, is_whole: asyncio.Event) -> None:
-    """Wait until the client goes away; what it sends is read elsewhere until it is whole."""
+async def _disconnect(receive: _Receive, is_whole: asyncio.Event) -> None:
+    """Wait until the client disconnects; `_request_body` reads the body before."""
     await is_whole.wait()
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -270,14 +269,14 @@ async def _has_left(receive: _Receive, is_whole: asyncio.Event) -> None:
 
 async def _send_502(send: _Send, kind: str, error: Exception) -> None:
     why = str(error) or type(error).__name__
-    text = f"video-calls-contract watch: no answer from the target: {why}\n".encode()
+    text = f"video-calls-contract watch: no response from the target: {why}\n".encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
     await send({"type": f"{kind}.start", "status": 502, "headers": headers})
     await send({"type": f"{kind}.body", "body": text})
 
 
 def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> _Raw:
-    """Return the headers without those that concern one connection."""
+    """Return the headers without those of a single connection."""
     headers = list(headers)
     listed = b",".join(value for name, value in headers if name.lower() == b"connection")
     dropped = _OF_ONE_CONNECTION | {name.strip().lower() for name in listed.split(b",")}
@@ -291,14 +290,14 @@ def _text(headers: _Raw) -> list[Header]:
 # -- The process --------------------------------------------------------------------------------------
 
 
-def serve(config: Config, host: str, listener: socket.socket, records: "Records[Record | int]") -> None:
-    """Serve until a SIGTERM or an interrupt comes, or the parent process ends."""
+def serve(config: Config, host: str, listener: socket.socket, captures: "Captures[Capture | int]") -> None:
+    """Serve until a SIGTERM or an interrupt, or until the parent process ends."""
     dropped = 0
 
-    def put(record: Record) -> None:
+    def put(capture: Capture) -> None:
         nonlocal dropped
         try:
-            records.put_nowait(record)
+            captures.put_nowait(capture)
         except queue.Full:
             dropped += 1
 
@@ -319,7 +318,7 @@ def serve(config: Config, host: str, listener: socket.socket, records: "Records[
         )
     )
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the server raises its signals again when it has stopped
+        signal.signal(number, signal.SIG_IGN)  # the server raises its signals again after its end
 
     def stop_with_parent() -> None:
         parent = multiprocessing.parent_process()
@@ -330,4 +329,4 @@ def serve(config: Config, host: str, listener: socket.socket, records: "Records[
     threading.Thread(target=stop_with_parent, daemon=True).start()
     server.run(sockets=[listener])
     with contextlib.suppress(queue.Full):
-        records.put(dropped, timeout=_STOPPING)
+        captures.put(dropped, timeout=_STOPPING)

@@ -1,4 +1,4 @@
-"""Whether what is watched is the API: one request without a token, before anything passes."""
+"""Finds the API at the target, with a request without a token, before the proxy starts."""
 
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -8,23 +8,19 @@ import httpx
 from video_calls_contract.config import API_PATH, Config
 from video_calls_contract.connection_settings import certificate_problem, connection
 
-__all__ = ["TargetError", "find_target"]
-
 _TIMEOUT = 10.0
 _REFUSALS = (401, 403)
 
 
 class TargetError(Exception):
-    """The target is not the API, or cannot be reached; the message says what helps."""
+    """The target is not the API, or cannot be reached; the message says what to change."""
 
 
 def find_target(config: Config, address: str) -> tuple[Config, str]:
     """Find the API at the base URL of a configuration, or below it at the document's path.
 
-    Return how to reach it, and the `Host` that it has to be sent; empty if it answers to any.
-
-    The list of calls is requested without a token, with the `Host` of the proxy's clients and, if the target
-    does not answer to that, with its own.
+    Return the configuration with the root of the API, and the `Host` for the target; empty if the target
+    accepts that of the proxy's clients.
 
     Raises:
         TargetError: if there is no such API.
@@ -60,7 +56,7 @@ def find_target(config: Config, address: str) -> tuple[Config, str]:
 
 
 def _problem(response: httpx.Response) -> str:
-    """Return why a response is not that of the list of calls without a token; empty if it may be."""
+    """Return why a list without a token cannot have this response; empty if it can."""
     kind = response.headers.get("content-type", "no Content-Type").partition(";")[0].strip()
     if response.status_code in _REFUSALS and "html" not in kind:
         is_basic = response.headers.get("www-authenticate", "").lower().startswith("basic")
