@@ -1,6 +1,7 @@
 """The pytest plugin: a server for each test, a router with the contract's examples, and its imports."""
 
 import asyncio
+import inspect
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import httpx
 import pytest
@@ -35,6 +36,7 @@ pytest_plugins = ["pytester"]
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
 BASE_URL = "https://api.example.com/api/v1/video"
+NINE = datetime(2030, 1, 5, 9, tzinfo=UTC)
 
 Run = Callable[..., object]
 RunPytest = Callable[..., pytest.RunResult]
@@ -202,16 +204,16 @@ def examples() -> list[tuple[str, int]]:
     ]
 
 
-CALLS: dict[str, Callable[[VideoCallsClient], object]] = {
-    "listVideoCalls": lambda client: client.calls.list(page=2),
-    "createVideoCall": lambda client: client.calls.create(
-        doctor=1, patient=1, scheduled_time=datetime.now(UTC)
-    ),
-    "getVideoCall": lambda client: client.calls.get(1),
-    "joinVideoCall": lambda client: client.calls.join(12),
-    "endVideoCall": lambda client: client.calls.end(1),
-    "cancelVideoCall": lambda client: client.calls.cancel(1),
-}
+VALUES = {Id: 1, datetime: NINE}
+
+
+def send(client: VideoCallsClient, operation_id: str) -> object:
+    """Call the method of an operation with a value for each required parameter."""
+    method = getattr(client.calls, re.sub("VideoCalls?$", "", operation_id))
+    parameters, types = inspect.signature(method).parameters.values(), get_type_hints(method)
+    return method(
+        **{each.name: VALUES[types[each.name]] for each in parameters if each.default is each.empty}
+    )
 
 
 @pytest.mark.parametrize(("operation_id", "status"), examples())
@@ -221,10 +223,10 @@ def test_router_gives_every_response_of_contract(
     video_calls_router[operation_id].return_value = example_response(operation_id, status)
     with VideoCallsClient(BASE_URL, "any", retries=0) as client:
         if status < 300:
-            CALLS[operation_id](client)
+            send(client, operation_id)
         else:
             with pytest.raises(VideoCallsError) as caught:
-                CALLS[operation_id](client)
+                send(client, operation_id)
             assert getattr(caught.value, "status", None) == status
     assert [route.name for route in video_calls_router.routes if route.called] == [operation_id]
 
@@ -259,7 +261,6 @@ def test_unknown_example_is_refused_with_known_ones(arguments: tuple[str], messa
 # -- Mocked time ------------------------------------------------------------------------------------
 
 LIBRARIES = pytest.mark.parametrize("set_time", [freeze_time, time_machine.travel])
-NINE = datetime(2030, 1, 5, 9, tzinfo=UTC)
 
 
 @LIBRARIES
