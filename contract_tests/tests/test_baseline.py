@@ -9,7 +9,7 @@ import pytest
 from video_calls_contract.baseline import Entry, apply, read_baseline, write_baseline
 from video_calls_contract.config import ConfigError
 
-from support.made_results import failed, outcome_of_test, passed, rule_result, tree
+from support.sample_results import failed_rule, passed_rule, result_of_test, rule_result, tree
 
 TODAY = date(2030, 6, 1)
 KNOWN = Entry("join.window", "fixed in autumn")
@@ -20,7 +20,7 @@ def entries(path: Path) -> list[dict[str, Any]]:
 
 
 def test_known_violation_does_not_fail_the_run() -> None:
-    results = tree(failed("join.window"))
+    results = tree(failed_rule("join.window"))
     apply([KNOWN], results.rules, TODAY)
     assert results.exit_status == 0
     assert results.rules[0].outcome == "known"
@@ -29,7 +29,7 @@ def test_known_violation_does_not_fail_the_run() -> None:
 
 @pytest.mark.parametrize("slug", ["join.window", "errors.unknown-path"])
 def test_entry_of_kept_rule_fails_the_run(slug: str) -> None:
-    results = tree(passed(slug))
+    results = tree(passed_rule(slug))
     apply([Entry(slug, "why")], results.rules, TODAY)
     assert results.exit_status == 1
     assert "remove the entry" in results.violations[0].reason
@@ -37,8 +37,8 @@ def test_entry_of_kept_rule_fails_the_run(slug: str) -> None:
 
 def test_entry_of_partly_checked_rule_stays() -> None:
     tests = (
-        outcome_of_test("passed", "join.window"),
-        outcome_of_test("not_checked", "join.window", "no outsider"),
+        result_of_test("passed", "join.window"),
+        result_of_test("not_checked", "join.window", "no outsider"),
     )
     results = tree(rule_result("join.window", "passed", "in part: no outsider", *tests))
     apply([KNOWN], results.rules, TODAY)
@@ -47,7 +47,7 @@ def test_entry_of_partly_checked_rule_stays() -> None:
 
 @pytest.mark.parametrize(("days", "status"), [(-1, 1), (0, 0), (1, 0)])
 def test_entry_is_valid_to_its_last_day(days: int, status: int) -> None:
-    results = tree(failed("join.window"))
+    results = tree(failed_rule("join.window"))
     apply([Entry("join.window", "why", TODAY + timedelta(days))], results.rules, TODAY)
     assert results.exit_status == status
     assert results.rules[0].listed == ("expired" if status else "known")
@@ -55,7 +55,7 @@ def test_entry_is_valid_to_its_last_day(days: int, status: int) -> None:
 
 def test_written_baseline_keeps_reasons_and_days(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
-    results = tree(failed("join.window"), failed("errors.unknown-path"), passed("join.again"))
+    results = tree(failed_rule("join.window"), failed_rule("errors.unknown-path"), passed_rule("join.again"))
     before = [Entry("join.window", 'it\'s "late" \\ ü\x7f', date(2031, 1, 2)), Entry("join.again", "gone")]
     apply(before, results.rules, TODAY)
     assert write_baseline(path, results.rules, before) == 2
@@ -64,14 +64,14 @@ def test_written_baseline_keeps_reasons_and_days(tmp_path: Path) -> None:
 
 def test_written_baseline_drops_kept_rules(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
-    write_baseline(path, tree(passed("join.window")).rules, [KNOWN])
+    write_baseline(path, tree(passed_rule("join.window")).rules, [KNOWN])
     assert "known" not in tomllib.loads(path.read_text())
 
 
 def test_written_baseline_keeps_unchecked_rules(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
     before = [KNOWN, Entry("join.again", "not run")]
-    results = tree(rule_result("join.window", "not_checked", "no outsider"), failed("end.completes"))
+    results = tree(rule_result("join.window", "not_checked", "no outsider"), failed_rule("end.completes"))
     write_baseline(path, results.rules, before)
     assert [entry["rule"] for entry in entries(path)] == ["join.window", "join.again", "end.completes"]
 

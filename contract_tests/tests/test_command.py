@@ -22,17 +22,8 @@ from video_calls_contract.command import main
 from video_calls_contract.config import TEMPLATE
 from video_calls_server.settings import environment_variable, setting_fields
 
-from support.fake_backend import (
-    CERTIFICATE,
-    TOKENS,
-    FakeBackend,
-    Request,
-    command,
-    echoing,
-    fake_backend,
-    run,
-    scheduling,
-)
+from support.fake_backend import CERTIFICATE, TOKENS, FakeBackend, Request, echoing, fake_backend, scheduling
+from support.suite_runs import run_suite_command, suite_command
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -54,7 +45,7 @@ def invoke(*arguments: str, cwd: Path) -> Result:
 def start(*arguments: str, cwd: Path) -> "subprocess.Popen[str]":
     """Start the command as a process."""
     return subprocess.Popen(
-        command(*arguments), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        suite_command(*arguments), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -169,7 +160,7 @@ def test_unreachable_backend_is_an_error(tmp_path: Path) -> None:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         (tmp_path / "contract.toml").write_text(FakeBackend(url).toml())
-        result = run("run", "--json", "report.json", cwd=tmp_path)
+        result = run_suite_command("run", "--json", "report.json", cwd=tmp_path)
     assert_error(result, url, "base_url")
     assert json.loads((tmp_path / "report.json").read_text())["exit_status"] == 2
 
@@ -181,7 +172,7 @@ def test_invalid_token_is_named(tmp_path: Path) -> None:
 
     with fake_backend(refusing) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
-        result = run("run", cwd=tmp_path)
+        result = run_suite_command("run", cwd=tmp_path)
     assert_error(result, "[identities.patient] does not work")
     assert not [request for request in backend.requests if request.method != "GET"]
 
@@ -217,7 +208,7 @@ def failed_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FailedRun]:
     with fake_backend(echoing) as backend:
         (directory / "contract.toml").write_text(backend.toml())
         before = {path.name for path in directory.iterdir()}
-        result = run(*arguments, *REPORTS, cwd=directory, env=env)
+        result = run_suite_command(*arguments, *REPORTS, cwd=directory, env=env)
         files = {path.name for path in directory.iterdir()} - before
         yield FailedRun(directory, arguments, result, files)
 
@@ -245,7 +236,7 @@ def test_written_baseline_lets_next_run_pass(failed_run: FailedRun) -> None:
     assert "lists 1 violation" in failed_run.result.stdout
     baseline = failed_run.directory / "b.toml"
     baseline.write_text(baseline.read_text().replace("not fixed yet", "in autumn"))
-    second = run(*failed_run.arguments, cwd=failed_run.directory)
+    second = run_suite_command(*failed_run.arguments, cwd=failed_run.directory)
     assert second.returncode == 0, second.stdout
     assert "in autumn" in second.stdout
     assert "in autumn" in baseline.read_text()
@@ -269,7 +260,7 @@ def test_settings_of_other_tools_change_no_request(tmp_path: Path) -> None:
     for env in (variables, variables | others):
         with fake_backend(first_pages_only) as backend:
             (tmp_path / "contract.toml").write_text(backend.toml())
-            result = run("run", "--rule", "fuzz.listVideoCalls", cwd=tmp_path, env=env)
+            result = run_suite_command("run", "--rule", "fuzz.listVideoCalls", cwd=tmp_path, env=env)
             assert result.returncode == 0, result.stdout + result.stderr
             paths.append([request.path for request in backend.requests])
     assert len(paths[0]) > 20
@@ -279,7 +270,9 @@ def test_settings_of_other_tools_change_no_request(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("broken_backend")
 def test_failed_report_does_not_stop_the_others(tmp_path: Path) -> None:
     # Only writing shows that a device is full.
-    result = run("run", "--rule", "auth.required", "--html", "/dev/full", "--json", "r.json", cwd=tmp_path)
+    result = run_suite_command(
+        "run", "--rule", "auth.required", "--html", "/dev/full", "--json", "r.json", cwd=tmp_path
+    )
     assert result.returncode == 2
     assert "VIOLATION  auth.required" in result.stdout
     assert re.fullmatch(r"video-calls-contract: /dev/full: cannot be written: .*\n", result.stderr)
@@ -362,7 +355,7 @@ def test_call_that_stays_open_is_reported(tmp_path: Path) -> None:
 
     with fake_backend(keeping) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
-        result = run("run", "--rule", "auth.required", cwd=tmp_path)
+        result = run_suite_command("run", "--rule", "auth.required", cwd=tmp_path)
     assert "call 7 could be neither cancelled nor ended" in result.stdout
 
 
@@ -403,7 +396,7 @@ def test_bug_in_the_suite_is_reported(tmp_path: Path, text: str, error: str) -> 
     env = environment_with_module(tmp_path, "video_calls_contract.jwt", READS_NO_CLAIMS + text)
     with fake_backend(scheduling) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
-        result = run("run", "--rule", "auth.valid-token", cwd=tmp_path, env=env)
+        result = run_suite_command("run", "--rule", "auth.valid-token", cwd=tmp_path, env=env)
     assert result.returncode == 2, result.stdout
     assert re.search(rf"Bugs in the suite.*{error}", result.stdout, re.DOTALL)
     assert "Traceback" not in result.stdout + result.stderr
@@ -415,7 +408,7 @@ def test_bug_in_the_suite_is_reported(tmp_path: Path, text: str, error: str) -> 
 def test_reference_server_is_started_tested_and_stopped(tmp_path: Path) -> None:
     variables = {environment_variable(setting): "of another server" for setting in setting_fields()}
     proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
-    result = run(
+    result = run_suite_command(
         "run", "--reference", "--section", "auth", cwd=tmp_path, env={**os.environ, **variables, **proxy}
     )
     assert result.returncode == 0, result.stdout + result.stderr
@@ -440,7 +433,7 @@ def test_reference_server_is_started_tested_and_stopped(tmp_path: Path) -> None:
 )
 def test_reference_server_that_fails_is_an_error(tmp_path: Path, text: str, words: list[str]) -> None:
     env = environment_with_module(tmp_path, "video_calls_server.command", text)
-    assert_error(run("run", "--reference", cwd=tmp_path, env=env), *words)
+    assert_error(run_suite_command("run", "--reference", cwd=tmp_path, env=env), *words)
 
 
 def test_reference_excludes_options_of_the_backend(tmp_path: Path) -> None:

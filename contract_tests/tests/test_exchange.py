@@ -6,7 +6,7 @@ import httpx
 import pytest
 from video_calls_contract.exchange import NO_ANSWER, Exchange, instant, retry_after
 
-from support import made_results
+from support import sample_results
 from support.fake_backend import TOKENS
 
 TOKEN = TOKENS["doctor"]
@@ -21,7 +21,7 @@ def exchange(content: bytes = b'{"id": 1}', **changes: Any) -> Exchange:
         "status": 201,
         "request_body": b'{"note": "it\'s $HOME"}',
     }
-    return made_results.exchange(content, **values | changes)
+    return sample_results.exchange(content, **values | changes)
 
 
 def curl_arguments(curl: str) -> list[str]:

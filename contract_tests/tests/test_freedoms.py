@@ -9,14 +9,14 @@ from video_calls_spec import RULES
 
 from support.alterations import Alteration
 from support.freedoms import NOTES, SERVERS, UNCHECKED
-from support.suite_runs import LONGEST, SMALL, run_suite, serving
+from support.suite_runs import SUITE_TIMEOUT, run_on_small_backend, run_suite
 
 
 def rules_of(table: dict[str, str], names: Iterable[str]) -> set[str]:
     return {rule for name in names for rule in table.get(name, "").split()}
 
 
-@pytest.mark.timeout(LONGEST)
+@pytest.mark.timeout(SUITE_TIMEOUT)
 @pytest.mark.parametrize(
     "freedoms",
     [pytest.param(one, marks=pytest.mark.long if number else ()) for number, one in enumerate(SERVERS)],
@@ -46,10 +46,7 @@ def test_freedoms_are_no_violations(
     ],
 )
 def test_freedom_of_small_backend_is_no_violation(switch: str, rules: list[str], tmp_path: Path) -> None:
-    config = tmp_path / "contract.toml"
-    with serving([SMALL, switch], tmp_path, "# ready") as small_config:
-        config.write_text(small_config)
-        verdict = run_suite(config, *(f"--rule={rule}" for rule in rules))
+    verdict = run_on_small_backend(tmp_path, [switch], *(f"--rule={rule}" for rule in rules))
     assert (verdict.status, verdict.failed, verdict.left) == (0, set(), ()), verdict.output
 
 

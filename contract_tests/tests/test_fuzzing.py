@@ -17,8 +17,8 @@ from video_calls_contract.users import User
 
 from support.fake_backend import CALL, fake_backend, scheduling
 from support.fake_backend import Request as HttpRequest
-from support.made_results import exchange
-from support.suite_runs import reference
+from support.sample_results import exchange
+from support.suite_runs import reference_server
 
 OURS, NONE = 7, 2_000_000_000
 BODY = {"doctor": 1, "patient": 1, "scheduled_time": "2099-01-01T00:00:00Z"}
@@ -243,7 +243,7 @@ def test_fuzzing_changes_no_other_call(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
     directory = tmp_path_factory.mktemp("reference")
-    with reference(directory) as path:
+    with reference_server(directory) as path:
         yield path
 
 

@@ -21,7 +21,8 @@ from video_calls_contract.redaction import Redactor
 from video_calls_contract.reports import terminal
 from video_calls_contract.run import Options, Run
 
-from support.fake_backend import TOKENS, FakeBackend, Request, fake_backend, run, scheduling
+from support.fake_backend import TOKENS, FakeBackend, Request, fake_backend, scheduling
+from support.suite_runs import run_suite_command
 
 SECRET = "a secret of the tests alone, of 32 bytes and more"
 HTML = "<html><title>Service Unavailable</title></html>"
@@ -65,7 +66,7 @@ def test_refused_token_is_renewed_by_its_command(tmp_path: Path) -> None:
     answer = Expiring(3)
     with fake_backend(answer) as backend:
         (tmp_path / "contract.toml").write_text(toml_with_commands(backend, tmp_path))
-        result = run("run", "--rule", "auth.required", cwd=tmp_path)
+        result = run_suite_command("run", "--rule", "auth.required", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(answer.used) > len(TOKENS)
     assert [request for request in backend.requests if request.path.endswith("/cancel/")]
@@ -74,7 +75,7 @@ def test_refused_token_is_renewed_by_its_command(tmp_path: Path) -> None:
 def test_expired_token_without_command_stops_the_run(tmp_path: Path) -> None:
     with fake_backend(Expiring(3)) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
-        result = run("run", "--section", "auth", cwd=tmp_path)
+        result = run_suite_command("run", "--section", "auth", cwd=tmp_path)
     assert result.returncode == 2, result.stdout
     assert "VIOLATION" not in result.stdout
     output = result.stdout + result.stderr
@@ -140,7 +141,7 @@ def test_gateway_error_during_run_is_no_violation(tmp_path: Path) -> None:
 
     with fake_backend(fail_after_create) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
-        result = run("run", "--section", "auth", "--json", "r.json", cwd=tmp_path)
+        result = run_suite_command("run", "--section", "auth", "--json", "r.json", cwd=tmp_path)
     assert result.returncode == 2, result.stdout
     assert "VIOLATION" not in result.stdout
     report = json.loads((tmp_path / "r.json").read_text())

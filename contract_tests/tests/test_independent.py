@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from video_calls_spec import RULES
 
-from support.suite_runs import SMALL, run_suite, serving
+from support.suite_runs import SMALL_BACKEND, backend_process, run_on_small_backend, run_suite
 
 EVENTS = {slug for slug in RULES if slug.startswith("events.")}
 
@@ -21,24 +21,24 @@ NOT_OF_SMALL = {
 }
 
 BACKENDS = {
-    "small": ([SMALL], {"errors.allow-header"}, NOT_OF_SMALL),
+    "small": ([], {"errors.allow-header"}, NOT_OF_SMALL),
     "opening hours": (
-        [SMALL, "--uuids", "--days-ahead", "90", "--opening-hours"],
+        ["--uuids", "--days-ahead", "90", "--opening-hours"],
         {"errors.allow-header", "model.integer-ids"},
         NOT_OF_SMALL,
     ),
     "a week": (
-        [SMALL, "--days-ahead", "7", "--opening-hours", "--step", "10", "--notice", "5"],
+        ["--days-ahead", "7", "--opening-hours", "--step", "10", "--notice", "5"],
         {"errors.allow-header"},
         NOT_OF_SMALL,
     ),
     "to the letter": (
-        [SMALL, "--strict-window", "--hide-foreign"],
+        ["--strict-window", "--hide-foreign"],
         {"errors.allow-header"},
         NOT_OF_SMALL,
     ),
 }
-"""The command of each backend, the recommendations that it does not follow, and its unchecked rules."""
+"""The options of each backend, the recommendations that it does not follow, and its unchecked rules."""
 
 
 @pytest.mark.timeout(200)
@@ -46,11 +46,8 @@ BACKENDS = {
     "name", [name if name == "small" else pytest.param(name, marks=pytest.mark.long) for name in BACKENDS]
 )
 def test_independent_backend_conforms(name: str, tmp_path: Path) -> None:
-    command, notes, unchecked = BACKENDS[name]
-    config = tmp_path / "contract.toml"
-    with serving(command, tmp_path, "# ready") as small_config:
-        config.write_text(small_config)
-        verdict = run_suite(config)
+    options, notes, unchecked = BACKENDS[name]
+    verdict = run_on_small_backend(tmp_path, options)
     assert verdict.failed == set(), verdict.output
     assert verdict.noted == notes, verdict.output
     assert verdict.unchecked == unchecked | EVENTS, verdict.reasons
@@ -64,13 +61,10 @@ def test_independent_backend_conforms(name: str, tmp_path: Path) -> None:
     "starts_at", ["2026-11-30T12:10:00Z", pytest.param("2026-12-05T23:40:00Z", marks=pytest.mark.long)]
 )
 def test_booking_policy_is_discovered_and_noted(starts_at: str, tmp_path: Path) -> None:
-    config = tmp_path / "contract.toml"
     rules = ("create.schedules", "create.adjacent", "join.credentials", "join.token-channel")
     policy = ["--uuids", "--days-ahead", "7", "--opening-hours", "--notice", "30"]
-    command = [SMALL, *policy, "--starts-at", starts_at]
-    with serving(command, tmp_path, "# ready") as small_config:
-        config.write_text(small_config)
-        verdict = run_suite(config, *(f"--rule={slug}" for slug in rules))
+    options = [*policy, "--starts-at", starts_at]
+    verdict = run_on_small_backend(tmp_path, options, *(f"--rule={slug}" for slug in rules))
     assert (verdict.status, verdict.failed, verdict.left) == (0, set(), ()), verdict.output
     reason = "the backend books no call less than 30 minutes ahead"
     assert verdict.reasons["join.credentials"] == verdict.reasons["join.token-channel"] == reason
@@ -82,11 +76,8 @@ def test_booking_policy_is_discovered_and_noted(starts_at: str, tmp_path: Path) 
 @pytest.mark.long
 @pytest.mark.timeout(200)
 def test_broken_join_blocks_only_rules_that_need_it(tmp_path: Path) -> None:
-    config = tmp_path / "contract.toml"
     leak = 'languages={"account_number": "608010167519"}'
-    with serving([SMALL, "--break-join", "--replace", leak], tmp_path, "# ready") as small_config:
-        config.write_text(small_config)
-        verdict = run_suite(config)
+    verdict = run_on_small_backend(tmp_path, ["--break-join", "--replace", leak])
     assert verdict.failed == {"errors.no-server-error", "join.credentials", "privacy.details"}, verdict.output
     assert len(RULES) - len(verdict.unchecked) >= 60, verdict.output
     assert "join was answered 500 for call " in verdict.reasons["end.completes"]
@@ -107,10 +98,7 @@ def test_broken_join_blocks_only_rules_that_need_it(tmp_path: Path) -> None:
     ],
 )
 def test_odd_response_is_a_violation(option: str, rule: str, tmp_path: Path) -> None:
-    config = tmp_path / "contract.toml"
-    with serving([SMALL, option], tmp_path, "# ready") as small_config:
-        config.write_text(small_config)
-        verdict = run_suite(config)
+    verdict = run_on_small_backend(tmp_path, [option])
     assert rule in verdict.failed, verdict.output
     assert verdict.status == 1
     assert "Broken" not in verdict.output
@@ -120,7 +108,7 @@ def test_odd_response_is_a_violation(option: str, rule: str, tmp_path: Path) -> 
 @pytest.mark.timeout(120)
 def test_equal_uid_is_found_in_any_pair(tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
-    with serving([SMALL, "profile-uid"], tmp_path, "# ready") as small_config:
+    with backend_process([SMALL_BACKEND, "profile-uid"], tmp_path, "# ready") as small_config:
         # The doctor has the number of the second patient.
         swapped = small_config.replace("[identities.patient]", "[identities.third]")
         swapped = swapped.replace("[identities.other_patient]", "[identities.patient]")
@@ -132,10 +120,7 @@ def test_equal_uid_is_found_in_any_pair(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(120)
 def test_request_that_stops_the_backend_is_named(tmp_path: Path) -> None:
-    config = tmp_path / "contract.toml"
-    with serving([SMALL, "body-kills"], tmp_path, "# ready") as small_config:
-        config.write_text(small_config)
-        verdict = run_suite(config, "--rule=create.valid-body")
+    verdict = run_on_small_backend(tmp_path, ["body-kills"], "--rule=create.valid-body")
     assert verdict.status == 2, verdict.output
     notes = [line for line in verdict.output.splitlines() if "the connection ended during POST" in line]
     assert any('with {"doctor": [' in line for line in notes), verdict.output
@@ -144,10 +129,9 @@ def test_request_that_stops_the_backend_is_named(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(120)
 def test_hanging_requests_share_a_timeout(tmp_path: Path) -> None:
-    config = tmp_path / "contract.toml"
-    with serving([SMALL, "hanging-join"], tmp_path, "# ready") as small_config:
-        config.write_text(small_config)
-        verdict = run_suite(config, "--section=join", "--section=end", "--section=cancel")
+    verdict = run_on_small_backend(
+        tmp_path, ["hanging-join"], "--section=join", "--section=end", "--section=cancel"
+    )
     assert verdict.failed >= {"join.credentials", "join.window"}, verdict.output
     assert "got 0" not in verdict.output
     assert verdict.seconds < 100  # otherwise thirty timeouts of ten seconds

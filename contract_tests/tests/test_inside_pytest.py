@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.suite_runs import SMALL, serving
+from support.suite_runs import SMALL_BACKEND, backend_process
 
 BACKENDS = Path(__file__).parents[2] / "examples" / "backends"
 FRAMEWORKS = {"django": ["-p", "pytest_django.plugin"], "fastapi": []}
@@ -56,7 +56,9 @@ def run_pytest(directory: Path, *options: str) -> "subprocess.CompletedProcess[s
 def broken(tmp_path: Path) -> Iterator[Path]:
     """Return a folder with the tests of a backend that lets no patient cancel."""
     (tmp_path / "test_contract.py").write_text(MODULE.format('Path("contract.toml").resolve()'))
-    with serving([SMALL, '--policy={"may": {"cancel": "the doctor"}}'], tmp_path, "# ready") as config:
+    with backend_process(
+        [SMALL_BACKEND, '--policy={"may": {"cancel": "the doctor"}}'], tmp_path, "# ready"
+    ) as config:
         (tmp_path / "contract.toml").write_text(config)
         yield tmp_path
 

@@ -10,7 +10,7 @@ from video_calls_contract.config import Agora
 from video_calls_contract.observers.registry import Observers
 
 from support.fake_backend import CALL
-from support.made_results import exchange
+from support.sample_results import exchange
 
 DETAILS = {"id": 1, "user": {"email": "a@b.example", "full_name": "A B"}}
 WHOLE = {

@@ -10,7 +10,7 @@ import jwt
 import pytest
 from video_calls_contract.redaction import Redactor
 
-from support.made_results import REPORTS, exchange, failed, tree
+from support.sample_results import REPORTS, exchange, failed_rule, tree
 
 TOKEN = jwt.encode(
     {"user_id": 101, "exp": 1_900_000_000}, "a secret of the tests alone, of 32 bytes and more"
@@ -63,7 +63,7 @@ def test_token_in_response_header_is_redacted(report: object) -> None:
         headers={"x-request-id": FORMS["base64"], "date": FORMS["two pieces"]},
     )
     text.redactor.learn(TOKEN, "DOCTOR_TOKEN")
-    text = report(tree(failed("join.window", "400", text)))  # type: ignore[operator]
+    text = report(tree(failed_rule("join.window", "400", text)))  # type: ignore[operator]
     for secret in (FORMS["percent"][30:90], FORMS["base64"][20:60], TOKEN[:MIDDLE], TOKEN[MIDDLE:]):
         assert secret not in text
 

@@ -8,7 +8,7 @@ import pytest
 from video_calls_contract.reports.html import as_html
 from video_calls_spec import RULES
 
-from support.made_results import failed, passed, rule_result, tree
+from support.sample_results import failed_rule, passed_rule, rule_result, tree
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is missing")
 
@@ -26,7 +26,11 @@ pytestmark = [
 def page(tmp_path: Path) -> Iterator[Any]:
     """The report of a run in which the first rule that passed comes after one that did not."""
     first, *rest = RULES
-    rules = [rule_result(first, "not_checked", "no time"), *map(passed, rest[:-1]), failed(rest[-1])]
+    rules = [
+        rule_result(first, "not_checked", "no time"),
+        *map(passed_rule, rest[:-1]),
+        failed_rule(rest[-1]),
+    ]
     report = tmp_path / "report.html"
     report.write_text(as_html(tree(*rules)), encoding="utf-8")
     with playwright.sync_playwright() as browsers:

@@ -15,13 +15,13 @@ from video_calls_contract.reports.markdown import as_markdown
 from video_calls_contract.results import Results, RuleResult
 
 from support.fake_backend import HOSTILE, TOKENS
-from support.made_results import (
+from support.sample_results import (
     REPORTS,
     exchange,
-    failed,
+    failed_rule,
     in_terminal,
-    outcome_of_test,
-    passed,
+    passed_rule,
+    result_of_test,
     rule_result,
     tree,
 )
@@ -34,18 +34,18 @@ every_report = pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
 
 def everything() -> Results:
     """Return results with one rule of each outcome."""
-    known_result = failed("join.again")
+    known_result = failed_rule("join.again")
     known_result.outcome, known_result.listed, known_result.reason = (
         "known",
         "known",
         "fixed in autumn (known; expected 200)",
     )
     return tree(
-        failed("join.window", "400, for a join 16 minutes before the call; got 200"),
-        failed("errors.unknown-path", "`Allow` with GET"),
+        failed_rule("join.window", "400, for a join 16 minutes before the call; got 200"),
+        failed_rule("errors.unknown-path", "`Allow` with GET"),
         known_result,
         rule_result("get.participants-only", "not_checked", NOTHING_CHECKED),
-        passed("auth.required"),
+        passed_rule("auth.required"),
         left=["call 7 could be neither cancelled nor ended"],
         notes=["the backend's clock is 40 s ahead of this machine's"],
         requests=1234,
@@ -59,10 +59,10 @@ def hostile(text: str = HOSTILE) -> Results:
     body = json.dumps({"error": text}, ensure_ascii=False).encode("utf-8", "surrogatepass")
     exchanges = exchange(body), exchange(text.encode("utf-8", "surrogatepass"))
     return tree(
-        failed("join.window", f"400; got {text}", *exchanges),
-        failed("errors.unknown-path", f"`Allow`; got {text}", *exchanges),
+        failed_rule("join.window", f"400; got {text}", *exchanges),
+        failed_rule("errors.unknown-path", f"`Allow`; got {text}", *exchanges),
         rule_result("get.not-found", "not_checked", text),
-        broken=[outcome_of_test("broken", "join.again", text)],
+        broken=[result_of_test("broken", "join.again", text)],
         left=[text],
         notes=[text],
     )
@@ -108,7 +108,7 @@ def test_report_has_verdict_notes_and_curl_instructions(name: str) -> None:
 @every_report
 def test_report_has_bugs_in_the_suite(report: Callable[[Results], str]) -> None:
     text = report(
-        tree(passed("join.window"), broken=[outcome_of_test("broken", "join.again", "KeyError 42")])
+        tree(passed_rule("join.window"), broken=[result_of_test("broken", "join.again", "KeyError 42")])
     )
     assert "KeyError 42" in text
     assert "bug" in text
@@ -116,23 +116,25 @@ def test_report_has_bugs_in_the_suite(report: Callable[[Results], str]) -> None:
 
 @every_report
 def test_report_has_reason_of_early_end(report: Callable[[Results], str]) -> None:
-    assert "stopped answering" in report(tree(passed("join.window"), stopped="it stopped answering"))
+    assert "stopped answering" in report(tree(passed_rule("join.window"), stopped="it stopped answering"))
 
 
 def test_warning_in_terminal_has_no_evidence() -> None:
-    text = in_terminal(tree(failed("errors.unknown-path", "`Allow` with GET"), passed("join.window")))
+    text = in_terminal(
+        tree(failed_rule("errors.unknown-path", "`Allow` with GET"), passed_rule("join.window"))
+    )
     assert "expected `Allow` with GET" in text
     assert "curl" not in text
 
 
 def test_earlier_exchanges_have_their_bodies() -> None:
     before = exchange(b'{"id": 7}', status=201, method="POST", request_body=b'{"doctor": 1}')
-    text = in_terminal(tree(failed("join.window", "400", before, exchange())))
+    text = in_terminal(tree(failed_rule("join.window", "400", before, exchange())))
     assert 'with {"doctor": 1}: 201 {"id": 7}' in text
 
 
 def test_long_body_is_shortened() -> None:
-    text = in_terminal(tree(failed("join.window", "400", exchange(b'"' + b"x" * 100_000 + b'"'))))
+    text = in_terminal(tree(failed_rule("join.window", "400", exchange(b'"' + b"x" * 100_000 + b'"'))))
     assert len(text) < 5000
     assert "more character" in text
 
@@ -154,7 +156,7 @@ def test_junit_failures_are_the_violations() -> None:
 
 
 def test_junit_has_error_if_nothing_was_judged() -> None:
-    root = ET.fromstring(as_junit(tree(passed("join.window"), stopped="kept_rule")))  # noqa: S314 (our own)
+    root = ET.fromstring(as_junit(tree(passed_rule("join.window"), stopped="kept_rule")))  # noqa: S314 (our own)
     assert root.get("errors") == "1"
 
 
@@ -193,7 +195,7 @@ def test_html_report_lists_each_rule() -> None:
 @every_report
 def test_report_has_no_secrets(report: Callable[[Results], str]) -> None:
     exchanges = exchange(json.dumps({"error": TOKENS["doctor"], "token": "006" + "a" * 80}).encode())
-    text = report(tree(failed("join.window", "400", exchanges)))
+    text = report(tree(failed_rule("join.window", "400", exchanges)))
     assert TOKENS["doctor"] not in text
     assert "a" * 80 not in text
 
@@ -256,6 +258,6 @@ def test_visible_escapes_only_invisible_characters() -> None:
 
 
 def test_report_can_show_failure_without_exchanges() -> None:
-    kept_rule = RuleResult(failed("join.window").rule, "failed", "it holds now", (), (), "holds")
+    kept_rule = RuleResult(failed_rule("join.window").rule, "failed", "it holds now", (), (), "holds")
     for report in REPORTS.values():
         assert "it holds now" in report(tree(kept_rule))

@@ -6,18 +6,18 @@ import pytest
 from video_calls_contract.results import TestOutcome, as_json, rule_results
 from video_calls_spec import RULES
 
-from support.made_results import exchange, failed, outcome_of_test, passed, rule_result, tree
+from support.sample_results import exchange, failed_rule, passed_rule, result_of_test, rule_result, tree
 
 SLUGS = {slug: RULES[slug] for slug in ("join.window", "join.again")}
 
 
 def test_exit_status_of_a_violation_is_1() -> None:
-    broken = [outcome_of_test("broken", "join.again")]
-    assert tree(failed("join.window"), broken=broken, stopped="the run was interrupted").exit_status == 1
+    broken = [result_of_test("broken", "join.again")]
+    assert tree(failed_rule("join.window"), broken=broken, stopped="the run was interrupted").exit_status == 1
 
 
 def test_should_violation_fails_only_its_level() -> None:
-    results = tree(failed("errors.unknown-path"), passed("join.window"))
+    results = tree(failed_rule("errors.unknown-path"), passed_rule("join.window"))
     assert (results.exit_status, len(results.warnings), results.violations) == (0, 1, [])
     results.level = "should"
     assert (results.exit_status, results.warnings, len(results.violations)) == (1, [], 1)
@@ -25,9 +25,11 @@ def test_should_violation_fails_only_its_level() -> None:
 
 def test_rules_with_the_same_refusal_are_grouped() -> None:
     refusal = exchange(operation="joinVideoCall", status=500)
-    other = failed("end.completes", "200; got 500", exchange(operation="endVideoCall", status=500))
+    other = failed_rule("end.completes", "200; got 500", exchange(operation="endVideoCall", status=500))
     results = tree(
-        failed("create.frees-slot", "200; got 500", refusal), other, failed("join.window", "200", refusal)
+        failed_rule("create.frees-slot", "200; got 500", refusal),
+        other,
+        failed_rule("join.window", "200", refusal),
     )
     slugs = [[result.rule.id for result in cause] for cause in results.causes]
     assert slugs == [["join.window", "create.frees-slot"], ["end.completes"]]
@@ -36,12 +38,12 @@ def test_rules_with_the_same_refusal_are_grouped() -> None:
 @pytest.mark.parametrize("status", [101, 200])
 def test_rules_without_a_refusal_are_not_grouped(status: int) -> None:
     evidence = exchange(status=status)
-    results = tree(failed("join.window", "400", evidence), failed("join.again", "200", evidence))
+    results = tree(failed_rule("join.window", "400", evidence), failed_rule("join.again", "200", evidence))
     assert len(results.causes) == 2
 
 
 def test_note_fails_no_level() -> None:
-    noted = outcome_of_test("noted", "list.newest-first", "calls in descending order")
+    noted = result_of_test("noted", "list.newest-first", "calls in descending order")
     results = tree(*rule_results({"list.newest-first": RULES["list.newest-first"]}, [noted]))
     results.level = "should"
     assert (results.exit_status, results.warnings, results.violations) == (0, [], [])
@@ -56,14 +58,16 @@ def test_exit_status_without_checked_rules_is_2() -> None:
 
 
 def test_exit_status_of_a_bug_is_2() -> None:
-    results = tree(passed("join.window"), broken=[outcome_of_test("broken", "join.again", "KeyError: 'x'")])
+    results = tree(
+        passed_rule("join.window"), broken=[result_of_test("broken", "join.again", "KeyError: 'x'")]
+    )
     assert results.exit_status == 2
     assert "bug" in results.verdict
 
 
 def test_exit_status_of_a_blocked_rule_is_2() -> None:
-    blocked = outcome_of_test("blocked", "join.window", "no call could be scheduled: 500")
-    rules = rule_results(SLUGS, [blocked, outcome_of_test("passed", "join.again")])
+    blocked = result_of_test("blocked", "join.window", "no call could be scheduled: 500")
+    rules = rule_results(SLUGS, [blocked, result_of_test("passed", "join.again")])
     results = tree(*rules)
     assert results.exit_status == 2
     assert "join.window: no call could be scheduled" in results.verdict
@@ -74,7 +78,7 @@ def test_exit_status_of_a_blocked_rule_is_2() -> None:
     [("passed", "passed"), ("not_checked", "passed"), ("blocked", "passed"), ("broken", "not_checked")],
 )
 def test_rule_passes_in_part_without_a_bug(second: TestOutcome, expected: str) -> None:
-    tests = [outcome_of_test("passed", "join.window"), outcome_of_test(second, "join.window", "why")]
+    tests = [result_of_test("passed", "join.window"), result_of_test(second, "join.window", "why")]
     result = rule_results(SLUGS, tests)[0]
     assert result.outcome == expected
     assert ("why" in result.reason) == (second != "passed")
@@ -82,8 +86,8 @@ def test_rule_passes_in_part_without_a_bug(second: TestOutcome, expected: str) -
 
 def test_exit_status_of_partly_blocked_rule_is_2() -> None:
     tests = [
-        outcome_of_test("passed", "join.window"),
-        outcome_of_test("blocked", "join.window", "join was answered 500 for call 19", exchange()),
+        result_of_test("passed", "join.window"),
+        result_of_test("blocked", "join.window", "join was answered 500 for call 19", exchange()),
     ]
     results = tree(*rule_results(SLUGS, tests))
     assert results.exit_status == 2
@@ -92,7 +96,7 @@ def test_exit_status_of_partly_blocked_rule_is_2() -> None:
 
 
 def test_json_report_has_its_keys() -> None:
-    results = tree(failed("join.window", "200; got 500", exchange(b"\xff{")), passed("join.again"))
+    results = tree(failed_rule("join.window", "200; got 500", exchange(b"\xff{")), passed_rule("join.again"))
     document = json.loads(json.dumps(as_json(results)))
     assert document["base_url"] == "https://staging.example.com/api/v1/video"
     assert document["summary"] == {"passed": 1, "failed": 1, "noted": 0, "not_checked": 0, "known": 0}

@@ -9,7 +9,7 @@ from video_calls_contract.exchange import Exchange
 from video_calls_contract.schema import contract, operations, problems
 from video_calls_spec import resolved
 
-from support.made_results import exchange
+from support.sample_results import exchange
 
 OPERATIONS: dict[str, dict[str, Any]] = {
     operation["operationId"]: operation

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from support.suite_runs import LONGEST, command, reference, run_suite
+from support.suite_runs import SUITE_TIMEOUT, command_of_run, reference_server, run_suite
 
 USERS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 
@@ -22,7 +22,7 @@ USERS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[Path]:
     """Return the configuration for a new reference server."""
-    with reference(tmp_path) as config:
+    with reference_server(tmp_path) as config:
         yield config
 
 
@@ -83,7 +83,7 @@ class RunningSuite:
     def __init__(self, config: Path, *options: str) -> None:
         self.report = config.parent / "running.json"
         self.process = subprocess.Popen(
-            command(config, self.report, *options),
+            command_of_run(config, self.report, *options),
             cwd=config.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -99,7 +99,7 @@ class RunningSuite:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(2 * LONGEST)
+@pytest.mark.timeout(2 * SUITE_TIMEOUT)
 def test_two_runs_pass_after_a_killed_run(config: Path) -> None:
     RunningSuite(config).stop(signal.SIGKILL)
     close_near_calls(config)
@@ -116,7 +116,7 @@ def test_two_runs_pass_after_a_killed_run(config: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(LONGEST)
+@pytest.mark.timeout(SUITE_TIMEOUT)
 def test_run_without_free_slots_is_not_judged(config: Path) -> None:
     book(config, 7)
     ongoing = book(config, 1, "other_doctor", 2)
@@ -151,7 +151,7 @@ NEAR = (
 """Some of the rules that need one."""
 
 
-@pytest.mark.timeout(LONGEST)
+@pytest.mark.timeout(SUITE_TIMEOUT)
 def test_old_call_blocks_only_near_rules(
     config: Path,
 ) -> None:
@@ -189,7 +189,7 @@ NEEDS_OTHERS = (
 """The rules that need more users than a doctor and a patient."""
 
 
-@pytest.mark.timeout(LONGEST)
+@pytest.mark.timeout(SUITE_TIMEOUT)
 @pytest.mark.parametrize(
     "others",
     [

@@ -14,7 +14,7 @@ import pytest
 from video_calls_spec import RULES
 
 from support.alterations import Alteration, slug
-from support.suite_runs import SMALL, run_suite, serving
+from support.suite_runs import run_on_small_backend, run_suite
 from support.violations import VIOLATIONS, Violation
 
 QUICK = (
@@ -44,16 +44,14 @@ def test_violation_is_named_by_its_rules(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    config, how = tmp_path / "contract.toml", violation.how
+    how = violation.how
     selection = ["--level=should", *(f"--rule={rule}" for rule in sorted(violation.checked_rules))]
     if isinstance(how, Alteration):
-        config.write_text(altered(violation.name))
-        verdict = run_suite(config, *selection)
+        (tmp_path / "contract.toml").write_text(altered(violation.name))
+        verdict = run_suite(tmp_path / "contract.toml", *selection)
     else:
         word = how if isinstance(how, str) else f"--policy={json.dumps(how)}"
-        with serving([SMALL, word], tmp_path, "# ready") as small_config:
-            config.write_text(small_config)
-            verdict = run_suite(config, *selection)
+        verdict = run_on_small_backend(tmp_path, [word], *selection)
     named_rules = verdict.failed | verdict.noted
     columns = (named_rules & violation.rules, named_rules - violation.rules)
     values = (violation.name, *(", ".join(sorted(rules)) for rules in columns), f"{verdict.seconds:.1f}")

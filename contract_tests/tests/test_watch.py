@@ -20,7 +20,8 @@ from video_calls_contract.config import Config
 from video_calls_contract.watch.proxy import Proxy
 from websockets.asyncio.server import ServerConnection, serve
 
-from support.fake_backend import command, fake_backend
+from support.fake_backend import fake_backend
+from support.suite_runs import suite_command
 
 # -- The proxy ----------------------------------------------------------------------------------------
 
@@ -162,7 +163,9 @@ def test_websocket_passes_with_subprotocol_and_close_code() -> None:
 def test_command_checks_traffic_until_sigterm(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     with fake_backend(lambda request: (500 if request.authorization else 401, {})) as target:
-        words = command("watch", "--target", target.url, "--listen", "127.0.0.1:0", "--json", str(report))
+        words = suite_command(
+            "watch", "--target", target.url, "--listen", "127.0.0.1:0", "--json", str(report)
+        )
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout
             url = process.stdout.readline().split()[-4].rstrip(";")

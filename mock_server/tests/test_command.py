@@ -32,7 +32,7 @@ from video_calls_server.store.database import database_url, name_of
 from video_calls_server.store.seed import load_seed
 
 from support.api import CALLS, Api
-from support.command import assert_one_line_error, run
+from support.server_command import assert_one_line_error, run
 from support.server_process import ServerProcess
 
 OWN_SECRETS = {

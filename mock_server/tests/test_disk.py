@@ -17,8 +17,8 @@ from litestar.testing import TestClient
 from video_calls_server import Settings, create_app
 
 from support.api import CALLS, USERS, Api, FakeClock, assert_unavailable, auth_headers, time_ahead
-from support.command import assert_one_line_error, run
 from support.database_contents import events_of, rows_of
+from support.server_command import assert_one_line_error, run
 from support.server_process import ServerProcess
 
 DOCTOR = auth_headers(USERS["doctor"])

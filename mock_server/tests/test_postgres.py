@@ -34,8 +34,8 @@ from video_calls_server.store.seed import load_seed
 from video_calls_server.store.statement import Statement
 
 from support.api import CALLS, Api
-from support.command import assert_one_line_error, run
 from support.postgres import migrated_by, on_postgres, postgres_server
+from support.server_command import assert_one_line_error, run
 
 EVENTS = "/api/v1/video/events/"
 OF_DATABASE = "pg_stat_activity WHERE datname = current_database()"

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from support.command import run
+from support.server_command import run
 from support.server_process import TIMEOUT, ServerProcess
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/deploying.md"

@@ -16,8 +16,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from support.api import CALLS, USERS, auth_headers, time_ahead
-from support.command import assert_one_line_error, run
 from support.postgres import on_postgres
+from support.server_command import assert_one_line_error, run
 from support.server_process import TIMEOUT, ServerProcess
 
 SOMEWHERE = "postgresql://127.0.0.1/calls"

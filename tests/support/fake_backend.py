@@ -1,15 +1,12 @@
-"""A backend in a few lines, and the command of the suite as a process."""
+"""A backend in a few lines, whose responses a test chooses."""
 
 import json
 import ssl
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 TOKENS = {"doctor": "eyJoe.doctors-own-token.sig", "patient": "eyJoe.patients-own-token.sig"}
@@ -106,16 +103,3 @@ def fake_backend(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "video_calls_contract", *arguments]
-
-
-def run(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
-) -> "subprocess.CompletedProcess[str]":
-    """Run the command as a process in this directory."""
-    return subprocess.run(
-        command(*arguments), cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=50
-    )

@@ -5,18 +5,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LONGEST", "SMALL", "Verdict", "command", "reference", "run_suite", "serving", "verdict"]
+SUITE_TIMEOUT = 240  # seconds of a run of the suite; some servers make it wait
 
-LONGEST = 240  # seconds of a run of the suite; some servers make it wait
-
-SMALL = str(Path(__file__).with_name("small_backend.py"))
+SMALL_BACKEND = str(Path(__file__).with_name("small_backend.py"))
 
 _SERVER = ("-P", "-m", "video_calls_server")
 _OPTIONS = ("--port", "0", "--database", ":memory:", "--log-level", "error")
@@ -31,6 +29,7 @@ class Verdict:
         status: its exit status.
         reasons: the reason of every rule that did not pass.
         failed, noted, unchecked: the rules with each outcome.
+        left: the calls that the run could not close.
         seconds: how long the run took.
     """
 
@@ -44,8 +43,21 @@ class Verdict:
     output: str
 
 
+def suite_command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "video_calls_contract", *words]
+
+
+def run_suite_command(
+    *words: str, cwd: Path, env: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command as a process in this directory."""
+    return subprocess.run(
+        suite_command(*words), cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=50
+    )
+
+
 @contextmanager
-def serving(command: Iterable[str], directory: Path, ready: str, **environment: str) -> Iterator[str]:
+def backend_process(command: Iterable[str], directory: Path, ready: str, **environment: str) -> Iterator[str]:
     """Run a backend; yield its output up to a line that contains `ready`."""
     with (directory / "backend.log").open("w") as log:
         backend = subprocess.Popen(
@@ -72,9 +84,9 @@ def serving(command: Iterable[str], directory: Path, ready: str, **environment: 
 
 
 @contextmanager
-def reference(directory: Path) -> Iterator[Path]:
+def reference_server(directory: Path) -> Iterator[Path]:
     """Run a reference server; yield the path of a configuration for it."""
-    with serving([*_SERVER, "serve", *_OPTIONS], directory, "API  ") as printed:
+    with backend_process([*_SERVER, "serve", *_OPTIONS], directory, "API  ") as printed:
         url = re.search(r"API\s+(http://\S+)/", printed)
         assert url
         config = directory / "contract.toml"
@@ -89,39 +101,49 @@ def _configuration() -> str:
     return subprocess.run([sys.executable, *words], capture_output=True, check=True, text=True).stdout
 
 
-def command(config: Path, report: Path, *options: str) -> list[str]:
-    """Return the command line of a run."""
-    words = ["-m", "video_calls_contract", "run", "--config", str(config), "--json", str(report)]
-    return [sys.executable, *words, "--fuzz", "off", *options]
+def command_of_run(config: Path, report: Path, *options: str) -> list[str]:
+    """Return the command line of a run without generated requests."""
+    return suite_command("run", f"--config={config}", f"--json={report}", "--fuzz=off", *options)
 
 
 def run_suite(config: Path, *options: str, report: str = "report.json") -> Verdict:
     """Run the suite against the backend of a configuration."""
     file = config.parent / report
     process = subprocess.run(
-        command(config, file, *options),
+        command_of_run(config, file, *options),
         cwd=config.parent,
-        timeout=LONGEST,
+        timeout=SUITE_TIMEOUT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    return verdict(process.returncode, file, process.stdout)
-
-
-def verdict(status: int, report: Path, output: str) -> Verdict:
-    """Read the result of a finished run."""
     nothing: dict[str, Any] = {"rules": [], "left": [], "seconds": 0.0}
-    results = json.loads(report.read_text()) if report.exists() else nothing
-    rules = {rule["id"]: rule for rule in results["rules"] if not rule["id"].startswith("fuzz.")}
+    results = json.loads(file.read_text()) if file.exists() else nothing
+    outcomes = {
+        rule["id"]: (rule["outcome"], rule["reason"])
+        for rule in results["rules"]
+        if not rule["id"].startswith("fuzz.")
+    }
+
+    def rules_with(outcome: str) -> frozenset[str]:
+        return frozenset(slug for slug, (other, _) in outcomes.items() if other == outcome)
+
     return Verdict(
-        status,
-        {slug: rule["reason"] for slug, rule in rules.items() if rule["outcome"] != "passed"},
-        frozenset(slug for slug, rule in rules.items() if rule["outcome"] == "failed"),
-        frozenset(slug for slug, rule in rules.items() if rule["outcome"] == "noted"),
-        frozenset(slug for slug, rule in rules.items() if rule["outcome"] == "not_checked"),
+        process.returncode,
+        {slug: reason for slug, (outcome, reason) in outcomes.items() if outcome != "passed"},
+        rules_with("failed"),
+        rules_with("noted"),
+        rules_with("not_checked"),
         tuple(results["left"]),
         results["seconds"],
-        output,
+        process.stdout,
     )
+
+
+def run_on_small_backend(directory: Path, words: Iterable[str], *options: str) -> Verdict:
+    """Run the suite against the small backend, started with these words."""
+    config = directory / "contract.toml"
+    with backend_process([SMALL_BACKEND, *words], directory, "# ready") as small_config:
+        config.write_text(small_config)
+        return run_suite(config, *options)

@@ -38,7 +38,7 @@ def exchange(content: bytes = b'{"error": "no"}', *, status: int = 500, **change
     return Exchange(**{**values, **changes}, status=status, content=content)
 
 
-def outcome_of_test(
+def result_of_test(
     outcome: TestOutcome, slug: str, reason: str = "", *exchanges: Exchange, name: str = "a test"
 ) -> TestResult:
     return TestResult(
@@ -53,15 +53,15 @@ def rule_result(
     return RuleResult(RULES[slug], outcome, reason, exchanges_shown, tests, **values)
 
 
-def failed(slug: Any, reason: str = "404; got 500", *exchanges: Exchange) -> RuleResult:
+def failed_rule(slug: Any, reason: str = "404; got 500", *exchanges: Exchange) -> RuleResult:
     exchanges_shown = exchanges or (exchange(),)
     return rule_result(
-        slug, "failed", f"expected {reason}", outcome_of_test("failed", slug, reason, *exchanges_shown)
+        slug, "failed", f"expected {reason}", result_of_test("failed", slug, reason, *exchanges_shown)
     )
 
 
-def passed(slug: Any) -> RuleResult:
-    return rule_result(slug, "passed", "", outcome_of_test("passed", slug))
+def passed_rule(slug: Any) -> RuleResult:
+    return rule_result(slug, "passed", "", result_of_test("passed", slug))
 
 
 def tree(*rules: RuleResult, **values: Any) -> Results:
