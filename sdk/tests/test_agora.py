@@ -9,21 +9,17 @@ import pickle
 import struct
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from video_calls_sdk import NaiveDatetimeError, VideoCallsError, agora
 from video_calls_sdk.agora import InvalidTokenError, Privilege, TokenInfo, inspect_token
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "agora_vectors.json").read_text(encoding="utf-8"))
 ALL = VECTORS["v006"] + VECTORS["v007"]
-
-FUZZ = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 
 
 def vector_of(name: str) -> dict[str, Any]:
@@ -32,10 +28,7 @@ def vector_of(name: str) -> dict[str, Any]:
 
 REPRESENTATIVES = ["006-pub-uid-123", "006-pub-uid-0", "007-pub-uid-123", "007-published-rtc-rtm"]
 
-every = pytest.mark.parametrize("vector", ALL, ids=lambda vector: vector["id"])
 some = pytest.mark.parametrize("vector", [*map(vector_of, REPRESENTATIVES)], ids=lambda vector: vector["id"])
-every_006 = pytest.mark.parametrize("vector", VECTORS["v006"], ids=lambda vector: vector["id"])
-every_007 = pytest.mark.parametrize("vector", VECTORS["v007"], ids=lambda vector: vector["id"])
 
 
 def account(vector: dict[str, Any]) -> str:
@@ -88,7 +81,7 @@ CHAT = service(5, {1: 3600}, "a user of chat")
 # -- Reading ----------------------------------------------------------------------------------------
 
 
-@every_006
+@pytest.mark.parametrize("vector", VECTORS["v006"], ids=lambda vector: vector["id"])
 def test_006_token_has_the_vector_values(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
     if "privileges" in vector:
@@ -99,13 +92,12 @@ def test_006_token_has_the_vector_values(vector: dict[str, Any]) -> None:
     assert (info.version, info.app_id, info.salt) == ("006", vector["app_id"], vector["salt"])
     assert (info.issued_at, info.expires_at) == (None, at(vector["ts"]))
     assert info.privileges == {key: at(expiry or vector["ts"]) for key, expiry in allowed.items()}
-    assert all(isinstance(key, Privilege) for key in info.privileges)
     assert info.channel_crc == zlib.crc32(vector["channel"].encode())
     assert info.uid_crc == zlib.crc32(account(vector).encode())
     assert (info.channel_name, info.account) == (None, None)
 
 
-@every_007
+@pytest.mark.parametrize("vector", VECTORS["v007"], ids=lambda vector: vector["id"])
 def test_007_token_has_the_vector_values(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
     issued, expires = vector["issue_ts"], vector["issue_ts"] + vector["expire"]
@@ -148,7 +140,7 @@ def test_last_second_of_a_007_token_is_read() -> None:
 # -- Verifying --------------------------------------------------------------------------------------
 
 
-@every
+@pytest.mark.parametrize("vector", ALL, ids=lambda vector: vector["id"])
 def test_token_verifies_only_its_channel_and_uid(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
     certificate, channel = vector["app_certificate"], vector["channel"]
@@ -185,22 +177,25 @@ def test_007_token_verifies_without_channel_and_uid() -> None:
     assert not info.verify(vector["app_certificate"][::-1])
 
 
-@pytest.mark.parametrize("names", [{}, {"channel_name": "call_1704436789_5678"}, {"uid": 123}], ids=str)
-def test_verifying_006_token_needs_channel_and_uid(names: dict[str, Any]) -> None:
-    vector = vector_of("006-pub-uid-123")
-    with pytest.raises(ValueError, match="pass channel_name and uid"):
-        inspect_token(vector["token"]).verify(vector["app_certificate"], **names)
-
-
 def test_006_signature_does_not_fit_another_split() -> None:
     vector = vector_of("006-pub-uid-123")
     info = inspect_token(vector["token"])
     assert not info.verify(vector["app_certificate"], channel_name=vector["channel"] + "1", uid=23)
 
 
-def test_empty_certificate_is_refused() -> None:
-    with pytest.raises(ValueError, match="empty"):
-        inspect_token(vector_of("007-pub-uid-123")["token"]).verify("")
+@pytest.mark.parametrize(
+    ("use", "error", "words"),
+    [
+        (lambda info: info.verify("0" * 32), ValueError, "pass channel_name and uid"),
+        (lambda info: info.verify("0" * 32, uid=1), ValueError, "pass channel_name and uid"),
+        (lambda info: info.verify("", channel_name="call_1", uid=1), ValueError, "empty"),
+        (lambda info: info.is_for_uid(True), TypeError, "a uid is an int or a str"),
+        (lambda info: info.expired(datetime(2024, 1, 5)), NaiveDatetimeError, "no time zone"),  # noqa: DTZ001
+    ],
+)
+def test_wrong_use_is_refused(use: Callable[[TokenInfo], bool], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        use(inspect_token(vector_of("006-pub-uid-1")["token"]))
 
 
 @pytest.mark.parametrize("name", ["006-pub-uid-123", "007-pub-uid-123"])
@@ -210,12 +205,6 @@ def test_lone_surrogate_matches_no_token(name: str) -> None:
     assert not info.is_for_channel("call_\ud83d")
     assert not info.is_for_uid("\ud83d")
     assert not info.verify("\ud83d" * 32, channel_name=vector["channel"], uid=vector["uid"])
-
-
-@pytest.mark.parametrize("uid", [None, True, 1.0])
-def test_uid_of_another_type_is_refused(uid: Any) -> None:
-    with pytest.raises(TypeError, match="a uid is an int or a str"):
-        inspect_token(vector_of("006-pub-uid-1")["token"]).is_for_uid(uid)
 
 
 # -- Time -------------------------------------------------------------------------------------------
@@ -245,11 +234,6 @@ def test_no_privilege_outlasts_its_token() -> None:
     info = inspect_token(vector_of("006-published-join-only")["token"])
     assert info.privileges[Privilege.JOIN_CHANNEL] > info.expires_at
     assert not info.allows(Privilege.JOIN_CHANNEL, info.expires_at)
-
-
-def test_naive_now_is_refused() -> None:
-    with pytest.raises(NaiveDatetimeError, match="no time zone"):
-        inspect_token(vector_of("006-pub-uid-1")["token"]).expired(datetime(2024, 1, 5))  # noqa: DTZ001
 
 
 # -- Refusals --------------------------------------------------------------------------------------
@@ -282,7 +266,6 @@ MESSAGE = struct.pack("<IIHHI", 1, 1704523189, 1, 1, 1704440389)
         ("006" + "\N{ARABIC-INDIC DIGIT ONE}" * 32, "app id"),
         ("006" + "0" * 32 + "IAA*", "not base64"),
         ("006" + "0" * 32 + "\ud83d", "not base64"),
-        ("006" + "0" * 32 + "IB==", "not base64"),
         (vector_of("006-pub-uid-1")["token"] + "\n", "not base64"),
         (token_006(string(bytes(31)) + CRCS + string(MESSAGE)), "signature has 31 bytes"),
         (token_006(SIGNATURE + CRCS + struct.pack("<H", 65535) + MESSAGE), "a length in it"),
@@ -317,28 +300,6 @@ def test_decompression_bomb_takes_little_memory() -> None:
         tracemalloc.stop()
 
 
-contents = st.binary(max_size=100).flatmap(
-    lambda rest: st.sampled_from(
-        [
-            token_006(SIGNATURE + CRCS + string(rest)),
-            token_006(rest),
-            token_007(content_007(rest, count=3)),
-            token_007(rest),
-        ]
-    )
-)
-
-
-@FUZZ
-@given(token=st.text() | contents, channel=st.text(), uid=st.integers() | st.text())
-def test_any_text_is_read_or_refused(token: str, channel: str, uid: int | str) -> None:
-    try:
-        info = inspect_token(token)
-    except InvalidTokenError:
-        return
-    assert not info.verify("certificate", channel_name=channel, uid=uid)
-
-
 # -- A value ----------------------------------------------------------------------------------------
 
 
@@ -359,6 +320,5 @@ def test_token_info_is_a_value(vector: dict[str, Any]) -> None:
 
 def test_examples_in_the_docstrings_run() -> None:
     outcome = doctest.testmod(agora)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0
+    assert (outcome.attempted > 0, outcome.failed) == (True, 0)
     assert all(">>>" in getattr(agora, name).__doc__ for name in agora.__all__)

@@ -41,6 +41,9 @@ def test_call_life_works_with_both_id_forms(serve: "Callable[..., ServerProcess]
         assert calls.get(call.id).doctor_details.id == doctor.id
         with pytest.raises(CallNotScheduledError):
             calls.cancel(call.id)
+        with client.events(after="0") as events:
+            types = [next(events).type for _ in range(4)]
+        assert types == ["call.started", "participant.joined", "participant.left", "call.ended"]
         with pytest.raises(CallNotFoundError):
             calls.get(patient.id if ids == "uuid" else 999)
     for id_ in (call.id, call.doctor, call.patient):
