@@ -3,13 +3,13 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from litestar.testing import TestClient
 from sqlalchemy.engine import make_url
 from video_calls_server import Settings, create_app
 from video_calls_server.control.client import Control
@@ -19,57 +19,49 @@ from support.postgres import new_database, on_postgres, postgres_server
 from support.server_process import ServerProcess, server_processes
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def make_api(clock: FakeClock) -> Iterator[Callable[..., Api]]:
-    """Applications with settings of their own."""
-    clients: list[TestClient[Any]] = []
-
-    def make(**options: Any) -> Api:
-        settings = Settings(**{"database": ":memory:"} | options)
-        client = in_process(create_app(settings, clock=clock))
-        clients.append(client.__enter__())
-        return Api(client, clock, settings)
-
-    yield make
-    for client in clients:
-        client.__exit__(None, None, None)
-
-
-@pytest.fixture
-def api(make_api: Callable[..., Api]) -> Api:
-    """The application on an empty database in memory."""
-    return make_api()
-
-
 @pytest.fixture(scope="session")
 def read_only_api() -> Iterator[Api]:
-    """One application for all tests that change nothing, in which there are no calls."""
+    """Return the application for all tests that change nothing. It has no calls."""
     with in_memory() as api:
         yield api
 
 
 @pytest.fixture(scope="module")
-def shared_by_all() -> Iterator[Api]:
+def api_of_module() -> Iterator[Api]:
     with in_memory() as api:
         yield api
 
 
 @pytest.fixture
-def shared(shared_by_all: Api) -> Api:
-    """An application as at the start, without the time that it takes to make one."""
-    shared_by_all.clock.time = FakeClock().time
-    for namespace in shared_by_all.manage("GET", "/namespaces")[1:]:
-        shared_by_all.manage("DELETE", f"/namespaces/{namespace['name']}")
-    for snapshot in shared_by_all.manage("GET", "/snapshots"):
-        shared_by_all.manage("DELETE", f"/snapshots/{snapshot['name']}")
-    shared_by_all.manage("POST", "/state/reset")
-    shared_by_all.manage("DELETE", "/requests")
-    return shared_by_all
+def clock(api_of_module: Api) -> FakeClock:
+    """Return the clock of the test's applications, with its first time."""
+    api_of_module.clock.time = FakeClock().time
+    return api_of_module.clock
+
+
+@pytest.fixture
+def api(api_of_module: Api, clock: FakeClock) -> Api:  # noqa: ARG001 (the fixture resets it)
+    """Return the application of the module, in the state of its start except for the ids of requests."""
+    for namespace in api_of_module.manage("GET", "/namespaces")[1:]:
+        api_of_module.manage("DELETE", f"/namespaces/{namespace['name']}")
+    for snapshot in api_of_module.manage("GET", "/snapshots"):
+        api_of_module.manage("DELETE", f"/snapshots/{snapshot['name']}")
+    api_of_module.manage("POST", "/state/reset")
+    api_of_module.manage("DELETE", "/requests")
+    return api_of_module
+
+
+@pytest.fixture
+def make_api(clock: FakeClock) -> Iterator[Callable[..., Api]]:
+    """Return a function that makes applications with other settings, on an empty database in memory."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Api:
+            settings = Settings(**{"database": ":memory:"} | options)
+            client = stack.enter_context(in_process(create_app(settings, clock=clock)))
+            return Api(client, clock, settings)
+
+        yield make
 
 
 @pytest.fixture(scope="session")

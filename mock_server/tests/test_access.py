@@ -44,14 +44,14 @@ def from_peer(api: Api, peer: str | None, path: str = "/_control/server", **head
 
 
 @pytest.mark.parametrize("peer", ["127.8.8.8", "::ffff:127.0.0.1"])
-def test_loopback_peer_may_control(shared: Api, peer: str) -> None:
-    assert from_peer(shared, peer).status_code == 200
+def test_loopback_peer_may_control(api: Api, peer: str) -> None:
+    assert from_peer(api, peer).status_code == 200
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.7", "::ffff:192.0.2.7", "unknown", None])  # a Unix socket has none
-def test_other_peer_may_not_control(shared: Api, peer: str | None) -> None:
-    assert_refused(from_peer(shared, peer), 403, peer or "unknown address", "--control-key")
-    assert_refused(from_peer(shared, peer, "/_ns/w/healthz"), 403)
+def test_other_peer_may_not_control(api: Api, peer: str | None) -> None:
+    assert_refused(from_peer(api, peer), 403, peer or "unknown address", "--control-key")
+    assert_refused(from_peer(api, peer, "/_ns/w/healthz"), 403)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_other_peer_may_not_control(shared: Api, peer: str | None) -> None:
         {"CF-Connecting-IP": "192.0.2.7"},
     ],
 )
-def test_request_through_proxy_may_not_control(shared: Api, header: dict[str, str]) -> None:
-    assert_refused(from_peer(shared, "127.0.0.1", **header), 403, "proxy", "--control-key")
-    assert from_peer(shared, "127.0.0.1", CALLS, **header).status_code == 401  # the API is not part of it
+def test_request_through_proxy_may_not_control(api: Api, header: dict[str, str]) -> None:
+    assert_refused(from_peer(api, "127.0.0.1", **header), 403, "proxy", "--control-key")
+    assert from_peer(api, "127.0.0.1", CALLS, **header).status_code == 401  # the API is not part of it
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_request_through_proxy_may_not_control(shared: Api, header: dict[str, st
         ("", 403),
     ],
 )
-def test_rebound_host_may_not_control(shared: Api, host: str, status: int) -> None:
-    response = shared.control("GET", "/server", headers={"Host": host})
+def test_rebound_host_may_not_control(api: Api, host: str, status: int) -> None:
+    response = api.control("GET", "/server", headers={"Host": host})
     assert response.status_code == status, response.text
     if status == 403:
         assert_refused(response, 403)
@@ -102,25 +102,25 @@ def test_page_of_other_site_may_not_control(make_api: Callable[..., Api]) -> Non
 
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://[::1]:5173"])
 @pytest.mark.parametrize("place", ["", "/_ns/worker-1"])
-def test_page_on_loopback_may_control(shared: Api, place: str, origin: str) -> None:
+def test_page_on_loopback_may_control(api: Api, place: str, origin: str) -> None:
     headers = {"Origin": origin}
     preflight_headers = headers | {
         "Access-Control-Request-Method": "PUT",
         "Access-Control-Request-Headers": f"content-type,{KEY_HEADER}",
     }
-    preflight = shared.client.options(f"{place}/_control/clock", headers=preflight_headers)
+    preflight = api.client.options(f"{place}/_control/clock", headers=preflight_headers)
     assert preflight.is_success
     assert preflight.headers["access-control-allow-origin"] == origin
     assert "PUT" in preflight.headers["access-control-allow-methods"]
     assert KEY_HEADER.lower() in preflight.headers["access-control-allow-headers"].lower()
     for body, status in (({"running": False}, 200), ({"time": 1}, 400)):
-        put = shared.client.put(f"{place}/_control/clock", json=body, headers=headers)
+        put = api.client.put(f"{place}/_control/clock", json=body, headers=headers)
         assert (put.status_code, put.headers["access-control-allow-origin"]) == (status, origin)
 
 
 @pytest.mark.parametrize("path", ["/", "/docs/", "/_control/docs", "/_console/meeting.html", "/_ns/w/docs/"])
-def test_page_cannot_be_framed(shared: Api, path: str) -> None:
-    response = shared.client.get(path)
+def test_page_cannot_be_framed(api: Api, path: str) -> None:
+    response = api.client.get(path)
     assert response.status_code == 200
     assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
 
@@ -204,9 +204,9 @@ def test_existing_namespace_needs_no_key(make_api: Callable[..., Api]) -> None:
     ],
     ids=str,
 )
-def test_page_of_other_site_creates_no_namespace(shared: Api, headers: dict[str, str], status: int) -> None:
-    assert shared.client.get("/_ns/w/healthz", headers=headers).status_code == status
-    is_created = "w" in [namespace["name"] for namespace in shared.manage("GET", "/namespaces")]
+def test_page_of_other_site_creates_no_namespace(api: Api, headers: dict[str, str], status: int) -> None:
+    assert api.client.get("/_ns/w/healthz", headers=headers).status_code == status
+    is_created = "w" in [namespace["name"] for namespace in api.manage("GET", "/namespaces")]
     assert is_created is (status == 200)
 
 
@@ -232,8 +232,8 @@ def test_fault_header_needs_key(make_api: Callable[..., Api]) -> None:
     assert api.client.get(CALLS, headers=headers | KEYED).status_code == 503
 
 
-def test_fault_header_of_remote_peer_is_refused(shared: Api) -> None:
-    assert_refused(from_peer(shared, "192.0.2.7", CALLS, **{"Video-Calls-Fault": "drop"}), 403, "192.0.2.7")
+def test_fault_header_of_remote_peer_is_refused(api: Api) -> None:
+    assert_refused(from_peer(api, "192.0.2.7", CALLS, **{"Video-Calls-Fault": "drop"}), 403, "192.0.2.7")
 
 
 # -- Disabled control -----------------------------------------------------------------------

@@ -49,25 +49,14 @@ def error(response: httpx.Response, status: int = 400) -> dict[str, Any]:
     return body
 
 
-@pytest.fixture
-def api(shared: Api) -> Api:
-    """Return the shared application after a reset, which is faster than a new one."""
-    return shared
-
-
-@pytest.fixture
-def clock(shared: Api) -> FakeClock:
-    return shared.clock
-
-
 # -- Users -------------------------------------------------------------------------------------------
 
 
-def test_listed_users_have_valid_tokens(shared: Api) -> None:
-    users = shared.manage("GET", "/identities")
+def test_listed_users_have_valid_tokens(api: Api) -> None:
+    users = api.manage("GET", "/identities")
     assert [user["user"] for user in users] == sorted(USERS.values())
     for user in users:
-        response = shared.client.get(CALLS, headers={"Authorization": f"Bearer {user['token']}"})
+        response = api.client.get(CALLS, headers={"Authorization": f"Bearer {user['token']}"})
         assert response.status_code == (200 if user["active"] else 401)
         claims = jwt.decode(user["token"], options={"verify_signature": False})
         assert (claims["user_id"], claims["exp"] - claims["iat"]) == (user["user"], 3600)
@@ -331,20 +320,20 @@ def test_at_most_five_hundred_calls_are_listed(api: Api) -> None:
     ],
 )
 def test_verdicts_match_the_responses_of_the_api(
-    shared: Api, status: str, minutes: int, opens: str | None
+    api: Api, status: str, minutes: int, opens: str | None
 ) -> None:
     for user in ("outsider", "inactive_doctor", "patient"):
-        call = put_call(shared, status, minutes)
-        verdicts = shared.manage("GET", f"/calls/{call}/verdicts?identity={USERS[user]}")
+        call = put_call(api, status, minutes)
+        verdicts = api.manage("GET", f"/calls/{call}/verdicts?identity={USERS[user]}")
         assert (verdicts["call"], verdicts["time"]) == (call, "2024-01-05T08:00:00Z")
         assert [each["action"] for each in verdicts["actions"]] == ["get", "join", "end", "cancel"]
-        listed = shared.manage("GET", "/calls")[0]
+        listed = api.manage("GET", "/calls")[0]
         for each in verdicts["actions"]:
-            put_call(shared, status, minutes)  # as it was before the last action
+            put_call(api, status, minutes)  # as it was before the last action
             if each["action"] == "get":
-                response = shared.get(user, f"{CALLS}{call}/")
+                response = api.get(user, f"{CALLS}{call}/")
             else:
-                response = shared.act(user, call, each["action"])
+                response = api.act(user, call, each["action"])
             assert each["allowed"] is response.is_success, (user, each)
             assert each["refused_by"] == response.json().get("code"), (user, each)
             assert each["error"] == response.json().get("error")
@@ -393,18 +382,18 @@ def test_verdict_checks_each_rule_independently(api: Api) -> None:
         ("/calls/1/verdicts", 400),
     ],
 )
-def test_verdicts_need_a_call_and_a_user(shared: Api, path: str, status: int) -> None:
-    shared.create()
-    error(shared.control("GET", path), status)
+def test_verdicts_need_a_call_and_a_user(api: Api, path: str, status: int) -> None:
+    api.create()
+    error(api.control("GET", path), status)
 
 
 # -- Participants and event connections --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_presence_needs_an_ongoing_call(shared: Api, present: bool) -> None:
-    call = shared.call("scheduled")["id"]
-    response = shared.manage("PUT", f"/calls/{call}/participants/doctor", {"present": present})
+def test_presence_needs_an_ongoing_call(api: Api, present: bool) -> None:
+    call = api.call("scheduled")["id"]
+    response = api.manage("PUT", f"/calls/{call}/participants/doctor", {"present": present})
     assert response == {"call": call, "present": [], "changed": False}
 
 
@@ -416,9 +405,9 @@ def test_presence_needs_an_ongoing_call(shared: Api, present: bool) -> None:
         ("/calls/1/participants/doctor", {}, 400),
     ],
 )
-def test_invalid_participant_is_refused(shared: Api, path: str, body: object, status: int) -> None:
-    shared.create()
-    error(shared.control("PUT", path, body), status)
+def test_invalid_participant_is_refused(api: Api, path: str, body: object, status: int) -> None:
+    api.create()
+    error(api.control("PUT", path, body), status)
 
 
 def test_event_connections_are_closed_with_a_code(api: Api) -> None:
@@ -532,15 +521,15 @@ def test_description_is_valid_and_complete(read_only_api: Api) -> None:
 
 
 @pytest.mark.parametrize("place", ["", "/_ns/worker-1"])
-def test_docs_page_uses_no_other_server(shared: Api, place: str) -> None:
-    page = shared.client.get(f"{place}/_control/docs", headers={"Host": "localhost"})
+def test_docs_page_uses_no_other_server(api: Api, place: str) -> None:
+    page = api.client.get(f"{place}/_control/docs", headers={"Host": "localhost"})
     assert page.headers["content-type"].startswith("text/html")
     links = re.findall(r'(?:src|href|url)[=:]\s*"([^"]+)"', page.text)
     assert f"{place}/_control/openapi.json" in links
     assert "://" not in page.text
     for link in links:
         if not link.startswith("data:"):
-            assert shared.client.get(link, headers={"Host": "localhost"}).status_code == 200, link
+            assert api.client.get(link, headers={"Host": "localhost"}).status_code == 200, link
 
 
 # -- Errors ------------------------------------------------------------------------------------------
@@ -693,10 +682,10 @@ def test_console_command_reports_missing_console() -> None:
 
 
 def test_path_cannot_forge_log_line(
-    shared: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(identities, "find_actor", lambda *_: 1 / 0)
-    response = shared.client.post("/_control/identities/x%0Aforged/tokens", json={})
+    response = api.client.post("/_control/identities/x%0Aforged/tokens", json={})
     assert response.status_code == 500
     assert "/_control/identities/x%0Aforged/tokens" in caplog.text
     assert "\nforged" not in caplog.text

@@ -48,17 +48,6 @@ def draft(api: Api, minutes: float = 60) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def api(shared: Api) -> Api:
-    """Return the shared application after a reset, which is faster than a new one."""
-    return shared
-
-
-@pytest.fixture
-def clock(shared: Api) -> FakeClock:
-    return shared.clock
-
-
 # -- Isolation ---------------------------------------------------------------------------------------
 
 
@@ -159,19 +148,19 @@ def test_pages_are_served_under_the_prefix(api: Api) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "%C3%A9", "a%0A"])
-def test_invalid_namespace_name_is_refused(shared: Api, name: str) -> None:
-    before = namespace_names(shared)
+def test_invalid_namespace_name_is_refused(api: Api, name: str) -> None:
+    before = namespace_names(api)
     for path in (CALLS, "/_control/server"):
-        response = within(shared, name, "GET", path)
+        response = within(api, name, "GET", path)
         assert (response.status_code, response.json()["code"]) == (400, "namespace")
         assert "name" in response.json()["error"]
     with (
         pytest.raises(WebSocketDisconnect) as closed,
-        shared.client.websocket_connect(f"/_ns/{name}{EVENTS}", headers=shared.headers("doctor")) as session,
+        api.client.websocket_connect(f"/_ns/{name}{EVENTS}", headers=api.headers("doctor")) as session,
     ):
         session.receive_json(timeout=5)
     assert closed.value.code == 4400
-    assert namespace_names(shared) == before
+    assert namespace_names(api) == before
 
 
 # -- Lifetime ----------------------------------------------------------------------------------------
