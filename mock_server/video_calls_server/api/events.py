@@ -33,7 +33,6 @@ LARGEST_MESSAGE = 4096
 
 _EVENT_ID = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
 
-_UNAVAILABLE_TEXT = "The service is unavailable for the moment"
 _INACTIVE_TEXT = error_text("auth.active-user")
 
 Socket = WebSocket[Any, Any, Any]
@@ -56,6 +55,8 @@ async def events(socket: Socket) -> None:
         await connection.follow()
     except Close as close:
         await connection.close(close)
+    except UnavailableError:
+        await connection.close(Close(UNAVAILABLE, "The service is unavailable for the moment"))
 
 
 def credentials(scope: Scope) -> tuple[str | None, str | None]:
@@ -82,6 +83,7 @@ class _Connection:
 
         Raises:
             Close: if the server refuses or ends the connection.
+            UnavailableError: if the database did not respond.
         """
         actor, expires = await self._authenticate()
         with self._hub.subscribe(actor.user_id) as subscription:
@@ -106,22 +108,21 @@ class _Connection:
         self, actor: Actor, after: int, expires: float, subscription: Subscription
     ) -> None:
         """Send events until the client disconnects; `expires` is in seconds since 1970."""
-        closing, is_expired = None, False
+        failure: Close | UnavailableError | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._cancel_at_disconnect, tasks.cancel_scope)
             with anyio.move_on_after(max(0.0, expires - time.time())) as until_expiry:
                 try:
                     await self._send_events(actor, after, subscription)
-                except Close as close:
-                    closing = close
+                except (Close, UnavailableError) as error:  # the task group would wrap it in a group
+                    failure = error
                 except (WebSocketDisconnect, OSError):  # the client disconnected meanwhile
                     pass
-            is_expired = until_expiry.cancelled_caught
+            if until_expiry.cancelled_caught:
+                failure = Close(EXPIRED, "The token has expired")
             tasks.cancel_scope.cancel()
-        if closing is None and is_expired:
-            closing = Close(EXPIRED, "The token has expired")
-        if closing is not None:
-            raise closing
+        if failure is not None:
+            raise failure
 
     async def _authenticate(self) -> tuple[Actor, float]:
         """Return the caller, and the expiry of the token in seconds since 1970."""
@@ -130,8 +131,6 @@ class _Connection:
             actor = await self._operations.authenticate(verified.user)
         except Refusal as refusal:
             raise Close(UNAUTHORIZED, refusal.error) from None
-        except UnavailableError:
-            raise Close(UNAVAILABLE, _UNAVAILABLE_TEXT) from None
         if actor is None:
             raise Close(UNAUTHORIZED, _INACTIVE_TEXT)
         self._socket.scope["user"] = actor
@@ -140,25 +139,19 @@ class _Connection:
     async def _start_position(self) -> int:
         """Return the id of the last event before those that this connection sends."""
         last_id: str | None = self._socket.query_params.get("last_event_id")
-        try:
-            if last_id is None:
-                return await self._operations.newest_event_id()
-            if not _EVENT_ID.fullmatch(last_id):
-                raise Close(BAD_REQUEST, "last_event_id is not the id of an event")
-            if not await self._operations.can_resume_after(int(last_id)):
-                raise Close(GONE, "Events after this one have been deleted; fetch the calls again")
-        except UnavailableError:
-            raise Close(UNAVAILABLE, _UNAVAILABLE_TEXT) from None
+        if last_id is None:
+            return await self._operations.newest_event_id()
+        if not _EVENT_ID.fullmatch(last_id):
+            raise Close(BAD_REQUEST, "last_event_id is not the id of an event")
+        if not await self._operations.can_resume_after(int(last_id)):
+            raise Close(GONE, "Events after this one have been deleted; fetch the calls again")
         return int(last_id)
 
     async def _send_events(self, actor: Actor, after: int, subscription: Subscription) -> None:
         while True:
             if subscription.closing is not None:
                 raise Close(*subscription.closing)
-            try:
-                events = await self._operations.events_after(actor, after)
-            except UnavailableError:
-                raise Close(UNAVAILABLE, _UNAVAILABLE_TEXT) from None
+            events = await self._operations.events_after(actor, after)
             for event in events:
                 try:
                     with anyio.fail_after(SEND_TIMEOUT):
@@ -168,16 +161,8 @@ class _Connection:
                 after = event.id
             if not events:
                 await subscription.wait()
-                await self._check_active(actor)
-
-    async def _check_active(self, actor: Actor) -> None:
-        """Close the connection of a user who was deactivated meanwhile."""
-        try:
-            active = await self._operations.authenticate(actor.user_id)
-        except UnavailableError:
-            return  # reading the events raises it again
-        if active is None:
-            raise Close(UNAUTHORIZED, _INACTIVE_TEXT)
+                if await self._operations.authenticate(actor.user_id) is None:  # deactivated meanwhile
+                    raise Close(UNAUTHORIZED, _INACTIVE_TEXT)
 
     async def _cancel_at_disconnect(self, scope: anyio.CancelScope) -> None:
         """Ignore the client's messages until it disconnects."""

@@ -94,13 +94,6 @@ def ids_of(form: IdForm) -> Ids:
     return _FORMS[form]
 
 
-def stored_id(ids: Ids, kind: Kind, external_id: ExternalId) -> int | None:
-    """Return the number of an id in a request to the control API, which also accepts the number itself."""
-    if isinstance(external_id, str):
-        return ids.parse(kind, external_id)
-    return external_id if 1 <= external_id <= LARGEST_ID else None
-
-
 def parse_external_id(text: str) -> ExternalId | None:
     """Return an integer or a UUID as clients write it, None for any other text."""
     number = whole_number(text)

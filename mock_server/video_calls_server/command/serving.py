@@ -145,12 +145,8 @@ class _Server(uvicorn.Server):
 def _run(server: _Server, listener: socket.socket) -> None:
     # uvicorn raises the signal again after it has stopped, which would change the exit status.
     for stop in _STOP_SIGNALS:
-        signal.signal(stop, _ignore_signal)
+        signal.signal(stop, signal.SIG_IGN)
     server.run(sockets=[listener])
-
-
-def _ignore_signal(_signal: int, _frame: object) -> None:
-    """Do nothing."""
 
 
 # -- several processes ------------------------------------------------------------------------------

@@ -69,13 +69,13 @@ class ControlError(Exception):
         self.status = status
 
 
-class _Api:
+class _Client:
     """Sends control requests and decodes the responses."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def send(self, method: str, path: str, **options: Any) -> bytes:  # noqa: ANN401 (httpx's own)
+    def _send(self, method: str, path: str, **options: Any) -> bytes:  # noqa: ANN401 (httpx's own)
         try:
             response = self._client.request(method, f"{CONTROL}{path}", **options)
         except httpx.TransportError as error:
@@ -84,8 +84,8 @@ class _Api:
             return response.content
         raise ControlError(_reason(response), response.status_code)
 
-    def read(self, response_type: type[T], method: str, path: str, **options: Any) -> T:  # noqa: ANN401
-        content = self.send(method, path, **options)
+    def _read(self, response_type: type[T], method: str, path: str, **options: Any) -> T:  # noqa: ANN401
+        content = self._send(method, path, **options)
         try:
             return msgspec.json.decode(content, type=response_type)
         except msgspec.DecodeError as error:
@@ -99,14 +99,7 @@ def _reason(response: httpx.Response) -> str:
         return f"HTTP {response.status_code}; is this a reference server with its control API on?"
 
 
-class _Part:
-    """One part of the control API."""
-
-    def __init__(self, api: _Api) -> None:
-        self._api = api
-
-
-class ClockControl(_Part):
+class ClockControl(_Client):
     """The clock that the rules use. JWTs and Agora tokens follow real time.
 
     A clock that is set or advanced stays running or frozen. Calls that become due end at once.
@@ -114,7 +107,7 @@ class ClockControl(_Part):
 
     def now(self) -> datetime:
         """Return the clock's time, in UTC."""
-        return self._api.read(ClockState, "GET", "/clock").time
+        return self._read(ClockState, "GET", "/clock").time
 
     def set(self, time: datetime) -> None:
         """Set the clock.
@@ -131,7 +124,7 @@ class ClockControl(_Part):
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Advance the clock by the sum of these, or set it back if the sum is negative."""
         step = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
-        self._api.send("POST", "/clock/advance", json=step)
+        self._send("POST", "/clock/advance", json=step)
 
     def to_join_window(self, call_id: int | str) -> None:
         """Set the clock to the start of this call's join window."""
@@ -147,22 +140,22 @@ class ClockControl(_Part):
 
     def reset(self) -> None:
         """Let the clock run and show the machine's time."""
-        self._api.send("DELETE", "/clock")
+        self._send("DELETE", "/clock")
 
     def _put(self, *, time: datetime | None = None, **change: object) -> None:
         if time is not None:
             if time.utcoffset() is None:
                 raise ValueError(f"{time.isoformat()} has no time zone; give an aware datetime")
             change["time"] = time.isoformat()
-        self._api.send("PUT", "/clock", json=change)
+        self._send("PUT", "/clock", json=change)
 
 
-class IdentityControl(_Part):
+class IdentityControl(_Client):
     """The users, and valid and invalid tokens for them. `identity` is an e-mail address or a user id."""
 
     def list(self) -> "list[Identity]":
         """Return all users, each with a token that is valid for an hour."""
-        return self._api.read(list[Identity], "GET", "/identities")
+        return self._read(list[Identity], "GET", "/identities")
 
     def add(
         self,
@@ -181,15 +174,15 @@ class IdentityControl(_Part):
             "patient": patient,
             "active": active,
         }
-        return self._api.read(Identity, "POST", "/identities", json=user)
+        return self._read(Identity, "POST", "/identities", json=user)
 
     def deactivate(self, identity: str | int) -> None:
         """Deactivate a user, whom the API then refuses."""
-        self._change(identity, active=False)
+        self._set_active(identity, active=False)
 
     def reactivate(self, identity: str | int) -> None:
         """Reactivate a user."""
-        self._change(identity, active=True)
+        self._set_active(identity, active=True)
 
     def token(self, identity: str | int, *, kind: TokenKind = "valid", expires_in: int = 3600) -> str:
         """Return a JWT for a user; the API refuses every kind other than `valid`.
@@ -204,13 +197,13 @@ class IdentityControl(_Part):
             ControlError: if there is no such user, or if the server cannot sign JWTs.
         """
         request = {"kind": kind, "expires_in": expires_in}
-        return self._api.read(Token, "POST", f"/identities/{_segment(identity)}/tokens", json=request).token
+        return self._read(Token, "POST", f"/identities/{_segment(identity)}/tokens", json=request).token
 
-    def _change(self, identity: str | int, **change: object) -> None:
-        self._api.send("PATCH", f"/identities/{_segment(identity)}", json=change)
+    def _set_active(self, identity: str | int, *, active: bool) -> None:
+        self._send("PATCH", f"/identities/{_segment(identity)}", json={"active": active})
 
 
-class FaultControl(_Part):
+class FaultControl(_Client):
     """The faults that the server injects."""
 
     def add(self, **fault: object) -> StoredFault:
@@ -228,19 +221,19 @@ class FaultControl(_Part):
         Raises:
             ControlError: if the fault is invalid. The message names the field.
         """
-        return self._api.read(StoredFault, "POST", "/faults", json=fault)
+        return self._read(StoredFault, "POST", "/faults", json=fault)
 
     def list(self) -> "list[StoredFault]":
         """Return the faults in the order in which they act, each with how often it has acted."""
-        return self._api.read(list[StoredFault], "GET", "/faults")
+        return self._read(list[StoredFault], "GET", "/faults")
 
     def remove(self, fault_id: int) -> None:
         """Remove one fault."""
-        self._api.send("DELETE", f"/faults/{fault_id}")
+        self._send("DELETE", f"/faults/{fault_id}")
 
     def clear(self) -> None:
         """Remove all faults."""
-        self._api.send("DELETE", "/faults")
+        self._send("DELETE", "/faults")
 
     @contextmanager
     def active(self, **fault: object) -> Generator[StoredFault]:
@@ -252,16 +245,16 @@ class FaultControl(_Part):
             self.remove(stored.id)
 
 
-class StateControl(_Part):
+class StateControl(_Client):
     """The state: users, calls, events, clock and faults."""
 
     def reset(self) -> None:
         """Restore the state of the start."""
-        self._api.send("POST", "/state/reset")
+        self._send("POST", "/state/reset")
 
     def dump(self) -> dict[str, Any]:
         """Return the state as a JSON document."""
-        return self._api.read(dict[str, Any], "GET", "/state")
+        return self._read(dict[str, Any], "GET", "/state")
 
     def load(self, document: dict[str, Any]) -> None:
         """Replace the state. A document needs only `users` and `calls`.
@@ -269,19 +262,19 @@ class StateControl(_Part):
         Raises:
             ControlError: if the document is invalid. The message names the place, and nothing changes.
         """
-        self._api.send("PUT", "/state", json=document)
+        self._send("PUT", "/state", json=document)
 
     def add_calls(self, count: int) -> None:
         """Add sample calls in all statuses. The same number at the same time gives the same calls."""
-        self._api.send("POST", "/state/calls", json={"count": count})
+        self._send("POST", "/state/calls", json={"count": count})
 
 
-class SnapshotControl(_Part):
+class SnapshotControl(_Client):
     """Snapshots of the state, which the server keeps in memory."""
 
     def save(self, name: str) -> None:
         """Save a snapshot, and replace an earlier one of this name."""
-        self._api.send("PUT", f"/snapshots/{_segment(name)}")
+        self._send("PUT", f"/snapshots/{_segment(name)}")
 
     def restore(self, name: str) -> None:
         """Restore a snapshot, with its clock and its faults.
@@ -289,26 +282,24 @@ class SnapshotControl(_Part):
         Raises:
             ControlError: if there is no snapshot of this name.
         """
-        self._api.send("POST", f"/snapshots/{_segment(name)}/restore")
+        self._send("POST", f"/snapshots/{_segment(name)}/restore")
 
     def delete(self, name: str) -> None:
         """Delete a snapshot."""
-        self._api.send("DELETE", f"/snapshots/{_segment(name)}")
+        self._send("DELETE", f"/snapshots/{_segment(name)}")
 
 
-class CallControl(_Part):
+class CallControl(_Client):
     """The calls of all users, and who is in their channels."""
 
     def list(self, identity: str | int | None = None) -> "list[CallDetails]":
         """Return all calls or those of one user, the latest scheduled time first."""
         params = {} if identity is None else {"identity": identity}
-        return self._api.read(list[CallDetails], "GET", "/calls", params=params)
+        return self._read(list[CallDetails], "GET", "/calls", params=params)
 
     def verdicts(self, call_id: int | str, identity: str | int) -> CallVerdicts:
         """Return what each rule decides now if this user gets, joins, ends or cancels the call."""
-        return self._api.read(
-            CallVerdicts, "GET", f"/calls/{call_id}/verdicts", params={"identity": identity}
-        )
+        return self._read(CallVerdicts, "GET", f"/calls/{call_id}/verdicts", params={"identity": identity})
 
     def arrive(self, call_id: int | str, role: Role) -> bool:
         """Add a participant, as a notification of Agora does. Return whether they were absent."""
@@ -320,14 +311,14 @@ class CallControl(_Part):
 
     def disconnect_events(self, code: int = 1012) -> int:
         """Close all event connections with this code. Return how many there were."""
-        return self._api.read(DisconnectResult, "POST", "/events/disconnect", json={"code": code}).closed
+        return self._read(DisconnectResult, "POST", "/events/disconnect", json={"code": code}).closed
 
     def _set_presence(self, call_id: int | str, role: Role, *, present: bool) -> bool:
         path = f"/calls/{call_id}/participants/{role}"
-        return self._api.read(PresenceResult, "PUT", path, json={"present": present}).changed
+        return self._read(PresenceResult, "PUT", path, json={"present": present}).changed
 
 
-class RequestControl(_Part):
+class RequestControl(_Client):
     """The last requests to the API, with secrets redacted."""
 
     def list(self, **filters: str | int) -> "list[Exchange]":
@@ -342,14 +333,14 @@ class RequestControl(_Part):
         Raises:
             ControlError: if a filter cannot be used.
         """
-        return self._api.read(list[Exchange], "GET", "/requests", params=filters)
+        return self._read(list[Exchange], "GET", "/requests", params=filters)
 
     def clear(self) -> None:
         """Clear the log."""
-        self._api.send("DELETE", "/requests")
+        self._send("DELETE", "/requests")
 
 
-class Control:
+class Control(_Client):
     """Control of a reference server, or of one of its namespaces.
 
     It ignores the proxies and certificates of the environment.
@@ -375,19 +366,19 @@ class Control:
     ) -> None:
         root = url.rstrip("/") + (f"{PREFIX}{_segment(namespace)}" if namespace else "")
         headers = {KEY_HEADER: key} if key is not None else {}
-        self._client = httpx.Client(
+        client = httpx.Client(
             base_url=root, headers=headers, transport=transport, timeout=_TIMEOUT, trust_env=False
         )
+        super().__init__(client)
         self._namespace = namespace
-        self._api = _Api(self._client)
         self.base_url = f"{root}{API_ROOT}"
-        self.clock = ClockControl(self._api)
-        self.identities = IdentityControl(self._api)
-        self.faults = FaultControl(self._api)
-        self.state = StateControl(self._api)
-        self.snapshots = SnapshotControl(self._api)
-        self.calls = CallControl(self._api)
-        self.requests = RequestControl(self._api)
+        self.clock = ClockControl(client)
+        self.identities = IdentityControl(client)
+        self.faults = FaultControl(client)
+        self.state = StateControl(client)
+        self.snapshots = SnapshotControl(client)
+        self.calls = CallControl(client)
+        self.requests = RequestControl(client)
 
     def token(self, identity: str | int) -> str:
         """Return a JWT for a user that is valid for an hour; `identities.token` has other kinds."""
@@ -401,7 +392,7 @@ class Control:
         """
         if self._namespace is None:
             raise ControlError("the default namespace cannot be dropped; reset its state", None)
-        self._api.send("DELETE", f"/namespaces/{_segment(self._namespace)}")
+        self._send("DELETE", f"/namespaces/{_segment(self._namespace)}")
 
     def close(self) -> None:
         """Close the connections to the server; the namespace stays."""

@@ -21,11 +21,9 @@ from video_calls_server.control.dispatch import CONTROL
 from video_calls_server.control.namespaces import Namespace, Namespaces, namespace_of
 from video_calls_server.control.refusals import (
     ControlRefusal,
-    on_not_text,
     on_refusal,
-    on_too_deep,
-    on_too_large,
     on_validation,
+    refuse_with,
 )
 from video_calls_server.control.routes.calls import calls_router
 from video_calls_server.control.routes.clock import clock_router
@@ -98,9 +96,11 @@ def control_app(settings: Settings, namespaces: Namespaces, access: Access, cors
         exception_handlers={
             ControlRefusal: on_refusal,
             ValidationException: on_validation,
-            RequestEntityTooLarge: on_too_large,
-            RecursionError: on_too_deep,
-            UnicodeDecodeError: on_not_text,
+            RequestEntityTooLarge: refuse_with(
+                413, "errors.body-size", "The request body is larger than this operation accepts"
+            ),
+            RecursionError: refuse_with(400, "bad_request", "JSON is nested too deeply"),
+            UnicodeDecodeError: refuse_with(400, "bad_request", "The request is not valid UTF-8"),
             Exception: on_exception,
         },
         middleware=[forbid_framing],

@@ -1,5 +1,6 @@
 """The refusals of the control API. Their bodies have the form of the API's own: `{"error": …}`."""
 
+from collections.abc import Callable
 from typing import cast
 
 from litestar import Response
@@ -47,20 +48,13 @@ def on_validation(_request: AnyRequest, error: ValidationException) -> Response[
     return error_response(400, body, {})
 
 
-def on_too_large(_request: AnyRequest, _error: Exception) -> Response[bytes]:
-    """Return the response to a body that is larger than the operation accepts."""
-    body = Error(error="The request body is larger than this operation accepts", code="errors.body-size")
-    return error_response(413, body, {})
+def refuse_with(status: int, code: str, error: str) -> Callable[[AnyRequest, Exception], Response[bytes]]:
+    """Return an exception handler that always returns this error."""
 
+    def handler(_request: AnyRequest, _error: Exception) -> Response[bytes]:
+        return error_response(status, Error(error=error, code=code), {})
 
-def on_not_text(_request: AnyRequest, _error: UnicodeDecodeError) -> Response[bytes]:
-    """Return the response to a body that is not UTF-8."""
-    return error_response(400, Error(error="The request is not valid UTF-8", code="bad_request"), {})
-
-
-def on_too_deep(_request: AnyRequest, _error: RecursionError) -> Response[bytes]:
-    """Return the response to JSON that is nested too deeply for the decoder."""
-    return error_response(400, Error(error="JSON is nested too deeply", code="bad_request"), {})
+    return handler
 
 
 def _message(error: dict[str, object]) -> str:

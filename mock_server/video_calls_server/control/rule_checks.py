@@ -1,9 +1,9 @@
 """What the rules would decide about a call now. Pure: the domain decides, and nothing changes."""
 
 from datetime import datetime
-from typing import NamedTuple
 
-from video_calls_spec import RuleId
+from msgspec import Struct
+from video_calls_spec import RULES, RuleId
 
 from video_calls_server.domain import calls
 from video_calls_server.domain.calls import (
@@ -16,20 +16,28 @@ from video_calls_server.domain.calls import (
     StatusRule,
 )
 from video_calls_server.domain.people import Actor
-from video_calls_server.domain.violation import RuleViolation, error_text
+from video_calls_server.domain.violation import RuleViolation
 
-_ACTIVE: RuleId = "auth.active-user"
 _WINDOW: dict[Action, tuple[RuleId, ...]] = {"join": ("join.window",)}
 
 
-class Verdict(NamedTuple):
-    """The outcome of an action: allowed, or refused by a rule with its error text."""
+class RuleVerdict(Struct):
+    """Whether a rule refuses when the other rules do not, with the sentence of the document."""
+
+    id: RuleId
+    refuses: bool
+    statement: str
+
+
+class ActionVerdict(Struct):
+    """The outcome of an action now: allowed, or refused by a rule with its error text."""
 
     action: Action
+    operation: str
+    allowed: bool
     refused_by: str | None
     error: str | None
-    rules: dict[RuleId, bool]
-    """For each rule of the action, whether it refuses when the other rules do not."""
+    rules: list[RuleVerdict]
 
 
 def allowed_changes(call: Call, now: datetime) -> list[Action]:
@@ -44,19 +52,12 @@ def join_opening(call: Call) -> datetime | None:
     return opens if _violation("join", call, _doctor(call), opens) is None else None
 
 
-def verdicts(call: Call, actor: Actor, now: datetime, *, is_active: bool) -> list[Verdict]:
+def verdicts(call: Call, actor: Actor, now: datetime, *, is_active: bool) -> list[ActionVerdict]:
     """Return the outcome of each action of this actor on this call now."""
-    results = [_verdict(action, call, actor, now) for action in PARTICIPANTS_ONLY]
-    return results if is_active else [_for_inactive_user(verdict) for verdict in results]
+    return [_verdict(action, call, actor, now, is_active=is_active) for action in PARTICIPANTS_ONLY]
 
 
-def _for_inactive_user(verdict: Verdict) -> Verdict:
-    """Return the outcome for an inactive user, whom the API refuses before it checks the call."""
-    rules: dict[RuleId, bool] = {_ACTIVE: True, **verdict.rules}
-    return verdict._replace(refused_by=_ACTIVE, error=error_text(_ACTIVE), rules=rules)
-
-
-def _verdict(action: Action, call: Call, actor: Actor, now: datetime) -> Verdict:
+def _verdict(action: Action, call: Call, actor: Actor, now: datetime, *, is_active: bool) -> ActionVerdict:
     participant = _doctor(call)
     allowing = _allowing_status(action)
     # Each attempt can break one rule only: that of the user, of the status, or of the time.
@@ -66,13 +67,19 @@ def _verdict(action: Action, call: Call, actor: Actor, now: datetime) -> Verdict
         (call._replace(status=allowing), participant),
     )
     refusing = {broken.rule.id for each in attempts if (broken := _violation(action, *each, now)) is not None}
-    violation = _violation(action, call, actor, now)
     rules: list[RuleId] = [PARTICIPANTS_ONLY[action], *_status_rules(action), *_WINDOW.get(action, ())]
-    return Verdict(
+    violation = _violation(action, call, actor, now)
+    if not is_active:  # the API refuses an inactive user before it checks the call
+        violation = RuleViolation("auth.active-user")
+        refusing.add("auth.active-user")
+        rules.insert(0, "auth.active-user")
+    return ActionVerdict(
         action,
+        RULES[PARTICIPANTS_ONLY[action]].operation,
+        violation is None,
         None if violation is None else violation.rule.id,
         None if violation is None else violation.error,
-        {rule: rule in refusing for rule in rules},
+        [RuleVerdict(rule, rule in refusing, RULES[rule].statement) for rule in rules],
     )
 
 

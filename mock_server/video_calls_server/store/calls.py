@@ -106,13 +106,17 @@ def _absences(doctor: int | None, patient: int | None) -> Mapping[Role, datetime
     return absences
 
 
+def _first(statement: Statement, connection: Connection, **parameters: object) -> Call | None:
+    row = statement.row(connection, **parameters)
+    return None if row is None else _call(row)
+
+
 _CALL = Statement(_calls.where(calls.c.id == bindparam("call_id")))
 
 
 def call(connection: Connection, call_id: int | None) -> Call | None:
     """Return the call with this id, or None if it does not exist."""
-    row = _CALL.row(connection, call_id=call_id)
-    return None if row is None else _call(row)
+    return _first(_CALL, connection, call_id=call_id)
 
 
 _LOCK_CALL = Statement(_calls.where(calls.c.id == bindparam("call_id")).with_for_update(of=calls))
@@ -120,8 +124,7 @@ _LOCK_CALL = Statement(_calls.where(calls.c.id == bindparam("call_id")).with_for
 
 def lock_call(connection: Connection, call_id: int | None) -> Call | None:
     """Lock the call with this id and return it, or None if it does not exist."""
-    row = _LOCK_CALL.row(connection, call_id=call_id)
-    return None if row is None else _call(row)
+    return _first(_LOCK_CALL, connection, call_id=call_id)
 
 
 _LOCK_CALL_OF_CHANNEL = Statement(
@@ -131,8 +134,7 @@ _LOCK_CALL_OF_CHANNEL = Statement(
 
 def lock_call_of_channel(connection: Connection, channel_name: str) -> Call | None:
     """Lock the call with this channel and return it, or None if it does not exist."""
-    row = _LOCK_CALL_OF_CHANNEL.row(connection, channel_name=channel_name)
-    return None if row is None else _call(row)
+    return _first(_LOCK_CALL_OF_CHANNEL, connection, channel_name=channel_name)
 
 
 _LOCK_CALLS_LEFT_BY_BOTH = Statement(

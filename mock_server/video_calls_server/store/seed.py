@@ -94,9 +94,9 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
         steps = re.findall(r"[A-Za-z_]\w*|\d+", where)
         raise SeedError(f"{path}:{_line(root, steps)}: {_path(steps)}{reason}") from error
     if (repetition := find_repetition(entries)) is not None:
-        steps = ["users", *repetition.steps]
+        steps = ["users", *repetition[0]]
         raise SeedError(
-            f"{path}:{_line(root, steps)}: {_path(steps)}{repetition.value} is given to another user too"
+            f"{path}:{_line(root, steps)}: {_path(steps)}{repetition[1]} is given to another user too"
         )
     return Seed(tuple(person_of(entry) for entry in entries))
 
@@ -125,16 +125,11 @@ def person_of(entry: UserEntry) -> Person:
     return user, doctor, patient
 
 
-@dataclass(frozen=True, slots=True)
-class Repetition:
-    """A value that two entries have. `steps` is the index of the second entry and the path to its field."""
+def find_repetition(entries: Sequence[UserEntry]) -> tuple[list[str], int | str] | None:
+    """Return the first id or e-mail address that an earlier entry has too, or None. Case is ignored.
 
-    steps: tuple[str, ...]
-    value: int | str
-
-
-def find_repetition(entries: Sequence[UserEntry]) -> Repetition | None:
-    """Return the first id or e-mail address that an earlier entry has too, or None. Case is ignored."""
+    The first part of the result is the index of the second entry and the path to its field.
+    """
     fields: dict[tuple[str, ...], list[int | str | None]] = {
         ("id",): [entry.id for entry in entries],
         ("email",): [entry.email.lower() for entry in entries],
@@ -145,7 +140,7 @@ def find_repetition(entries: Sequence[UserEntry]) -> Repetition | None:
         earlier: set[int | str] = set()
         for index, value in enumerate(values):
             if value is not None and value in earlier:
-                return Repetition((str(index), *field), value)
+                return [str(index), *field], value
             if value is not None:
                 earlier.add(value)
     return None

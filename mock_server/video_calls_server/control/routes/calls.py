@@ -9,17 +9,16 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 from sqlalchemy import Connection
-from video_calls_spec import RULES
 
 from video_calls_server._structs import VideoCall
 from video_calls_server.agora.notifications import Notice
-from video_calls_server.api.ids import ExternalId, Ids, stored_id
+from video_calls_server.api.ids import ExternalId, Ids, whole_number
 from video_calls_server.api.representation import video_call, with_ids
 from video_calls_server.control.namespaces import Namespace
 from video_calls_server.control.refusals import not_found
 from video_calls_server.control.routes.identities import find_actor
-from video_calls_server.control.rule_checks import Verdict, allowed_changes, join_opening, verdicts
-from video_calls_server.domain.calls import NOT_FOUND, Action, Call
+from video_calls_server.control.rule_checks import ActionVerdict, allowed_changes, join_opening, verdicts
+from video_calls_server.domain.calls import Action, Call
 from video_calls_server.domain.people import Actor, Role
 from video_calls_server.store import calls, people
 
@@ -37,25 +36,6 @@ class CallDetails(VideoCall, kw_only=True):
     present: list[Role]
     allowed: list[Action]
     join_opens_at: datetime | None
-
-
-class RuleVerdict(Struct):
-    """Whether a rule refuses when the other rules do not, with the sentence of the document."""
-
-    id: str
-    refuses: bool
-    statement: str
-
-
-class ActionVerdict(Struct):
-    """The outcome of an action now."""
-
-    action: Action
-    operation: str
-    allowed: bool
-    refused_by: str | None
-    error: str | None
-    rules: list[RuleVerdict]
 
 
 class CallVerdicts(Struct):
@@ -124,7 +104,7 @@ async def read_verdicts(
     now = namespace.clock.now()
     results = verdicts(call, actor, now, is_active=is_active)
     external_id = namespace.ids.format("call", call.id)
-    return CallVerdicts(external_id, identity, now, [_action_verdict(verdict) for verdict in results])
+    return CallVerdicts(external_id, identity, now, results)
 
 
 @put("/calls/{call_id:str}/participants/{role:str}", summary="Add a participant to the channel or remove one")
@@ -158,8 +138,9 @@ def find_call(connection: Connection, ids: Ids, call_id: ExternalId) -> Call:
     Raises:
         ControlRefusal: if there is no such call.
     """
-    number = stored_id(ids, "call", call_id)
-    call = None if number is None else calls.call(connection, number)
+    # A number is the store's own.
+    number = ids.parse("call", call_id) if isinstance(call_id, str) else whole_number(str(call_id))
+    call = calls.call(connection, number)
     if call is None:
         raise not_found(f"call {str(call_id)[:_MAX_QUOTE]}")
     return call
@@ -174,12 +155,6 @@ def _details(call: Call, ids: Ids, now: datetime) -> CallDetails:
         allowed=allowed_changes(call, now),
         join_opens_at=join_opening(call),
     )
-
-
-def _action_verdict(verdict: Verdict) -> ActionVerdict:
-    rules = [RuleVerdict(rule, refuses, RULES[rule].statement) for rule, refuses in verdict.rules.items()]
-    operation, allowed = RULES[NOT_FOUND[verdict.action]].operation, verdict.refused_by is None
-    return ActionVerdict(verdict.action, operation, allowed, verdict.refused_by, verdict.error, rules)
 
 
 def calls_router() -> Router:

@@ -112,9 +112,9 @@ class _References:
 def _check_people(users: list[UserEntry]) -> None:
     repetition = find_repetition(users)
     if repetition is not None:
-        index, *field = repetition.steps
+        (index, *field), value = repetition
         where = ".".join([f"users[{index}]", *field])
-        raise state_error(where, f"{repetition.value} is not unique; another user has it too")
+        raise state_error(where, f"{value} is not unique; another user has it too")
 
 
 def _call_rows(entries: list[CallEntry], references: _References, now: datetime) -> list[_Values]:
