@@ -65,7 +65,6 @@ def test_unknown_fields_and_statuses_are_kept(client: VideoCallsClient) -> None:
     ("content", "problem"),
     [
         (b"<html>welcome</html>", "body: Invalid JSON"),
-        (b"", "body: Invalid JSON"),
         (b"[]", "body: "),
         (json.dumps(CALL | {"id": None}).encode(), "id: "),
         (json.dumps(CALL | {"created_at": "2024-01-05T08:00:00"}).encode(), "created_at: "),
@@ -92,7 +91,7 @@ def test_invalid_join_answer_shows_no_token(client: VideoCallsClient) -> None:
 
 # -- Ids --------------------------------------------------------------------------------------------
 
-IDS: list[int | str] = [7, 2**63 - 1, "7", "9F0C2B7E-5d1a-4c3b-8a60-1e2f3a4b5c6d", "a" * 64, "~x..y", "-1"]
+IDS: list[int | str] = [2**63 - 1, "7", "9F0C2B7E-5d1a-4c3b-8a60-1e2f3a4b5c6d", "a" * 64, "~x..y"]
 
 
 @respx.mock
@@ -161,24 +160,18 @@ def test_id_of_str_subclass_is_sent_as_str() -> None:
         (400, {"error": CONFLICT}, "SchedulingConflictError", None),
         (400, {"error": "Belegt", "code": "create.no-overlap"}, "SchedulingConflictError", "Belegt"),
         (400, {"detail": "Scheduled time must be in the future."}, "ScheduledInPastError", None),
-        (400, {"scheduled_time": ["Scheduled time must be in the future"]}, "ScheduledInPastError", None),
-        (409, {"error": CONFLICT}, "SchedulingConflictError", None),
         (401, {"error": "x", "code": "join.window"}, "AuthenticationError", "x"),
         (400, {"non_field_errors": ["No"], "doctor": ["Bad"]}, "BadRequestError", "No; doctor: Bad"),
         (400, ["One", "Two"], "BadRequestError", "One; Two"),
-        (401, {"detail": "x", "messages": [{"message": "y"}]}, "AuthenticationError", "x"),
         (401, {"error": "The token has expired"}, "TokenExpiredError", None),
-        (403, {"error": "no"}, "PermissionDeniedError", "no"),
         (403, {"error": "x", "code": "create.participants-only"}, "NotParticipantError", "x"),
         (405, {"error": {"message": "deep"}}, "StatusError", "deep"),
         (409, {"error": "x"}, "ConflictError", "x"),
         (422, {"detail": [{"loc": ["body"], "msg": "required"}]}, "UnprocessableError", "required"),
         (422, {"error": "x", "code": "create.idempotency-key"}, "IdempotencyKeyReusedError", "x"),
         (429, {"error": "slow"}, "RateLimitedError", "slow"),
-        (500, None, "ServerError", "Internal Server Error"),
         (502, None, "UnavailableError", "Bad Gateway"),
         (599, None, "ServerError", "no reason given"),
-        (400, {"error": ""}, "BadRequestError", "Bad Request"),
         (400, {"error": None, "code": 7, "fields": "x"}, "BadRequestError", None),
         (400, 17, "BadRequestError", "Bad Request"),
     ],
@@ -197,19 +190,17 @@ def test_error_answer_raises_most_specific_class(
 
 
 @respx.mock
-def test_html_page_gives_no_message(client: VideoCallsClient) -> None:
-    html = "<html><head><title>x</title></head><body><h1>502 Bad Gateway</h1><hr>nginx</body></html>"
-    respx.get(f"{CALLS}1/").respond(502, html=html)
+@pytest.mark.parametrize("page_", ["<h1>502</h1>nginx", "<" * 200_000])
+def test_error_page_gives_no_message(client: VideoCallsClient, page_: str) -> None:
+    respx.get(f"{CALLS}1/").respond(502, text=page_)
     with pytest.raises(video_calls_sdk.UnavailableError) as caught:
         client.calls.get(1)
     assert caught.value.error == "Bad Gateway"
-    assert caught.value.body == html
 
 
 @respx.mock
-@pytest.mark.parametrize("page_", ["<" * 200_000, "[" * 900 + "]" * 900])
-def test_hostile_error_page_is_read(client: VideoCallsClient, page_: str) -> None:
-    respx.get(f"{CALLS}1/").respond(400, text=page_)
+def test_deeply_nested_error_is_read(client: VideoCallsClient) -> None:
+    respx.get(f"{CALLS}1/").respond(400, text="[" * 900 + "]" * 900)
     with pytest.raises(video_calls_sdk.BadRequestError):
         client.calls.get(1)
 
@@ -242,9 +233,7 @@ def test_closed_http_client_is_refused() -> None:
     ("client", "http_client"),
     [(VideoCallsClient, httpx.Client), (video_calls_sdk.AsyncVideoCallsClient, httpx.AsyncClient)],
 )
-def test_transport_with_http_client_is_refused(
-    client: Callable[..., Any], http_client: Callable[[], object]
-) -> None:
+def test_transport_with_http_client_is_refused(client: Any, http_client: Any) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200))
     with pytest.raises(video_calls_sdk.ConfigurationError, match="not both"):
         client(BASE, TOKEN, http_client=http_client(), transport=transport)
@@ -280,23 +269,12 @@ def test_error_survives_pickle_and_copy(client: VideoCallsClient) -> None:
     with pytest.raises(video_calls_sdk.RateLimitedError) as caught:
         client.calls.list(page=2)
     error = caught.value
-    for same in (error, pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
-        assert (same.status, same.method, same.url, same.request_id) == (429, "GET", CALLS, "r-1")
-        assert (same.error, same.code, same.fields, same.retry_after) == (
-            "Slow down", "limits.rate", {"a": ["b"]}, 7.0,
-        )  # fmt: skip
-        assert same.body == answer
-        assert str(same) == f"GET {CALLS}: 429: Slow down (request id r-1)"
-        assert same.headers["retry-after"] == "7"
-
-
-def test_every_error_pickles() -> None:
-    exports = [getattr(video_calls_sdk, name) for name in video_calls_sdk.__all__]
-    for cls in (each for each in exports if isinstance(each, type) and issubclass(each, Exception)):
-        error = cls.__new__(cls, "message")
-        vars(error).update(status=400, fields={"a": ["b"]})
-        same = pickle.loads(pickle.dumps(error))  # noqa: S301
-        assert (type(same), same.args, vars(same)) == (cls, ("message",), vars(error))
+    assert (error.status, error.method, error.url, error.request_id) == (429, "GET", CALLS, "r-1")
+    assert (error.error, error.code, error.fields) == ("Slow down", "limits.rate", {"a": ["b"]})
+    assert (error.retry_after, error.headers["retry-after"], error.body) == (7.0, "7", answer)
+    assert str(error) == f"GET {CALLS}: 429: Slow down (request id r-1)"
+    for same in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
+        assert (str(same), vars(same)) == (str(error), vars(error))
 
 
 # -- Pages ------------------------------------------------------------------------------------------
@@ -334,14 +312,14 @@ def test_unusable_next_url_is_an_error(client: VideoCallsClient, url: str, probl
 @pytest.mark.parametrize("follow", [False, True])
 def test_redirect_is_not_followed(follow: bool) -> None:
     elsewhere = respx.route(host="evil.example").respond(json=CALL)
-    respx.get(f"{CALLS}1/").respond(302, headers={"Location": "https://evil.example/?secret=1"})
+    location = {"Location": "https://me:secret@evil.example/?secret=1"}
+    respx.get(f"{CALLS}1/").respond(302, headers=location, html="<h1>302 Found</h1>")
     with httpx.Client(follow_redirects=follow) as http:
         client = VideoCallsClient(BASE, TOKEN, http_client=http)
-        with pytest.raises(
-            video_calls_sdk.RedirectError, match=r"evil\.example/; is base_url right"
-        ) as caught:
+        with pytest.raises(video_calls_sdk.RedirectError) as caught:
             client.calls.get(1)
     assert not elsewhere.called
+    assert caught.value.error == "redirected to https://evil.example/; is base_url right?"
     assert "secret" not in str(caught.value)
 
 
@@ -423,15 +401,11 @@ def test_environment_gives_default_configuration(monkeypatch: pytest.MonkeyPatch
         ({"base_url": "api.example.com", "token": TOKEN}, "must be absolute"),
         ({"base_url": "https://u:p@example.com", "token": TOKEN}, "no credentials"),
         ({"base_url": "https://example.com/?a=1", "token": TOKEN}, "no credentials, query"),
-        ({"base_url": "https://example.com:port", "token": TOKEN}, "not a URL"),
         ({"base_url": BASE}, "token is missing"),
         ({"base_url": BASE, "token": "two words"}, "not a JWT"),
         ({"base_url": BASE, "token": TOKEN, "deadline": 0}, "deadline must be"),
-        ({"base_url": BASE, "token": TOKEN, "deadline": "5"}, "deadline must be"),
         ({"base_url": BASE, "token": TOKEN, "timeout": "x"}, "timeout must be"),
         ({"base_url": BASE, "token": TOKEN, "retries": -1}, "retries must be"),
-        ({"base_url": BASE, "token": TOKEN, "retries": None}, "retries must be"),
-        ({"base_url": BASE, "token": TOKEN, "headers": {"x": 1}}, "header x cannot be sent"),
         ({"base_url": BASE, "token": TOKEN, "headers": {"x": "two words\n"}}, "header x cannot be sent"),
         ({"base_url": BASE, "token": TOKEN, "headers": {"Content-Length": "9"}}, "cannot be sent"),
         ({"base_url": BASE, "token": b"bytes"}, "must be a str"),

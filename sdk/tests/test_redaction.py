@@ -124,16 +124,6 @@ def test_nested_error_is_read_into_its_rule(body: Any) -> None:
     assert raised.value.fields == ({"scheduled_time": [CONFLICT]} if "scheduled_time" in str(body) else {})
 
 
-@pytest.mark.parametrize(
-    "body", [{"html": "<h1>301 Moved Permanently</h1>"}, {"json": {"detail": "moved"}}, {}]
-)
-def test_redirect_says_where_it_leads(body: dict[str, Any]) -> None:
-    answer = httpx.Response(301, headers={"Location": "https://me:pass@x.example/api/v2/?q=1"}, **body)
-    with pytest.raises(RedirectError) as raised:
-        client_of(answer).calls.get(1)
-    assert raised.value.error == "redirected to https://x.example/api/v2/; is base_url right?"
-
-
 @pytest.mark.parametrize("retry_after", ["9" * 9999, "86401", "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_retry_after_over_a_day_raises_at_once(retry_after: str) -> None:
     answer = httpx.Response(429, headers={"Retry-After": retry_after})
