@@ -54,9 +54,7 @@ def measure(names: Sequence[str], directory: Path, *, quick: bool) -> list[Row]:
         "sdk": lambda path: sdk.rows(path, 1 if quick else 20, client),
         "server": lambda path: server.rows(path, *((1, 0.1) if quick else (7, 1.0)), prism),
         "events": lambda path: events.rows(path, *((10, 20) if quick else (500, 500))),
-        "suite": lambda path: suite.rows(
-            path, *((("--fuzz", "off", "--section", "list"), 1) if quick else ((), 7))
-        ),
+        "suite": lambda path: suite.rows(path, *((FEW_TESTS, 1) if quick else ((), 7))),
         "scale": lambda path: scale.rows(path, *((20_000, 1, 2) if quick else (1_000_000, 13, 40))),
     }
     table: list[Row] = []

@@ -21,7 +21,6 @@ from table import BenchmarkError
 
 API = "/api/v1/video"
 CALLS = f"{API}/video-calls/"
-DOCTOR_USER = 101  # the user of doctor 1 in the default seed
 START_UP_LIMIT = 60.0  # seconds
 ANSWER_LIMIT = 10.0  # seconds
 STOP_LIMIT = 20.0  # seconds

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -75,13 +75,9 @@ def fill(database: str, calls: int) -> None:
         sequences = [SEQUENCE.format(table=table) for table in ("calls", "events")]
         asyncio.run(_on_postgres(database, *statements, *sequences, "VACUUM ANALYZE", "CHECKPOINT"))
         return
-    connection = sqlite3.connect(database)
-    try:
-        with connection:
-            for statement in statements:
-                connection.execute(statement)
-    finally:
-        connection.close()
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
 
 
 async def _on_postgres(server: str, *statements: str) -> None:

@@ -1,7 +1,6 @@
 """The reference server, a bare Litestar application and Prism: requests per second, and start-up."""
 
 import json
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -10,24 +9,13 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from load import (
-    BARE,
-    DOCTOR_USER,
-    SERVE,
-    Program,
-    Server,
-    connected,
-    creation,
-    pinned,
-    request,
-    response,
-    running,
-)
+from load import BARE, SERVE, Program, Server, connected, creation, pinned, request, response, running
 from peers import PRISM, prism_document
 from table import BenchmarkError, Row, absent, compared
 from video_calls_server import Settings
 from video_calls_server.api.jwt import make_token
 
+DOCTOR_USER = 101  # the user of doctor 1 in the default seed
 LEAST_GET = 0.60  # of bare Litestar
 BARE_LITESTAR = "bare Litestar"
 STORED_CALLS = 40  # two pages, so that the first has a link to the next
@@ -112,9 +100,7 @@ def rate(server: Server, make: Callable[[], bytes], status: int, seconds: float)
     is never idle, and the load costs a fraction of an event loop's.
     """
     with ExitStack() as stack:
-        connections = deque[socket.socket]()
-        for _ in range(CONNECTIONS):
-            connections.append(stack.enter_context(connected(server)))
+        connections = deque(stack.enter_context(connected(server)) for _ in range(CONNECTIONS))
         started = time.perf_counter()
         for connection in connections:
             connection.sendall(make())

@@ -69,13 +69,10 @@ def baselines(requests: int, rounds: int) -> tuple[float, list[tuple[float, floa
             with httpx.Client(headers=headers) as client:
                 through_watch, plain = (f"{root}/video-calls/" for root in (through[1], config.base_url))
                 turns = [
-                    (
-                        seconds_of(client, through_watch, REQUESTS) * 1000 / REQUESTS,
-                        seconds_of(client, plain, REQUESTS) * 1000 / REQUESTS,
-                    )
+                    [seconds_of(client, url, REQUESTS) * 1000 / REQUESTS for url in (through_watch, plain)]
                     for _ in range(rounds + 1)
                 ]
-                return seconds_of(client, plain, requests), turns[1:]
+                return seconds_of(client, plain, requests), [(ours, its) for ours, its in turns[1:]]
         finally:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=STOP_LIMIT)
