@@ -81,6 +81,19 @@ def require_refusal(
         raise Violation(f"{allowed}{_reason(because)}; got {exchange.answer}", *before, exchange, rule=rule)
 
 
+def require_any_refusal(exchange: Exchange, request: str, *before: Exchange) -> None:
+    """Check that a response has a status from 400 to 499.
+
+    Args:
+        request: the request in words, for the message.
+
+    Raises:
+        Violation: if it has another status.
+    """
+    is_refusal = 400 <= exchange.status < 500  # noqa: PLR2004 (HTTP)
+    require(is_refusal, f"{request} to be refused; got {exchange.answer}", *before, exchange)
+
+
 def _reason(because: str) -> str:
     return f", for {because}" if because else ""
 
@@ -255,10 +268,5 @@ def require_mistyped_ids_refused(action: str, call: Call) -> None:
     before = call.read()
     for ending in _ID_ENDINGS:
         exchange = call.doctor.act(action, f"{call.id}{ending}")
-        require(
-            400 <= exchange.status < 500,  # noqa: PLR2004 (HTTP)
-            f"400 or 404, for an id that only begins like the id of a call; got {exchange.answer}",
-            *call.steps,
-            exchange,
-        )
+        require_any_refusal(exchange, "an id that only begins like the id of a call", *call.steps)
         require_unchanged(before, call.doctor, exchange)

@@ -25,7 +25,7 @@ from video_calls_contract.config import ConfigError
 from video_calls_contract.connection_settings import certificate_problem
 from video_calls_contract.exceptions import Missing, NotOffered, Unreachable, Violation
 from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object, retry_after
-from video_calls_contract.jwt import claims
+from video_calls_contract.jwt import expiry
 from video_calls_contract.users import User, Users
 
 UNAUTHORIZED, EXPIRED = 4401, 4402
@@ -367,12 +367,12 @@ def expire(users: Users, wait: Callable[[float], None]) -> Expiry:
         user = users.with_header(f"Bearer {command.token()}", "expiring")
     except ConfigError as error:
         raise Missing(str(error)) from None
-    expires = claims(user.token).get("exp")
-    if not isinstance(expires, int | float):
+    expires = expiry(user.token)
+    if expires is None:
         raise Missing("the `exp` of the token of [identities.expiring] cannot be read")
     clock = user.backend.clock
     times = clock.possible_times(datetime.now(UTC))
-    left = min((datetime.fromtimestamp(expires, UTC) - now).total_seconds() for now in times)
+    left = min((expires - now).total_seconds() for now in times)
     if left > _MOST_LIFETIME:
         raise Missing(
             f"the token of [identities.expiring] lasts {left:.0f} s; it should expire within seconds"

@@ -6,10 +6,10 @@ No request is sent here.
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from video_calls_contract.config import Identity
-from video_calls_contract.jwt import claims
+from video_calls_contract.jwt import expiry
 from video_calls_contract.redaction import Redactor
 
 _MARGIN = 60.0  # seconds before its expiry at which a token is replaced; half its lifetime if that is less
@@ -78,7 +78,7 @@ class Token:
 
     def has_expired(self, value: str) -> bool:
         """Return whether a token of this identity has expired."""
-        expires = _expiry(value)
+        expires = expiry(value)
         return expires is not None and expires <= self._now()
 
     @property
@@ -89,26 +89,16 @@ class Token:
     @property
     def seconds_left(self) -> float | None:
         """The seconds until the token expires; None if it has no readable `exp`."""
-        expires = _expiry(self._value)
+        expires = expiry(self._value)
         return None if expires is None else (expires - self._now()).total_seconds()
 
     @property
     def refusal_reason(self) -> str:
         """Why the backend refuses a token that worked, and what helps."""
-        name, expires = f"[identities.{self._identity.name}]", _expiry(self._value)
+        name, expires = f"[identities.{self._identity.name}]", expiry(self._value)
         if self.has_command:
             return f"the backend accepts no token of {name} any more, not even a new one of its token_command"
         remedy = "use token_command instead of token, or a token that lasts longer"
         if expires is not None and expires <= self._now():
             return f"the token of {name} expired at {expires:%Y-%m-%d %H:%M:%S} UTC, during the run; {remedy}"
         return f"the backend does not accept the token of {name} any more, which worked before; {remedy}"
-
-
-def _expiry(value: str) -> datetime | None:
-    expires = claims(value).get("exp")
-    if not isinstance(expires, int | float):
-        return None
-    try:
-        return datetime.fromtimestamp(expires, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None

@@ -7,6 +7,7 @@ import base64
 import hmac
 import json
 import secrets
+from datetime import UTC, datetime
 from typing import Any
 
 from video_calls_contract.exchange import as_object
@@ -34,6 +35,17 @@ def claims(token: str) -> dict[str, Any]:
     """Return the claims of a token; empty if they cannot be read."""
     parts = token.split(".")
     return _decoded(parts[1]) if len(parts) == _PARTS else {}
+
+
+def expiry(token: str) -> datetime | None:
+    """Return the time at which a token expires; None if its `exp` cannot be read."""
+    expires = claims(token).get("exp")
+    if not isinstance(expires, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(expires, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def forged(token: str, kind: str) -> str:  # noqa: PLR0911 (one for each kind)

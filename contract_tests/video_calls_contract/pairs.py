@@ -5,7 +5,7 @@ from typing import Any
 
 from video_calls_contract.exceptions import Missing
 from video_calls_contract.exchange import Exchange
-from video_calls_contract.users import User, Users
+from video_calls_contract.users import User, Users, wire_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,14 @@ class Pair:
     def participants(self) -> tuple[User, User]:
         """The doctor and the patient."""
         return self.doctor, self.patient
+
+    def body(self, scheduled_time: object) -> dict[str, Any]:
+        """Return the body of a request that creates a call of the pair."""
+        return {
+            "doctor": self.doctor.doctor,
+            "patient": self.patient.patient,
+            "scheduled_time": wire_time(scheduled_time),
+        }
 
     def create(self, by: User, scheduled_time: object, **options: Any) -> Exchange:  # noqa: ANN401 (passed on)
         """Send a request that creates a call of the pair."""

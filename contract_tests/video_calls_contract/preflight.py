@@ -11,7 +11,7 @@ from video_calls_contract.config import API_PATH
 from video_calls_contract.exceptions import NotTheBackend, Unreachable
 from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
 from video_calls_contract.gateway import NOWHERE
-from video_calls_contract.jwt import claims
+from video_calls_contract.jwt import expiry
 from video_calls_contract.run import Run
 from video_calls_contract.users import User
 
@@ -102,18 +102,17 @@ def _check_token(user: User) -> None:
     # If a single operation refuses a good token, that is a violation, which the tests find.
     if user.list().status != _UNAUTHORIZED or user.get(user.backend.no_call).status != _UNAUTHORIZED:
         return
-    expires = claims(user.token).get("exp")
-    reason = "the backend does not accept it"
-    if isinstance(expires, int | float) and expires < datetime.now(UTC).timestamp():
-        reason = f"it expired at {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    expires, reason = expiry(user.token), "the backend does not accept it"
+    if expires is not None and expires < datetime.now(UTC):
+        reason = f"it expired at {expires:%Y-%m-%d %H:%M:%S} UTC"
     raise PreflightError(
         f"the token of [identities.{user.name}] does not work: {reason}; get a new one of an active user"
     )
 
 
 def _check_expired(user: User) -> None:
-    expires = claims(user.token).get("exp")
-    if isinstance(expires, int | float) and expires > datetime.now(UTC).timestamp():
+    expires = expiry(user.token)
+    if expires is not None and expires > datetime.now(UTC):
         raise PreflightError(
             "the token of [identities.expired] has not expired yet; use one whose `exp` has passed, "
             "or leave it out"

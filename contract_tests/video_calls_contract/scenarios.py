@@ -80,9 +80,7 @@ def play_lifecycle(calls: Calls, wait: Callable[[float], None]) -> Lifecycle:
         with _starting_soon(calls) as call:
             created_again = call.doctor.get(call.id)
             wait(_UNTIL_JOIN)
-            first_join = call.doctor.join(call.id)
-            if not first_join.succeeded:
-                raise calls.blocked_at("join", call, first_join)
+            first_join = calls.step(call, "join")
             after_first_join = call.doctor.get(call.id)
             other.doctor.join(other.id)
             after_refusal = other.doctor.get(other.id)

@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from video_calls_contract.backend import Backend
 from video_calls_contract.event_listener import Expiry, expire
 from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, Together
-from video_calls_contract.free_times import FreeTimes
 from video_calls_contract.pytest_plugin import PLUGIN
 from video_calls_contract.run import Run
 from video_calls_contract.scenarios import (
@@ -34,12 +32,6 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 @pytest.fixture(scope="session")
-def backend(run: Run) -> Backend:
-    """Return the backend under test."""
-    return run.backend
-
-
-@pytest.fixture(scope="session")
 def users(run: Run) -> Users:
     """Return the users of the configuration."""
     return run.users
@@ -49,12 +41,6 @@ def users(run: Run) -> Users:
 def calls(run: Run) -> Calls:
     """Return the scheduler of calls."""
     return run.calls
-
-
-@pytest.fixture(scope="session")
-def free_times(calls: Calls) -> FreeTimes:
-    """Return the source of free times, months or days ahead."""
-    return calls.free_times
 
 
 @pytest.fixture(scope="session")

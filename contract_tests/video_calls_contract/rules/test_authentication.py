@@ -43,15 +43,13 @@ def every_operation(
 
 
 @pytest.fixture
-def require_unauthorized(
-    calls: Calls, call: Call | None, free_times: FreeTimes, together: Together
-) -> RequireUnauthorized:
+def require_unauthorized(calls: Calls, call: Call | None, together: Together) -> RequireUnauthorized:
     """Return a check that every operation refuses a user with 401, and that nothing changes."""
 
     def check(user: User, because: str) -> None:
         before = call.read() if call else {}
         call_id = call.id if call else calls.backend.no_call
-        exchanges = together(every_operation(user, calls.pair, call_id, free_times))
+        exchanges = together(every_operation(user, calls.pair, call_id, calls.free_times))
         for exchange in exchanges:
             require_refusal(exchange, 401, because=because)
         if call:
@@ -81,10 +79,10 @@ def test_header_without_bearer_token_is_refused(
 
 
 @pytest.mark.rule("auth.bearer")
-def test_bearer_token_is_accepted_by_every_operation(calls: Calls, free_times: FreeTimes) -> None:
+def test_bearer_token_is_accepted_by_every_operation(calls: Calls) -> None:
     for user in calls.pair.participants:
         call = calls.scheduled()
-        for request in every_operation(user, call.pair, call.id, free_times):
+        for request in every_operation(user, call.pair, call.id, calls.free_times):
             exchange = request()
             require(exchange.status != 401, "every operation to accept a valid token; got 401", exchange)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from video_calls_contract.backend import Backend
 from video_calls_contract.channel_names import SAMPLE, how_predictable
 from video_calls_contract.checks import (
     require,
@@ -21,12 +20,11 @@ from video_calls_contract.checks import (
 from video_calls_contract.created_calls import OVERLAP, Call
 from video_calls_contract.exceptions import Blocked, NotOffered, OutsidePolicy, Violation
 from video_calls_contract.exchange import Exchange, Together, instant
-from video_calls_contract.free_times import FreeTimes
 from video_calls_contract.ids import NO_CALL, Id, absent
 from video_calls_contract.pagination import LARGE, read_list
 from video_calls_contract.pairs import Pair
 from video_calls_contract.scheduling import Calls
-from video_calls_contract.users import Users, wire_time
+from video_calls_contract.users import Users
 
 MANY_CALLS = 60  # of one doctor, among which a call overlaps
 RACES = 4
@@ -36,10 +34,10 @@ RACES = 4
 
 @pytest.mark.rule("create.schedules")
 @pytest.mark.parametrize("by", ["doctor", "patient"])
-def test_participant_schedules_call(calls: Calls, free_times: FreeTimes, by: str) -> None:
+def test_participant_schedules_call(calls: Calls, by: str) -> None:
     for pair in calls.pairs:
-        at = free_times.take(reach=8)
-        if not free_times.policy.step:
+        at = calls.free_times.take(reach=8)
+        if not calls.free_times.policy.step:
             at += timedelta(minutes=7, seconds=41)
         exchange = pair.create(getattr(pair, by), at)
         body = require_success(exchange, 201, because=f"a valid request of the {by}")
@@ -54,10 +52,8 @@ def test_participant_schedules_call(calls: Calls, free_times: FreeTimes, by: str
 
 @pytest.mark.rule("create.participants-only")
 @pytest.mark.parametrize("name", ["other_doctor", "other_patient"])
-def test_create_for_two_others_is_refused(
-    calls: Calls, users: Users, free_times: FreeTimes, name: str
-) -> None:
-    exchange = calls.pair.create(users[name], free_times.take())
+def test_create_for_two_others_is_refused(calls: Calls, users: Users, name: str) -> None:
+    exchange = calls.pair.create(users[name], calls.free_times.take())
     require_refusal(exchange, 403, 404, because=f"the {name}, who is not a participant of the new call")
 
 
@@ -91,17 +87,12 @@ INVALID_FIELDS: list[tuple[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def responses_to_invalid_fields(calls: Calls, free_times: FreeTimes, together: Together) -> list[Exchange]:
+def responses_to_invalid_fields(calls: Calls, together: Together) -> list[Exchange]:
     """Send a body with each of `INVALID_FIELDS`, as a participant whom the body still names."""
-    pair, at = calls.pair, wire_time(free_times.take())
+    pair, at = calls.pair, calls.free_times.take()
 
     def send(name: str, value: object) -> Exchange:
-        body = {
-            "doctor": pair.doctor.doctor,
-            "patient": pair.patient.patient,
-            "scheduled_time": at,
-            name: value,
-        }
+        body = {**pair.body(at), name: value}
         if value is ABSENT:
             del body[name]
         return (pair.patient if name == "doctor" else pair.doctor).post_call(body)
@@ -150,21 +141,18 @@ def _next(at: datetime, months: tuple[int, ...]) -> str:
 @pytest.mark.rule("create.valid-body")
 @pytest.mark.parametrize("form", SIMILAR_TO_ID)
 @pytest.mark.parametrize("role", ["doctor", "patient"])
-def test_value_that_resembles_id_is_refused(
-    calls: Calls, free_times: FreeTimes, role: str, form: str
-) -> None:
+def test_value_that_resembles_id_is_refused(calls: Calls, role: str, form: str) -> None:
     pair = calls.pair
-    ids: dict[str, Any] = {"doctor": pair.doctor.doctor, "patient": pair.patient.patient}
     by = pair.patient if role == "doctor" else pair.doctor
-    body = {**ids, role: SIMILAR_TO_ID[form](ids[role]), "scheduled_time": wire_time(free_times.take())}
-    exchange = by.post_call(body)
+    body = pair.body(calls.free_times.take())
+    exchange = by.post_call({**body, role: SIMILAR_TO_ID[form](body[role])})
     require_refusal(exchange, 400, 404, because=f"a value that is not the {role}'s id ({form})")
 
 
 @pytest.mark.rule("create.valid-body")
 @pytest.mark.parametrize("form", SIMILAR_TO_TIME)
-def test_value_that_resembles_time_is_refused(calls: Calls, free_times: FreeTimes, form: str) -> None:
-    exchange = calls.pair.create(calls.pair.doctor, SIMILAR_TO_TIME[form](free_times.take()))
+def test_value_that_resembles_time_is_refused(calls: Calls, form: str) -> None:
+    exchange = calls.pair.create(calls.pair.doctor, SIMILAR_TO_TIME[form](calls.free_times.take()))
     require_refusal(exchange, 400, because=f"a value that is not an RFC 3339 time ({form})")
 
 
@@ -186,16 +174,16 @@ def test_unusual_time_causes_no_server_error(calls: Calls, time: str) -> None:
 
 
 @pytest.mark.rule("create.aware-time")
-def test_time_without_offset_is_refused(calls: Calls, free_times: FreeTimes) -> None:
-    exchange = calls.pair.create(calls.pair.doctor, free_times.take().replace(tzinfo=None))
+def test_time_without_offset_is_refused(calls: Calls) -> None:
+    exchange = calls.pair.create(calls.pair.doctor, calls.free_times.take().replace(tzinfo=None))
     require_refusal(exchange, 400, because="a time without an offset")
 
 
 @pytest.mark.rule("create.time-offset")
 @pytest.mark.parametrize("hours", [5.5, -8, 0, 13.75])
-def test_time_with_offset_keeps_its_instant(calls: Calls, free_times: FreeTimes, hours: float) -> None:
+def test_time_with_offset_keeps_its_instant(calls: Calls, hours: float) -> None:
     calls.scheduled()
-    at = free_times.take().astimezone(timezone(timedelta(hours=hours)))
+    at = calls.free_times.take().astimezone(timezone(timedelta(hours=hours)))
     text = at.isoformat()
     exchange = calls.pair.create(calls.pair.doctor, text)
     require_success(exchange, 201, because=f"the time {text}")
@@ -203,8 +191,8 @@ def test_time_with_offset_keeps_its_instant(calls: Calls, free_times: FreeTimes,
 
 
 @pytest.mark.rule("create.schedules")
-def test_time_with_milliseconds_is_accepted(calls: Calls, free_times: FreeTimes) -> None:
-    at = free_times.take()
+def test_time_with_milliseconds_is_accepted(calls: Calls) -> None:
+    at = calls.free_times.take()
     text = at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     exchange = calls.pair.create(calls.pair.doctor, text)
     require_success(exchange, 201, because=f"the time {text}")
@@ -216,9 +204,9 @@ def test_time_with_milliseconds_is_accepted(calls: Calls, free_times: FreeTimes)
 
 @pytest.mark.rule("create.future")
 @pytest.mark.parametrize("ago", ["a moment", "an hour", "a day", "years"])
-def test_past_time_is_refused(calls: Calls, backend: Backend, ago: str) -> None:
+def test_past_time_is_refused(calls: Calls, ago: str) -> None:
     age = {
-        "a moment": backend.clock.margin,
+        "a moment": calls.backend.clock.margin,
         "an hour": timedelta(hours=1, minutes=7),
         "a day": timedelta(days=1, minutes=31),
         "years": timedelta(days=2000),
@@ -226,14 +214,14 @@ def test_past_time_is_refused(calls: Calls, backend: Backend, ago: str) -> None:
     with calls.reserved_pair() as pair:
         for user in pair.participants:
             # The policy allows its time of day and weekday, so its only fault is that it has passed.
-            exchange = pair.create(user, calls.free_times.policy.last_open(backend.clock.now() - age))
+            exchange = pair.create(user, calls.free_times.policy.last_open(calls.backend.clock.now() - age))
             require_refusal(exchange, 400, because=f"a time that was {age} ago")
 
 
 @pytest.mark.rule("create.future")
-def test_past_time_with_other_offset_is_refused(calls: Calls, backend: Backend) -> None:
+def test_past_time_with_other_offset_is_refused(calls: Calls) -> None:
     for hours in (14, -11):
-        past = calls.free_times.policy.last_open(backend.clock.now() - timedelta(hours=2)).astimezone(
+        past = calls.free_times.policy.last_open(calls.backend.clock.now() - timedelta(hours=2)).astimezone(
             timezone(timedelta(hours=hours))
         )
         exchange = calls.pair.create(calls.pair.doctor, past.isoformat())
@@ -261,32 +249,32 @@ def test_time_minutes_ahead_is_accepted(calls: Calls) -> None:
 
 
 @pytest.mark.rule("create.different-users")
-def test_same_user_as_doctor_and_patient_is_refused(users: Users, free_times: FreeTimes) -> None:
+def test_same_user_as_doctor_and_patient_is_refused(users: Users, calls: Calls) -> None:
     dual = users["dual_user"]
     require_refusal(
-        dual.create(dual.doctor, dual.patient, free_times.take()),
+        dual.create(dual.doctor, dual.patient, calls.free_times.take()),
         400,
         because="a doctor and a patient who are the same user",
     )
 
 
 @pytest.mark.rule("create.different-users")
-def test_dual_user_has_calls_with_others(users: Users, free_times: FreeTimes) -> None:
+def test_dual_user_has_calls_with_others(users: Users, calls: Calls) -> None:
     dual = users["dual_user"]
     for user in (dual, users.patient):
-        exchange = user.create(dual.doctor, users.patient.patient, free_times.take())
+        exchange = user.create(dual.doctor, users.patient.patient, calls.free_times.take())
         require_success(exchange, 201, because="the dual user as doctor of another user")
     for user in (dual, users.doctor):
-        exchange = user.create(users.doctor.doctor, dual.patient, free_times.take())
+        exchange = user.create(users.doctor.doctor, dual.patient, calls.free_times.take())
         require_success(exchange, 201, because="the dual user as patient of another user")
 
 
 @pytest.mark.rule("create.different-users")
-def test_different_users_with_equal_ids_are_accepted(calls: Calls, free_times: FreeTimes) -> None:
+def test_different_users_with_equal_ids_are_accepted(calls: Calls) -> None:
     equal = [pair for pair in calls.pairs if pair.doctor.doctor == pair.patient.patient]
     if not equal:
         raise NotOffered("no doctor of the configuration has the id of a patient")
-    exchange = equal[0].create(equal[0].doctor, free_times.take())
+    exchange = equal[0].create(equal[0].doctor, calls.free_times.take())
     require_success(exchange, 201, because="different users whose doctor id and patient id are equal")
 
 
@@ -345,9 +333,9 @@ def test_overlap_with_scheduled_call_is_refused(
 
 
 @pytest.mark.rule("create.no-overlap")
-def test_overlap_across_midnight_is_refused(calls: Calls, free_times: FreeTimes) -> None:
-    before, after = (free_times.policy.minutes_on_grid(minutes, outwards=True) for minutes in (-5, 10))
-    midnight = free_times.midnight(reach=10)
+def test_overlap_across_midnight_is_refused(calls: Calls) -> None:
+    before, after = (calls.free_times.policy.minutes_on_grid(minutes, outwards=True) for minutes in (-5, 10))
+    midnight = calls.free_times.midnight(reach=10)
     if midnight is None or after - before >= 30:
         raise NotOffered("the backend books no two overlapping times around midnight in UTC")
     first = calls.pair.create(calls.pair.doctor, midnight + timedelta(minutes=before))
@@ -360,16 +348,16 @@ def test_overlap_across_midnight_is_refused(calls: Calls, free_times: FreeTimes)
 
 
 @pytest.mark.rule("create.no-overlap")
-def test_overlap_among_many_calls_is_refused(calls: Calls, free_times: FreeTimes, together: Together) -> None:
-    pair, many = calls.pair, free_times.at_most(MANY_CALLS)
+def test_overlap_among_many_calls_is_refused(calls: Calls, together: Together) -> None:
+    pair, many = calls.pair, calls.free_times.at_most(MANY_CALLS)
     missing = many - len(calls.created.open_far(pair))
-    together([partial(pair.create, pair.doctor, free_times.take()) for _ in range(missing)])
+    together([partial(pair.create, pair.doctor, calls.free_times.take()) for _ in range(missing)])
     far_calls = calls.created.open_far(pair)
     if len(far_calls) < many:
         raise NotOffered(f"the backend books fewer than {many} calls of one doctor")
     by_time = sorted(far_calls, key=lambda one: one[1])
     for call_id, at in {by_time[0], by_time[len(far_calls) // 2], by_time[-1], far_calls[0], far_calls[-1]}:
-        distance = free_times.policy.minutes_on_grid(4)
+        distance = calls.free_times.policy.minutes_on_grid(4)
         exchange = pair.create(pair.patient, at + timedelta(minutes=distance))
         if exchange.status != 400:
             require_refusal(
@@ -425,9 +413,7 @@ def test_other_pair_at_same_time_is_accepted(calls: Calls) -> None:
 def test_time_of_cancelled_call_is_free_again(calls: Calls) -> None:
     call = calls.scheduled()
     at = time_of(call)
-    cancelled = call.doctor.cancel(call.id)
-    if not cancelled.succeeded:
-        raise Blocked(f"cancel was answered {cancelled.status} for call {call.id}", cancelled)
+    cancelled = calls.step(call, "cancel")
     exchange = call.pair.create(call.patient, at)
     require_success(exchange, 201, cancelled, because="the time of a cancelled call")
 
@@ -436,9 +422,7 @@ def test_time_of_cancelled_call_is_free_again(calls: Calls) -> None:
 def test_time_of_completed_call_is_free_again(calls: Calls) -> None:
     with calls.ongoing() as call:
         at = time_of(call)
-        ended = call.doctor.end(call.id)
-        if not ended.succeeded:
-            raise Blocked(f"end was answered {ended.status} for call {call.id}", ended)
+        ended = calls.step(call, "end")
         calls.free_times.require_allowed(at)
         exchange = call.pair.create(call.doctor, at)
         require_success(exchange, 201, ended, because="the time of a completed call")
@@ -447,7 +431,7 @@ def test_time_of_completed_call_is_free_again(calls: Calls) -> None:
 @pytest.mark.rule("create.no-race")
 @pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
 def test_one_of_simultaneous_conflicting_requests_is_accepted(
-    calls: Calls, free_times: FreeTimes, together: Together, shared: str
+    calls: Calls, together: Together, shared: str
 ) -> None:
     pair, other = calls.pair, pair_sharing(calls, shared)
     contenders = [
@@ -459,11 +443,12 @@ def test_one_of_simultaneous_conflicting_requests_is_accepted(
         (other, other.patient, 0),
     ]
     calls.scheduled()
+    on_grid = calls.free_times.policy.minutes_on_grid
     for _ in range(RACES):
-        at = free_times.take(reach=4)
+        at = calls.free_times.take(reach=4)
         exchanges = together(
             [
-                partial(who.create, by, at + timedelta(minutes=free_times.policy.minutes_on_grid(minutes)))
+                partial(who.create, by, at + timedelta(minutes=on_grid(minutes)))
                 for who, by, minutes in contenders
             ]
         )
@@ -498,9 +483,9 @@ def create_with(users: Users, role: str, profile_id: object, at: datetime) -> Ex
         pytest.param("patient", marks=pytest.mark.rule("create.patient-valid")),
     ],
 )
-def test_unknown_participant_is_refused(users: Users, free_times: FreeTimes, role: str) -> None:
+def test_unknown_participant_is_refused(users: Users, calls: Calls, role: str) -> None:
     unknown = absent(users.doctor.doctor if role == "doctor" else users.patient.patient)
-    exchange = create_with(users, role, unknown, free_times.take())
+    exchange = create_with(users, role, unknown, calls.free_times.take())
     require_refusal(exchange, 400, because=f"a {role} who does not exist")
 
 
@@ -511,10 +496,10 @@ def test_unknown_participant_is_refused(users: Users, free_times: FreeTimes, rol
         pytest.param("patient", marks=pytest.mark.rule("create.patient-active")),
     ],
 )
-def test_deactivated_participant_is_refused(users: Users, free_times: FreeTimes, role: str) -> None:
+def test_deactivated_participant_is_refused(users: Users, calls: Calls, role: str) -> None:
     inactive = users.identity(f"inactive_{role}")
     profile_id = inactive.doctor if role == "doctor" else inactive.patient
-    exchange = create_with(users, role, profile_id, free_times.take())
+    exchange = create_with(users, role, profile_id, calls.free_times.take())
     require_refusal(exchange, 400, because=f"a deactivated {role}")
 
 
@@ -533,9 +518,9 @@ READ_ONLY: dict[str, Any] = {
 
 @pytest.mark.rule("create.read-only-fields")
 @pytest.mark.parametrize("name", READ_ONLY)
-def test_read_only_field_is_not_taken_from_request(calls: Calls, free_times: FreeTimes, name: str) -> None:
+def test_read_only_field_is_not_taken_from_request(calls: Calls, name: str) -> None:
     pair, value = calls.pair, READ_ONLY[name]
-    exchange = pair.create(pair.doctor, free_times.take(), **{name: value})
+    exchange = pair.create(pair.doctor, calls.free_times.take(), **{name: value})
     if exchange.status == 400:
         return
     body = require_success(

@@ -7,13 +7,18 @@ from urllib.parse import urlencode
 
 import pytest
 
-from video_calls_contract.backend import UNSET, Backend
-from video_calls_contract.checks import require, require_refusal, require_success, require_unchanged
+from video_calls_contract.backend import UNSET
+from video_calls_contract.checks import (
+    require,
+    require_any_refusal,
+    require_refusal,
+    require_success,
+    require_unchanged,
+)
 from video_calls_contract.exceptions import Blocked, NotOffered, Violation
 from video_calls_contract.exchange import Exchange, Together
-from video_calls_contract.free_times import FreeTimes
 from video_calls_contract.scheduling import Calls
-from video_calls_contract.users import Users, wire_time
+from video_calls_contract.users import Users
 
 JSON = {"Content-Type": "application/json"}
 
@@ -39,21 +44,18 @@ def test_odd_query_causes_no_server_error(users: Users, together: Together) -> N
         "limit=-1&offset=-1", "status=%27%20OR%201=1",
     )  # fmt: skip
     for exchange in together([partial(users.doctor.list, query) for query in queries]):
-        require(
-            exchange.succeeded or 400 <= exchange.status < 500,
-            f"a page or a refusal; got {exchange.answer}",
-            exchange,
-        )
+        if not exchange.succeeded:
+            require_any_refusal(exchange, "an odd query to return a page, or")
 
 
 # "The API returns detailed error messages for validation failures:"
 
 
 @pytest.mark.rule("errors.detailed")
-def test_different_refusals_have_different_texts(calls: Calls, backend: Backend) -> None:
+def test_different_refusals_have_different_texts(calls: Calls) -> None:
     pair, call = calls.pair, calls.scheduled()
     refusals = [
-        pair.create(pair.doctor, backend.clock.now() - timedelta(days=1)),
+        pair.create(pair.doctor, calls.backend.clock.now() - timedelta(days=1)),
         pair.create(pair.doctor, call.creation.object.get("scheduled_time")),
         pair.doctor.post_call({}),
         call.doctor.join(call.id),
@@ -110,11 +112,7 @@ def test_other_method_is_refused_and_changes_nothing(calls: Calls, together: Tog
             ]
         )
         for exchange in exchanges:
-            require(
-                400 <= exchange.status < 500,
-                f"{exchange.method} to be refused at {path}; got {exchange.answer}",
-                exchange,
-            )
+            require_any_refusal(exchange, f"{exchange.method} at {path}")
         require_unchanged(before, call.doctor, *exchanges)
 
 
@@ -132,15 +130,10 @@ def test_refusal_of_method_names_allowed_methods(calls: Calls, together: Togethe
 
 @pytest.mark.rule("errors.media-type")
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
-def test_body_with_other_media_type_is_refused(calls: Calls, free_times: FreeTimes, media_type: str) -> None:
-    pair = calls.pair
-    body = {
-        "doctor": pair.doctor.doctor,
-        "patient": pair.patient.patient,
-        "scheduled_time": wire_time(free_times.take()),
-    }
+def test_body_with_other_media_type_is_refused(calls: Calls, media_type: str) -> None:
+    body = calls.pair.body(calls.free_times.take())
     content = urlencode(body) if "urlencoded" in media_type else json.dumps(body)
-    exchange = pair.doctor.post_call(headers={"Content-Type": media_type}, content=content.encode())
+    exchange = calls.pair.doctor.post_call(headers={"Content-Type": media_type}, content=content.encode())
     require_refusal(exchange, 415, 400, because=f"a body of {media_type}")
 
 
@@ -199,17 +192,15 @@ def test_path_without_slash_does_not_act(calls: Calls) -> None:
 
 
 @pytest.mark.rule("errors.body-size")
-def test_body_over_64_kib_is_refused(calls: Calls, free_times: FreeTimes) -> None:
+def test_body_over_64_kib_is_refused(calls: Calls) -> None:
     pair = calls.pair
-    body = {"doctor": pair.doctor.doctor, "patient": pair.patient.patient}
-    exchange = pair.doctor.post_call({**body, "note": "x" * 70_000})
+    exchange = pair.doctor.post_call({**pair.body(None), "note": "x" * 70_000})
     if exchange.status != 413:
         raise NotOffered("not offered: the backend reads a body of 70,000 bytes")
     calls.scheduled()
     # Padded with spaces, because a backend may refuse an unknown field.
     small = pair.doctor.post_call(
-        headers=JSON,
-        content=json.dumps({**body, "scheduled_time": wire_time(free_times.take())}).encode() + b" " * 10_000,
+        headers=JSON, content=json.dumps(pair.body(calls.free_times.take())).encode() + b" " * 10_000
     )
     require_success(small, 201, exchange, because="a body of 10 KiB")
 
@@ -234,20 +225,15 @@ def idempotent_creation(calls: Calls, at: datetime) -> tuple[dict[str, str], Exc
 
 
 @pytest.mark.rule("create.idempotency-key")
-def test_idempotency_key_with_other_body_is_refused(calls: Calls, free_times: FreeTimes) -> None:
-    key, first = idempotent_creation(calls, free_times.take())
-    other = calls.pair.create(calls.pair.doctor, free_times.take(), headers=key)
-    require(
-        400 <= other.status < 500,
-        f"the key with another body to be refused; got {other.answer}",
-        first,
-        other,
-    )
+def test_idempotency_key_with_other_body_is_refused(calls: Calls) -> None:
+    key, first = idempotent_creation(calls, calls.free_times.take())
+    other = calls.pair.create(calls.pair.doctor, calls.free_times.take(), headers=key)
+    require_any_refusal(other, "the key with another body", first)
 
 
 @pytest.mark.rule("create.idempotency-key")
-def test_idempotency_key_does_not_reveal_other_users_call(calls: Calls, free_times: FreeTimes) -> None:
-    other_pair, at = calls.pair_of("other_doctor", "other_patient"), free_times.take()
+def test_idempotency_key_does_not_reveal_other_users_call(calls: Calls) -> None:
+    other_pair, at = calls.pair_of("other_doctor", "other_patient"), calls.free_times.take()
     key, first = idempotent_creation(calls, at)
     second = other_pair.create(other_pair.patient, at, headers=key)
     require(

@@ -32,7 +32,7 @@ from video_calls_contract.jwt import FORGERIES, forged
 from video_calls_contract.observers.registry import LENIENCE
 from video_calls_contract.run import Run
 from video_calls_contract.scheduling import Calls
-from video_calls_contract.users import User, Users
+from video_calls_contract.users import Users
 
 QUIET = 0.5
 """Seconds in which an event that should not be sent would arrive, after all others have."""
@@ -393,13 +393,6 @@ def in_words(events: list[tuple[str, str]]) -> str:
     return ", ".join(f"{name} ({event_id})" for event_id, name in events) or "none"
 
 
-def cancel(user: User, call: Call) -> Exchange:
-    exchange = user.cancel(call.id)
-    if not exchange.succeeded:
-        raise Blocked(f"cancel was answered {exchange.answer} for call {call.id}", exchange)
-    return exchange
-
-
 @pytest.mark.rule("events.resume")
 def test_connection_resumes_after_last_event_id(
     scenario: EventScenario, calls: Calls, way: Way, together: Together
@@ -425,7 +418,7 @@ def test_connection_resumes_after_last_event_id(
                 stack.enter_context(listener)
             return resumed[-1].evidence()
 
-        together([open_all, *(partial(cancel, user, call) for call in more)])
+        together([open_all, *(partial(calls.step, call, "cancel") for call in more)])
         for listener in (scenario.doctor, fresh):
             listener.wait_until(
                 lambda events: len({call_in(one).get("id") for one in events}) >= len(more), *ids[2:]
@@ -433,7 +426,7 @@ def test_connection_resumes_after_last_event_id(
         for start, listener in zip(starts, resumed, strict=True):
             listener.wait_until(partial(has_number, len(events_after(start))), *ids)
         # The connections are open now, however many events they replayed: this one arrives live.
-        cancel(user, last)
+        calls.step(last, "cancel")
         for listener in (scenario.doctor, fresh, *resumed):
             listener.wait_until(has_types("call.cancelled"), last.id)
         total = len(scenario.doctor.of(*ids))

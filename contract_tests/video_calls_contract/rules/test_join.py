@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from video_calls_contract.backend import Backend
 from video_calls_contract.checks import (
     differences,
     require,
@@ -90,8 +89,8 @@ def test_join_of_ongoing_call_by_outsider_is_refused(calls: Calls) -> None:
 
 @pytest.mark.rule("join.window")
 @pytest.mark.parametrize("role", ["doctor", "patient"])
-def test_join_before_window_is_refused(calls: Calls, backend: Backend, role: str) -> None:
-    early = 15 * 60 + backend.clock.margin.total_seconds()
+def test_join_before_window_is_refused(calls: Calls, role: str) -> None:
+    early = 15 * 60 + calls.backend.clock.margin.total_seconds()
     with calls.soon(minutes=0, seconds=early, within=EDGE) as call:
         before = call.read()
         exchange = no_server_error(calls, call, getattr(call, role).join(call.id))
@@ -103,8 +102,8 @@ def test_join_before_window_is_refused(calls: Calls, backend: Backend, role: str
 
 @pytest.mark.rule("join.window")
 @pytest.mark.parametrize("role", ["doctor", "patient"])
-def test_join_at_start_of_window_is_accepted(calls: Calls, backend: Backend, role: str) -> None:
-    early = 15 * 60 - backend.clock.margin.total_seconds()
+def test_join_at_start_of_window_is_accepted(calls: Calls, role: str) -> None:
+    early = 15 * 60 - calls.backend.clock.margin.total_seconds()
     with calls.soon(minutes=0, seconds=early, within=-EDGE) as call:
         exchange = no_server_error(calls, call, getattr(call, role).join(call.id))
         require_success(
@@ -168,7 +167,7 @@ def test_join_of_completed_call_is_refused(calls: Calls, role: str) -> None:
 
 @pytest.mark.rule("join.starts-call")
 @pytest.mark.parametrize("role", ["doctor", "patient"])
-def test_first_join_starts_call(calls: Calls, backend: Backend, role: str) -> None:
+def test_first_join_starts_call(calls: Calls, role: str) -> None:
     with calls.soon(minutes=12) as call:
         before = call.read()
         exchange = no_server_error(calls, call, getattr(call, role).join(call.id))
@@ -180,7 +179,7 @@ def test_first_join_starts_call(calls: Calls, backend: Backend, role: str) -> No
         started = instant(body.get("started_at"))
         require(
             started is not None
-            and backend.clock.matches(started, exchange.sent_at, exchange.received_at, LENIENCE),
+            and calls.backend.clock.matches(started, exchange.sent_at, exchange.received_at, LENIENCE),
             f"`started_at` to be the time of the first join; got {body.get('started_at')!r}",
             exchange,
             read,
