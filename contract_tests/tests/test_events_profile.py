@@ -89,7 +89,7 @@ def test_listener_selects_events_by_call_and_type() -> None:
     def tell(connection: ServerConnection) -> None:
         for message in (
             event(1),
-            event(2, kind="call.creation"),
+            event(2, kind="call.created"),
             event(3, call_id=8),
             "[]",
             "no JSON",

@@ -320,5 +320,5 @@ def _no_room_message(conflicts: list[dict[str, Any]]) -> str:
     more = f" and {others} more" if others else ""
     return (
         f"{text}{more} {'take' if others else 'takes'} up the next quarter of an hour: "
-        "cancel or end each, or run the suite later"
+        f"cancel or end {'them' if others else 'it'}, or run the suite later"
     )
