@@ -516,6 +516,10 @@ def test_description_is_valid_and_complete(read_only_api: Api) -> None:
         for method in METHODS & set(item):
             assert item[method]["summary"], (method, path)
             assert item[method]["tags"], (method, path)
+            responses = item[method]["responses"]
+            assert "400" not in responses
+            error_schema = responses["default"]["content"]["application/json"]["schema"]
+            assert error_schema == {"$ref": "#/components/schemas/Error"}
 
 
 @pytest.mark.parametrize("place", ["", "/_ns/worker-1"])

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from video_calls_server.control.state.sample_calls import SampleCallsError, add_sample_calls
+from video_calls_server.control.state.sample_calls import add_sample_calls
 from video_calls_server.domain.calls import MIN_DISTANCE, Call
-from video_calls_server.domain.people import Doctor, Patient, Person, User
+from video_calls_server.domain.people import Doctor, Patient, User
 from video_calls_server.store import calls as store_calls
 from video_calls_server.store import schema, store_for
 from video_calls_server.store.dump import Dump, dump
@@ -40,10 +40,7 @@ def statuses(calls: list[Call]) -> Counter[str]:
     return Counter(call.status for call in calls)
 
 
-@pytest.mark.parametrize(
-    ("count", "now"),
-    [(2, MONDAY), (4, MONDAY), (5, datetime(2026, 1, 10, 23, 59, tzinfo=UTC)), (333, MONDAY)],
-)
+@pytest.mark.parametrize(("count", "now"), [(2, MONDAY), (5, datetime(2026, 1, 10, 23, 59, tzinfo=UTC))])
 def test_calls_have_all_possible_statuses(count: int, now: datetime) -> None:
     _, calls = add_calls(count, now=now)
     assert len(calls) == count
@@ -100,46 +97,31 @@ def test_times_fit_the_status_and_the_clock(count: int, now: datetime) -> None:
         assert call.created_at < call.scheduled_time
         assert call.created_at <= call.updated_at <= now
         started, ended = call.started_at, call.ended_at
-        match call.status:
-            case "scheduled":
-                assert (started, ended) == (None, None)
-                assert call.scheduled_time > now
-            case "ongoing":
-                assert started is not None
-                assert started <= now
-                assert ended is None
-                assert "doctor" in call.present or "patient" in call.present
-            case "completed":
-                assert started is not None
-                assert ended is not None
-                assert timedelta(minutes=8) <= ended - started <= timedelta(minutes=30)
-                assert ended < now
-            case "cancelled":
-                assert (started, ended) == (None, None)
+        assert (started is not None) is (call.status in {"ongoing", "completed"})
+        assert (ended is not None) is (call.status == "completed")
+        if call.status == "scheduled":
+            assert call.scheduled_time > now
+        if started and not ended:
+            assert started <= now
+            assert call.present
+        if started and ended:
+            assert timedelta(minutes=8) <= ended - started <= timedelta(minutes=30)
+            assert ended < now
     assert max(call.scheduled_time for call in calls) > now + timedelta(days=7)
-
-
-def test_ids_of_calls_and_events_follow_their_times() -> None:
-    rows, calls = add_calls(200)
-    assert [call.id for call in sorted(calls, key=lambda call: call.created_at)] == list(range(1, 201))
-    events = [(event["created_at"], event["id"]) for event in rows.of(schema.events)]
-    assert events == sorted(events)
 
 
 def test_each_call_has_the_events_of_its_transitions() -> None:
     rows, calls = add_calls(200)
+    assert [call.id for call in sorted(calls, key=lambda call: call.created_at)] == list(range(1, 201))
+    events = sorted(rows.of(schema.events), key=lambda event: event["id"])
+    times = [event["created_at"] for event in events]
+    assert times == sorted(times)
     recipients = defaultdict(set)
     for recipient in rows.of(schema.event_recipients):
         recipients[recipient["event_id"]].add(recipient["user_id"])
-    event_types: defaultdict[int, list[str]] = defaultdict(list)
-    by_id = {call.id: call for call in calls}
-    for event in rows.of(schema.events):
-        call = msgspec.json.decode(event["data"])["call"]
-        event_types[call["id"]].append(event["type"])
-        assert recipients[event["id"]] == {
-            by_id[call["id"]].doctor.user.id,
-            by_id[call["id"]].patient.user.id,
-        }
+    events_by_call = defaultdict(list)
+    for event in events:
+        events_by_call[msgspec.json.decode(event["data"])["call"]["id"]].append(event)
     both_joined = ["call.started", "participant.joined", "participant.joined"]
     for call in calls:
         expected = {
@@ -148,14 +130,6 @@ def test_each_call_has_the_events_of_its_transitions() -> None:
             "ongoing": both_joined[: 1 + len(call.present)],
             "completed": [*both_joined, "participant.left", "participant.left", "call.ended"],
         }
-        assert event_types[call.id] == expected[call.status]
-
-
-@pytest.mark.parametrize("active", [True, False])
-def test_missing_users_are_reported(active: bool) -> None:
-    user = User(1, "both@example.com", "Both", active=True)
-    other = User(2, "p@example.com", "P", active=active)
-    alone: Person = (user, Doctor(1, user), Patient(1, user))
-    people = Seed((alone, (other, None, None if active else Patient(2, other))))
-    with pytest.raises(SampleCallsError, match="need an active doctor and an active patient"):
-        add_calls(4, people=people)
+        assert [event["type"] for event in events_by_call[call.id]] == expected[call.status]
+        for event in events_by_call[call.id]:
+            assert recipients[event["id"]] == {call.doctor.user.id, call.patient.user.id}

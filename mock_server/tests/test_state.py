@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from litestar.exceptions import WebSocketDisconnect
-from video_calls_server.control.state.sample_calls import add_sample_calls
+from video_calls_server.control.state import snapshots
 from video_calls_server.store import UnavailableError, store_for
-from video_calls_server.store.dump import Dump, dump, restore
+from video_calls_server.store.dump import Dump, restore
 from video_calls_server.store.seed import load_seed
 
 from support.api import CALLS, Api, FakeClock, in_memory
+from support.listener import listening
 
-EVENTS = "/api/v1/video/events/"
 USERS = [
     {"id": 101, "email": "doctor@example.com", "full_name": "Dr. John Doe", "doctor": {"id": 1}},
     {"id": 102, "email": "patient@example.com", "full_name": "Jane Smith", "patient": {"id": 1}},
@@ -78,12 +77,10 @@ def test_imported_state_continues_normally(full: Api, make_api: Callable[..., Ap
     document = state(full)
     other = make_api()
     other.manage("PUT", "/state", document)
-    pages = [api.get("doctor").json() for api in (full, other)]
-    assert pages[0]["results"] == pages[1]["results"]
     first, second = (api.create(minutes=3000).json() for api in (full, other))
     assert first["id"] == second["id"]
-    replayed = other.create(minutes=600 - 0.3 * 1440, headers={"Idempotency-Key": "one"})
-    assert replayed.status_code == 422  # the key belongs to a call at another time
+    repeated = other.create(minutes=600 - 0.3 * 1440, headers={"Idempotency-Key": "one"})
+    assert repeated.status_code == 422  # the key belongs to a call at another time
     ongoing = document["calls"][1]
     assert other.act("doctor", ongoing["id"], "end").json()["status"] == "completed"
     assert state(other)["events"][-1]["id"] == document["events"][-1]["id"] + 2
@@ -212,23 +209,20 @@ def in_use() -> Iterator[Api]:
         ("people", [], "the document: "),
         ("users", [], "users: "),
         ("users.1.id", 101, "users[1].id: 101 is not unique; another user has it too"),
-        ("users.2.doctor.id", 1, "users[2].doctor.id: 1 is not unique; another user has it too"),
         ("calls.1.doctor", 9, "calls[1].doctor: there is no doctor 9"),
         ("calls.1.id", 1, "calls[1].id: 1 is not unique; another call has it too"),
         ("calls.1.id", 2**53, "calls[1].id: "),
         ("calls.1.channel_name", "c", "calls[1].channel_name: c is not unique; another call has it too"),
-        (
-            "calls.1.channel_name",
-            "c\n",
-            "calls[1].channel_name: must be 1 to 63 characters that Agora",
-        ),
+        ("calls.1.channel_name", "c\n", "calls[1].channel_name: must be 1 to 63 characters"),
         ("calls.1.status", "over", "calls[1].status: "),
-        ("calls.1.scheduled_time", "2024-01-05T10:00:00", "calls[1].scheduled_time: "),
+        ("calls.1", CALL | {"doctor": 4, "patient": 4}, "calls[1]: doctor 4 and patient 4 are the same user"),
         (
-            "calls.1.scheduled_time",
-            "9999-12-31T23:59:59-01:00",
-            "calls[1].scheduled_time: is not a time betw",
+            "calls.1",
+            CALL | {"status": "completed", "started_at": TIME, "ended_at": "2024-01-05T09:59:59Z"},
+            "calls[1].ended_at: is before started_at",
         ),
+        ("calls.1.scheduled_time", "2024-01-05T10:00:00", "calls[1].scheduled_time: "),
+        ("calls.1.scheduled_time", "9999-12-31T23:59:59-01:00", "calls[1].scheduled_time: is not a time"),
         ("calls.1.started_at", None, "calls[1].started_at: an ongoing call must have one"),
         ("calls.1.ended_at", TIME, "calls[1].ended_at: an ongoing call must not have one"),
         ("calls.0.present", ["doctor"], "calls[0].present: only an ongoing call can have this"),
@@ -236,11 +230,7 @@ def in_use() -> Iterator[Api]:
         ("events.1.to", [101, 9], "events[1].to[1]: there is no user 9"),
         ("events.1.to", [101, 101], "events[1].to[1]: 101 is not unique; another recipient has it too"),
         ("events.1.data.call.id", 1.5, "events[1].data.call.id: "),
-        (
-            "idempotency_keys.1.user",
-            101,
-            "idempotency_keys[1].key: k is not unique; another call of this user",
-        ),
+        ("idempotency_keys.1.user", 101, "idempotency_keys[1].key: k is not unique"),
         ("idempotency_keys.0.call", 9, "idempotency_keys[0].call: there is no call 9"),
         ("clock.time", "1970-01-01T00:00:00Z", "clock.time: must be within the years 1971 to 9000"),
         ("faults.0", {}, "faults[0]: status: the fault would do nothing"),
@@ -260,21 +250,6 @@ def test_invalid_document_is_refused_with_its_place(
     assert (refusal.status_code, refusal.json()["code"]) == (400, "invalid")
     assert refusal.json()["error"].startswith(error)
     assert state(in_use) == before
-
-
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        ({"doctor": 4, "patient": 4}, "calls[0]: doctor 4 and patient 4 are the same user"),
-        (
-            {"status": "completed", "started_at": TIME, "ended_at": "2024-01-05T09:59:59Z"},
-            "calls[0].ended_at: is before started_at",
-        ),
-    ],
-)
-def test_impossible_call_is_refused(in_use: Api, change: dict[str, Any], error: str) -> None:
-    refusal = in_use.control("PUT", "/state", {"users": USERS, "calls": [CALL | change]})
-    assert refusal.json()["error"] == error
 
 
 # -- Reset, and sample calls -------------------------------------------------------------------------
@@ -301,11 +276,13 @@ def test_sample_calls_are_added_to_existing_ones(api: Api) -> None:
     assert api.get("doctor", f"{CALLS}{existing['id']}/").json() == existing
 
 
-def test_sample_calls_need_users(api: Api) -> None:
-    api.manage("PUT", "/state", {"users": USERS[:1]})
-    refusal = api.control("POST", "/state/calls", {"count": 4})
-    assert refusal.status_code == 400
-    assert "active doctor and an active patient" in refusal.json()["error"]
+def test_sample_calls_need_active_users(api: Api) -> None:
+    doctor, patient, both = USERS
+    for users in ([both], [doctor, patient | {"active": False}]):
+        api.manage("PUT", "/state", {"users": users})
+        refusal = api.control("POST", "/state/calls", {"count": 4})
+        assert refusal.status_code == 400
+        assert "active doctor and an active patient" in refusal.json()["error"]
 
 
 # -- Snapshots ---------------------------------------------------------------------------------------
@@ -350,13 +327,13 @@ def test_snapshots_are_listed_replaced_and_deleted(api: Api) -> None:
     assert [(each["name"], each["calls"]) for each in api.manage("GET", "/snapshots")] == [("b", 1)]
 
 
-def test_number_of_snapshots_is_limited(api: Api) -> None:
-    for number in range(100):
-        api.manage("PUT", f"/snapshots/s{number}")
-    api.manage("PUT", "/snapshots/s7")
-    refusal = api.control("PUT", "/snapshots/one-more")
+def test_number_of_snapshots_is_limited(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "MAX_SNAPSHOTS", 3)
+    for name in ("a", "b", "c", "a"):
+        api.manage("PUT", f"/snapshots/{name}")
+    refusal = api.control("PUT", "/snapshots/d")
     assert refusal.status_code == 400
-    assert "already 100 snapshots" in refusal.json()["error"]
+    assert "already 3 snapshots" in refusal.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -380,34 +357,9 @@ def test_unknown_or_invalid_snapshot_is_refused(
 )
 def test_import_closes_event_connections(api: Api, method: str, path: str, body: object) -> None:
     api.manage("PUT", "/snapshots/s")
-    with api.client.websocket_connect(EVENTS, headers=api.headers("doctor")) as session:
+    with listening(api, "doctor") as session:
         api.manage(method, path, body)
-        with pytest.raises(WebSocketDisconnect) as closed:
-            session.receive_json(timeout=5)
-    assert closed.value.code == 4410
-
-
-# -- The rows ----------------------------------------------------------------------------------------
-
-
-def test_restored_dump_is_complete() -> None:
-    store = store_for(":memory:", load_seed())
-    now = datetime(2024, 1, 5, 8, tzinfo=UTC)
-
-    async def work() -> None:
-        empty = await store.write(dump)
-        await store.write(lambda connection: add_sample_calls(connection, 70, now=now))
-        full = await store.write(dump)
-        for before in (empty, full, empty, full, Dump(), full):
-            await restore(store, before)
-            after = await store.write(dump)
-            assert {name: rows for name, rows in after.rows.items() if rows} == {
-                name: rows for name, rows in before.rows.items() if rows
-            }
-            assert after.counters == before.counters
-        await store.close()
-
-    asyncio.run(work())
+        assert session.close_code() == 4410
 
 
 def test_locked_database_is_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,13 +374,3 @@ def test_locked_database_is_unchanged(tmp_path: Path, monkeypatch: pytest.Monkey
     other.close()
     assert asyncio.run(store.people()) == users
     asyncio.run(store.close())
-
-
-def test_description_has_the_error_schema(api: Api) -> None:
-    description = api.control("GET", "/openapi.json").json()
-    for operations in description["paths"].values():
-        for operation in operations.values():
-            assert "400" not in operation["responses"]
-            schema = operation["responses"]["default"]["content"]["application/json"]["schema"]
-            assert schema == {"$ref": "#/components/schemas/Error"}
-    assert description["components"]["schemas"]["Error"]["required"] == ["error"]

@@ -33,8 +33,15 @@ class Listener:
 
 @contextmanager
 def listening(
-    api: Api, user: str | None, query: str = "", *, headers: dict[str, str] | None = None, **options: Any
+    api: Api,
+    user: str | None,
+    query: str = "",
+    *,
+    headers: dict[str, str] | None = None,
+    place: str = "",
+    **options: Any,
 ) -> Iterator[Listener]:
+    """Open a connection as a user, or with other headers; `place` is the prefix of a namespace."""
     sent = headers if headers is not None else api.headers(user) if user else {}
-    with api.client.websocket_connect(f"{EVENTS}{query}", headers=sent, **options) as session:
+    with api.client.websocket_connect(f"{place}{EVENTS}{query}", headers=sent, **options) as session:
         yield Listener(session)
