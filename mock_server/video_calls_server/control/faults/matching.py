@@ -14,11 +14,11 @@ from video_calls_server.control.faults.model import EVENTS, BodyFault, Fault, St
 
 
 class RequestInfo(NamedTuple):
-    """What faults match. `identities` are those e-mail addresses in faults that are the user's."""
+    """What faults match. `email` is that of the user in lower case, or None if no fault needs it."""
 
     operation: str
     call: ExternalId | None
-    identities: frozenset[str]
+    email: str | None
 
 
 class _Entry:
@@ -36,7 +36,7 @@ class _Entry:
     def acts(self, request: RequestInfo) -> bool:
         if not _matches(self.fault, request.operation, request.call):
             return False
-        if self.fault.identity is not None and self.fault.identity not in request.identities:
+        if self.fault.identity is not None and self.fault.identity.lower() != request.email:
             return False
         return self.fault.probability is None or self.random.random() < self.fault.probability
 
@@ -140,16 +140,9 @@ class Faults:
         """Recompute which faults can still act."""
         self._active = [entry for entry in self._by_id.values() if entry.left != 0]
 
-    def identities(
-        self, operation: str, call: ExternalId | None, own: Iterable[Fault] = ()
-    ) -> frozenset[str]:
-        """Return the identities in the faults that could act; `own` are the faults of the request itself."""
-        faults = [*own, *(entry.fault for entry in self._active)]
-        return frozenset(
-            fault.identity
-            for fault in faults
-            if fault.identity is not None and _matches(fault, operation, call)
-        )
+    def need_user(self, own: Iterable[Fault] = ()) -> bool:
+        """Return whether a fault that can still act is for one user; `own` are the faults of the request."""
+        return any(fault.identity is not None for fault in (*own, *(entry.fault for entry in self._active)))
 
     def plan(self, request: RequestInfo, own: Iterable[Fault] = ()) -> FaultPlan:
         """Choose and count the faults that act on a request; its `own` faults come first."""

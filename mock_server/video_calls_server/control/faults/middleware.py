@@ -5,6 +5,7 @@ response, or drops the connection.
 """
 
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from video_calls_server.control.faults.model import EVENTS, Fault, FaultError, p
 from video_calls_server.control.namespaces import namespace_of
 from video_calls_server.control.refusals import ControlRefusal
 from video_calls_server.domain.people import Actor
-from video_calls_server.store import UnavailableError
+from video_calls_server.store import UnavailableError, people
 
 HEADER = "Video-Calls-Fault"
 """In a request: a fault for this request only. In a response: the labels of the faults that acted."""
@@ -111,9 +112,8 @@ async def _plan(access: Access, texts: list[bytes], scope: Scope) -> FaultPlan |
     if operation is None:
         return None
     call = parse_external_id(str(scope["path_params"].get("id", "")))
-    candidates = faults.identities(operation, call, own)
-    identities = await _own_identities(candidates, scope) if candidates else candidates
-    return faults.plan(RequestInfo(operation, call, identities), own) or None
+    email = await _email(scope) if faults.need_user(own) else None
+    return faults.plan(RequestInfo(operation, call, email), own) or None
 
 
 def _operation_id(scope: Scope) -> str | None:
@@ -122,16 +122,16 @@ def _operation_id(scope: Scope) -> str | None:
     return operation_id if isinstance(operation_id, str) else None
 
 
-async def _own_identities(candidates: frozenset[str], scope: Scope) -> frozenset[str]:
-    """Return which of these e-mail addresses belong to the request's active user."""
+async def _email(scope: Scope) -> str | None:
+    """Return the e-mail address of the request's active user in lower case, or None if there is none."""
     actor = await _actor(scope)
     if actor is None:
-        return frozenset()
-    operations = namespace_of(scope).operations
+        return None
     try:
-        return frozenset([email for email in candidates if await operations.authenticate(email) == actor])
+        email = await namespace_of(scope).store.read(partial(people.email_of, user_id=actor.user_id))
     except UnavailableError:  # the API will fail in the same way, and respond
-        return frozenset()
+        return None
+    return email.lower() if email else None
 
 
 async def _actor(scope: Scope) -> Actor | None:

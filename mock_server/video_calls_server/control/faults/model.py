@@ -47,8 +47,38 @@ class FaultError(ValueError):
         self.reason = reason
         super().__init__(f"{field}: {reason}")
 
-    def __reduce__(self) -> tuple[type["FaultError"], tuple[str, str]]:
-        return type(self), (self.field, self.reason)
+
+_NAME = Meta(
+    description="The name in the response's `Video-Calls-Fault`; by default what the fault does.",
+    pattern=r"^[A-Za-z0-9._:=/+-]([A-Za-z0-9 ._:=/+-]{0,98}[A-Za-z0-9._:=/+-])?$(?!\n)",
+)
+_IDENTITY = Meta(
+    description="The e-mail address of the user whose requests to act on.",
+    pattern=r"^[^@\s]+@[^@\s]+(?![\s\S])",
+)
+_CALL_NUMBER = Meta(description="The id of the call to act on.", ge=1, le=2**63 - 1)
+_CALL_UUID = Meta(
+    description="The id of the call to act on, if ids are UUIDs.", pattern=f"^{UUID_FORM}(?![\\s\\S])"
+)
+_PROBABILITY = Meta(description="The probability of acting on a request.", ge=0, le=1)
+_RANDOM_SEED = Meta(
+    description="Makes the choice of requests and the delays repeatable.", ge=-(2**63), le=2**63 - 1
+)
+_DELAY = Meta(description="The delay in seconds, or the smallest and the largest delay.")
+_ERROR = Meta(
+    description="The error text; by default that of the operation with this status.",
+    min_length=1,
+    max_length=4096,
+)
+_CODE = Meta(
+    description="The error code; by default that of the operation with this status.",
+    min_length=1,
+    max_length=100,
+)
+_RETRY_AFTER = Meta(
+    description="Seconds in `Retry-After`; 429 and 503 always have that header.", ge=0, le=2**31 - 1
+)
+_AFTER = Meta(description="Let the API handle the request first, and then delay, refuse or drop.")
 
 
 class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -58,101 +88,22 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
         FaultError: if its fields contradict each other.
     """
 
-    name: (
-        Annotated[
-            str,
-            Meta(
-                description="The name in the response's `Video-Calls-Fault`; by default what the fault does.",
-                pattern=r"^[A-Za-z0-9._:=/+-]([A-Za-z0-9 ._:=/+-]{0,98}[A-Za-z0-9._:=/+-])?$(?!\n)",
-            ),
-        ]
-        | None
-    ) = None
+    name: Annotated[str, _NAME] | None = None
     operation: Annotated[Operation, Meta(description="The operation to act on; by default all.")] | None = (
         None
     )
-    identity: (
-        Annotated[
-            str,
-            Meta(
-                description="The e-mail address of the user whose requests to act on.",
-                pattern=r"^[^@\s]+@[^@\s]+(?![\s\S])",
-            ),
-        ]
-        | None
-    ) = None
-    call: (
-        Annotated[int, Meta(description="The id of the call to act on.", ge=1, le=2**63 - 1)]
-        | Annotated[
-            str,
-            Meta(
-                description="The id of the call to act on, if ids are UUIDs.",
-                pattern=f"^{UUID_FORM}(?![\\s\\S])",
-            ),
-        ]
-        | None
-    ) = None
+    identity: Annotated[str, _IDENTITY] | None = None
+    call: Annotated[int, _CALL_NUMBER] | Annotated[str, _CALL_UUID] | None = None
     times: Annotated[int, Meta(description="The number of requests to act on.", ge=1, le=2**53)] | None = None
-    probability: (
-        Annotated[float, Meta(description="The probability of acting on a request.", ge=0, le=1)] | None
-    ) = None
-    random_seed: (
-        Annotated[
-            int,
-            Meta(
-                description="Makes the choice of requests and the delays repeatable.",
-                ge=-(2**63),
-                le=2**63 - 1,
-            ),
-        ]
-        | None
-    ) = None
-    delay: (
-        Annotated[
-            float | tuple[float, float],
-            Meta(description="The delay in seconds, or the smallest and the largest delay."),
-        ]
-        | None
-    ) = None
+    probability: Annotated[float, _PROBABILITY] | None = None
+    random_seed: Annotated[int, _RANDOM_SEED] | None = None
+    delay: Annotated[float | tuple[float, float], _DELAY] | None = None
     status: Annotated[int, Meta(description="The status of the response.", ge=400, le=599)] | None = None
-    error: (
-        Annotated[
-            str,
-            Meta(
-                description="The error text; by default that of the operation with this status.",
-                min_length=1,
-                max_length=4096,
-            ),
-        ]
-        | None
-    ) = None
-    code: (
-        Annotated[
-            str,
-            Meta(
-                description="The error code; by default that of the operation with this status.",
-                min_length=1,
-                max_length=100,
-            ),
-        ]
-        | None
-    ) = None
-    retry_after: (
-        Annotated[
-            int,
-            Meta(
-                description="Seconds in `Retry-After`; 429 and 503 always have that header.",
-                ge=0,
-                le=2**31 - 1,
-            ),
-        ]
-        | None
-    ) = None
+    error: Annotated[str, _ERROR] | None = None
+    code: Annotated[str, _CODE] | None = None
+    retry_after: Annotated[int, _RETRY_AFTER] | None = None
     drop: Annotated[bool, Meta(description="Drop the connection without a response.")] = False
-    after: Annotated[
-        bool,
-        Meta(description="Let the API handle the request first, and then delay, refuse or drop."),
-    ] = False
+    after: Annotated[bool, _AFTER] = False
     # Not None, because Litestar would read the text `null` as None.
     body: Annotated[BodyFault, Meta(description="How to change the body of a success.")] | UnsetType = UNSET
 
@@ -170,7 +121,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
                     raise FaultError(field, "needs a status as well")
         least, most = self._delays
         if not 0 <= least <= most <= MAX_DELAY:  # msgspec 0.22 crashes if a union has these bounds
-            raise FaultError("delay", _DELAY)
+            raise FaultError("delay", _DELAY_RANGE)
         if self.random_seed is not None and self.probability is None and not isinstance(self.delay, tuple):
             raise FaultError("random_seed", "nothing is random; give a probability or a range of delays")
         if self.after and self.body and self.delay is None:
@@ -198,7 +149,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
             does = f"body={self.body}"
         else:
             least, most = self._delays
-            does = f"delay={_number(least)}" if least == most else f"delay={_number(least)}-{_number(most)}"
+            does = f"delay={least:g}" if least == most else f"delay={least:g}-{most:g}"
         return f"{does} after" if self.after else does
 
     @property
@@ -229,7 +180,7 @@ class StoredFault(Fault, kw_only=True, frozen=True):
     )
 
 
-_DELAY = f"must be seconds from 0 to {MAX_DELAY}, or a range such as 0.1-0.5 ([0.1, 0.5] in JSON)"
+_DELAY_RANGE = f"must be seconds from 0 to {MAX_DELAY}, or a range such as 0.1-0.5 ([0.1, 0.5] in JSON)"
 
 _ALLOWED = {
     "name": "must be 1 to 100 letters, digits, inner spaces and any of . _ : = / + -",
@@ -239,7 +190,7 @@ _ALLOWED = {
     "times": "must be a whole number, 1 or more",
     "probability": "must be a number from 0 to 1",
     "random_seed": "must be a whole number of 64 bits",
-    "delay": _DELAY,
+    "delay": _DELAY_RANGE,
     "status": "must be a whole number from 400 to 599",
     "error": "must be a text of 1 to 4096 characters",
     "code": "must be a text of 1 to 100 characters",
@@ -325,7 +276,3 @@ def _value(field: str, text: str) -> object:
         return float(text)
     bounds = _RANGE.fullmatch(text) if field == "delay" else None
     return text if bounds is None else (float(bounds[1]), float(bounds[2]))
-
-
-def _number(seconds: float) -> str:
-    return f"{seconds:g}"

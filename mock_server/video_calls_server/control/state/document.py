@@ -36,6 +36,9 @@ _Text = Annotated[str, Meta(pattern=r"^[^\0]+(?![\s\S])", max_length=255)]
 class StateError(ValueError):
     """An invalid document; the message names the place in it and the reason."""
 
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+
 
 class ClockReading(Struct, forbid_unknown_fields=True):
     """The time that the clock shows, and whether it runs."""
@@ -114,9 +117,9 @@ def read_state(body: bytes, ids: Ids) -> State:
         return msgspec.convert(document, State)
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `$")
-        raise state_error(where.strip("`.") or "the document", reason) from error
+        raise StateError(where.strip("`.") or "the document", reason) from error
     except (msgspec.DecodeError, EncodingError, UnicodeError, RecursionError) as error:
-        raise StateError(f"the document is not JSON: {error}") from error
+        raise StateError("the document", f"not JSON: {error}") from error
 
 
 def state_json(state: State, ids: Ids) -> bytes:
@@ -163,17 +166,12 @@ def _parse_id(ids: Ids, kind: Kind, value: object, where: str) -> object:
         return value
     number = ids.parse(kind, value)
     if number is None:
-        raise state_error(where, f"{value[:_MAX_QUOTE]!r} is not the id of a {kind} on this server")
+        raise StateError(where, f"{value[:_MAX_QUOTE]!r} is not the id of a {kind} on this server")
     return number
 
 
 def _format_id(ids: Ids, kind: Kind, value: object, _: str) -> object:
     return ids.format(kind, value) if isinstance(value, int) else value
-
-
-def state_error(where: str, reason: str) -> StateError:
-    """Return the error for a place in the document."""
-    return StateError(f"{where}: {reason}")
 
 
 def state_of(contents: Contents) -> State:

@@ -21,7 +21,7 @@ from video_calls_server.control.state.document import (
     CallEntry,
     KeyEntry,
     State,
-    state_error,
+    StateError,
 )
 from video_calls_server.control.state.snapshots import Contents
 from video_calls_server.domain.calls import Status
@@ -57,7 +57,7 @@ def contents_of(state: State, *, now: datetime, running: bool) -> Contents:
     if state.clock is not UNSET:
         now, running = _utc(state.clock.time, "clock.time"), state.clock.running
         if not EARLIEST <= now <= LATEST:
-            raise state_error("clock.time", f"must be within the years {EARLIEST.year} to {LATEST.year}")
+            raise StateError("clock.time", f"must be within the years {EARLIEST.year} to {LATEST.year}")
     _check_people(state.users)
     references = _References(state.users)
     calls = _call_rows(state.calls, references, now)
@@ -106,7 +106,7 @@ class _References:
         """Raise StateError if the document does not have this id."""
         ids: Collection[int] = getattr(self, f"{kind}s")
         if number not in ids:
-            raise state_error(where, f"there is no {kind} {number}")
+            raise StateError(where, f"there is no {kind} {number}")
 
 
 def _check_people(users: list[UserEntry]) -> None:
@@ -114,7 +114,7 @@ def _check_people(users: list[UserEntry]) -> None:
     if repetition is not None:
         (index, *field), value = repetition
         where = ".".join([f"users[{index}]", *field])
-        raise state_error(where, f"{value} is not unique; another user has it too")
+        raise StateError(where, f"{value} is not unique; another user has it too")
 
 
 def _call_rows(entries: list[CallEntry], references: _References, now: datetime) -> list[_Values]:
@@ -127,13 +127,13 @@ def _call_rows(entries: list[CallEntry], references: _References, now: datetime)
         references.check("doctor", entry.doctor, f"{where}.doctor")
         references.check("patient", entry.patient, f"{where}.patient")
         if references.doctors[entry.doctor] == references.patients[entry.patient]:
-            raise state_error(where, f"doctor {entry.doctor} and patient {entry.patient} are the same user")
+            raise StateError(where, f"doctor {entry.doctor} and patient {entry.patient} are the same user")
         call_id = next(next_ids) if entry.id is UNSET else entry.id
         unique_ids.add(call_id, f"{where}.id")
         times = _call_times(entry, where, now)
         channel = channel_name(times.created_at) if entry.channel_name is UNSET else entry.channel_name
         if not CHANNEL_NAME.fullmatch(channel):
-            raise state_error(f"{where}.channel_name", "must be 1 to 63 characters that Agora allows")
+            raise StateError(f"{where}.channel_name", "must be 1 to 63 characters that Agora allows")
         unique_channels.add(channel, f"{where}.channel_name")
         absent_since = _absent_since(entry, where)
         rows.append(
@@ -175,7 +175,7 @@ def _call_times(entry: CallEntry, where: str, now: datetime) -> _CallTimes:
         usual_end = now if started is None else started + min(_USUAL_DURATION, _MAX_TIME - started)
         ended = usual_end if started is None else max(started, min(usual_end, now))
     if started is not None and ended is not None and ended < started:
-        raise state_error(f"{where}.ended_at", "is before started_at")
+        raise StateError(f"{where}.ended_at", "is before started_at")
     earliest = min(scheduled, started or scheduled)
     usual_creation = now if now < earliest else earliest - min(_LEAD_TIME, earliest - _MIN_TIME)
     created = usual_creation if entry.created_at is UNSET else _utc(entry.created_at, f"{where}.created_at")
@@ -193,10 +193,10 @@ def _status_time(
     a_call = f"{'an' if entry.status == 'ongoing' else 'a'} {entry.status} call"
     if field not in _TIMES_OF[entry.status]:
         if time:
-            raise state_error(f"{where}.{field}", f"{a_call} must not have one")
+            raise StateError(f"{where}.{field}", f"{a_call} must not have one")
         return None
     if time is None:
-        raise state_error(f"{where}.{field}", f"{a_call} must have one")
+        raise StateError(f"{where}.{field}", f"{a_call} must have one")
     return UNSET if time is UNSET else _utc(time, f"{where}.{field}")
 
 
@@ -204,7 +204,7 @@ def _absent_since(entry: CallEntry, where: str) -> dict[Role, int]:
     """Return since when each role is absent, after checking the status."""
     for field in ("present", "absent_since"):
         if getattr(entry, field) and entry.status != "ongoing":
-            raise state_error(
+            raise StateError(
                 f"{where}.{field}", f"only an ongoing call can have this, and the call is {entry.status}"
             )
     return {
@@ -221,7 +221,7 @@ def _event_rows(state: State, references: _References) -> tuple[list[_Values], l
     for index, event in enumerate(state.events):
         where = f"events[{index}]"
         if event.id <= last:
-            raise state_error(
+            raise StateError(
                 f"{where}.id", f"{event.id} is not above {last}; events must be in the order of their ids"
             )
         last = event.id
@@ -229,7 +229,7 @@ def _event_rows(state: State, references: _References) -> tuple[list[_Values], l
             msgspec.convert(event.data, EventData)
         except msgspec.ValidationError as error:
             reason, _, field = str(error).partition(" - at `$")
-            raise state_error(f"{where}.data{field.rstrip('`')}", reason) from error
+            raise StateError(f"{where}.data{field.rstrip('`')}", reason) from error
         events.append(
             {
                 "id": event.id,
@@ -269,7 +269,7 @@ class _UniqueValues:
     def add(self, value: object, where: str, *, label: object = None) -> None:
         """Add a value. An error names it by `label`, by default by itself."""
         if value in self._values:
-            raise state_error(where, f"{label or value} is not unique; another {self._kind} has it too")
+            raise StateError(where, f"{label or value} is not unique; another {self._kind} has it too")
         self._values.add(value)
 
 
@@ -277,4 +277,4 @@ def _utc(time: datetime, where: str) -> datetime:
     try:
         return time.astimezone(UTC)
     except OverflowError:
-        raise state_error(where, "is not a time between the years 1 and 9999") from None
+        raise StateError(where, "is not a time between the years 1 and 9999") from None
