@@ -153,6 +153,14 @@ def test_backend_without_events_does_not_offer_them() -> None:
         assert '"error": "no such path"' in listener.evidence().response_text
 
 
+def test_settled_connection_stays_open_without_another_wait() -> None:
+    with event_server(wait_for_close) as url, Listener(user(url)) as listener:
+        assert listener.stays_open()
+        settled = time.monotonic()
+        assert listener.stays_open()
+        assert time.monotonic() - settled < 0.4
+
+
 def test_unreachable_event_server_gives_no_answer() -> None:
     with event_server(wait_for_close) as url:
         pass

@@ -92,6 +92,7 @@ class Listener:
         self._stack = ExitStack()
         self._thread: threading.Thread | None = None
         self._sent_at = self._received_at = datetime.now(UTC)
+        self._opened_at = 0.0
 
     def __enter__(self) -> "Listener":
         """Connect; if the server answers 429, wait and try again, three times at most."""
@@ -144,6 +145,7 @@ class Listener:
             self._reason = certificate_problem(error) or str(error) or type(error).__name__
         else:
             self.status, self.subprotocol = _SWITCHING, connection.subprotocol
+            self._opened_at = time.monotonic()
             self._thread = threading.Thread(
                 target=self._listen, args=(connection,), name="events", daemon=True
             )
@@ -187,8 +189,8 @@ class Listener:
         return self.status == _SWITCHING and self.close_code is None
 
     def stays_open(self, seconds: float = _SETTLING) -> bool:
-        """Return whether the connection is open, and still is after so many seconds."""
-        return self.is_open and not self.closes(seconds)
+        """Return whether the connection stays open for so many seconds after it was opened."""
+        return self.is_open and not self.closes(self._opened_at + seconds - time.monotonic())
 
     def closes(self, seconds: float = _EVENT_DEADLINE) -> bool:
         """Return whether the server closes the connection within so many seconds."""
