@@ -14,8 +14,7 @@ from video_calls_contract.exchange import Exchange
 from video_calls_contract.scheduling import Calls
 
 _GAP = 1.2  # seconds, because some backends store whole seconds
-_UNTIL_JOIN = 3.2  # seconds from the creation of a call to its first join
-_AHEAD = 4.5  # seconds until a call starts
+_AHEAD = 3.0  # seconds until a call starts
 _LATE = 1.5  # seconds after its start
 
 
@@ -79,12 +78,12 @@ def play_lifecycle(calls: Calls, wait: Callable[[float], None]) -> Lifecycle:
         other_created_again = other.doctor.get(other.id)
         with _starting_soon(calls) as call:
             created_again = call.doctor.get(call.id)
-            wait(_UNTIL_JOIN)
+            wait(_GAP)
             first_join = calls.step(call, "join")
             after_first_join = call.doctor.get(call.id)
             other.doctor.join(other.id)
             after_refusal = other.doctor.get(other.id)
-            wait(_AHEAD + _LATE - _UNTIL_JOIN)
+            wait(_AHEAD + _LATE - _GAP)
             second_join = call.patient.join(call.id)
             after_second_join = call.doctor.get(call.id)
             wait(_GAP)

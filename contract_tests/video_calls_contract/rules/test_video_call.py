@@ -9,6 +9,8 @@ from video_calls_contract.exceptions import Blocked
 from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.scenarios import Lifecycle
 
+pytestmark = pytest.mark.late
+
 SECOND = timedelta(seconds=1)
 
 
@@ -53,8 +55,8 @@ def test_started_at_is_time_of_first_join(lifecycle: Lifecycle) -> None:
     created = instant(require_success(lifecycle.created, 201).get("created_at"))
     started = instant(require_success(lifecycle.after_first_join).get("started_at"))
     require(
-        created is not None and started is not None and started - created >= 3 * SECOND,
-        f"`started_at` to be the time of the first join, seconds after {created}; got {started}",
+        created is not None and started is not None and started - created >= SECOND,
+        f"`started_at` to be the time of the first join, a second or more after {created}; got {started}",
         lifecycle.created,
         lifecycle.after_first_join,
     )
