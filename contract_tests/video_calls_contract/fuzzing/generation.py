@@ -56,8 +56,12 @@ def fuzz_operation(run: Run, operation: str) -> None:
     schema: Any = _schema(long=fuzzer.long)  # the class of a case is made at run time
     target = schema.find_operation_by_id(operation)
     state = ACTIONS[operation].prepared_in if operation in ACTIONS else None
+    with _GENERATION_LOCK:
+        boundaries = list(
+            _boundaries(schema, target)
+        )  # takes long, and other tests need the users of the calls
     with fuzzer.prepared_calls(state), _raise_results(fuzzer), _GENERATION_LOCK:
-        for number, case in enumerate(_boundaries(schema, target)):
+        for number, case in enumerate(boundaries):
             has_token = "Authorization" in case.headers
             with _released_lock():
                 fuzzer.send_case(case, 1 + number % 2 if has_token else NO_TOKEN - 1)
