@@ -30,8 +30,8 @@ __all__ = ["PLUGIN", "SuitePlugin", "rules_of"]
 PLUGIN: pytest.StashKey["SuitePlugin"] = pytest.StashKey()
 """The key under which the fixtures find the plugin."""
 
-_ALONE, _LONG, _OTHER, _OBSERVED = range(4)
-_STAGES = {"alone": _ALONE, "long": _LONG, "observed": _OBSERVED}
+_ALONE, _LISTS, _LONG, _OTHER, _LATE, _OBSERVED = range(6)
+_STAGES = {"alone": _ALONE, "lists": _LISTS, "long": _LONG, "late": _LATE, "observed": _OBSERVED}
 """The stages of a run by marker. Tests of lists come first, while the lists are short and do not change."""
 
 _MAX_REASON_LENGTH = 2000
@@ -66,6 +66,7 @@ class SuitePlugin:
         self._on_end = on_end
         self._pool = ThreadPoolExecutor(run.options.jobs, thread_name_prefix="contract-test")
         self._pending: deque[tuple[pytest.Item, Future[_End]]] = deque()
+        self._stage = _ALONE
         self._last: pytest.Item | None = None
 
     @pytest.hookimpl(tryfirst=True)
@@ -74,7 +75,9 @@ class SuitePlugin:
         config.stash[PLUGIN] = self
         config.addinivalue_line("markers", "rule(*slugs): the rules of the catalogue that this test checks")
         config.addinivalue_line("markers", "alone: depends on lists, users or timing; runs by itself")
+        config.addinivalue_line("markers", "lists: reads lists; runs only beside tests that read lists")
         config.addinivalue_line("markers", "long: takes long; starts before the others")
+        config.addinivalue_line("markers", "late: uses a scenario of the background; starts after the others")
         config.addinivalue_line("markers", "observed: checks the exchanges of all other tests; runs last")
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -91,6 +94,13 @@ class SuitePlugin:
         """Record a test module that cannot be loaded, which is a bug in the suite."""
         if report.failed:
             self._add_bug(report.nodeid, report.longreprtext)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Wait for the tests of lists before the fixtures of the next stage change the lists."""
+        if self._stage == _LISTS != _stage(item):
+            self._record(wait=True)
+        self._stage = _stage(item)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:

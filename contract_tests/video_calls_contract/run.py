@@ -4,7 +4,7 @@ The command starts a run; the tests use it through fixtures.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -90,6 +90,11 @@ class Run:
     def in_background(self, work: Callable[[], T]) -> "Future[T]":
         """Start a function that mostly waits."""
         return self.pool.submit(work)
+
+    def side_by_side(self, work: Sequence[Callable[[], T]]) -> list[T]:
+        """Call functions, up to `jobs` at the same time; return their results in order."""
+        with ThreadPoolExecutor(self.jobs) as pool:
+            return [future.result() for future in [pool.submit(one) for one in work]]
 
     def wait(self, seconds: float) -> None:
         """Wait in the background.

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -74,23 +73,26 @@ def joins(calls: Calls) -> JoinScenario:
 
 
 @pytest.fixture(scope="session")
-def blocked(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
+def blocked(run: Run, calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
     """Send some requests of each kind, for the observers; return what the backend refused, if anything."""
-    calls.users.nobody.list()
-    for user in calls.pair.participants:
-        user.list()
-        user.get(calls.backend.no_call)
+    participants = calls.pair.participants
+    requests: list[Callable[[], Exchange]] = [
+        calls.users.nobody.list,
+        *(user.list for user in participants),
+        *(partial(user.get, calls.backend.no_call) for user in participants),
+    ]
+    run.side_by_side(requests)
     try:
         call = calls.scheduled()
     except Blocked as blocked:
         return blocked
-    for user in call.participants:
-        user.list()
-        user.join(call.id)
-        user.get(call.id)
-    for outsider in call.pair.others:
-        outsider.get(call.id)
-    call.pair.create(call.doctor, calls.backend.clock.now() - timedelta(days=1))
+    requests = [
+        *(user.list for user in participants),
+        *(partial(user.join, call.id) for user in participants),
+        *(partial(user.get, call.id) for user in (*participants, *call.pair.others)),
+        partial(call.pair.create, call.doctor, calls.backend.clock.now() - timedelta(days=1)),
+    ]
+    run.side_by_side(requests)
     call.patient.cancel(call.id)
     try:
         joins: JoinScenario = request.getfixturevalue("joins")
@@ -101,43 +103,54 @@ def blocked(calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
 
 
 @pytest.fixture(scope="session")
-def background(request: pytest.FixtureRequest) -> dict[str, Future[Any]]:
-    """Start in the background the scenarios that take seconds, if a test uses them."""
-    scenarios: dict[str, Callable[[Run], Any]] = {
-        "lifecycle": lambda run: play_lifecycle(run.calls, run.wait),
-        "late_join": lambda run: play_late_join(run.calls, run.wait),
-        "expiry": lambda run: expire(run.users, run.wait),
-    }
-    names = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
-    if not names & scenarios.keys():
-        return {}
-    run: Run = request.getfixturevalue("run")
-    return {name: run.in_background(partial(play, run)) for name, play in scenarios.items() if name in names}
+def playing_expiry(run: Run) -> Future[Expiry]:
+    """Start to wait for the end of a connection whose token expires."""
+    return run.in_background(partial(expire, run.users, run.wait))
+
+
+@pytest.fixture(scope="session")
+def playing_lifecycle(run: Run) -> Future[Lifecycle]:
+    """Start to play a `Lifecycle`."""
+    return run.in_background(partial(play_lifecycle, run.calls, run.wait))
+
+
+@pytest.fixture(scope="session")
+def playing_late_join(run: Run) -> Future[LateJoin]:
+    """Start to play a `LateJoin`."""
+    return run.in_background(partial(play_late_join, run.calls, run.wait))
+
+
+@pytest.fixture(scope="session")
+def used_fixtures(request: pytest.FixtureRequest) -> set[str]:
+    """Return the names of the fixtures of all tests."""
+    return {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
 
 
 @pytest.fixture(autouse=True)
-def background_start(request: pytest.FixtureRequest) -> None:
-    """Start the background work with the first test that does not run alone."""
-    if request.node.get_closest_marker("alone") is None:
-        request.getfixturevalue("background")
+def background(request: pytest.FixtureRequest, used_fixtures: set[str]) -> None:
+    """Start the scenarios that take seconds, if a test uses them.
+
+    Those with calls start after the tests that run alone, which would wait for their users.
+    """
+    is_alone = request.node.get_closest_marker("alone") is not None
+    for name in ("playing_expiry", *(() if is_alone else ("playing_lifecycle", "playing_late_join"))):
+        if name in used_fixtures:
+            request.getfixturevalue(name)
 
 
 @pytest.fixture
-def expiry(background: dict[str, Future[Any]]) -> Expiry:
+def expiry(playing_expiry: Future[Expiry]) -> Expiry:
     """Return the end of a connection whose token expired."""
-    expiry: Expiry = background["expiry"].result()
-    return expiry
+    return playing_expiry.result()
 
 
 @pytest.fixture
-def lifecycle(background: dict[str, Future[Any]]) -> Lifecycle:
+def lifecycle(playing_lifecycle: Future[Lifecycle]) -> Lifecycle:
     """Return a `Lifecycle`."""
-    lifecycle: Lifecycle = background["lifecycle"].result()
-    return lifecycle
+    return playing_lifecycle.result()
 
 
 @pytest.fixture
-def late_join(background: dict[str, Future[Any]]) -> LateJoin:
+def late_join(playing_late_join: Future[LateJoin]) -> LateJoin:
     """Return a `LateJoin`."""
-    late_join: LateJoin = background["late_join"].result()
-    return late_join
+    return playing_late_join.result()

@@ -532,6 +532,7 @@ def test_invalid_token_closes_connection(users: Users, together: Together) -> No
 
 @pytest.mark.rule("events.token-expiry")
 @pytest.mark.usefixtures("way")
+@pytest.mark.late
 def test_expired_token_closes_connection(expiry: Expiry) -> None:
     require(
         expiry.code == EXPIRED,

@@ -130,6 +130,7 @@ def test_join_months_before_call_is_refused(calls: Calls) -> None:
 
 
 @pytest.mark.rule("join.window")
+@pytest.mark.late
 def test_first_join_after_start_is_accepted_or_refused(calls: Calls, late_join: LateJoin) -> None:
     # "Within the next 15 minutes" does not say whether a join after the start is allowed.
     join = no_server_error(calls, late_join.call, late_join.join)
@@ -195,6 +196,7 @@ def test_later_join_keeps_started_at(joins: JoinScenario) -> None:
 
 
 @pytest.mark.rule("join.started-once")
+@pytest.mark.late
 def test_join_seconds_later_keeps_started_at(lifecycle: Lifecycle) -> None:
     reads = [lifecycle.after_first_join, lifecycle.after_second_join]
     require_success(lifecycle.second_join)
@@ -244,6 +246,7 @@ def test_second_participant_joins_ongoing_call(joins: JoinScenario) -> None:
 
 
 @pytest.mark.rule("join.again")
+@pytest.mark.late
 def test_second_participant_joins_after_start(lifecycle: Lifecycle) -> None:
     require_success(
         lifecycle.second_join, 200, lifecycle.first_join, because="the second participant after the start"

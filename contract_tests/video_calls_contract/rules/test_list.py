@@ -20,37 +20,43 @@ from video_calls_contract.created_calls import Call
 from video_calls_contract.exceptions import Blocked, NotOffered, Violation
 from video_calls_contract.exchange import Exchange, Together, instant
 from video_calls_contract.pagination import LARGE, Walk, read_list
+from video_calls_contract.run import Run
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import User, Users
+
+pytestmark = pytest.mark.lists
 
 DEFAULT_SIZES = (25, 55, 105)
 """Numbers of calls that exceed usual page sizes."""
 
 
-@pytest.fixture(scope="module")
-def far_calls(calls: Calls) -> list[object]:
+@pytest.fixture(scope="session")
+def far_calls(run: Run, calls: Calls) -> list[object]:
     """Create calls of every pair, and cancel the last one; return their ids."""
     created = successes(
-        *(partial(calls.scheduled, pair, by=by) for pair in calls.pairs for by in pair.participants)
+        run, *(partial(calls.scheduled, pair, by=by) for pair in calls.pairs for by in pair.participants)
     )
     for call in created[-1:]:
         call.patient.cancel(call.id)
     return [call.id for call in created]
 
 
-@pytest.fixture(scope="module")
-def all_statuses(calls: Calls, far_calls: list[object]) -> list[object]:
+@pytest.fixture(scope="session")
+def all_statuses(run: Run, calls: Calls, far_calls: list[object]) -> list[object]:
     """Create calls of every pair, and a closed one in each status; return their ids."""
-    return [*far_calls, *(call.id for call in successes(calls.cancelled, calls.completed))]
+    return [*far_calls, *(call.id for call in successes(run, calls.cancelled, calls.completed))]
 
 
-def successes(*schedulers: Callable[[], Call]) -> list[Call]:
+def successes(run: Run, *schedulers: Callable[[], Call]) -> list[Call]:
     """Return the calls that can be created; other tests report why one cannot."""
-    created: list[Call] = []
-    for schedule in schedulers:
+
+    def attempt(schedule: Callable[[], Call]) -> Call | None:
         with suppress(Blocked):
-            created.append(schedule())
-    return created
+            return schedule()
+        return None
+
+    calls = run.side_by_side([partial(attempt, schedule) for schedule in schedulers])
+    return [call for call in calls if call is not None]
 
 
 # "Get a list of video calls for the authenticated user (doctor or patient)."
@@ -115,13 +121,13 @@ def test_list_holds_every_call_of_user(
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.alone
-def test_list_holds_ongoing_call(calls: Calls) -> None:
+def test_list_holds_ongoing_call(run: Run, calls: Calls) -> None:
     with calls.ongoing() as call:
-        for user in call.participants:
-            entry_of(user, call)
+        run.side_by_side([partial(entry_of, user, call) for user in call.participants])
 
 
 @pytest.mark.rule("list.own-calls")
+@pytest.mark.alone
 def test_list_of_dual_user_holds_both_sides(users: Users, calls: Calls) -> None:
     dual = users["dual_user"]
     creations = [
@@ -143,14 +149,17 @@ def test_list_of_dual_user_holds_both_sides(users: Users, calls: Calls) -> None:
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.alone
-def test_list_shows_calls_as_get_does(calls: Calls) -> None:
+def test_list_shows_calls_as_get_does(run: Run, calls: Calls) -> None:
+    def require_same(call: Call) -> None:
+        read = call.doctor.get(call.id)
+        page, entry = entry_of(call.doctor, call)
+        expected = "the list to show the call as get does"
+        require_same_call(require_success(read), entry, expected, call.doctor, read, page)
+
     with ExitStack() as stack:
         ongoing = partial(stack.enter_context, calls.ongoing())
-        for call in (calls.scheduled(), *successes(calls.cancelled, calls.completed, ongoing)):
-            read = call.doctor.get(call.id)
-            page, entry = entry_of(call.doctor, call)
-            expected = "the list to show the call as get does"
-            require_same_call(require_success(read), entry, expected, call.doctor, read, page)
+        created = [calls.scheduled(), *successes(run, calls.cancelled, calls.completed, ongoing)]
+        run.side_by_side([partial(require_same, call) for call in created])
 
 
 def entry_of(user: User, call: Call) -> tuple[Exchange, dict[str, Any]]:
@@ -172,36 +181,38 @@ def entry_of(user: User, call: Call) -> tuple[Exchange, dict[str, Any]]:
     )
 
 
-def require_shown_at_once(calls: Calls, call: Call, *actions: str) -> None:
+def require_shown_at_once(run: Run, call: Call, *actions: str) -> None:
     """Check that the lists of both participants, read before, show each change after its response."""
+
+    def require_shown(action: str, changed: Exchange, user: User) -> None:
+        read = user.get(call.id)
+        page, entry = entry_of(user, call)
+        actual, status = entry.get("status"), require_success(read, 200, changed).get("status")
+        require(
+            actual == status,
+            f"the list to show the call after {action} as {status}; got {actual!r}",
+            changed,
+            read,
+            page,
+        )
+
     for action in actions:
-        for user in call.participants:
-            entry_of(user, call)
-        changed = calls.step(call, action)
-        for user in call.participants:
-            read = user.get(call.id)
-            page, entry = entry_of(user, call)
-            actual, status = entry.get("status"), require_success(read, 200, changed).get("status")
-            require(
-                actual == status,
-                f"the list to show the call after {action} as {status}; got {actual!r}",
-                changed,
-                read,
-                page,
-            )
+        run.side_by_side([partial(entry_of, user, call) for user in call.participants])
+        changed = run.calls.step(call, action)
+        run.side_by_side([partial(require_shown, action, changed, user) for user in call.participants])
 
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.alone
-def test_list_shows_join_and_end_at_once(calls: Calls) -> None:
+def test_list_shows_join_and_end_at_once(run: Run, calls: Calls) -> None:
     with calls.soon() as call:
-        require_shown_at_once(calls, call, "join", "end")
+        require_shown_at_once(run, call, "join", "end")
 
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.alone
-def test_list_shows_cancellation_at_once(calls: Calls) -> None:
-    require_shown_at_once(calls, calls.scheduled(), "cancel")
+def test_list_shows_cancellation_at_once(run: Run, calls: Calls) -> None:
+    require_shown_at_once(run, calls.scheduled(), "cancel")
 
 
 @pytest.mark.rule("list.own-calls")
@@ -232,7 +243,6 @@ def test_query_does_not_widen_list(users: Users) -> None:
 
 
 @pytest.mark.rule("list.envelope")
-@pytest.mark.alone
 @pytest.mark.usefixtures("far_calls")
 @pytest.mark.parametrize("name", ["doctor", "patient"])
 def test_page_has_four_fields_and_total_count(users: Users, calls: Calls, name: str) -> None:
@@ -260,7 +270,7 @@ def test_page_has_four_fields_and_total_count(users: Users, calls: Calls, name: 
 # `"next": null,`
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def several_pages(calls: Calls, together: Together) -> None:
     """Create more calls than fit on a page, or about a hundred."""
     doctor = calls.pair.doctor
@@ -274,7 +284,6 @@ def several_pages(calls: Calls, together: Together) -> None:
 
 
 @pytest.mark.rule("list.pages")
-@pytest.mark.alone
 @pytest.mark.usefixtures("several_pages")
 @pytest.mark.parametrize("sized", [False, True], ids=["default", "page_size"])
 def test_every_call_is_on_one_page(users: Users, calls: Calls, *, sized: bool) -> None:
@@ -342,7 +351,6 @@ def require_complete(user: User, walk: Walk) -> None:
 
 
 @pytest.mark.rule("list.newest-first")
-@pytest.mark.alone
 @pytest.mark.usefixtures("several_pages")
 def test_list_is_in_descending_order_of_time(users: Users) -> None:
     for _ in range(4):
