@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import trustme
 from click.testing import CliRunner
 from video_calls_contract.backend import Backend
 from video_calls_contract.command import main
@@ -21,6 +20,7 @@ from video_calls_contract.redaction import Redactor
 from video_calls_contract.users import User
 from websockets.sync.server import serve
 
+from support.certificates import server_context
 from support.fake_backend import TOKENS, FakeBackend, fake_backend, scheduling
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -42,28 +42,6 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture(scope="module")
-def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a private authority, a client certificate and its key."""
-    directory = tmp_path_factory.mktemp("pems")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(directory / "ca.pem")
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(directory / "server.pem")
-    client = authority.issue_cert("suite@example.com")
-    client.cert_chain_pems[0].write_to_path(directory / "client.pem")
-    client.private_key_pem.write_to_path(directory / "client.key")
-    return directory
-
-
-def server_context(pems: Path, *, client: bool = False) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pems / "server.pem")
-    if client:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(pems / "ca.pem")
-    return context
 
 
 def doctor(url: str, tls: Tls = Tls()) -> User:  # noqa: B008 (frozen)

@@ -5,8 +5,11 @@ import json
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import tomllib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import astuple
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,12 @@ import uvicorn
 import websockets
 from click.testing import CliRunner
 from video_calls_contract.command import main
-from video_calls_contract.config import Config
+from video_calls_contract.config import Config, Tls
 from video_calls_contract.watch.proxy import Proxy
 from websockets.asyncio.server import ServerConnection, serve
 
-from support.fake_backend import fake_backend
+from support.certificates import server_context
+from support.fake_backend import TOKENS, fake_backend, scheduling
 from support.suite_runs import suite_command
 
 # -- The proxy ----------------------------------------------------------------------------------------
@@ -59,10 +63,11 @@ async def serving(application: Any) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def proxy_to(port: int) -> AsyncIterator[tuple[int, asyncio.Queue[Any]]]:
-    """A proxy in front of a port of this machine, and what it captures."""
+async def proxy_to(port: int, tls: Tls | None = None) -> AsyncIterator[tuple[int, asyncio.Queue[Any]]]:
+    """Run a proxy for a local port; yield its own port and its captures."""
     captures: asyncio.Queue[Any] = asyncio.Queue()
-    async with serving(Proxy(Config(f"http://127.0.0.1:{port}", {}), "", captures.put_nowait)) as own:
+    config = Config(f"http{'s' if tls else ''}://127.0.0.1:{port}", {}, tls=tls or Tls())
+    async with serving(Proxy(config, "", captures.put_nowait)) as own:
         yield own, captures
 
 
@@ -157,26 +162,95 @@ def test_websocket_passes_with_subprotocol_and_close_code() -> None:
     asyncio.run(main())
 
 
+def test_websocket_over_tls_passes(pems: Path) -> None:
+    async def main() -> None:
+        context, tls = server_context(pems, client=True), client_tls(pems)
+        async with (
+            serve(echo_messages, "127.0.0.1", 0, ssl=context) as target,
+            proxy_to(target.sockets[0].getsockname()[1], tls) as (port, _),
+            websockets.connect(f"ws://127.0.0.1:{port}/events/") as client,
+        ):
+            await client.send("message")
+            assert await client.recv() == "message"
+
+    asyncio.run(main())
+
+
 # -- The command --------------------------------------------------------------------------------------
 
 
-def test_command_checks_traffic_until_sigterm(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    with fake_backend(lambda request: (500 if request.authorization else 401, {})) as target:
-        words = suite_command(
-            "watch", "--target", target.url, "--listen", "127.0.0.1:0", "--json", str(report)
-        )
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+def client_tls(pems: Path) -> Tls:
+    return Tls(pems / "ca.pem", pems / "client.pem", pems / "client.key")
+
+
+@contextmanager
+def watching(url: str, *options: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """Run the command for a target; yield the address of the API at the proxy, and the process."""
+    words = suite_command("watch", "--target", url, "--listen", "127.0.0.1:0", *options)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
             assert process.stdout
-            url = process.stdout.readline().split()[-4].rstrip(";")
-            headers = {"Authorization": "Bearer x"}
-            assert httpx.get(f"{url}/video-calls/", headers=headers).status_code == 500
-            assert "errors.no-server-error" in process.stdout.readline()
-            process.send_signal(signal.SIGTERM)
-            assert "breaks" in process.stdout.read()
+            yield process.stdout.readline().split()[-4].rstrip(";"), process
+        finally:
+            process.terminate()
+
+
+FAULTS = {
+    "`app_id` is another": "join.app-id",
+    "Idempotency-Key ignores the body": "create.idempotency-key",
+    "details have a medical history": "privacy.details",
+}
+
+
+def send_traffic(url: str, config: dict[str, Any]) -> None:
+    """Create calls with one key, join a call and read it."""
+    doctor, patient = (config["identities"][name] for name in ("doctor", "patient"))
+    at = datetime.now(UTC) + timedelta(minutes=10)
+    key = {"Idempotency-Key": "key-1"}
+    with httpx.Client(headers={"Authorization": f"Bearer {doctor['token']}"}) as client:
+        for minutes in (0, 0, 60):
+            body = {"doctor": doctor["id"], "patient": patient["id"]}
+            body["scheduled_time"] = (at + timedelta(minutes=minutes)).isoformat()
+            response = client.post(f"{url}/video-calls/", json=body, headers=key)
+        call = f"{url}/video-calls/{response.json()['id']}/"
+        client.post(f"{call}join/").raise_for_status()
+        for read in (call, f"{url}/video-calls/?page_size=1"):
+            client.get(read).raise_for_status()
+
+
+def test_command_reports_each_fault_until_sigterm(altered: Callable[..., str], tmp_path: Path) -> None:
+    config, report = tomllib.loads(altered(*FAULTS)), tmp_path / "report.json"
+    with watching(config["base_url"], "--json", str(report)) as (url, process):
+        send_traffic(url, config)
+        assert process.stdout
+        first_lines = [process.stdout.readline() for _ in FAULTS]
+        process.send_signal(signal.SIGTERM)
+        assert "breaks 3 rules" in process.stdout.read()
     assert process.returncode == 1
     rules = json.loads(report.read_text())["rules"]
-    assert [one["id"] for one in rules if one["fails"]] == ["errors.no-server-error"]
+    assert {one["id"] for one in rules if one["fails"]} == {*FAULTS.values()}
+    assert {line.split()[1].rstrip(":") for line in first_lines} == {*FAULTS.values()}
+
+
+def test_target_with_private_authority_needs_its_ca(pems: Path) -> None:
+    names = ("ca", "cert", "key")
+    files = dict(zip(names, astuple(client_tls(pems)), strict=True))
+    with fake_backend(scheduling, server_context(pems, client=True)) as target:
+        options = [word for name, file in files.items() for word in (f"--{name}", str(file))]
+        with watching(target.url, *options) as (url, process):
+            response = httpx.get(
+                f"{url}/video-calls/", headers={"Authorization": f"Bearer {TOKENS['doctor']}"}
+            )
+            process.send_signal(signal.SIGTERM)
+            process.communicate()
+        assert (response.status_code, process.returncode) == (200, 0)
+        options[1] = str(pems / "other.pem")
+        result = CliRunner().invoke(main, ["watch", "--target", target.url, *options])
+    assert (result.exit_code, "cannot be reached" in result.output, "--ca" in result.output) == (
+        2,
+        True,
+        True,
+    )
 
 
 @pytest.mark.parametrize("answer", [(404, {"detail": "Not found"}), (200, []), (302, {})])

@@ -78,9 +78,9 @@ def _creation_shows_new_call(_: History, exchange: Exchange) -> bool | None:
 
 
 @CHECKS.of("model.scheduled-time", "createVideoCall")
-def _call_has_time_of_request(_: History, exchange: Exchange) -> bool | None:
+def _call_has_time_of_request(history: History, exchange: Exchange) -> bool | None:
     at = instant(sent_object(exchange).get("scheduled_time"))
-    if at is None:
+    if at is None or str(exchange.object.get("id")) in history.creations:
         return False
     require_time(exchange, at)
     return None
