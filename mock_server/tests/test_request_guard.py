@@ -48,7 +48,7 @@ def status_of(
     return int(messages[0].get("status") or messages[0]["code"])
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/_control/clock", "/docs/", "/api/v1/video/video-calls/"])
+@pytest.mark.parametrize("path", ["/healthz", "/_control/clock", "/api/v1/video/video-calls/"])
 @pytest.mark.parametrize(
     "headers", [(), (HOST, HOST), (HOST, (b"authorization", b"Bearer a"), (b"authorization", b"Bearer b"))]
 )
@@ -64,11 +64,9 @@ def test_websocket_with_two_hosts_is_refused() -> None:
     ("server", "client", "status"),
     [
         (LOOPBACK, LAN, 200),  # a proxy on this machine reports a remote client
-        (("::1", 8000, 0, 0), None, 200),
         (("::ffff:127.0.0.1", 8000), None, 200),
         (("testserver", 80), ("testclient", 50000), 200),
         (("/run/calls.sock", None), None, 200),
-        (LAN, LAN, 403),
         (LAN, LOOPBACK, 403),
         (("2001:db8::1", 8000), None, 403),
         (("api.example.com", 443), LAN, 403),  # the adapter fills in the `Host` header

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import video_calls_server
 from video_calls_server.command.contract_config import contract_identities
 from video_calls_server.store.seed import DEFAULT_SEED, SeedError, load_seed
 
@@ -24,7 +23,6 @@ def test_default_seed_has_every_contract_identity() -> None:
         pytest.param(HEAD + "  - {id: 2, full_name: B}\n", 3, "users[1]: ", id="missing field"),
         pytest.param(HEAD + ENTRY.format("id: 2\n    email: nobody"), 4, "users[1].email: ", id="pattern"),
         pytest.param(HEAD + ENTRY.format('id: 2\n    email: "b@x\\n"'), 4, "users[1].email", id="newline"),
-        pytest.param(HEAD + ENTRY.format(f"id: two\n    {EMAIL}"), 3, "users[1].id: ", id="type"),
         pytest.param(
             HEAD + ENTRY.format(f"id: 2\n    {EMAIL}\n    doctor:\n      id: 0"),
             6,
@@ -35,19 +33,12 @@ def test_default_seed_has_every_contract_identity() -> None:
             HEAD + ENTRY.format(f"id: 1\n    {EMAIL}"), 3, "users[1].id: 1 is given to another", id="id twice"
         ),
         pytest.param(
-            HEAD + ENTRY.format("id: 2\n    email: a@example.com"),
-            4,
-            "a@example.com is given to another",
-            id="address twice",
-        ),
-        pytest.param(
             HEAD + ENTRY.format(f"id: 2\n    {EMAIL}\n    doctor: {{id: 1}}"),
             5,
             "1 is given to another",
             id="doctor twice",
         ),
         pytest.param(HEAD + "  - {id: 2, id: 3}\n", 3, "id is given twice", id="key twice"),
-        pytest.param(HEAD + "  - id: 2\n   email: b@example.com\n", 4, "not YAML", id="indent"),
         pytest.param(HEAD + "  - !!python/object:os.system {}\n", 3, "not YAML", id="unsafe tag"),
         pytest.param("users: [\0]\n", None, "not YAML", id="control character"),
         pytest.param("users: " + "[" * 5000 + "]" * 5000, 1, "not YAML", id="too deep"),
@@ -83,8 +74,3 @@ def test_third_doctor_can_be_outsider(tmp_path: Path) -> None:
     (tmp_path / "people.yaml").write_text("users:\n" + "".join(entries))
     outsider, _, _ = contract_identities(load_seed(tmp_path / "people.yaml"))["outsider"]
     assert outsider.id == 13
-
-
-@pytest.mark.parametrize("name", video_calls_server.__all__)
-def test_exported_name_can_be_imported(name: str) -> None:
-    assert getattr(video_calls_server, name).__name__ == name
