@@ -62,12 +62,6 @@ def test_written_baseline_keeps_reasons_and_days(tmp_path: Path) -> None:
     assert read_baseline(path) == [before[0], Entry("errors.unknown-path", "not fixed yet")]
 
 
-def test_written_baseline_drops_kept_rules(tmp_path: Path) -> None:
-    path = tmp_path / "baseline.toml"
-    write_baseline(path, tree(passed_rule("join.window")).rules, [KNOWN])
-    assert "known" not in tomllib.loads(path.read_text())
-
-
 def test_written_baseline_keeps_unchecked_rules(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
     before = [KNOWN, Entry("join.again", "not run")]

@@ -73,12 +73,6 @@ def test_init_writes_configuration_and_keeps_existing_one(tmp_path: Path) -> Non
     assert path.read_text() == TEMPLATE
 
 
-def test_init_in_missing_directory_is_an_error(tmp_path: Path) -> None:
-    assert_error(
-        invoke("init", "nowhere/contract.toml", cwd=tmp_path), "nowhere/contract.toml", "no directory"
-    )
-
-
 def test_rules_lists_the_catalogue(tmp_path: Path) -> None:
     listed = invoke("rules", cwd=tmp_path).stdout
     assert [slug for slug in catalogue() if slug not in listed] == []
@@ -101,10 +95,6 @@ def test_part_of_heading_selects_its_rules() -> None:
     under = [slug for slug, rule in catalogue().items() if rule.section == "Endpoints"]
     assert list(select_rules((), ("endpoint",), fuzz=True)) == under
     assert {slug.partition(".")[0] for slug in under} == {"errors"}
-
-
-def test_version_is_printed(tmp_path: Path) -> None:
-    assert re.search(r"\d+\.\d+", invoke("--version", cwd=tmp_path).stdout)
 
 
 def test_missing_extra_names_the_installation(

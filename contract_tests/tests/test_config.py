@@ -1,5 +1,6 @@
 """Tests of the configuration."""
 
+import re
 import sys
 from datetime import time, timedelta
 from pathlib import Path
@@ -31,20 +32,8 @@ def test_uncommented_template_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [
         line.removeprefix("# ") for line in lines[start:] if "=" in line or line.startswith(("[", "# ["))
     ]
-    for variable in (
-        "DOCTOR",
-        "PATIENT",
-        "OTHER_DOCTOR",
-        "OTHER_PATIENT",
-        "OUTSIDER",
-        "DUAL_USER",
-        "EXPIRED",
-    ):
-        monkeypatch.setenv(f"{variable}_TOKEN", f"of-{variable}")
-    for name in ("INACTIVE_DOCTOR_TOKEN", "INACTIVE_PATIENT_TOKEN"):
-        monkeypatch.setenv(name, name)
-    monkeypatch.setenv("AGORA_APP_ID", "a" * 32)
-    monkeypatch.setenv("AGORA_APP_CERTIFICATE", "b" * 32)
+    for variable in re.findall(r"\$\{(\w+)\}", "\n".join(settings)):
+        monkeypatch.setenv(variable, "a" * 32)
     config = parse_config("\n".join(settings), "template")
     assert len(config.identities) == 10
     assert config.agora.app_id == "a" * 32
@@ -119,13 +108,6 @@ def test_expiring_token_is_made_on_demand(tmp_path: Path) -> None:
     assert marker.read_text() == "x"
 
 
-def test_failed_command_of_expiring_is_named() -> None:
-    command = parse_config(expiring("raise SystemExit('no such user')"), "c").identities["expiring"].command
-    assert command
-    with pytest.raises(ConfigError, match=r"identities\.expiring\.token_command: .*status 1: no such user"):
-        command.token()
-
-
 def test_base_url_option_replaces_configuration() -> None:
     assert parse_config(URL + TWO, "c", base_url="http://y.example/").base_url == "http://y.example"
     assert parse_config(TWO, "c", base_url="http://y.example/").base_url == "http://y.example"
@@ -156,7 +138,6 @@ def test_repr_has_no_secrets() -> None:
         (URL + TWO + '[identities.expiring]\ntoken = "x"', "token_command: is missing"),
         (URL + TWO + "[identities.expiring]\ntoken_command = []", "a shell command, or a list"),
         (URL + TWO.replace("id = 1", "id = true"), "must be a positive integer, or a string"),
-        (URL + TWO.replace("id = 1", "id = 0"), "must be a positive integer, or a string"),
         (URL + TWO.replace("id = 1", 'id = "../1"'), "must be a positive integer, or a string"),
         (URL + TWO.replace("id = 1", ""), "identities.doctor.id: is missing"),
         (URL + 'agora.app_id = "short"' + TWO, "32 hexadecimal digits"),
@@ -182,9 +163,4 @@ def test_configuration_with_byte_order_mark_is_read(tmp_path: Path, encoding: st
 def test_configuration_in_other_encoding_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "contract.toml").write_text(URL + TWO, encoding="utf-16-le")
     with pytest.raises(ConfigError, match=r"contract\.toml: .*UTF-16.*save it as UTF-8"):
-        read_config(tmp_path / "contract.toml")
-
-
-def test_missing_configuration_names_init(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="video-calls-contract init"):
         read_config(tmp_path / "contract.toml")

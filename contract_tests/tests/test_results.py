@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from video_calls_contract.results import TestOutcome, as_json, rule_results
+from video_calls_contract.results import Results, TestOutcome, as_json, rule_results
 from video_calls_spec import RULES
 
 from support.sample_results import exchange, failed_rule, passed_rule, result_of_test, rule_result, tree
@@ -50,27 +50,26 @@ def test_note_fails_no_level() -> None:
     assert [result.reason for result in results.of("noted")] == ["expected calls in descending order"]
 
 
-def test_exit_status_without_checked_rules_is_2() -> None:
-    assert tree().exit_status == 2
-    results = tree(rule_result("join.window", "not_checked", "no outsider"))
+BLOCKED = result_of_test("blocked", "join.window", "no call could be scheduled: 500", exchange())
+
+
+@pytest.mark.parametrize(
+    ("results", "verdict"),
+    [
+        (tree(), "nothing was checked"),
+        (tree(rule_result("join.window", "not_checked", "no outsider")), "nothing was checked"),
+        (tree(passed_rule("join.window"), broken=[result_of_test("broken", "join.again")]), "bug"),
+        (tree(*rule_results(SLUGS, [BLOCKED])), "join.window: no call could be scheduled"),
+        (
+            tree(*rule_results(SLUGS, [BLOCKED, result_of_test("passed", "join.window")])),
+            "join.window: no call could be scheduled",
+        ),
+    ],
+    ids=["no rule", "not checked", "bug", "blocked", "blocked in part"],
+)
+def test_exit_status_of_incomplete_run_is_2(results: Results, verdict: str) -> None:
     assert results.exit_status == 2
-    assert "nothing was checked" in results.verdict
-
-
-def test_exit_status_of_a_bug_is_2() -> None:
-    results = tree(
-        passed_rule("join.window"), broken=[result_of_test("broken", "join.again", "KeyError: 'x'")]
-    )
-    assert results.exit_status == 2
-    assert "bug" in results.verdict
-
-
-def test_exit_status_of_a_blocked_rule_is_2() -> None:
-    blocked = result_of_test("blocked", "join.window", "no call could be scheduled: 500")
-    rules = rule_results(SLUGS, [blocked, result_of_test("passed", "join.again")])
-    results = tree(*rules)
-    assert results.exit_status == 2
-    assert "join.window: no call could be scheduled" in results.verdict
+    assert verdict in results.verdict
 
 
 @pytest.mark.parametrize(
@@ -82,17 +81,6 @@ def test_rule_passes_in_part_without_a_bug(second: TestOutcome, expected: str) -
     result = rule_results(SLUGS, tests)[0]
     assert result.outcome == expected
     assert ("why" in result.reason) == (second != "passed")
-
-
-def test_exit_status_of_partly_blocked_rule_is_2() -> None:
-    tests = [
-        result_of_test("passed", "join.window"),
-        result_of_test("blocked", "join.window", "join was answered 500 for call 19", exchange()),
-    ]
-    results = tree(*rule_results(SLUGS, tests))
-    assert results.exit_status == 2
-    assert "join was answered 500 for call 19" in results.verdict
-    assert [len(rule.exchanges) for rule in results.rules] == [1, 0]
 
 
 def test_json_report_has_its_keys() -> None:
