@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import httpx
 import pytest
 from video_calls_contract.backend import Backend
-from video_calls_contract.exchange import NO_ANSWER, Exchange
+from video_calls_contract.exchange import NO_RESPONSE, Exchange
 from video_calls_contract.redaction import Redactor
 from video_calls_spec.bodies import LARGEST_BODY
 
@@ -65,5 +65,5 @@ def test_page_of_100_long_calls_is_read() -> None:
 
 def test_slow_body_ends_at_the_timeout() -> None:
     exchange = receive(iter(lambda: time.sleep(0.01) or b"x", None), timeout=0.1)
-    assert exchange.status == NO_ANSWER
+    assert exchange.status == NO_RESPONSE
     assert "within 0.1 s" in exchange.text

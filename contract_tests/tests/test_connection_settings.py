@@ -15,7 +15,7 @@ from video_calls_contract.config import ConfigError, Tls, parse_config
 from video_calls_contract.connection_settings import connection
 from video_calls_contract.event_listener import Listener
 from video_calls_contract.exceptions import NotTheBackend
-from video_calls_contract.exchange import NO_ANSWER
+from video_calls_contract.exchange import NO_RESPONSE
 from video_calls_contract.redaction import Redactor
 from video_calls_contract.users import User
 from websockets.sync.server import serve
@@ -188,7 +188,7 @@ def test_events_use_the_same_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
             assert listener.stays_open(0.1)
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
         with Listener(doctor(url)) as listener:
-            assert listener.status == NO_ANSWER
+            assert listener.status == NO_RESPONSE
 
 
 def test_unreachable_proxy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

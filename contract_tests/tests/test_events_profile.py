@@ -14,7 +14,7 @@ from video_calls_contract.backend import Backend
 from video_calls_contract.config import parse_config
 from video_calls_contract.event_listener import Listener, expire, find_way
 from video_calls_contract.exceptions import Missing, NotOffered, Violation
-from video_calls_contract.exchange import NO_ANSWER
+from video_calls_contract.exchange import NO_RESPONSE
 from video_calls_contract.redaction import Redactor
 from video_calls_contract.users import User, Users
 from websockets.exceptions import ConnectionClosed
@@ -166,7 +166,7 @@ def test_unreachable_event_server_gives_no_answer() -> None:
         pass
     with Listener(user(url)) as listener:
         assert not listener.is_open
-    assert listener.evidence().status == NO_ANSWER
+    assert listener.evidence().status == NO_RESPONSE
 
 
 def test_close_code_of_another_protocol_is_not_offered() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from video_calls_contract.exchange import NO_ANSWER, Exchange, instant, retry_after
+from video_calls_contract.exchange import NO_RESPONSE, Exchange, instant, retry_after
 
 from support import sample_results
 from support.fake_backend import TOKENS
@@ -69,7 +69,8 @@ def test_binary_body_is_escaped_in_curl_line() -> None:
 
 def test_missing_response_has_its_reason() -> None:
     assert (
-        exchange(status=NO_ANSWER, content=b"connection reset").response_text == "no answer: connection reset"
+        exchange(status=NO_RESPONSE, content=b"connection reset").response_text
+        == "no response: connection reset"
     )
 
 

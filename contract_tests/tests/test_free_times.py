@@ -69,7 +69,7 @@ class Clinic:
         free_times = Calls(
             backend, Users(parse_config(CONFIG, "contract.toml"), backend), configured
         ).free_times
-        free_times.look()
+        free_times.prepare()
         return free_times
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from video_calls_contract.config import read_config
 from video_calls_contract.exceptions import Violation
-from video_calls_contract.exchange import NO_ANSWER, Exchange
+from video_calls_contract.exchange import NO_RESPONSE, Exchange
 from video_calls_contract.fuzzing import Knowledge, Request, body_flaws, fuzz_links, fuzz_operation, judge
 from video_calls_contract.preflight import preflight
 from video_calls_contract.run import Options, Run
@@ -98,7 +98,7 @@ def test_lenient_body_may_be_accepted_or_refused(body: object) -> None:
     ("request_", "response", "expected"),
     [
         (new(), answer(500), "not_a_server_error"),
-        (new(), answer(NO_ANSWER), "not_a_server_error"),
+        (new(), answer(NO_RESPONSE), "not_a_server_error"),
         (new(), answer(200, RECORD), "status_code_conformance"),
         (new(), answer(404), "status_code_conformance"),
         (new(BODY | {"doctor": 2}), answer(404), None),

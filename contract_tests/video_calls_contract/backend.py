@@ -21,7 +21,7 @@ from video_calls_contract.bodies import UnreadBodyError, read_body
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.connection_settings import Connection, certificate_problem
 from video_calls_contract.exceptions import NotTheBackend, Unreachable
-from video_calls_contract.exchange import NO_ANSWER, Exchange, instant, retry_after
+from video_calls_contract.exchange import NO_RESPONSE, Exchange, instant, retry_after
 from video_calls_contract.gateway import NOWHERE, gateway_in, is_unlike_the_api
 from video_calls_contract.ids import Id, absent, is_id
 from video_calls_contract.interrupts import delayed_interrupts
@@ -209,7 +209,7 @@ class Backend:
                 )
                 self._check_gateway(exchange)
                 self._record(exchange)
-            if exchange.status == NO_ANSWER:
+            if exchange.status == NO_RESPONSE:
                 if not self._alive():
                     self.is_gone = True
                     through = f" through {self.connection.through}" if self.connection.through else ""
@@ -240,7 +240,7 @@ class Backend:
         user: str,
     ) -> Exchange:
         sent_at = datetime.now(UTC)
-        status, response_headers, content, unread = NO_ANSWER, httpx.Headers(), b"", ""
+        status, response_headers, content, unread = NO_RESPONSE, httpx.Headers(), b"", ""
         kind, is_cut_off, started = (operation, method), False, time.monotonic()
         timeout = self._timeout_of(kind)
         try:
@@ -282,7 +282,7 @@ class Backend:
         with self._lock:
             if is_cut_off:
                 self.cut_off.append(exchange)
-            elif status != NO_ANSWER:
+            elif status != NO_RESPONSE:
                 self.cut_off = [one for one in self.cut_off if one.received_at > sent_at]
         return exchange
 

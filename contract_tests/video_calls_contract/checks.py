@@ -50,7 +50,9 @@ def require_success(
         Violation: if it does not.
     """
     if exchange.status != status:
-        raise Violation(f"{status}{_reason(because)}; got {exchange.answer}", *before, exchange, rule=rule)
+        raise Violation(
+            f"{status}{_reason(because)}; got {exchange.status_text}", *before, exchange, rule=rule
+        )
     try:
         body = exchange.json
     except NotJsonError:
@@ -78,7 +80,9 @@ def require_refusal(
     """
     if exchange.status not in statuses:
         allowed = " or ".join(str(status) for status in statuses)
-        raise Violation(f"{allowed}{_reason(because)}; got {exchange.answer}", *before, exchange, rule=rule)
+        raise Violation(
+            f"{allowed}{_reason(because)}; got {exchange.status_text}", *before, exchange, rule=rule
+        )
 
 
 def require_any_refusal(exchange: Exchange, request: str, *before: Exchange) -> None:
@@ -91,7 +95,7 @@ def require_any_refusal(exchange: Exchange, request: str, *before: Exchange) -> 
         Violation: if it has another status.
     """
     is_refusal = 400 <= exchange.status < 500  # noqa: PLR2004 (HTTP)
-    require(is_refusal, f"{request} to be refused; got {exchange.answer}", *before, exchange)
+    require(is_refusal, f"{request} to be refused; got {exchange.status_text}", *before, exchange)
 
 
 def _reason(because: str) -> str:

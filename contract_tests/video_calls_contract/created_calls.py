@@ -75,7 +75,9 @@ class Call:
         """
         exchange = self.doctor.get(self.id)
         if exchange.status != 200 or not exchange.object:  # noqa: PLR2004 (HTTP)
-            raise Blocked(f"get was answered {exchange.answer} for call {self.id}, just created", exchange)
+            raise Blocked(
+                f"get was answered {exchange.status_text} for call {self.id}, just created", exchange
+            )
         return exchange.object
 
 

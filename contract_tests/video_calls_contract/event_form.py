@@ -34,13 +34,13 @@ def require_event_form(event: dict[str, Any], connection: Exchange, secrets: Ite
     has_time = instant(event.get("created_at"))
     require(has_time, f"`{name}` to have a `created_at`, a time with its offset", connection)
     require(call_in(event), f"`{name}` to hold the call in `data`", connection)
-    flaws = "; ".join(problems(as_reading(event, connection)))
+    flaws = "; ".join(problems(as_get_response(event, connection)))
     require(not flaws, f"the call of `{name}` to have the form of the contract: {flaws}", connection)
     flaws = "; ".join(private_data.in_body(event, secrets))
     require(not flaws, flaws, connection, rule="privacy.details")
 
 
-def as_reading(event: dict[str, Any], connection: Exchange) -> Exchange:
+def as_get_response(event: dict[str, Any], connection: Exchange) -> Exchange:
     """Return the call of an event as the response to get."""
     return replace(
         connection,

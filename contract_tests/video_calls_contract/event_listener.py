@@ -24,7 +24,7 @@ from websockets.typing import Subprotocol
 from video_calls_contract.config import ConfigError
 from video_calls_contract.connection_settings import certificate_problem
 from video_calls_contract.exceptions import Missing, NotOffered, Unreachable, Violation
-from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object, retry_after
+from video_calls_contract.exchange import NO_RESPONSE, Exchange, as_object, retry_after
 from video_calls_contract.jwt import expiry
 from video_calls_contract.users import User, Users
 
@@ -78,7 +78,7 @@ class Listener:
         self.user = user
         self._authorization = user.authorization
         self._token = (self._authorization or "").removeprefix("Bearer ")
-        self.status = NO_ANSWER
+        self.status = NO_RESPONSE
         self.subprotocol: str | None = None
         self.close_code: int | None = None
         self._way = way
@@ -279,8 +279,8 @@ class Listener:
     @property
     def ending(self) -> str:
         """The state of the connection in a few words."""
-        if self.status == NO_ANSWER:
-            return f"no answer ({self._reason})"
+        if self.status == NO_RESPONSE:
+            return f"no response ({self._reason})"
         if self.status != _SWITCHING:
             return f"HTTP {self.status}"
         return _ending(self.close_code)

@@ -12,7 +12,7 @@ import video_calls_spec.retry_after
 
 from video_calls_contract.redaction import Redactor
 
-NO_ANSWER = 0
+NO_RESPONSE = 0
 """The status of an exchange without a response; its content says why."""
 
 SOMEBODY = "somebody"
@@ -58,7 +58,7 @@ class Exchange:
     Attributes:
         operation: the operation id of the contract; None for other requests.
         user: the name of the user who sent the request.
-        status: the status of the response, or `NO_ANSWER`.
+        status: the status of the response, or `NO_RESPONSE`.
         unread: why the body was not read; empty if it was.
         sent_at, received_at: times of this machine's clock.
         focus: the part of a long body to show: the id of a call in a list, or a part of the text.
@@ -84,9 +84,9 @@ class Exchange:
         return replace(self, focus=focus)
 
     @property
-    def answer(self) -> str:
+    def status_text(self) -> str:
         """The status in words."""
-        return "no answer" if self.status == NO_ANSWER else str(self.status)
+        return "no response" if self.status == NO_RESPONSE else str(self.status)
 
     @property
     def request_line(self) -> str:
@@ -96,9 +96,9 @@ class Exchange:
         return self.redactor.redact(f"{line} with {body}" if body else line)
 
     @property
-    def answer_line(self) -> str:
+    def response_line(self) -> str:
         """The response in a line, with the beginning of its body."""
-        return self.redactor.redact(f"{self.answer} {self.text[:_OF_A_LINE]}".rstrip())
+        return self.redactor.redact(f"{self.status_text} {self.text[:_OF_A_LINE]}".rstrip())
 
     @property
     def succeeded(self) -> bool:
@@ -155,8 +155,8 @@ class Exchange:
     @property
     def response_text(self) -> str:
         """The response as HTTP text, with the headers that help to find a problem."""
-        if self.status == NO_ANSWER:
-            return self.redactor.redact(f"no answer: {self.text}")
+        if self.status == NO_RESPONSE:
+            return self.redactor.redact(f"no response: {self.text}")
         names = (
             "content-type",
             "location",

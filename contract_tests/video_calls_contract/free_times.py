@@ -82,7 +82,7 @@ class FreeTimes:
 
     # -- At the start ---------------------------------------------------------------------------------
 
-    def look(self) -> None:
+    def prepare(self) -> None:
         """Read the existing calls, discover the booking policy, and claim a first block."""
         self._existing = sorted(
             start

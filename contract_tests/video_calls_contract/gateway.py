@@ -6,13 +6,13 @@ No request is sent here.
 import re
 from collections.abc import Sequence
 
-from video_calls_contract.exchange import NO_ANSWER, Exchange
+from video_calls_contract.exchange import NO_RESPONSE, Exchange
 
 NOWHERE = "/no-such-path-of-any-api/"
 """A path that no backend has."""
 
 _UNAUTHORIZED, _TOO_MANY_REQUESTS = 401, 429
-_OTHER_MEANINGS = (NO_ANSWER, _UNAUTHORIZED, _TOO_MANY_REQUESTS)
+_OTHER_MEANINGS = (NO_RESPONSE, _UNAUTHORIZED, _TOO_MANY_REQUESTS)
 _MOST_QUOTED = 160
 
 

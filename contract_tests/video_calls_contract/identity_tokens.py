@@ -24,11 +24,11 @@ class Token:
         now: returns the backend's time.
 
     Attributes:
-        worked: whether the backend has accepted a token of the identity.
+        was_accepted: whether the backend has accepted a token of the identity.
     """
 
     def __init__(self, identity: Identity, redactor: Redactor, now: Callable[[], datetime]) -> None:
-        self.worked = False
+        self.was_accepted = False
         self._identity = identity
         self._redactor = redactor
         self._now = now

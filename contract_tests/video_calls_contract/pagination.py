@@ -72,7 +72,7 @@ def _follow(user: User, page: Exchange, link: str) -> Walk:
     while True:
         walk.pages.append(page)
         if page.status != 200 or not isinstance(page.object.get("results"), list):  # noqa: PLR2004 (HTTP)
-            walk.problem = f"a page of the list; got {page.answer}"
+            walk.problem = f"a page of the list; got {page.status_text}"
             return walk
         following = page.object.get(link)
         if following is None:

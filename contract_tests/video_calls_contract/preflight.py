@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from video_calls_contract.backend import Backend
 from video_calls_contract.config import API_PATH
 from video_calls_contract.exceptions import NotTheBackend, Unreachable
-from video_calls_contract.exchange import NO_ANSWER, Exchange, NotJsonError
+from video_calls_contract.exchange import NO_RESPONSE, Exchange, NotJsonError
 from video_calls_contract.gateway import NOWHERE
 from video_calls_contract.jwt import expiry
 from video_calls_contract.run import Run
@@ -54,7 +54,7 @@ def _find_api(run: Run) -> None:
             raise
         except Unreachable as error:
             raise PreflightError(f"{error}; is the backend running there, and is base_url right?") from None
-        if page.status == NO_ANSWER:
+        if page.status == NO_RESPONSE:
             raise PreflightError(f"{root} cannot be reached: {page.text}")
         pages.append(page)
         is_redirect = 300 <= page.status < 400  # noqa: PLR2004 (HTTP)

@@ -80,7 +80,7 @@ class Run:
 
     def begin(self) -> None:
         """Find out which times the backend books, and which are free for the calls of this run."""
-        self.calls.free_times.look()
+        self.calls.free_times.prepare()
 
     @property
     def jobs(self) -> int:

@@ -122,7 +122,7 @@ class Calls:
             error = exchange.object.get("error")
             reason = f": {error}" if isinstance(error, str) else f": {exchange.text[:_MOST_QUOTED]}"
             raise self._blocked(
-                f"no call could be scheduled: create was answered {exchange.answer}{reason}", exchange
+                f"no call could be scheduled: create was answered {exchange.status_text}{reason}", exchange
             )
         if not is_id(exchange.object.get("id")):
             raise Blocked("no call could be scheduled: the response to create has no valid `id`", exchange)
@@ -222,7 +222,7 @@ class Calls:
 
     def blocked_at(self, action: str, call: Call, refusal: Exchange) -> Blocked:
         """Return the exception for a refused step. All refusals of a kind are reported as the first."""
-        return self._blocked(f"{action} was answered {refusal.answer} for call {call.id}", refusal)
+        return self._blocked(f"{action} was answered {refusal.status_text} for call {call.id}", refusal)
 
     def _blocked(self, reason: str, refusal: Exchange) -> Blocked:
         kind = refusal.operation, refusal.status

@@ -65,7 +65,7 @@ def problems(exchange: Exchange) -> list[str]:
     operation = exchange.operation or ""
     status, _ = _successes()[operation]
     if exchange.status != status:
-        return [f"{status} on success; got {exchange.answer}"]
+        return [f"{status} on success; got {exchange.status_text}"]
     try:
         body = exchange.json
     except NotJsonError:

@@ -92,9 +92,9 @@ class User:
         sent = self.authorization
         exchange = attempt(sent)
         if isinstance(self.credential, Token) and "Authorization" not in (headers or {}):
-            if exchange.status == _UNAUTHORIZED and self.credential.worked:
+            if exchange.status == _UNAUTHORIZED and self.credential.was_accepted:
                 return self._retry_with_new_token(self.credential, sent, exchange, attempt)
-            self.credential.worked |= exchange.succeeded
+            self.credential.was_accepted |= exchange.succeeded
         return exchange
 
     def _retry_with_new_token(

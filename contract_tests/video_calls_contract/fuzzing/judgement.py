@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import cast
 
 from video_calls_contract.checks import FORBIDDEN
-from video_calls_contract.exchange import NO_ANSWER, Exchange, instant
+from video_calls_contract.exchange import NO_RESPONSE, Exchange, instant
 from video_calls_contract.fuzzing.knowledge import ACTIONS, INT32, Knowledge, Request, is_participant
 from video_calls_contract.ids import is_id
 from video_calls_contract.schema import problems
@@ -23,7 +23,7 @@ class Finding:
 def judge(request: Request, user: User, exchange: Exchange, knowledge: Knowledge) -> Finding | None:
     """Return what is wrong with a response, None if nothing is; `knowledge` is from before the request."""
     status = exchange.status
-    if status == NO_ANSWER:
+    if status == NO_RESPONSE:
         return Finding("not_a_server_error", f"a response; {exchange.text}")
     if status >= 500:  # noqa: PLR2004 (HTTP)
         return Finding("not_a_server_error", f"no server error; got {status}")

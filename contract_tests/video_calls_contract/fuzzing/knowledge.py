@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from video_calls_contract.exchange import NO_ANSWER, Exchange
+from video_calls_contract.exchange import NO_RESPONSE, Exchange
 from video_calls_contract.ids import NO_CALL, Id
 from video_calls_contract.users import User
 
@@ -102,7 +102,7 @@ class Knowledge:
             if exchange.succeeded:
                 self.states[request.target] = ACTIONS[request.operation].leads_to
                 self.evidence[request.target].append(exchange)
-            elif exchange.status == NO_ANSWER or exchange.status >= 500:  # noqa: PLR2004 (HTTP)
+            elif exchange.status == NO_RESPONSE or exchange.status >= 500:  # noqa: PLR2004 (HTTP)
                 self.states[request.target] = None  # the backend may have changed the call
 
     def participant(self, users: list[User], call_id: object) -> User:

@@ -3,7 +3,7 @@
 import re
 
 from video_calls_contract import private_data
-from video_calls_contract.exchange import NO_ANSWER, Exchange, as_object
+from video_calls_contract.exchange import NO_RESPONSE, Exchange, as_object
 from video_calls_contract.observers.registry import Finding, Observers, Verdict, observes
 
 _REFUSALS, _UNAUTHORIZED, _TOO_MANY_REQUESTS, _SERVER_ERRORS = 400, 401, 429, 500
@@ -16,12 +16,12 @@ _SHORTEST_CHANNEL = 8  # characters; a shorter name may occur by coincidence
 @observes("errors.no-server-error")
 def no_server_error(_: Observers, exchange: Exchange) -> Verdict:
     """Check that every request gets a readable response, and no 5xx."""
-    if exchange.status == NO_ANSWER:
+    if exchange.status == NO_RESPONSE:
         return [f"a response; {exchange.text}"]
     if exchange.unread:
         return [f"a response that can be read; {exchange.unread}"]
     if exchange.status >= _SERVER_ERRORS:
-        return [f"no server error; got {exchange.answer}"]
+        return [f"no server error; got {exchange.status_text}"]
     return []
 
 
@@ -29,7 +29,7 @@ def _error_text(exchange: Exchange) -> Verdict:
     text = exchange.object.get("error")
     if isinstance(text, str) and text.strip():
         return []
-    return [f"a JSON object with a text in `error`, with {exchange.answer}"]
+    return [f"a JSON object with a text in `error`, with {exchange.status_text}"]
 
 
 def _by_operation(exchange: Exchange) -> bool:

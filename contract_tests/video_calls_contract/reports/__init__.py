@@ -88,13 +88,15 @@ def evidence(test: TestResult) -> tuple[Exchange, ...]:
 def short(exchange: Exchange) -> str:
     """Return an exchange as a line."""
     return visible(
-        exchange.redactor.redact(f"{exchange.method} {exchange.url} as {exchange.user}: {exchange.answer}")
+        exchange.redactor.redact(
+            f"{exchange.method} {exchange.url} as {exchange.user}: {exchange.status_text}"
+        )
     )
 
 
 def step(exchange: Exchange) -> str:
     """Return an exchange before the decisive one as a line with the beginnings of its bodies."""
-    return visible(f"{exchange.request_line}: {exchange.answer_line}".replace("\n", " "))
+    return visible(f"{exchange.request_line}: {exchange.response_line}".replace("\n", " "))
 
 
 def how_to_curl(exchanges: Iterable[Exchange]) -> str:

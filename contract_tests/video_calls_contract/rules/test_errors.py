@@ -182,7 +182,7 @@ def test_path_without_slash_does_not_act(calls: Calls) -> None:
             exchange = call.doctor.send("POST", f"/video-calls/{call.id}/{action}")
             require(
                 300 <= exchange.status < 500,
-                f"404 or a redirect, for a path without its slash; got {exchange.answer}",
+                f"404 or a redirect, for a path without its slash; got {exchange.status_text}",
                 exchange,
             )
             require_unchanged(before, call.doctor, exchange)
@@ -239,7 +239,7 @@ def test_idempotency_key_does_not_reveal_other_users_call(calls: Calls) -> None:
     require(
         second.object.get("id") != first.object.get("id")
         and (second.status == 201 or 400 <= second.status < 500),
-        f"another user with the same key to get an own call, or a refusal; got {second.answer}",
+        f"another user with the same key to get an own call, or a refusal; got {second.status_text}",
         first,
         second,
     )

@@ -94,7 +94,7 @@ class EventScenario:
         """Send a request that changes a call, wait for its event at both participants, and read the call."""
         exchange = self.steps[name] = action(call.id)
         if not exchange.succeeded:
-            raise Blocked(f"a step of the scenario was answered {exchange.answer}", exchange)
+            raise Blocked(f"a step of the scenario was answered {exchange.status_text}", exchange)
         if event is not None:
             for listener in self.listeners:
                 listener.wait_until(has_types(event), call.id)
@@ -335,7 +335,7 @@ def test_outsider_receives_no_events(scenario: EventScenario) -> None:
 def test_refused_request_sends_no_event(scenario: EventScenario) -> None:
     success = next((exchange for exchange in scenario.refusals if exchange.succeeded), None)
     if success is not None:
-        raise Blocked(f"a request that should be refused was answered {success.answer}", success)
+        raise Blocked(f"a request that should be refused was answered {success.status_text}", success)
     for listener in scenario.listeners:
         evidence = listener.evidence(*scenario.ids)
         types = Counter(event["type"] for event in listener.of(scenario.far.id))

@@ -31,7 +31,7 @@ def test_updated_at_moves_with_change(lifecycle: Lifecycle, before: str, change:
     exchanges: list[Exchange] = [getattr(lifecycle, name) for name in (before, change, after)]
     step = exchanges[1]
     if not step.succeeded:
-        raise Blocked(f"{step.operation} was answered {step.answer}", step)
+        raise Blocked(f"{step.operation} was answered {step.status_text}", step)
     earlier, later = (instant(require_success(read).get("updated_at")) for read in exchanges[::2])
     require(
         earlier is not None and later is not None and later - earlier >= SECOND,

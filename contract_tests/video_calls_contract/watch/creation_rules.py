@@ -140,7 +140,7 @@ def _key_creates_one_call(history: History, exchange: Exchange) -> bool | None:
         return is_other_body and exchange.status == 422  # noqa: PLR2004 (the contract's status)
     expected = "a refusal of the key with another body" if is_other_body else "the first response again"
     if all(first.call.get(name) == call.get(name) for name in ("id", "channel_name")):
-        require(not is_other_body, f"{expected}; got {exchange.answer}", first.exchange, exchange)
+        require(not is_other_body, f"{expected}; got {exchange.status_text}", first.exchange, exchange)
         history.supports_keys = True
         return None
     is_same_body = first.exchange.request_body == exchange.request_body
