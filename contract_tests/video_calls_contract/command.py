@@ -25,6 +25,7 @@ from video_calls_contract.catalogue import catalogue, select_rules
 from video_calls_contract.config import TEMPLATE, Config, ConfigError, Tls, read_config
 from video_calls_contract.exceptions import Unreachable
 from video_calls_contract.interrupts import sigterm_as_interrupt
+from video_calls_contract.options import certificate_options, report_options
 from video_calls_contract.output_files import DestinationError, check, write
 from video_calls_contract.preflight import PreflightError, preflight
 from video_calls_contract.pytest_plugin import SuitePlugin
@@ -50,19 +51,14 @@ def main() -> None:
 @click.option("--config", type=_FILE, default=DEFAULT_CONFIG, show_default=True,
               help="File with the address of the backend and its test users.")  # fmt: skip
 @click.option("--base-url", metavar="URL", help="Root of the API. Replaces the one in the configuration.")
-@click.option("--ca", type=_FILE, metavar="FILE", help="PEM file of the authorities to trust.")
-@click.option("--cert", type=_FILE, metavar="FILE", help="PEM file of the client certificate.")
-@click.option("--key", type=_FILE, metavar="FILE", help="PEM file of its private key, unless --cert has it.")
+@certificate_options
 @click.option("--reference", is_flag=True, help="Start the installed reference server and test it.")
 @click.option("--rule", "rules", metavar="SLUG", multiple=True, help="Test only this rule. Can be repeated.")
 @click.option("--section", "sections", metavar="NAME", multiple=True,
               help="Test only this section, such as join. Can be repeated.")  # fmt: skip
 @click.option("--level", type=click.Choice(["must", "should"]), default="must", show_default=True,
               help="Lowest level whose violations fail the run.")  # fmt: skip
-@click.option("--junit", type=_FILE, metavar="FILE", help="Write a JUnit report.")
-@click.option("--json", type=_FILE, metavar="FILE", help="Write a JSON report.")
-@click.option("--html", type=_FILE, metavar="FILE", help="Write an HTML report in one file.")
-@click.option("--markdown", type=_FILE, metavar="FILE", help="Write a Markdown report for a CI summary.")
+@report_options
 @click.option("--baseline", type=_FILE, metavar="FILE",
               help="File of known violations, which do not fail the run.")  # fmt: skip
 @click.option("--write-baseline", type=_FILE, metavar="FILE",

@@ -3,7 +3,6 @@
 Every exchange is watched, so that a call which a test created unexpectedly is closed too.
 """
 
-import json
 import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from typing import Any
 
 from video_calls_contract.backend import Backend
 from video_calls_contract.exceptions import Blocked
-from video_calls_contract.exchange import Exchange, as_object, instant
+from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.ids import is_id
 from video_calls_contract.pagination import visible_calls
 from video_calls_contract.pairs import Pair
@@ -244,10 +243,7 @@ class CreatedCalls:
 
 def _created_call(exchange: Exchange, call: dict[str, Any]) -> CreatedCall:
     """Return a new call's participants and time, from the request if the response lacks them."""
-    try:
-        sent = as_object(json.loads(exchange.request_body))
-    except (ValueError, RecursionError):
-        sent = {}
+    sent = exchange.sent_object
     doctor, patient = (
         call[role] if is_id(call.get(role)) else sent.get(role) for role in ("doctor", "patient")
     )

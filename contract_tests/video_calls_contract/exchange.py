@@ -132,6 +132,14 @@ class Exchange:
         return as_object(body)
 
     @property
+    def sent_object(self) -> dict[str, Any]:
+        """The JSON object in the request; empty if its body is something else."""
+        try:
+            return as_object(json.loads(self.request_body))
+        except (ValueError, RecursionError):
+            return {}
+
+    @property
     def calls(self) -> Iterator[dict[str, Any]]:
         """The calls in a successful response: one call, or those of a page."""
         if not self.succeeded or self.operation in {None, "joinVideoCall"}:

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from video_calls_contract.catalogue import catalogue
 
 __all__ = ["ContractWarning", "contract_tests", "serve"]
 
-_START_SECONDS = 30.0
+_START_SECONDS, _POLL_SECONDS = 30.0, 0.01
 _STOP_SECONDS = 60.0  # an interrupted run cancels its calls first
 
 
@@ -201,26 +202,16 @@ def _serve_wsgi(application: Any) -> Generator[int]:  # noqa: ANN401
 def _serve_asgi(application: Any) -> Generator[int]:  # noqa: ANN401
     import uvicorn  # only an ASGI backend needs it
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            started.set()
-
-    started = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(uvicorn.Config(application, log_level="warning", access_log=False))
-
-    def run() -> None:
-        try:
-            server.run([listener])
-        finally:
-            started.set()
-
-    thread = threading.Thread(target=run, daemon=True)
+    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
+    deadline = time.monotonic() + _START_SECONDS
     try:
-        if not started.wait(_START_SECONDS) or not server.started:
-            raise RuntimeError("the application did not start; its log says why")
+        while not server.started:
+            thread.join(_POLL_SECONDS)
+            if not thread.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError("the application did not start; its log says why")
         yield listener.getsockname()[1]
     finally:
         server.should_exit = True

@@ -18,6 +18,7 @@ from video_calls_spec import RULES, Level, RuleId
 from video_calls_contract.catalogue import NOTED
 from video_calls_contract.config import Agora, Config, ConfigError, Tls, read_config, valid_base_url
 from video_calls_contract.observers.registry import Finding
+from video_calls_contract.options import certificate_options, report_options
 from video_calls_contract.output_files import DestinationError
 from video_calls_contract.reports import count, short, terminal, visible
 from video_calls_contract.reports.files import CommandError, ReportFiles
@@ -29,32 +30,20 @@ from video_calls_contract.watch.target import TargetError, find_target
 from video_calls_contract.watch.traffic import Traffic
 
 _FILE = click.Path(path_type=Path)
+_CONFIG = click.option("--config", type=_FILE, help="A contract.toml with `agora`, `ca`, `cert` and `key`.")
+_LEVEL = click.option("--level", type=click.Choice(["must", "should"]), default="must", show_default=True,
+                      help="Lowest level whose violations fail.")  # fmt: skip
 _MOST_WAITING = 2_000  # captures that wait for their check
-
-
-def _common(command: Any) -> Any:  # noqa: ANN401 (click's decorators)
-    """Add the options of both commands."""
-    for option in (
-        click.option("--level", type=click.Choice(["must", "should"]), default="must", show_default=True,
-                     help="Lowest level whose violations fail."),
-        click.option("--markdown", type=_FILE, metavar="FILE", help="Write a Markdown report."),
-        click.option("--html", type=_FILE, metavar="FILE", help="Write an HTML report."),
-        click.option("--json", type=_FILE, metavar="FILE", help="Write a JSON report."),
-        click.option("--junit", type=_FILE, metavar="FILE", help="Write a JUnit report."),
-        click.option("--config", type=_FILE, help="A contract.toml with `agora`, `ca`, `cert` and `key`."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
 
 
 @click.command()
 @click.option("--target", metavar="URL", help="Root of the API, by default that of --config.")
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:8900", show_default=True,
               help="Address of the proxy.")  # fmt: skip
-@click.option("--ca", type=_FILE, metavar="FILE", help="PEM file of the authorities to trust.")
-@click.option("--cert", type=_FILE, metavar="FILE", help="PEM file of the client certificate.")
-@click.option("--key", type=_FILE, metavar="FILE", help="PEM file of its private key, unless --cert has it.")
-@_common
+@_CONFIG
+@certificate_options
+@_LEVEL
+@report_options
 def watch(
     *,
     target: str | None,
@@ -139,7 +128,9 @@ def _check_until_end(captures: Any, process: Any, traffic: Traffic) -> int:  # n
 @click.command()
 @click.argument("files", type=_FILE, nargs=-1, required=True, metavar="FILE...")
 @click.option("--base-url", metavar="URL", help="Root of the API, by default the one with most requests.")
-@_common
+@_CONFIG
+@_LEVEL
+@report_options
 def har(
     *,
     files: tuple[Path, ...],

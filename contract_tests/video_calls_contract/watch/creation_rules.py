@@ -17,7 +17,7 @@ from video_calls_contract.clock import MOST_DIFFERENCE
 from video_calls_contract.exceptions import Violation
 from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.observers.registry import MOST_FINDINGS
-from video_calls_contract.watch.decoding import caller_of, calls_of, header, sent_object
+from video_calls_contract.watch.decoding import caller_of, calls_of, header
 from video_calls_contract.watch.history import Conflict, History, LastSeen
 from video_calls_contract.watch.registration import Checks, is_refused
 
@@ -36,7 +36,7 @@ _ANY = (*_OPEN, "completed", "cancelled")
 
 def _flaws(creation: Exchange) -> Iterator[tuple[RuleId, tuple[int, ...], str]]:
     """Yield the flaws of a request: the rule, the statuses that refuse it, and the flaw in words."""
-    body = sent_object(creation)
+    body = creation.sent_object
     kind = header(creation.request_headers, "content-type") or "json"
     if "json" not in kind.lower():
         yield "errors.media-type", (415, 400), f"a body of {kind}"
@@ -68,7 +68,7 @@ for _rule in ("errors.media-type", "errors.malformed-json", "create.valid-body",
 
 @CHECKS.of("create.schedules", "createVideoCall")
 def _creation_shows_new_call(_: History, exchange: Exchange) -> bool | None:
-    body = sent_object(exchange)
+    body = exchange.sent_object
     if not {"doctor", "patient"} <= body.keys():
         return False
     # A client may send an id as text.
@@ -79,7 +79,7 @@ def _creation_shows_new_call(_: History, exchange: Exchange) -> bool | None:
 
 @CHECKS.of("model.scheduled-time", "createVideoCall")
 def _call_has_time_of_request(history: History, exchange: Exchange) -> bool | None:
-    at = instant(sent_object(exchange).get("scheduled_time"))
+    at = instant(exchange.sent_object.get("scheduled_time"))
     if at is None or str(exchange.object.get("id")) in history.creations:
         return False
     require_time(exchange, at)
@@ -101,7 +101,7 @@ def _past_time_is_refused(history: History, exchange: Exchange) -> None:
 def _overlap_is_refused(history: History, exchange: Exchange) -> bool | None:
     if exchange.operation != "createVideoCall":
         return _check_conflicts("create.no-overlap", history, exchange)
-    call = exchange.object if exchange.succeeded else sent_object(exchange)
+    call = exchange.object if exchange.succeeded else exchange.sent_object
     overlaps = [
         earlier
         for call_id, earlier in history.creations.items()
@@ -135,7 +135,7 @@ def _key_creates_one_call(history: History, exchange: Exchange) -> bool | None:
         if call:
             history.keys.get_or_add((caller, key), history.excerpt(exchange, call))
         return False
-    is_other_body = sent_object(first.exchange) != sent_object(exchange)
+    is_other_body = first.exchange.sent_object != exchange.sent_object
     if call is None:
         return is_other_body and exchange.status == 422  # noqa: PLR2004 (the contract's status)
     expected = "a refusal of the key with another body" if is_other_body else "the first response again"

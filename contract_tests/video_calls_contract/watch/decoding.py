@@ -1,7 +1,6 @@
 """Decodes captures into exchanges: the operation, the user, and what the bodies say."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ import httpx
 from video_calls_spec.redaction import is_secret
 
 from video_calls_contract.bodies import UnreadBodyError, read_body
-from video_calls_contract.exchange import SOMEBODY, Exchange, as_object
+from video_calls_contract.exchange import SOMEBODY, Exchange
 from video_calls_contract.ids import is_id
 from video_calls_contract.jwt import claims
 from video_calls_contract.redaction import Redactor
@@ -102,14 +101,6 @@ def call_id_of(url: str) -> str:
 def calls_of(exchange: Exchange) -> Iterator[dict[str, Any]]:
     """Yield the calls of an exchange that have a valid id."""
     return (call for call in exchange.calls if is_id(call.get("id")))
-
-
-def sent_object(exchange: Exchange) -> dict[str, Any]:
-    """Return the JSON object in a request; empty if the body is something else."""
-    try:
-        return as_object(json.loads(exchange.request_body))
-    except (ValueError, RecursionError):
-        return {}
 
 
 def header(headers: Iterable[Header], name: str) -> str:
