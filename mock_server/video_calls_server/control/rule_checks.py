@@ -69,16 +69,17 @@ def _verdict(action: Action, call: Call, actor: Actor, now: datetime, *, is_acti
     refusing = {broken.rule.id for each in attempts if (broken := _violation(action, *each, now)) is not None}
     rules: list[RuleId] = [PARTICIPANTS_ONLY[action], *_status_rules(action), *_WINDOW.get(action, ())]
     violation = _violation(action, call, actor, now)
+    refusal = None if violation is None else violation.rule
     if not is_active:  # the API refuses an inactive user before it checks the call
-        violation = RuleViolation("auth.active-user")
+        refusal = RULES["auth.active-user"]
         refusing.add("auth.active-user")
         rules.insert(0, "auth.active-user")
     return ActionVerdict(
         action,
         RULES[PARTICIPANTS_ONLY[action]].operation,
-        violation is None,
-        None if violation is None else violation.rule.id,
-        None if violation is None else violation.error,
+        refusal is None,
+        None if refusal is None else refusal.id,
+        None if refusal is None else refusal.error,
         [RuleVerdict(rule, rule in refusing, RULES[rule].statement) for rule in rules],
     )
 
