@@ -29,8 +29,8 @@ except `Idempotency-Key`. Control characters are sent only in a long run.
 
 from video_calls_contract.fuzzing.flaws import body_flaws
 from video_calls_contract.fuzzing.fuzzer import Fuzzer
-from video_calls_contract.fuzzing.generation import fuzz_links, fuzz_operation
+from video_calls_contract.fuzzing.generation import fuzz_links, fuzz_operation, prepare
 from video_calls_contract.fuzzing.judgement import judge
 from video_calls_contract.fuzzing.knowledge import Knowledge, Request
 
-__all__ = ["Fuzzer", "Knowledge", "Request", "body_flaws", "fuzz_links", "fuzz_operation", "judge"]
+__all__ = ["Fuzzer", "Knowledge", "Request", "body_flaws", "fuzz_links", "fuzz_operation", "judge", "prepare"]

@@ -46,6 +46,12 @@ def _released_lock() -> Generator[None]:
         _GENERATION_LOCK.acquire()
 
 
+def prepare() -> None:
+    """Let Hypothesis find the characters of UTF-8, which takes a second, before a test waits for a case."""
+    with _GENERATION_LOCK:
+        st.characters(codec="utf-8").validate()
+
+
 def fuzz_operation(run: Run, operation: str) -> None:
     """Send an operation valid and invalid requests.
 

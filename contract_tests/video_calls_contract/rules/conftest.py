@@ -121,6 +121,18 @@ def playing_late_join(run: Run) -> Future[LateJoin]:
 
 
 @pytest.fixture(scope="session")
+def preparing_fuzzer(run: Run) -> Future[None]:
+    """Start to import and prepare the fuzzer, which takes seconds."""
+
+    def prepare_fuzzer() -> None:
+        from video_calls_contract.fuzzing import prepare
+
+        prepare()
+
+    return run.in_background(prepare_fuzzer)
+
+
+@pytest.fixture(scope="session")
 def used_fixtures(request: pytest.FixtureRequest) -> set[str]:
     """Return the names of the fixtures of all tests."""
     return {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
@@ -128,12 +140,14 @@ def used_fixtures(request: pytest.FixtureRequest) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def background(request: pytest.FixtureRequest, used_fixtures: set[str]) -> None:
-    """Start the scenarios that take seconds, if a test uses them.
+    """Start what takes seconds, if a test uses it.
 
-    Those with calls start after the tests that run alone, which would wait for their users.
+    All but the expiry starts after the tests that run alone, which need the users and the processor.
     """
-    is_alone = request.node.get_closest_marker("alone") is not None
-    for name in ("playing_expiry", *(() if is_alone else ("playing_lifecycle", "playing_late_join"))):
+    names = ["playing_expiry"]
+    if request.node.get_closest_marker("alone") is None:
+        names += ["playing_lifecycle", "playing_late_join", "preparing_fuzzer"]
+    for name in names:
         if name in used_fixtures:
             request.getfixturevalue(name)
 

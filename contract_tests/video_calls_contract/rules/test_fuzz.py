@@ -1,5 +1,7 @@
 """Schemas: Schemathesis generates requests from openapi.yaml, and checks the responses against it."""
 
+from concurrent.futures import Future
+
 import pytest
 
 from video_calls_contract.exceptions import NotOffered
@@ -19,14 +21,18 @@ def skip_if_off(run: Run) -> None:
 @pytest.mark.parametrize(
     "operation", [pytest.param(name, marks=pytest.mark.rule(f"fuzz.{name}")) for name in operations()]
 )
-def test_generated_requests_get_documented_responses(run: Run, operation: str) -> None:
+def test_generated_requests_get_documented_responses(
+    run: Run, preparing_fuzzer: Future[None], operation: str
+) -> None:
+    preparing_fuzzer.result()
     from video_calls_contract.fuzzing import fuzz_operation  # Schemathesis takes a while to import
 
     fuzz_operation(run, operation)
 
 
 @pytest.mark.rule("fuzz.links")
-def test_link_chains_get_documented_responses(run: Run) -> None:
+def test_link_chains_get_documented_responses(run: Run, preparing_fuzzer: Future[None]) -> None:
+    preparing_fuzzer.result()
     from video_calls_contract.fuzzing import fuzz_links
 
     fuzz_links(run)
