@@ -1,4 +1,4 @@
-"""Checks of exchanges, for tests. A check that does not hold raises `Violation` with its evidence.
+"""Checks of exchanges, for tests: each raises `Violation` with its evidence if it does not hold.
 
 The text of a violation completes "expected ...": what a correct backend does, and what this one did.
 """
@@ -29,11 +29,7 @@ _ID_ENDINGS = ("abc", ".5", "%20or%201=1")  # loosely typed languages read the d
 
 
 def require(holds: object, expected: str, *exchanges: Exchange, rule: RuleId | None = None) -> None:
-    """Check a condition.
-
-    Raises:
-        Violation: if it does not hold.
-    """
+    """Check a condition."""
     if not holds:
         raise Violation(expected, *exchanges, rule=rule)
 
@@ -45,9 +41,6 @@ def require_success(
 
     Args:
         because: the request in words, for the message.
-
-    Raises:
-        Violation: if it does not.
     """
     if exchange.status != status:
         raise Violation(
@@ -74,9 +67,6 @@ def require_refusal(
 
     Args:
         because: the request in words, for the message.
-
-    Raises:
-        Violation: if it has another status.
     """
     if exchange.status not in statuses:
         allowed = " or ".join(str(status) for status in statuses)
@@ -90,9 +80,6 @@ def require_any_refusal(exchange: Exchange, request: str, *before: Exchange) -> 
 
     Args:
         request: the request in words, for the message.
-
-    Raises:
-        Violation: if it has another status.
     """
     is_refusal = 400 <= exchange.status < 500  # noqa: PLR2004 (HTTP)
     require(is_refusal, f"{request} to be refused; got {exchange.status_text}", *before, exchange)
@@ -103,11 +90,7 @@ def _reason(because: str) -> str:
 
 
 def require_scheduled(created: Exchange, doctor: object, patient: object) -> None:
-    """Check that a response to create shows a new call of this doctor and patient.
-
-    Raises:
-        Violation: if it shows another call.
-    """
+    """Check that a response to create shows a new call of this doctor and patient."""
     fields = {
         "status": "scheduled",
         "doctor": doctor,
@@ -121,11 +104,7 @@ def require_scheduled(created: Exchange, doctor: object, patient: object) -> Non
 
 
 def require_time(created: Exchange, at: datetime, *, rule: RuleId | None = None) -> None:
-    """Check that a response to create shows a call at this time.
-
-    Raises:
-        Violation: if the call has another time.
-    """
+    """Check that a response to create shows a call at this time."""
     value = created.object.get("scheduled_time")
     actual = instant(value)
     require(
@@ -137,22 +116,14 @@ def require_time(created: Exchange, at: datetime, *, rule: RuleId | None = None)
 
 
 def require_completed(ended: Exchange) -> None:
-    """Check that a response to end shows a completed call.
-
-    Raises:
-        Violation: if it does not.
-    """
+    """Check that a response to end shows a completed call."""
     body = ended.object
     require(body.get("status") == "completed", "the call to be completed", ended)
     require(body.get("ended_at") is not None, "`ended_at` to be set", ended)
 
 
 def require_cancelled(cancelled: Exchange) -> None:
-    """Check that a response to cancel shows a cancelled call that never started.
-
-    Raises:
-        Violation: if it does not.
-    """
+    """Check that a response to cancel shows a cancelled call that never started."""
     body = cancelled.object
     require(body.get("status") == "cancelled", "the call to be cancelled", cancelled)
     for name in ("started_at", "ended_at"):
@@ -165,9 +136,6 @@ def require_unchanged(
     """Read a call again, and check that it is the same as before a refused request.
 
     A changed `updated_at` is a finding of its own rule, and does not end the test.
-
-    Raises:
-        Violation: if another field has changed.
     """
     again = reader.get(call.get("id"))
     body = require_success(again, 200, *evidence, because="the call, which still exists", rule=rule)
@@ -184,9 +152,6 @@ def require_same_call(
     """Check that two responses show the same state of a call.
 
     A changed `updated_at` is a finding of its own rule, and does not end the test.
-
-    Raises:
-        Violation: if another field differs.
     """
     changes = differences(one, other, ignoring=(_UPDATED,))
     require(not changes, f"{expected}; {changes}", *evidence)
@@ -250,11 +215,7 @@ def require_outsiders_refused(action: str, call: Call) -> None:
 
 
 def require_refused_by_status(action: str, call: Call) -> None:
-    """Check that an action of `User.act` is refused to both participants, because of the call's status.
-
-    Raises:
-        Violation: if one of them succeeds, or the call changes.
-    """
+    """Check that an action of `User.act` is refused to both participants, because of the call's status."""
     before = call.read()
     because = f"{action} of a call that is {before.get('status')}"
     for user in call.participants:
@@ -264,11 +225,7 @@ def require_refused_by_status(action: str, call: Call) -> None:
 
 
 def require_mistyped_ids_refused(action: str, call: Call) -> None:
-    """Check that this action of `User.act` is refused at ids that only begin like the call's.
-
-    Raises:
-        Violation: if the backend takes one for the call's id.
-    """
+    """Check that this action of `User.act` is refused at ids that only begin like the call's."""
     before = call.read()
     for ending in _ID_ENDINGS:
         exchange = call.doctor.act(action, f"{call.id}{ending}")

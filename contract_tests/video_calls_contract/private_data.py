@@ -64,10 +64,10 @@ _INTERNALS = {
         r"|site-packages|\b[A-Z]:\\\\?\w+"
     ),
     "a connection string": re.compile(r"\b(postgres(ql)?|mysql|redis|mongodb|amqp)(\+\w+)?://\S+"),
-    "a JWT": _VALUES["a JWT"],
-    "a password hash": _VALUES["a password hash"],
-    "a private key": _VALUES["a private key"],
-    "a social security number": _VALUES["a social security number"],
+    **{
+        what: _VALUES[what]
+        for what in ("a JWT", "a password hash", "a private key", "a social security number")
+    },
 }
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 

@@ -1,6 +1,7 @@
 """Sequences of requests whose responses several tests check.
 
-Two of them take seconds. They run in the background while other tests run, with calls that those leave alone.
+They raise `Blocked` if the backend refuses a step that the tests do not check. Two of them take seconds, and
+run in the background while other tests run, with calls that those leave alone.
 """
 
 from collections.abc import Callable
@@ -31,11 +32,7 @@ class JoinScenario:
 
 
 def play_joins(calls: Calls) -> JoinScenario:
-    """Send the requests of a `JoinScenario`.
-
-    Raises:
-        Blocked: if no call can be joined.
-    """
+    """Send the requests of a `JoinScenario`."""
     with calls.ongoing() as call:
         after_first = call.doctor.get(call.id)
         by_patient = call.patient.join(call.id)
@@ -68,11 +65,7 @@ class Lifecycle:
 
 
 def play_lifecycle(calls: Calls, wait: Callable[[float], None]) -> Lifecycle:
-    """Send the requests of a `Lifecycle`; `wait` sleeps for some seconds.
-
-    Raises:
-        Blocked: if no call can be scheduled or joined.
-    """
+    """Send the requests of a `Lifecycle`; `wait` sleeps for some seconds."""
     with calls.created.keeping():
         other = calls.scheduled()
         other_created_again = other.doctor.get(other.id)
@@ -117,11 +110,7 @@ class LateJoin:
 
 
 def play_late_join(calls: Calls, wait: Callable[[float], None]) -> LateJoin:
-    """Send the requests of a `LateJoin`; `wait` sleeps for some seconds.
-
-    Raises:
-        Blocked: if no call can be scheduled.
-    """
+    """Send the requests of a `LateJoin`; `wait` sleeps for some seconds."""
     with calls.created.keeping(), _starting_soon(calls, within=timedelta(seconds=1)) as call:
         wait(_AHEAD + _LATE)
         before = call.doctor.get(call.id)

@@ -33,6 +33,9 @@ _MOST_QUOTED = 160  # characters of a refusal in a message
 class Calls:
     """Schedules calls. Several threads may use it at once.
 
+    The methods that create or change calls raise `Blocked` if the backend refuses it, or if calls of others
+    leave no room.
+
     Attributes:
         pairs: the pairs that can have calls, without the dual user; the doctor and the patient first.
         created: the calls that were created.
@@ -102,11 +105,7 @@ class Calls:
     # -- Far calls ------------------------------------------------------------------------------------
 
     def scheduled(self, pair: Pair | None = None, *, by: User | None = None, reach: int = 0) -> Call:
-        """Return a new call, days or months ahead, whose participants are free `reach` minutes around it.
-
-        Raises:
-            Blocked: if the backend schedules none.
-        """
+        """Return a new call, days or months ahead, whose participants are free `reach` minutes around it."""
         pair = pair or self.pair
         at = self.free_times.take(reach)
         exchange = pair.create(by, at) if by else self.created.create(pair, at)
@@ -139,9 +138,6 @@ class Calls:
         Args:
             within: how much later the call may be if the backend does not book this time, or earlier if
                 negative; None if any time within the join window will do.
-
-        Raises:
-            Blocked: if the backend schedules none, or if calls of others leave no room.
         """
         call = self._near(timedelta(minutes=minutes, seconds=seconds), within)
         try:
@@ -152,31 +148,19 @@ class Calls:
 
     @contextmanager
     def ongoing(self) -> Generator[Call]:
-        """Schedule a near call, and join it as its doctor.
-
-        Raises:
-            Blocked: if the backend refuses either.
-        """
+        """Schedule a near call, and join it as its doctor."""
         with self.soon() as call:
             self.step(call, "join")
             yield call
 
     def completed(self) -> Call:
-        """Return a near call that was joined and ended.
-
-        Raises:
-            Blocked: if the backend refuses a step.
-        """
+        """Return a near call that was joined and ended."""
         with self.ongoing() as call:
             self.step(call, "end")
             return call
 
     def cancelled(self) -> Call:
-        """Return a near call that was cancelled.
-
-        Raises:
-            Blocked: if the backend refuses a step.
-        """
+        """Return a near call that was cancelled."""
         with self.soon() as call:
             self.step(call, "cancel")
             return call
@@ -209,11 +193,7 @@ class Calls:
         return any(map(self.created.is_closed, near))
 
     def step(self, call: Call, action: str) -> Exchange:
-        """Send an action such as `join` as the call's doctor, for a test that depends on its success.
-
-        Raises:
-            Blocked: if the backend refuses it.
-        """
+        """Send an action such as `join` as the call's doctor, for a test that depends on its success."""
         exchange = call.doctor.act(action, call.id)
         call.steps.append(exchange)
         if not exchange.succeeded:
@@ -286,11 +266,7 @@ class Calls:
         return self._call(exchange, pair)
 
     def _close_own(self, pair: Pair, at: datetime) -> None:
-        """Close this run's calls of a pair that are near a time.
-
-        Raises:
-            Blocked: if one of them stays open.
-        """
+        """Close this run's calls of a pair that are near a time."""
         for call_id in self.created.near(pair, at, OVERLAP):
             if not self.created.close(call_id):
                 raise Blocked(f"call {call_id} of this run is in the way: no cancellation or end closes it")

@@ -187,21 +187,21 @@ def test_first_join_starts_call(calls: Calls, role: str) -> None:
         )
 
 
+def require_same_start(*reads: Exchange) -> None:
+    first, last = (require_success(read).get("started_at") for read in reads)
+    require(first == last, f"`started_at` to stay {first!r}; got {last!r}", *reads)
+
+
 @pytest.mark.rule("join.started-once")
 def test_later_join_keeps_started_at(joins: JoinScenario) -> None:
-    first, last = (require_success(read).get("started_at") for read in (joins.after_first, joins.after_last))
-    require(
-        first == last, f"`started_at` to stay {first!r}; got {last!r}", joins.after_first, joins.after_last
-    )
+    require_same_start(joins.after_first, joins.after_last)
 
 
 @pytest.mark.rule("join.started-once")
 @pytest.mark.late
 def test_join_seconds_later_keeps_started_at(lifecycle: Lifecycle) -> None:
-    reads = [lifecycle.after_first_join, lifecycle.after_second_join]
     require_success(lifecycle.second_join)
-    first, last = (require_success(read).get("started_at") for read in reads)
-    require(first == last, f"`started_at` to stay {first!r}; got {last!r}", *reads)
+    require_same_start(lifecycle.after_first_join, lifecycle.after_second_join)
 
 
 def join_and_read(user: User, call: Call, reads: list[Exchange]) -> Exchange:
