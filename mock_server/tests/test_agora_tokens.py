@@ -11,7 +11,6 @@ from video_calls_server.agora.tokens import (
     DEVELOPMENT_PROJECT,
     PUBLISHER,
     AgoraProject,
-    Service,
     mint,
     pack_006,
     pack_007,
@@ -19,6 +18,10 @@ from video_calls_server.agora.tokens import (
 
 FILE = Path(__file__).parents[2] / "sdk/tests/data/agora_vectors.json"
 VECTORS = json.loads(FILE.read_text(encoding="utf-8"))
+# The server mints tokens of one service: voice and video calls.
+VECTORS_OF_CALLS = [
+    vector for vector in VECTORS["v007"] if [service["type"] for service in vector["services"]] == [1]
+]
 
 
 def account(vector: dict[str, Any]) -> str:
@@ -48,19 +51,13 @@ def test_006_token_equals_that_of_agora(vector: dict[str, Any]) -> None:
     assert token == vector["token"]
 
 
-@pytest.mark.parametrize("vector", VECTORS["v007"], ids=lambda vector: vector["id"])
+@pytest.mark.parametrize("vector", VECTORS_OF_CALLS, ids=lambda vector: vector["id"])
 def test_007_token_content_equals_that_of_agora(vector: dict[str, Any]) -> None:
-    services = [
-        Service(
-            service["type"],
-            {int(key): expiry for key, expiry in service["privileges"].items()},
-            (service["user_id"],) if "user_id" in service else (vector["channel"], account(vector)),
-        )
-        for service in vector["services"]
-    ]
     token = pack_007(
         AgoraProject(vector["app_id"], vector["app_certificate"]),
-        services,
+        vector["channel"],
+        account(vector),
+        {int(key): expiry for key, expiry in vector["services"][0]["privileges"].items()},
         salt=vector["salt"],
         issued_at=vector["issue_ts"],
         lifetime=vector["expire"],

@@ -71,7 +71,6 @@ class _Lines(click.types.StringParamType):
 
 
 def _type_of(annotation: Any) -> Any:  # noqa: ANN401 (annotations and click's types have no common type)
-    """Return the click type for an annotation."""
     options = [option for option in get_args(annotation) if option is not type(None)]
     if annotation in (int, float, str):
         return annotation

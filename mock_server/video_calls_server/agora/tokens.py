@@ -12,7 +12,6 @@ import secrets
 import struct
 import time
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -91,8 +90,10 @@ def mint(project: AgoraProject, version: TokenVersion, *, channel: str, uid: int
         expiry = issued_at + lifetime
         token = pack_006(project, channel, str(uid), dict.fromkeys(PUBLISHER, expiry), salt=salt, ts=expiry)
     else:
-        rtc = Service(RTC, dict.fromkeys(PUBLISHER, lifetime), (channel, str(uid)))
-        token = pack_007(project, [rtc], salt=salt, issued_at=issued_at, lifetime=lifetime)
+        privileges: dict[int, int] = dict.fromkeys(PUBLISHER, lifetime)
+        token = pack_007(
+            project, channel, str(uid), privileges, salt=salt, issued_at=issued_at, lifetime=lifetime
+        )
     return MintedToken(token, instant(issued_at + lifetime))
 
 
@@ -108,27 +109,24 @@ def pack_006(
     return str(token.build())
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A service of an AccessToken2. Its privileges are in seconds after the issue.
-
-    The `names` of `RTC` are the channel and the uid in decimal.
-    """
-
-    type: int
-    privileges: dict[int, int]
-    names: tuple[str, ...]
-
-
 def pack_007(
-    project: AgoraProject, services: Sequence[Service], *, salt: int, issued_at: int, lifetime: int
+    project: AgoraProject,
+    channel: str,
+    account: str,
+    privileges: dict[int, int],
+    *,
+    salt: int,
+    issued_at: int,
+    lifetime: int,
 ) -> str:
-    """Return an AccessToken2. `issued_at` is in Unix seconds, `lifetime` in seconds."""
+    """Return an AccessToken2. `account` is the uid in decimal.
+
+    `issued_at` is in Unix seconds. `lifetime` is in seconds, and so are the privileges, after the issue.
+    """
     content = _string(project.app_id.encode())
-    content += struct.pack("<IIIH", issued_at, lifetime, salt, len(services))
-    for service in services:
-        content += struct.pack("<H", service.type) + _numbers(service.privileges)
-        content += b"".join(_string(name.encode()) for name in service.names)
+    content += struct.pack("<IIIHHH", issued_at, lifetime, salt, 1, RTC, len(privileges))
+    content += b"".join(struct.pack("<HI", name, seconds) for name, seconds in sorted(privileges.items()))
+    content += _string(channel.encode()) + _string(account.encode())
     key = hmac.digest(struct.pack("<I", issued_at), project.app_certificate.encode(), sha256)
     key = hmac.digest(struct.pack("<I", salt), key, sha256)
     signature = hmac.digest(key, content, sha256)
@@ -137,9 +135,3 @@ def pack_007(
 
 def _string(value: bytes) -> bytes:
     return struct.pack("<H", len(value)) + value
-
-
-def _numbers(values: dict[int, int]) -> bytes:
-    return struct.pack("<H", len(values)) + b"".join(
-        struct.pack("<HI", key, value) for key, value in sorted(values.items())
-    )

@@ -79,12 +79,7 @@ class _Connection:
         self._verifier: TokenVerifier = socket.app.state.verifier
 
     async def follow(self) -> None:
-        """Accept the connection and send events until the client disconnects.
-
-        Raises:
-            Close: if the server refuses or ends the connection.
-            UnavailableError: if the database did not respond.
-        """
+        """Accept the connection and send events until the client disconnects, or an exception ends it."""
         actor, expires = await self._authenticate()
         with self._hub.subscribe(actor.user_id) as subscription:
             # The position is read before the client can act, so that no event of its actions is missed.

@@ -120,11 +120,6 @@ class _FilesWithin(BaseLocalFileSystem):
         self._directory = directory.resolve()
 
     async def info(self, path: str | PathLike[str], **options: Any) -> FileInfo:  # noqa: ANN401 (as Litestar)
-        """Return the size, type and times of a file.
-
-        Raises:
-            FileNotFoundError: if the file lies outside the directory.
-        """
         resolved = await anyio.Path(path).resolve()
         if not resolved.is_relative_to(self._directory):
             raise FileNotFoundError(path)

@@ -168,7 +168,6 @@ class _Worker:
 
     @property
     def pid(self) -> int:
-        """The id of the process."""
         assert self._process.pid is not None  # noqa: S101 (for the type checkers: it was started)
         return self._process.pid
 
@@ -213,7 +212,6 @@ class _WorkersServer(_Server):
     """
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's names)
-        """Stop gracefully, at each signal."""
         self.should_exit = True
 
 
@@ -246,7 +244,10 @@ def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], 
     is_ready = False
     try:
         workers += (_Worker(settings, listener) for _ in range(settings.workers))
-        while not _is_stopped(stop_requests, workers):
+        # Wait for an event of a worker or a stop signal.
+        while stop_requests not in wait(
+            [stop_requests, *(event for each in workers for event in each.events)]
+        ):
             for worker in workers:
                 if worker.read_report():
                     logger.info("worker %(pid)d listens", {"pid": worker.pid})
@@ -273,12 +274,6 @@ def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], 
             worker.join(deadline)
 
 
-def _is_stopped(stop_requests: Connection, workers: list[_Worker]) -> bool:
-    """Wait for an event of a worker or a stop signal, and return whether it was a signal."""
-    events = [event for worker in workers for event in worker.events]
-    return stop_requests in wait([stop_requests, *events])
-
-
 def _stop_requests() -> Connection:
     """Return a connection that becomes readable when the process receives a stop signal."""
     reader, writer = _SPAWN.Pipe(duplex=False)
@@ -302,17 +297,15 @@ def _listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
-    except socket.gaierror as error:
-        listener.close()
-        raise SettingsError(
-            f"host: {settings.host} is not an address of this machine: {error.strerror}"
-        ) from error
     except OSError as error:
         listener.close()
-        raise SettingsError(
+        text = (
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
             "stop the program that listens there, or give another --port (0 chooses a free one)"
-        ) from error
+        )
+        if isinstance(error, socket.gaierror):
+            text = f"host: {settings.host} is not an address of this machine: {error.strerror}"
+        raise SettingsError(text) from error
     return listener
 
 

@@ -46,10 +46,16 @@ class Access:
             ControlRefusal: 401 if the key is missing or wrong; 403 if no key is set and the caller may not be
                 on this machine.
         """
-        if self._key is not None:
-            _check_key(scope, self._key, purpose)
-        else:
-            _check_origin(scope, purpose)
+        if self._key is None:
+            reason = _reason_to_refuse(scope)
+            if reason is not None:
+                text = f"without a control key, only this machine has control, and this request {reason}"
+                raise ControlRefusal(f"{purpose}{text}; set --control-key", status=403, code="control_key")
+            return
+        key = header(scope, _KEY_HEADER) or ""
+        if not hmac.compare_digest(key.encode(), self._key.encode()):
+            text = f"{purpose}the control key is {'wrong' if key else 'missing'}; send it as {KEY_HEADER}"
+            raise ControlRefusal(text, status=401, code="control_key")
 
 
 def access_middleware(access: Access) -> Callable[[ASGIApp], ASGIApp]:
@@ -63,20 +69,6 @@ def access_middleware(access: Access) -> Callable[[ASGIApp], ASGIApp]:
         return guard
 
     return middleware
-
-
-def _check_key(scope: Scope, key: str, purpose: str) -> None:
-    value = header(scope, _KEY_HEADER) or ""
-    if not hmac.compare_digest(value.encode(), key.encode()):
-        text = f"{purpose}the control key is {'wrong' if value else 'missing'}; send it as {KEY_HEADER}"
-        raise ControlRefusal(text, status=401, code="control_key")
-
-
-def _check_origin(scope: Scope, purpose: str) -> None:
-    reason = _reason_to_refuse(scope)
-    if reason is not None:
-        text = f"{purpose}without a control key, only this machine has control, and this request {reason}"
-        raise ControlRefusal(f"{text}; set --control-key", status=403, code="control_key")
 
 
 def _reason_to_refuse(scope: Scope) -> str | None:

@@ -12,7 +12,6 @@ from litestar.config.cors import CORSConfig
 from litestar.enums import ScopeType
 from litestar.types import (
     ASGIApp,
-    HTTPResponseStartEvent,
     Receive,
     Scope,
     Send,
@@ -33,6 +32,7 @@ CONTROL = "/_control"
 
 _HEADER = HEADER.lower().encode()
 _API = ("/api/", "/agora/")
+_WHO_CREATES = "only callers who may control the server create one"
 
 
 class NamespaceDispatcher:
@@ -61,7 +61,8 @@ class NamespaceDispatcher:
             name, slash, rest = path.removeprefix(PREFIX).partition("/")
             # The relative links of the console need the final slash.
             if not slash and scope["type"] == ScopeType.HTTP:
-                await send(_redirect(f"{name}/"))
+                headers = [(b"location", quote(f"{name}/").encode()), (b"content-length", b"0")]
+                await send({"type": "http.response.start", "status": 307, "headers": headers})
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return
             path = f"/{rest}"
@@ -73,9 +74,9 @@ class NamespaceDispatcher:
             namespace, is_recorded = self._namespaces.default, False
         else:
             try:
-                namespace = await self._namespaces.get_or_create(
-                    name, check=partial(self._check, name, scope)
-                )
+                purpose = f"there is no namespace {name!r}, and {_WHO_CREATES}: "
+                check = partial(self._access.check, scope, purpose)
+                namespace = await self._namespaces.get_or_create(name, check=check)
             except ControlRefusal as error:
                 await self._refuse(error, scope, receive, send)
                 return
@@ -88,10 +89,6 @@ class NamespaceDispatcher:
         else:
             await self._app(scope, receive, send)
 
-    def _check(self, name: str | None, scope: Scope) -> None:
-        purpose = f"there is no namespace {name!r}, and only callers who may control the server create one: "
-        self._access.check(scope, purpose)
-
     async def _refuse(self, error: ControlRefusal, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, with the CORS headers that let allowed pages read the reason."""
         origin = header(scope, b"origin")
@@ -100,8 +97,3 @@ class NamespaceDispatcher:
             allowing = self._cors.simple_headers | {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
             headers = [(name.lower().encode(), value.encode()) for name, value in allowing.items()]
         await refuse(Error(error=error.error, code=error.code), error.status, scope, receive, send, headers)
-
-
-def _redirect(location: str) -> HTTPResponseStartEvent:
-    headers = [(b"location", quote(location).encode()), (b"content-length", b"0")]
-    return {"type": "http.response.start", "status": 307, "headers": headers}

@@ -7,11 +7,11 @@ import shlex
 from datetime import datetime
 
 import msgspec
-from video_calls_spec import RULES, RuleId
+from video_calls_spec import RULES
 from video_calls_spec.redaction import REDACTED, is_secret, redact
 
 from video_calls_server.api.ids import ExternalId
-from video_calls_server.control.request_log import RawHeaders, RecordedExchange
+from video_calls_server.control.request_log import RawExchange, RawHeaders
 from video_calls_server.domain.clock import instant
 
 MAX_BODY = 64 * 1024
@@ -60,35 +60,29 @@ class Exchange(msgspec.Struct):
     curl: str
 
 
-def to_exchange(recorded: RecordedExchange, identity: str | None) -> Exchange:
+def to_exchange(raw: RawExchange, identity: str | None) -> Exchange:
     """Return an exchange for display; `identity` is the e-mail address of the token's user."""
-    headers = _text_headers(recorded.headers)
-    response_headers = _text_headers(recorded.response_headers)
-    body = _body(recorded.body)
+    headers = _text_headers(raw.headers)
+    response_headers = _text_headers(raw.response_headers)
+    body = _body(raw.body)
+    rule = None if raw.rule is None else RULES[raw.rule]
     return Exchange(
-        id=recorded.id,
-        at=instant(recorded.started),
-        duration_ms=round(recorded.duration * 1000, 2),
-        method=recorded.method,
-        path=redact(recorded.target),
-        operation=recorded.operation,
-        call=recorded.call_id,
+        id=raw.id,
+        at=instant(raw.started),
+        duration_ms=round(raw.duration * 1000, 2),
+        method=raw.method,
+        path=redact(raw.target),
+        operation=raw.operation,
+        call=raw.call_id,
         identity=identity,
-        status=recorded.status or None,
-        rule=_rule(recorded.rule),
-        fault=redact(recorded.fault) if recorded.fault else None,
+        status=raw.status or None,
+        rule=rule and ViolatedRule(rule.id, rule.level, rule.section, rule.statement),
+        fault=redact(raw.fault) if raw.fault else None,
         request_id=next((value for name, value in response_headers if name == "x-request-id"), None),
         request=HttpMessage(headers, body),
-        response=HttpMessage(response_headers, _body(recorded.response_body)),
-        curl=_curl(recorded, headers, body),
+        response=HttpMessage(response_headers, _body(raw.response_body)),
+        curl=_curl(raw, headers, body),
     )
-
-
-def _rule(slug: RuleId | None) -> ViolatedRule | None:
-    if slug is None:
-        return None
-    rule = RULES[slug]
-    return ViolatedRule(rule.id, rule.level, rule.section, rule.statement)
 
 
 def _text_headers(headers: RawHeaders) -> list[tuple[str, str]]:
@@ -113,11 +107,11 @@ def _holds_secret(header: str) -> bool:
     return header == _SUBPROTOCOL or is_secret(header)
 
 
-def _curl(recorded: RecordedExchange, headers: list[tuple[str, str]], body: str | None) -> str:
+def _curl(raw: RawExchange, headers: list[tuple[str, str]], body: str | None) -> str:
     """Return a command that sends the request again, with the token from the environment."""
-    words = ["curl", "-sSg", *_curl_method(recorded.method)]
-    slash = "" if recorded.target.startswith("/") else "/"  # otherwise the target would extend the port
-    words.append(shlex.quote(f"{_origin(recorded.server)}{slash}{redact(recorded.target)}"))
+    words = ["curl", "-sSg", *_curl_method(raw.method)]
+    slash = "" if raw.target.startswith("/") else "/"  # otherwise the target would extend the port
+    words.append(shlex.quote(f"{_origin(raw.server)}{slash}{redact(raw.target)}"))
     for name, value in headers:
         if name == "authorization":
             words += ["-H", '"Authorization: Bearer $TOKEN"']

@@ -31,7 +31,7 @@ _COMPLETING = {"websocket.accept", "websocket.close", "websocket.http.response.b
 RawHeaders = list[tuple[bytes, bytes]]
 
 
-class RecordedExchange:
+class RawExchange:
     """An exchange as raw bytes.
 
     `status` is the status of the response, the code that closed a WebSocket, or 0 if the client got no
@@ -85,20 +85,20 @@ class RequestLog:
 
     def __init__(self) -> None:
         self.closed = False
-        self._exchanges: deque[RecordedExchange] = deque()
+        self._exchanges: deque[RawExchange] = deque()
         self._bytes = 0
         self._last_id = 0
         self._subscriptions: set[Subscription] = set()
 
-    def __iter__(self) -> Iterator[RecordedExchange]:
+    def __iter__(self) -> Iterator[RawExchange]:
         return iter(self._exchanges)
 
-    def record(self, recorded: RecordedExchange) -> None:
+    def add(self, raw: RawExchange) -> None:
         """Add an exchange, and drop the oldest ones beyond the limits."""
         self._last_id += 1
-        recorded.id = self._last_id
-        self._exchanges.append(recorded)
-        self._bytes += recorded.size
+        raw.id = self._last_id
+        self._exchanges.append(raw)
+        self._bytes += raw.size
         while len(self._exchanges) > MAX_EXCHANGES or self._bytes > MAX_BYTES:
             self._bytes -= self._exchanges.popleft().size
         self._wake()
@@ -127,13 +127,13 @@ class RequestLog:
         """The id of the newest exchange, 0 if there has been none."""
         return self._last_id
 
-    def after(self, request_id: int) -> list[RecordedExchange]:
+    def after(self, request_id: int) -> list[RawExchange]:
         """Return the exchanges after this id, oldest first."""
-        newer: list[RecordedExchange] = []
-        for recorded in reversed(self._exchanges):
-            if recorded.id <= request_id:
+        newer: list[RawExchange] = []
+        for raw in reversed(self._exchanges):
+            if raw.id <= request_id:
                 break
-            newer.append(recorded)
+            newer.append(raw)
         return newer[::-1]
 
     @contextmanager
@@ -193,16 +193,15 @@ class Recorder:
 
     def _record(self) -> None:
         seconds = time.perf_counter() - self._started
-        self._log.record(
-            RecordedExchange(
-                self._scope,
-                seconds,
-                self._status,
-                self._headers,
-                body=self._body,
-                response_body=self._response_body,
-            )
+        raw = RawExchange(
+            self._scope,
+            seconds,
+            self._status,
+            self._headers,
+            body=self._body,
+            response_body=self._response_body,
         )
+        self._log.add(raw)
 
 
 STATUS = re.compile(r"[1-5]xx|\d{3,4}|none", re.ASCII)
@@ -220,15 +219,15 @@ class Filter:
     call: ExternalId | None = None
     fault: str | None = None
 
-    def matches(self, recorded: RecordedExchange) -> bool:
+    def matches(self, raw: RawExchange) -> bool:
         """Return whether the exchange meets all conditions."""
         return (
-            self.user_id in (None, recorded.user_id)
-            and self.operation in (None, recorded.operation)
-            and (self.status is None or self.status in _status_names(recorded.status))
-            and self.rule in (None, recorded.rule)
-            and (self.call is None or self.call == recorded.call_id)
-            and self.fault in (None, recorded.fault)
+            self.user_id in (None, raw.user_id)
+            and self.operation in (None, raw.operation)
+            and (self.status is None or self.status in _status_names(raw.status))
+            and self.rule in (None, raw.rule)
+            and (self.call is None or self.call == raw.call_id)
+            and self.fault in (None, raw.fault)
         )
 
 

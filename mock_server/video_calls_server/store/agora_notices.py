@@ -11,8 +11,6 @@ from video_calls_server.store.schema import agora_notices
 from video_calls_server.store.statement import Statement
 from video_calls_server.store.times import to_microseconds
 
-_SEQUENCE_DIGITS = 20
-
 _STORED = Statement(
     select(agora_notices.c.notice_id).where(agora_notices.c.notice_id == bindparam("notice_id"))
 )
@@ -20,7 +18,7 @@ _STORED = Statement(
 
 def ordered_text(sequence: int | None) -> str | None:
     """Return a sequence number as the table stores it: 20 digits, because 64 bits exceed its integers."""
-    return None if sequence is None else f"{sequence:0{_SEQUENCE_DIGITS}d}"
+    return None if sequence is None else f"{sequence:020d}"
 
 
 def has_notice(connection: Connection, notice_id: str) -> bool:

@@ -75,12 +75,14 @@ _calls = (
 
 
 def _call(row: Row) -> Call:
-    present: frozenset[str] = frozenset()
+    present: frozenset[Role] = frozenset()
     if row[8] or row[9]:
-        present = frozenset(role for role, is_in in (("doctor", row[8]), ("patient", row[9])) if is_in)
-    absences = NO_ABSENCES
+        flags: dict[Role, bool] = {"doctor": row[8], "patient": row[9]}
+        present = frozenset(role for role, is_in in flags.items() if is_in)
+    absences: Mapping[Role, datetime] = NO_ABSENCES
     if row[21] is not None or row[22] is not None:
-        absences = _absences(row[21], row[22])
+        times: dict[Role, int | None] = {"doctor": row[21], "patient": row[22]}
+        absences = {role: to_time(time) for role, time in times.items() if time is not None}
     return Call(
         id=row[0],
         channel_name=row[1],
@@ -90,20 +92,11 @@ def _call(row: Row) -> Call:
         ended_at=_time_or_none(row[5]),
         created_at=to_time(row[6]),
         updated_at=to_time(row[7]),
-        present=present,  # type: ignore[arg-type]  # the two words above are the two roles
+        present=present,
         absent_since=absences,
         doctor=Doctor(row[10], User(row[12], row[13], row[14], bool(row[15])), row[11]),
         patient=Patient(row[16], User(row[17], row[18], row[19], bool(row[20]))),
     )
-
-
-def _absences(doctor: int | None, patient: int | None) -> Mapping[Role, datetime]:
-    absences: dict[Role, datetime] = {}
-    if doctor is not None:
-        absences["doctor"] = to_time(doctor)
-    if patient is not None:
-        absences["patient"] = to_time(patient)
-    return absences
 
 
 def _first(statement: Statement, connection: Connection, **parameters: object) -> Call | None:

@@ -95,14 +95,13 @@ class PostgresStore(Store):
             pool_timeout=pool.connect_timeout,
             isolation_level="AUTOCOMMIT",  # `_run` begins transactions
         )
-        try:
-            await _run(engine, self._prepare, in_transaction=True)
-        except (*FAILURES, UnavailableError, _Retryable) as error:
-            await engine.dispose()
-            raise StoreError(f"cannot open the database {self.name}: {reason_of(error)}") from error
-        except StoreError:
-            await engine.dispose()
-            raise
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(engine.dispose)
+            try:
+                await _run(engine, self._prepare, in_transaction=True)
+            except (*FAILURES, UnavailableError, _Retryable) as error:
+                raise StoreError(f"cannot open the database {self.name}: {reason_of(error)}") from error
+            stack.pop_all()
         self._engine = engine
 
     def _prepare(self, connection: Connection) -> None:

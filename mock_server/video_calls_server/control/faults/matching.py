@@ -97,7 +97,6 @@ class Faults:
         self._at_start = tuple(at_start)
         self._by_id: dict[int, _Entry] = {}
         self._active: list[_Entry] = []
-        self._last_id = 0
         self.reset()
 
     def reset(self) -> None:
@@ -169,18 +168,11 @@ def apply_body_fault(body: bytes, body_fault: BodyFault) -> bytes:
     JSON that breaks the contract in the first field, which is a required one, of a call or of credentials. In
     a page, this is the first field of its first call, or `count` if there is none.
     """
-    match body_fault:
-        case "truncated":
-            return body[: len(body) // 2]
-        case "corrupted":
-            return body[:-1] + (b"}" if body.endswith(b"]") else b"]")
-        case _:
-            return msgspec.json.encode(
-                _change_field(msgspec.json.decode(body, type=dict[str, Any]), body_fault)
-            )
-
-
-def _change_field(content: dict[str, Any], body_fault: BodyFault) -> dict[str, Any]:
+    if body_fault == "truncated":
+        return body[: len(body) // 2]
+    if body_fault == "corrupted":
+        return body[:-1] + (b"}" if body.endswith(b"]") else b"]")
+    content = msgspec.json.decode(body, type=dict[str, Any])
     results = content.get("results")
     target: dict[str, Any] = results[0] if results else content
     field = next(iter(target))
@@ -189,6 +181,6 @@ def _change_field(content: dict[str, Any], body_fault: BodyFault) -> dict[str, A
             del target[field]
         case "wrong_type":
             target[field] = 0 if isinstance(target[field], str) else "of another type"
-        case _:
+        case "null":
             target[field] = None
-    return content
+    return msgspec.json.encode(content)

@@ -51,14 +51,22 @@ async def set_clock(namespace: NamedDependency[Namespace], data: JSONBody[ClockC
     """Set, freeze or resume the clock. Calls that become due end before the response."""
     if data.time is not None and data.join_window_of is not None:
         raise ControlRefusal("time and join_window_of exclude each other; give one", field="time")
-    time = data.time
+    time, clock = data.time, namespace.clock
     if data.join_window_of is not None:
         call_id = data.join_window_of
         call = await namespace.store.read(lambda connection: find_call(connection, namespace.ids, call_id))
         time = join_opens_at(call)
-    _set(namespace.clock, time, running=data.running)
+    try:
+        if data.running is False:
+            clock.freeze(time)
+        elif time is not None:
+            clock.set(time)
+    except ValueError as error:
+        raise ControlRefusal(str(error), field="time") from error
+    if data.running:
+        clock.resume()
     await namespace.end_due_calls()
-    return _state(namespace.clock)
+    return _state(clock)
 
 
 @post("/advance", status_code=200, summary="Advance the clock")
@@ -80,18 +88,6 @@ async def reset_clock(namespace: NamedDependency[Namespace]) -> None:
     """Let the clock run and show the machine's time."""
     namespace.clock.reset()
     await namespace.end_due_calls()
-
-
-def _set(clock: SettableClock, time: datetime | None, *, running: bool | None) -> None:
-    try:
-        if running is False:
-            clock.freeze(time)
-        elif time is not None:
-            clock.set(time)
-        if running:
-            clock.resume()
-    except ValueError as error:
-        raise ControlRefusal(str(error), field="time") from error
 
 
 def _state(clock: SettableClock) -> ClockState:

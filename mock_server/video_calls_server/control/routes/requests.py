@@ -14,7 +14,7 @@ from video_calls_server.api.ids import parse_external_id
 from video_calls_server.control.exchange import Exchange, to_exchange
 from video_calls_server.control.namespaces import Namespace
 from video_calls_server.control.refusals import ControlRefusal, not_found
-from video_calls_server.control.request_log import MAX_EXCHANGES, STATUS, Filter, RecordedExchange
+from video_calls_server.control.request_log import MAX_EXCHANGES, STATUS, Filter, RawExchange
 from video_calls_server.control.routes.identities import find_actor
 from video_calls_server.store import people
 
@@ -55,12 +55,12 @@ async def _filter(  # noqa: PLR0917 (Litestar passes them by name)
     return Filter(user_id, operation, status, rule, call_id, fault)
 
 
-async def _to_exchange(namespace: Namespace, recorded: RecordedExchange) -> Exchange:
-    user_id = recorded.user_id
+async def _to_exchange(namespace: Namespace, raw: RawExchange) -> Exchange:
+    user_id = raw.user_id
     email = None
     if user_id is not None:
         email = await namespace.store.read(lambda connection: people.email_of(connection, user_id))
-    return to_exchange(recorded, email)
+    return to_exchange(raw, email)
 
 
 @get("/", summary="List the last requests")
@@ -71,16 +71,16 @@ async def list_requests(
     limit: _Limit = _DEFAULT_LIMIT,
 ) -> list[Exchange]:
     """Return exchanges with ids above `after`, newest first. Secrets are redacted."""
-    matching = [recorded for recorded in reversed(namespace.log.after(after)) if conditions.matches(recorded)]
-    return [await _to_exchange(namespace, recorded) for recorded in matching[:limit]]
+    matching = [raw for raw in reversed(namespace.log.after(after)) if conditions.matches(raw)]
+    return [await _to_exchange(namespace, raw) for raw in matching[:limit]]
 
 
 @get("/{request_id:int}", summary="Read one request")
 async def read_request(namespace: NamedDependency[Namespace], request_id: FromPath[int]) -> Exchange:
     """Return request and response, the rule that refused it, and a curl command that sends it again."""
-    for recorded in namespace.log:
-        if recorded.id == request_id:
-            return await _to_exchange(namespace, recorded)
+    for raw in namespace.log:
+        if raw.id == request_id:
+            return await _to_exchange(namespace, raw)
     raise not_found(f"request {request_id} among the last {MAX_EXCHANGES}")
 
 
@@ -114,11 +114,11 @@ async def _stream(namespace: Namespace, conditions: Filter, after: int) -> Async
     with namespace.log.subscribe() as subscription:
         yield b": connected\n\n"
         while not namespace.log.closed:
-            for recorded in namespace.log.after(after):
-                after = recorded.id
-                if conditions.matches(recorded):
-                    exchange = _encode(await _to_exchange(namespace, recorded))
-                    yield b"id: %d\ndata: %b\n\n" % (recorded.id, exchange)
+            for raw in namespace.log.after(after):
+                after = raw.id
+                if conditions.matches(raw):
+                    exchange = _encode(await _to_exchange(namespace, raw))
+                    yield b"id: %d\ndata: %b\n\n" % (raw.id, exchange)
             with anyio.move_on_after(_KEEP_ALIVE) as timeout:
                 await subscription.wait()
             if timeout.cancelled_caught:

@@ -155,8 +155,6 @@ def _call_rows(entries: list[CallEntry], references: _References, now: datetime)
 
 
 class _CallTimes(NamedTuple):
-    """The times of a call in UTC."""
-
     scheduled_time: datetime
     started_at: datetime | None
     ended_at: datetime | None
