@@ -1,19 +1,13 @@
 """Errors on every path, request ids, CORS, the rate limit, and the pages."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-from litestar.testing import TestClient
-from starlette.applications import Starlette
-from starlette.routing import Mount
-from video_calls_server import Settings, create_app
-from video_calls_server.api.jwt import make_token
 from video_calls_spec import openapi_path
 
-from support.api import CALLS, USERS, Api
+from support.api import CALLS, Api
 
 VALID = b'{"doctor": 1, "patient": 1, "scheduled_time": "2024-01-05T10:00:00Z"}'
 JSON = {"Content-Type": "application/json"}
@@ -244,24 +238,3 @@ def test_static_directory_is_served(make_api: Callable[..., Api], tmp_path: Any)
     outside = ("link", "folder/passwd", "../settings.py", "%2e%2e/%2e%2e/etc/passwd")
     for path in (*outside, ".env", "a%00b", "x" * 5000, "%ff"):
         assert_error(api.client.get(f"/app/{path}"), 404, "errors.unknown-path")
-
-
-# -- Mounted ----------------------------------------------------------------------------------------
-
-
-def test_application_can_be_mounted() -> None:
-    settings = Settings(database=":memory:")
-    app = create_app(settings)
-    outer = Starlette(routes=[Mount("/backend", app)])
-    headers = {"Authorization": f"Bearer {make_token(settings, USERS['doctor'], expires_in=60)}"}
-    with TestClient(outer) as client:  # type: ignore[arg-type]  # any ASGI application
-        for year in (2998, 2999):
-            body = {"doctor": 1, "patient": 1, "scheduled_time": f"{year}-01-01T00:00:00Z"}
-            created = client.post(f"/backend{CALLS}", json=body, headers=headers)
-            assert created.status_code == 201
-        assert created.headers["location"] == f"/backend{CALLS}2/"
-        page = client.get(f"/backend{CALLS}?page_size=1", headers=headers).json()
-        assert page["next"] == f"http://testserver.local/backend{CALLS}?page_size=1&page=2"
-        assert client.get(page["next"], headers=headers).json()["results"][0]["id"] == 1
-    # Starlette sends no lifespan messages to mounted applications.
-    asyncio.run(app.state.namespaces.default.store.close())

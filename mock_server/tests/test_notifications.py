@@ -15,15 +15,13 @@ import pytest
 from video_calls_server import Settings
 from video_calls_server.agora.empty_calls import RETRY_SECONDS, EmptyCalls
 from video_calls_server.agora.notifications import is_signed
-from video_calls_server.domain.calls import NewCall, end_empty, leave
-from video_calls_server.domain.events import Event
-from video_calls_server.domain.people import Actor, Doctor, Patient, User
+from video_calls_server.domain.people import Actor
 from video_calls_server.operations import NOTICE_LIFETIME, Operations
 from video_calls_server.settings import SettingsError
 from video_calls_server.store import Store, UnavailableError
 from video_calls_server.store.sqlite import SqliteStore
 
-from support.api import CALLS, USERS, Api, FakeClock
+from support.api import CALLS, USERS, Api
 
 PATH = "/agora/notifications/"
 SECRET = "agora-ncs-test-secret"
@@ -412,17 +410,6 @@ def test_empty_calls_end_in_order(ending_agora: Agora) -> None:
     api.clock.time = due
     assert ending_agora.end_empty() == due + timedelta(minutes=1)
     assert (ending_agora.read()["status"], other.read()["status"]) == ("completed", "ongoing")
-
-
-def test_call_left_by_one_is_not_empty() -> None:
-    now = FakeClock().now()
-    doctor, patient = Doctor(1, User(101, "d@x", "D", True)), Patient(1, User(102, "p@x", "P", True))
-    call = NewCall("call", doctor, patient, now, now).with_id(1)._replace(status="ongoing")
-    left_by_one = leave(call, "doctor", now).call
-    assert end_empty(left_by_one, now + FIVE, after=FIVE).events == ()
-    assert end_empty(leave(left_by_one, "patient", now).call, now + FIVE, after=FIVE).events == (
-        Event("call.ended"),
-    )
 
 
 def test_start_ends_calls_due_before(make_api: Callable[..., Api], tmp_path: Path) -> None:
