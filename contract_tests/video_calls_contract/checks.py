@@ -118,16 +118,16 @@ def require_time(created: Exchange, at: datetime, *, rule: RuleId | None = None)
 def require_completed(ended: Exchange) -> None:
     """Check that a response to end shows a completed call."""
     body = ended.object
-    require(body.get("status") == "completed", "the call to be completed", ended)
-    require(body.get("ended_at") is not None, "`ended_at` to be set", ended)
+    status = body.get("status")
+    require(status == "completed", f"`status` to be 'completed'; got {status!r}", ended)
+    require(body.get("ended_at") is not None, "`ended_at` to be a time; got None", ended)
 
 
 def require_cancelled(cancelled: Exchange) -> None:
     """Check that a response to cancel shows a cancelled call that never started."""
-    body = cancelled.object
-    require(body.get("status") == "cancelled", "the call to be cancelled", cancelled)
-    for name in ("started_at", "ended_at"):
-        require(body.get(name) is None, f"`{name}` of a cancelled call to be null", cancelled)
+    for name, expected in (("status", "cancelled"), ("started_at", None), ("ended_at", None)):
+        actual = cancelled.object.get(name)
+        require(actual == expected, f"`{name}` to be {expected!r}; got {actual!r}", cancelled)
 
 
 def require_unchanged(

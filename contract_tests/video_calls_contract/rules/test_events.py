@@ -284,15 +284,18 @@ def test_join_sends_participant_joined_to_both(scenario: EventScenario, run: Run
         for role in ROLES:
             events = participant_events(listener, scenario, role)
             types = [event["type"] for event in events]
+            actual = ", ".join(types) or "none"
             require(
                 types[:1] == ["participant.joined"],
-                f"the {listener.user.name} to receive `participant.joined` of the {role} first",
+                f"the {listener.user.name} to receive `participant.joined` of the {role} first; got {actual}",
                 scenario.steps[role],
                 evidence,
             )
             is_repeated = has_repetition(types, "participant.joined")
             require(
-                not is_repeated, f"`participant.joined` of the {role} once until `participant.left`", evidence
+                not is_repeated,
+                f"`participant.joined` of the {role} once until `participant.left`; got {actual}",
+                evidence,
             )
             require_call_in(events[0], scenario.readings[role], evidence)
             require_time_of(events[0], scenario.steps[role], evidence, run)
@@ -305,14 +308,15 @@ def test_end_sends_participant_left_to_both(scenario: EventScenario) -> None:
         evidence = listener.evidence(scenario.call.id)
         for role in ROLES:
             types = [event["type"] for event in participant_events(listener, scenario, role)]
+            actual = ", ".join(types) or "none"
             require(
                 types[-1:] == ["participant.left"],
-                f"the {listener.user.name} to receive `participant.left` of the {role} when the call ends",
+                f"the {listener.user.name} to receive `participant.left` of the {role} last; got {actual}",
                 scenario.steps["end"],
                 evidence,
             )
             is_repeated = has_repetition(types, "participant.left")
-            require(not is_repeated, f"`participant.left` of the {role} once", evidence)
+            require(not is_repeated, f"`participant.left` of the {role} once; got {actual}", evidence)
 
 
 # -- Events that should not be sent -----------------------------------------------------------------

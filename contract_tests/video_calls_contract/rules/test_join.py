@@ -175,8 +175,11 @@ def test_first_join_starts_call(calls: Calls, role: str) -> None:
         require_success(exchange, 200)
         read = call.doctor.get(call.id)
         body = require_success(read, 200, exchange)
-        require(body.get("status") == "ongoing", "the first join to make the call ongoing", exchange, read)
-        require(before.get("started_at") is None, "`started_at` to be null before the first join", exchange)
+        status, early_start = body.get("status"), before.get("started_at")
+        expected = f"`status` to be 'ongoing' after the first join; got {status!r}"
+        require(status == "ongoing", expected, exchange, read)
+        expected = f"`started_at` to be null before the first join; got {early_start!r}"
+        require(early_start is None, expected, exchange)
         started = instant(body.get("started_at"))
         require(
             started is not None
@@ -227,13 +230,13 @@ def test_simultaneous_joins_start_call_once(calls: Calls, together: Together) ->
                 is_same = require_success(read).get("started_at") == started
                 require(is_same, f"`started_at` to stay {started!r}", *joins, reads[0], read)
             names = {str(exchange.object.get("channel_name")) for exchange in joins}
-            expected = "simultaneous joins to return one channel"
+            expected = f"simultaneous joins to return one channel; got {', '.join(sorted(names))}"
             require(len(names) == 1, expected, *joins, rule="join.same-channel")
             doctor, patient = (
                 {str(exchange.object.get("uid")) for exchange in joins if exchange.user == user.name}
                 for user in call.participants
             )
-            expected = "the participants to have different uids"
+            expected = f"the participants to have different uids; both got {', '.join(doctor & patient)}"
             require(not doctor & patient, expected, *joins, rule="join.uid-differs")
 
 
@@ -265,12 +268,9 @@ def test_participant_joins_again(joins: JoinScenario) -> None:
 def test_join_returns_channel_of_call(joins: JoinScenario) -> None:
     channel = joins.call.creation.object.get("channel_name")
     for exchange in (joins.by_doctor, joins.by_patient, joins.by_doctor_again):
-        require(
-            credentials(exchange).get("channel_name") == channel,
-            f"`channel_name` to be the call's, {channel!r}",
-            joins.call.creation,
-            exchange,
-        )
+        actual = credentials(exchange).get("channel_name")
+        expected = f"`channel_name` to be the call's, {channel!r}; got {actual!r}"
+        require(actual == channel, expected, joins.call.creation, exchange)
 
 
 # `"uid": 123`
@@ -279,24 +279,16 @@ def test_join_returns_channel_of_call(joins: JoinScenario) -> None:
 @pytest.mark.rule("join.uid-differs")
 @pytest.mark.alone
 def test_participants_have_different_uids(joins: JoinScenario) -> None:
-    doctor, patient = credentials(joins.by_doctor), credentials(joins.by_patient)
-    require(
-        doctor.get("uid") != patient.get("uid"),
-        "the participants to have different uids, because a uid can be in a channel only once",
-        joins.by_doctor,
-        joins.by_patient,
-    )
+    doctor, patient = (credentials(join).get("uid") for join in (joins.by_doctor, joins.by_patient))
+    expected = f"the participants to have different uids, for one channel; both got {doctor!r}"
+    require(doctor != patient, expected, joins.by_doctor, joins.by_patient)
 
 
 @pytest.mark.rule("join.uid-stable")
 def test_participant_keeps_uid_at_second_join(joins: JoinScenario) -> None:
-    first, again = credentials(joins.by_doctor), credentials(joins.by_doctor_again)
-    require(
-        first.get("uid") == again.get("uid"),
-        "a participant to have the same uid at each join",
-        joins.by_doctor,
-        joins.by_doctor_again,
-    )
+    first, again = (credentials(join).get("uid") for join in (joins.by_doctor, joins.by_doctor_again))
+    expected = f"the doctor's uid to stay {first!r} at the second join; got {again!r}"
+    require(first == again, expected, joins.by_doctor, joins.by_doctor_again)
 
 
 def credentials(exchange: Exchange) -> dict[str, Any]:
