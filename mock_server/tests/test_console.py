@@ -2,26 +2,20 @@
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-import uvicorn
-from video_calls_server import Settings, create_app
-from video_calls_server.domain import calls
 
 from support.chromium import NEEDS_CHROMIUM, TIMEOUT, expect
-
-if TYPE_CHECKING:
-    from support.server_process import ServerProcess
+from support.server_process import ServerProcess
 
 pytestmark = [*NEEDS_CHROMIUM, pytest.mark.timeout(180)]
 
@@ -142,7 +136,7 @@ def make_console(browser: Any) -> Iterator[Callable[..., Console]]:
     """Open consoles in new tabs. Afterwards, expect no error and no request outside their URLs."""
     consoles: list[Console] = []
 
-    def make(server: "ServerProcess | InProcessServer", place: str = "", **context: Any) -> Console:
+    def make(server: ServerProcess, place: str = "", **context: Any) -> Console:
         options = {"timezone_id": "Asia/Kolkata", "locale": "en-GB", "reduced_motion": "reduce"} | context
         tabs = browser.new_context(permissions=["clipboard-read", "clipboard-write"], **options)
         tabs.set_default_timeout(TIMEOUT)
@@ -164,7 +158,7 @@ def place(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def console(make_console: Callable[..., Console], plain_server: "ServerProcess", place: str) -> Console:
+def console(make_console: Callable[..., Console], plain_server: ServerProcess, place: str) -> Console:
     return make_console(plain_server, place)
 
 
@@ -314,6 +308,7 @@ def test_outsider_sees_all_calls_and_is_refused(console: Console) -> None:
 
 
 def test_timeline_shows_calls_and_handles_keys(console: Console) -> None:
+    console.control("PUT", "clock", {"time": "2030-01-05T06:00:00Z"})
     completed_call = console.create_call(5, "join", "end")
     cancelled_call = console.create_call(10, "cancel")
     scheduled_call = console.create_call(60)
@@ -364,67 +359,31 @@ def test_verdict_follows_the_clock(console: Console) -> None:
 
 
 def test_page_updates_when_join_window_opens(console: Console) -> None:
-    call = console.create_call(15 + 0.1)
+    call = console.create_call(15 + 0.02)
+    console.control("PUT", "clock", {"time": console.control("GET", "clock")["time"], "running": False})
     console.open().select(call)
     expect(verdict(console, call, "Join")).to_contain_text("refused")
+    console.press("Resume")
     expect(verdict(console, call, "Join")).to_contain_text("allowed")
     expect(console.row(call).get_by_role("button", name="Join")).to_be_visible()
 
 
-@dataclass
-class InProcessServer:
-    """A server in this process, so that a test can change its rules while a page is open."""
-
-    url: str
-    make_headers: Callable[[], dict[str, str]]
-
-    def headers(self) -> dict[str, str]:
-        return self.make_headers()
-
-
-@pytest.fixture
-def in_process_server(plain_server: "ServerProcess") -> Iterator[InProcessServer]:
-    here = uvicorn.Server(
-        uvicorn.Config(create_app(Settings(database=":memory:")), port=0, log_level="error")
-    )
-    started = threading.Event()
-    startup = here.startup
-
-    async def signalling_startup(sockets: Any = None) -> None:
-        await startup(sockets)
-        started.set()
-
-    here.startup = signalling_startup  # type: ignore[method-assign]
-    thread = threading.Thread(target=here.run)
-    thread.start()
-    assert started.wait(30)
-    port = here.servers[0].sockets[0].getsockname()[1]
-    yield InProcessServer(f"http://127.0.0.1:{port}", plain_server.headers)
-    here.should_exit = here.force_exit = True
-    thread.join()
-
-
-def test_page_follows_rule_changes_of_the_server(
-    make_console: Callable[..., Console], in_process_server: InProcessServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    console = make_console(in_process_server)
+def test_page_shows_the_actions_that_the_server_allows(console: Console) -> None:
     ongoing, far = console.create_call(10, "join"), console.create_call(90)
-    console.open().select(ongoing)
-    window = console.page.get_by_title("Join window").last
-    expect(console.row(ongoing).get_by_role("button", name="Cancel")).to_have_count(0)
-    expect(verdict(console, ongoing, "Cancel")).to_contain_text("refused")
-    expect(console.row(far)).to_contain_text("join opens in")
-    narrow = window.bounding_box()["width"]
 
-    monkeypatch.setitem(calls.NEXT["cancel"], "ongoing", "cancelled")
-    monkeypatch.setattr(calls, "JOIN_WINDOW", timedelta(hours=2))
-    console.press("+1 min")
+    def change(route: Any) -> None:
+        calls = route.fetch().json()
+        for call in calls:
+            call["allowed"] = ["cancel"] if call["id"] == ongoing else ["join"]
+            call["join_opens_at"] = call["created_at"]
+        route.fulfill(json=calls)
 
+    console.page.route(re.compile(r"/_control/calls\?"), change)
+    console.open()
     expect(console.row(ongoing).get_by_role("button", name="Cancel")).to_be_visible()
-    expect(verdict(console, ongoing, "Cancel")).to_contain_text("allowed")
-    expect(console.row(far)).to_contain_text("join is open")
+    expect(console.row(ongoing).get_by_role("button", name="End")).to_have_count(0)
     expect(console.row(far).get_by_role("button", name="Join")).to_be_visible()
-    assert window.bounding_box()["width"] > 4 * narrow
+    expect(console.row(far)).to_contain_text("join is open")
 
 
 def test_participants_leave_and_join_the_channel(console: Console) -> None:
@@ -471,27 +430,13 @@ def test_clock_is_advanced_frozen_set_and_reset(console: Console) -> None:
 # -- Events ------------------------------------------------------------------------------------------
 
 
-def test_users_in_two_tabs_see_each_others_events(
-    console: Console, make_console: Callable[..., Console], plain_server: "ServerProcess", place: str
-) -> None:
+def test_event_of_another_client_is_announced_and_opened(console: Console) -> None:
     call = console.create_call()
-    doctor, patient = console.open("Dr. John Doe"), make_console(plain_server, place).open("Jane Smith")
-    doctor.press(f"Join call {call}")
-    for tab in (doctor, patient):
-        expect(tab.panel("Events")).to_contain_text(f"participant.joinedcall {call}, doctor")
-        expect(tab.row(call)).to_contain_text("ongoing")
-    patient.press(f"End call {call}")
-    for tab in (doctor, patient):
-        expect(tab.panel("Events")).to_contain_text(f"call.endedcall {call}")
-        expect(tab.row(call)).to_contain_text("completed")
-
-
-def test_event_is_announced_and_opened(console: Console) -> None:
-    call = console.create_call()
-    events = console.open().panel("Events")
+    events = console.open("Jane Smith").panel("Events")
     console.api("POST", f"{call}/cancel/")
     announcement = events.get_by_role("status").filter(has_text="call.cancelled")
     expect(announcement).to_contain_text(f"call {call}")
+    expect(console.row(call)).to_contain_text("cancelled")
     events.get_by_text("call.cancelled", exact=True).click()
     body = events.get_by_role("region", name=re.compile(r"^Event \d+$"))
     assert json.loads(body.inner_text())["data"]["call"]["id"] == call
@@ -622,7 +567,6 @@ def test_state_is_reset_after_confirmation(console: Console) -> None:
     console.press("Reset…", panel)
     console.press("Reset", dialog)
     expect(console.panel("Calls").get_by_text(NO_CALLS)).to_be_visible()
-    assert console.control("GET", "calls") == []
 
 
 def test_page_follows_reset_by_another_client(console: Console) -> None:
@@ -636,11 +580,14 @@ def test_page_follows_reset_by_another_client(console: Console) -> None:
     console.expect_connected()
 
 
-def test_sample_calls_are_added(console: Console) -> None:
+def test_sample_calls_are_added_and_take_few_lines(console: Console) -> None:
     console.open()
     console.page.get_by_role("checkbox", name="Calls of all users").check()
     console.press("add 20 sample calls")
     expect(console.page.get_by_role("table").get_by_role("rowheader")).to_have_count(20)
+    lines_of_names = """() => [...document.querySelectorAll('tbody td:nth-child(3) > div')].map((name) =>
+      Math.round(name.getBoundingClientRect().height / parseFloat(getComputedStyle(name).lineHeight)))"""
+    assert set(console.page.evaluate(lines_of_names)) == {1}
     panel = console.unfold("State and snapshots")
     panel.get_by_label("Number of calls").fill("5")
     console.press("Add sample calls", panel)
@@ -651,7 +598,7 @@ def test_sample_calls_are_added(console: Console) -> None:
 
 
 def test_control_key_opens_the_console_and_a_namespace(
-    make_console: Callable[..., Console], serve: "Callable[..., ServerProcess]"
+    make_console: Callable[..., Console], serve: Callable[..., ServerProcess]
 ) -> None:
     console = make_console(serve("--database", ":memory:", "--control-key", KEY))
     console.page.goto(console.url)
@@ -678,7 +625,7 @@ def test_control_key_opens_the_console_and_a_namespace(
 
 
 def test_page_says_when_the_server_is_gone(
-    make_console: Callable[..., Console], serve: "Callable[..., ServerProcess]"
+    make_console: Callable[..., Console], serve: Callable[..., ServerProcess]
 ) -> None:
     server = serve("--database", ":memory:")
     console = make_console(server).open()
@@ -697,12 +644,6 @@ def test_page_that_cannot_start_says_why_and_retries(console: Console) -> None:
     console.page.unroute("**/_control/server")
     console.press("Try again")
     console.expect_connected()
-
-
-def test_page_policy_allows_only_its_own_server(console: Console) -> None:
-    policy = httpx.get(console.url).headers["Content-Security-Policy"]
-    assert "default-src 'self'" in policy
-    assert "unsafe" not in policy
 
 
 def test_hostile_name_is_shown_as_text(console: Console) -> None:
@@ -737,11 +678,9 @@ def fill(console: Console) -> None:
         console.page.get_by_role("heading", name="curl").first.wait_for()
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"), [(360, "light"), (768, "dark"), (1280, "dark"), (1440, "light")]
-)
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark")])
 def test_page_fits_the_screen(
-    make_console: Callable[..., Console], plain_server: "ServerProcess", place: str, width: int, scheme: str
+    make_console: Callable[..., Console], plain_server: ServerProcess, place: str, width: int, scheme: str
 ) -> None:
     console = make_console(plain_server, place, viewport={"width": width, "height": 800}, color_scheme=scheme)
     fill(console)
@@ -753,7 +692,7 @@ def test_page_fits_the_screen(
     assert console.page.evaluate(elements_outside) == []
 
 
-def test_every_control_has_a_unique_name(console: Console) -> None:
+def test_page_is_accessible(console: Console) -> None:
     fill(console)
     snapshot = console.page.locator("body").aria_snapshot()
     controls = re.findall(
@@ -763,33 +702,21 @@ def test_every_control_has_a_unique_name(console: Console) -> None:
     assert [role for role, name in controls if not name.startswith(' "')] == []
     buttons = [name for role, name in controls if role == "button"]
     assert {name for name in buttons if buttons.count(name) > 1} == set()
-
-
-def test_page_has_landmarks_and_headings_in_order(console: Console) -> None:
-    fill(console)
     for landmark in ("banner", "main", "navigation"):
         expect(console.page.get_by_role(landmark)).to_have_count(1)
     levels = console.page.evaluate(
         "[...document.querySelectorAll('h1, h2, h3')].map((heading) => Number(heading.tagName[1]))"
     )
-    assert levels[0] == 1
-    assert levels.count(1) == 1
+    assert (levels[0], levels.count(1)) == (1, 1)
     assert all(after - before <= 1 for before, after in pairwise(levels))
     assert console.page.locator("th:not([scope])").count() == 0
 
 
-@pytest.mark.parametrize("width", [1280, 1366])
-def test_each_name_in_the_table_takes_one_line(
-    make_console: Callable[..., Console], plain_server: "ServerProcess", place: str, width: int
-) -> None:
-    console = make_console(plain_server, place, viewport={"width": width, "height": 800})
-    console.control("POST", "state/calls", {"count": 20})
-    console.open()
-    console.page.get_by_role("checkbox", name="Calls of all users").check()
-    expect(console.page.get_by_role("table").get_by_role("rowheader")).to_have_count(20)
-    lines = """() => [...document.querySelectorAll('tbody td:nth-child(3) > div')].map((name) =>
-      Math.round(name.getBoundingClientRect().height / parseFloat(getComputedStyle(name).lineHeight)))"""
-    assert set(console.page.evaluate(lines)) == {1}
+FOCUS = """() => {
+  const element = document.activeElement;
+  const name = element.ariaLabel || element.labels?.[0]?.textContent || element.textContent;
+  return [name.trim(), parseFloat(getComputedStyle(element).outlineWidth)];
+}"""
 
 
 @dataclass
@@ -799,13 +726,12 @@ class Keyboard:
     page: Any
 
     def move_to(self, name: str) -> None:
-        """Press Tab until the control of this name has the focus."""
+        """Press Tab until the control whose name starts with this has the focus."""
         for _ in range(80):
             self.page.keyboard.press("Tab")
-            focused = self.page.locator(":focus")
-            if focused.count() and name in focused.aria_snapshot().partition("\n")[0]:
-                width = focused.evaluate("element => parseFloat(getComputedStyle(element).outlineWidth)")
-                assert width >= 2, f"{name} does not show that it has the focus"
+            focus_name, outline_width = self.page.evaluate(FOCUS)
+            if focus_name.startswith(name):
+                assert outline_width >= 2, f"{name} does not show that it has the focus"
                 return
         raise AssertionError(f"no key leads to {name}")
 
@@ -823,28 +749,19 @@ def test_main_actions_work_with_the_keyboard(console: Console) -> None:
     expect(console.page.get_by_role("dialog", name="Schedule a call")).to_be_visible()
     keys.move_to("in 5 min")
     keys.press("Enter")
-    keys.move_to('button "Schedule"')
+    keys.move_to("Schedule")
     keys.press("Enter")
     console.expect_response("201", "done")
     expect(console.page.get_by_role("button", name="Schedule a call")).to_be_focused()
-    keys.move_to('"Join call 1"')
+    keys.move_to("Join call 1")
     keys.press("Enter")
     console.expect_response("200", "Join call 1")
-    keys.move_to('"End call 1"')
+    keys.move_to("End call 1")
     keys.press("Enter")
     console.expect_response("200", "End call 1")
     keys.move_to("Show in the request log")
     keys.press("Enter")
     expect(console.panel("Requests").locator("summary:focus")).to_contain_text("/end/")
-    console.page.reload()
-    console.expect_connected()
-    keys.move_to("Freeze")
-    keys.press("Enter")
-    expect(console.panel("Clock")).to_contain_text("frozen")
-    keys.move_to('radio "Dr. John Doe')
-    keys.press("ArrowDown")
-    expect(console.panel("Users").get_by_text("acting as")).to_contain_text("Jane Smith")
-    expect(console.panel("Users").get_by_role("radio", name="Jane Smith")).to_be_focused()
 
 
 # -- The meeting page --------------------------------------------------------------------------------
@@ -886,7 +803,7 @@ def test_meeting_page_warns_of_development_credentials(console: Console) -> None
 
 
 def test_meeting_page_joins_with_the_chosen_sdk(
-    make_console: Callable[..., Console], serve: "Callable[..., ServerProcess]", tmp_path: Path
+    make_console: Callable[..., Console], serve: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     app_id = "0123456789abcdef0123456789abcdef"
     (tmp_path / "sdk.js").write_text(RECORDING_SDK)

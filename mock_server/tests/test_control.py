@@ -575,26 +575,18 @@ LONG = settings(max_examples=20_000, deadline=None, database=None)
 
 @st.composite
 def requests(draw: st.DrawFn, description: dict[str, Any]) -> tuple[str, str, Any]:
-    """Generate a request to one of the operations, mostly with its fields."""
+    """Generate a request to one of the operations, mostly with known fields."""
     path = draw(st.sampled_from(sorted(set(description["paths"]) - {"/_control/requests/stream"})))
     item = description["paths"][path]
     method = draw(st.sampled_from(sorted(METHODS & set(item))))
-    filled = re.sub(r"\{\w+\}", lambda _: draw(st.sampled_from([word for word in WORDS if word])), path)
+    path = re.sub(r"\{\w+\}", lambda _: draw(st.sampled_from([word for word in WORDS if word])), path)
     parameters = [each["name"] for each in item[method].get("parameters", []) if each["in"] == "query"]
     query = "&".join(f"{name}={draw(st.sampled_from(WORDS))}" for name in parameters if draw(st.booleans()))
-    names = sorted(fields_of(description, item[method]))
-    body = draw(st.dictionaries(st.sampled_from(names), VALUES, max_size=4) | VALUES if names else VALUES)
-    return method, f"{filled}?{query}" if query else filled, body
-
-
-def fields_of(description: dict[str, Any], operation: dict[str, Any]) -> set[str]:
-    """Return the fields of an operation's body from the description."""
-    if "requestBody" not in operation:
-        return set()
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    if "$ref" in schema:
-        schema = description["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    return set(schema.get("properties", {}))
+    content = item[method].get("requestBody", {}).get("content", {}).get("application/json", {})
+    schema = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+    fields = sorted(description["components"]["schemas"].get(schema, {}).get("properties", {}))
+    body = draw(st.dictionaries(st.sampled_from(fields), VALUES, max_size=4) | VALUES if fields else VALUES)
+    return method, f"{path}?{query}", body
 
 
 @pytest.mark.parametrize(
@@ -605,15 +597,14 @@ def fields_of(description: dict[str, Any], operation: dict[str, Any]) -> set[str
     ],
 )
 def test_generated_requests_get_json_and_never_500(api: Api, bounds: settings) -> None:
-    description = describe(api)
-    status: dict[int, int] = {}
+    statuses = set()
 
     @bounds
-    @given(requests(description))
+    @given(requests(describe(api)))
     def send(request: tuple[str, str, Any]) -> None:
         method, path, body = request
         response = api.client.request(method, path, json=body, headers={"Host": "localhost"})
-        status[response.status_code] = status.get(response.status_code, 0) + 1
+        statuses.add(response.status_code)
         assert response.status_code < 500, response.text
         if response.content:
             response.json()
@@ -621,8 +612,7 @@ def test_generated_requests_get_json_and_never_500(api: Api, bounds: settings) -
             assert response.json()["error"]
 
     send()
-    assert {200, 400, 404} <= set(status)
-    assert api.control("GET", "/server").status_code == 200
+    assert {200, 400, 404} <= statuses
 
 
 # -- The command -------------------------------------------------------------------------------------

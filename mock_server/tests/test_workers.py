@@ -38,15 +38,9 @@ DOCTOR = auth_headers(USERS["doctor"])
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--workers", "0"], ["workers: 0", "1 to 64"]),
         (["--workers", "65", "--database", SOMEWHERE], ["workers: 65", "1 to 64"]),
         (["--workers", "2"], ["workers", "PostgreSQL", "--database postgresql://"]),
-        (
-            ["--workers", "2", "--database", SOMEWHERE, "--clock", "2030-01-05T10:00:00Z"],
-            ["clock", "one worker"],
-        ),
         (["--workers", "2", "--database", SOMEWHERE, "--fault", "status=503"], ["fault", "one worker"]),
-        (["--pool-size", "0"], ["pool_size: 0"]),
         (["--pool-wait", "0"], ["pool_wait: 0", "0.001 to 3600"]),
         (["--lock-timeout", "nan"], ["lock_timeout: nan"]),
     ],
