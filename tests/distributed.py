@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("spec", "sdk", "mock_server", "contract_tests")
-NOT_FOR_BUILDS_OR_TESTS = (".ci/", ".github/")
-MADE_BY_THE_BUILD = {"PKG-INFO"}
+EXCLUDED = (".ci/", ".github/")
+BUILD_FILES = {"PKG-INFO"}
 
 
 def tracked_files() -> set[str]:
@@ -27,8 +27,8 @@ def tracked_files() -> set[str]:
 
 def in_sdist(files: set[str]) -> set[str]:
     """Return the files that an sdist must have."""
-    expected = {name for name in files if name and not name.startswith(NOT_FOR_BUILDS_OR_TESTS)}
-    return expected | MADE_BY_THE_BUILD
+    expected = {name for name in files if name and not name.startswith(EXCLUDED)}
+    return expected | BUILD_FILES
 
 
 def in_wheel(files: set[str]) -> set[str]:
@@ -56,9 +56,10 @@ def main(sdist: Path, wheel: Path) -> int:
     with zipfile.ZipFile(wheel) as zipped:
         installed = {name for name in zipped.namelist() if ".dist-info/" not in name}
     files = tracked_files()
-    wrong = differences(sdist, in_archive, in_sdist(files)) + differences(wheel, installed, in_wheel(files))
-    print("\n".join(wrong) or f"{sdist.name} and {wheel.name} have the expected files")
-    return 1 if wrong else 0
+    problems = differences(sdist, in_archive, in_sdist(files))
+    problems += differences(wheel, installed, in_wheel(files))
+    print("\n".join(problems) or f"{sdist.name} and {wheel.name} have the expected files")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

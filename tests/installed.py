@@ -33,7 +33,7 @@ SERVER = {
     "uvicorn",
     "websockets",
 }
-BROUGHT = {
+MODULES = {
     "server": SERVER,
     "postgres": SERVER | {"asyncpg"},
     "metrics": SERVER | {"prometheus_client"},
@@ -50,7 +50,7 @@ ENVIRONMENT = {
     for name, value in os.environ.items()
     if not name.startswith(("PYTHON", "VIDEO_CALLS_", "AGORA_"))
 } | {"PYTHONUNBUFFERED": "1"}
-NOWHERE = "postgresql://user@127.0.0.1:1/calls"
+CLOSED_PORT = "postgresql://user@127.0.0.1:1/calls"
 TEST = """
 from datetime import timedelta
 
@@ -80,7 +80,7 @@ def run(command: str, *arguments: str, status: int = 0) -> str:
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[str]:
+def running_server(*options: str) -> Iterator[str]:
     """Run a server and yield the root of its API; it has to stop with status 0."""
     words = [COMMANDS / "video-calls-server", "serve", "--port", "0", "--database", "calls.db"]
     words += ["--log-level", "warning", *options]
@@ -96,7 +96,7 @@ def serving(*options: str) -> Iterator[str]:
 # -- All installations --------------------------------------------------------------------------------
 
 
-def packaged() -> None:
+def check_files() -> None:
     """Check that the installed package is imported, and has its types, licences and contract."""
     assert Path(video_calls_sdk.__file__).is_relative_to(sys.prefix)
     assert video_calls_spec.openapi_path().is_relative_to(sys.prefix)
@@ -108,10 +108,10 @@ def packaged() -> None:
     assert licences == {"LICENSE", "htm.LICENSE", "preact.LICENSE"}, licences
 
 
-def nothing_more(extras: list[str]) -> None:
+def check_modules(extras: list[str]) -> None:
     """Check that the modules of these extras are installed, and no modules of others."""
-    expected = {module for extra in extras for module in BROUGHT[extra]}
-    for module in {module for modules in BROUGHT.values() for module in modules}:
+    expected = {module for extra in extras for module in MODULES[extra]}
+    for module in {module for modules in MODULES.values() for module in modules}:
         assert (find_spec(module) is not None) == (module in expected), module
 
 
@@ -145,7 +145,7 @@ def server() -> None:
     """Check the server: the version, the tables, the operations and the pages."""
     assert version("video-calls") in run("video-calls-server", "--version")
     assert run("video-calls-server", "migrate", "--database", "new.db").startswith("revision none to ")
-    with serving() as api:
+    with running_server() as api:
         token = run("video-calls-server", "token", "doctor@example.com", "--database", "calls.db").strip()
         with VideoCallsClient(api, token) as client:
             soon = datetime.now(UTC) + timedelta(minutes=5)
@@ -158,21 +158,21 @@ def server() -> None:
 
 def postgres() -> None:
     """Check that the server connects to PostgreSQL."""
-    check_hints = run("video-calls-server", "migrate", "--database", NOWHERE, status=2)
-    assert "127.0.0.1:1" in check_hints, check_hints
-    assert "install" not in check_hints, check_hints
+    output = run("video-calls-server", "migrate", "--database", CLOSED_PORT, status=2)
+    assert "127.0.0.1:1" in output, output
+    assert "install" not in output, output
 
 
 def metrics() -> None:
     """Check that the server has metrics."""
-    with serving("--metrics") as api:
+    with running_server("--metrics") as api:
         assert "# TYPE" in httpx.get(urljoin(api, "/metrics")).text
 
 
 def otel() -> None:
     """Check that the server starts with spans."""
     ENVIRONMENT["OTEL_TRACES_EXPORTER"] = "none"
-    with serving("--otel") as api:
+    with running_server("--otel") as api:
         assert httpx.get(urljoin(api, "/healthz")).status_code == 200
 
 
@@ -197,15 +197,15 @@ def contract() -> None:
 # -- Missing extras -----------------------------------------------------------------------------------
 
 
-def without_events() -> None:
+def check_hint_of_events() -> None:
     """Check that the SDK names the missing extra."""
     assert "video-calls[events]" in str(error_without_events())
 
 
-REFUSED: dict[str, tuple[str, ...]] = {
+COMMANDS_BY_HINT: dict[str, tuple[str, ...]] = {
     'pip install "video-calls[server]"': ("video-calls-server", "--version"),
     'pip install "video-calls[contract]"': ("video-calls-contract", "rules"),
-    "video-calls[server,postgres]": ("video-calls-server", "serve", "--database", NOWHERE),
+    "video-calls[server,postgres]": ("video-calls-server", "serve", "--database", CLOSED_PORT),
     "video-calls[metrics]": ("video-calls-server", "serve", "--metrics"),
     "video-calls[otel]": ("video-calls-server", "serve", "--otel"),
 }
@@ -215,25 +215,25 @@ REFUSED: dict[str, tuple[str, ...]] = {
 def check_hints(*hints: str) -> None:
     """Check that commands name the missing extra."""
     for hint in hints:
-        printed = run(*REFUSED[hint], status=2)
+        printed = run(*COMMANDS_BY_HINT[hint], status=2)
         assert hint in printed, printed
 
 
-PROMISED = (server, postgres, metrics, otel, testing, events, contract)
+EXTRA_CHECKS = (server, postgres, metrics, otel, testing, events, contract)
 
 
 def check(extras: list[str]) -> None:
     """Check an environment with these extras."""
-    nothing_more(extras)
-    packaged()
+    check_modules(extras)
+    check_files()
     sdk()
-    for check_extra in PROMISED:
+    for check_extra in EXTRA_CHECKS:
         if check_extra.__name__ in extras:
             check_extra()
-    installed_modules = {module for extra in extras for module in BROUGHT[extra]}
-    without_server, without_contract, *without_parts = REFUSED
+    installed_modules = {module for extra in extras for module in MODULES[extra]}
+    without_server, without_contract, *without_parts = COMMANDS_BY_HINT
     if "websockets" not in installed_modules:
-        without_events()
+        check_hint_of_events()
     if "litestar" not in installed_modules:
         check_hints(without_server)
     if "schemathesis" not in installed_modules:

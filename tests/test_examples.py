@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 COMMANDS = Path(sys.executable).parent
 
-PRINTED = {
+OUTPUT = {
     "schedule_and_join.py": [
         "call 1 is scheduled",
         "uid 101 may join call_",
@@ -49,50 +49,38 @@ PRINTED = {
     ],
     "refresh_token.py": ["asked for a token", "0 calls"],
 }
-ELSEWHERE = {"web_handler.py", "worker.py"}
+ENDLESS = {"web_handler.py", "worker.py"}
 """Examples that do not end by themselves."""
 
 
-def token(process: ServerProcess) -> str:
-    return process.headers()["Authorization"].removeprefix("Bearer ")
-
-
-def environment(process: ServerProcess) -> dict[str, str]:
-    return os.environ | {
-        "PATH": f"{COMMANDS}:{os.environ['PATH']}",
-        "VIDEO_CALLS_BASE_URL": f"{process.url}/api/v1/video",
-        "VIDEO_CALLS_TOKEN": token(process),
-    }
-
-
 def book(process: ServerProcess, **later: float) -> int:
-    with VideoCallsClient(f"{process.url}/api/v1/video", token(process)) as client:
+    with VideoCallsClient(process.base_url, process.token()) as client:
         time = datetime.now(UTC) + timedelta(**later)
         return client.calls.create(doctor=1, patient=1, scheduled_time=time).id
 
 
-def test_every_example_is_run_and_in_the_table() -> None:
+def test_every_example_is_run_and_listed() -> None:
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
-    assert scripts == {*PRINTED, *ELSEWHERE}
+    assert scripts == {*OUTPUT, *ENDLESS}
     listed = set(re.findall(r"^\| \[(.*?)\]", (EXAMPLES / "README.md").read_text("utf-8"), re.MULTILINE))
     tests = {f"testing/{path.name}" for path in EXAMPLES.glob("testing/test_*.py")}
     assert scripts | tests <= listed
 
 
-@pytest.mark.parametrize("script", PRINTED)
-def test_a_script_runs_as_it_stands(fresh_server: ServerProcess, tmp_path: Path, script: str) -> None:
+@pytest.mark.parametrize("script", OUTPUT)
+def test_script_runs_unchanged(fresh_server: ServerProcess, tmp_path: Path, script: str) -> None:
     if script == "list_everything.py":
         book(fresh_server, days=2)
     result = subprocess.run(
         [sys.executable, EXAMPLES / script],
         cwd=tmp_path,
-        env=environment(fresh_server),
+        env=fresh_server.environment(),
         capture_output=True,
         text=True,
         check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")
-    for text in PRINTED[script]:
+    for text in OUTPUT[script]:
         assert text in result.stdout
 
 
@@ -100,12 +88,12 @@ def test_a_script_runs_as_it_stands(fresh_server: ServerProcess, tmp_path: Path,
 
 
 @contextmanager
-def at_work(process: ServerProcess, directory: Path) -> "Iterator[subprocess.Popen[str]]":
+def running_worker(process: ServerProcess, directory: Path) -> "Iterator[subprocess.Popen[str]]":
     """Start the worker, wait until it follows events, and kill it afterwards."""
     worker = subprocess.Popen(
         [sys.executable, EXAMPLES / "worker.py", "worker.db"],
         cwd=directory,
-        env=environment(process),
+        env=process.environment(),
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -118,15 +106,15 @@ def at_work(process: ServerProcess, directory: Path) -> "Iterator[subprocess.Pop
         worker.communicate()
 
 
-def has_a_call(process: ServerProcess) -> None:
+def complete_call(process: ServerProcess) -> None:
     """Book, join and end a call."""
     call_id = book(process, minutes=5)
-    with VideoCallsClient(f"{process.url}/api/v1/video", token(process)) as client:
+    with VideoCallsClient(process.base_url, process.token()) as client:
         client.calls.join(call_id)
         client.calls.end(call_id)
 
 
-def handled(worker: "subprocess.Popen[str]", last: str) -> list[str]:
+def output_until(worker: "subprocess.Popen[str]", last: str) -> list[str]:
     """Return the output of the worker up to this line."""
     finished: list[str] = []
     assert worker.stdout
@@ -135,16 +123,16 @@ def handled(worker: "subprocess.Popen[str]", last: str) -> list[str]:
     return finished
 
 
-def test_the_worker_misses_nothing_while_it_is_away(fresh_server: ServerProcess, tmp_path: Path) -> None:
-    with at_work(fresh_server, tmp_path) as worker:
-        has_a_call(fresh_server)
-        assert handled(worker, "call 1 lasted") == ["Dr. John Doe is in call 1", "call 1 lasted"]
-    has_a_call(fresh_server)
-    with at_work(fresh_server, tmp_path) as worker:
-        missed = handled(worker, "call 2 lasted")
+def test_restarted_worker_handles_missed_events(fresh_server: ServerProcess, tmp_path: Path) -> None:
+    with running_worker(fresh_server, tmp_path) as worker:
+        complete_call(fresh_server)
+        assert output_until(worker, "call 1 lasted") == ["Dr. John Doe is in call 1", "call 1 lasted"]
+    complete_call(fresh_server)
+    with running_worker(fresh_server, tmp_path) as worker:
+        missed = output_until(worker, "call 2 lasted")
         assert missed[missed[0] == "call 1 lasted" :] == ["Dr. John Doe is in call 2", "call 2 lasted"]
-        has_a_call(fresh_server)
-        assert handled(worker, "call 3 lasted") == ["Dr. John Doe is in call 3", "call 3 lasted"]
+        complete_call(fresh_server)
+        assert output_until(worker, "call 3 lasted") == ["Dr. John Doe is in call 3", "call 3 lasted"]
         worker.send_signal(signal.SIGTERM)
         assert worker.stdout
         assert (worker.stdout.read(), worker.wait()) == ("stopped\n", 0)
@@ -176,7 +164,7 @@ def test_worker_stores_event_after_its_handler(
 ) -> None:
     progress = worker.Progress(":memory:")
     progress.save("0")
-    has_a_call(fresh_server)
+    complete_call(fresh_server)
     types: list[str] = []
 
     def handler(event: Event) -> None:
@@ -186,7 +174,7 @@ def test_worker_stores_event_after_its_handler(
     worker.HANDLERS |= {"call.started": handler, "call.ended": handler}
     while len(types) < len(expected_types):
         with (
-            VideoCallsClient(f"{fresh_server.url}/api/v1/video", token(fresh_server)) as client,
+            VideoCallsClient(fresh_server.base_url, fresh_server.token()) as client,
             pytest.raises(SystemExit),
         ):
             worker.work(client, progress)
@@ -197,10 +185,10 @@ def test_worker_stores_event_after_its_handler(
 # -- In a web framework, and in tests -----------------------------------------------------------------
 
 
-def test_the_web_handler_passes_the_users_token_on(
+def test_web_handler_forwards_token_of_user(
     fresh_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VIDEO_CALLS_BASE_URL", f"{fresh_server.url}/api/v1/video")
+    monkeypatch.setenv("VIDEO_CALLS_BASE_URL", fresh_server.base_url)
     monkeypatch.syspath_prepend(str(EXAMPLES))
     from litestar.testing import TestClient
     from web_handler import app
@@ -219,7 +207,7 @@ def test_the_web_handler_passes_the_users_token_on(
         assert (refusal.status_code, refusal.json()) == (401, {"error": "The token is invalid"})
 
 
-def test_the_tests_pass_as_they_stand() -> None:
+def test_tests_of_examples_pass() -> None:
     options = ("-p", "no:cacheprovider", "-p", "video_calls_pytest")
     result = subprocess.run(
         [sys.executable, "-m", "pytest", *options, EXAMPLES / "testing"],
@@ -233,7 +221,7 @@ def test_the_tests_pass_as_they_stand() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs node")
-def test_the_frontends_test_passes_as_it_stands(fresh_server: ServerProcess) -> None:
+def test_frontend_test_passes(fresh_server: ServerProcess) -> None:
     result = subprocess.run(
         ["node", "--test", f"{EXAMPLES}/frontend/video-calls.test.mjs"],
         env=os.environ | {"VIDEO_CALLS_SERVER": fresh_server.url},
@@ -251,7 +239,7 @@ WORKFLOW: dict[str, Any] = yaml.safe_load((EXAMPLES / "github-actions/contract.y
 [OUR_STEP] = [step for step in WORKFLOW["jobs"]["contract"]["steps"] if "video-calls@" in step["uses"]]
 
 
-def filled(values: dict[str, str], contexts: dict[str, dict[str, str]]) -> dict[str, str]:
+def fill_expressions(values: dict[str, str], contexts: dict[str, dict[str, str]]) -> dict[str, str]:
     """Return values with their expressions, such as `${{ inputs.config }}`, replaced as on GitHub."""
 
     def value(expression: re.Match[str]) -> str:
@@ -269,7 +257,7 @@ def run_step(directory: Path, url: str, secrets: dict[str, str]) -> tuple[int, P
     (installed / "bin").symlink_to(COMMANDS)
     contexts = {"vars": {"VIDEO_CALLS_URL": url}, "secrets": secrets}
     defaults = {name: each["default"] for name, each in ACTION["inputs"].items()}
-    contexts["inputs"] = defaults | filled(OUR_STEP["with"], contexts)
+    contexts["inputs"] = defaults | fill_expressions(OUR_STEP["with"], contexts)
     [step] = [step for step in ACTION["runs"]["steps"] if step.get("id") == "run"]
     files = {
         "RUNNER_TEMP": directory / "runner",
@@ -281,8 +269,8 @@ def run_step(directory: Path, url: str, secrets: dict[str, str]) -> tuple[int, P
         cwd=directory,
         env=os.environ
         | {name: str(path) for name, path in files.items()}
-        | filled(OUR_STEP["env"], contexts)
-        | filled(step["env"], contexts),
+        | fill_expressions(OUR_STEP["env"], contexts)
+        | fill_expressions(step["env"], contexts),
         check=False,
     )
     return result.returncode, directory
@@ -290,10 +278,9 @@ def run_step(directory: Path, url: str, secrets: dict[str, str]) -> tuple[int, P
 
 @pytest.mark.long
 @pytest.mark.timeout(180)
-def test_the_workflow_tests_a_backend(fresh_server: ServerProcess, tmp_path: Path) -> None:
-    patient = fresh_server.headers("patient")["Authorization"].removeprefix("Bearer ")
-    tokens = {"DOCTOR_TOKEN": token(fresh_server), "PATIENT_TOKEN": patient}
-    status, directory = run_step(tmp_path, f"{fresh_server.url}/api/v1/video", tokens)
+def test_workflow_checks_a_backend(fresh_server: ServerProcess, tmp_path: Path) -> None:
+    tokens = {"DOCTOR_TOKEN": fresh_server.token(), "PATIENT_TOKEN": fresh_server.token("patient")}
+    status, directory = run_step(tmp_path, fresh_server.base_url, tokens)
     assert status == 0
     assert (directory / "output").read_text(encoding="utf-8") == "status=0\n"
     assert "conforms" in (directory / "summary.md").read_text(encoding="utf-8")
@@ -302,7 +289,7 @@ def test_the_workflow_tests_a_backend(fresh_server: ServerProcess, tmp_path: Pat
     assert reports == {"report.html", "report.json", "report.xml"}
 
 
-def test_the_workflow_fails_where_there_is_no_backend(tmp_path: Path) -> None:
+def test_workflow_fails_without_backend(tmp_path: Path) -> None:
     tokens = {"DOCTOR_TOKEN": "any", "PATIENT_TOKEN": "any"}
     status, directory = run_step(tmp_path, "http://127.0.0.1:9/api/v1/video", tokens)
     assert status == 2

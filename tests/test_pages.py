@@ -4,7 +4,6 @@ A block whose first line names a file is saved under that name. The other blocks
 program. Only the address of the server is replaced, because its port is random.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -48,11 +47,7 @@ class Page:
                 (directory / file[1]).write_text(block, encoding="utf-8")
             elif "pip install" not in block:
                 self.blocks.setdefault(language, []).append(block)
-        self.environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "VIDEO_CALLS_BASE_URL": f"{process.url}/api/v1/video",
-            "VIDEO_CALLS_TOKEN": process.headers()["Authorization"].removeprefix("Bearer "),
-        }
+        self.environment = process.environment()
 
     def code(self, language: str) -> str:
         """Return all blocks of a language as one program."""
@@ -73,7 +68,7 @@ class Page:
         return program.stdout
 
     @contextmanager
-    def following(self, code: str) -> Iterator[Iterator[str]]:
+    def running_follower(self, code: str) -> Iterator[Iterator[str]]:
         """Start a Python program that follows events, and yield its lines once it is connected."""
         handshakes = f"{self.url}/_control/requests/stream?after=0&status=101"
         with (
@@ -106,7 +101,7 @@ def assert_in_order(printed: str, texts: list[str]) -> None:
         assert separator, f"no {text!r} at its place in {printed}"
 
 
-def lives(client: VideoCallsClient, control: Control) -> None:
+def complete_call(client: VideoCallsClient, control: Control) -> None:
     """Create, join and end a call."""
     soon = control.clock.now() + timedelta(minutes=5)
     call = client.calls.create(doctor=1, patient=1, scheduled_time=soon)
@@ -197,7 +192,7 @@ def test_page_runs_as_written(
 
 def test_integrators_session_runs_as_written(page: Callable[[str], Page]) -> None:
     section = page("README.md#You write a program that calls the API")
-    with section.following((section.directory / "follow.py").read_text("utf-8")) as lines:
+    with section.running_follower((section.directory / "follow.py").read_text("utf-8")) as lines:
         printed = section.run("bash", section.code("bash"))
         assert [next(lines) for _ in EVENTS_OF_A_CALL] == EVENTS_OF_A_CALL
     assert_in_order(
@@ -214,7 +209,7 @@ def test_page_of_the_sdk_runs_as_written(page: Callable[[str], Page]) -> None:
     session = page("docs/sdk.md")
     token = f"doctors_token = {session.environment['VIDEO_CALLS_TOKEN']!r}\n"
     blocking, asynchronous, events = session.blocks["python"]
-    with session.following(f"from video_calls_sdk import VideoCallsClient\n{token}{events}") as lines:
+    with session.running_follower(f"from video_calls_sdk import VideoCallsClient\n{token}{events}") as lines:
         printed = session.run("python", token + blocking + asynchronous)
         assert [next(lines) for _ in EVENTS_OF_A_CALL] == EVENTS_OF_A_CALL
     assert_in_order(printed, ["call_", "completed Jane Smith\n"])
@@ -223,11 +218,11 @@ def test_page_of_the_sdk_runs_as_written(page: Callable[[str], Page]) -> None:
 def test_page_about_events_runs_as_written(page: Callable[[str], Page]) -> None:
     session = page("docs/following-events.md")
     with (
-        session.following(session.code("python")) as lines,
+        session.running_follower(session.code("python")) as lines,
         Control(session.url) as control,
         VideoCallsClient(control.base_url, control.token("doctor@example.com")) as doctor,
     ):
-        lives(doctor, control)
+        complete_call(doctor, control)
         assert list(lines)[-1] == "call.ended 1 completed\n"
 
 

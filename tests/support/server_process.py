@@ -61,6 +61,22 @@ class ServerProcess:
     def headers(self, user: str = "doctor") -> dict[str, str]:
         return auth_headers(USERS[user])
 
+    def token(self, user: str = "doctor") -> str:
+        return self.headers(user)["Authorization"].removeprefix("Bearer ")
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.url}/api/v1/video"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables of a program that uses the SDK as the doctor."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return os.environ | {
+            "PATH": path,
+            "VIDEO_CALLS_BASE_URL": self.base_url,
+            "VIDEO_CALLS_TOKEN": self.token(),
+        }
+
     def workers(self, ever: int = 2) -> list[int]:
         """Return the pids of the workers, once `ever` have started; without workers, the server's own."""
         if "--workers" not in self.popen.args:

@@ -60,13 +60,13 @@ POLICY: Json = {
     "sharing": ["doctor", "patient"],  # calls that share one of these
     "blocking": ["scheduled", "ongoing"],
     "minutes": {"before": 30, "after": 30},
-    "unguarded": [],  # of `sharing`: checked before the lock, and not within it
+    "unlocked": [],  # of `sharing`: checked before the lock, and not within it
     # Values of a new call
-    "taken": [],  # of "unknown doctor", "inactive patient" and so on
+    "accepted": [],  # of "unknown doctor", "inactive patient" and so on
     "same_user": "user",  # or "number", or "allowed"
     "earliest": 0,  # minutes from now
-    "honoured": "",  # a field that the client sets
-    "assumed": {},  # defaults of missing fields
+    "writable": "",  # a field that the client may set
+    "defaults": {},  # defaults of missing fields
     "ignores_offset": False,
     "channel": "random",  # see `new_channel`
     "channel_each": False,  # each participant gets another channel
@@ -74,7 +74,7 @@ POLICY: Json = {
     "also_from": {"join": "", "end": "", "cancel": ""},
     "to": {"join": "ongoing", "end": "completed", "cancel": "cancelled"},
     "sets": {"join": {"started_at": "now"}, "end": {"ended_at": "now"}, "cancel": {}},
-    "forgotten": "",  # an action that changes only its response
+    "unsaved": "",  # an action that changes only its response
     # Joins
     "opens": {"doctor": 15, "patient": 15},  # minutes before the start
     "closes_at_start": False,
@@ -101,10 +101,10 @@ parser.add_argument(
 parser.add_argument("--policy", type=json.loads, default={}, metavar="JSON", help="parts of POLICY")
 parser.add_argument("switch", nargs="?", default="", choices=["", *SWITCHES])
 options = parser.parse_args(None if __name__ == "__main__" else [])
-SWITCHED = options.switch
+SWITCH = options.switch
 for part, value in options.policy.items():
     POLICY[part] = {**POLICY[part], **value} if isinstance(POLICY[part], dict) else value
-replaced: Json = {}
+replacements: Json = {}
 
 
 class Refusal(Exception):
@@ -116,7 +116,7 @@ def refuse(status: int, text: str) -> NoReturn:
     raise Refusal(status, text)
 
 
-# -- Who is who ------------------------------------------------------------------------------------
+# -- Users -----------------------------------------------------------------------------------------
 
 USERS: dict[str, Json] = {
     "doctor": {"doctor": 7001, "name": "Hana Černá"},
@@ -147,7 +147,7 @@ def session(name: str, seconds: int) -> str:
 def user_of(header: str | None) -> Json:
     scheme, _, token = (header or "").partition(" ")
     text, _, signed = token.rpartition(".")
-    if (scheme != "Bearer" and SWITCHED != "any-scheme") or not hmac.compare_digest(
+    if (scheme != "Bearer" and SWITCH != "any-scheme") or not hmac.compare_digest(
         signature(text).encode(), signed.encode()
     ):
         refuse(401, "Přihlaste se, prosím.")
@@ -158,7 +158,7 @@ def user_of(header: str | None) -> Json:
     return user
 
 
-def person(role: str, number: int | str) -> Json | None:
+def user_with(role: str, number: int | str) -> Json | None:
     return next((user for user in USERS.values() if user.get(role) == number), None)
 
 
@@ -183,10 +183,10 @@ def representation(call: Json) -> Json:
         name: value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
         for name, value in call.items()
     }
-    if SWITCHED == "digit-ids":
+    if SWITCH == "digit-ids":
         body["id"] = str(call["id"])
     for role in ("doctor", "patient"):
-        user = person(role, call[role])
+        user = user_with(role, call[role])
         assert user is not None
         email = f"{role}.{call[role]}@ordinace.example"
         body[f"{role}_details"] = {
@@ -213,7 +213,7 @@ def may(user: Json, call: Json, action: str) -> bool:
     return answers[POLICY["may"][action]]
 
 
-def own_call(user: Json, number: str, action: str) -> Json:
+def call_for(user: Json, number: str, action: str) -> Json:
     call = calls.get(number if options.uuids else int(number))
     if call is None:
         refuse(404, "Takový hovor tu není.")
@@ -237,46 +237,46 @@ def change(call: Json, action: str) -> Json:
     before = dict(call)
     for name, value in POLICY["sets"][action].items():
         call[name] = now() if value == "now" else value and call[value]
-    call.update(status=POLICY["to"][action], **touched(action))
+    call.update(status=POLICY["to"][action], **new_update_time(action))
     after = dict(call)
-    if POLICY["forgotten"] == action:
+    if POLICY["unsaved"] == action:
         call.update(before)
     return after
 
 
-def loosely(value: Any) -> Any:
-    """What a switch makes of a value in place of an id."""
-    if SWITCHED == "body-kills" and isinstance(value, list):
+def lenient_id(value: Any) -> Any:
+    """Return the id that a switch reads from a value."""
+    if SWITCH == "body-kills" and isinstance(value, list):
         os._exit(1)
-    if SWITCHED == "loose-body-id" and isinstance(value, str) and (digits := re.match(r"\d+", value)):
+    if SWITCH == "loose-body-id" and isinstance(value, str) and (digits := re.match(r"\d+", value)):
         return int(digits[0])
     return value
 
 
-def loosely_timed(value: Any) -> Any:
-    """What a switch makes of a value in place of a time."""
-    if SWITCHED == "number-as-time" and type(value) is int:
+def lenient_time(value: Any) -> Any:
+    """Return the time that a switch reads from a value."""
+    if SWITCH == "number-as-time" and type(value) is int:
         return datetime.fromtimestamp(value / 1000, UTC).isoformat()
-    if SWITCHED == "rolling-days" and isinstance(value, str) and RFC_3339.fullmatch(value):
+    if SWITCH == "rolling-days" and isinstance(value, str) and RFC_3339.fullmatch(value):
         first = datetime.fromisoformat(value[:8] + "01" + value[10:])
         return (first + timedelta(days=int(value[8:10]) - 1)).isoformat()
     return value
 
 
-def looked_at(start: datetime) -> list[Json]:
-    """The calls that an overlap is looked for in."""
+def calls_to_compare(start: datetime) -> list[Json]:
+    """Return the calls that a new one is compared with."""
     matches = list(calls.values())
-    if SWITCHED == "overlap-latest":
+    if SWITCH == "overlap-latest":
         return matches[-20:]
-    if SWITCHED == "overlap-one-day":
+    if SWITCH == "overlap-one-day":
         return [call for call in matches if call["scheduled_time"].date() == start.date()]
     return matches
 
 
-def is_in_the_way(doctor: Any, patient: Any, start: datetime, sharing: list[str]) -> bool:
+def overlaps(doctor: Any, patient: Any, start: datetime, sharing: list[str]) -> bool:
     """Whether a call of the doctor or the patient is less than half an hour away."""
     near, booking = POLICY["minutes"], {"doctor": doctor, "patient": patient}
-    for other in looked_at(start):
+    for other in calls_to_compare(start):
         shared = [role for role in sharing if other[role] == booking[role]]
         distance = start - other["scheduled_time"]
         if (
@@ -289,7 +289,7 @@ def is_in_the_way(doctor: Any, patient: Any, start: datetime, sharing: list[str]
 
 
 def new_channel(doctor: Any, patient: Any) -> str:
-    """The name of a new call's channel."""
+    """Return the name of a new call's channel."""
     count = str(len(calls) + 1)
     cancelled = [call for call in calls.values() if call["status"] == "cancelled"]
     names = {
@@ -303,11 +303,11 @@ def new_channel(doctor: Any, patient: Any) -> str:
     return names[POLICY["channel"]]
 
 
-def asked_for(body: bytes) -> tuple[int | str, int | str, datetime]:
+def parse_booking(body: bytes) -> tuple[int | str, int | str, datetime]:
     try:
-        booking = POLICY["assumed"] | json.loads(body)
+        booking = POLICY["defaults"] | json.loads(body)
         doctor, patient, text = (booking[name] for name in ("doctor", "patient", "scheduled_time"))
-        doctor, patient, text = loosely(doctor), loosely(patient), loosely_timed(text)
+        doctor, patient, text = lenient_id(doctor), lenient_id(patient), lenient_time(text)
         if POLICY["ignores_offset"]:
             text = re.sub(r"([+-]\d\d:\d\d|Z)?$", "Z", text, count=1)
         start = datetime.fromisoformat(text.upper()).astimezone(UTC).replace(microsecond=0)
@@ -319,9 +319,9 @@ def asked_for(body: bytes) -> tuple[int | str, int | str, datetime]:
     return doctor, patient, start
 
 
-def is_booked(start: datetime) -> bool:
-    """Whether the clinic takes calls then: from four hours before the start of this program on, and not on
-    the second and third day from now."""
+def is_open(start: datetime) -> bool:
+    """Return whether the clinic is open: from four hours before the start of this program, and not on the
+    second and third day from now."""
     if options.days_ahead is not None and start > now() + timedelta(days=options.days_ahead):
         return False
     if options.step and start.timestamp() % (60 * options.step):
@@ -332,22 +332,22 @@ def is_booked(start: datetime) -> bool:
 
 
 def create(user: Json, body: bytes) -> Json:
-    doctor, patient, start = asked_for(body)
+    doctor, patient, start = parse_booking(body)
     if not may(user, {"doctor": doctor, "patient": patient}, "create") and "scheduler" not in user:
         refuse(403, "Objednat můžete jen sebe.")
-    people = profile_of("doctor", doctor), profile_of("patient", patient)
+    people = active_user("doctor", doctor), active_user("patient", patient)
     same = {"user": people[0] is people[1], "number": doctor == patient, "allowed": False}
     if same[POLICY["same_user"]]:
         refuse(400, "Lékař nemůže být sám sobě pacientem.")
     if start <= now() + POLICY["earliest"] * MINUTE or options.refuse_create:
         refuse(400, "Tento čas už minul.")
-    if (options.notice and start < now() + options.notice * MINUTE) or not is_booked(start):
+    if (options.notice and start < now() + options.notice * MINUTE) or not is_open(start):
         refuse(400, "V tuto dobu neordinujeme.")
-    is_free = not is_in_the_way(doctor, patient, start, POLICY["sharing"])
-    if POLICY["unguarded"]:
-        let_others_in()
-        guarded = [role for role in POLICY["sharing"] if role not in POLICY["unguarded"]]
-        is_free = is_free and not is_in_the_way(doctor, patient, start, guarded)
+    is_free = not overlaps(doctor, patient, start, POLICY["sharing"])
+    if POLICY["unlocked"]:
+        pause_lock()
+        guarded = [role for role in POLICY["sharing"] if role not in POLICY["unlocked"]]
+        is_free = is_free and not overlaps(doctor, patient, start, guarded)
     if not is_free:
         refuse(400, "V tu dobu už někdo z obou hovor má.")
     number = str(uuid.uuid4()) if options.uuids else 10**12 + len(calls) * 5 + secrets.randbelow(5)
@@ -363,29 +363,29 @@ def create(user: Json, body: bytes) -> Json:
         "created_at": now(),
         "updated_at": now(),
     }
-    if SWITCHED == "body-sets-created-at" and (created_at := json.loads(body).get("created_at")):
+    if SWITCH == "body-sets-created-at" and (created_at := json.loads(body).get("created_at")):
         calls[number]["created_at"] = created_at.replace("Z", ".000Z")
-    if wish := json.loads(body).get(POLICY["honoured"]):
-        calls[number][POLICY["honoured"]] = wish
+    if client_value := json.loads(body).get(POLICY["writable"]):
+        calls[number][POLICY["writable"]] = client_value
     return representation(calls[number])
 
 
-def profile_of(role: str, number: Any) -> Json:
-    """The person with this number, who is known and active."""
-    user = person(role, number)
-    if user is None and f"unknown {role}" in POLICY["taken"]:
+def active_user(role: str, number: Any) -> Json:
+    """Return the user with this number, who must be known and active."""
+    user = user_with(role, number)
+    if user is None and f"unknown {role}" in POLICY["accepted"]:
         user = USERS.setdefault(f"new {role}", {role: number, "name": "Nový"})
-    if user is None or ("inactive" in user and f"inactive {role}" not in POLICY["taken"]):
+    if user is None or ("inactive" in user and f"inactive {role}" not in POLICY["accepted"]):
         refuse(400, "Tento lékař nebo pacient tu není.")
     return user
 
 
-def touched(action: str) -> Json:
-    return {} if f"{action}-keeps-updated-at" == SWITCHED else {"updated_at": now()}
+def new_update_time(action: str) -> Json:
+    return {} if f"{action}-keeps-updated-at" == SWITCH else {"updated_at": now()}
 
 
-def let_others_in() -> None:
-    """Let other requests be answered between a check and its change."""
+def pause_lock() -> None:
+    """Let other requests run between a check and its change."""
     lock.release()
     time.sleep(0.05)
     lock.acquire()
@@ -403,20 +403,20 @@ def join(user: Json, call: Json) -> Json:  # noqa: C901 (a condition for each po
     if is_strict and now() > call["scheduled_time"]:
         refuse(400, "Na tento hovor je pozdě.")
     is_first = call["status"] != "ongoing"
-    if SWITCHED == "two-first-joins":
-        let_others_in()
-    if is_first and SWITCHED == "two-first-joins":
+    if SWITCH == "two-first-joins":
+        pause_lock()
+    if is_first and SWITCH == "two-first-joins":
         call.update(status="ongoing", started_at=datetime.now(UTC), updated_at=now())
     elif is_first:
         change(call, "join")
     elif POLICY["restarts"]:
         call.update(started_at=datetime.now(UTC))
     else:
-        call.update(touched("join"))
+        call.update(new_update_time("join"))
     uid = int.from_bytes(hashlib.sha256(f"{call['id']} {user['name']}".encode()).digest()[:4]) >> 1 or 1
     if POLICY["random_uid"]:
         uid = secrets.randbelow(2**31) + 1
-    if SWITCHED == "profile-uid":
+    if SWITCH == "profile-uid":
         uid = call[role]
     channel, issued = call["channel_name"], int(time.time())
     if POLICY["channel_each"]:
@@ -435,8 +435,8 @@ def join(user: Json, call: Json) -> Json:  # noqa: C901 (a condition for each po
 def end(_user: Json, call: Json) -> Json:
     if call["status"] not in ("ongoing", POLICY["also_from"]["end"]):
         refuse(400, "Ukončit lze jen hovor, který běží.")
-    if SWITCHED == "two-ends":
-        let_others_in()
+    if SWITCH == "two-ends":
+        pause_lock()
     return representation(change(call, "end"))
 
 
@@ -447,7 +447,7 @@ def cancel(_user: Json, call: Json) -> Json:
 
 
 def agora_token(channel: str, uid: int, issued: int) -> str:
-    """An AccessToken2: for an hour, with the four privileges of a publisher for as long."""
+    """Return an AccessToken2: for an hour, with the four privileges of a publisher for as long."""
     payload_claims = {
         "channel": channel,
         "uid": uid,
@@ -479,7 +479,7 @@ def agora_token(channel: str, uid: int, issued: int) -> str:
 
 
 def page(user: Json, query: str, host: str) -> Json:
-    """The page after, or before, the call that the cursor names by time and id."""
+    """Return the page after, or before, the call that the cursor names by time and id."""
     own = [
         call for call in calls.values() if may(user, call, "list") and call["status"] not in POLICY["hidden"]
     ]
@@ -500,11 +500,11 @@ def page(user: Json, query: str, host: str) -> Json:
         return f"http://{host}{ROOT}/?cursor={base64url(text.encode())}"
 
     matches = own[first:last]
-    if not own and SWITCHED == "empty-list-404":
+    if not own and SWITCH == "empty-list-404":
         refuse(404, "Nic tu není.")
-    if SWITCHED == "foreign-page-2" and cursor:
+    if SWITCH == "foreign-page-2" and cursor:
         matches = matches + [call for call in calls.values() if call not in own][:1]
-    if SWITCHED == "public-host":
+    if SWITCH == "public-host":
         host = "api.ordinace.example"
     return {
         "count": len(own),
@@ -519,14 +519,15 @@ def page(user: Json, query: str, host: str) -> Json:
 # -- HTTP ------------------------------------------------------------------------------------------
 
 
-def with_replaced(answer: Any) -> Any:
-    """The answer, and all in it, with the fields of `--replace`."""
+def replace_fields(answer: Any) -> Any:
+    """Return the answer with the fields of `--replace`, at any depth."""
     if isinstance(answer, list):
-        return [with_replaced(one) for one in answer]
+        return [replace_fields(one) for one in answer]
     if not isinstance(answer, dict):
         return answer
     return {
-        name: replaced[name] if name in replaced else with_replaced(value) for name, value in answer.items()
+        name: replacements[name] if name in replacements else replace_fields(value)
+        for name, value in answer.items()
     }
 
 
@@ -541,11 +542,11 @@ class Handler(BaseHTTPRequestHandler):
                 status, answer = self.answer(body)
         except Refusal as refusal:
             status, answer = refusal.status, {"error": refusal.text}
-            if SWITCHED == "one-error-text":
+            if SWITCH == "one-error-text":
                 answer = {"error": "To nejde."}
-            if SWITCHED == "traceback" and status == 400:
+            if SWITCH == "traceback" and status == 400:
                 answer["page"] = "." * 9000 + 'Traceback (most recent call last): File "calls.py", line 7'
-        content = json.dumps(with_replaced(answer)).encode()
+        content = json.dumps(replace_fields(answer)).encode()
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -560,11 +561,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, body: bytes) -> tuple[int, Json]:  # noqa: C901 (a condition for each switch)
         path, query = urlsplit(self.path).path, urlsplit(self.path).query
-        if SWITCHED == "body-before-token" and (self.command, path) == ("POST", f"{ROOT}/"):
-            asked_for(body)
+        if SWITCH == "body-before-token" and (self.command, path) == ("POST", f"{ROOT}/"):
+            parse_booking(body)
         user = user_of(self.headers.get("Authorization"))
         if (self.command, path) == ("GET", f"{ROOT}/"):
-            return 200, self.listed(user, query)
+            return 200, self.list_calls(user, query)
         if (self.command, path) == ("POST", f"{ROOT}/"):
             if self.headers.get_content_type() != "application/json":
                 refuse(400, "Posílejte JSON.")
@@ -577,19 +578,19 @@ class Handler(BaseHTTPRequestHandler):
             ("POST", "cancel/"): cancel,
         }
         form = r"[0-9a-f-]{36}" if options.uuids else r"\d{1,18}"
-        after_id = "[^/]*" if SWITCHED == "loose-path-id" else ""
+        after_id = "[^/]*" if SWITCH == "loose-path-id" else ""
         match = re.fullmatch(ROOT + rf"/({form}){after_id}/(\w+/)?", path, re.ASCII)
         action = match and actions.get((self.command, match[2] or ""))
         if not match or not action:
             refuse(404, "Tady nic není.")
         name = (match[2] or "get").rstrip("/")
-        call = own_call(user, match[1], name)
+        call = call_for(user, match[1], name)
         if action is cancel:
             cache.clear()
-        if action is join and SWITCHED == "hanging-join":
+        if action is join and SWITCH == "hanging-join":
             lock.release()
             stopped.wait()
-        if self.command == "GET" and SWITCHED == "touched-by-get":
+        if self.command == "GET" and SWITCH == "touched-by-get":
             call["updated_at"] = datetime.now(UTC)
         try:
             return 200, action(user, call)
@@ -598,8 +599,8 @@ class Handler(BaseHTTPRequestHandler):
                 change_though_refused(call, name)
             raise
 
-    def listed(self, user: Json, query: str) -> Json:
-        if SWITCHED != "list-from-cache":
+    def list_calls(self, user: Json, query: str) -> Json:
+        if SWITCH != "list-from-cache":
             return page(user, query, self.headers["Host"])
         key = user["name"], query
         if key not in cache:
@@ -611,7 +612,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    replaced.update(
+    replacements.update(
         {name: json.loads(value) for name, _, value in (one.partition("=") for one in options.replace)}
     )
     for user in USERS.values() if options.uuids else ():

@@ -50,7 +50,7 @@ SMALL: dict[str, dict[str, str | Json]] = {
     "create.frees-slot": {
         f"{status} calls block": {"blocking": ["scheduled", "ongoing", status]} for status in CLOSED
     },
-    "create.no-race": {f"requests for one {role} race": {"unguarded": [role]} for role in ROLES},
+    "create.no-race": {f"requests for one {role} race": {"unlocked": [role]} for role in ROLES},
     "create.time-offset create.aware-time": {"time offset is ignored": {"ignores_offset": True}},
     "create.future": {"time five minutes ago is accepted": {"earliest": -5}},
     "create.different-users": {
@@ -58,17 +58,17 @@ SMALL: dict[str, dict[str, str | Json]] = {
         "equal ids are taken for one user": {"same_user": "number"},
     },
     **{
-        f"create.{role}-{rule}": {f"{kind} {role} is accepted": {"taken": [f"{kind} {role}"]}}
+        f"create.{role}-{rule}": {f"{kind} {role} is accepted": {"accepted": [f"{kind} {role}"]}}
         for role in ROLES
         for rule, kind in (("valid", "unknown"), ("active", "inactive"))
     },
     "create.read-only-fields": {
         "`created_at` comes from the request": "body-sets-created-at",
-        "`status` comes from the request": {"honoured": "status"},
+        "`status` comes from the request": {"writable": "status"},
     },
     "create.valid-body": {
         "leading digits of a text are an id": "loose-body-id",
-        "missing time has a default": {"assumed": {"scheduled_time": "2031-01-05T10:00:00Z"}},
+        "missing time has a default": {"defaults": {"scheduled_time": "2031-01-05T10:00:00Z"}},
         "number is a time": "number-as-time",
         "day that does not exist rolls over": "rolling-days",
     },
@@ -85,7 +85,7 @@ SMALL: dict[str, dict[str, str | Json]] = {
     "get.participants-only": {f"{kind} reads": {"may": {"get": kind}} for kind in ANY},
     "get.returns-call": {
         "patient may not read": {"may": {"get": "the doctor"}},
-        "end is not saved": {"forgotten": "end"},
+        "end is not saved": {"unsaved": "end"},
     },
     "get.not-found join.not-found end.not-found cancel.not-found": {
         "leading digits in a path are the id": "loose-path-id"
@@ -111,7 +111,7 @@ SMALL: dict[str, dict[str, str | Json]] = {
     "join.starts-call": {
         "`started_at` is `scheduled_time`": {"sets": {"join": {"started_at": "scheduled_time"}}},
         "joined call stays scheduled": {"to": {"join": "scheduled"}},
-        "join is not saved": {"forgotten": "join"},
+        "join is not saved": {"unsaved": "join"},
     },
     "join.starts-call model.started-at": {"`started_at` is not set": {"sets": {"join": {}}}},
     "join.uid-differs": {"uid is the id of the profile": "profile-uid"},
@@ -148,7 +148,7 @@ SMALL: dict[str, dict[str, str | Json]] = {
     "model.started-at": {
         "end changes `started_at`": {"sets": {"end": {"ended_at": "now", "started_at": "now"}}}
     },
-    "cancel.cancels get.returns-call": {"cancellation is not saved": {"forgotten": "cancel"}},
+    "cancel.cancels get.returns-call": {"cancellation is not saved": {"unsaved": "cancel"}},
     "cancel.cancels model.ended-at": {
         "cancellation sets `ended_at`": {"sets": {"cancel": {"ended_at": "now"}}}
     },
