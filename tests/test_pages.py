@@ -275,7 +275,7 @@ def test_contract_tutorial_runs_as_written(page: Callable[[str], Page]) -> None:
         [
             "conforms",
             "1 not checked",
-            "expected credentials; without channel_name",
+            "VIOLATION  join.credentials",
             "exit status 1",
             "exit status 1",
             "known",
