@@ -253,7 +253,7 @@ def test_state_document_fits_both_databases(on_pg: Api, make_api: Callable[..., 
     assert on_pg.create(headers={"Idempotency-Key": "once"}).status_code == 201
     on_pg.create(minutes=300)
     for status in ("completed", "cancelled"):
-        on_pg.clock.advance(hours=1)
+        on_pg.clock.advance(hours=2)
         on_pg.call(status)
     state = on_pg.manage("GET", "/state")
     on_sqlite = make_api()
