@@ -179,6 +179,9 @@ AHEAD = {"created_at": iso(7200), "updated_at": iso(7200), "scheduled_time": iso
 CANCELLED_AHEAD = {**AHEAD, "status": "cancelled", "updated_at": iso(7260)}
 RESET = {"created_at": iso(9), "updated_at": iso(9), "channel_name": "call_7_99"}
 RENAMED = {"id": 1, "user": {"email": "j@clinic.example", "full_name": "Jane"}}
+RESUMED_AFTER_RESET = connection(
+    event(number="3", **{**RESET, "id": 3}), token=jwt(), query="?last_event_id=1"
+)
 REPLAYED = connection(event(), event("call.ended", "2", **COMPLETED), token=jwt())
 
 CONFORMING: dict[str, list[Capture]] = {
@@ -214,6 +217,7 @@ CONFORMING: dict[str, list[Capture]] = {
     "events of another user": [*events(0, 1, 2, 3), *events(1, 3, user=2)],
     "events before the connection": [*events(0, 1, 2), *events(0, 7), *events(2, 5, 7)],
     "an event that the proxy dropped": [*events(0, 1, 2, 3), *events(1, 3, 4, position=1)],
+    "events after a reset": [read(call(3)), *events(0, 1, 2, 3), *RESUMED_AFTER_RESET],
     "an event during two connections": [*events(0, 1, 2, 3), *events(1, 2, 3, 4), *events(2, 3, 4, 5)],
 }
 

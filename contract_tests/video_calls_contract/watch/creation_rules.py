@@ -18,7 +18,7 @@ from video_calls_contract.exceptions import Violation
 from video_calls_contract.exchange import Exchange, instant
 from video_calls_contract.observers.registry import MOST_FINDINGS
 from video_calls_contract.watch.decoding import caller_of, calls_of, header
-from video_calls_contract.watch.history import Conflict, History, LastSeen
+from video_calls_contract.watch.history import Conflict, History, LastSeen, half_hours
 from video_calls_contract.watch.registration import Checks, is_refused
 
 CHECKS = Checks()
@@ -80,7 +80,7 @@ def _creation_shows_new_call(_: History, exchange: Exchange) -> bool | None:
 @CHECKS.of("model.scheduled-time", "createVideoCall")
 def _call_has_time_of_request(history: History, exchange: Exchange) -> bool | None:
     at = instant(exchange.sent_object.get("scheduled_time"))
-    if at is None or str(exchange.object.get("id")) in history.creations:
+    if at is None or str(exchange.object.get("id")) in history.last_seen:
         return False
     require_time(exchange, at)
     return None
@@ -102,26 +102,27 @@ def _overlap_is_refused(history: History, exchange: Exchange) -> bool | None:
     if exchange.operation != "createVideoCall":
         return _check_conflicts("create.no-overlap", history, exchange)
     call = exchange.object if exchange.succeeded else exchange.sent_object
-    overlaps = [
-        earlier
-        for call_id, earlier in history.creations.items()
-        if call_id != str(call.get("id"))
-        and _overlap(earlier, call)
+    overlaps = {
+        str(earlier.call["id"]): earlier
+        for role, user_id, number in half_hours(call)
+        for near in (number - 1, number, number + 1)
+        for earlier in history.bookings.get((role, user_id, near), ())
+        if earlier.call["id"] != call.get("id")
+        and _is_close(earlier, call)
         and _is_later(exchange, earlier.exchange)
-    ]
+    }
     if exchange.succeeded:
         expected = "400 for a second call of a user within 30 minutes, while the first call is open; got 201"
-        for earlier in overlaps:
+        for earlier in overlaps.values():
             _add("create.no-overlap", history, Conflict(expected, earlier, exchange, _OPEN))
         return False
-    last_seen = [history.last_seen.get(str(earlier.call["id"])) for earlier in overlaps]
+    last_seen = [history.last_seen.get(call_id) for call_id in overlaps]
     is_open = any(last and last.call.get("status") in _OPEN for last in last_seen)
     return is_open and exchange.status == 400  # noqa: PLR2004 (HTTP)
 
 
-def _overlap(earlier: LastSeen, call: dict[str, Any]) -> bool:
-    shared = any(str(earlier.call.get(role)) == str(call.get(role)) for role in ("doctor", "patient"))
-    one, other = earlier.time("scheduled_time"), instant(call.get("scheduled_time")) if shared else None
+def _is_close(earlier: LastSeen, call: dict[str, Any]) -> bool:
+    one, other = earlier.time("scheduled_time"), instant(call.get("scheduled_time"))
     return one is not None and other is not None and abs(one - other) < _APART
 
 
@@ -139,7 +140,7 @@ def _key_creates_one_call(history: History, exchange: Exchange) -> bool | None:
     if call is None:
         return is_other_body and exchange.status == 422  # noqa: PLR2004 (the contract's status)
     expected = "a refusal of the key with another body" if is_other_body else "the first response again"
-    if all(first.call.get(name) == call.get(name) for name in ("id", "channel_name")):
+    if first.call["id"] == call["id"]:
         require(not is_other_body, f"{expected}; got {exchange.status_text}", first.exchange, exchange)
         history.supports_keys = True
         return None
@@ -170,7 +171,6 @@ def _check_conflicts(rule: RuleId, history: History, exchange: Exchange) -> bool
     """
     for call in calls_of(exchange):
         for expected, first, second, statuses in history.conflicts.get((rule, str(call["id"])), ()):
-            is_same_call = call.get("channel_name") == first.call.get("channel_name")
-            if is_same_call and call.get("status") in statuses and _is_later(exchange, second):
+            if call.get("status") in statuses and _is_later(exchange, second):
                 raise Violation(expected, first.exchange, second, exchange.about(call["id"]))
     return False

@@ -5,7 +5,7 @@ the backend. None of this is a violation.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -15,7 +15,14 @@ from video_calls_contract.checks import PRECISION
 from video_calls_contract.clock import BackendClock
 from video_calls_contract.config import Agora
 from video_calls_contract.exchange import Exchange, instant
-from video_calls_contract.observers.registry import LENIENCE, Finding, Observer, Observers, Recent
+from video_calls_contract.observers.registry import (
+    LENIENCE,
+    MOST_FINDINGS,
+    Finding,
+    Observer,
+    Observers,
+    Recent,
+)
 from video_calls_contract.watch.decoding import bearer, call_id_of, calls_of
 from video_calls_contract.watch.evidence import shortened, without_secrets
 
@@ -87,7 +94,7 @@ class History(Observers):
         started_at: only calls that were created later, or changed by this traffic, have to be consistent.
 
     Attributes:
-        creations: the responses that created calls, by id.
+        bookings: the newest creations of each doctor and each patient in each half hour.
         keys: the first creation of each caller with each `Idempotency-Key`.
         supports_keys: whether a key has returned its first call again.
         conflicts: by their rule and the id of the first call.
@@ -104,7 +111,7 @@ class History(Observers):
     ) -> None:
         super().__init__(TrafficClock(), agora, lambda call_id: str(call_id) in self._ours)
         self.last_seen: Recent[str, LastSeen] = Recent()
-        self.creations: Recent[str, LastSeen] = Recent()
+        self.bookings: Recent[tuple[str, str, int], deque[LastSeen]] = Recent()
         self.keys: Recent[tuple[str, str], LastSeen] = Recent()
         self.supports_keys = False
         self.conflicts: Recent[tuple[RuleId, str], list[Conflict]] = Recent()
@@ -135,8 +142,10 @@ class History(Observers):
             call_id, last = str(call["id"]), self.last_seen.get(str(call["id"]))
             if last is None or exchange.sent_at > last.exchange.received_at:
                 self.last_seen[call_id] = self.excerpt(exchange, call)
-            if exchange.operation == "createVideoCall":
-                self.creations.get_or_add(call_id, self.excerpt(exchange, call))
+            for half_hour in half_hours(call) if exchange.operation == "createVideoCall" else ():
+                bookings = self.bookings.get_or_add(half_hour, deque(maxlen=MOST_FINDINGS))
+                if all(booking.call["id"] != call["id"] for booking in bookings):
+                    bookings.append(self.excerpt(exchange, call))
 
     def ask(self, rule: RuleId, observer: Observer, exchange: Exchange) -> None:
         """Show an exchange to one observer, and record its first findings without secrets."""
@@ -198,8 +207,15 @@ class History(Observers):
                 self.calls.pop(call["id"], None)
                 self.final.pop(call["id"], None)
                 del self.last_seen[str(call["id"])]
-                for memory in (self.creations, self.keys, self.conflicts, self.event_ids):
+                for memory in (self.bookings, self.keys, self.conflicts, self.event_ids):
                     memory.clear()
+
+
+def half_hours(call: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """Yield the half hour of a call, as a number, for its doctor and for its patient."""
+    if at := instant(call.get("scheduled_time")):
+        for role in ("doctor", "patient"):
+            yield role, str(call.get(role)), int(at.timestamp() // 1800)
 
 
 def _is_earlier(call: dict[str, Any], exchange: Exchange, last: LastSeen) -> bool:
