@@ -62,6 +62,7 @@ def test_sensitive_field_is_a_finding(details: dict[str, Any]) -> None:
         '{"error": "Select a doctor from the list", "fields": {"doctor": ["invalid"]}}',
         '{"error": "Method \\"PUT\\" not allowed."}',
         '{"error": "/usr/bin/oops"}',
+        '{"error": "No call 4539148803436468", "account": "DE88370400440532013000"}',
     ],
 )
 def test_plain_error_is_no_finding(text: str) -> None:
@@ -78,6 +79,8 @@ def test_plain_error_is_no_finding(text: str) -> None:
         '{"error": "the doctor is busy with Jane@example.com"}',
         '{"error": "postgres://user:pw@db/app is down"}',
         f'{{"error": "{CERTIFICATE}"}}',
+        '{"error": "Card 4539 1488 0343 6467 was declined"}',
+        '{"error": "DE89 3704 0044 0532 0130 00 has no credit"}',
     ],
 )
 def test_error_with_internal_details_is_a_finding(text: str) -> None:

@@ -64,10 +64,6 @@ _INTERNALS = {
         r"|site-packages|\b[A-Z]:\\\\?\w+"
     ),
     "a connection string": re.compile(r"\b(postgres(ql)?|mysql|redis|mongodb|amqp)(\+\w+)?://\S+"),
-    **{
-        what: _VALUES[what]
-        for what in ("a JWT", "a password hash", "a private key", "a social security number")
-    },
 }
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
@@ -97,10 +93,10 @@ def in_error(
     text: str, sent: str, emails: Iterable[str], secrets: Iterable[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield what a refusal should not hold unless the request did: the text of a violation, and the part."""
-    for what, form in _INTERNALS.items():
-        if (match := form.search(text)) and match[0] not in sent:
+    for what, form in (_INTERNALS | _VALUES).items():
+        if (match := form.search(text)) and match[0] not in sent and _is_valid(what, match[0]):
             expected = f"no {what.removeprefix('a ').removeprefix('an ')} in an error"
-            yield f"{expected}; got {match[0][:80]!r}", match[0]
+            yield f"{expected}; got {'one' if what in _VALUES else repr(match[0][:80])}", match[0]
     addresses = {email.lower() for email in emails}
     for email in _EMAIL.findall(text):
         if email.lower() in addresses and email not in sent:

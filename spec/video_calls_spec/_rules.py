@@ -1007,7 +1007,7 @@ RULES: dict[RuleId, Rule] = {
         operation='*',
         status=400,
         error=None,
-        summary='An error body has no traceback, query, file path, token or data of another user.',
+        summary='An error body has no traceback, query, file path or secret, no national id, card number or IBAN, and no data of another user.',
     ),
     'limits.rate': Rule(
         id='limits.rate',

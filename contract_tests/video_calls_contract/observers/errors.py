@@ -89,7 +89,7 @@ def private_errors(observers: Observers, exchange: Exchange) -> Verdict:
             observers.channels[channel] = None
     if exchange.status < _REFUSALS:
         return None
-    sent = exchange.request_body.decode("utf-8", "replace")
+    sent = f"{exchange.url} {exchange.request_body.decode('utf-8', 'replace')}"
     return [
         Finding(expected, (exchange.about(part),))
         for expected, part in private_data.in_error(
