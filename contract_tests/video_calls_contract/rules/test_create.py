@@ -468,13 +468,6 @@ def test_one_of_simultaneous_conflicting_requests_is_accepted(
 # "Both doctor and patient must be valid and active users"
 
 
-def each_role(state: str) -> pytest.MarkDecorator:
-    """Run a test for the doctor and for the patient, each with its own rule."""
-    roles = ("doctor", "patient")
-    rules = [pytest.param(role, marks=pytest.mark.rule(f"create.{role}-{state}")) for role in roles]
-    return pytest.mark.parametrize("role", rules)
-
-
 def create_with(users: Users, role: str, profile_id: object, at: datetime) -> Exchange:
     """Send a request with this id of a doctor or patient, as the other participant."""
     doctor, patient = users.doctor, users.patient
@@ -483,14 +476,26 @@ def create_with(users: Users, role: str, profile_id: object, at: datetime) -> Ex
     return doctor.create(doctor.doctor, profile_id, at)
 
 
-@each_role("valid")
+@pytest.mark.parametrize(
+    "role",
+    [
+        pytest.param("doctor", marks=pytest.mark.rule("create.doctor-valid")),
+        pytest.param("patient", marks=pytest.mark.rule("create.patient-valid")),
+    ],
+)
 def test_unknown_participant_is_refused(users: Users, calls: Calls, role: str) -> None:
     unknown = absent(users.doctor.doctor if role == "doctor" else users.patient.patient)
     exchange = create_with(users, role, unknown, calls.free_times.take())
     require_refusal(exchange, 400, because=f"a {role} who does not exist")
 
 
-@each_role("active")
+@pytest.mark.parametrize(
+    "role",
+    [
+        pytest.param("doctor", marks=pytest.mark.rule("create.doctor-active")),
+        pytest.param("patient", marks=pytest.mark.rule("create.patient-active")),
+    ],
+)
 def test_deactivated_participant_is_refused(users: Users, calls: Calls, role: str) -> None:
     inactive = users.identity(f"inactive_{role}")
     profile_id = inactive.doctor if role == "doctor" else inactive.patient
