@@ -5,11 +5,12 @@ On a SQLite file the processes are two servers. On PostgreSQL they are two worke
 
 import asyncio
 import random
-import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -42,46 +43,44 @@ class Pair:
     def body(self, minutes: float) -> dict[str, Any]:
         return {"doctor": self.number, "patient": self.number, "scheduled_time": time_ahead(minutes)}
 
-    async def call(self, client: httpx.AsyncClient, *, joined: bool = False) -> str:
-        """Create a call and return its path. If `joined`, the doctor has joined it."""
-        url = self.servers[0].url
-        answer = (await client.post(url + CALLS, json=self.body(10), headers=self.doctor)).raise_for_status()
-        self.calls.append(answer.json()["id"])
-        path = f"{CALLS}{self.calls[-1]}/"
-        if joined:
-            (await client.post(f"{url}{path}join/", headers=self.doctor)).raise_for_status()
-        return path
+    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request of the doctor to the first server and return the JSON of its success."""
+        answer = httpx.post(self.servers[0].url + path, json=body, headers=self.doctor, timeout=TIMEOUT)
+        content: dict[str, Any] = answer.raise_for_status().json()
+        return content
 
-    async def get(self, client: httpx.AsyncClient, path: str) -> dict[str, Any]:
-        answer = (await client.get(self.servers[-1].url + path, headers=self.doctor)).raise_for_status()
-        call: dict[str, Any] = answer.json()
-        return call
+    def get(self, path: str) -> dict[str, Any]:
+        """Return a call, or the list of calls, from the last server."""
+        answer = httpx.get(self.servers[-1].url + path, headers=self.doctor, timeout=TIMEOUT)
+        content: dict[str, Any] = answer.raise_for_status().json()
+        return content
 
-    async def end(self, client: httpx.AsyncClient, path: str) -> None:
-        (await client.post(f"{self.servers[0].url}{path}end/", headers=self.doctor)).raise_for_status()
+    def call(self) -> str:
+        """Create a call and return its path."""
+        self.calls.append(self.post(CALLS, self.body(10))["id"])
+        return f"{CALLS}{self.calls[-1]}/"
 
     def repeat(self, path: str, body: dict[str, Any] | None = None) -> list[Request]:
         """Return a request many times, of both participants."""
         return [(path, self.patient if number % 3 else self.doctor, body) for number in range(TOGETHER)]
 
-    async def send_concurrently(self, requests: list[Request]) -> list[httpx.Response]:
-        """Send these requests concurrently, to each server in turn, and return the responses.
+    def send_concurrently(self, requests: list[Request]) -> list[httpx.Response]:
+        """Send these requests concurrently, to each server in turn, and return the responses."""
+        return asyncio.run(self._send(requests))
 
-        Each has a new connection. Otherwise httpx lets all of them wait for an idle one.
-        """
-        begin = asyncio.Event()
+    async def _send(self, requests: list[Request]) -> list[httpx.Response]:
+        # Each request has a connection of its own. Otherwise httpx lets all of them wait for an idle one.
         limits = httpx.Limits(max_connections=TOGETHER, max_keepalive_connections=TOGETHER)
+        begin = asyncio.Event()
         async with httpx.AsyncClient(limits=limits, timeout=TIMEOUT) as client:
 
-            async def send(
-                server: ServerProcess, path: str, sender: dict[str, str], body: object
-            ) -> httpx.Response:
+            async def send(url: str, sender: dict[str, str], body: object) -> httpx.Response:
                 await begin.wait()
-                return await client.post(server.url + path, json=body, headers=sender)
+                return await client.post(url, json=body, headers=sender)
 
             sending = [
-                asyncio.create_task(send(self.servers[index % len(self.servers)], *request))
-                for index, request in enumerate(requests)
+                asyncio.create_task(send(server.url + path, sender, body))
+                for server, (path, sender, body) in zip(cycle(self.servers), requests, strict=False)
             ]
             await asyncio.sleep(0)
             begin.set()
@@ -89,17 +88,6 @@ class Pair:
             for server in self.servers:
                 self.shares.update({pid: len(ports) for pid, ports in server.connections().items()})
         return answers
-
-    def rounds(self, rounds: int, round_: Callable[[httpx.AsyncClient, int], Awaitable[None]]) -> None:
-        """Run rounds, and check that both processes served requests."""
-
-        async def all_rounds() -> None:
-            async with httpx.AsyncClient(timeout=TIMEOUT) as client:
-                for index in range(rounds):
-                    await round_(client, index)
-
-        asyncio.run(all_rounds())
-        assert len(self.shares) == len(+self.shares) == 2
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -123,8 +111,11 @@ _numbers = count(1)
 
 
 @pytest.fixture
-def pair(deployment: tuple[list[ServerProcess], str]) -> Pair:
-    return Pair(next(_numbers), *deployment)
+def pair(deployment: tuple[list[ServerProcess], str]) -> Iterator[Pair]:
+    """Yield a new pair, and check that both processes served its requests."""
+    pair = Pair(next(_numbers), *deployment)
+    yield pair
+    assert len(pair.shares) == len(+pair.shares) == 2
 
 
 ROUNDS = pytest.mark.parametrize("rounds", [1, pytest.param(50, marks=pytest.mark.long)])
@@ -134,30 +125,25 @@ ROUNDS = pytest.mark.parametrize("rounds", [1, pytest.param(50, marks=pytest.mar
 @pytest.mark.timeout(300)
 @pytest.mark.rule("create.no-race", "create.no-overlap")
 def test_concurrent_creates_schedule_one_call(pair: Pair, rounds: int) -> None:
-    async def round_(_client: httpx.AsyncClient, index: int) -> None:
-        answers = await pair.send_concurrently(pair.repeat(CALLS, pair.body(60 * (index + 1))))
+    for index in range(rounds):
+        answers = pair.send_concurrently(pair.repeat(CALLS, pair.body(60 * (index + 1))))
         assert Counter(answer.status_code for answer in answers) == {201: 1, 400: TOGETHER - 1}
         assert {answer.json()["code"] for answer in answers if answer.is_error} == {"create.no-overlap"}
-
-    pair.rounds(rounds, round_)
-    for server in pair.servers:
-        assert httpx.get(server.url + CALLS, headers=pair.doctor).json()["count"] == rounds
+    assert pair.get(CALLS)["count"] == rounds
 
 
 @ROUNDS
 @pytest.mark.timeout(300)
 @pytest.mark.rule("join.started-once")
 def test_concurrent_joins_start_call_once(pair: Pair, rounds: int) -> None:
-    async def round_(client: httpx.AsyncClient, _index: int) -> None:
-        path = await pair.call(client)
-        answers = await pair.send_concurrently(pair.repeat(f"{path}join/"))
+    for _ in range(rounds):
+        path = pair.call()
+        answers = pair.send_concurrently(pair.repeat(f"{path}join/"))
         assert Counter(answer.status_code for answer in answers) == {200: TOGETHER}
-        call = await pair.get(client, path)
+        call = pair.get(path)
         assert call["started_at"] == call["updated_at"]
-        await pair.end(client, path)
-        assert (await pair.get(client, path))["started_at"] == call["started_at"]
-
-    pair.rounds(rounds, round_)
+        pair.post(f"{path}end/")
+        assert pair.get(path)["started_at"] == call["started_at"]
     events = events_of(pair.database, pair.calls)
     assert len(events) == rounds
     assert all(Counter(types) == Counter(EVENTS_BY_STATUS["completed"]) for types in events.values())
@@ -167,65 +153,46 @@ def test_concurrent_joins_start_call_once(pair: Pair, rounds: int) -> None:
 @pytest.mark.timeout(300)
 def test_concurrent_join_and_cancel_exclude_each_other(pair: Pair, rounds: int) -> None:
     outcomes: Counter[str] = Counter()
-
-    async def round_(client: httpx.AsyncClient, index: int) -> None:
-        path = await pair.call(client)
+    for index in range(rounds):
+        path = pair.call()
         actions = ["join", "cancel"] * (TOGETHER // 2)
         random.Random(index).shuffle(actions)  # noqa: S311 (no secret)
-        answers = await pair.send_concurrently(
-            [(f"{path}{action}/", pair.doctor, None) for action in actions]
-        )
-        successes = Counter(
-            action for action, answer in zip(actions, answers, strict=True) if answer.status_code == 200
-        )
+        answers = pair.send_concurrently([(f"{path}{action}/", pair.doctor, None) for action in actions])
+        statuses = [answer.status_code for answer in answers]
+        assert set(statuses) == {200, 400}
+        successes = Counter(action for action, status in zip(actions, statuses, strict=True) if status == 200)
         assert successes in ({"join": TOGETHER // 2}, {"cancel": 1})
-        assert {answer.status_code for answer in answers} == {200, 400}
-        call = await pair.get(client, path)
-        assert call["status"] == ("ongoing" if "join" in successes else "cancelled")
-        outcomes[call["status"]] += 1
-        if call["status"] == "ongoing":
-            await pair.end(client, path)
-
-    pair.rounds(rounds, round_)
-    first = Counter(events[0] for events in events_of(pair.database, pair.calls).values())
-    assert first == Counter({"call.started": outcomes["ongoing"], "call.cancelled": outcomes["cancelled"]})
+        assert pair.get(path)["status"] == ("ongoing" if "join" in successes else "cancelled")
+        if "join" in successes:
+            pair.post(f"{path}end/")
+        outcomes["call.started" if "join" in successes else "call.cancelled"] += 1
+    assert Counter(events[0] for events in events_of(pair.database, pair.calls).values()) == outcomes
 
 
 @ROUNDS
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("action", "event"), [("end", "call.ended"), ("cancel", "call.cancelled")])
 def test_concurrent_ends_or_cancels_succeed_once(pair: Pair, rounds: int, action: str, event: str) -> None:
-    async def round_(client: httpx.AsyncClient, _index: int) -> None:
-        path = await pair.call(client, joined=action == "end")
-        answers = await pair.send_concurrently(pair.repeat(f"{path}{action}/"))
+    for _ in range(rounds):
+        path = pair.call()
+        if action == "end":
+            pair.post(f"{path}join/")
+        answers = pair.send_concurrently(pair.repeat(f"{path}{action}/"))
         assert Counter(answer.status_code for answer in answers) == {200: 1, 400: TOGETHER - 1}
-
-    pair.rounds(rounds, round_)
     events = events_of(pair.database, pair.calls)
     assert len(events) == rounds
     assert {types.count(event) for types in events.values()} == {1}
 
 
 def test_concurrent_requests_with_one_key_schedule_one_call(pair: Pair) -> None:
-    async def round_(_client: httpx.AsyncClient, _index: int) -> None:
-        sender = pair.doctor | {"Idempotency-Key": "once"}
-        answers = await pair.send_concurrently([(CALLS, sender, body)] * TOGETHER)
-        assert {answer.status_code for answer in answers} == {201}
-        assert len({answer.json()["id"] for answer in answers}) == 1
-        assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
-
-    body = pair.body(60)
-    pair.rounds(1, round_)
+    request = (CALLS, pair.doctor | {"Idempotency-Key": "once"}, pair.body(60))
+    answers = pair.send_concurrently([request] * TOGETHER)
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
 
 
-def test_two_servers_start_on_one_new_file(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with server_processes(tmp_path_factory.mktemp("start")) as serve:
-        servers: list[ServerProcess] = []
-        starting = [
-            threading.Thread(target=lambda: servers.append(serve("--database", "calls.db"))) for _ in range(2)
-        ]
-        for thread in starting:
-            thread.start()
-        for thread in starting:
-            thread.join()
-        assert len(servers) == 2
+def test_two_servers_start_on_one_new_file(tmp_path: Path) -> None:
+    with server_processes(tmp_path) as serve, ThreadPoolExecutor() as pool:
+        servers = list(pool.map(lambda _: serve("--database", "calls.db"), range(2)))
+        assert len({server.url for server in servers}) == 2

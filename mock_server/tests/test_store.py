@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
 from video_calls_server.store import Store, StoreError, UnavailableError, store_for
 from video_calls_server.store.migrate import migrate
 from video_calls_server.store.seed import load_seed
@@ -18,16 +17,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     asyncio.run(store.open())
     yield store
     asyncio.run(store.close())
-
-
-def test_write_rolls_back_on_error(store: Store) -> None:
-    def work(connection: Connection) -> None:
-        connection.exec_driver_sql("UPDATE users SET full_name = 'changed'")
-        raise LookupError
-
-    with pytest.raises(LookupError):
-        asyncio.run(store.write(work))
-    assert "changed" not in {user.full_name for user, _, _ in asyncio.run(store.people()).people}
 
 
 def test_locked_file_is_unavailable_until_released(
