@@ -437,7 +437,7 @@ class SocketServer:
         ]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         with socket.socket() as connection:
-            connection.settimeout(10)
+            connection.settimeout(30)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)  # a page comes in pieces
             connection.connect(("127.0.0.1", self.port))
             connection.sendall("\r\n".join([*lines, "", ""]).encode())
@@ -463,13 +463,6 @@ ON_EACH_LOOP = pytest.mark.parametrize("listening", ["auto", "asyncio"], indirec
 @pytest.fixture
 def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[SocketServer]:
     settings = Settings(database=":memory:")
-    started = threading.Event()
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            started.set()
-
     config = uvicorn.Config(
         create_app(settings),
         loop=getattr(request, "param", "auto"),
@@ -478,15 +471,14 @@ def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) 
         access_log=False,
         ws="websockets-sansio",
     )
-    server = Server(config)
-    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))  # clients that connect before the start wait for it
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)  # a page goes in pieces
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    assert started.wait(30)
     headers = {"Authorization": f"Bearer {make_token(settings, USERS['doctor'], expires_in=3600)}"}
     port = listener.getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30) as client:
         yield SocketServer(port, client, headers, caplog)
     server.should_exit = True
     thread.join(30)

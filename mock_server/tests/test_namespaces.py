@@ -252,26 +252,22 @@ def test_number_of_namespaces_is_limited(api: Api, monkeypatch: pytest.MonkeyPat
 def test_mounted_application_has_namespaces(api: Api, root: str) -> None:
     settings = Settings(database=":memory:", seed_calls=3, clock="2030-01-05T10:00:00Z")
     app = create_app(settings, clock=FakeClock())
-    outer = Starlette(routes=[Mount(root, app=app)])  # type: ignore[arg-type]
+    outer = httpx.ASGITransport(Starlette(routes=[Mount(root, app=app)]))  # type: ignore[arg-type]
 
-    async def use() -> None:
-        transport, headers = httpx.ASGITransport(outer), api.headers("doctor")
+    async def use_places() -> None:
         async with httpx.AsyncClient(
-            transport=transport, base_url="http://localhost", headers=headers
+            transport=outer, base_url="http://localhost", headers=api.headers("doctor")
         ) as client:
             for place in (root, f"{root}/_ns/a"):
-                await use_place(client, place)
+                body = {"doctor": 1, "patient": 1, "scheduled_time": "2031-01-01T00:00:00Z"}
+                created = await client.post(f"{place}{CALLS}", json=body)
+                assert created.headers["location"].endswith(f"{place}{CALLS}{created.json()['id']}/")
+                assert (await client.get(created.headers["location"])).json() == created.json()
+                assert (await client.get(f"{place}/_control/requests")).json()[0][
+                    "operation"
+                ] == "getVideoCall"
+                assert len((await client.get(f"{place}/_control/calls")).json()) == 4
 
-    async def use_place(client: httpx.AsyncClient, place: str) -> None:
-        body = {"doctor": 1, "patient": 1, "scheduled_time": "2031-01-01T00:00:00Z"}
-        created = await client.post(f"{place}{CALLS}", json=body)
-        assert created.headers["location"].endswith(f"{place}{CALLS}{created.json()['id']}/")
-        assert (await client.get(created.headers["location"])).json() == created.json()
-        assert (await client.get(f"{place}/_control/requests")).json()[0]["operation"] == "getVideoCall"
-        assert len((await client.get(f"{place}/_control/calls")).json()) == 4
-        clock = await client.get(f"{place}/_control/clock")
-        assert clock.json()["time"] == "2030-01-05T10:00:00Z"
-
-    asyncio.run(use())
+    asyncio.run(use_places())
     asyncio.run(app.state.namespaces.drop("a"))
     asyncio.run(app.state.namespaces.default.close())

@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -239,27 +240,30 @@ class Followers:
     indirect=["deployment"],
 )
 def test_kill_under_load_loses_no_change(deployment: Deployment, kills: int) -> None:
-    asyncio.run(kill_under_load(deployment, kills))
-    assert deployment.server.stop()[0] == 0
-    deployment.server.assert_no_traceback()
+    rng = random.Random(kills)  # noqa: S311 (no secret)
+    load = asyncio.run(
+        interrupt_load(deployment, [partial(deployment.kill, rng, kill) for kill in range(kills)])
+    )
+    assert load.lost_connections >= kills
     assert deployment.server.output.count("A first request") == 1
 
 
-async def kill_under_load(deployment: Deployment, kills: int) -> None:
-    rng = random.Random(kills)  # noqa: S311 (no secret)
+async def interrupt_load(deployment: Deployment, interruptions: list[Callable[[], None]]) -> Load:
+    """Interrupt a deployment under load. Check its database and the events, and stop it."""
     load = Load(deployment.server.url)
     async with Followers(deployment.server.port) as followers:
         working = asyncio.create_task(load.run())
-        for kill in range(kills):
+        for interrupt in interruptions:
             await load.has(load.answers + 3 * PAIRS)
-            await asyncio.to_thread(deployment.kill, rng, kill)
+            await asyncio.to_thread(interrupt)
         await load.has(load.answers + 3 * PAIRS)
         load.is_stopping = True
         await working
         events = await asyncio.to_thread(check_database, load, deployment.database, finished=True)
         await followers.have(events, load)
-    print(f"{kills} kills, {load.answers} answers, {load.lost_connections} lost, {len(events)} calls")
-    assert load.lost_connections >= kills
+    assert deployment.server.stop()[0] == 0
+    deployment.server.assert_no_traceback()
+    return load
 
 
 # -- stop -------------------------------------------------------------------------------------------
@@ -318,25 +322,9 @@ def test_postgres_restart_under_load_loses_no_change(
     with TemporaryDirectory() as directory, postgres_server(Path(directory) / "data") as postgres:
         migrated_by(postgres.get_uri())
         deployment = Deployment(serve, postgres.get_uri(), workers=2)
-        asyncio.run(restart_under_load(deployment, postgres, ["fast", "immediate"] * 5))
-        assert deployment.server.stop()[0] == 0
-        deployment.server.assert_no_traceback()
-
-
-async def restart_under_load(deployment: Deployment, postgres: Any, stops: list[str]) -> None:
-    server = deployment.server
-    load = Load(server.url)
-    async with Followers(server.port) as followers:
-        working = asyncio.create_task(load.run())
-        for stop in stops:
-            await load.has(load.answers + 10 * PAIRS)
-            await asyncio.to_thread(restart, postgres, STOPS[stop])
-            await load.has(load.answers + 10 * PAIRS)
-        load.is_stopping = True
-        await working
-        events = await asyncio.to_thread(check_database, load, deployment.database, finished=True)
-        await followers.have(events, load)
-    assert load.lost_connections == 0
+        stops = [partial(restart, postgres, STOPS[stop]) for stop in ("fast", "immediate")]
+        load = asyncio.run(interrupt_load(deployment, stops * 5))
+        assert load.lost_connections == 0
 
 
 def restart(postgres: Any, stop: signal.Signals) -> None:
