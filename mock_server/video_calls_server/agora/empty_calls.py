@@ -19,9 +19,9 @@ RETRY_SECONDS = 1.0
 class EmptyCalls:
     """A background task that calls `end_empty_calls` whenever a call may be due.
 
-    `end_empty_calls` ends the calls that are due and returns when the next one is due. A call that both leave
-    after that is due `after` later at the earliest, so the task sleeps at most that long, and nothing has to
-    wake it. The database holds since when a participant is absent, so a restart loses no call.
+    `end_empty_calls` ends the calls that are due and returns when the next one is due. The task sleeps at
+    most `after`, because a call that becomes empty meanwhile is due later than that. The database stores when
+    each participant left, so a restart loses no call.
     """
 
     def __init__(

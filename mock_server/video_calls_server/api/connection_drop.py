@@ -1,4 +1,4 @@
-"""The ASGI extension that lets the application drop the connection of a request; imports no server."""
+"""The ASGI extension with which the application drops the connection of a request. It imports no server."""
 
 DROP_EXTENSION = "video_calls.drop"
 """The key of the extension in a scope.

@@ -1,4 +1,4 @@
-"""The health checks, for whatever starts and supervises the server."""
+"""The health checks, for the programs that start and supervise the server."""
 
 from typing import Any
 

@@ -126,8 +126,8 @@ _KEY = b"video-calls-server ids"
 
 @lru_cache(maxsize=8192)
 def _uuid(kind: Kind, number: int) -> str:
-    checksum = _checksum(kind, number)
-    free = checksum << _NUMBER_BITS | (number ^ _mask(kind, checksum))
+    checksum = _hash(b"checksum", kind, number) >> 64 - _CHECKSUM_BITS
+    free = checksum << _NUMBER_BITS | (number ^ _hash(b"mask", kind, checksum))
     head, node = free >> _NODE_BITS, free & (1 << _NODE_BITS) - 1
     return str(UUID(int=head >> 12 << 80 | (head & 0xFFF) << 64 | node, version=4))
 
@@ -138,17 +138,9 @@ def _number(kind: Kind, text: str) -> int | None:
     value = UUID(text).int
     free = (value >> 80 << 12 | value >> 64 & 0xFFF) << _NODE_BITS | value & (1 << _NODE_BITS) - 1
     checksum = free >> _NUMBER_BITS
-    number = (free & (1 << _NUMBER_BITS) - 1) ^ _mask(kind, checksum)
+    number = (free & (1 << _NUMBER_BITS) - 1) ^ _hash(b"mask", kind, checksum)
     was_issued = 1 <= number <= LARGEST_ID and _uuid(kind, number) == text.lower()
     return number if was_issued else None
-
-
-def _checksum(kind: Kind, number: int) -> int:
-    return _hash(b"checksum", kind, number) >> 64 - _CHECKSUM_BITS
-
-
-def _mask(kind: Kind, checksum: int) -> int:
-    return _hash(b"mask", kind, checksum)
 
 
 def _hash(purpose: bytes, kind: Kind, number: int) -> int:

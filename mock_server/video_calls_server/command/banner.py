@@ -10,7 +10,7 @@ from video_calls_server.settings import DEVELOPMENT_JWT_SECRET, Settings
 from video_calls_server.store.seed import Seed
 
 _MOST_USERS = 8
-_ONE_PROCESS = "without the control API and the console"
+_NO_CONTROL = "without the control API and the console"
 
 
 def banner(settings: Settings, url: str, database: str, people: Seed, *, options: str) -> str:
@@ -31,7 +31,7 @@ def banner(settings: Settings, url: str, database: str, people: Seed, *, options
         f"  Contract          {url}/openapi.yaml",
         *([f"  Your frontend     {url}/app/"] if settings.static else []),
         f"  Database          {database}",
-        *([f"  Workers           {settings.workers}, {_ONE_PROCESS}"] if settings.workers > 1 else []),
+        *([f"  Workers           {settings.workers}, {_NO_CONTROL}"] if settings.workers > 1 else []),
         "",
         *(_person(person, ids_of(settings.ids)) for person in people.people[:_MOST_USERS]),
         "",

@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from video_calls_server.api.ids import ExternalId, Ids, ids_of
+from video_calls_server.api.ids import Ids, ids_of
 from video_calls_server.api.jwt import make_token
-from video_calls_server.domain.people import Person, Role, User
+from video_calls_server.domain.people import Doctor, Patient, Person, Role, User
 from video_calls_server.settings import Settings, SettingsError
 from video_calls_server.store.database import has_password
 from video_calls_server.store.seed import Seed
@@ -74,15 +74,13 @@ def contract_toml(settings: Settings, people: Seed, base_url: str) -> str:
 def _role_ids(name: str, person: Person, ids: Ids) -> list[str]:
     """Return the lines with the ids of an identity. The suite does not need those of an outsider."""
     _, doctor, patient = person
-    values: dict[Role, ExternalId] = {}
-    if doctor is not None:
-        values["doctor"] = ids.format("doctor", doctor.id)
-    if patient is not None:
-        values["patient"] = ids.format("patient", patient.id)
+    participants: dict[Role, Doctor | Patient | None] = {"doctor": doctor, "patient": patient}
     if name == "outsider":
         return []
     return [
-        f"{role if name == 'dual_user' else 'id'} = {json.dumps(value)}" for role, value in values.items()
+        f"{role if name == 'dual_user' else 'id'} = {json.dumps(ids.format(role, each.id))}"
+        for role, each in participants.items()
+        if each is not None
     ]
 
 

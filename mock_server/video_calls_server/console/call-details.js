@@ -19,7 +19,7 @@ export function CallDetails() {
   const note = html`<${Status} of=${call.status} /> <${TimeInfo} call=${call} />`;
   return html`
     <${Panel} id="call" title=${`Call ${call.id}`} note=${note} open>
-      <${Record} call=${call} />
+      <${Data} call=${call} />
       <${Participants} call=${call} />
       <h3>Allowed actions now</h3>
       <${Loaded} of="verdicts"><${Verdicts} call=${call} /><//>
@@ -27,7 +27,7 @@ export function CallDetails() {
 }
 
 /** The data of a call. */
-function Record({call}) {
+function Data({call}) {
   const facts = {
     Scheduled: html`<${Time} at=${call.scheduled_time} />`,
     Started: call.started_at && html`<${Time} at=${call.started_at} />`,

@@ -24,15 +24,18 @@ export function eventsUrl(lastId) {
   return url.href;
 }
 
+function send(method, path, headers, body, signal) {
+  const json = body === undefined ? {} : {'Content-Type': 'application/json'};
+  return fetch(absoluteUrl(path), {
+    method, headers: {...headers, ...json}, body: JSON.stringify(body), signal, cache: 'no-store',
+  });
+}
+
 /** Send a request to the control API. Return the response, of which the caller reads the body. */
 export async function controlResponse(method, path, {body, signal} = {}) {
-  const headers = {};
   const key = sessionStorage.getItem(KEY);
-  if (key !== null) headers['Video-Calls-Control-Key'] = key;
-  if (body !== undefined) headers['Content-Type'] = 'application/json';
-  const response = await fetch(absoluteUrl(`_control/${path}`), {
-    method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store',
-  });
+  const headers = key === null ? {} : {'Video-Calls-Control-Key': key};
+  const response = await send(method, `_control/${path}`, headers, body, signal);
   if (!response.ok) throw new Refusal(response.status, parseJson(await response.text()));
   return response;
 }
@@ -44,13 +47,9 @@ export async function control(method, path, body) {
 
 /** Send a request to the API with a user's token. Return the response, whatever its status. */
 export async function api(method, path, token, body) {
-  const headers = {};
-  if (token) headers.Authorization = `Bearer ${token}`;
-  if (body !== undefined) headers['Content-Type'] = 'application/json';
   const start = performance.now();
-  const response = await fetch(absoluteUrl(`api/v1/video/${path}`), {
-    method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store',
-  });
+  const headers = token ? {Authorization: `Bearer ${token}`} : {};
+  const response = await send(method, `api/v1/video/${path}`, headers, body);
   const text = await response.text();
   return {
     status: response.status,

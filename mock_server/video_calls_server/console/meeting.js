@@ -4,6 +4,7 @@
  */
 
 import {html, render, useEffect, useRef, useState} from './vendor/htm-preact.module.js';
+import {Facts, Field} from './components.js';
 
 const CREDENTIALS = 'video-calls-meeting';
 
@@ -121,10 +122,7 @@ function Credentials({of}) {
           <code>AGORA_APP_ID</code> and <code>AGORA_APP_CERTIFICATE</code> to those of your Agora project, restart
           the server, and join again.
         </p>`}
-      <dl class="facts">
-        ${Object.entries(facts).map(([name, value]) => html`
-          <div key=${name}><dt>${name}</dt><dd class="break">${value}</dd></div>`)}
-      </dl>
+      <${Facts} of=${facts} />
     </section>`;
 }
 
@@ -143,18 +141,17 @@ function ChooseSdk({onChosen}) {
         enter its path on this server.
       </p>
       <div class="inline">
-        <label class="field">
-          <span>File on this machine</span><input type="file" accept=".js,text/javascript" onChange=${choose} />
-        </label>
+        <${Field} label="File on this machine">
+          <input type="file" accept=".js,text/javascript" onChange=${choose} />
+        <//>
       </div>
       <form class="inline" onSubmit=${load}>
-        <label class="field">
-          <span>Path on this server (--static serves a folder at /app/)</span>
+        <${Field} label="Path on this server (--static serves a folder at /app/)">
           <input
             name="path" required pattern="/(?!/).*" title="A path that begins with one slash"
             placeholder="/app/AgoraRTC_N-production.js"
           />
-        </label>
+        <//>
         <button>Load the SDK</button>
       </form>
     </section>`;

@@ -51,17 +51,10 @@ class Namespace(World):
         self.log = RequestLog()
         self.snapshots = Snapshots()
         self._initial = initial
-        minutes = settings.end_when_empty_minutes
-        self._empty_calls = (
-            EmptyCalls(
-                self.operations.end_empty_calls,
-                self.clock,
-                timedelta(minutes=minutes),
-                sleep=self.clock.sleep,
-            )
-            if minutes
-            else None
-        )
+        self._empty_calls: EmptyCalls | None = None
+        if settings.end_when_empty_minutes:
+            end, after = self.operations.end_empty_calls, timedelta(minutes=settings.end_when_empty_minutes)
+            self._empty_calls = EmptyCalls(end, self.clock, after, sleep=self.clock.sleep)
         self.is_open = False
         self._last_use = time.monotonic()
         self._stopping = anyio.Event()

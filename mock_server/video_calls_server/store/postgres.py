@@ -164,7 +164,7 @@ class PostgresStore(Store):
                     backoff, is_started = _FIRST_BACKOFF, True
                     listener.wake_all()  # the outbox may have events from before the connection
                     await wait_until_lost()
-                logger.warning("the database no longer tells of changes; connecting again")
+                logger.warning("the connection that listens for changes was lost; connecting again")
             except FAILURES as error:
                 logger.warning("cannot listen to the database: %s", reason_of(error))
             await anyio.sleep(backoff)

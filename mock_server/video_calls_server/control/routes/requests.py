@@ -1,6 +1,7 @@
 """Routes that list, read, stream and clear the request log."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 import anyio
@@ -56,11 +57,9 @@ async def _filter(  # noqa: PLR0917 (Litestar passes them by name)
 
 
 async def _to_exchange(namespace: Namespace, raw: RawExchange) -> Exchange:
-    user_id = raw.user_id
-    email = None
-    if user_id is not None:
-        email = await namespace.store.read(lambda connection: people.email_of(connection, user_id))
-    return to_exchange(raw, email)
+    if raw.user_id is None:
+        return to_exchange(raw, None)
+    return to_exchange(raw, await namespace.store.read(partial(people.email_of, user_id=raw.user_id)))
 
 
 @get("/", summary="List the last requests")

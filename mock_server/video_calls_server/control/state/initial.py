@@ -1,4 +1,4 @@
-"""The state of a new namespace and after a reset. The settings give it, once at the start."""
+"""The state of a namespace when it is new and after a reset. The settings define it once, at the start."""
 
 from dataclasses import dataclass
 from datetime import datetime
