@@ -239,15 +239,15 @@ def package(session: nox.Session) -> None:
         [sdist], [wheel] = out.glob("*.tar.gz"), out.glob("*.whl")
         session.run("twine", "check", "--strict", str(sdist), str(wheel))
         session.run("check-wheel-contents", "--config", "pyproject.toml", str(wheel))
-        session.run("python", "tests/distributed.py", str(sdist), str(wheel))
-        installed = str(Path("tests/installed.py").resolve())
+        session.run("python", "tests/check_archives.py", str(sdist), str(wheel))
+        installation = str(Path("tests/check_installation.py").resolve())
         for archive, extras in [*((wheel, extras) for extras in EXTRAS), (sdist, []), (sdist, ["server"])]:
             directory = out / f"{archive.suffix[1:]}-with-{'-'.join(extras) or 'nothing'}"
             python = environment(session, directory, f"video-calls[{','.join(extras)}] @ {archive.as_uri()}")
-            session.run(python, "-I", installed, *extras, external=True)
+            session.run(python, "-I", installation, *extras, external=True)
         requirements = (f"video-calls[testing,contract] @ {wheel.as_uri()}", "django")
         python = environment(session, out / "beside-django", *requirements)
-        session.run(python, str(Path("tests/beside_django.py").resolve()), external=True)
+        session.run(python, str(Path("tests/check_beside_django.py").resolve()), external=True)
         session.run("python", "-m", "tarfile", "--extract", str(sdist), away)
         with session.chdir(out / sdist.name.removesuffix(".tar.gz")):
             python = environment(session, out / "sources", "--editable", ".[dev]")

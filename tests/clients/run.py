@@ -44,22 +44,22 @@ def generated(*words: str | Path) -> None:
 
 def typescript() -> tuple[str, ...]:
     """Build the client of openapi-typescript and openapi-fetch."""
-    for name in ("package.json", "tsconfig.json", "life.ts"):
+    for name in ("package.json", "tsconfig.json", "lifecycle.ts"):
         shutil.copy(HERE / name, name)
     run("npm", "install", "--no-package-lock", "--no-audit", "--no-fund")
     tools = Path("node_modules/.bin")
     generated(tools / "openapi-typescript", openapi_path(), "--output", "schema.d.ts")
     run(tools / "tsc")
-    return "node", "life.js"
+    return "node", "lifecycle.js"
 
 
 def python() -> tuple[str, ...]:
     """Build the client of openapi-python-client."""
-    shutil.copy(HERE / "life.py", "life.py")
+    shutil.copy(HERE / "lifecycle.py", "lifecycle.py")
     command = ("openapi-python-client", "generate", "--fail-on-warning", "--meta", "none")
     generated(*command, "--path", openapi_path(), "--output-path", "video_calls_api_client")
-    run(sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "life.py")
-    return sys.executable, "life.py"
+    run(sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "lifecycle.py")
+    return sys.executable, "lifecycle.py"
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
     for client in clients:
         with tempfile.TemporaryDirectory() as directory:
             os.chdir(directory)
-            life = client()
+            command = client()
             for form in ("integer", "uuid"):
                 with reference_server("--ids", form) as config:
                     doctor, patient = (config.identities[name] for name in ("doctor", "patient"))
@@ -79,7 +79,7 @@ def main() -> None:
                         "DOCTOR_TOKEN": str(doctor.token),
                         "PATIENT_TOKEN": str(patient.token),
                     }
-                    run(*life, env=people)
+                    run(*command, env=people)
                 print(f"{client.__name__}: passed with ids of type {form}")
             os.chdir(HERE)
 

@@ -1,6 +1,6 @@
 """Test an installation outside the checkout, with these extras.
 
-    python -I tests/installed.py server contract
+    python -I tests/check_installation.py server contract
 
 `nox -s package` runs this in environments that have only the package, so it imports nothing else but the
 standard library.
