@@ -352,7 +352,7 @@ def test_call_that_stays_open_is_reported(tmp_path: Path) -> None:
 # -- Bugs in the suite ---------------------------------------------------------------------------
 
 
-READS_NO_CLAIMS = "def claims(_token):\n    return {}\n"
+READS_NO_TOKEN = "def claims(_token):\n    return {}\ndef expiry(_token):\n    return None\n"
 
 
 def environment_with_module(tmp_path: Path, module: str, text: str) -> dict[str, str]:
@@ -383,7 +383,7 @@ def environment_with_module(tmp_path: Path, module: str, text: str) -> dict[str,
     ids=["test", "module"],
 )
 def test_bug_in_the_suite_is_reported(tmp_path: Path, text: str, error: str) -> None:
-    env = environment_with_module(tmp_path, "video_calls_contract.jwt", READS_NO_CLAIMS + text)
+    env = environment_with_module(tmp_path, "video_calls_contract.jwt", READS_NO_TOKEN + text)
     with fake_backend(scheduling) as backend:
         (tmp_path / "contract.toml").write_text(backend.toml())
         result = run_suite_command("run", "--rule", "auth.valid-token", cwd=tmp_path, env=env)
