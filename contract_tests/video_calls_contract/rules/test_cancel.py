@@ -8,9 +8,7 @@ from video_calls_contract.checks import (
     differences,
     require,
     require_cancelled,
-    require_mistyped_ids_refused,
     require_outsiders_refused,
-    require_refusal,
     require_refused_by_status,
     require_same_call,
     require_success,
@@ -47,17 +45,6 @@ def test_participant_cancels_scheduled_call(calls: Calls, role: str) -> None:
 def test_cancel_within_join_window_is_accepted(calls: Calls, role: str) -> None:
     with calls.soon() as call:
         require_cancellation(role, call)
-
-
-@pytest.mark.rule("cancel.not-found")
-def test_cancel_of_unknown_call_is_not_found(calls: Calls) -> None:
-    for user in calls.pair.participants:
-        require_refusal(user.cancel(user.backend.no_call), 404, because="a call that does not exist")
-
-
-@pytest.mark.rule("cancel.not-found")
-def test_cancel_with_mistyped_id_is_refused(calls: Calls) -> None:
-    require_mistyped_ids_refused("cancel", calls.scheduled())
 
 
 # "User must be either the doctor or patient of the call"

@@ -8,9 +8,7 @@ from video_calls_contract.checks import (
     differences,
     require,
     require_completed,
-    require_mistyped_ids_refused,
     require_outsiders_refused,
-    require_refusal,
     require_refused_by_status,
     require_same_call,
     require_success,
@@ -35,18 +33,6 @@ def test_participant_ends_ongoing_call(calls: Calls, role: str) -> None:
         require_same_call(
             body, require_success(read), "the call to be read as end returned it", call.patient, ended, read
         )
-
-
-@pytest.mark.rule("end.not-found")
-def test_end_of_unknown_call_is_not_found(calls: Calls) -> None:
-    for user in calls.pair.participants:
-        require_refusal(user.end(user.backend.no_call), 404, because="a call that does not exist")
-
-
-@pytest.mark.rule("end.not-found")
-def test_end_with_mistyped_id_is_refused(calls: Calls) -> None:
-    with calls.ongoing() as call:
-        require_mistyped_ids_refused("end", call)
 
 
 # "User must be either the doctor or patient of the call"

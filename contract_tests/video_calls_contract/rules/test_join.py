@@ -9,7 +9,6 @@ import pytest
 from video_calls_contract.checks import (
     differences,
     require,
-    require_mistyped_ids_refused,
     require_outsiders_refused,
     require_refusal,
     require_success,
@@ -55,18 +54,6 @@ def test_participant_gets_credentials(calls: Calls, first: str) -> None:
                 name for name in ("channel_name", "token", "uid", "expiration_time") if not body.get(name)
             ]
             require(not missing, f"complete credentials; {', '.join(missing)} is missing", exchange)
-
-
-@pytest.mark.rule("join.not-found")
-def test_join_of_unknown_call_is_not_found(calls: Calls) -> None:
-    for user in calls.pair.participants:
-        require_refusal(user.join(user.backend.no_call), 404, because="a call that does not exist")
-
-
-@pytest.mark.rule("join.not-found")
-def test_join_with_mistyped_id_is_refused(calls: Calls) -> None:
-    with calls.soon() as call:
-        require_mistyped_ids_refused("join", call)
 
 
 # "User must be either the doctor or patient of the call"
