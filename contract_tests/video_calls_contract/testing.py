@@ -49,8 +49,8 @@ def contract_tests(*arguments: str) -> Callable[..., None]:
     """Return a test function with one case for each rule; assign it to a name that begins with `test`.
 
     The function needs a fixture `contract_backend` that returns the content of `contract.toml` as a mapping,
-    or the path of such a file. A violation fails its test with the evidence. A rule that could not be judged
-    because the backend or the suite had a problem fails too. A rule that was not checked is skipped.
+    or the path of such a file. A violation fails its test with the evidence. A rule that could not be checked
+    because of a problem of the backend or the suite fails too. A rule that was not checked is skipped.
 
     Args:
         arguments: options of `video-calls-contract run`, such as `--level=should`, `--fuzz=off` or
@@ -77,7 +77,7 @@ class _Report:
     """The JSON report of a run.
 
     Args:
-        stopped: why the run ended early; empty if it judged all its rules.
+        stopped: why the run ended early; empty if it checked all its rules.
     """
 
     def __init__(self, rules: list[dict[str, Any]], stopped: str) -> None:
@@ -150,7 +150,7 @@ def _output(command: list[str]) -> str:
             raise
 
 
-def _toml(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:  # the content may have any form
+def _toml(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:  # a fixture may return any values
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from _toml(cast("Mapping[str, Any]", value), f"{prefix}{key}.")
@@ -173,7 +173,7 @@ class _Handler(WSGIRequestHandler):
 
 @contextmanager
 def serve(application: Any) -> Generator[str]:  # noqa: ANN401 (each framework types its own)
-    """Serve a WSGI or ASGI application on a free port of 127.0.0.1, and yield its address.
+    """Serve a WSGI or ASGI application on a free port of 127.0.0.1, and yield its URL.
 
     An ASGI application needs uvicorn.
 

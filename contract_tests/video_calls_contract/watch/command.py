@@ -190,4 +190,4 @@ def _listener(listen: str) -> socket.socket:
         return socket.create_server((host.strip("[]") or "127.0.0.1", int(port)), family=family)
     except (OSError, ValueError, OverflowError) as error:
         why = getattr(error, "strerror", None) or "it is not HOST:PORT, such as 127.0.0.1:8900"
-        raise CommandError(f"--listen {listen}: cannot be listened on: {why}") from None
+        raise CommandError(f"--listen {listen}: cannot listen there: {why}") from None

@@ -13,7 +13,7 @@ test_contract = contract_tests()
 
 @pytest.fixture(scope="module")
 def contract_backend(live_server, django_db_setup, django_db_blocker):
-    """Return where the backend is and who its users are, as in `contract.toml`."""
+    """Return the address of the backend and its users, as in `contract.toml`."""
     with django_db_blocker.unblock():
         doctor, other_doctor, outsider, dual = (new_doctor(name) for name in ("ada", "bela", "carl", "dora"))
         patient, other_patient = new_patient("pia"), new_patient("rolf")

@@ -14,7 +14,7 @@ test_contract = contract_tests()
 
 @pytest.fixture(scope="module")
 def contract_backend() -> Iterator[dict[str, Any]]:
-    """Serve the application, and say where it is and who its users are, as in `contract.toml`."""
+    """Serve the application, and yield its address and its users, as in `contract.toml`."""
     clinic = Clinic()
     names = ("ada", "bela", "carl", "dora", "adam", "pia", "rolf", "pat")
     ada, bela, carl, dora, adam, pia, rolf, pat = (new_user(clinic, name) for name in names)
