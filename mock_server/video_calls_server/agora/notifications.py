@@ -60,7 +60,7 @@ def is_signed(body: bytes, signature: str | None, secret: str) -> bool:
 
 
 def read_notice(body: bytes) -> Notice | None:
-    """Return the notice in a notification, or None if nobody joined or left.
+    """Return the notice in a notification, or None if no participant joined or left.
 
     Raises:
         ValueError: if the body is not a JSON object.

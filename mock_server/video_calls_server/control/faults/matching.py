@@ -139,8 +139,8 @@ class Faults:
         """Recompute which faults can still act."""
         self._active = [entry for entry in self._by_id.values() if entry.left != 0]
 
-    def need_user(self, own: Iterable[Fault] = ()) -> bool:
-        """Return whether a fault that can still act is for one user; `own` are the faults of the request."""
+    def depend_on_user(self, own: Iterable[Fault] = ()) -> bool:
+        """Return whether a fault that can still act is for one user only; `own` are the request's faults."""
         return any(fault.identity is not None for fault in (*own, *(entry.fault for entry in self._active)))
 
     def plan(self, request: RequestInfo, own: Iterable[Fault] = ()) -> FaultPlan:

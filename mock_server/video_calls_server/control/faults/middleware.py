@@ -112,7 +112,7 @@ async def _plan(access: Access, texts: list[bytes], scope: Scope) -> FaultPlan |
     if operation is None:
         return None
     call = parse_external_id(str(scope["path_params"].get("id", "")))
-    email = await _email(scope) if faults.need_user(own) else None
+    email = await _email(scope) if faults.depend_on_user(own) else None
     return faults.plan(RequestInfo(operation, call, email), own) or None
 
 

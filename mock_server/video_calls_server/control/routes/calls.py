@@ -54,7 +54,7 @@ class Presence(Struct, forbid_unknown_fields=True):
 
 
 class PresenceResult(Struct):
-    """Who is in the channel now, and whether that has changed; nobody, unless the call is ongoing."""
+    """Who is in the channel now, and whether this has changed. Only an ongoing call has a channel in use."""
 
     call: ExternalId
     present: list[Role]
