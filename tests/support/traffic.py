@@ -5,10 +5,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from support.payloads import CALL
+
 NOW = datetime.now(UTC).replace(microsecond=0)
-
-
-DETAILS = {"id": 1, "user": {"email": "jane@clinic.example", "full_name": "Jane Smith"}}
+DETAILS = CALL["patient_details"]
 
 
 def iso(seconds: float = 0) -> str:
@@ -23,21 +23,8 @@ def jwt(user: int = 1, lasts: float = 3600) -> str:
 
 
 def call(call_id: int = 7, **changes: Any) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "id": call_id,
-        "channel_name": f"call_{call_id}_8362910475",
-        "doctor": 1,
-        "patient": 1,
-        "doctor_details": DETAILS,
-        "patient_details": DETAILS,
-        "status": "scheduled",
-        "scheduled_time": iso(600),
-        "started_at": None,
-        "ended_at": None,
-        "created_at": iso(),
-        "updated_at": iso(),
-    }
-    return {**record, **changes}
+    times = {"scheduled_time": iso(600), "created_at": iso(), "updated_at": iso()}
+    return {**CALL, "id": call_id, "channel_name": f"call_{call_id}_8362910475", **times, **changes}
 
 
 ONGOING = {"status": "ongoing", "started_at": iso(2), "updated_at": iso(2)}
