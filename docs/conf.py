@@ -34,7 +34,7 @@ nitpick_ignore_regex = [
     # What is documented elsewhere: a build asks no other site where.
     (r"py:.*", r"(bool|dict|float|frozenset|int|list|object|str|tuple|type|None|True|False|Any)"),
     (r"py:.*", r"(BaseException|Exception|RuntimeError|ValueError|TracebackType)"),
-    (r"py:.*", r"(AwareDatetime|video_calls_server\.control\..*|video_calls_sdk\._configuration\.NotGiven)"),
+    (r"py:.*", r"(AwareDatetime|video_calls_server\.control\..*|video_calls_sdk\._\w+\.(NotGiven|Model))"),
     (r"py:.*", r"(collections|datetime|enum|typing|types|httpx|pydantic|pytest|respx|anyio|litestar)\..*"),
 ]
 
