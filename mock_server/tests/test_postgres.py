@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -489,13 +490,12 @@ def test_lost_connections_are_replaced(postgres_url: str, make_api: Callable[...
         assert api.create(minutes=60 * number).status_code == 201
 
 
-def test_stopped_database_is_unavailable_until_restart(
-    make_api: Callable[..., Api], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    with postgres_server(tmp_path_factory.mktemp("stopped")) as server:
+def test_stopped_database_is_unavailable_until_restart(make_api: Callable[..., Api]) -> None:
+    # Other runs of pytest delete its own temporary directories.
+    with TemporaryDirectory() as directory, postgres_server(Path(directory) / "data") as server:
         url = server.get_uri()
         migrated_by(url)
-        api = make_api(database=url, pool_wait=0.2)
+        api = make_api(database=url, pool_wait=0.5)
         call_id = api.create(minutes=10).json()["id"]
         server.stop()
         for answer in (api.get("doctor"), api.act("doctor", call_id, "join"), api.create(minutes=90)):

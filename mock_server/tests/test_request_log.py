@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -391,11 +393,18 @@ def test_stream_resumes_after_an_id(server: ServerProcess, control: Control) -> 
         assert next(stream)["id"] == 1
 
 
-def test_stream_ends_with_its_namespace(control: Control) -> None:
-    with following(control) as stream:
-        control.drop()
-        assert list(stream) == []
-    control.clock.now()  # creates the namespace again for the fixture to drop
+def test_stream_ends_with_its_namespace(api: Api) -> None:
+    here = {"Host": "localhost"}
+    with ThreadPoolExecutor() as threads:
+        stream = threads.submit(api.client.get, "/_ns/w/_control/requests/stream?after=0", headers=here)
+        while "w" not in [each["name"] for each in api.manage("GET", "/namespaces")]:
+            time.sleep(0.01)
+        api.client.get(f"/_ns/w{CALLS}")
+        while not (exchanges := api.client.get("/_ns/w/_control/requests", headers=here).json()):
+            time.sleep(0.01)
+        api.manage("DELETE", "/namespaces/w")
+    [data] = re.findall(r"^data: (.+)$", stream.result().text, re.MULTILINE)
+    assert [json.loads(data)] == exchanges
 
 
 def test_server_stops_with_an_open_stream(serve: Callable[..., ServerProcess]) -> None:

