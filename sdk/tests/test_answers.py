@@ -380,6 +380,7 @@ def test_environment_gives_default_configuration(monkeypatch: pytest.MonkeyPatch
         ({"base_url": "api.example.com", "token": TOKEN}, "must be absolute"),
         ({"base_url": "https://u:p@example.com", "token": TOKEN}, "no credentials"),
         ({"base_url": "https://example.com/?a=1", "token": TOKEN}, "no credentials, query"),
+        ({"base_url": "https://example.com:port", "token": TOKEN}, "not a URL"),
         ({"base_url": BASE}, "token is missing"),
         ({"base_url": BASE, "token": "two words"}, "not a JWT"),
         ({"base_url": BASE, "token": TOKEN, "deadline": 0}, "deadline must be"),

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -420,7 +421,14 @@ def test_second_refusal_of_token_is_an_error(
     assert server.tokens == ["one", "two"]
 
 
-def test_refused_and_expired_tokens_are_replaced(first: Take) -> None:
+@pytest.mark.parametrize("lifetime", [0, 2], ids=["at once", "later"])
+def test_refused_and_expired_tokens_are_replaced(
+    first: Take, monkeypatch: pytest.MonkeyPatch, lifetime: int
+) -> None:
+    """Each connection ends after `lifetime` seconds, by the clock that the client reads."""
+    clock = SimpleNamespace(monotonic=count(0, lifetime).__next__)
+    monkeypatch.setattr("video_calls_sdk._event_flow.time", clock)
+
     async def script(server: Fake, connection: ServerConnection) -> None:
         if len(server.tokens) < 5:
             await connection.close(4401 if len(server.tokens) == 1 else 4402)
