@@ -28,7 +28,7 @@ CHECKS = Checks()
 
 _LEEWAY = timedelta(minutes=2)  # that a backend may give an expired token
 _WINDOW = timedelta(minutes=15)
-_DEFAULT_SIZE, _MOST_CALLS = 20, 100  # of a page
+_MOST_CALLS = 100  # of a page
 
 
 # -- Authentication -----------------------------------------------------------------------------------
@@ -136,13 +136,13 @@ def _page_is_in_descending_order(_: History, exchange: Exchange) -> None:
 def _page_has_requested_size(history: History, exchange: Exchange) -> bool | None:
     """Check the number of calls on a page, if full pages of two sizes show that `page_size` has an effect."""
     query = parse_qs(urlsplit(exchange.url).query, keep_blank_values=True)
-    texts, number = query.get("page_size", []), len(list(exchange.calls))
-    size = int(texts[0]) if re.fullmatch(r"[1-9]\d?|100", "&".join(texts), re.ASCII) else None
+    text, number = "&".join(query.get("page_size", [])), len(list(exchange.calls))
+    size = int(text) if re.fullmatch(r"[1-9]\d?|100", text, re.ASCII) else None
     if size == number and exchange.object.get("next"):
         history.page_sizes.add(number)
-    if len(history.page_sizes) < 2 or (not texts and query.keys() - {"page"}):  # noqa: PLR2004
-        return False  # a cursor of `next` may keep the size of the first page
-    most = size or (_MOST_CALLS if texts else _DEFAULT_SIZE)
+    if "page_size" not in query or len(history.page_sizes) < 2:  # noqa: PLR2004
+        return False
+    most = size or _MOST_CALLS
     require(number <= most, f"at most {most} calls on this page; got {number}", exchange)
     return None
 
