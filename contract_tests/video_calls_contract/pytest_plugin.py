@@ -25,8 +25,6 @@ from video_calls_contract.exchange import Exchange
 from video_calls_contract.results import TestOutcome, TestResult
 from video_calls_contract.run import INTERRUPTED, Run
 
-__all__ = ["PLUGIN", "SuitePlugin", "rules_of"]
-
 PLUGIN: pytest.StashKey["SuitePlugin"] = pytest.StashKey()
 """The key under which the fixtures find the plugin."""
 

@@ -24,8 +24,6 @@ from video_calls_contract.results import Results, TestResult, rule_results
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import Users
 
-__all__ = ["FuzzLength", "Options", "Run"]
-
 T = TypeVar("T")
 
 FuzzLength = Literal["quick", "long", "off"]
