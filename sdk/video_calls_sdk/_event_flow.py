@@ -30,6 +30,8 @@ from video_calls_sdk._errors import (
     EventsExpiredError,
     EventsNotOfferedError,
     InvalidEventIdError,
+    RateLimitedError,
+    ServerError,
     StatusError,
     VideoCallsError,
 )
@@ -55,7 +57,7 @@ _NORMAL, _ABNORMAL = 1000, 1006
 _INVALID_ID, _TOKEN_REFUSED, _TOKEN_EXPIRED, _EVENTS_EXPIRED = 4400, 4401, 4402, 4410
 _TEMPORARY = frozenset({_NORMAL, 1001, 1002, 1005, _ABNORMAL, 1011, 1012, 1013, 1014, 1015, 4408})
 _NOT_OFFERED = frozenset({403, 404, 405, 426, 501})
-_UNAUTHORIZED, _TOO_MANY, _SWITCHING = 401, 429, 101
+_UNAUTHORIZED, _SWITCHING = 401, 101
 
 
 class Connect(NamedTuple):
@@ -232,7 +234,7 @@ class EventFlow:
                 name: getattr(error, name) for name in ("method", "url", "request_id", "headers", "body")
             }
             return EventsNotOfferedError(message, status=status, **response), False
-        return error, status == _TOO_MANY or status >= 500  # noqa: PLR2004 (the server's errors)
+        return error, isinstance(error, RateLimitedError | ServerError)
 
     def _exchange(self, status: int, headers: httpx.Headers, content: bytes) -> Exchange:
         return Exchange(status, headers, content, None, "GET", self._url, "events", self._token_sent)

@@ -34,8 +34,10 @@ from video_calls_sdk._errors import (
     ConfigurationError,
     ConnectionFailedError,
     DeadlineExceededError,
+    RateLimitedError,
     StatusError,
     TimedOutError,
+    UnavailableError,
     VideoCallsError,
 )
 from video_calls_sdk._ids import same_id
@@ -48,7 +50,6 @@ logger = logging.getLogger("video_calls_sdk")
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_RETRY_STATUSES = frozenset({429, 502, 503, 504})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _UNAUTHORIZED = 401
 LONGEST_RETRY_AFTER = 86_400.0  # seconds; the client does not wait longer
@@ -174,7 +175,7 @@ def carry_out(  # noqa: C901, PLR0912, PLR0915 (one attempt from top to bottom; 
                 if earlier is not None:
                     return earlier
             refusal.doubtful = doubtful and request.method != "GET" and exchange.status not in REFUSALS
-            if exchange.status not in _RETRY_STATUSES:
+            if not isinstance(error, RateLimitedError | UnavailableError):
                 raise error
             doubtful = doubtful or exchange.status >= 500  # noqa: PLR2004 (may come from a proxy)
             wait = max(options.retries.wait(attempt), refusal.retry_after or 0.0)
