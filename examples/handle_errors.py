@@ -39,6 +39,4 @@ with VideoCallsClient(deadline=10.0) as client:
     except StatusError as error:
         print(f"refused with {error.status}: {error.error} {error.fields or ''}")
     except (ConnectionFailedError, DeadlineExceededError) as error:
-        print(
-            f"no response; {'it may have been done' if error.request_sent else 'nothing was sent'}: {error}"
-        )
+        print("the server may have acted:" if error.request_sent else "nothing was sent:", error)
