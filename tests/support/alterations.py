@@ -171,6 +171,11 @@ def value(name: str, change: Callable[[Any], object]) -> Alteration:
     return calls(lambda call: call.update({name: change(call[name])}))
 
 
+def move_expiration(**by: float) -> Alteration:
+    """Move the `expiration_time` of each join."""
+    return bodies(lambda body: body.update(expiration_time=move_time(body["expiration_time"], **by)), "join")
+
+
 def refusals(change: Callable[[Answer], object], *codes: str) -> Alteration:
     """Change refusals by these rules, or all refusals."""
 

@@ -9,14 +9,15 @@ import socket
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.utils import formatdate
 from functools import partial
 from typing import Any
 
 import uvicorn
 from video_calls_server import Settings, create_app
+from video_calls_server.control.settable_clock import SettableClock
+from video_calls_server.domain.clock import SystemClock
 
 from support.alterations import Alteration, Answer, Json, Request, Server, slug
 from support.freedoms import SERVERS
@@ -25,17 +26,6 @@ from support.violations import VIOLATIONS
 IDENTITIES = ("-P", "-m", "video_calls_server", "identities", "--database", ":memory:", "--contract-config")
 ALTERATIONS = {slug(one.name): one.how for one in VIOLATIONS if isinstance(one.how, Alteration)}
 ALTERATIONS |= {slug(name): how for freedoms in SERVERS for name, how in freedoms.items()}
-
-
-@dataclass
-class ShiftedClock:
-    """A clock that is some seconds ahead of the machine's."""
-
-    ahead: float
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self.ahead)
-
 
 servers: dict[str, Server] = {}
 tokens: dict[str, str] = {}
@@ -47,7 +37,8 @@ async def altered(scope: Json, receive: Any, send: Any) -> None:
     alterations = [ALTERATIONS[name] for name in slugs.split("+")]
     if slugs not in servers:
         settings = {name: value for one in alterations for name, value in one.settings.items()}
-        clock = ShiftedClock(sum(one.clock_ahead for one in alterations))
+        clock = SettableClock(SystemClock())
+        clock.advance(timedelta(seconds=sum(one.clock_ahead for one in alterations)))
         servers[slugs] = Server(create_app(Settings(database=":memory:", **settings), clock=clock), tokens)
     request = Request(
         {**scope, "root_path": f"/{slugs}", "headers": [*scope["headers"]]}, b"", servers[slugs]

@@ -89,10 +89,6 @@ def add_realm(answer: Answer) -> None:
         answer.headers["www-authenticate"] = 'Bearer realm="api", error="invalid_token"'
 
 
-def add_fraction(body: Json) -> None:
-    body["expiration_time"] = alter.move_time(body["expiration_time"], milliseconds=250)
-
-
 def write_retry_after_as_date(answer: Answer) -> None:
     if seconds := answer.headers.get("retry-after"):
         answer.headers["retry-after"] = formatdate(time() + int(seconds), usegmt=True)
@@ -179,7 +175,7 @@ SERVERS: tuple[dict[str, Alteration], ...] = (
     {
         "clock is behind": Alteration(clock_ahead=-50),
         "calls exist": Alteration(settings={"seed_calls": 40}),
-        "expiration_time has a fraction": alter.bodies(add_fraction, "join"),
+        "expiration_time has a fraction": alter.move_expiration(milliseconds=250),
         "update is after creation": alter.value(
             "updated_at", lambda at: alter.move_time(at, microseconds=17)
         ),

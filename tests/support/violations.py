@@ -335,12 +335,7 @@ ALTERED: dict[str, dict[str, Alteration]] = {
         "token is garbage": alter.bodies(lambda body: body.update(token="006" + "0af" * 50), "join")
     },
     "join.app-id": {"`app_id` is another": alter.bodies(lambda body: body.update(app_id="0" * 32), "join")},
-    "join.expiration-time": {
-        "`expiration_time` is a minute late": alter.bodies(
-            lambda body: body.update(expiration_time=alter.move_time(body["expiration_time"], minutes=1)),
-            "join",
-        )
-    },
+    "join.expiration-time": {"`expiration_time` is a minute late": alter.move_expiration(minutes=1)},
     "model.created-at": {
         "`created_at` is an hour late": alter.value("created_at", lambda at: alter.move_time(at, hours=1))
     },
