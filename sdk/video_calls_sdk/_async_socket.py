@@ -86,7 +86,7 @@ class AsyncSocket:
         await anyio.sleep(seconds)
 
     async def aclose(self) -> None:
-        """Close for good and cancel the body of `iterating`. A cancellation closes the connection at once."""
+        """Close the socket and cancel the body of `iterating`. A cancellation closes it at once."""
         self.is_closed = True
         if self._scope is not None:
             self._scope.cancel()

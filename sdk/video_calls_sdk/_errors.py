@@ -6,7 +6,7 @@
     ├── ConnectionFailedError                 no response: refused, reset, cut off, unreadable
     │   └── TimedOutError                     no response within the timeout
     ├── DeadlineExceededError                 no response within the deadline, all attempts together
-    ├── EventsClosedError                     the server ended the events for good
+    ├── EventsClosedError                     the server ended the events, and would do so again
     │   ├── EventsExpiredError                4410
     │   └── InvalidEventIdError               4400
     ├── UnreadableFieldError                  a field that a lenient client could not read

@@ -15,7 +15,7 @@ The flow never repeats such a request blindly:
 
 After a doubtful request, the flow checks each refusal with a status of `REFUSALS` in this way, because the
 refusal does not show what the earlier attempt did. Example: a repeated create is refused because its
-`scheduled_time` has passed meanwhile. If the check fails, the flow raises the error of the check.
+`scheduled_time` has passed. If the check fails, the flow raises the error of the check.
 """
 
 import logging

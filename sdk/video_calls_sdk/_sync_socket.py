@@ -81,7 +81,7 @@ class Socket:
         self._closing.wait(seconds)
 
     def close(self) -> None:
-        """Close for good, and interrupt another thread that opens, receives or waits."""
+        """Close the socket, and interrupt another thread that opens, receives or waits."""
         with self._lock:
             self._closing.set()
             connection, is_open = self._connection, self._open

@@ -95,7 +95,7 @@ class Transport:
             lock.release()
 
     def close(self) -> None:
-        """Close our own connections for good."""
+        """Close the connections of our own httpx client. A closed client stays closed."""
         self._closed = True
         if self._http_client is None and (state := self._states.get(os.getpid())):
             state.http.close()
@@ -196,7 +196,7 @@ class AsyncTransport:
         raise OutOfTimeError
 
     async def aclose(self) -> None:
-        """Close our own connections for good.
+        """Close the connections of our own httpx client. A closed client stays closed.
 
         Raises:
             ConfigurationError: if they belong to another event loop.
