@@ -41,6 +41,7 @@ def test_default_seed_has_every_contract_identity() -> None:
         pytest.param(HEAD + "  - {id: 2, id: 3}\n", 3, "id is given twice", id="key twice"),
         pytest.param(HEAD + "  - !!python/object:os.system {}\n", 3, "not YAML", id="unsafe tag"),
         pytest.param("users: [\0]\n", None, "not YAML", id="control character"),
+        pytest.param("a: &a [1]\nb: &b [*a, *a]\nusers: [*b, *b]", 2, "an alias", id="aliases"),
         pytest.param("users: " + "[" * 5000 + "]" * 5000, 1, "not YAML", id="too deep"),
     ],
 )

@@ -74,6 +74,7 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
     """
     try:
         text = decoded(path.read_bytes())
+        _refuse_aliases(path, text)
         root = yaml.compose(text, Loader=_LOADER)
         content = yaml.load(text, Loader=_LOADER)  # noqa: S506 (a safe loader, in C if there is one)
         repeated_key = _repeated_key(root)
@@ -99,6 +100,13 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
             f"{path}:{_line(root, steps)}: {_path(steps)}{repetition[1]} is given to another user too"
         )
     return Seed(tuple(person_of(entry) for entry in entries))
+
+
+def _refuse_aliases(path: Path, text: str) -> None:
+    """Refuse a file with aliases, because a few aliases of aliases expand beyond the memory."""
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            raise SeedError(f"{path}:{event.start_mark.line + 1}: an alias; write the value again")
 
 
 def _repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
