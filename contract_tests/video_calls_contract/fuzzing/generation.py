@@ -62,10 +62,9 @@ def fuzz_operation(run: Run, operation: str) -> None:
     schema: Any = _schema(long=fuzzer.long)  # the class of a case is made at run time
     target = schema.find_operation_by_id(operation)
     state = ACTIONS[operation].prepared_in if operation in ACTIONS else None
+    # Generated before the calls, whose users other tests need, too.
     with _GENERATION_LOCK:
-        boundaries = list(
-            _boundaries(schema, target)
-        )  # takes long, and other tests need the users of the calls
+        boundaries = list(_boundaries(schema, target))
     with fuzzer.prepared_calls(state), _raise_results(fuzzer), _GENERATION_LOCK:
         for number, case in enumerate(boundaries):
             has_token = "Authorization" in case.headers
