@@ -197,6 +197,14 @@ def test_migration_of_other_file_is_refused(tmp_path: Path) -> None:
         migrated_by(str(tmp_path / "notes.txt"))
 
 
+def test_migration_of_tables_without_revision_is_refused(tmp_path: Path) -> None:
+    path = str(tmp_path / "other.db")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE TABLE calls (id); CREATE TABLE alembic_version (version_num)")
+    with pytest.raises(StoreError, match="calls"):
+        migrated_by(path)
+
+
 def test_failed_migration_of_file_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(tmp_path / "calls.db")
     with monkeypatch.context() as broken:

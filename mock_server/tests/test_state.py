@@ -264,9 +264,11 @@ def test_reset_restores_users_and_first_ids(api: Api) -> None:
 
 def test_sample_calls_are_added_to_existing_ones(api: Api) -> None:
     existing = api.call()
+    last = datetime.max.replace(tzinfo=UTC) - api.clock.now()
+    assert api.create(minutes=last // timedelta(minutes=1)).status_code == 201
     assert api.manage("POST", "/state/calls", {"count": 20}) == {"count": 20}
     calls = api.manage("GET", "/calls")
-    assert len(calls) == 21
+    assert len(calls) == 22
     assert {call["status"] for call in calls} == {"scheduled", "ongoing", "completed", "cancelled"}
     assert api.get("doctor", f"{CALLS}{existing['id']}/").json() == existing
 

@@ -17,6 +17,7 @@ from video_calls_server.store.database import (
 from video_calls_server.store.errors import StoreError
 from video_calls_server.store.factory import not_installed
 from video_calls_server.store.pool import PoolLimits
+from video_calls_server.store.schema import revisions
 from video_calls_server.store.sqlite import FAILURES, begin_immediate, disable_implicit_begin, make_private
 
 Change = tuple[str | None, str]
@@ -76,9 +77,13 @@ def _upgrade(connection: Connection, name: str) -> Change:
 
     if connection.dialect.name == "postgresql":  # another process may migrate at the same time
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
-    check_no_other_tables(name, table_names(connection))
+    names = table_names(connection)
+    check_no_other_tables(name, names)
     before = MigrationContext.configure(connection).get_current_revision()
     if before is None:
+        if others := names - {revisions.name}:
+            tables = ", ".join(sorted(others)[:5])
+            raise StoreError(f"the database {name} has tables, but no revision: {tables}")
         create_tables(connection)
         return None, REVISION
     check_not_newer(name, before)

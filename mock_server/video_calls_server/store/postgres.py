@@ -7,10 +7,10 @@ it, two exclusion constraints refuse overlaps, and a lock orders the ids of even
 
 import logging
 import random
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from itertools import count
 from typing import Any, TypeVar
 
 import anyio
@@ -53,8 +53,11 @@ _READ_ONLY = "25006"  # the server is a standby
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.05, 2.0
 """The seconds before the listener connects again."""
 
-_RETRY_BACKOFF = 0.02
-"""The most seconds before the second attempt at a transaction. They double with each attempt."""
+_CONFLICT_BACKOFF, _LOSS_BACKOFF = 0.02, 0.1
+"""The most seconds before the second attempt at a transaction. They double with each attempt.
+
+After a lost connection, the pool needs some time to notice which other connections are lost.
+"""
 
 PING_INTERVAL = 15.0
 """The seconds between two pings of the listener's connection, which can be lost without a signal."""
@@ -131,16 +134,17 @@ class PostgresStore(Store):
 
     async def _retry(self, work: Callable[[Connection], T], *, in_transaction: bool) -> T:
         engine = self._engine or await self._ensure_open()
-        for attempt in count(1):
+        failures: Counter[int] = Counter()  # conflicts and losses are counted apart, by their attempts
+        while True:
             try:
                 return await _run(engine, work, in_transaction=in_transaction)
             except _Retryable as error:
-                if attempt >= error.attempts:
+                failures[error.attempts] += 1
+                if failures[error.attempts] == error.attempts:
                     raise error.final from error
+                backoff = error.backoff * 2 ** (failures.total() - 1)
             # A random time, because transactions that begin again together conflict again.
-            backoff = random.uniform(_RETRY_BACKOFF / 2, _RETRY_BACKOFF)  # noqa: S311 (no secret)
-            await anyio.sleep(backoff * 2 ** (attempt - 1))
-        raise AssertionError  # for the type checkers: `count` does not end
+            await anyio.sleep(random.uniform(backoff / 2, backoff))  # noqa: S311 (no secret)
 
     @asynccontextmanager
     async def listening(self, listener: ChangeListener) -> AsyncGenerator[None]:
@@ -209,10 +213,13 @@ class PostgresStore(Store):
 class _Retryable(Exception):
     """The work was not committed, and can run again. `final` is the error to raise after all `attempts`."""
 
-    def __init__(self, final: Exception, attempts: int) -> None:
+    def __init__(
+        self, final: Exception, attempts: int = ATTEMPTS, backoff: float = _CONFLICT_BACKOFF
+    ) -> None:
         super().__init__(str(final))
         self.final = final
         self.attempts = attempts
+        self.backoff = backoff  # seconds
 
 
 async def _run(engine: AsyncEngine, work: Callable[[Connection], T], *, in_transaction: bool) -> T:
@@ -266,14 +273,14 @@ FAILURES = (
 def _translate(error: Exception, state: str | None, *, is_committing: bool) -> Exception | None:
     """Return the error to raise for a failure of the database, or None if it is a mistake of ours."""
     if state == _OVERLAP:
-        return _Retryable(OverlapError(reason_of(error)), ATTEMPTS)
+        return _Retryable(OverlapError(reason_of(error)))
     if state in _CONFLICTS:
-        return _Retryable(UnavailableError(f"other changes came first: {reason_of(error)}"), ATTEMPTS)
+        return _Retryable(UnavailableError(f"other changes came first: {reason_of(error)}"))
     unavailable = UnavailableError(reason_of(error))
     if state in _TIMEOUTS or state == _READ_ONLY:
         return unavailable
     if state is None or state.startswith(_LOST_CONNECTION):
-        return unavailable if is_committing else _Retryable(unavailable, attempts=2)
+        return unavailable if is_committing else _Retryable(unavailable, 2, _LOSS_BACKOFF)
     return None
 
 

@@ -106,7 +106,8 @@ def _refuse_aliases(path: Path, text: str) -> None:
     """Refuse a file with aliases, because a few aliases of aliases expand beyond the memory."""
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.AliasEvent):
-            raise SeedError(f"{path}:{event.start_mark.line + 1}: an alias; write the value again")
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise SeedError(f"{path}:{line}: an alias; write the value again")
 
 
 def _repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:

@@ -46,6 +46,7 @@ _STATUSES: tuple[Status, ...] = (
 """The statuses of the first calls; those of further calls repeat them."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_SLOT = datetime.max.replace(tzinfo=UTC) - SLOT
 
 _Plan = tuple[NewCall, Status]
 """A call to create, and the status that it gets."""
@@ -104,7 +105,7 @@ class _Planner:
         self._occupied: set[tuple[int, datetime]] = set()  # the slots of each user
         for doctor_user, patient_user, microseconds in _BOOKINGS.rows(connection):
             time = to_time(microseconds)
-            for slot in (_slot_of(time), _slot_of(time + SLOT - MICROSECOND)):
+            for slot in (_slot_of(time), _slot_of(min(time, _LAST_SLOT) + SLOT - MICROSECOND)):
                 self._occupied |= {(doctor_user, slot), (patient_user, slot)}
 
     def plans(self, count: int) -> list[_Plan]:
