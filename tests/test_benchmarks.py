@@ -31,7 +31,7 @@ def test_row_has_median_ratio_and_middle_half(table: ModuleType) -> None:
         ({"at_least": 0.6}, "≥ 0.60, missed"),
     ],
 )
-def test_aim_is_met_at_its_bound(table: ModuleType, bounds: dict[str, float], aim: str) -> None:
+def test_row_says_if_aim_is_missed(table: ModuleType, bounds: dict[str, float], aim: str) -> None:
     assert table.compared("GET", "bare", [(1, 2)], **bounds).aim == aim
 
 
@@ -45,7 +45,7 @@ def test_server_that_does_not_start_is_named(table: ModuleType) -> None:
         pass
 
 
-def test_quick_run_cannot_be_written() -> None:
+def test_quick_run_with_write_is_refused() -> None:
     command = [sys.executable, str(BENCHMARKS), "--quick", "--write"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 2

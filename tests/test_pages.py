@@ -190,7 +190,7 @@ def test_page_runs_as_written(
 # -- Pages that follow events -------------------------------------------------------------------------
 
 
-def test_integrators_session_runs_as_written(page: Callable[[str], Page]) -> None:
+def test_readme_for_api_callers_runs_as_written(page: Callable[[str], Page]) -> None:
     section = page("README.md#You write a program that calls the API")
     with section.running_follower((section.directory / "follow.py").read_text("utf-8")) as lines:
         printed = section.run("bash", section.code("bash"))
@@ -205,7 +205,7 @@ def test_integrators_session_runs_as_written(page: Callable[[str], Page]) -> Non
     )
 
 
-def test_page_of_the_sdk_runs_as_written(page: Callable[[str], Page]) -> None:
+def test_sdk_page_runs_as_written(page: Callable[[str], Page]) -> None:
     session = page("docs/sdk.md")
     token = f"doctors_token = {session.environment['VIDEO_CALLS_TOKEN']!r}\n"
     blocking, asynchronous, events = session.blocks["python"]
@@ -215,7 +215,7 @@ def test_page_of_the_sdk_runs_as_written(page: Callable[[str], Page]) -> None:
     assert_in_order(printed, ["call_", "completed Jane Smith\n"])
 
 
-def test_page_about_events_runs_as_written(page: Callable[[str], Page]) -> None:
+def test_events_page_runs_as_written(page: Callable[[str], Page]) -> None:
     session = page("docs/following-events.md")
     with (
         session.running_follower(session.code("python")) as lines,
@@ -229,7 +229,7 @@ def test_page_about_events_runs_as_written(page: Callable[[str], Page]) -> None:
 # -- Pages with other needs ---------------------------------------------------------------------------
 
 
-def test_backends_session_runs_as_written(page: Callable[[str], Page]) -> None:
+def test_readme_for_backends_runs_as_written(page: Callable[[str], Page]) -> None:
     section = page("README.md#You run a backend")
     *commands, whole_run = section.blocks["bash"]  # the contract tutorial runs all rules
     assert "--html" in whole_run
@@ -240,7 +240,7 @@ def test_backends_session_runs_as_written(page: Callable[[str], Page]) -> None:
 
 
 @needs_node
-def test_javascript_books_and_joins_through_a_429(page: Callable[[str], Page]) -> None:
+def test_javascript_page_retries_after_429(page: Callable[[str], Page]) -> None:
     session = page("docs/javascript.md")
     use = """
         const token = process.env.VIDEO_CALLS_TOKEN;

@@ -5,7 +5,7 @@ from video_calls_contract.backend import Backend
 from video_calls_contract.redaction import Redactor
 
 
-def test_agora_token_is_redacted_in_other_forms() -> None:
+def test_agora_token_is_redacted_when_percent_encoded() -> None:
     token = "006" + "a" * 32 + "IAC/V0fZUBw72cVoL9eyGGh3Q6Poi8bgjwVLnyKSJyOXR7dIfRBXoFHl"
     transport = httpx.MockTransport(
         lambda _: httpx.Response(200, content=iter([b'{"token": "%s"}' % token.encode()]))
@@ -26,7 +26,7 @@ def test_429_with_invalid_date_is_retried() -> None:
     assert backend.send("GET", "/video-calls/").status == 200
 
 
-def test_hanging_operation_gets_a_shorter_timeout() -> None:
+def test_operation_gets_short_timeout_after_two_timeouts() -> None:
     timeouts: list[float] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -41,7 +41,7 @@ def test_hanging_operation_gets_a_shorter_timeout() -> None:
     assert timeouts == [10, 10, 1, 10]
 
 
-def test_link_to_public_host_uses_own_address() -> None:
+def test_link_to_public_host_becomes_configured_address() -> None:
     backend = Backend("http://10.0.0.5:8000/api/v1/video", Redactor())
     own = "http://10.0.0.5:8000/api/v1/video/video-calls/?page=2"
     assert backend.local_url(own) == own

@@ -19,7 +19,7 @@ def entries(path: Path) -> list[dict[str, Any]]:
     return tomllib.loads(path.read_text())["known"]
 
 
-def test_known_violation_does_not_fail_the_run() -> None:
+def test_violation_in_baseline_does_not_fail_run() -> None:
     results = tree(failed_rule("join.window"))
     apply([KNOWN], results.rules, TODAY)
     assert results.exit_status == 0
@@ -28,14 +28,14 @@ def test_known_violation_does_not_fail_the_run() -> None:
 
 
 @pytest.mark.parametrize("slug", ["join.window", "errors.unknown-path"])
-def test_entry_of_kept_rule_fails_the_run(slug: str) -> None:
+def test_baseline_entry_of_passed_rule_fails_run(slug: str) -> None:
     results = tree(passed_rule(slug))
     apply([Entry(slug, "why")], results.rules, TODAY)
     assert results.exit_status == 1
     assert "remove the entry" in results.violations[0].reason
 
 
-def test_entry_of_partly_checked_rule_stays() -> None:
+def test_baseline_entry_of_partly_checked_rule_is_valid() -> None:
     tests = (
         result_of_test("passed", "join.window"),
         result_of_test("not_checked", "join.window", "no outsider"),
@@ -46,14 +46,14 @@ def test_entry_of_partly_checked_rule_stays() -> None:
 
 
 @pytest.mark.parametrize(("days", "status"), [(-1, 1), (0, 0), (1, 0)])
-def test_entry_is_valid_to_its_last_day(days: int, status: int) -> None:
+def test_baseline_entry_is_valid_through_until_date(days: int, status: int) -> None:
     results = tree(failed_rule("join.window"))
     apply([Entry("join.window", "why", TODAY + timedelta(days))], results.rules, TODAY)
     assert results.exit_status == status
     assert results.rules[0].listed == ("expired" if status else "known")
 
 
-def test_written_baseline_keeps_reasons_and_days(tmp_path: Path) -> None:
+def test_rewritten_baseline_keeps_reasons_and_until_dates(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
     results = tree(failed_rule("join.window"), failed_rule("errors.unknown-path"), passed_rule("join.again"))
     before = [Entry("join.window", 'it\'s "late" \\ ü\x7f', date(2031, 1, 2)), Entry("join.again", "gone")]
@@ -62,7 +62,7 @@ def test_written_baseline_keeps_reasons_and_days(tmp_path: Path) -> None:
     assert read_baseline(path) == [before[0], Entry("errors.unknown-path", "not fixed yet")]
 
 
-def test_written_baseline_keeps_unchecked_rules(tmp_path: Path) -> None:
+def test_rewritten_baseline_keeps_rules_that_were_not_checked(tmp_path: Path) -> None:
     path = tmp_path / "baseline.toml"
     before = [KNOWN, Entry("join.again", "not run")]
     results = tree(rule_result("join.window", "not_checked", "no outsider"), failed_rule("end.completes"))

@@ -42,13 +42,13 @@ class Backend:
         ("2026-11-28T11:30:00+01:00", "less than 30 minutes ahead"),
     ],
 )
-def test_policy_names_the_reason_against_a_time(at: str, objection: str) -> None:
+def test_policy_says_why_it_forbids_a_time(at: str, objection: str) -> None:
     actual = CLINIC.objection(datetime.fromisoformat(at), NOW)
     assert objection in actual
     assert bool(objection) == bool(actual)
 
 
-def test_night_hours_belong_to_their_first_day() -> None:
+def test_hours_past_midnight_count_for_previous_weekday() -> None:
     night = Policy(hours=(time(20), time(4)), weekdays=WORKDAYS)
     saturday, monday = (datetime(2026, 11, day, 3, tzinfo=UTC) for day in (28, 30))
     assert (night.allows(saturday, saturday), night.allows(monday, monday)) == (True, False)
@@ -66,7 +66,7 @@ def test_hours_follow_daylight_saving_time() -> None:
     assert replace(CLINIC, furthest=None).next_allowed(summer, NOW) == summer.replace(hour=6)
 
 
-def test_last_open_time_is_on_the_grid() -> None:
+def test_last_open_time_is_a_bookable_start() -> None:
     assert CLINIC.last_open(NOW) == datetime(2026, 11, 27, 15, 30, tzinfo=UTC)
     assert Policy().last_open(NOW) == NOW
 
@@ -124,7 +124,7 @@ def test_discovery_ignores_occupied_times() -> None:
     assert (discovered.hours, discovered.weekdays, discovered.step_minutes) == (None, None, None)
 
 
-def test_backend_that_refuses_every_time_has_no_policy() -> None:
+def test_discovery_finds_no_policy_if_backend_refuses_everything() -> None:
     assert discover(lambda _at: False, NOW, Policy()) is None
     assert discover_notice(lambda _at: False, NOW, Policy(), NOW) is None
 
@@ -136,7 +136,7 @@ def test_discovery_finds_the_shortest_notice(minutes: int) -> None:
     assert discovered.notice_minutes == minutes
 
 
-def test_notice_on_a_grid_is_the_shortest_possible() -> None:
+def test_discovery_finds_notice_shorter_than_booking_step() -> None:
     grid = Policy(step_minutes=15)
     backend = Backend(replace(grid, notice_minutes=5))
     discovered = discover_notice(backend.accepts, NOW, grid, NOW + 2 * MINUTE)  # 10:30 was refused

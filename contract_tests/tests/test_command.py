@@ -73,7 +73,7 @@ def test_init_writes_configuration_and_keeps_existing_one(tmp_path: Path) -> Non
     assert path.read_text() == TEMPLATE
 
 
-def test_rules_lists_the_catalogue(tmp_path: Path) -> None:
+def test_rules_command_lists_the_catalogue(tmp_path: Path) -> None:
     listed = invoke("rules", cwd=tmp_path).stdout
     assert [slug for slug in catalogue() if slug not in listed] == []
     areas = re.findall(r"^(\S.*)  \(--section (\w+)\)$", listed, re.MULTILINE)
@@ -97,7 +97,7 @@ def test_part_of_heading_selects_its_rules() -> None:
     assert {slug.partition(".")[0] for slug in under} == {"errors"}
 
 
-def test_missing_extra_names_the_installation(
+def test_missing_extra_is_reported_with_install_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "click", None)
@@ -126,7 +126,7 @@ def test_missing_extra_names_the_installation(
         (["--write-baseline", "contract.toml"], ["contract.toml: a baseline is a list"]),
     ],
 )
-def test_invalid_option_sends_no_request(
+def test_invalid_option_stops_run_before_requests(
     tmp_path: Path, broken_backend: FakeBackend, arguments: list[str], words: list[str]
 ) -> None:
     before = set(tmp_path.iterdir())
@@ -136,7 +136,9 @@ def test_invalid_option_sends_no_request(
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everything")
-def test_read_only_report_sends_no_request(tmp_path: Path, broken_backend: FakeBackend) -> None:
+def test_unwritable_report_file_stops_run_before_requests(
+    tmp_path: Path, broken_backend: FakeBackend
+) -> None:
     (tmp_path / "report.json").write_text("old")
     (tmp_path / "report.json").chmod(0o444)
     assert_error(
@@ -209,7 +211,7 @@ def test_run_ignores_the_settings_of_pytest(failed_run: FailedRun) -> None:
     assert failed_run.files == {"r.xml", "r.json", "r.html", "r.md", "b.toml"}
 
 
-def test_reports_have_no_secrets_and_control_characters(failed_run: FailedRun) -> None:
+def test_reports_have_no_secrets_or_control_characters(failed_run: FailedRun) -> None:
     outputs = {name: (failed_run.directory / name).read_text() for name in failed_run.files}
     outputs |= {"stdout": failed_run.result.stdout, "stderr": failed_run.result.stderr}
     for name, text in outputs.items():
@@ -238,7 +240,7 @@ def first_pages_only(request: Request) -> tuple[int, Any]:
     return (400, {"error": "no"}) if beyond else scheduling(request)
 
 
-def test_settings_of_other_tools_change_no_request(tmp_path: Path) -> None:
+def test_settings_of_schemathesis_and_hypothesis_change_no_request(tmp_path: Path) -> None:
     hooks = (
         "import schemathesis\n@schemathesis.hook\ndef filter_query(context, query):\n    return not query\n"
     )
@@ -258,7 +260,7 @@ def test_settings_of_other_tools_change_no_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("broken_backend")
-def test_failed_report_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_unwritable_report_does_not_prevent_other_reports(tmp_path: Path) -> None:
     # Only writing shows that a device is full.
     result = run_suite_command(
         "run", "--rule", "auth.required", "--html", "/dev/full", "--json", "r.json", cwd=tmp_path
@@ -311,7 +313,7 @@ def test_interrupted_run_cleans_up_and_reports(tmp_path: Path, number: signal.Si
     assert {path.name for path in tmp_path.iterdir()} == {"contract.toml", "r.json"}
 
 
-def test_second_interrupt_stops_cleanup_and_reports_calls(tmp_path: Path) -> None:
+def test_second_interrupt_stops_cleanup_and_reports_open_calls(tmp_path: Path) -> None:
     cleaning, release = threading.Event(), threading.Event()
 
     def waiting(request: Request) -> tuple[int, Any]:
@@ -421,12 +423,12 @@ def test_reference_server_is_started_tested_and_stopped(tmp_path: Path) -> None:
     ],
     ids=["not installed", "refuses", "ends"],
 )
-def test_reference_server_that_fails_is_an_error(tmp_path: Path, text: str, words: list[str]) -> None:
+def test_failed_start_of_reference_server_is_error(tmp_path: Path, text: str, words: list[str]) -> None:
     env = environment_with_module(tmp_path, "video_calls_server.command", text)
     assert_error(run_suite_command("run", "--reference", cwd=tmp_path, env=env), *words)
 
 
-def test_reference_excludes_options_of_the_backend(tmp_path: Path) -> None:
+def test_reference_option_excludes_config_and_base_url(tmp_path: Path) -> None:
     result = invoke("run", "--reference", "--base-url", "http://x", cwd=tmp_path)
     assert result.exit_code == 2
     assert "leave out --config and --base-url" in result.stderr

@@ -76,7 +76,7 @@ def token_of_command(command: str) -> str | None:
     return parse_config(text, "c").identities["doctor"].token
 
 
-def test_variables_of_a_command_are_expanded(
+def test_environment_variables_in_token_command_are_expanded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TEST_USER", "it's-$HOME")
@@ -86,7 +86,7 @@ def test_variables_of_a_command_are_expanded(
     assert token_of_command("\"printf %s '${TEST_USER}'\"") == "${TEST_USER}"
 
 
-def test_missing_variable_of_a_command_is_named() -> None:
+def test_missing_variable_in_token_command_is_named() -> None:
     with pytest.raises(
         ConfigError, match=r"identities\.expiring\.token_command: .*NOT_SET_ANYWHERE is not set"
     ):
@@ -97,7 +97,7 @@ def expiring(*words: str) -> str:
     return f"{URL}{TWO}[identities.expiring]\ntoken_command = {[sys.executable, '-c', *words]!r}"
 
 
-def test_expiring_token_is_made_on_demand(tmp_path: Path) -> None:
+def test_expiring_token_command_runs_on_demand(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     config = parse_config(expiring(f"open({str(marker)!r}, 'a').write('x'); print('of-now')"), "c")
     assert not marker.exists()

@@ -128,7 +128,7 @@ def test_evidence_has_events_and_close_code_without_token(way: Any) -> None:
     assert own not in evidence.request_text + evidence.response_text + evidence.curl
 
 
-def test_evidence_of_many_events_is_short() -> None:
+def test_evidence_shortens_events_if_there_are_many() -> None:
     def tell(connection: ServerConnection) -> None:
         for number in range(9):
             connection.send(event(number))
@@ -141,7 +141,7 @@ def test_evidence_of_many_events_is_short() -> None:
     assert "channel_name" not in evidence
 
 
-def test_backend_without_events_does_not_offer_them() -> None:
+def test_404_for_events_means_events_not_offered() -> None:
     def answer(request: Any) -> tuple[int, Any]:
         return (404, {"error": "no such path"}) if request.path.endswith("/events/") else scheduling(request)
 
@@ -153,7 +153,7 @@ def test_backend_without_events_does_not_offer_them() -> None:
         assert '"error": "no such path"' in listener.evidence().response_text
 
 
-def test_settled_connection_stays_open_without_another_wait() -> None:
+def test_listener_waits_once_for_connection_to_settle() -> None:
     with event_server(wait_for_close) as url, Listener(user(url)) as listener:
         assert listener.stays_open()
         settled = time.monotonic()
@@ -161,7 +161,7 @@ def test_settled_connection_stays_open_without_another_wait() -> None:
         assert time.monotonic() - settled < 0.4
 
 
-def test_unreachable_event_server_gives_no_answer() -> None:
+def test_unreachable_event_server_is_recorded_as_no_response() -> None:
     with event_server(wait_for_close) as url:
         pass
     with Listener(user(url)) as listener:
@@ -169,7 +169,7 @@ def test_unreachable_event_server_gives_no_answer() -> None:
     assert listener.evidence().status == NO_RESPONSE
 
 
-def test_close_code_of_another_protocol_is_not_offered() -> None:
+def test_close_code_outside_contract_means_events_not_offered() -> None:
     with (
         event_server(lambda connection: connection.close(1003)) as url,
         pytest.raises(NotOffered, match="closed with 1003"),
@@ -177,14 +177,14 @@ def test_close_code_of_another_protocol_is_not_offered() -> None:
         find_way(user(url))
 
 
-def test_close_code_of_the_contract_is_a_violation() -> None:
+def test_close_code_4401_for_valid_token_is_violation() -> None:
     with event_server(lambda connection: connection.close(4401)) as url, pytest.raises(Violation) as caught:
         find_way(user(url))
     assert caught.value.rule == "events.authentication"
     assert len(caught.value.exchanges) == 2
 
 
-def test_token_only_as_subprotocol_is_found() -> None:
+def test_backend_may_accept_token_only_as_subprotocol() -> None:
     def tell(connection: ServerConnection) -> None:
         if connection.subprotocol is None:
             connection.close(4401)
@@ -224,7 +224,7 @@ def close_at_expiry(connection: ServerConnection) -> None:
         return
 
 
-def test_connection_ends_with_its_token() -> None:
+def test_connection_ends_when_its_token_expires() -> None:
     with event_server(close_at_expiry) as url:
         expiry = expire(users(url, f"print({token(3)!r})"), wait)
     assert expiry.code == 4402

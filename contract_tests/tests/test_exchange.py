@@ -50,7 +50,7 @@ def test_hostile_text_does_not_expand_in_curl_line() -> None:
     assert arguments[-1] == hostile
 
 
-def test_token_in_url_and_body_becomes_a_variable() -> None:
+def test_curl_line_has_variable_in_place_of_token() -> None:
     arguments = curl_arguments(
         exchange(url=f"http://x/?t={TOKEN}", request_body=json.dumps({"t": TOKEN}).encode()).curl
     )
@@ -79,7 +79,7 @@ def test_missing_response_has_its_reason() -> None:
     [b"", b"<html>", b"[1]", b"\xff", b"[" * 100_000],
     ids=["none", "HTML", "list", "bytes", "deep"],
 )
-def test_body_other_than_object_has_no_fields(content: bytes) -> None:
+def test_body_that_is_no_object_has_no_fields(content: bytes) -> None:
     assert exchange(content=content).object == {}
     assert list(exchange(content=content).calls) == []
 
@@ -89,7 +89,7 @@ def test_invalid_instant_is_none(value: object) -> None:
     assert instant(value) is None
 
 
-def test_instant_is_equal_in_every_offset() -> None:
+def test_same_time_in_other_offset_is_same_instant() -> None:
     assert instant("2024-01-05T10:00:00Z") == instant("2024-01-05T15:30:00.000+05:30")
 
 
@@ -105,7 +105,7 @@ def test_wait_is_one_second_without_valid_retry_after(headers: dict[str, str], s
     assert retry_after(httpx.Headers(headers)) == seconds
 
 
-def test_long_list_shows_the_call_in_question_first() -> None:
+def test_long_list_shows_violating_call_first() -> None:
     calls = [{"id": number, "doctor": 1, "note": "x" * 100} for number in range(1, 90)]
     about = exchange(
         operation="listVideoCalls", status=200, content=json.dumps({"results": calls}).encode()
@@ -113,7 +113,7 @@ def test_long_list_shows_the_call_in_question_first() -> None:
     assert about.response_text.index('"id": 80') < about.response_text.index('"results"')
 
 
-def test_long_refusal_shows_the_part_in_question_first() -> None:
+def test_long_refusal_shows_violating_part_first() -> None:
     content = b"." * 9000 + b"Traceback (most recent call last)"
     about = exchange(status=400, content=content).about("Traceback (most recent call last)")
     assert "Traceback" in about.response_text

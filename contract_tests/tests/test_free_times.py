@@ -92,7 +92,7 @@ def test_week_has_slots_for_two_runs(hours: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("offset", [12, 36, 60, 107, 150])
-def test_discovered_week_has_slots_for_a_run(offset: int) -> None:
+def test_run_reuses_slots_if_times_are_scarce(offset: int) -> None:
     clinic = Clinic(week(8, 16), MONDAY + offset * HOUR + timedelta(minutes=10))
     free_times = clinic.run(Policy())
     assert free_times.scarce
@@ -111,7 +111,7 @@ def test_slots_of_a_run_spread_over_several_days() -> None:
     assert all(abs(one - other) > HOUR / 2 for one, other in itertools.combinations(times, 2))
 
 
-def test_slots_of_two_runs_are_far_apart() -> None:
+def test_slots_of_parallel_runs_do_not_overlap() -> None:
     clinic = Clinic(Policy(), MONDAY)
     runs = [clinic.run(Policy()) for _ in range(3)]
     times = [{run.take() for _ in range(100)} for run in runs]

@@ -22,7 +22,7 @@ def rules_of(table: dict[str, str], names: Iterable[str]) -> set[str]:
     [pytest.param(one, marks=pytest.mark.long if number else ()) for number, one in enumerate(SERVERS)],
     ids=range(len(SERVERS)),
 )
-def test_freedoms_are_no_violations(
+def test_freedom_of_altered_server_is_no_violation(
     freedoms: dict[str, Alteration], altered: Callable[..., str], tmp_path: Path
 ) -> None:
     config = tmp_path / "contract.toml"
@@ -50,6 +50,6 @@ def test_freedom_of_small_backend_is_no_violation(switch: str, rules: list[str],
     assert (verdict.status, verdict.failed, verdict.left) == (0, set(), ()), verdict.output
 
 
-def test_freedoms_leave_only_notes_and_optional_rules() -> None:
+def test_freedoms_leave_only_optional_rules_unchecked() -> None:
     assert rules_of(NOTES, NOTES) <= NOTED
     assert {RULES[rule].level for rule in rules_of(UNCHECKED, UNCHECKED)} <= {"should", "may"}

@@ -86,7 +86,7 @@ def test_flawed_body_must_be_refused_with_400(body: object) -> None:
 
 
 @pytest.mark.parametrize("body", LENIENT)
-def test_lenient_body_may_be_accepted_or_refused(body: object) -> None:
+def test_slightly_flawed_body_may_be_accepted_or_refused(body: object) -> None:
     time = str(dict(body)["scheduled_time"])  # type: ignore[call-overload]  # each is an object
     record = RECORD | {"scheduled_time": time if time.endswith("-01T00:00:00Z") else BODY["scheduled_time"]}
     assert check(new(body), answer(201, record)) is None
@@ -131,7 +131,7 @@ def test_lenient_body_may_be_accepted_or_refused(body: object) -> None:
         (on("getVideoCall", None, valid=False, flaws=("x",)), answer(200, RECORD), "negative_data_rejection"),
     ],
 )  # fmt: skip
-def test_response_fails_the_check_of_the_contract(
+def test_response_fails_check_that_it_violates(
     request_: Request, response: Exchange, expected: str | None
 ) -> None:
     assert check(request_, response) == expected
@@ -156,7 +156,7 @@ def test_response_fails_the_check_of_the_contract(
         ("joinVideoCall", "closed", 200, "use_after_free"),
     ],
 )
-def test_action_in_wrong_state_fails_its_check(
+def test_response_to_action_is_checked_against_call_state(
     operation: str, state: str | None, status: int, expected: str | None
 ) -> None:
     assert check(on(operation, OURS), answer(status, RECORD if status == 200 else REFUSAL), state) == expected
@@ -178,7 +178,7 @@ def test_request_without_token_must_be_refused(
     assert check(request_, response, user=NOBODY) == expected
 
 
-def test_state_of_call_follows_the_response() -> None:
+def test_fuzzer_learns_call_state_from_response() -> None:
     knowledge = knowledge_of()
     knowledge.learn(on("cancelVideoCall", OURS), USER, answer(500))
     assert knowledge.states[OURS] is None
@@ -189,14 +189,14 @@ def test_state_of_call_follows_the_response() -> None:
     assert list(knowledge.states) == [OURS, 8]
 
 
-def test_participant_of_the_call_sends_the_request() -> None:
+def test_fuzzer_sends_request_as_participant_of_call() -> None:
     outsider = User("other_patient", "Bearer x", None, patient=2)  # type: ignore[arg-type]
     patient = User("patient", "Bearer x", None, patient=1)  # type: ignore[arg-type]
     assert knowledge_of().participant([outsider, patient], OURS) is patient
     assert knowledge_of().participant([outsider, patient], NONE) is outsider
 
 
-def test_violation_has_the_smallest_request(tmp_path: Path) -> None:
+def test_fuzzer_reports_smallest_violating_request(tmp_path: Path) -> None:
     def broken(request: HttpRequest) -> tuple[int, Any]:
         return (
             (500, REFUSAL)
@@ -216,7 +216,7 @@ def test_violation_has_the_smallest_request(tmp_path: Path) -> None:
     assert error.value.exchanges[-1].url.endswith("page_size=101")
 
 
-def test_fuzzing_changes_no_other_call(tmp_path: Path) -> None:
+def test_fuzzer_changes_no_call_of_others(tmp_path: Path) -> None:
     """No call can be created, so there is none to change."""
 
     def crowded(request: HttpRequest) -> tuple[int, Any]:

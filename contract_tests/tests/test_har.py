@@ -80,7 +80,7 @@ def test_skipped_entries_are_counted_by_reason(tmp_path: Path) -> None:
         assert f"1 {words}" in note
 
 
-def test_missing_authorization_has_no_finding(tmp_path: Path) -> None:
+def test_recording_without_authorization_has_no_finding(tmp_path: Path) -> None:
     stripped = entry()
     stripped["request"]["headers"] = []
     status, report, _ = har(tmp_path, stripped)

@@ -122,7 +122,7 @@ def test_token_is_renewed_before_it_expires(tmp_path: Path) -> None:
         (200, {}),
     ],
 )
-def test_gateway_in_front_of_backend_is_no_violation(tmp_path: Path, status: int, body: object) -> None:
+def test_same_answer_to_every_request_stops_run(tmp_path: Path, status: int, body: object) -> None:
     with fake_backend(lambda _: (status, body)) as backend, contextlib.chdir(tmp_path):
         Path("contract.toml").write_text(backend.toml())
         result = CliRunner().invoke(main, ["run"])
@@ -149,7 +149,7 @@ def test_gateway_error_during_run_is_no_violation(tmp_path: Path) -> None:
     assert "503" in report["stopped"]
 
 
-def test_one_failing_operation_is_no_gateway() -> None:
+def test_error_of_one_operation_does_not_stop_run() -> None:
     def respond(request: Request) -> tuple[int, Any]:
         return (500, HTML) if request.path.endswith("/7/") else scheduling(request)
 

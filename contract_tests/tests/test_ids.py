@@ -7,7 +7,7 @@ UUID = "9f0c2b7e-5d1a-4c3b-8a60-1e2f3a4b5c6d"
 
 
 @pytest.mark.parametrize("like", [7, UUID, UUID.upper(), "17", "c-1", "01HZX3"])
-def test_absent_id_has_the_form_of_others(like: int | str) -> None:
+def test_generated_absent_id_has_form_of_example(like: int | str) -> None:
     absent_id = absent(like)
     assert is_id(absent_id)
     assert absent_id != like
@@ -17,5 +17,5 @@ def test_absent_id_has_the_form_of_others(like: int | str) -> None:
 
 
 @pytest.mark.parametrize("value", [True, 0, -1, 2**63, 1.0, None, "", ".", "..", "a/b", "a b", "a" * 65])
-def test_value_of_another_form_is_no_id(value: object) -> None:
+def test_invalid_value_is_no_id(value: object) -> None:
     assert not is_id(value)

@@ -60,7 +60,7 @@ def test_independent_backend_conforms(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "starts_at", ["2026-11-30T12:10:00Z", pytest.param("2026-12-05T23:40:00Z", marks=pytest.mark.long)]
 )
-def test_booking_policy_is_discovered_and_noted(starts_at: str, tmp_path: Path) -> None:
+def test_suite_discovers_and_notes_booking_policy(starts_at: str, tmp_path: Path) -> None:
     rules = ("create.schedules", "create.adjacent", "join.credentials", "join.token-channel")
     policy = ["--uuids", "--days-ahead", "7", "--opening-hours", "--notice", "30"]
     options = [*policy, "--starts-at", starts_at]
@@ -75,7 +75,7 @@ def test_booking_policy_is_discovered_and_noted(starts_at: str, tmp_path: Path) 
 
 @pytest.mark.long
 @pytest.mark.timeout(200)
-def test_broken_join_blocks_only_rules_that_need_it(tmp_path: Path) -> None:
+def test_failing_join_blocks_only_rules_that_join(tmp_path: Path) -> None:
     leak = 'languages={"account_number": "608010167519"}'
     verdict = run_on_small_backend(tmp_path, ["--break-join", "--replace", leak])
     assert verdict.failed == {"errors.no-server-error", "join.credentials", "privacy.details"}, verdict.output
@@ -97,7 +97,7 @@ def test_broken_join_blocks_only_rules_that_need_it(tmp_path: Path) -> None:
         ("empty-list-404", "list.own-calls"),
     ],
 )
-def test_odd_response_is_a_violation(option: str, rule: str, tmp_path: Path) -> None:
+def test_response_of_invalid_shape_is_violation(option: str, rule: str, tmp_path: Path) -> None:
     verdict = run_on_small_backend(tmp_path, [option])
     assert rule in verdict.failed, verdict.output
     assert verdict.status == 1
@@ -106,7 +106,7 @@ def test_odd_response_is_a_violation(option: str, rule: str, tmp_path: Path) -> 
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_equal_uid_is_found_in_any_pair(tmp_path: Path) -> None:
+def test_equal_uids_of_any_two_participants_are_violation(tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
     with backend_process([SMALL_BACKEND, "profile-uid"], tmp_path, "# ready") as small_config:
         # The doctor has the number of the second patient.
@@ -119,7 +119,7 @@ def test_equal_uid_is_found_in_any_pair(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_request_that_stops_the_backend_is_named(tmp_path: Path) -> None:
+def test_request_that_crashes_the_backend_is_named(tmp_path: Path) -> None:
     verdict = run_on_small_backend(tmp_path, ["body-kills"], "--rule=create.valid-body")
     assert verdict.status == 2, verdict.output
     notes = [line for line in verdict.output.splitlines() if "the connection ended during POST" in line]
@@ -128,7 +128,7 @@ def test_request_that_stops_the_backend_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_hanging_requests_share_a_timeout(tmp_path: Path) -> None:
+def test_hanging_operation_costs_few_full_timeouts(tmp_path: Path) -> None:
     verdict = run_on_small_backend(
         tmp_path, ["hanging-join"], "--section=join", "--section=end", "--section=cancel"
     )

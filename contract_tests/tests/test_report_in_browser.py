@@ -41,7 +41,7 @@ def page(tmp_path: Path) -> Iterator[Any]:
         browser.close()
 
 
-def test_nothing_runs_off_the_edge_of_a_phone(page: Any) -> None:
+def test_report_fits_the_width_of_a_phone(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     for control in page.locator("#filters :is(select, input, label)").all():
         box = control.bounding_box()

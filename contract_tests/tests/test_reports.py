@@ -106,7 +106,7 @@ def test_report_has_verdict_notes_and_curl_instructions(name: str) -> None:
 
 
 @every_report
-def test_report_has_bugs_in_the_suite(report: Callable[[Results], str]) -> None:
+def test_report_shows_bugs_in_the_suite(report: Callable[[Results], str]) -> None:
     text = report(
         tree(passed_rule("join.window"), broken=[result_of_test("broken", "join.again", "KeyError 42")])
     )
@@ -115,7 +115,7 @@ def test_report_has_bugs_in_the_suite(report: Callable[[Results], str]) -> None:
 
 
 @every_report
-def test_report_has_reason_of_early_end(report: Callable[[Results], str]) -> None:
+def test_report_shows_why_run_ended_early(report: Callable[[Results], str]) -> None:
     assert "stopped answering" in report(tree(passed_rule("join.window"), stopped="it stopped answering"))
 
 
@@ -127,7 +127,7 @@ def test_warning_in_terminal_has_no_evidence() -> None:
     assert "curl" not in text
 
 
-def test_earlier_exchanges_have_their_bodies() -> None:
+def test_report_shows_bodies_of_earlier_exchanges() -> None:
     before = exchange(b'{"id": 7}', status=201, method="POST", request_body=b'{"doctor": 1}')
     text = in_terminal(tree(failed_rule("join.window", "400", before, exchange())))
     assert 'with {"doctor": 1}: 201 {"id": 7}' in text
@@ -155,7 +155,7 @@ def test_junit_failures_are_the_violations() -> None:
     assert [child.tag for child in warning] == ["system-out"]
 
 
-def test_junit_has_error_if_nothing_was_judged() -> None:
+def test_junit_has_error_if_run_was_stopped() -> None:
     root = ET.fromstring(as_junit(tree(passed_rule("join.window"), stopped="kept_rule")))  # noqa: S314 (our own)
     assert root.get("errors") == "1"
 

@@ -16,7 +16,7 @@ def test_exit_status_of_a_violation_is_1() -> None:
     assert tree(failed_rule("join.window"), broken=broken, stopped="the run was interrupted").exit_status == 1
 
 
-def test_should_violation_fails_only_its_level() -> None:
+def test_should_rule_violation_fails_only_at_should_level() -> None:
     results = tree(failed_rule("errors.unknown-path"), passed_rule("join.window"))
     assert (results.exit_status, len(results.warnings), results.violations) == (0, 1, [])
     results.level = "should"
@@ -42,7 +42,7 @@ def test_rules_without_a_refusal_are_not_grouped(status: int) -> None:
     assert len(results.causes) == 2
 
 
-def test_note_fails_no_level() -> None:
+def test_note_fails_the_run_at_no_level() -> None:
     noted = result_of_test("noted", "list.newest-first", "calls in descending order")
     results = tree(*rule_results({"list.newest-first": RULES["list.newest-first"]}, [noted]))
     results.level = "should"
@@ -76,7 +76,7 @@ def test_exit_status_of_incomplete_run_is_2(results: Results, verdict: str) -> N
     ("second", "expected"),
     [("passed", "passed"), ("not_checked", "passed"), ("blocked", "passed"), ("broken", "not_checked")],
 )
-def test_rule_passes_in_part_without_a_bug(second: TestOutcome, expected: str) -> None:
+def test_rule_outcome_combines_outcomes_of_its_tests(second: TestOutcome, expected: str) -> None:
     tests = [result_of_test("passed", "join.window"), result_of_test(second, "join.window", "why")]
     result = rule_results(SLUGS, tests)[0]
     assert result.outcome == expected

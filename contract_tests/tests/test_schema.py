@@ -39,7 +39,7 @@ def test_example_of_the_contract_conforms(operation: str) -> None:
 
 
 @each_operation
-def test_other_status_is_a_problem(operation: str) -> None:
+def test_unexpected_status_is_a_problem(operation: str) -> None:
     success = example(operation)
     assert problems(replace(success, status=success.status + 2)) == [
         f"{success.status} on success; got {success.status + 2}"

@@ -34,7 +34,7 @@ def test_other(change):
 """
 
 
-def test_lists_change_after_the_tests_of_lists(tmp_path: Path) -> None:
+def test_calls_change_only_after_tests_of_lists(tmp_path: Path) -> None:
     (tmp_path / "test_rules.py").write_text(MODULE)
     with fake_backend(scheduling) as backend:
         run = Run(parse_config(backend.toml(), "contract.toml"), Options())

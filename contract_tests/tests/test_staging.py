@@ -100,7 +100,7 @@ class RunningSuite:
 
 @pytest.mark.long
 @pytest.mark.timeout(2 * SUITE_TIMEOUT)
-def test_two_runs_pass_after_a_killed_run(config: Path) -> None:
+def test_parallel_runs_pass_after_a_killed_run(config: Path) -> None:
     RunningSuite(config).stop(signal.SIGKILL)
     close_near_calls(config)
     book(config, 12)
@@ -117,7 +117,7 @@ def test_two_runs_pass_after_a_killed_run(config: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(SUITE_TIMEOUT)
-def test_run_without_free_slots_is_not_judged(config: Path) -> None:
+def test_run_without_free_slots_exits_with_2(config: Path) -> None:
     book(config, 7)
     ongoing = book(config, 1, "other_doctor", 2)
     with api(config, "other_doctor") as client:
@@ -152,7 +152,7 @@ NEAR = (
 
 
 @pytest.mark.timeout(SUITE_TIMEOUT)
-def test_old_call_blocks_only_near_rules(
+def test_old_call_blocks_only_rules_needing_join_window(
     config: Path,
 ) -> None:
     add_old_call(config, 7)

@@ -170,7 +170,7 @@ VIOLATIONS: list[tuple[str, list[Capture]]] = [
 
 
 @pytest.mark.parametrize(("rule", "captures"), VIOLATIONS, ids=[rule for rule, _ in VIOLATIONS])
-def test_violation_is_found(rule: str, captures: list[Capture]) -> None:
+def test_violation_in_traffic_is_found(rule: str, captures: list[Capture]) -> None:
     assert rule in broken_rules(*captures)
 
 
@@ -248,7 +248,7 @@ def test_evidence_hides_tokens_and_personal_data(captures: list[Capture]) -> Non
         assert private not in text
 
 
-def test_rules_not_checked_have_a_reason() -> None:
+def test_unchecked_rules_have_a_reason() -> None:
     results = results_of(read(call()))
     reasons = {one.rule.id: one.reason for one in results.of("not_checked")}
     checked = len(results.rules) - len(reasons)

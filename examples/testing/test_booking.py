@@ -16,7 +16,7 @@ def half_hours(server: VideoCallsServer, count: int) -> list[datetime]:
     return [server.clock.now() + timedelta(days=1, minutes=30 * number) for number in range(count)]
 
 
-def test_the_first_free_time_is_booked(video_calls_server: VideoCallsServer) -> None:
+def test_first_free_time_is_booked(video_calls_server: VideoCallsServer) -> None:
     times = half_hours(video_calls_server, 3)
     other_patient = video_calls_server.client("other.patient@example.com")
     other_patient.calls.create(doctor=1, patient=2, scheduled_time=times[0])
@@ -27,7 +27,7 @@ def test_the_first_free_time_is_booked(video_calls_server: VideoCallsServer) -> 
     assert video_calls_server.doctor.calls.get(call.id) == call
 
 
-def test_nothing_is_booked_where_nothing_is_free(video_calls_server: VideoCallsServer) -> None:
+def test_booking_without_free_time_is_an_error(video_calls_server: VideoCallsServer) -> None:
     times = half_hours(video_calls_server, 2)
     for time in times:
         video_calls_server.doctor.calls.create(doctor=1, patient=1, scheduled_time=time)
@@ -37,7 +37,7 @@ def test_nothing_is_booked_where_nothing_is_free(video_calls_server: VideoCallsS
     assert video_calls_server.patient.calls.list().count == 2
 
 
-def test_the_door_opens_when_it_is_time(video_calls_server: VideoCallsServer) -> None:
+def test_door_opens_at_join_window(video_calls_server: VideoCallsServer) -> None:
     server = video_calls_server
     call = book_first_free(server.patient, doctor=1, patient=1, times=half_hours(server, 1))
     assert door(server.patient, call.id).startswith("You are early")
@@ -47,7 +47,7 @@ def test_the_door_opens_when_it_is_time(video_calls_server: VideoCallsServer) ->
     assert door(server.patient, call.id) == f"Welcome to {call.channel_name}."
 
 
-def test_the_door_tells_of_an_outage(video_calls_server: VideoCallsServer) -> None:
+def test_door_reports_an_outage(video_calls_server: VideoCallsServer) -> None:
     server = video_calls_server
     call = book_first_free(server.patient, doctor=1, patient=1, times=half_hours(server, 1))
     server.clock.to_join_window(call.id)

@@ -40,7 +40,7 @@ def test_booking_when_time_is_taken_uses_next(
     ("status", "example", "message"),
     [(200, None, "Welcome to call_"), (400, "early", "You are early"), (503, None, "being repaired")],
 )
-def test_the_door_says_how_it_is(
+def test_door_shows_message_for_join_response(
     client: VideoCallsClient,
     video_calls_router: respx.MockRouter,
     status: int,

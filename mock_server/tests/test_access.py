@@ -81,7 +81,7 @@ def test_request_through_proxy_may_not_control(api: Api, header: dict[str, str])
         ("", 403),
     ],
 )
-def test_rebound_host_may_not_control(api: Api, host: str, status: int) -> None:
+def test_host_after_dns_rebinding_may_not_control(api: Api, host: str, status: int) -> None:
     response = api.control("GET", "/server", headers={"Host": host})
     assert response.status_code == status, response.text
     if status == 403:

@@ -111,7 +111,7 @@ def test_leeway_applies_to_iat_and_nbf(api: Api) -> None:
     assert_refused(request(api, sign(exp=ahead - 7)), "auth.expired-token")
 
 
-def test_reason_of_token_refusal_is_logged(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_server_logs_why_token_is_refused(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     token = sign(exp="soon")
     request(api, token)
@@ -277,7 +277,7 @@ def test_rotated_key_is_fetched(jwks_api: Api, key_set: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("outage", [{"keys": None}, {"body": None}, {"body": {"keys": 1}}], ids=str)
-def test_unusable_key_set_is_503(
+def test_request_gets_503_if_key_set_is_unusable(
     jwks_api: Api, key_set: dict[str, Any], monkeypatch: pytest.MonkeyPatch, outage: dict[str, Any]
 ) -> None:
     key_set.update(outage)
@@ -324,7 +324,7 @@ def test_cached_key_works_during_slow_fetch(
     key_set["stop"].set()
 
 
-def test_oversized_key_set_is_503(
+def test_request_gets_503_if_key_set_is_oversized(
     make_api: Callable[..., Api], key_set: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     key_set["keys"] = [jwk(RSA, "a") | {"x": "x" * 2**18}]
@@ -337,7 +337,7 @@ def test_oversized_key_set_is_503(
 
 
 @pytest.mark.usefixtures("without_cooldown")
-def test_token_without_key_id_uses_only_key(jwks_api: Api, key_set: dict[str, Any]) -> None:
+def test_token_without_key_id_needs_single_key(jwks_api: Api, key_set: dict[str, Any]) -> None:
     for number in range(3):
         assert request(jwks_api, sign_with(RSA, "RS256", jti=str(number))).status_code == 200
     assert key_set["requests"] == 1

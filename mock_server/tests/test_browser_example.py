@@ -143,7 +143,7 @@ def example(tab: Tab, example_server: ServerProcess) -> Iterator[Example]:
     assert tab.origins() == {example_server.url}
 
 
-def test_functions_match_the_document() -> None:
+def test_example_has_functions_of_the_document() -> None:
     document = (ROOT / "docs" / "video-calls-api.md").read_text()
     functions = re.findall(r"^```javascript\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
     assert len(functions) == 4
@@ -189,7 +189,7 @@ def test_join_without_sdk_shows_credentials(example: Example) -> None:
     assert example.tab.console_errors == []
 
 
-def test_join_and_end_call_the_sdk(example: Example) -> None:
+def test_join_and_end_use_the_agora_sdk(example: Example) -> None:
     example.page.add_init_script(RECORDING_SDK)
     example.open("patient")
     example.page.get_by_label("Agora app id").fill(APP_ID)

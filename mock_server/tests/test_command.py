@@ -83,7 +83,7 @@ def user_of(token: str, secret: str = DEVELOPMENT_JWT_SECRET) -> object:
     return jwt.decode(token.strip(), secret, algorithms=["HS256"])["user_id"]
 
 
-def test_banner_has_addresses_users_and_request(fresh_server: ServerProcess) -> None:
+def test_banner_has_addresses_users_and_curl_command(fresh_server: ServerProcess) -> None:
     banner = fresh_server.output
     assert f"{fresh_server.url}/docs/" in banner
     assert "doctor@example.com             doctor 1" in banner
@@ -274,11 +274,13 @@ def test_invalid_setting_is_one_line_error(tmp_path: Path, options: list[str], w
         (["doctor@example.com", *IDENTITY_PROVIDER], ["identity provider"]),
     ],
 )
-def test_token_that_cannot_be_made_is_error(tmp_path: Path, options: list[str], words: list[str]) -> None:
+def test_invalid_token_request_is_one_line_error(
+    tmp_path: Path, options: list[str], words: list[str]
+) -> None:
     assert_one_line_error(run("token", *options, cwd=tmp_path), *words)
 
 
-def test_command_without_extra_names_it(tmp_path: Path) -> None:
+def test_missing_extra_is_reported_with_install_command(tmp_path: Path) -> None:
     code = "import sys; sys.modules['litestar'] = None; from video_calls_server.command import run; run()"
     result = python("-c", code, cwd=tmp_path)
     assert result.returncode == 2

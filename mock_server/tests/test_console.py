@@ -259,7 +259,7 @@ def test_call_is_scheduled_in_local_time_zone(console: Console) -> None:
     expect(time).to_have_attribute("title", f"{tomorrow} 10:00:00 UTC")
 
 
-def test_refused_schedule_shows_rule_and_sentence(console: Console) -> None:
+def test_refused_schedule_shows_error_and_rule_statement(console: Console) -> None:
     console.create_call(25)
     console.open("Jane Smith")
     console.press("Schedule a call")
@@ -580,7 +580,7 @@ def test_page_follows_reset_by_another_client(console: Console) -> None:
     console.expect_connected()
 
 
-def test_sample_calls_are_added_and_take_few_lines(console: Console) -> None:
+def test_sample_calls_show_each_name_in_one_line(console: Console) -> None:
     console.open()
     console.page.get_by_role("checkbox", name="Calls of all users").check()
     console.press("add 20 sample calls")

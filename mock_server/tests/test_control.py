@@ -157,7 +157,7 @@ def test_unknown_user_is_not_found(read_only_api: Api, method: str, path: str) -
 
 
 @pytest.mark.parametrize("kind", ["valid", *sorted(TOKEN_RULES)])
-def test_each_token_kind_is_handled_by_its_rule(api: Api, kind: str) -> None:
+def test_each_token_kind_gets_response_of_its_rule(api: Api, kind: str) -> None:
     api.manage("PUT", "/clock", {"time": "2040-01-01T00:00:00Z"})  # tokens follow real time
     request = {} if kind == "valid" else {"kind": kind}
     token = api.manage("POST", "/identities/101/tokens", request | {"expires_in": 60})
@@ -247,7 +247,7 @@ def test_rules_follow_the_clock(api: Api) -> None:
         ("POST", "/advance", {"days": -99_999}, 400),
     ],
 )
-def test_impossible_time_is_refused(
+def test_invalid_clock_change_is_refused(
     read_only_api: Api, method: str, path: str, body: object, status: int
 ) -> None:
     before = read_only_api.manage("GET", "/clock")
@@ -263,7 +263,7 @@ def test_impossible_time_is_refused(
         ("DELETE", "/clock", None),
     ],
 )
-def test_clock_response_follows_end_of_empty_call(
+def test_clock_change_ends_due_empty_calls_before_response(
     make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: object
 ) -> None:
     @asynccontextmanager
@@ -378,7 +378,7 @@ def test_verdict_checks_each_rule_independently(api: Api) -> None:
         ("/calls/1/verdicts", 400),
     ],
 )
-def test_verdicts_need_a_call_and_a_user(api: Api, path: str, status: int) -> None:
+def test_verdicts_of_unknown_call_or_user_are_refused(api: Api, path: str, status: int) -> None:
     api.create()
     error(api.control("GET", path), status)
 
@@ -436,7 +436,7 @@ def test_presence_change_sends_events(api: Api) -> None:
 # -- The server itself -------------------------------------------------------------------------------
 
 
-def test_rules_match_the_catalogue(read_only_api: Api) -> None:
+def test_rules_route_returns_the_catalogue(read_only_api: Api) -> None:
     rules = read_only_api.manage("GET", "/rules")
     assert [rule["id"] for rule in rules] == list(RULES)
     for rule in rules:
@@ -507,7 +507,7 @@ def describe(api: Api) -> dict[str, Any]:
     return description
 
 
-def test_description_is_valid_and_complete(read_only_api: Api) -> None:
+def test_control_openapi_description_is_valid_and_complete(read_only_api: Api) -> None:
     description = describe(read_only_api)
     OpenAPIV31SpecValidator(description).validate()
     for path, item in description["paths"].items():

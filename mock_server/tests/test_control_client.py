@@ -57,7 +57,7 @@ def test_clock_is_controlled(control: Control) -> None:
     assert refusal.value.status == 400
 
 
-def test_users_are_changed_and_tokens_issued(control: Control) -> None:
+def test_users_are_added_and_deactivated_and_get_tokens(control: Control) -> None:
     doctor = control.identities.add(email="dr+new/ward?@example.com", full_name="Dr. New", doctor=True)
     assert (doctor.doctor is not None, doctor.patient, doctor.active) == (True, None, True)
     both = control.identities.add(patient=True, doctor=True, active=False)
@@ -92,7 +92,7 @@ def test_faults_are_added_and_removed(control: Control) -> None:
     assert control.faults.list() == []
 
 
-def test_state_and_snapshots_are_replaced(control: Control) -> None:
+def test_state_is_reset_loaded_and_restored(control: Control) -> None:
     control.state.add_calls(3)
     document = control.state.dump()
     control.snapshots.save("three")
@@ -108,7 +108,7 @@ def test_state_and_snapshots_are_replaced(control: Control) -> None:
             call("three")
 
 
-def test_calls_are_listed_and_presence_changed(control: Control) -> None:
+def test_control_lists_calls_and_changes_presence(control: Control) -> None:
     call = schedule(control)
     join(control, call)
     for identity in ("patient@example.com", 102):

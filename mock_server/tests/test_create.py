@@ -43,7 +43,7 @@ def test_create_valid_request_schedules_call(api: Api) -> None:
 @pytest.mark.rule("create.participants-only")
 @pytest.mark.parametrize("user", ["outsider", "other_doctor", "other_patient"])
 @pytest.mark.parametrize("changes", [{}, {"scheduled_time": "yesterday"}, {"doctor": 77}], ids=str)
-def test_create_by_outsider_is_refused_first(read_only_api: Api, user: str, changes: Any) -> None:
+def test_outsider_is_refused_before_other_create_errors(read_only_api: Api, user: str, changes: Any) -> None:
     invalid_key = {"Idempotency-Key": ""}
     refusal = read_only_api.post(user, CALLS, json=body(**changes), headers=invalid_key if changes else {})
     assert (refusal.status_code, refusal.json()["code"]) == (403, "create.participants-only")
@@ -63,7 +63,7 @@ def test_create_not_in_future_is_refused(read_only_api: Api, minutes: float) -> 
 
 
 @pytest.mark.rule("create.different-users")
-def test_create_with_same_user_twice_is_refused(read_only_api: Api) -> None:
+def test_create_with_one_user_as_both_is_refused(read_only_api: Api) -> None:
     refusal = read_only_api.create("dual_user", doctor=4, patient=4)
     assert refusal.status_code == 400
     assert refusal.json() == {
@@ -72,7 +72,7 @@ def test_create_with_same_user_twice_is_refused(read_only_api: Api) -> None:
     }
 
 
-def test_create_with_equal_ids_is_accepted(api: Api) -> None:
+def test_equal_doctor_and_patient_ids_are_accepted(api: Api) -> None:
     assert api.create(doctor=1, patient=1).status_code == 201
     assert api.create("dual_user", doctor=4, patient=2).status_code == 201
     assert api.create("dual_user", doctor=2, patient=4, minutes=200).status_code == 201
@@ -179,7 +179,7 @@ def test_create_with_malformed_time_is_refused(read_only_api: Api, time: Any) ->
     assert read_only_api.post("doctor", CALLS, json=body(scheduled_time=time)).status_code == 400
 
 
-def test_create_in_last_year_is_accepted(api: Api) -> None:
+def test_create_in_year_9999_is_accepted(api: Api) -> None:
     answer = api.post("doctor", CALLS, json=body(scheduled_time="9999-12-31T23:59:59.999999Z"))
     assert answer.status_code == 201
     assert api.get("doctor").json()["results"][0]["scheduled_time"] == "9999-12-31T23:59:59.999999Z"

@@ -205,7 +205,7 @@ def test_server_stop_closes_connection(serve: Callable[..., ServerProcess]) -> N
     assert server.popen.wait(timeout=30) == 0
 
 
-def test_handshake_has_last_event_id(server: ServerProcess, control: Control) -> None:
+def test_handshake_response_has_last_event_id(server: ServerProcess, control: Control) -> None:
     url = f"{control.base_url}/events/".replace("http", "ws", 1)
     with connect(url, additional_headers=server.headers()) as doctor:
         assert doctor.response is not None

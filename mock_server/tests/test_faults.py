@@ -131,7 +131,7 @@ def labels(faults: Faults) -> str:
     return faults.plan(RequestInfo("getVideoCall", 3, None)).labels
 
 
-def test_no_fault_acts_after_a_final_one() -> None:
+def test_faults_after_a_final_fault_do_not_act() -> None:
     delay, error, drop = (parse_fault(text) for text in ("delay=1; times=9", "status=500; times=1", "drop"))
     faults = Faults([delay, error, drop])
     first = faults.plan(RequestInfo("getVideoCall", 3, None))
@@ -208,7 +208,7 @@ def test_adding_invalid_fault_is_refused(read_only_api: Api) -> None:
         (404, "createVideoCall", "errors.unknown-path"),
     ],
 )
-def test_status_has_the_error_of_its_rule(api: Api, status: int, operation: str, code: RuleId) -> None:
+def test_status_fault_has_error_of_matching_rule(api: Api, status: int, operation: str, code: RuleId) -> None:
     add(api, status=status, operation=operation, times=1)
     answer = request(api, operation)
     assert answer.status_code == status
@@ -237,7 +237,7 @@ def request(api: Api, operation: str) -> httpx.Response:
         (599, "Status 599", "status_599", None),
     ],
 )
-def test_status_without_rule_has_a_generic_error(
+def test_status_fault_without_rule_has_generic_error(
     api: Api, status: int, error: str, code: str, retry_after: str | None
 ) -> None:
     add(api, status=status)
@@ -317,7 +317,7 @@ def test_delay_precedes_or_follows_the_operation(api: Api, monkeypatch: pytest.M
         ("joinVideoCall", JoinCredentials, "wrong_type"),
     ],
 )
-def test_changed_body_is_valid_json_outside_the_contract(
+def test_changed_body_is_json_that_breaks_the_contract(
     api: Api, operation: str, schema: type[Any], body: str
 ) -> None:
     api.call()
@@ -381,7 +381,7 @@ def test_page_of_allowed_origin_can_read_fault(api: Api) -> None:
     assert api.client.options(CALLS).status_code == 405
 
 
-def test_server_error_beneath_a_fault_is_logged(
+def test_server_error_during_a_fault_is_logged(
     api: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
@@ -395,7 +395,7 @@ def test_server_error_beneath_a_fault_is_logged(
 
 
 @pytest.mark.parametrize("text", ["drop", "body=truncated"])
-def test_drop_without_connection_raises_in_process(api: Api, text: str) -> None:
+def test_drop_in_process_raises_connection_dropped(api: Api, text: str) -> None:
     async def ask() -> None:
         transport = httpx.ASGITransport(api.client.app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -483,7 +483,7 @@ def test_dropped_connection_ends_without_a_byte(listening: SocketServer) -> None
     assert listening.logged_no_warning()
 
 
-def test_drop_with_after_follows_the_operation(listening: SocketServer) -> None:
+def test_drop_with_after_happens_after_the_operation(listening: SocketServer) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         listening.create("drop; after")
     assert listening.calls() == 1
@@ -534,7 +534,7 @@ def test_handshake_is_refused_with_a_status(listening: SocketServer) -> None:
 
 
 @pytest.mark.parametrize(("fault", "label"), [("delay=0.01", "delay=0.01"), ("body=null", None)])
-def test_handshake_can_be_delayed_but_has_no_body(
+def test_fault_delays_handshake_but_changes_no_body(
     listening: SocketServer, fault: str, label: str | None
 ) -> None:
     listening.create("delay=0")
@@ -545,7 +545,7 @@ def test_handshake_can_be_delayed_but_has_no_body(
         assert json.loads(connection.recv(timeout=30))["type"] == "call.cancelled"
 
 
-def test_handshake_without_response_support_is_closed(api: Api) -> None:
+def test_refused_handshake_is_closed_without_response_extension(api: Api) -> None:
     headers = api.headers("doctor") | {"Video-Calls-Fault": "status=503"}
     with (
         pytest.raises(WebSocketDisconnect) as caught,

@@ -43,7 +43,7 @@ def test_body_without_json_object_is_refused(read_only_api: Api, content: bytes)
 
 @pytest.mark.rule("errors.media-type")
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/jsonx"])
-def test_other_media_type_is_refused(read_only_api: Api, content_type: str | None) -> None:
+def test_media_type_other_than_json_is_refused(read_only_api: Api, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     response = read_only_api.post("doctor", CALLS, content=VALID, headers=headers)
     assert_error(response, 415, "errors.media-type")
@@ -91,7 +91,7 @@ def test_unknown_path_is_not_found(read_only_api: Api, path: str) -> None:
         ("POST", f"{CALLS}/1/cancel/"),
     ],
 )
-def test_other_spelling_of_path_is_refused(api: Api, method: str, path: str) -> None:
+def test_misplaced_slash_in_path_is_refused(api: Api, method: str, path: str) -> None:
     call = api.call()
     response = api.client.request(method, path, headers=api.headers("doctor") | JSON, content=VALID)
     assert_error(response, 404, "errors.trailing-slash")
@@ -110,7 +110,7 @@ def test_other_spelling_of_path_is_refused(api: Api, method: str, path: str) -> 
         (f"{CALLS}1/cancel/", {"POST"}),
     ],
 )
-def test_other_method_is_refused(api: Api, path: str, methods: set[str]) -> None:
+def test_unsupported_method_is_refused(api: Api, path: str, methods: set[str]) -> None:
     call = api.call()
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PROPFIND"} - methods:
         response = api.client.request(method, path, headers=api.headers("doctor") | JSON, content=VALID)
@@ -218,7 +218,7 @@ def test_openapi_yaml_is_the_contract(read_only_api: Api) -> None:
     assert read_only_api.client.get("/openapi.yaml").content == openapi_path().read_bytes()
 
 
-def test_docs_page_loads_only_from_server(read_only_api: Api) -> None:
+def test_docs_page_loads_nothing_from_other_hosts(read_only_api: Api) -> None:
     page = read_only_api.client.get("/docs/").text
     assert "://" not in page
     for asset in ("swagger-ui.css", "swagger-ui-bundle.js"):

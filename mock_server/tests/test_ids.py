@@ -121,7 +121,7 @@ def test_state_document_uses_uuids(uuid_api: Api) -> None:
     assert refusal["error"] == f"calls[0].doctor: {PATIENT!r} is not the id of a doctor on this server"
 
 
-def test_events_stored_with_integers_have_uuids(make_api: Callable[..., Api], tmp_path: Path) -> None:
+def test_stored_integer_ids_are_sent_as_uuids(make_api: Callable[..., Api], tmp_path: Path) -> None:
     database = str(tmp_path / "calls.db")
     numbers = make_api(database=database)
     numbers.act("doctor", numbers.call()["id"], "cancel")

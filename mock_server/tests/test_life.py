@@ -92,7 +92,9 @@ def test_outsider_is_refused_by_every_operation(api: Api, status: str) -> None:
         ("cancelled", "cancel", "cancel.scheduled-only"),
     ],
 )
-def test_action_in_each_status(api: Api, user: str, status: str, action: str, outcome: str) -> None:
+def test_call_status_decides_if_action_is_refused(
+    api: Api, user: str, status: str, action: str, outcome: str
+) -> None:
     before = api.call(status)
     api.clock.advance(minutes=5)
     now = "2024-01-05T08:05:00Z"
@@ -127,7 +129,7 @@ def test_join_before_window_is_refused(api: Api, minutes: float) -> None:
     assert read(api, call) == call
 
 
-def test_join_window_opens_15_minutes_before(api: Api) -> None:
+def test_join_window_opens_15_minutes_before_start(api: Api) -> None:
     assert api.act("doctor", api.create(minutes=15).json()["id"], "join").status_code == 200
 
 

@@ -191,7 +191,7 @@ def test_dropped_namespace_loses_its_state(api: Api) -> None:
     assert within(api, "a", "GET", "/_control/calls").json() == []
 
 
-def test_memory_of_dropped_namespace_is_free(api: Api) -> None:
+def test_memory_of_dropped_namespace_is_freed(api: Api) -> None:
     within(api, "a", "GET", CALLS)
     reference = weakref.ref(all_of(api)[1])
     api.manage("DELETE", "/namespaces/a")

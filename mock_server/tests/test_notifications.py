@@ -119,7 +119,9 @@ def test_invalid_signature_is_refused(api_with_agora: Api, signed_body: bytes, s
 
 
 @pytest.mark.parametrize("secret", [None, ""])
-def test_path_is_unknown_without_secret(make_api: Callable[..., Api], secret: str | None) -> None:
+def test_notification_path_is_unknown_without_secret(
+    make_api: Callable[..., Api], secret: str | None
+) -> None:
     api = make_api(agora_ncs_secret=secret)
     answer = api.client.post(PATH, content=b"{}", headers=signed(b"{}", secret or ""))
     assert (answer.status_code, answer.json()["code"]) == (404, "errors.unknown-path")
@@ -151,7 +153,7 @@ def test_body_without_json_object_is_refused(api_with_agora: Api, body: bytes) -
         {"payload": {"channelName": "call", "uid": 101, "clientSeq": 2**64}},
     ],
 )
-def test_unknown_shape_is_ignored_and_logged(
+def test_notice_of_unknown_shape_is_only_logged(
     agora: Agora, caplog: pytest.LogCaptureFixture, changes: dict[str, Any]
 ) -> None:
     message = json.loads(agora.message(103)) | changes
@@ -162,7 +164,7 @@ def test_unknown_shape_is_ignored_and_logged(
 
 
 @pytest.mark.parametrize("changes", [{"eventType": 101}, {"eventType": 999}, {"productId": 3}], ids=str)
-def test_other_types_and_products_are_ignored(agora: Agora, changes: dict[str, Any]) -> None:
+def test_other_event_types_and_products_are_ignored(agora: Agora, changes: dict[str, Any]) -> None:
     agora.send(json.dumps(json.loads(agora.message(103)) | changes).encode())
     assert agora.events() == []
 
@@ -188,7 +190,7 @@ def test_unknown_channel_or_uid_is_ignored(agora: Agora) -> None:
         ("doctor", 112, 106),
     ],
 )
-def test_event_type_sends_its_event(agora: Agora, user: str, joined: int, left: int) -> None:
+def test_join_and_leave_notices_send_events(agora: Agora, user: str, joined: int, left: int) -> None:
     agora.notify(joined, user, seq=1)
     assert agora.events() == [(JOINED, user)]
     agora.notify(left, user, seq=2, reason=1, duration=600)
@@ -197,13 +199,13 @@ def test_event_type_sends_its_event(agora: Agora, user: str, joined: int, left: 
     assert agora.events() == [(JOINED, user), (LEFT, user), (JOINED, user)]
 
 
-def test_change_of_role_keeps_presence(agora: Agora) -> None:
+def test_change_of_agora_role_keeps_presence(agora: Agora) -> None:
     for seq, event in enumerate((103, 112, 111, 112), 1):
         agora.notify(event, seq=seq)
     assert agora.events() == [(JOINED, "doctor")]
 
 
-def test_leave_for_another_device_is_ignored(agora: Agora) -> None:
+def test_leave_is_ignored_if_user_switched_device(agora: Agora) -> None:
     agora.notify(103, seq=1)
     agora.notify(104, seq=2, reason=5)
     assert agora.events() == [(JOINED, "doctor")]
@@ -236,13 +238,13 @@ def test_older_notice_is_ignored(agora: Agora, order: tuple[int, ...]) -> None:
     assert agora.events() == events
 
 
-def test_sequence_is_ordered_up_to_64_bits(agora: Agora) -> None:
+def test_sequence_numbers_are_ordered_up_to_64_bits(agora: Agora) -> None:
     for seq, event in ((9, 103), (10, 104), (2**63 + 1, 103), (2**64 - 1, 104), (2**63, 103)):
         agora.notify(event, seq=seq)
     assert agora.events() == [(JOINED, "doctor"), (LEFT, "doctor")] * 2
 
 
-def test_sequence_is_separate_for_participant_and_call(agora: Agora) -> None:
+def test_each_participant_of_each_call_has_own_sequence(agora: Agora) -> None:
     agora.notify(103, "doctor", seq=100)
     agora.notify(103, "patient", seq=1)
     call = agora.api.create(minutes=50).json()
@@ -300,7 +302,7 @@ def test_notice_of_call_not_ongoing_is_ignored(api_with_agora: Api, status: str)
 
 
 @pytest.mark.rule("model.updated-at")
-def test_notice_wakes_followers_and_leaves_the_call_unchanged(agora: Agora) -> None:
+def test_notice_reaches_event_connection_without_changing_the_call(agora: Agora) -> None:
     agora.api.clock.advance(minutes=1)
     headers = agora.api.headers("patient")
     with agora.api.client.websocket_connect("/api/v1/video/events/", headers=headers) as session:
@@ -345,7 +347,7 @@ def leave_both(agora: Agora) -> None:
 
 
 @pytest.mark.rule("events.call-ended")
-def test_empty_call_ends_after_its_time(ending_agora: Agora) -> None:
+def test_empty_call_ends_after_configured_minutes(ending_agora: Agora) -> None:
     leave_both(ending_agora)
     clock = ending_agora.api.clock
     due = clock.now() + FIVE
@@ -372,7 +374,7 @@ def test_call_with_one_participant_continues(ending_agora: Agora) -> None:
     assert (ending_agora.end_empty(), ending_agora.read()["status"]) == (None, "ongoing")
 
 
-def test_return_restarts_the_time(ending_agora: Agora) -> None:
+def test_return_of_participant_restarts_the_time(ending_agora: Agora) -> None:
     leave_both(ending_agora)
     ending_agora.api.clock.advance(minutes=4)
     ending_agora.notify(103, "doctor", seq=3)
@@ -382,14 +384,14 @@ def test_return_restarts_the_time(ending_agora: Agora) -> None:
     assert ending_agora.end_empty() == ending_agora.api.clock.now() + FIVE
 
 
-def test_join_restarts_the_time(ending_agora: Agora) -> None:
+def test_join_of_empty_call_restarts_the_time(ending_agora: Agora) -> None:
     leave_both(ending_agora)
     ending_agora.api.clock.advance(minutes=4)
     assert ending_agora.api.act("doctor", ending_agora.call["id"], "join").status_code == 200
     assert ending_agora.end_empty() == ending_agora.api.clock.now() + FIVE
 
 
-def test_repeated_leave_keeps_the_time(ending_agora: Agora) -> None:
+def test_repeated_leave_does_not_restart_the_time(ending_agora: Agora) -> None:
     leave_both(ending_agora)
     due, events = ending_agora.api.clock.now() + FIVE, ending_agora.events()
     ending_agora.api.clock.advance(minutes=2)
@@ -412,7 +414,7 @@ def test_empty_calls_end_in_order(ending_agora: Agora) -> None:
     assert (ending_agora.read()["status"], other.read()["status"]) == ("completed", "ongoing")
 
 
-def test_start_ends_calls_due_before(make_api: Callable[..., Api], tmp_path: Path) -> None:
+def test_server_start_ends_overdue_empty_calls(make_api: Callable[..., Api], tmp_path: Path) -> None:
     options = {"database": str(tmp_path / "calls.db"), "agora_ncs_secret": SECRET}
     agora = Agora(first := make_api(**options), first.call("ongoing"))  # where empty calls do not end
     leave_both(agora)
@@ -447,7 +449,7 @@ def run_task(agora: Agora) -> list[float]:
     return pauses
 
 
-def test_task_ends_call_when_due(ending_agora: Agora) -> None:
+def test_task_ends_empty_call_when_due(ending_agora: Agora) -> None:
     leave_both(ending_agora)
     ending_agora.api.clock.advance(minutes=2)
     assert run_task(ending_agora) == [180, 300, 300, 300]

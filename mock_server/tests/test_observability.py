@@ -208,7 +208,7 @@ def test_requests_are_counted_by_path_template_and_status(
     assert seconds["GET", DETAIL, "200"] > 0
 
 
-def test_open_event_connection_is_in_progress(metrics_api: Api) -> None:
+def test_open_event_connection_counts_as_in_progress(metrics_api: Api) -> None:
     before = samples(metrics_api.client.get("/metrics").text)
     with metrics_api.client.websocket_connect(EVENTS, headers=metrics_api.headers("doctor")):
         in_progress = changes_of(metrics_api, before, "video_calls_requests_in_progress")

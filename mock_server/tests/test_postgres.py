@@ -130,7 +130,7 @@ def test_missing_table_is_named(postgres_url: str) -> None:
     assert "lacks the tables request_windows" in fails_to_open(postgres_url)
 
 
-def test_serve_names_migrate_which_creates_tables(empty_postgres_url: str, tmp_path: Path) -> None:
+def test_serve_on_empty_database_names_migrate_command(empty_postgres_url: str, tmp_path: Path) -> None:
     arguments = ("--database", empty_postgres_url)
     assert_one_line_error(run("serve", *arguments, cwd=tmp_path), "is empty", "video-calls-server migrate")
     result = run("migrate", *arguments, cwd=tmp_path)
@@ -191,7 +191,7 @@ def test_migrated_file_can_be_opened(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_migration_of_other_file_is_refused(tmp_path: Path) -> None:
+def test_migration_of_non_database_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a database, but somebody's notes\n" * 100)
     with pytest.raises(StoreError, match="cannot change the database"):
         migrated_by(str(tmp_path / "notes.txt"))
@@ -246,7 +246,7 @@ def test_ids_beyond_database_range_are_unknown(on_pg: Api) -> None:
     assert on_pg.post("doctor", CALLS, json=body).status_code == 400
 
 
-def test_integrity_error_is_raised_unchanged(postgres_url: str) -> None:
+def test_unexpected_integrity_error_is_raised(postgres_url: str) -> None:
     async def work() -> None:
         async with opened(postgres_url) as store:
             with pytest.raises(IntegrityError):
@@ -258,7 +258,7 @@ def test_integrity_error_is_raised_unchanged(postgres_url: str) -> None:
     asyncio.run(work())
 
 
-def test_state_document_fits_both_databases(on_pg: Api, make_api: Callable[..., Api]) -> None:
+def test_state_moves_from_postgresql_to_sqlite(on_pg: Api, make_api: Callable[..., Api]) -> None:
     assert on_pg.create(headers={"Idempotency-Key": "once"}).status_code == 201
     on_pg.create(minutes=300)
     for status in ("completed", "cancelled"):
@@ -306,7 +306,7 @@ def by_code(answers: list[httpx.Response]) -> Counter[object]:
     return Counter(answer.json()["code"] if answer.is_error else answer.status_code for answer in answers)
 
 
-def test_database_refuses_overlap_without_rule(both: list[Api], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_refuses_overlap_that_rule_misses(both: list[Api], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "neighbours", lambda *_: [])
     answers = send_concurrently([partial(api.create, minutes=60) for api in both * 4])
     assert by_code(answers) == {201: 1, "create.no-overlap": 7}
@@ -393,7 +393,7 @@ def test_listener_pings_its_connection(
 # -- Failures ----------------------------------------------------------------------------------------
 
 
-def test_work_is_retried_after_conflict(postgres_url: str) -> None:
+def test_transaction_is_retried_after_conflict(postgres_url: str) -> None:
     states = ["40001", "40P01", "23505", "23P01"]
     attempts: Counter[str] = Counter()
 

@@ -68,7 +68,7 @@ def test_malformed_request_gets_json_error(server: ServerProcess) -> None:
     assert (status, json.loads(body)["code"]) == (400, "bad_request")
 
 
-def test_trailer_is_not_a_header(server: ServerProcess) -> None:
+def test_trailer_is_not_read_as_header(server: ServerProcess) -> None:
     without_token = head_of(server, "Transfer-Encoding: chunked").replace("Authorization", "Y")
     token_after = f"{without_token}{CHUNKED}{head_of(server).splitlines()[3]}\r\n\r\n"
     assert response_to(server, token_after, closes=False)[0] == 401
@@ -86,7 +86,7 @@ def test_endless_trailer_is_refused(server: ServerProcess) -> None:
 @pytest.mark.parametrize(
     "body", [f"Content-Length: {len(BODY)}\r\n\r\n{BODY}", f"Transfer-Encoding: chunked\r\n\r\n{CHUNKED}\r\n"]
 )
-def test_other_upgrade_is_ignored(server: ServerProcess, protocol: str, body: str) -> None:
+def test_unsupported_upgrade_is_ignored(server: ServerProcess, protocol: str, body: str) -> None:
     head = head_of(server, "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}").removesuffix("\r\n")
     unknown_doctor = body.replace(": 1", ": 0")
     last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -96,7 +96,7 @@ def test_other_upgrade_is_ignored(server: ServerProcess, protocol: str, body: st
 
 
 @pytest.mark.parametrize(("version", "closing"), [("1.1", "Connection: close"), ("1.0", "X: y")])
-def test_ignored_upgrade_of_closing_connection_is_answered(
+def test_upgrade_on_closing_connection_gets_http_response(
     impatient_server: ServerProcess, version: str, closing: str
 ) -> None:
     head = head_of(impatient_server, "Connection: Upgrade", "Upgrade: h2c", closing, method="GET")

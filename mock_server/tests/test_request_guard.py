@@ -73,11 +73,11 @@ def test_websocket_with_two_hosts_is_refused() -> None:
         (None, LAN, 403),
     ],
 )
-def test_development_secrets_serve_only_loopback(server: Any, client: Any, status: int) -> None:
+def test_server_with_development_secrets_serves_only_loopback(server: Any, client: Any, status: int) -> None:
     assert status_of(HOST, server=server, client=client) == status
 
 
-def test_own_secrets_serve_every_address() -> None:
+def test_server_with_own_secrets_serves_every_address() -> None:
     assert status_of(HOST, server=LAN, client=LAN, app=APP_WITH_OWN_SECRETS) == 200
 
 

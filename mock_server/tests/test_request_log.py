@@ -416,7 +416,7 @@ def test_server_stops_with_an_open_stream(serve: Callable[..., ServerProcess]) -
         assert process.popen.wait(30) == 0
 
 
-def test_closed_stream_does_not_use_its_namespace(server: ServerProcess, control: Control) -> None:
+def test_namespace_becomes_idle_after_stream_closes(server: ServerProcess, control: Control) -> None:
     def idle_seconds() -> float:
         namespaces = httpx.get(f"{server.url}/_control/namespaces").json()
         return next(each["idle_seconds"] for each in namespaces if each["name"] == name)

@@ -54,7 +54,7 @@ def test_same_number_and_time_give_same_calls() -> None:
 
 
 @pytest.mark.parametrize("counts", [(400,), (60, 60, 7)])
-def test_calls_are_apart_and_of_active_users(counts: tuple[int, ...]) -> None:
+def test_calls_do_not_overlap_and_have_active_users(counts: tuple[int, ...]) -> None:
     _, calls = add_calls(*counts)
     assert len({call.channel_name for call in calls}) == sum(counts)
     people = {user.id for call in calls for user in (call.doctor.user, call.patient.user)}
@@ -79,7 +79,7 @@ def test_calls_of_two_users_spread_over_days() -> None:
     assert len(calls_per_day) > 60
 
 
-def test_calls_not_around_now_are_in_working_hours() -> None:
+def test_calls_except_current_ones_are_in_working_hours() -> None:
     _, calls = add_calls(300)
     assert all(
         call.scheduled_time.weekday() < 5 and 8 <= call.scheduled_time.hour < 18 for call in calls

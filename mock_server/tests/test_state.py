@@ -73,7 +73,7 @@ def test_exported_state_survives_import(full: Api, make_api: Callable[..., Api])
         assert api.control("GET", "/state").content == export.content
 
 
-def test_imported_state_continues_normally(full: Api, make_api: Callable[..., Api]) -> None:
+def test_server_continues_after_import_like_the_original(full: Api, make_api: Callable[..., Api]) -> None:
     document = state(full)
     other = make_api()
     other.manage("PUT", "/state", document)
@@ -150,12 +150,12 @@ def test_minimal_call_of_each_status_is_imported(api: Api, clock: FakeClock) -> 
         ({"scheduled_time": "0001-01-01T00:00:00Z"}, ["0001-01-01T00:00:00Z", None, None]),
     ],
 )
-def test_missing_times_fit_the_given_ones(api: Api, call: dict[str, Any], times: list[str | None]) -> None:
+def test_import_fills_in_times_that_fit(api: Api, call: dict[str, Any], times: list[str | None]) -> None:
     (imported,) = put_calls(api, call)
     assert [imported[name] for name in ("created_at", "started_at", "ended_at")] == times
 
 
-def test_missing_ids_are_free_ones(api: Api) -> None:
+def test_import_assigns_free_ids(api: Api) -> None:
     calls = put_calls(api, {}, {"id": 1}, {}, {"id": 7}, {})
     assert [call["id"] for call in calls] == [1, 2, 3, 4, 7]
     assert api.create().json()["id"] == 8
@@ -359,7 +359,9 @@ def test_import_closes_event_connections(api: Api, method: str, path: str, body:
         assert session.close_code() == 4410
 
 
-def test_locked_database_is_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restore_into_locked_database_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("video_calls_server.store.sqlite.BUSY_TIMEOUT", 0.05)
     store = store_for(str(tmp_path / "calls.db"), load_seed())
     users = asyncio.run(store.people())

@@ -111,7 +111,7 @@ def test_007_token_has_the_vector_values(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("services", [(RTC, CHAT), (RTM, RTC)])
-def test_rtc_is_read_among_other_services(services: tuple[bytes, ...]) -> None:
+def test_rtc_service_is_read_among_other_services(services: tuple[bytes, ...]) -> None:
     info = inspect_token(token_007(content_007(*services)))
     assert (info.channel_name, info.account) == ("call_1", "123")
     assert info.allows(Privilege.JOIN_CHANNEL, at(1704436789))
@@ -130,7 +130,7 @@ def test_unknown_privilege_keeps_its_number() -> None:
     assert info.privileges == {Privilege.JOIN_CHANNEL: info.expires_at, 9: at(1704436789 + 60)}
 
 
-def test_last_second_of_a_007_token_is_read() -> None:
+def test_007_token_with_latest_expiry_is_read() -> None:
     latest = 2**32 - 1
     content = string(bytes(32)) + string(b"0" * 32) + struct.pack("<IIIH", latest, latest, 1, 1)
     info = inspect_token(token_007(content + service(1, {1: latest}, "call_1", "123")))
@@ -177,7 +177,7 @@ def test_007_token_verifies_without_channel_and_uid() -> None:
     assert not info.verify(vector["app_certificate"][::-1])
 
 
-def test_006_signature_does_not_fit_another_split() -> None:
+def test_006_digit_moved_to_channel_does_not_verify() -> None:
     vector = vector_of("006-pub-uid-123")
     info = inspect_token(vector["token"])
     assert not info.verify(vector["app_certificate"], channel_name=vector["channel"] + "1", uid=23)
@@ -193,7 +193,9 @@ def test_006_signature_does_not_fit_another_split() -> None:
         (lambda info: info.expired(datetime(2024, 1, 5)), NaiveDatetimeError, "no time zone"),  # noqa: DTZ001
     ],
 )
-def test_wrong_use_is_refused(use: Callable[[TokenInfo], bool], error: type[Exception], words: str) -> None:
+def test_invalid_arguments_of_token_info_are_refused(
+    use: Callable[[TokenInfo], bool], error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         use(inspect_token(vector_of("006-pub-uid-1")["token"]))
 
@@ -210,19 +212,19 @@ def test_lone_surrogate_matches_no_token(name: str) -> None:
 # -- Time -------------------------------------------------------------------------------------------
 
 
-def test_token_expires_at_its_second() -> None:
+def test_token_expires_at_exactly_its_expiry_time() -> None:
     info = inspect_token(vector_of("006-pub-uid-123")["token"])
     assert not info.expired(info.expires_at - timedelta(microseconds=1))
     assert info.expired(info.expires_at)
 
 
-def test_present_is_the_default_for_now() -> None:
+def test_allows_uses_current_time_by_default() -> None:
     past, future = vector_of("006-published-publisher"), vector_of("006-max-salt-ts-expire")
     assert not inspect_token(past["token"]).allows(Privilege.JOIN_CHANNEL)
     assert inspect_token(future["token"]).allows(Privilege.JOIN_CHANNEL)
 
 
-def test_privilege_expires_at_its_second() -> None:
+def test_privilege_expires_at_exactly_its_expiry_time() -> None:
     info = inspect_token(vector_of("006-mixed-privileges")["token"])
     now = at(1704437689)
     assert [privilege for privilege in Privilege if info.allows(privilege, now)] == [1, 2]
@@ -308,7 +310,7 @@ def test_repr_shows_neither_token_nor_signature(vector: dict[str, Any]) -> None:
 
 
 @some
-def test_token_info_is_a_value(vector: dict[str, Any]) -> None:
+def test_token_info_can_be_copied_pickled_and_hashed(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
     same = pickle.loads(pickle.dumps(copy.deepcopy(info)))  # noqa: S301 (our own bytes)
     assert len({same, info}) == 1

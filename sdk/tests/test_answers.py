@@ -73,7 +73,9 @@ def test_unknown_fields_and_statuses_are_kept(client: VideoCallsClient) -> None:
         (json.dumps(CALL | {"doctor_details": {"id": 1}}).encode(), "doctor_details.user: Field required"),
     ],
 )
-def test_departing_success_names_the_field(client: VideoCallsClient, content: bytes, problem: str) -> None:
+def test_invalid_success_response_names_the_field(
+    client: VideoCallsClient, content: bytes, problem: str
+) -> None:
     respx.get(f"{CALLS}1/").respond(content=content, headers={"X-Request-ID": "r-1"})
     with pytest.raises(video_calls_sdk.InvalidResponseError) as caught:
         client.calls.get(1)
@@ -170,7 +172,7 @@ def test_error_answer_raises_most_specific_class(
 
 @respx.mock
 @pytest.mark.parametrize("page_", ["<h1>502</h1>nginx", "<" * 200_000])
-def test_error_page_gives_no_message(client: VideoCallsClient, page_: str) -> None:
+def test_message_of_error_page_is_status_phrase(client: VideoCallsClient, page_: str) -> None:
     respx.get(f"{CALLS}1/").respond(502, text=page_)
     with pytest.raises(video_calls_sdk.UnavailableError) as caught:
         client.calls.get(1)
@@ -318,7 +320,7 @@ def test_no_secret_is_logged(client: VideoCallsClient, caplog: pytest.LogCapture
 
 
 @respx.mock
-def test_create_sends_utc_time_and_new_key(client: VideoCallsClient) -> None:
+def test_create_sends_utc_time_and_new_idempotency_key(client: VideoCallsClient) -> None:
     route = respx.post(CALLS).respond(201, json=CALL)
     time = datetime.fromisoformat("2999-01-05T12:00:00.123456+02:00")
     for _ in range(2):

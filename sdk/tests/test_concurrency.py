@@ -55,7 +55,7 @@ def cancelled_at(step: int, work: Any) -> Generator[Any, Any, Any]:
             go = partial(work.throw, error)
 
 
-def test_operation_can_be_cancelled_at_any_wait(fresh_server: Any) -> None:
+def test_operation_cancelled_at_any_wait_releases_its_connection(fresh_server: Any) -> None:
     """Cancel later and later in a create that is reset, refreshes its token, waits, and searches its call."""
     faults = [Fault.RESET_BEFORE, Fault.UNAVAILABLE_BEFORE, Fault.CLOSE_AFTER]
 
@@ -103,7 +103,7 @@ def test_httpcore_loses_connection_of_cancelled_request(fresh_server: Any) -> No
     assert lost, "httpcore returns each connection now: remove _release_connection from _transport.py"
 
 
-def test_cancelled_token_request_passes_to_next_task() -> None:
+def test_next_task_requests_token_after_cancellation() -> None:
     async def main() -> None:
         token_called = asyncio.Event()
 
@@ -274,7 +274,7 @@ with VideoCallsClient(sys.argv[1], lambda: sys.argv[2]) as client:
 """
 
 
-def test_only_own_connections_are_renewed_after_fork(fresh_server: Any) -> None:
+def test_fork_renews_own_connections_but_refuses_http_client(fresh_server: Any) -> None:
     output = script(FORKED, f"{fresh_server.url}{API}", token(fresh_server))
     assert output.splitlines() == ["0", "child 0", "refused"] * 3 + ["0"]
 

@@ -97,7 +97,7 @@ def test_unusable_proxy_is_named_without_password(
         assert "pass" not in str(raised.value)
 
 
-def test_missing_certificates_are_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_certificate_file_names_its_variable(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(ConfigurationError, match=r"SSL_CERT_FILE=.*missing\.pem.*: "):
         VideoCallsClient("https://calls.example", "token")

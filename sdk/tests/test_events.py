@@ -281,7 +281,7 @@ def test_lost_connection_resumes_after_last_event(first: Take, code: int | None)
         assert server.places == ["e0", "e1", "e2", "e3"]
 
 
-def test_stream_begins_at_the_servers_position(first: Take) -> None:
+def test_reconnect_before_first_event_loses_no_event(first: Take) -> None:
     """Events during a reconnect before the first event are not lost."""
 
     async def script(server: Fake, connection: ServerConnection) -> None:
@@ -318,7 +318,7 @@ def test_unavailable_server_is_retried_after_connection(first: Take) -> None:
         (4499, EventsClosedError, "policy"),
     ],
 )
-def test_lasting_close_code_is_raised(
+def test_permanent_close_code_is_raised(
     first: Take, code: int, error: type[EventsClosedError], words: str
 ) -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
@@ -626,7 +626,7 @@ def test_cancelled_wait_loses_no_event() -> None:
 
 
 @pytest.mark.parametrize("after", ["", 7])
-def test_after_must_be_a_str(after: Any) -> None:
+def test_after_argument_must_be_a_str(after: Any) -> None:
     with (
         VideoCallsClient("http://localhost", SECRET) as client,
         pytest.raises(ConfigurationError, match="after must be the id"),

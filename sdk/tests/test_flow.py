@@ -118,7 +118,7 @@ def test_conflict_after_unsent_request_is_raised(failed: Exception) -> None:
         play(CREATE, failed, answer(400, CONFLICT))
 
 
-def test_create_retries_have_one_key() -> None:
+def test_create_retries_use_same_idempotency_key() -> None:
     playing = Play(CREATE).receive("token")
     keys = []
     for outcome in (RESET, answer(503), answer(429)):
@@ -160,7 +160,9 @@ def test_connection_error_tells_if_request_was_sent() -> None:
         (RESET, answer(422, {"detail": "A request with this key is being worked on."})),
     ],
 )
-def test_refused_repeat_returns_the_created_call(lost: RawResponse | Exception, refusal: RawResponse) -> None:
+def test_refused_retry_of_create_returns_created_call(
+    lost: RawResponse | Exception, refusal: RawResponse
+) -> None:
     playing = play(CREATE, lost, refusal, page(call(id=7)))
     assert playing.result
     assert playing.result.data.id == 7
@@ -189,7 +191,7 @@ def test_conflict_with_another_call_is_raised(other: dict[str, Any]) -> None:
         {"id": "c-7", "doctor": "1", "patient": "1"},
     ],
 )
-def test_created_call_is_recognised_in_backend_form(fields: dict[str, Any]) -> None:
+def test_created_call_is_found_despite_different_formats(fields: dict[str, Any]) -> None:
     assert play(CREATE, RESET, answer(400, CONFLICT), page(call(**fields))).result
 
 
@@ -259,7 +261,7 @@ def test_deadline_during_search_names_the_create() -> None:
 
 @pytest.mark.parametrize("refusal", [answer(400, NOT_ONGOING), answer(400, {"detail": "No."}), answer(409)])
 @pytest.mark.parametrize(("change", "status"), [(end_call(1), "completed"), (cancel_call(1), "cancelled")])
-def test_refused_repeat_returns_the_changed_call(
+def test_refused_retry_of_change_returns_changed_call(
     change: Request[Any], status: str, refusal: RawResponse
 ) -> None:
     playing = play(change, RESET, refusal, answer(200, call(status=status)))
@@ -268,12 +270,12 @@ def test_refused_repeat_returns_the_changed_call(
 
 
 @pytest.mark.parametrize("status", ["scheduled", "cancelled", "ongoing"])
-def test_call_in_other_status_raises_refusal(status: str) -> None:
+def test_refusal_is_raised_if_status_is_different(status: str) -> None:
     with pytest.raises(CallNotOngoingError):
         play(end_call(1), RESET, answer(400, NOT_ONGOING), answer(200, call(status=status)))
 
 
-def test_refusal_without_doubt_is_raised() -> None:
+def test_refusal_after_rejected_attempt_is_raised() -> None:
     with pytest.raises(CallNotOngoingError):
         play(end_call(1), answer(429), answer(400, NOT_ONGOING))
 

@@ -44,7 +44,7 @@ def client(body: object, *, answers: Any = "lenient") -> VideoCallsClient:
     return VideoCallsClient(BASE, "token", transport=transport, answers=answers)
 
 
-def test_strict_client_refuses_departing_call() -> None:
+def test_strict_client_refuses_invalid_call() -> None:
     strict = client(CALL, answers="strict")
     with pytest.raises(InvalidResponseError) as caught:
         strict.calls.get(UUID)
@@ -52,7 +52,7 @@ def test_strict_client_refuses_departing_call() -> None:
     assert strict.with_options(answers="lenient").calls.get(UUID).id == UUID
 
 
-def test_lenient_client_keeps_what_validates() -> None:
+def test_lenient_client_keeps_valid_fields() -> None:
     answer = client(CALL).calls.with_response.get(UUID)
     call = answer.data
     assert (call.id, call.patient, call.status, call.ended_at) == (UUID, 2, "scheduled", None)
@@ -83,7 +83,7 @@ def test_lenient_call_survives_copy_and_pickle() -> None:
     assert UUID in repr(call)
 
 
-def test_lenient_page_omits_items_without_form() -> None:
+def test_lenient_page_omits_items_that_are_null() -> None:
     page = client({"count": 2, "next": None, "results": [CALL, None]}).calls.list()
     assert [call.id for call in page.results] == [UUID]
     assert page.count == 2
@@ -91,7 +91,7 @@ def test_lenient_page_omits_items_without_form() -> None:
         _ = page.previous
 
 
-def test_departure_of_one_kind_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_same_departure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "video_calls_sdk")
     broken = CALL | {"channel_name": 17}
     list(client({"count": 2, "next": None, "previous": None, "results": [broken, broken]}).calls.list())
@@ -102,7 +102,7 @@ def test_departure_of_one_kind_is_logged_once(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.parametrize("body", [[CALL], "a page", None], ids=["list", "text", "null"])
-def test_answer_without_object_is_refused(body: object) -> None:
+def test_answer_that_is_no_object_is_refused(body: object) -> None:
     with pytest.raises(InvalidResponseError):
         client(body).calls.get(UUID)
 

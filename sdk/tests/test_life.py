@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("ids", ["integer", "uuid"])
-def test_call_life_works_with_both_id_forms(serve: "Callable[..., ServerProcess]", ids: str) -> None:
+def test_call_lifecycle_works_with_both_id_types(serve: "Callable[..., ServerProcess]", ids: str) -> None:
     server = serve("--database", ":memory:", "--ids", ids)
     with Control(server.url) as control:
         people = {person.email: person for person in control.identities.list()}

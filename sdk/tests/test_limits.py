@@ -89,7 +89,7 @@ def test_decompression_bomb_costs_little_memory(
 
 
 @CLIENTS
-def test_reading_stops_at_the_largest_body(kind: str) -> None:
+def test_reading_stops_at_maximum_body_size(kind: str) -> None:
     body = Parts(bytes(MIB), times=100)
     with pytest.raises(InvalidResponseError, match="more than 2,097,152 bytes"):
         answer(kind, body)
@@ -110,7 +110,7 @@ def test_gzip_answer_is_decoded(kind: str) -> None:
     assert answer(kind, Parts(gzip.compress(page)), coding="gzip").count == 7
 
 
-def test_corrupt_gzip_answer_is_a_failed_connection() -> None:
+def test_corrupt_gzip_answer_raises_connection_failed_error() -> None:
     with pytest.raises(ConnectionFailedError, match="not gzip"):
         answer("sync", Parts(b"{}"), coding="gzip")
 

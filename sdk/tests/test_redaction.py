@@ -57,14 +57,14 @@ def test_reflected_token_is_not_shown(
     assert secret not in f"{raised.value} {raised.value!r} {vars(raised.value)} {caplog.text}"
 
 
-def test_secrets_are_redacted_by_their_names() -> None:
+def test_fields_with_secret_names_are_redacted() -> None:
     answer = httpx.Response(400, headers={"Set-Cookie": "hidden"}, json={"db": {"password": "hidden"}})
     with pytest.raises(StatusError) as raised:
         client_of(answer).calls.get(1)
     assert "hidden" not in str(vars(raised.value))
 
 
-def test_failure_that_quotes_the_token_is_not_chained() -> None:
+def test_error_with_token_in_message_is_not_chained() -> None:
     with pytest.raises(ConnectionFailedError) as raised:
         client_of(httpx.RemoteProtocolError(f"illegal header line: {TOKEN}\x1b[0m")).calls.get(1)
     output = "".join(traceback.format_exception(raised.value))

@@ -110,7 +110,7 @@ ERRORS = {
 TREE = re.findall(r"^([ │├└─]*)(\w+Error|VideoCallsError)\b(.*)", inspect.getdoc(_errors) or "", re.MULTILINE)
 
 
-def test_error_tree_in_docstring_is_true() -> None:
+def test_error_tree_in_docstring_matches_classes() -> None:
     parents: list[str] = []
     tree = {}
     for indent, name, _ in TREE:

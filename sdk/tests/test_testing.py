@@ -60,7 +60,7 @@ def in_an_hour(server: VideoCallsServer) -> datetime:
 # -- The page and the plugin --------------------------------------------------------------------------
 
 
-def test_examples_of_the_page_pass(pytester: pytest.Pytester, run_pytest: RunPytest) -> None:
+def test_examples_of_testing_page_pass(pytester: pytest.Pytester, run_pytest: RunPytest) -> None:
     files = re.findall(r"```python\n# (test_\w+\.py)\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     for name, source in files:
         (pytester.path / name).write_text(source, encoding="utf-8")
@@ -135,14 +135,14 @@ def test_each_user_has_client_and_token(video_calls_server: VideoCallsServer) ->
         assert raw.get(f"{server.base_url}/video-calls/", headers=token).json()["count"] == 1
 
 
-def test_unknown_user_is_refused_with_known_ones(
+def test_unknown_user_error_lists_known_users(
     video_calls_server: VideoCallsServer,
 ) -> None:
     with pytest.raises(ValueError, match=r"no user 'jane@example.com'.*doctor@example.com, patient@"):
         video_calls_server.token("jane@example.com")
 
 
-def test_client_cannot_reach_the_next_server(pytester: pytest.Pytester, run_pytest: RunPytest) -> None:
+def test_client_of_earlier_test_is_refused(pytester: pytest.Pytester, run_pytest: RunPytest) -> None:
     pytester.makepyfile(
         """
         import asyncio, pytest
@@ -253,7 +253,7 @@ def test_router_answers_async_clients(video_calls_router: respx.MockRouter) -> N
         (("joinVideoCall", 400, "late"), r"no example of joinVideoCall with 400 'late'; it has early, canc"),
     ],
 )
-def test_unknown_example_is_refused_with_known_ones(arguments: tuple[str], message: str) -> None:
+def test_unknown_example_error_lists_known_examples(arguments: tuple[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         example_response(*arguments)
 
