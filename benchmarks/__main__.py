@@ -67,7 +67,7 @@ def measure(names: Sequence[str], directory: Path, *, quick: bool) -> list[Row]:
 
 
 def machine(load_before: str) -> Iterator[str]:
-    """Yield what the run was measured on, as lines of Markdown."""
+    """Yield lines of Markdown that describe the machine, its load and the versions."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield f"- video-calls {metadata.version('video-calls')}"
     yield f"- {os.cpu_count()} cores, {memory:.0f} GiB of memory, {platform.system()} {platform.machine()}"

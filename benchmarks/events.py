@@ -40,7 +40,7 @@ async def opened(url: str, bearer: list[str]) -> list[ClientConnection]:
 
 
 Delays = tuple[float, float]
-"""Seconds from a change to an event of it, and to the answer to the request that made it."""
+"""Seconds from a change to the receipt of its event, and to the answer of its request."""
 
 
 async def received(url: str, pairs: int, calls: int) -> list[list[Delays]]:
@@ -111,6 +111,6 @@ def rows(directory: Path, pairs: int, calls: int) -> list[Row]:
 
 
 def _percentile(turn: list[Delays], nth: int) -> Delays:
-    """Return the milliseconds of events and of answers, each by itself."""
+    """Return this percentile of the event delays and of the answer delays, in milliseconds."""
     events, answers = (quantiles(column, n=100)[nth - 1] * 1000 for column in zip(*turn, strict=True))
     return events, answers

@@ -37,7 +37,7 @@ class Program:
     ready: str = "/healthz"
 
     def __call__(self, *options: str) -> "Program":
-        """Return the same with further options."""
+        """Return this program with further options."""
         return Program((*self.words, *options), self.calls, self.ready)
 
 
@@ -61,7 +61,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Its origin."""
+        """The origin of the server."""
         return f"http://127.0.0.1:{self.port}"
 
 
@@ -153,7 +153,7 @@ def request(method: str, path: str, *, token: str, body: bytes = b"") -> bytes:
 
 
 def creation(server: Server, token: str, time: datetime | None = None) -> bytes:
-    """Return a POST for this time, or for the next free time of this server."""
+    """Return a request that creates a call at this time, or at the next free time of the server."""
     at = time or next(server.free_times)
     body = {"doctor": 1, "patient": 1, "scheduled_time": at.isoformat()}
     return request("POST", server.calls, token=token, body=json.dumps(body).encode())

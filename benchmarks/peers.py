@@ -1,6 +1,6 @@
 """Other programs on the same contract: Prism's mock of it, and the client of openapi-python-client.
 
-Both are installed in a temporary directory. If that fails, the rows that need one say that it is not present.
+Both are installed in a temporary directory. If that fails, the rows of that program say "not present".
 """
 
 import json
@@ -40,7 +40,7 @@ def prism_document(directory: Path, page: Mapping[str, Any]) -> str:
     """Write the contract for Prism, with this page as the only example of a list; return its path."""
     contract = yaml.safe_load(video_calls_spec.openapi_path().read_text(encoding="utf-8"))
     answer = contract["paths"]["/video-calls/"]["get"]["responses"]["200"]["content"]["application/json"]
-    answer.pop("examples", None)  # Prism ignores these here
+    answer.pop("examples", None)  # so that the page is the only example
     answer["example"] = page
     path = directory / "openapi.json"
     path.write_text(json.dumps(contract), encoding="utf-8")

@@ -22,7 +22,7 @@ from table import Row, compared, progress
 from video_calls_server import Settings
 from video_calls_server.api.jwt import make_token
 
-OWN = 500  # calls of each doctor, and of each patient
+OWN = 500  # calls of each doctor and of each patient
 PAGES = OWN // 20
 FEW = 2 * OWN
 LIMIT = 1.25  # the ratio that the larger database aims at
@@ -93,7 +93,7 @@ async def _on_postgres(server: str, *statements: str) -> None:
 
 
 def turn(server: Server, calls: int, times: int, random: Random) -> dict[str, float]:
-    """Return the microseconds of each operation, sent so many times, one after the other."""
+    """Send each operation this many times, one after the other; return the mean microseconds of each."""
     pairs = calls // OWN
     tokens = {user: make_token(Settings(), user, expires_in=3600) for user in range(1, min(pairs, 20) + 1)}
     durations = dict.fromkeys(OPERATIONS, 0.0)
@@ -123,7 +123,7 @@ def turn(server: Server, calls: int, times: int, random: Random) -> dict[str, fl
 
 
 def compare(servers: dict[int, Server], rounds: int, times: int) -> list[dict[int, dict[str, float]]]:
-    """Return the figures by number of calls, round by round; the servers take turns."""
+    """Return, for each round, the figures by number of calls. The servers take turns."""
     random = Random(7)  # noqa: S311 (the same calls in every run)
     measured: list[dict[int, dict[str, float]]] = []
     for number in range(rounds + 1):

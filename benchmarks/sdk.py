@@ -100,7 +100,7 @@ def imports(installed: Path, peer: Path | None, rounds: int) -> list[Turn]:
 
 
 async def batch(call: Callable[[], Any], expected: object, *, is_async: bool) -> float:
-    """Return the CPU seconds of one call of a batch, sent one after the other."""
+    """Send a batch of calls, one after the other; return the CPU seconds of one call."""
     answer = None
     started = time.process_time()
     for _ in range(BATCH):

@@ -16,14 +16,14 @@ from video_calls_server import Settings
 from video_calls_server.api.jwt import make_token
 
 DOCTOR_USER = 101  # the user of doctor 1 in the default seed
-LEAST_GET = 0.60  # of bare Litestar
+LEAST_GET = 0.60  # the ratio to bare Litestar that the server aims at
 BARE_LITESTAR = "bare Litestar"
 STORED_CALLS = 40  # two pages, so that the first has a link to the next
 CONNECTIONS = 8
 
 
 def rows(directory: Path, rounds: int, seconds: float, prism: Program | None) -> list[Row]:
-    """Return the rates under load, then the start-ups; without Prism its rows say so."""
+    """Return the rows of the rates, then of the start-ups. Without Prism, its rows say "not present"."""
     token = make_token(Settings(), DOCTOR_USER, expires_in=3600)
     answers = directory / "answers.json"
     # Without the request log, because the bare application logs nothing either.
@@ -49,7 +49,7 @@ def rows(directory: Path, rounds: int, seconds: float, prism: Program | None) ->
 
 
 def beside_prism(what: str, measured: list[tuple[float, ...]]) -> Row:
-    """Return the row of our figures and Prism's, if there are any."""
+    """Return the row that compares our figures with Prism's; without Prism, it says "not present"."""
     if len(measured[0]) < 2:
         return absent(what, PRISM)
     return compared(what, PRISM, ((ours, its) for ours, its in measured))
@@ -69,7 +69,7 @@ def store_calls(server: Server, token: str) -> tuple[dict[str, object], dict[str
 
 
 def check_page(server: Server, page: dict[str, object], token: str) -> None:
-    """Check that a list is the same page of 20 calls there, so that it is as much to send."""
+    """Check that this server lists the same page of 20 calls, so that all servers send the same amount."""
     with connected(server) as connection:
         connection.sendall(request("GET", server.calls, token=token))
         if json.loads(response(connection, 200)) != page:

@@ -18,7 +18,7 @@ from table import BenchmarkError, Row, compared
 from video_calls_contract.reference_server import reference_server
 
 TIME_LIMIT = 300  # seconds for one run of the suite
-REQUESTS = 200  # of a turn
+REQUESTS = 200  # requests in a turn
 STOP_LIMIT = 30  # seconds to stop
 
 
@@ -51,7 +51,7 @@ def seconds_of(client: httpx.Client, url: str, requests: int) -> float:
 
 
 def baselines(requests: int, rounds: int) -> tuple[float, list[tuple[float, float]]]:
-    """Return the seconds of raw requests, and the milliseconds of one with and without `watch`, in turns."""
+    """Return the seconds of the raw requests, and the milliseconds of a request with and without `watch`."""
     with reference_server() as config:
         command = (sys.executable, "-m", "video_calls_contract", "watch", "--target", config.base_url)
         process = subprocess.Popen(

@@ -36,7 +36,7 @@ def compared(
     at_most: float | None = None,
     at_least: float | None = None,
 ) -> Row:
-    """Return the row of these turns, each of which is our figure and the baseline's."""
+    """Return the row of these turns. A turn is a pair: our figure and the baseline's."""
     pairs = list(pairs)
     ours, its = (figure(median(column)) for column in zip(*pairs, strict=True))
     ratios = [mine / other for mine, other in pairs]

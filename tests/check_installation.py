@@ -2,8 +2,8 @@
 
     python -I tests/check_installation.py server contract
 
-`nox -s package` runs this in environments that have only the package, so it imports nothing else but the
-standard library.
+`nox -s package` runs this in environments that have only the package. Because of that, it imports only the
+package and the standard library.
 """
 
 import os

@@ -212,7 +212,7 @@ def test_tests_of_examples_pass() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "pytest", *options, EXAMPLES / "testing"],
         cwd=ROOT,
-        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # other installed plugins take seconds
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # to load other plugins takes seconds
         capture_output=True,
         text=True,
         check=False,
@@ -265,7 +265,7 @@ def run_step(directory: Path, url: str, secrets: dict[str, str]) -> tuple[int, P
         "GITHUB_OUTPUT": directory / "output",
     }
     result = subprocess.run(
-        ["bash", "-e", "-o", "pipefail", "-c", step["run"]],  # what `shell: bash` is
+        ["bash", "-e", "-o", "pipefail", "-c", step["run"]],  # as GitHub runs `shell: bash`
         cwd=directory,
         env=os.environ
         | {name: str(path) for name, path in files.items()}

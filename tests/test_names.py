@@ -1,4 +1,4 @@
-"""Names say what a thing is: no bare participles, and names of tests in at most eight words."""
+"""No name is a bare participle, and the name of a test has at most eight words."""
 
 import ast
 import re

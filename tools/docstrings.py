@@ -56,7 +56,7 @@ def _docstring(app: Sphinx, what: str, name: str, obj: object, options: object, 
     lines[:] = as_restructured_text(lines)
 
 
-def _signature(  # Sphinx calls it with all of these
+def _signature(  # Sphinx passes all of these arguments
     app: Sphinx,
     what: str,
     name: str,

@@ -28,7 +28,7 @@ def calls(name: Callable[[dict[str, Any]], str], count: int = 24) -> list[dict[s
 
 
 def distinct(name: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
-    """Draw a name again if it was names before, as a backend with a short random part must."""
+    """Return a function that draws again if a name exists, as a backend with short random parts must."""
     names: set[str] = set()
 
     def draw(call: dict[str, Any]) -> str:

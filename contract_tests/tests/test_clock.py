@@ -9,7 +9,7 @@ RECEIVED = SENT + timedelta(milliseconds=20)
 
 
 def clock(*, date: float | None = None, created: float | None = None) -> BackendClock:
-    """Return a clock that has observed a Date and a creation this many seconds ahead."""
+    """Return a clock that has observed a `Date` and a `created_at`, each this many seconds ahead."""
     backend_clock = BackendClock()
     if date is not None:
         header = format_datetime((RECEIVED + timedelta(seconds=date)).replace(microsecond=0), usegmt=True)

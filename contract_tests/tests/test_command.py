@@ -261,7 +261,7 @@ def test_settings_of_schemathesis_and_hypothesis_change_no_request(tmp_path: Pat
 
 @pytest.mark.usefixtures("broken_backend")
 def test_unwritable_report_does_not_prevent_other_reports(tmp_path: Path) -> None:
-    # Only writing shows that a device is full.
+    # The check before the run cannot find this error, because only a write fails on a full device.
     result = run_suite_command(
         "run", "--rule", "auth.required", "--html", "/dev/full", "--json", "r.json", cwd=tmp_path
     )

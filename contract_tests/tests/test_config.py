@@ -71,7 +71,7 @@ def test_id_may_be_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def token_of_command(command: str) -> str | None:
-    """Return the doctor's token from a command in TOML."""
+    """Return the doctor's token if `token_command` has this TOML value."""
     text = URL + TWO.replace('token = "d"', f"token_command = {command}")
     return parse_config(text, "c").identities["doctor"].token
 

@@ -25,7 +25,7 @@ def exchange(content: bytes = b'{"id": 1}', **changes: Any) -> Exchange:
 
 
 def curl_arguments(curl: str) -> list[str]:
-    """Return the arguments that a shell passes to curl."""
+    """Return the arguments that a shell passes to curl for this command line."""
     script = f"curl() {{ printf '%s\\0' \"$@\"; }}; DOCTOR_TOKEN=abc; {curl}"
     output = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True).stdout
     return output.split("\0")[:-1]

@@ -21,7 +21,7 @@ base_url = "{URL}"
 identities.doctor = {{ id = 1, token = "token-of-the-doctor" }}
 identities.patient = {{ id = 1, token = "token-of-the-patient" }}
 """
-WIDEST_REACH = 75  # minutes, of `create.adjacent`
+WIDEST_REACH = 75  # minutes before and after a call, which `create.adjacent` needs
 MONDAY = datetime(2026, 11, 30, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
@@ -131,6 +131,6 @@ def test_midnight_slot_is_free_on_both_sides() -> None:
 
 @pytest.mark.parametrize("hour", range(0, 24, 3))
 def test_slots_are_found_if_every_booking_is_refused(hour: int) -> None:
-    """Tests that need no call, such as those of refusals, still send times."""
+    """Tests of refusals create no call, but they still need times to send."""
     free_times = Clinic(Policy(timedelta(0)), MONDAY + hour * HOUR).run(Policy())
     assert len({free_times.take() for _ in range(100)}) == 100

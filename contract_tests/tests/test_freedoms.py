@@ -1,4 +1,7 @@
-"""Tests that no freedom of the document is a violation (one server by default, `nox -s freedoms` all)."""
+"""Tests that the suite accepts the freedoms: all the behaviour that the document leaves open.
+
+The default run tests one altered server; `nox -s freedoms` tests all.
+"""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

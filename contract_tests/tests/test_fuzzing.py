@@ -217,7 +217,7 @@ def test_fuzzer_reports_smallest_violating_request(tmp_path: Path) -> None:
 
 
 def test_fuzzer_changes_no_call_of_others(tmp_path: Path) -> None:
-    """No call can be created, so there is none to change."""
+    """The backend creates no call, so the fuzzer has no call that it may change."""
 
     def crowded(request: HttpRequest) -> tuple[int, Any]:
         if request.method == "POST" and request.path.endswith("/video-calls/"):
@@ -264,4 +264,4 @@ def test_reference_server_passes_every_fuzz_rule(
     assert before < 350
     assert {(name, 201 if name == "createVideoCall" else 200) for name in operations()} <= answers
     assert {("createVideoCall", 400), ("joinVideoCall", 400), ("getVideoCall", 404)} <= answers
-    assert list(tmp_path.iterdir()) == []  # Hypothesis leaves nothing where a run is started
+    assert list(tmp_path.iterdir()) == []  # Hypothesis leaves no files

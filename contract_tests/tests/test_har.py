@@ -16,7 +16,7 @@ TOKEN = [{"name": "Authorization", "value": f"Bearer {jwt()}"}]
 
 
 def entry(path: str = "/video-calls/7/", status: int = 200, body: Any = None, **more: Any) -> dict[str, Any]:
-    """Return an entry as Playwright writes it; `content_` begins a name of the response's content."""
+    """Return an entry as Playwright writes it. An argument `content_X` sets X in the response's content."""
     content: dict[str, Any] = {"size": 9, "mimeType": "application/json", "text": json.dumps(body or call())}
     content |= {
         name.removeprefix("content_"): more.pop(name) for name in [*more] if name.startswith("content_")

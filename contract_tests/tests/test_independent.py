@@ -109,7 +109,7 @@ def test_response_of_invalid_shape_is_violation(option: str, rule: str, tmp_path
 def test_equal_uids_of_any_two_participants_are_violation(tmp_path: Path) -> None:
     config = tmp_path / "contract.toml"
     with backend_process([SMALL_BACKEND, "profile-uid"], tmp_path, "# ready") as small_config:
-        # The doctor has the number of the second patient.
+        # Swap the patients: the doctor now has the same number as `other_patient`, not as `patient`.
         swapped = small_config.replace("[identities.patient]", "[identities.third]")
         swapped = swapped.replace("[identities.other_patient]", "[identities.patient]")
         config.write_text(swapped.replace("[identities.third]", "[identities.other_patient]"))
@@ -134,4 +134,4 @@ def test_hanging_operation_costs_few_full_timeouts(tmp_path: Path) -> None:
     )
     assert verdict.failed >= {"join.credentials", "join.window"}, verdict.output
     assert "got 0" not in verdict.output
-    assert verdict.seconds < 100  # otherwise thirty timeouts of ten seconds
+    assert verdict.seconds < 100  # thirty full timeouts would take 300

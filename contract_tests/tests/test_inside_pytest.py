@@ -1,4 +1,4 @@
-"""Tests of `contract_tests()`, which makes the rules tests of a backend's own pytest."""
+"""Tests of `contract_tests()`, which adds a test for each rule to a backend's own pytest run."""
 
 import os
 import re

@@ -24,7 +24,7 @@ pytestmark = [
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Any]:
-    """The report of a run in which the first rule that passed comes after one that did not."""
+    """Yield the page of a report whose first rule was not checked, so that a passed rule comes second."""
     first, *rest = RULES
     rules = [
         rule_result(first, "not_checked", "no time"),

@@ -55,7 +55,7 @@ def everything() -> Results:
 
 
 def hostile(text: str = HOSTILE) -> Results:
-    """Return results with the same text in every place."""
+    """Return results that have this text in every field."""
     body = json.dumps({"error": text}, ensure_ascii=False).encode("utf-8", "surrogatepass")
     exchanges = exchange(body), exchange(text.encode("utf-8", "surrogatepass"))
     return tree(

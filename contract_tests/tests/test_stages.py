@@ -1,4 +1,4 @@
-"""Tests of the stages of a run: which tests run beside each other."""
+"""Tests of the stages of a run: which tests run at the same time."""
 
 from pathlib import Path
 

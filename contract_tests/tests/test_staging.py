@@ -148,7 +148,7 @@ NEAR = (
     "join.token-format",
     "end.completes",
 )
-"""Some of the rules that need one."""
+"""Some of the rules that need a call within its join window."""
 
 
 @pytest.mark.timeout(SUITE_TIMEOUT)
@@ -169,7 +169,7 @@ def test_old_call_blocks_only_rules_needing_join_window(
     assert verdict.reasons == dict.fromkeys(NEAR, reason), verdict.output
     assert verdict.status == 2, verdict.output
     assert reason in verdict.output.splitlines()[-2]
-    assert requests < 56  # otherwise each rule would look for a slot
+    assert requests < 56  # there would be more if each rule looked for a slot
 
 
 NEEDS_OTHERS = (

@@ -44,7 +44,7 @@ def creation(
 def keyed(
     record: dict[str, Any], sent: dict[str, Any] | None = None, at: float = 0, user: int = 1
 ) -> Capture:
-    """Return a creation with an `Idempotency-Key`, the same in all."""
+    """Return a creation with an `Idempotency-Key`. All such creations have the same key."""
     capture = creation(record, sent, at, token=jwt(user))
     return replace(capture, request_headers=[*capture.request_headers, ("idempotency-key", "key-1")])
 
@@ -59,7 +59,7 @@ def page(*records: dict[str, Any], query: str = "", **links: str | None) -> Capt
 
 
 def pages(*numbers: tuple[str, int]) -> list[Capture]:
-    """Return pages, each for a query and with a number of calls, before another page."""
+    """Return a page for each query and number of calls. Each page has a link to a next page."""
     url = f"http://target.example{CALLS}?page=2"
     return [
         page(*(call(100 + index) for index in range(number)), query=query, next=url)
@@ -89,7 +89,7 @@ def connection(
 
 
 def events(first: int, *numbers: int, user: int = 1, **more: Any) -> list[Capture]:
-    """Return a connection with these events; it resumes after the first, unless this is 0."""
+    """Return a connection with these events. It resumes after the event `first`; 0 means a new connection."""
     messages = [event(number=str(number), id=number) for number in numbers]
     query = f"?last_event_id={first}" if first else ""
     return connection(*messages, token=jwt(user), query=query, **more)

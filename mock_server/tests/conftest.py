@@ -1,4 +1,4 @@
-"""What the server's tests share: a clock to set, an application on it, the seeded people, a real process."""
+"""Fixtures of the server's tests: a clock, applications with that clock, a real process, databases."""
 
 import asyncio
 import os
@@ -66,14 +66,14 @@ def make_api(clock: FakeClock) -> Iterator[Callable[..., Api]]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One process for all tests to which a namespace of their own is enough."""
+    """Yield one process for all tests that need only their own namespace, not their own process."""
     with server_processes(tmp_path_factory.mktemp("server")) as start:
         yield start("--database", ":memory:", env={"AGORA_NCS_SECRET": "agora-ncs-test-secret"})
 
 
 @pytest.fixture
 def control(server: ServerProcess, request: pytest.FixtureRequest) -> Iterator[Control]:
-    """The control of a namespace of the test's own in that process."""
+    """Yield the control client of the test's own namespace in that process."""
     name = sha256(request.node.nodeid.encode()).hexdigest()[:16]
     with Control(server.url, namespace=name) as control:
         yield control
@@ -82,11 +82,11 @@ def control(server: ServerProcess, request: pytest.FixtureRequest) -> Iterator[C
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL in which tests make databases; one of our own does not wait for the disk."""
+    """Yield the URL of a PostgreSQL server on which tests create databases. Our own server skips fsync."""
     if url := os.environ.get("VIDEO_CALLS_TEST_POSTGRES_URL"):
         yield url
     else:
-        # Not among pytest's own directories, which other runs clear away.
+        # Not in a directory of pytest, because other runs of pytest delete those.
         with TemporaryDirectory() as directory, postgres_server(Path(directory) / "data") as server:
             url = server.get_uri()
             quick = ("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET deadlock_timeout = '100ms'")
@@ -96,7 +96,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def migrated(postgres: str) -> Iterator[str]:
-    """The name of a database with our tables, to copy."""
+    """Yield the name of a database that has our tables and that tests copy."""
     from video_calls_server.store.database import database_url
     from video_calls_server.store.migrate import migrate
 
@@ -107,21 +107,21 @@ def migrated(postgres: str) -> Iterator[str]:
 
 @pytest.fixture
 def empty_postgres_url(postgres: str) -> Iterator[str]:
-    """An empty database of the test's own."""
+    """Yield the URL of an empty database, which only this test uses."""
     with new_database(postgres) as url:
         yield url
 
 
 @pytest.fixture
 def postgres_url(postgres: str, migrated: str) -> Iterator[str]:
-    """A database of the test's own, with our tables and nobody in it."""
+    """Yield the URL of a database that only this test uses. It has our tables without rows."""
     with new_database(postgres, like=migrated) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, for the tests that are marked for it."""
+    """Yield Chromium, for tests with the marker `browser`."""
     from support.chromium import running_chromium
 
     with running_chromium() as chromium:

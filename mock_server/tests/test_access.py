@@ -48,7 +48,8 @@ def test_loopback_peer_may_control(api: Api, peer: str) -> None:
     assert from_peer(api, peer).status_code == 200
 
 
-@pytest.mark.parametrize("peer", ["192.0.2.7", "::ffff:192.0.2.7", "unknown", None])  # a Unix socket has none
+# None: a peer on a Unix socket has no address.
+@pytest.mark.parametrize("peer", ["192.0.2.7", "::ffff:192.0.2.7", "unknown", None])
 def test_other_peer_may_not_control(api: Api, peer: str | None) -> None:
     assert_refused(from_peer(api, peer), 403, peer or "unknown address", "--control-key")
     assert_refused(from_peer(api, peer, "/_ns/w/healthz"), 403)
@@ -66,7 +67,7 @@ def test_other_peer_may_not_control(api: Api, peer: str | None) -> None:
 )
 def test_request_through_proxy_may_not_control(api: Api, header: dict[str, str]) -> None:
     assert_refused(from_peer(api, "127.0.0.1", **header), 403, "proxy", "--control-key")
-    assert from_peer(api, "127.0.0.1", CALLS, **header).status_code == 401  # the API is not part of it
+    assert from_peer(api, "127.0.0.1", CALLS, **header).status_code == 401  # the API accepts proxies
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_namespace_needs_key_to_be_created(make_api: Callable[..., Api], path: s
     )
     assert names(api) == [""]
     assert api.client.get("/_ns/w/_control/clock", headers=KEYED).status_code == 200
-    assert api.get("doctor", f"/_ns/w{CALLS}").status_code == 200  # it exists now
+    assert api.get("doctor", f"/_ns/w{CALLS}").status_code == 200  # now the namespace exists
     assert_refused(api.client.get("/_ns/w/_control/clock"), 401)
 
 

@@ -224,7 +224,7 @@ def key_set() -> Iterator[dict[str, Any]]:
             state["requests"] += 1
             self.send_response(200 if state["keys"] is not None else 500)
             self.end_headers()
-            if "stop" in state:  # send bytes slowly until it is set
+            if "stop" in state:  # send bytes slowly until the test sets it
                 with contextlib.suppress(ConnectionError):
                     while not state["stop"].wait(0.05):
                         self.wfile.write(b" ")
@@ -235,7 +235,7 @@ def key_set() -> Iterator[dict[str, Any]]:
             """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # seconds until it stops
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # seconds that a stop takes
     thread.start()
     state["url"] = f"http://127.0.0.1:{server.server_port}/jwks.json"
     yield state

@@ -291,7 +291,7 @@ def test_docs_page_runs_an_operation(tab: Tab, example_server: ServerProcess) ->
 def test_page_of_loopback_origin_may_call_the_api(
     tab: Tab, example_server: ServerProcess, plain_server: ServerProcess
 ) -> None:
-    tab.page.goto(f"{plain_server.url}/healthz")  # any page of another port
+    tab.page.goto(f"{plain_server.url}/healthz")  # a page from another port
     fetch = """async ([url, options]) => {
       const response = await fetch(url, options);
       return [response.status, response.headers.get('X-Request-ID'), await response.json()];

@@ -673,7 +673,7 @@ def fill(console: Console) -> None:
     console.open().select(call)
     console.press(f"Join call {call}")
     console.page.get_by_role("heading", name="Decoded Agora token").wait_for()
-    for _ in range(2):  # an opened element can contain others
+    for _ in range(2):  # an open panel can contain closed ones
         console.page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
         console.page.get_by_role("heading", name="curl").first.wait_for()
 

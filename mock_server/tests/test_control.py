@@ -158,7 +158,7 @@ def test_unknown_user_is_not_found(read_only_api: Api, method: str, path: str) -
 
 @pytest.mark.parametrize("kind", ["valid", *sorted(TOKEN_RULES)])
 def test_each_token_kind_gets_response_of_its_rule(api: Api, kind: str) -> None:
-    api.manage("PUT", "/clock", {"time": "2040-01-01T00:00:00Z"})  # tokens follow real time
+    api.manage("PUT", "/clock", {"time": "2040-01-01T00:00:00Z"})  # tokens use the real time
     request = {} if kind == "valid" else {"kind": kind}
     token = api.manage("POST", "/identities/101/tokens", request | {"expires_in": 60})
     response = api.client.get(CALLS, headers={"Authorization": f"Bearer {token['token']}"})
@@ -331,7 +331,7 @@ def test_verdicts_match_the_responses_of_the_api(
         assert [each["action"] for each in verdicts["actions"]] == ["get", *CHANGES]
         listed = api.manage("GET", "/calls")[0]
         for each in verdicts["actions"]:
-            put_call(api, status, minutes)  # as it was before the last action
+            put_call(api, status, minutes)  # again, because the last action changed the call
             if each["action"] == "get":
                 response = api.get(user, f"{CALLS}{call}/")
             else:
@@ -648,7 +648,7 @@ def test_command_starts_with_snapshot(serve: Callable[..., ServerProcess], tmp_p
         "calls": [{"doctor": 1, "patient": 1, "scheduled_time": "2030-01-01T00:00:00Z"}],
         "clock": {"time": "2029-12-31T23:50:00Z", "running": False},
     }
-    # The encoding of `… > state.json` in Windows PowerShell.
+    # Windows PowerShell writes `… > state.json` in this encoding.
     (tmp_path / "state.json").write_text(json.dumps(document), encoding="utf-16")
     process = serve("--snapshot", "state.json", "--database", ":memory:")
     with Control(process.url) as control:

@@ -185,7 +185,7 @@ def test_damaged_page_makes_only_its_rows_unavailable(
 
 @contextmanager
 def file_size_limited(server: ServerProcess) -> Iterator[None]:
-    """Let the server write to no file beyond its first page."""
+    """Limit the size of each file that the server writes to one page."""
     pid = server.popen.pid
     before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, before[1]))

@@ -183,7 +183,7 @@ def test_browser_sends_token_as_subprotocol(api: Api) -> None:
 
 @pytest.mark.rule("events.token-expiry")
 def test_connection_closes_when_token_expires(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    expiry = int(time.time()) + 3600  # of the tokens of `listening`
+    expiry = int(time.time()) + 3600  # when the tokens of `listening` expire
     monkeypatch.setattr(events_api, "time", SimpleNamespace(time=lambda: expiry - 0.05))
     with listening(api, "doctor") as doctor:
         assert doctor.close_code() == 4402

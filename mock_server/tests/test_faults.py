@@ -427,7 +427,8 @@ class SocketServer:
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         with socket.socket() as connection:
             connection.settimeout(30)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)  # a page comes in pieces
+            # A page is larger than this buffer, so it arrives in parts.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             connection.connect(("127.0.0.1", self.port))
             connection.sendall("\r\n".join([*lines, "", ""]).encode())
             return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -462,7 +463,8 @@ def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) 
     )
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))  # clients that connect before the start wait for it
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)  # a page goes in pieces
+    # A page is larger than this buffer, so the server sends it in parts.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     headers = {"Authorization": f"Bearer {make_token(settings, USERS['doctor'], expires_in=3600)}"}

@@ -1,6 +1,7 @@
 """Fuzz the application with Schemathesis and all its checks, and with requests that break the schema.
 
-Each test runs short, with the same data each time, and long, with random data (`nox -s fuzz`).
+The default run of each test is short, and its data is the same each time. `nox -s fuzz` runs each test
+longer, with random data.
 """
 
 import asyncio
@@ -76,9 +77,9 @@ OPERATIONS = {rule.operation for rule in RULES.values()} - {"*"}
 
 
 def check_refusal(_context: object, response: Response, case: schemathesis.Case) -> None:
-    """Check that a rule of the operation refuses, with its status, and a schema rule only invalid data.
+    """Check that a refusal is by a rule of the operation, and by a schema rule only if the data is invalid.
 
-    This replaces `positive_data_acceptance`, which forbids any 400 to valid data and allows any 403 and 404.
+    This replaces `positive_data_acceptance`, which allows no 400 for valid data, but each 403 and 404.
     """
     if 200 <= response.status_code < 300:
         return
@@ -212,7 +213,7 @@ def schema(bounds: settings, server: Server) -> Iterator[OpenApiSchema]:
 
 
 class AsDoctor:
-    """Adds a token to requests that should have one; `with_any_caller` then replaces it."""
+    """Adds the doctor's token to requests that need a token; `with_any_caller` then replaces it."""
 
     def get(self, _case: schemathesis.Case, _context: object) -> str:
         return BEARERS["doctor"]

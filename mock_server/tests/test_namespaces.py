@@ -1,4 +1,4 @@
-"""Namespaces: isolated worlds of one server, chosen by a header or by a prefix of the path."""
+"""Namespaces: isolated states of one server; a header or a prefix of the path selects one."""
 
 import asyncio
 import gc

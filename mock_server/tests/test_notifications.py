@@ -83,7 +83,7 @@ def api_with_agora(make_api: Callable[..., Api]) -> Api:
 
 @pytest.fixture
 def agora(api_with_agora: Api) -> Agora:
-    """Agora for an ongoing call."""
+    """Return Agora's server for an ongoing call."""
     return Agora(api_with_agora, api_with_agora.call("ongoing"))
 
 
@@ -332,7 +332,7 @@ FIVE = timedelta(minutes=5)
 
 @pytest.fixture
 def ending_agora(make_api: Callable[..., Api]) -> Agora:
-    """Agora for a call that ends five minutes after both participants have left."""
+    """Return Agora's server for a call that ends five minutes after both participants have left."""
     api = make_api(agora_ncs_secret=SECRET, end_when_empty_minutes=5)
     return Agora(api, api.call("ongoing"))
 
@@ -416,7 +416,7 @@ def test_empty_calls_end_in_order(ending_agora: Agora) -> None:
 
 def test_server_start_ends_overdue_empty_calls(make_api: Callable[..., Api], tmp_path: Path) -> None:
     options = {"database": str(tmp_path / "calls.db"), "agora_ncs_secret": SECRET}
-    agora = Agora(first := make_api(**options), first.call("ongoing"))  # where empty calls do not end
+    agora = Agora(first := make_api(**options), first.call("ongoing"))  # does not end empty calls
     leave_both(agora)
     first.clock.advance(minutes=5)
     assert agora.read()["status"] == "ongoing"
@@ -425,7 +425,7 @@ def test_server_start_ends_overdue_empty_calls(make_api: Callable[..., Api], tmp
 
 
 class StopTask(Exception):
-    """Ends the task of a test."""
+    """Stops the task at the end of a test."""
 
 
 def run_task(agora: Agora) -> list[float]:

@@ -35,7 +35,7 @@ LIST, DETAIL = "/api/v1/video/video-calls", "/api/v1/video/video-calls/{id}"
 
 @pytest.fixture
 def log(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
-    """Configure the log by the settings; without any, return the lines since the last call."""
+    """Yield a function. With options, it configures the log. Without, it returns what was logged since."""
     root = logging.getLogger()
     levels = {name: logging.getLogger(name).level for name in ("", "uvicorn.error", "httpx", "httpcore")}
 
@@ -176,7 +176,7 @@ def samples(text: str) -> dict[Key, float]:
 
 
 def changes_of(api: Api, before: dict[Key, float], name: str) -> dict[tuple[str, str, str], float]:
-    """Return the change of a metric since `before`; the servers of this process share their metrics."""
+    """Return the change of a metric since `before`, because the servers of this process share metrics."""
     now = samples(api.client.get("/metrics").text)
     changes = {key[1:]: value - before.get(key, 0) for key, value in now.items() if key[0] == name}
     return {key: step for key, step in changes.items() if step and key[1] != "/metrics"}
@@ -226,7 +226,7 @@ def test_metrics_are_off_by_default(metrics_api: Api, api: Api) -> None:
 
 @pytest.fixture(scope="module")
 def exporter() -> InMemorySpanExporter:
-    """Return an exporter of the only tracer provider that a process can have."""
+    """Return an exporter of the tracer provider; a process can have only one provider."""
     exporter, provider = InMemorySpanExporter(), trace.get_tracer_provider()
     if not isinstance(provider, TracerProvider):
         provider = TracerProvider()

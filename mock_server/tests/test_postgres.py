@@ -41,7 +41,7 @@ COMPLETED_BY_ONE = ["call.started", "participant.joined", "participant.left", "c
 
 
 def fails_to_open(url: str, pool: PoolLimits = PoolLimits()) -> str:  # noqa: B008 (it is immutable)
-    """Return the message of the error."""
+    """Return the error message of a store that cannot be opened."""
     store = store_for(url, load_seed(), pool)
     with pytest.raises(StoreError) as error:
         asyncio.run(store.open())
@@ -457,7 +457,7 @@ def test_write_cancelled_at_begin_leaves_no_transaction(postgres_url: str) -> No
 
     async def cancelled() -> None:
         async with opened(postgres_url, PoolLimits(size=1)) as store:
-            for turns in range(1, 12):  # turns of the event loop: in some of them BEGIN is running
+            for turns in range(1, 12):  # turns of the event loop; for some of these numbers, BEGIN is running
                 change = asyncio.create_task(store.write(calls.count_all_calls))
                 for _ in range(turns):
                     await asyncio.sleep(0)

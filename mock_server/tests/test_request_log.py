@@ -161,7 +161,7 @@ def seven_exchanges() -> Iterator[Api]:
     """Return an application after seven requests of several kinds."""
     with in_memory() as api:
         call = api.create().json()["id"]  # 1
-        api.act("patient", call, "join")  # 2: not yet
+        api.act("patient", call, "join")  # 2: 400
         api.get("outsider", f"{CALLS}{call}/")  # 3: 403
         fault = {"Video-Calls-Fault": "status=503; name=busy"}
         api.client.get(CALLS, headers=api.headers("doctor") | fault)  # 4

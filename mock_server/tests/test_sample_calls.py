@@ -81,9 +81,7 @@ def test_calls_of_two_users_spread_over_days() -> None:
 
 def test_calls_except_current_ones_are_in_working_hours() -> None:
     _, calls = add_calls(300)
-    assert all(
-        call.scheduled_time.weekday() < 5 and 8 <= call.scheduled_time.hour < 18 for call in calls
-    )  # it is Monday morning
+    assert all(call.scheduled_time.weekday() < 5 and 8 <= call.scheduled_time.hour < 18 for call in calls)
     sunday = datetime(2026, 1, 11, 3, 40, tzinfo=UTC)
     _, calls = add_calls(300, now=sunday)
     outside = [call for call in calls if call.scheduled_time.date() == sunday.date()]

@@ -116,9 +116,9 @@ def on_sqlite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def test_sqlite_scans_no_table(on_sqlite: sqlite3.Connection, name: str) -> None:
     sql, values = compile_for(STATEMENTS[name], sqlite.dialect())
     plan = [str(row[3]) for row in on_sqlite.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
-    large = "|".join((*LARGE, "doctor_user", "patient_user"))  # the last two are names of users
+    large = "|".join((*LARGE, "doctor_user", "patient_user"))  # the last two are aliases of `users`
     scans = [step for step in plan if re.match(rf"SCAN ({large})\b", step)]
-    if name == "calls._NEWEST_CALLS":  # reads the index in its order, up to the limit
+    if name == "calls._NEWEST_CALLS":  # stops reading the index at the limit
         assert ["calls_by_time" in step for step in scans] == [True], plan
     else:  # a partial index has only the few rows of the result
         assert [step for step in scans if "calls_left_by_both" not in step] == [], plan

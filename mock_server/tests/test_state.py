@@ -102,7 +102,7 @@ def test_import_replaces_faults(api: Api) -> None:
     api.manage("PUT", "/state", {"users": USERS, "faults": [{"status": 500, "times": 1}]})
     assert api.get("doctor").status_code == 500
     assert api.get("doctor").status_code == 200
-    assert state(api)["faults"] == []  # it cannot act again
+    assert state(api)["faults"] == []  # the fault has acted once
 
 
 # -- Minimal documents -------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ WHOLE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def in_use() -> Iterator[Api]:
-    """Return an application with a state that no invalid document changes."""
+    """Yield an application with data, which no invalid document may change."""
     with in_memory() as api:
         api.manage("PUT", "/state", WHOLE)
         yield api

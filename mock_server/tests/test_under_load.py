@@ -211,7 +211,7 @@ class Followers:
                         self.events[user].append(event)
                         last = event["id"]
                         self.has_more.set()
-            await asyncio.sleep(0.02)  # spares a starting server a storm of connections
+            await asyncio.sleep(0.02)  # so that a starting server does not get all connections at once
 
     async def have(self, events_by_call: dict[int, list[str]], load: Load) -> None:
         """Check that each user gets all events of their calls, once and in order."""

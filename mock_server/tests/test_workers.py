@@ -61,7 +61,7 @@ def test_each_worker_serves_requests(start: Callable[..., ServerProcess]) -> Non
     assert httpx.get(f"{server.url}/_control/server").status_code == 404
     first, second = server.workers()
     for one, other in [(first, second), (second, first)]:
-        os.kill(one, signal.SIGSTOP)  # so that only the other one serves
+        os.kill(one, signal.SIGSTOP)  # so that only the other worker serves
         try:
             assert httpx.get(server.url + CALLS, headers=DOCTOR).status_code == 200, other
         finally:
@@ -75,7 +75,7 @@ def test_workers_end_when_server_is_killed(start: Callable[..., ServerProcess]) 
     server = start()
     url, workers = server.url, server.workers()
     server.popen.kill()
-    server.reader.join(TIMEOUT)  # ends when both workers have, because they write to its pipe
+    server.reader.join(TIMEOUT)  # ends when both workers have ended, because they hold its pipe
     assert not server.reader.is_alive(), workers
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/healthz")
@@ -200,7 +200,7 @@ def test_request_in_flight_finishes_at_stop(start: Callable[..., ServerProcess],
 
     answer, (status, seconds) = asyncio.run(in_flight())
     assert (answer.status_code, status) == (200, 0)
-    assert seconds < 8  # the shutdown timeout is longer
+    assert seconds < 8  # less than the shutdown timeout
     assert asyncio.run(on_postgres(postgres_url, "SELECT status FROM calls"))[0]["status"] == "ongoing"
 
 

@@ -56,7 +56,7 @@ def cancelled_at(step: int, work: Any) -> Generator[Any, Any, Any]:
 
 
 def test_operation_cancelled_at_any_wait_releases_its_connection(fresh_server: Any) -> None:
-    """Cancel later and later in a create that is reset, refreshes its token, waits, and searches its call."""
+    """Cancel a create at each of its waits: for a token, a response, a retry, the search for its call."""
     faults = [Fault.RESET_BEFORE, Fault.UNAVAILABLE_BEFORE, Fault.CLOSE_AFTER]
 
     async def cancel(step: int) -> bool:

@@ -66,9 +66,9 @@ class Fake:
     """A server with a script, and what it received.
 
     Attributes:
-        base_url: of the client.
+        base_url: the base URL for the client.
         tokens, places: the token and `last_event_id` of each connection, in order.
-        headers: of the last connection.
+        headers: the request headers of the last connection.
         disconnected: set when a connection has ended.
     """
 
@@ -265,7 +265,7 @@ def test_token_is_sent_only_in_a_header(first: Take, caplog: pytest.LogCaptureFi
 
 @pytest.mark.parametrize("code", [None, 1011], ids=str)
 def test_lost_connection_resumes_after_last_event(first: Take, code: int | None) -> None:
-    """With None, the server aborts the connection."""
+    """If `code` is None, the server aborts the connection."""
 
     async def script(server: Fake, connection: ServerConnection) -> None:
         await connection.send(message(len(server.places)))
@@ -282,7 +282,7 @@ def test_lost_connection_resumes_after_last_event(first: Take, code: int | None)
 
 
 def test_reconnect_before_first_event_loses_no_event(first: Take) -> None:
-    """Events during a reconnect before the first event are not lost."""
+    """Until its first event, the client resumes after the `Last-Event-ID` of the handshake."""
 
     async def script(server: Fake, connection: ServerConnection) -> None:
         if len(server.places) == 2:
@@ -501,7 +501,7 @@ WAITS = ["for the handshake", "for an event", "to come back"]
 
 @contextmanager
 def waiting(for_what: str) -> Iterator[tuple[str, threading.Event]]:
-    """Yield the URL of a server that lets its clients wait, and an event that is set when they do."""
+    """Yield the URL of a server that keeps its client waiting, and an event that is then set."""
     reached = threading.Event()
     if for_what == "for the handshake":
         with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -45,7 +45,7 @@ RETRIES = Retries(attempts=12, first_wait=0.01, longest_wait=0.05)
 KEY = b"idempotency-key"
 
 Fact = tuple[int, int, datetime, str]
-Clients = dict[int, Any]  # the operations of each pair's doctor, or patient, of either client
+Clients = dict[int, Any]  # pair number -> operations of its doctor, or of its patient
 
 
 def doctor(pair: int) -> str:
@@ -140,7 +140,8 @@ class Program:
             await self.expect(CallCancelledError, calls.join(call.id))
 
     async def try_invalid_requests(self, calls: Any, pair: int) -> None:
-        conflicting = self.blocked[pair] + timedelta(minutes=10)  # the same time would look like our own call
+        # A call at the same time would look like our own.
+        conflicting = self.blocked[pair] + timedelta(minutes=10)
         await self.expect(SchedulingConflictError, self.create(calls, pair, conflicting))
         await self.expect(ScheduledInPastError, self.create(calls, pair, self.began - timedelta(hours=1)))
         await self.expect(NotParticipantError, self.create(calls, pair % len(PAIRS) + 1, self.later(pair)))

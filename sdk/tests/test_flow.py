@@ -148,7 +148,7 @@ def test_connection_error_tells_if_request_was_sent() -> None:
     assert not raised.value.request_sent
 
 
-# -- Doubtful create --------------------------------------------------------------------------------
+# -- A create with an unknown outcome ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_deadline_during_search_names_the_create() -> None:
     assert isinstance(raised.value.__cause__, SchedulingConflictError)
 
 
-# -- Doubtful end or cancel ------------------------------------------------------------------------
+# -- An end or cancel with an unknown outcome------------------------------------------------------
 
 
 @pytest.mark.parametrize("refusal", [answer(400, NOT_ONGOING), answer(400, {"detail": "No."}), answer(409)])

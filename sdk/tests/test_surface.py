@@ -27,7 +27,7 @@ def kind_of(schema: dict[str, Any]) -> Any:
 
 
 def operations() -> dict[str, tuple[dict[str, tuple[Any, bool]], str]]:
-    """Return by method: its parameters with type and whether required, and the schema of its success."""
+    """Return for each method its parameters (type, and whether required) and the schema of its success."""
     methods = {}
     for item in CONTRACT["paths"].values():
         for method, operation in item.items():

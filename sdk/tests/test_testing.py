@@ -44,7 +44,7 @@ RunPytest = Callable[..., pytest.RunResult]
 
 @pytest.fixture
 def run_pytest(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> RunPytest:
-    """Return a function that runs pytest in a new process, with this plugin and those of its options only."""
+    """Return a function that runs pytest in a new process, with this plugin and those in its options."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
     def run(*options: str) -> pytest.RunResult:

@@ -128,7 +128,7 @@ def slug(name: str) -> str:
 
 
 def move_time(time: str, **by: float) -> str:
-    """Return a time of a response, moved."""
+    """Return a time of a response, moved by this much."""
     return (datetime.fromisoformat(time) + timedelta(**by)).isoformat().replace("+00:00", "Z")
 
 

@@ -62,7 +62,7 @@ async def altered(scope: Json, receive: Any, send: Any) -> None:
 
 
 async def forward(request: Request) -> Answer:
-    """Ask the server."""
+    """Send a request to the server, and return its response."""
     incoming = [{"type": "http.request", "body": request.body, "more_body": False}]
     sent: list[Json] = []
 

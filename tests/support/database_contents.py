@@ -25,7 +25,7 @@ EVENTS_BY_STATUS: dict[str, list[str]] = {
 
 
 def people_yaml(pairs: int) -> str:
-    """Return a seed file: doctors are users 1 to `pairs`, and their patients the next as many."""
+    """Return a seed file: users 1 to `pairs` are doctors, and as many users after them are patients."""
     lines = ["users:"]
     for number in range(1, pairs + 1):
         for role, user in (("doctor", number), ("patient", pairs + number)):
@@ -44,7 +44,7 @@ def rows_of(database: str, statement: str) -> list[Mapping[str, Any]]:
 
 
 def events_of(database: str, calls: Iterable[int] | None = None) -> dict[int, list[str]]:
-    """Return the types of the events of each call in the outbox, in order; of all calls, or of these."""
+    """Return, for all calls or only for these, the types of a call's events in the outbox, in order."""
     events = defaultdict(list)
     for row in rows_of(database, "SELECT type, data FROM events ORDER BY id"):
         events[json.loads(row["data"])["call"]["id"]].append(row["type"])

@@ -82,7 +82,7 @@ def fake_backend(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
-            except OSError:  # the run was stopped meanwhile
+            except OSError:  # the suite has closed the connection
                 self.close_connection = True
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 (http.server's names)

@@ -33,7 +33,7 @@ def add_fields(body: Json) -> None:
 
 
 def change_times(form: bytes) -> Alteration:
-    """Write times in another form, of the whole seconds (1) and the milliseconds (2)."""
+    """Write times in this form; group 1 is the time in whole seconds, and group 2 its milliseconds."""
     return alter.answers(lambda _, answer: setattr(answer, "body", TIME.sub(form, answer.body)))
 
 

@@ -78,7 +78,7 @@ class ServerProcess:
         }
 
     def workers(self, ever: int = 2) -> list[int]:
-        """Return the pids of the workers, once `ever` have started; without workers, the server's own."""
+        """Return the workers' pids once `ever` workers have started; without workers, the server's pid."""
         if "--workers" not in self.popen.args:
             return [self.popen.pid]
         listen = self.wait_for_output(r"worker (\d+) listens", ever)

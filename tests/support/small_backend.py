@@ -53,17 +53,17 @@ POLICY: Json = {
     "though_refused": {},
     "state_first": False,  # reveals the state of a call before it checks permissions
     "hidden": [],  # statuses that a list leaves out
-    "step": 0,  # calls that come on two pages or, below 0, on none
+    "step": 0,  # how many calls are on two pages; below 0, on none
     "early": 0,  # calls before the end at which `next` is null
     "no_previous": False,
     # Calls that block a new one
-    "sharing": ["doctor", "patient"],  # calls that share one of these
+    "sharing": ["doctor", "patient"],  # a call blocks if it has one of these in common
     "blocking": ["scheduled", "ongoing"],
     "minutes": {"before": 30, "after": 30},
-    "unlocked": [],  # of `sharing`: checked before the lock, and not within it
+    "unlocked": [],  # those of `sharing` that are checked only before the lock
     # Values of a new call
-    "accepted": [],  # of "unknown doctor", "inactive patient" and so on
-    "same_user": "user",  # or "number", or "allowed"
+    "accepted": [],  # invalid values that a create accepts: "unknown doctor", ...
+    "same_user": "user",  # what must differ: "user" or "number"; or "allowed"
     "earliest": 0,  # minutes from now
     "writable": "",  # a field that the client may set
     "defaults": {},  # defaults of missing fields
@@ -233,7 +233,7 @@ def change_though_refused(call: Json, action: str) -> None:
 
 
 def change(call: Json, action: str) -> Json:
-    """Do what an action does to a call; return the call as the answer shows it."""
+    """Apply an action to a call; return the call as the answer shows it."""
     before = dict(call)
     for name, value in POLICY["sets"][action].items():
         call[name] = now() if value == "now" else value and call[value]
@@ -245,7 +245,7 @@ def change(call: Json, action: str) -> Json:
 
 
 def lenient_id(value: Any) -> Any:
-    """Return the id that a switch reads from a value."""
+    """Return the id of a body; a switch may accept other values as ids."""
     if SWITCH == "body-kills" and isinstance(value, list):
         os._exit(1)
     if SWITCH == "loose-body-id" and isinstance(value, str) and (digits := re.match(r"\d+", value)):
@@ -254,7 +254,7 @@ def lenient_id(value: Any) -> Any:
 
 
 def lenient_time(value: Any) -> Any:
-    """Return the time that a switch reads from a value."""
+    """Return the time of a body; a switch may accept other values as times."""
     if SWITCH == "number-as-time" and type(value) is int:
         return datetime.fromtimestamp(value / 1000, UTC).isoformat()
     if SWITCH == "rolling-days" and isinstance(value, str) and RFC_3339.fullmatch(value):
@@ -447,7 +447,7 @@ def cancel(_user: Json, call: Json) -> Json:
 
 
 def agora_token(channel: str, uid: int, issued: int) -> str:
-    """Return an AccessToken2: for an hour, with the four privileges of a publisher for as long."""
+    """Return an AccessToken2 that is valid for an hour and has the four privileges of a publisher."""
     payload_claims = {
         "channel": channel,
         "uid": uid,

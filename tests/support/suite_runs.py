@@ -142,7 +142,7 @@ def run_suite(config: Path, *options: str, report: str = "report.json") -> Verdi
 
 
 def run_on_small_backend(directory: Path, words: Iterable[str], *options: str) -> Verdict:
-    """Run the suite against the small backend, started with these words."""
+    """Run the suite against the small backend, which gets these arguments."""
     config = directory / "contract.toml"
     with backend_process([SMALL_BACKEND, *words], directory, "# ready") as small_config:
         config.write_text(small_config)

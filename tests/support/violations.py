@@ -172,7 +172,7 @@ SMALL: dict[str, dict[str, str | Json]] = {
 
 
 def admit(rule: str, only: Callable[[Request], object]) -> Alteration:
-    """Serve requests that this rule refuses as if the doctor had sent them."""
+    """If this rule refuses a request, serve it as if the doctor had sent it."""
 
     async def answer(request: Request, forward: Forward) -> Answer:
         response = await forward(request)
@@ -207,7 +207,7 @@ def add_details(**more: object) -> Alteration:
 
 
 def reroute(method: str, path: str, instead: str, action: str = "") -> Alteration:
-    """Serve a method of the paths that match as another method, and as an action."""
+    """Change the method of requests to matching paths, and append an action to the path."""
 
     def change(request: Request) -> None:
         if request.scope["method"] == method and re.search(path, request.path):
@@ -218,7 +218,7 @@ def reroute(method: str, path: str, instead: str, action: str = "") -> Alteratio
 
 
 def change_event(name: str, change: Callable[[Json], list[Json]], role: str = "") -> Alteration:
-    """Replace events of a type, or those of a type and a participant's role."""
+    """Replace events of this type; if a role is given, only those of this participant."""
 
     def replace_event(event: Json, _: Request) -> list[Json]:
         is_meant = event["type"] == name and role in ("", event["data"].get("participant", {}).get("role"))
@@ -243,7 +243,7 @@ def shift_resumption(shift: int) -> Alteration:
 
 
 def connect_as_doctor(check: Callable[[Request], object]) -> Alteration:
-    """Authenticate connections that match as the doctor."""
+    """Use the doctor's token for each connection that matches."""
 
     def connect(request: Request) -> None:
         if check(request):
@@ -284,7 +284,7 @@ async def first_answer_for_key(request: Request, forward: Forward) -> Answer:
 
 
 def swap_joins(event: Json, request: Request) -> list[Json]:
-    """Send the doctor's joining after the patient's."""
+    """Send the doctor's `participant.joined` after the patient's."""
     held_back = request.server.memory.setdefault(id(request), [])
     if event["type"] != "participant.joined":
         return [event]

@@ -86,7 +86,7 @@ class Call:
 
 @dataclass
 class Clinic:
-    """Everything that the backend keeps; the lock lets one request change it at a time."""
+    """The data of the backend. The lock lets one request at a time change it."""
 
     doctors: dict[UUID, Profile] = field(default_factory=dict[UUID, Profile])
     patients: dict[UUID, Profile] = field(default_factory=dict[UUID, Profile])
@@ -175,7 +175,7 @@ def create_call(new: NewCall, clinic: TheClinic, user: TheUser) -> dict[str, Any
 
 
 def call_of(call_id: str, clinic: TheClinic, user: TheUser) -> Call:
-    """Return the user's call of an id."""
+    """Return the user's call with this id."""
     try:
         call = clinic.calls.get(UUID(call_id))
     except ValueError:

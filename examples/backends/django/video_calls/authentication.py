@@ -1,4 +1,4 @@
-"""Who is asking: the user of a JWT."""
+"""Authentication: find the user of a JWT."""
 
 import jwt
 from django.conf import settings

@@ -1,4 +1,4 @@
-"""Every refusal of the framework's in the document's form."""
+"""Errors: give each refusal of the framework the form of the document."""
 
 from typing import Any
 

@@ -25,7 +25,7 @@ changing = threading.Lock()
 
 
 class Json(JSONParser):
-    """The framework's parser lets what is nested too deeply become a server error."""
+    """Refuses JSON that is nested too deeply; the framework's parser fails with a server error."""
 
     def parse(self, *arguments: Any, **options: Any) -> object:
         try:
