@@ -12,7 +12,7 @@ import jwt
 import pytest
 from video_calls_contract.backend import Backend
 from video_calls_contract.config import parse_config
-from video_calls_contract.event_listener import Listener, expire, find_way
+from video_calls_contract.event_listener import Listener, expire, find_token_location
 from video_calls_contract.exceptions import Missing, NotOffered, Violation
 from video_calls_contract.exchange import NO_RESPONSE
 from video_calls_contract.redaction import Redactor
@@ -107,18 +107,21 @@ def test_listener_selects_events_by_call_and_type() -> None:
         assert not listener.wait_until(bool, 9, seconds=0)
 
 
-@pytest.mark.parametrize("way", ["header", "subprotocol"])
-def test_evidence_has_events_and_close_code_without_token(way: Any) -> None:
+@pytest.mark.parametrize("token_location", ["header", "subprotocol"])
+def test_evidence_has_events_and_close_code_without_token(token_location: Any) -> None:
     def tell(connection: ServerConnection) -> None:
         connection.send(event(1))
         connection.close(4402, "The token has expired")
 
     own = token()
-    with event_server(tell, choose="bearer") as url, Listener(user(url, own), way, after="5") as listener:
+    with (
+        event_server(tell, choose="bearer") as url,
+        Listener(user(url, own), token_location, after="5") as listener,
+    ):
         assert listener.closes()
     evidence = listener.evidence(7)
     assert listener.ending == "closed with 4402"
-    assert listener.subprotocol == ("bearer" if way == "subprotocol" else None)
+    assert listener.subprotocol == ("bearer" if token_location == "subprotocol" else None)
     assert evidence.request_text.startswith("GET ws://127.0.0.1:")
     assert "/api/v1/video/events/?last_event_id=5" in evidence.request_text
     assert "HTTP 101" in evidence.response_text
@@ -147,7 +150,7 @@ def test_404_for_events_means_events_not_offered() -> None:
 
     with fake_backend(answer) as backend:
         with pytest.raises(NotOffered, match=r"not offered: .* got HTTP 404"):
-            find_way(user(backend.url))
+            find_token_location(user(backend.url))
         with Listener(user(backend.url)) as listener:
             assert not listener.stays_open()
         assert '"error": "no such path"' in listener.evidence().response_text
@@ -174,12 +177,12 @@ def test_close_code_outside_contract_means_events_not_offered() -> None:
         event_server(lambda connection: connection.close(1003)) as url,
         pytest.raises(NotOffered, match="closed with 1003"),
     ):
-        find_way(user(url))
+        find_token_location(user(url))
 
 
 def test_close_code_4401_for_valid_token_is_violation() -> None:
     with event_server(lambda connection: connection.close(4401)) as url, pytest.raises(Violation) as caught:
-        find_way(user(url))
+        find_token_location(user(url))
     assert caught.value.rule == "events.authentication"
     assert len(caught.value.exchanges) == 2
 
@@ -191,7 +194,7 @@ def test_backend_may_accept_token_only_as_subprotocol() -> None:
         wait_for_close(connection)
 
     with event_server(tell, choose="bearer") as url:
-        assert find_way(user(url)) == "subprotocol"
+        assert find_token_location(user(url)) == "subprotocol"
 
 
 # -- A token that expires ---------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Connections for events: the messages that a user receives, and the code with which the server closes.
+"""Connections for events: collects the messages that a user receives, and the close code of the server.
 
-A thread collects the messages of each connection. On a shared system there are events of other calls, too, so
-the caller names the calls whose events it asks for.
+A thread collects the messages of each connection. The caller names the calls whose events it needs, because a
+shared system also sends events of other calls.
 """
 
 import json
@@ -30,35 +30,35 @@ from video_calls_contract.users import User, Users
 
 UNAUTHORIZED, EXPIRED = 4401, 4402
 NO_EVENT = (4400, 4410)
-"""Close codes for an unknown `last_event_id`: if ids are opaque, it may look like an expired one."""
+"""Close codes for an unknown `last_event_id`. A backend may take an unknown id for an expired one (4410)."""
 
 TYPES = ("call.started", "call.ended", "call.cancelled", "participant.joined", "participant.left")
 """The events of the document; a backend may send others."""
 
 CLOSE_DEADLINE = 10.0
-"""Seconds after its token's expiry in which a connection has to be closed."""
+"""Seconds after the expiry of its token within which the server has to close a connection."""
 
-Way = Literal["header", "subprotocol"]
-"""How a client sends its token."""
+TokenLocation = Literal["header", "subprotocol"]
+"""Where a client sends its token."""
 
-_EVENT_DEADLINE = 5.0  # seconds in which an event, or a close frame, arrives
-_SETTLING = 0.5  # seconds until a connection counts as open: a server accepts it before it refuses the token
-_MOST_LIFETIME = 90.0  # seconds that the suite waits for a token to expire
+_EVENT_DEADLINE = 5.0  # seconds to wait for an event or a close frame
+_SETTLING = 0.5  # seconds before a connection counts as open: a server may accept it, then refuse the token
+_MOST_LIFETIME = 90.0  # seconds that the suite waits, at most, until a token expires
 
 _SWITCHING, _UNAUTHORIZED, _TOO_MANY_REQUESTS = 101, 401, 429
 _OWN_CODES = range(4400, 4500)
 _SUBPROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_MOST_WHOLE_EVENTS = 3  # in a report
+_MOST_WHOLE_EVENTS = 3  # if there are more, a report shows each in a short form
 _MOST_OF_MESSAGE = 2**20  # bytes, decompressed
 _MOST_OF_CONNECTION = 16 * 2**20  # bytes of all messages of a connection
 
 
 class Listener:
-    """A user's connection; it is closed when the context ends.
+    """A user's connection; the end of the `with` block closes it.
 
     Args:
-        way: how the token is sent.
-        after: the id of the last known event, after which to resume.
+        location: where the token is sent.
+        after: the `last_event_id` from which to resume.
         query: more parameters of the URL.
 
     Attributes:
@@ -70,7 +70,7 @@ class Listener:
     def __init__(
         self,
         user: User,
-        way: Way = "header",
+        location: TokenLocation = "header",
         *,
         after: str | None = None,
         query: dict[str, str] | None = None,
@@ -81,7 +81,7 @@ class Listener:
         self.status = NO_RESPONSE
         self.subprotocol: str | None = None
         self.close_code: int | None = None
-        self._way = way
+        self._location = location
         parameters = {**(query or {}), **({} if after is None else {"last_event_id": after})}
         root = re.sub("^(?i:http)", "ws", user.backend.base_url)
         self._url = f"{root}/events/" + (f"?{urlencode(parameters)}" if parameters else "")
@@ -95,7 +95,7 @@ class Listener:
         self._opened_at = 0.0
 
     def __enter__(self) -> "Listener":
-        """Connect; if the server answers 429, wait and try again, three times at most."""
+        """Connect; if the server answers 429, wait and retry: three attempts at most."""
         for _ in range(3):
             wait = self._connect()
             if wait is None:
@@ -112,9 +112,9 @@ class Listener:
             self._thread.join(_EVENT_DEADLINE)
 
     def _connect(self) -> float | None:
-        """Connect; return the seconds after which to try again if the server answers 429, else None."""
+        """Connect; return None, or the seconds before the next attempt if the server answers 429."""
         headers, subprotocols = dict[str, str](), None
-        if self._token and self._way == "subprotocol":
+        if self._token and self._location == "subprotocol":
             subprotocols = [Subprotocol("bearer"), Subprotocol(self._token)]
         elif self._authorization is not None:
             headers["Authorization"] = self._authorization
@@ -202,7 +202,7 @@ class Listener:
         return is_closed
 
     def _check_expiry(self) -> None:
-        # A server may close a connection whose token has expired.
+        # A server may close a connection after its token expires.
         if self.close_code in (UNAUTHORIZED, EXPIRED) or self.status == _UNAUTHORIZED:
             self.user.check_expiry(self._token)
 
@@ -221,7 +221,7 @@ class Listener:
         ]
 
     def of(self, *call_ids: object) -> list[dict[str, Any]]:
-        """Return the events of the document that concern these calls."""
+        """Return the events of these calls, without types of events that the document does not have."""
         return [
             event
             for event in self.messages
@@ -256,7 +256,7 @@ class Listener:
         if self.close_code is not None:
             content["closed"] = {"code": self.close_code, "reason": self._reason}
         headers = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
-        if self._token and self._way == "subprotocol":
+        if self._token and self._location == "subprotocol":
             headers.append(("Sec-WebSocket-Protocol", f"bearer, {self._token}"))
         elif self._authorization is not None:
             headers.append(("Authorization", self._authorization))
@@ -311,23 +311,25 @@ def _short(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def fits_a_subprotocol(user: User) -> bool:
-    """Return whether a subprotocol may hold the characters of a user's token; it may hold every JWT."""
+    """Return whether a subprotocol may have the characters of a user's token; those of a JWT are allowed."""
     return _SUBPROTOCOL.fullmatch(user.token) is not None
 
 
-def find_way(user: User) -> Way:
-    """Return the way in which the backend accepts a user's token.
+def find_token_location(user: User) -> TokenLocation:
+    """Return where the backend accepts a user's token.
 
     Raises:
         NotOffered: if the backend has no WebSocket for events.
-        Violation: if it has one, but accepts the token in no way.
+        Violation: if it has one, but accepts the token nowhere.
     """
     attempts: list[Listener] = []
-    ways: Iterable[Way] = ("header", "subprotocol") if fits_a_subprotocol(user) else ("header",)
-    for way in ways:
-        with Listener(user, way) as listener:
+    locations: Iterable[TokenLocation] = (
+        ("header", "subprotocol") if fits_a_subprotocol(user) else ("header",)
+    )
+    for location in locations:
+        with Listener(user, location) as listener:
             if listener.stays_open():
-                return way
+                return location
         attempts.append(listener)
     if any(listener.close_code in _OWN_CODES for listener in attempts):
         raise Violation(
@@ -343,7 +345,7 @@ def find_way(user: User) -> Way:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """A connection whose token has expired; `code` closed it, unless it is still open."""
+    """A connection whose token has expired. `code` is the close code; None if it is still open."""
 
     code: int | None
     exchange: Exchange
@@ -355,13 +357,13 @@ class Expiry:
 
 
 def expire(users: Users, wait: Callable[[float], None]) -> Expiry:
-    """Open a connection with a token that expires within seconds, and wait until it does.
+    """Open a connection with a token that expires within seconds, and wait until the server closes it.
 
     Raises:
         Missing: if the configuration provides no such token.
         NotOffered: if the backend has no WebSocket for events.
     """
-    way = find_way(users.doctor)
+    token_location = find_token_location(users.doctor)
     command = users.identity("expiring").command
     if command is None:
         raise Missing("the configuration's [identities.expiring] has no token_command")
@@ -379,7 +381,7 @@ def expire(users: Users, wait: Callable[[float], None]) -> Expiry:
         raise Missing(
             f"the token of [identities.expiring] lasts {left:.0f} s; it should expire within seconds"
         )
-    with Listener(user, way) as listener:
+    with Listener(user, token_location) as listener:
         if not listener.stays_open():
             raise Missing(
                 f"the backend refused the token of [identities.expiring]: the connection is {listener.ending}"

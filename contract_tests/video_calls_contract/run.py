@@ -38,7 +38,7 @@ class Options:
     Attributes:
         timeout: in seconds, per request.
         level: the lowest level whose violations fail the run.
-        seed: of all random values except slots and keys.
+        seed: the seed of all random values, except the times of calls and idempotency keys.
         jobs: the number of tests that may run at the same time.
     """
 
@@ -77,12 +77,12 @@ class Run:
         self._results: Results | None = None
 
     def begin(self) -> None:
-        """Find out which times the backend books, and which are free for the calls of this run."""
+        """Discover which times the backend books, and which of them are free for this run."""
         self.calls.free_times.prepare()
 
     @property
     def jobs(self) -> int:
-        """Return the number of tests that may run at the same time now: one if free times are scarce."""
+        """Return how many tests may run at the same time: only one if free times are scarce."""
         return 1 if self.calls.free_times.scarce else self.options.jobs
 
     def in_background(self, work: Callable[[], T]) -> "Future[T]":
@@ -95,7 +95,7 @@ class Run:
             return [future.result() for future in [pool.submit(one) for one in work]]
 
     def wait(self, seconds: float) -> None:
-        """Wait in the background.
+        """Sleep for some seconds in a background thread.
 
         Raises:
             Blocked: if the run ends first.
@@ -150,7 +150,7 @@ class Run:
             notes.append(
                 f"`next` and `previous` name {hosts}; the suite followed them at the address of base_url"
             )
-        if self.calls.crowded:
-            crowded = self.backend.redactor.redact(self.calls.crowded)
-            notes.append(f"no call within its join window could be created: {crowded}")
+        if self.calls.no_room_reason:
+            reason = self.backend.redactor.redact(self.calls.no_room_reason)
+            notes.append(f"no call within its join window could be created: {reason}")
         return notes

@@ -1,7 +1,7 @@
 """Sequences of requests whose responses several tests check.
 
-They raise `Blocked` if the backend refuses a step that the tests do not check. Two of them take seconds, and
-run in the background while other tests run, with calls that those leave alone.
+They raise `Blocked` if the backend refuses a step that the tests do not check. `Lifecycle` and `LateJoin`
+take seconds, so they run in the background. Other tests do not touch their calls.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from video_calls_contract.created_calls import Call
 from video_calls_contract.exchange import Exchange
 from video_calls_contract.scheduling import Calls
 
-_GAP = 1.2  # seconds, because some backends store whole seconds
-_AHEAD = 3.0  # seconds until a call starts
-_LATE = 1.5  # seconds after its start
+_GAP = 1.2  # seconds between two changes, because some backends store whole seconds
+_AHEAD = 3.0  # seconds from the creation of a call to its start
+_LATE = 1.5  # seconds from the start of a call to the late join
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ def play_joins(calls: Calls) -> JoinScenario:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """Two calls changed with seconds between; `..._again` is the first reading after the creation.
+    """Two calls that changed, with seconds in between. `..._again` is the first get after the creation.
 
-    One call was joined by its doctor, joined by its patient after its start, and ended. The other, far ahead,
-    was refused a join, and was cancelled.
+    The doctor joined the first call, the patient joined it after its start, and the doctor ended it. `other`
+    is days or months ahead: the backend had to refuse a join, and the patient cancelled the call.
     """
 
     created: Exchange
@@ -101,7 +101,7 @@ def play_lifecycle(calls: Calls, wait: Callable[[float], None]) -> Lifecycle:
 
 @dataclass(frozen=True, slots=True)
 class LateJoin:
-    """The first join after a call's start, and the call as it was read before and after."""
+    """The first join of a call, after its start; `before` and `after` show the call."""
 
     call: Call
     before: Exchange

@@ -1,7 +1,7 @@
-"""Schedules calls for tests: far ones at any time that is free, and near ones within the join window.
+"""Schedules calls for tests: far calls, days or months ahead, and near calls, within the join window.
 
-Far calls are days or months ahead, at free times. A doctor and a patient have room for one near call at a
-time. So a test reserves a pair for its near call, which is closed when the test is over.
+Far calls use free times. A doctor and a patient can have only one near call at a time. So a test reserves a
+pair for its near call, and closes the call at its end.
 """
 
 import threading
@@ -23,35 +23,35 @@ from video_calls_contract.pairs import Pair, pairs_of, with_dual_user
 from video_calls_contract.users import User, Users
 
 _JOIN_WINDOW = timedelta(minutes=15)
-_ROOM_DEADLINE = 40.0  # seconds within which another run closes its near calls
-_ROOM_INTERVAL = 2.0  # seconds between two attempts to find room
-_NO_ROOM_CACHED = 20.0  # seconds for which the suite does not look again after it found no room
-_MOST_REFUSALS = 3  # of a time at which no call can be seen: calls of another run come and go
+_ROOM_DEADLINE = 40.0  # seconds to wait for room: within this time, another run closes its near calls
+_ROOM_INTERVAL = 2.0  # seconds between two attempts to create a near call
+_NO_ROOM_CACHED = 20.0  # after the suite found no room, seconds before it looks again
+_MOST_REFUSALS = 3  # of a near time without a visible call: another run may have closed its call by then
 _MOST_QUOTED = 160  # characters of a refusal in a message
 
 
 class Calls:
     """Schedules calls. Several threads may use it at once.
 
-    The methods that create or change calls raise `Blocked` if the backend refuses it, or if calls of others
-    leave no room.
+    The methods that create or change calls raise `Blocked` if the backend refuses the request, or if calls of
+    other runs or users leave no room.
 
     Attributes:
-        pairs: the pairs that can have calls, without the dual user; the doctor and the patient first.
+        pairs: the pairs that can have calls, without `dual_user`; the doctor and the patient come first.
         created: the calls that were created.
-        crowded: which calls of other users left no room for a near call; empty if there was room for all.
-        ended: set when the run ends; nothing waits for room from then on.
+        no_room_reason: which calls left no room for a near call; empty if there was room for all.
+        ended: an event that is set when the run ends; it ends the wait for room.
     """
 
     def __init__(self, backend: Backend, users: Users, policy: Policy) -> None:
         self.backend = backend
         self.users = users
-        self.crowded = ""
+        self.no_room_reason = ""
         self.ended = threading.Event()
         self.pairs = pairs_of(users)
         self.created = CreatedCalls(backend, users)
         self.free_times = FreeTimes(self.created, self.pair, policy, self.ended)
-        # A backend may derive uids from profile ids. Equal ids would show that, so such a pair is first.
+        # A pair with equal profile ids comes first: its uids are equal if they come from these ids.
         near_pairs = sorted(self.pairs, key=lambda pair: pair.doctor.doctor != pair.patient.patient)
         self._near_pairs = with_dual_user(users, near_pairs)
         self._look_again = 0.0
@@ -61,7 +61,7 @@ class Calls:
 
     @contextmanager
     def closing(self) -> Generator[None]:
-        """If room is scarce, close the calls that were created meanwhile, and free their times."""
+        """After the block, if room is scarce, close the calls created in it, and free their times."""
         number = len(self.created.calls)
         yield
         if self.free_times.scarce:
@@ -70,10 +70,10 @@ class Calls:
             self.free_times.give_back()
 
     def several(self, number: int, together: Together) -> list[Exchange]:
-        """Send so many requests for calls of the pair; if room is scarce, close each call before the next.
+        """Create `number` calls of the pair; if room is scarce, close each call before the next.
 
         Raises:
-            OutsidePolicy: if there is no room for one.
+            OutsidePolicy: if there is no free time for a call.
         """
         if not self.free_times.scarce:
             times = [self.free_times.take() for _ in range(number)]
@@ -97,7 +97,7 @@ class Calls:
         """Return a pair by the names of its identities.
 
         Raises:
-            Missing: if one of them is not in the configuration.
+            Missing: if an identity is not in the configuration.
         """
         participants = (self.users[doctor], self.users[patient])
         return next(pair for pair in self.pairs if pair.participants == participants)
@@ -105,7 +105,7 @@ class Calls:
     # -- Far calls ------------------------------------------------------------------------------------
 
     def scheduled(self, pair: Pair | None = None, *, by: User | None = None, reach: int = 0) -> Call:
-        """Return a new call, days or months ahead, whose participants are free `reach` minutes around it."""
+        """Return a new call, days or months ahead, with `reach` free minutes before and after it."""
         pair = pair or self.pair
         at = self.free_times.take(reach)
         exchange = pair.create(by, at) if by else self.created.create(pair, at)
@@ -133,11 +133,11 @@ class Calls:
     def soon(
         self, minutes: float = 10, *, seconds: float = 0, within: timedelta | None = None
     ) -> Generator[Call]:
-        """Schedule a call this far from the backend's now, for a pair without another; close it at the end.
+        """Schedule a call this far ahead, for a pair without a near call; close it after the block.
 
         Args:
-            within: how much later the call may be if the backend does not book this time, or earlier if
-                negative; None if any time within the join window will do.
+            within: if the backend does not book this time, how much later the call may be, or how much
+                earlier if negative; None allows any time within the join window.
         """
         call = self._near(timedelta(minutes=minutes, seconds=seconds), within)
         try:
@@ -170,7 +170,7 @@ class Calls:
         """Reserve a pair that has no near call of this run.
 
         Raises:
-            Blocked: if there is none before the deadline.
+            Blocked: if there is no such pair before the deadline.
         """
         with self._released:
             self._released.wait_for(self._has_free_pair, timeout=_ROOM_DEADLINE)
@@ -188,7 +188,7 @@ class Calls:
         return any(not self._busy & set(pair.participants) for pair in self.pairs)
 
     def has_closed_near(self, pair: Pair) -> bool:
-        """Return whether this run closed a call of the pair that is within reach of the join window."""
+        """Return whether this run closed a call of the pair that could conflict with a near call."""
         near = self.created.near(pair, self.backend.clock.now(), 2 * OVERLAP)
         return any(map(self.created.is_closed, near))
 
@@ -201,7 +201,7 @@ class Calls:
         return exchange
 
     def blocked_at(self, action: str, call: Call, refusal: Exchange) -> Blocked:
-        """Return the exception for a refused step. All refusals of a kind are reported as the first."""
+        """Return the exception for a refused step. Refusals of the same kind share the first one's text."""
         return self._blocked(f"{action} was answered {refusal.status_text} for call {call.id}", refusal)
 
     def _blocked(self, reason: str, refusal: Exchange) -> Blocked:
@@ -209,10 +209,10 @@ class Calls:
         return Blocked(*self._refusals.setdefault(kind, (reason, refusal)))
 
     def _near(self, ahead: timedelta, within: timedelta | None) -> Call:
-        until = time.monotonic() + (0 if self.crowded else _ROOM_DEADLINE)
+        until = time.monotonic() + (0 if self.no_room_reason else _ROOM_DEADLINE)
         while True:
             if time.monotonic() < self._look_again:
-                raise Blocked(self.crowded)
+                raise Blocked(self.no_room_reason)
             conflicts: list[dict[str, Any]] = []
             skipped_a_pair = False
             for pair in self._near_pairs:
@@ -235,17 +235,18 @@ class Calls:
                 break
             with self._released:
                 self._released.wait(_ROOM_INTERVAL)
-        self.crowded = _no_room_message(conflicts)
-        self._look_again = time.monotonic() + _NO_ROOM_CACHED  # to look in every test would take half an hour
-        raise Blocked(self.crowded)
+        self.no_room_reason = _no_room_message(conflicts)
+        # A run would take half an hour if each test looked for room.
+        self._look_again = time.monotonic() + _NO_ROOM_CACHED
+        raise Blocked(self.no_room_reason)
 
     def _is_new(self, call: dict[str, Any]) -> bool:
-        """Return whether a call may be another run's, which closes its near calls before the deadline."""
+        """Return whether a call may be a near call of another run, which closes it before the deadline."""
         created = instant(call.get("created_at"))
         return created is None or self.backend.clock.now() - created < timedelta(seconds=_ROOM_DEADLINE)
 
     def _attempt(self, pair: Pair, ahead: timedelta, within: timedelta | None) -> Call | dict[str, Any]:
-        """Return a new call, or the call of others that conflicts with it."""
+        """Return a new call, or the call outside this run that conflicts with it."""
         window = _JOIN_WINDOW - self.backend.clock.margin
         at = self.free_times.near(ahead, window, within=within)
         self._close_own(pair, at)
@@ -256,7 +257,7 @@ class Calls:
             conflict = self.created.conflict(pair, at)
             if conflict is not None:
                 return conflict
-            exchange = self.created.create(pair, at)  # the conflicting call may be closed by now
+            exchange = self.created.create(pair, at)  # the conflicting call may have been closed meanwhile
         if not exchange.succeeded and self.free_times.is_of_policy(exchange):
             is_free = not self.has_closed_near(pair) or self.free_times.reuses()
             if is_free and not self.created.conflict(pair, at, own=True):

@@ -44,7 +44,7 @@ def schema(observers: Observers, exchange: Exchange) -> Verdict:
 
 
 def _mixed_id_types(observers: Observers, exchange: Exchange) -> Iterator[Finding]:
-    """Check that the ids of all calls have one type; so have those of doctors and of patients."""
+    """Check that all ids of calls have the same type, and likewise all ids of doctors and of patients."""
     for name, value in _ids(exchange):
         kind = name.removesuffix("_details.id")
         origin = observers.id_types.get(kind)
@@ -102,7 +102,7 @@ def utc(_: Observers, exchange: Exchange) -> Verdict:
 @observes("model.details")
 @of_each_call
 def details(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[str | Finding]:
-    """Check that the details of a doctor or patient have the right id, and are the same in all calls."""
+    """Check that the details of a doctor or patient have this user's id, and are equal in all calls."""
     for role in ("doctor", "patient"):
         described, profile_id = as_object(call.get(f"{role}_details")), call.get(role)
         if not described or not is_id(profile_id):
@@ -134,7 +134,7 @@ def details(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> I
 @observes("get.returns-call")
 @of_each_call
 def closed_call(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[Finding]:
-    """Check that a completed or cancelled call stays so in every later request."""
+    """Check that a completed or cancelled call keeps its status in every later response."""
     status, earlier = call.get("status"), observers.final.get(call["id"])
     if earlier is None:
         if status in ("completed", "cancelled"):
@@ -168,7 +168,7 @@ observes("model.scheduled-time")(of_each_call(_constant("scheduled_time")))
 @observes("model.created-at")
 @of_each_call
 def created_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[str | Finding]:
-    """Check that `created_at` is the time of creation, and does not change."""
+    """Check that `created_at` is the time of the creation, and does not change."""
     created = instant(call.get("created_at"))
     if created is None:
         yield "`created_at` to be a time"
@@ -180,11 +180,11 @@ def created_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) -
 
 
 def _time_of_step(name: str, statuses: tuple[str, ...], operation: str) -> Observer:
-    """Return an observer of a field that is null before a step, and the time of the step from then on.
+    """Return an observer of a field that is null until a step of the call, and then is the time of this step.
 
     Args:
-        statuses: those in which the field is a time.
-        operation: whose response shows the time of that request; empty if none does.
+        statuses: the statuses of the call in which the field is a time.
+        operation: the request that sets the field and returns it; empty if no response does both.
     """
 
     def check(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[str | Finding]:
@@ -224,7 +224,7 @@ observes("model.ended-at")(_time_of_step("ended_at", ("completed",), "endVideoCa
 @observes("model.updated-at")
 @of_each_call
 def updated_at(observers: Observers, exchange: Exchange, call: dict[str, Any]) -> Iterator[str]:
-    """Check that `updated_at` is the time of a change, and not before `created_at`."""
+    """Check that a change sets `updated_at` to its time, and that it is not before `created_at`."""
     updated, created = instant(call.get("updated_at")), instant(call.get("created_at"))
     if updated is None:
         yield "`updated_at` to be a time"

@@ -1,4 +1,4 @@
-"""Error responses, rate limits and privacy: what a refusal has to hold, and what no response may hold."""
+"""Error responses, rate limits and privacy: what a refusal must contain, and what no response may contain."""
 
 import re
 
@@ -10,7 +10,7 @@ _REFUSALS, _UNAUTHORIZED, _TOO_MANY_REQUESTS, _SERVER_ERRORS = 400, 401, 429, 50
 _OF_OPERATIONS = (400, 401, 403, 404, 422)
 """The statuses with which an operation refuses; others come from the framework around it."""
 
-_SHORTEST_CHANNEL = 8  # characters; a shorter name may occur by coincidence
+_SHORTEST_CHANNEL = 8  # characters; a shorter channel name may occur in a text by coincidence
 
 
 @observes("errors.no-server-error")
@@ -33,7 +33,7 @@ def _error_text(exchange: Exchange) -> Verdict:
 
 
 def _by_operation(exchange: Exchange) -> bool:
-    """Return whether an operation refused. A router may refuse a path whose id is not a number."""
+    """Return whether an operation refused the request, and not the router: that may refuse an invalid id."""
     if not exchange.operation or exchange.status not in _OF_OPERATIONS:
         return False
     call_id = re.search(r"/video-calls/([^/?]+)", exchange.url)
@@ -42,13 +42,13 @@ def _by_operation(exchange: Exchange) -> bool:
 
 @observes("errors.body")
 def error_body(_: Observers, exchange: Exchange) -> Verdict:
-    """Check that an operation's refusal has a text in `error`."""
+    """Check that a refusal by an operation has a text in `error`."""
     return _error_text(exchange) if _by_operation(exchange) else None
 
 
 @observes("errors.body-everywhere")
 def error_body_everywhere(_: Observers, exchange: Exchange) -> Verdict:
-    """Check that every other refusal has a text in `error`, too."""
+    """Check that a refusal by something else, such as the router, has a text in `error`, too."""
     if not _REFUSALS <= exchange.status < _SERVER_ERRORS or _by_operation(exchange):
         return None
     return _error_text(exchange)
@@ -56,7 +56,7 @@ def error_body_everywhere(_: Observers, exchange: Exchange) -> Verdict:
 
 @observes("auth.challenge")
 def challenge(_: Observers, exchange: Exchange) -> Verdict:
-    """Check that a 401 names the scheme of authentication."""
+    """Check that a 401 names the authentication scheme."""
     if exchange.status != _UNAUTHORIZED:
         return None
     header = exchange.headers.get("www-authenticate", "")
@@ -67,7 +67,7 @@ def challenge(_: Observers, exchange: Exchange) -> Verdict:
 
 @observes("privacy.details")
 def private_details(observers: Observers, exchange: Exchange) -> Verdict:
-    """Check that a success holds nothing private."""
+    """Check that a successful response contains no private data."""
     if not exchange.operation or not exchange.succeeded:
         return None
     body = exchange.object
@@ -78,7 +78,7 @@ def private_details(observers: Observers, exchange: Exchange) -> Verdict:
 
 @observes("privacy.errors")
 def private_errors(observers: Observers, exchange: Exchange) -> Verdict:
-    """Check that a refusal reveals nothing of the backend's internals, or of other users."""
+    """Check that a refusal reveals nothing about the backend's internals or other users."""
     for call in exchange.calls:
         for role in ("doctor_details", "patient_details"):
             email = as_object(as_object(call.get(role)).get("user")).get("email")

@@ -18,7 +18,7 @@ from video_calls_contract.observers.registry import (
 
 _HOUR = timedelta(hours=1)
 _ROUNDING = timedelta(seconds=2)
-"""How much two forms of the same second may differ."""
+"""How much `expiration_time` may differ from the token's expiry, because backends round both to seconds."""
 
 _PRIVILEGES = (Privilege.JOIN_CHANNEL, Privilege.PUBLISH_AUDIO_STREAM, Privilege.PUBLISH_VIDEO_STREAM)
 
@@ -29,7 +29,7 @@ def _is_join(exchange: Exchange) -> bool:
 
 @observes("join.token-format")
 def token_format(observers: Observers, exchange: Exchange) -> Verdict:
-    """Check that `token` has the form of an Agora token, for the app id of the configuration."""
+    """Check that `token` is a readable Agora token for the configured app id."""
     if not _is_join(exchange):
         return None
     try:
@@ -44,7 +44,7 @@ def token_format(observers: Observers, exchange: Exchange) -> Verdict:
 
 @observes("join.token-signature")
 def token_signature(observers: Observers, exchange: Exchange) -> Verdict:
-    """Check that the app certificate of the configuration signed the token."""
+    """Check that the token is signed with the configured app certificate."""
     certificate = observers.agora.app_certificate
     if certificate is None:
         return None
@@ -52,7 +52,7 @@ def token_signature(observers: Observers, exchange: Exchange) -> Verdict:
     def check(_: Observers, exchange: Exchange, token: TokenInfo) -> Iterator[str]:
         channel, uid = _channel_and_uid(exchange)
         if channel is None or uid is None or not (token.is_for_channel(channel) and token.is_for_uid(uid)):
-            return  # other rules report this
+            return  # other rules check the channel and the uid
         if not token.verify(certificate, channel_name=channel, uid=uid):
             yield "`token` to be signed with the app certificate of the configuration"
 
@@ -79,7 +79,7 @@ def token_uid(_: Observers, exchange: Exchange, token: TokenInfo) -> Iterator[st
 
 @observes("join.uid-differs")
 def uid_differs(observers: Observers, exchange: Exchange) -> Verdict:
-    """Check that two participants of a call have different uids."""
+    """Check that the participants of a call have different uids."""
     _channel, uid = _channel_and_uid(exchange)
     if not _is_join(exchange) or uid is None or exchange.user == SOMEBODY:
         return None
@@ -96,7 +96,7 @@ def uid_differs(observers: Observers, exchange: Exchange) -> Verdict:
 @observes("join.token-privileges")
 @of_each_join
 def token_privileges(_: Observers, __: Exchange, token: TokenInfo) -> Iterator[str]:
-    """Check that the token grants what a participant needs."""
+    """Check that the token has the privileges that a participant needs."""
     missing = [privilege.name.lower() for privilege in _PRIVILEGES if privilege not in token.privileges]
     if missing:
         yield f"`token` to grant joining and publishing audio and video; {', '.join(missing)} is missing"
@@ -116,8 +116,8 @@ def token_lifetime(observers: Observers, exchange: Exchange, token: TokenInfo) -
 
 @observes("join.token-timestamp")
 @of_each_join
-def token_timestamp(observers: Observers, exchange: Exchange, token: TokenInfo) -> Iterator[str]:
-    """Check that the token itself expires one hour after the join."""
+def token_own_expiry(observers: Observers, exchange: Exchange, token: TokenInfo) -> Iterator[str]:
+    """Check that the token itself, apart from its privileges, expires one hour after the join."""
     expires = token.expires_at
     if not observers.clock.matches(expires - _HOUR, exchange.sent_at, exchange.received_at, LENIENCE):
         yield f"`token` itself to expire one hour after the join; it expires at {expires.isoformat()}"
@@ -147,7 +147,7 @@ def expiration_time(observers: Observers, exchange: Exchange) -> Verdict:
 
 @observes("join.app-id")
 def app_id(observers: Observers, exchange: Exchange) -> Verdict:
-    """Check that `app_id`, if the response has it, is the token's."""
+    """Check that `app_id`, if the response has one, is the app id in the token."""
     if not _is_join(exchange) or "app_id" not in exchange.object:
         return None
     value = exchange.object["app_id"]

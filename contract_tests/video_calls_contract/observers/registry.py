@@ -1,4 +1,4 @@
-"""Registers observers, and holds what they remember and find."""
+"""Registers observers, and stores what they remember and find."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ V = TypeVar("V")
 
 
 class Recent(dict[K, V]):
-    """A dictionary of 2,000 entries at most: a new one replaces the oldest."""
+    """A dictionary of at most 2,000 entries: a new entry replaces the oldest."""
 
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)
@@ -34,7 +34,7 @@ class Recent(dict[K, V]):
             del self[next(iter(self))]
 
     def get_or_add(self, key: K, value: V) -> V:
-        """Return the value of a key; a new key gets this value."""
+        """Return the value of a key. If the key is new, store this value first."""
         if key not in self:
             self[key] = value
         return self[key]
@@ -55,20 +55,20 @@ class Finding:
 
 @dataclass(slots=True)
 class FirstSeen:
-    """The first exchange that showed something, and the values in it."""
+    """The first exchange that showed a call or a user, and the values in it."""
 
     exchange: Exchange
     values: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Observers:
-    """Every observer, with what it remembers.
+    """Passes exchanges to every observer, and stores what the observers remember.
 
     Args:
-        is_ours: returns whether this run created the call of an id.
+        is_ours: returns whether this run created the call with an id.
 
     Attributes:
-        checked: how many exchanges each rule concerned.
+        checked: for each rule, how many exchanges it concerned.
     """
 
     def __init__(self, clock: BackendClock, agora: Agora, is_ours: Callable[[object], bool]) -> None:
@@ -100,11 +100,11 @@ class Observers:
         self.findings[rule] += [_as_finding(one, exchange) for one in verdict[:room]]
 
     def shortened(self, exchange: Exchange, call_id: object) -> Exchange:  # noqa: ARG002 (for subclasses)
-        """Return an exchange in the form in which it is remembered."""
+        """Return the form of an exchange in which the observers remember it."""
         return exchange
 
     def first_seen(self, exchange: Exchange, call: dict[str, Any], name: str) -> tuple[Any, Exchange]:
-        """Return the value that a call's field had at first, and the exchange that showed it."""
+        """Return the first value of a call's field, and the exchange that showed it."""
         call_id = call["id"]
         if call_id not in self.calls:
             self.calls[call_id] = FirstSeen(self.shortened(exchange, call_id))
@@ -138,7 +138,7 @@ CallCheck: TypeAlias = Callable[[Observers, Exchange, dict[str, Any]], Iterator[
 
 
 def of_each_call(check: CallCheck) -> Observer:
-    """Return an observer that checks every call in an exchange that this run created."""
+    """Return an observer that checks those calls in an exchange that this run created."""
 
     def observer(observers: Observers, exchange: Exchange) -> list[Finding] | None:
         calls = [

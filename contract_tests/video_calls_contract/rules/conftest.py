@@ -1,4 +1,4 @@
-"""Fixtures of the tests: parts of the run, and scenarios that several tests check."""
+"""Fixtures of the tests: the parts of a run, and scenarios that several tests check."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -38,7 +38,7 @@ def users(run: Run) -> Users:
 
 @pytest.fixture(scope="session")
 def calls(run: Run) -> Calls:
-    """Return the scheduler of calls."""
+    """Return the object that schedules calls."""
     return run.calls
 
 
@@ -54,14 +54,14 @@ def together(run: Run) -> Together:
 
 @pytest.fixture(scope="module", autouse=True)
 def close_calls_of_module(calls: Calls) -> Iterator[None]:
-    """Close the calls of a module's fixtures after the module if room is scarce."""
+    """After a module, close the calls of its fixtures if there are few free times (`FreeTimes.scarce`)."""
     with calls.closing():
         yield
 
 
 @pytest.fixture(autouse=True)
 def close_calls_of_test(calls: Calls) -> Iterator[None]:
-    """Close a test's calls after it if room is scarce."""
+    """After a test, close its calls if there are few free times."""
     with calls.closing():
         yield
 
@@ -73,8 +73,11 @@ def joins(calls: Calls) -> JoinScenario:
 
 
 @pytest.fixture(scope="session")
-def blocked(run: Run, calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
-    """Send some requests of each kind, for the observers; return what the backend refused, if anything."""
+def sampling_error(run: Run, calls: Calls, request: pytest.FixtureRequest) -> Blocked | None:
+    """Send requests of each kind, so that every observer has exchanges to check.
+
+    Return the `Blocked` that ended this early; None if every request was sent.
+    """
     participants = calls.pair.participants
     requests: list[Callable[[], Exchange]] = [
         calls.users.nobody.list,
@@ -104,25 +107,25 @@ def blocked(run: Run, calls: Calls, request: pytest.FixtureRequest) -> Blocked |
 
 @pytest.fixture(scope="session")
 def playing_expiry(run: Run) -> Future[Expiry]:
-    """Start to wait for the end of a connection whose token expires."""
+    """Start to wait in the background until a connection ends because its token expires."""
     return run.in_background(partial(expire, run.users, run.wait))
 
 
 @pytest.fixture(scope="session")
 def playing_lifecycle(run: Run) -> Future[Lifecycle]:
-    """Start to play a `Lifecycle`."""
+    """Start to play a `Lifecycle` in the background."""
     return run.in_background(partial(play_lifecycle, run.calls, run.wait))
 
 
 @pytest.fixture(scope="session")
 def playing_late_join(run: Run) -> Future[LateJoin]:
-    """Start to play a `LateJoin`."""
+    """Start to play a `LateJoin` in the background."""
     return run.in_background(partial(play_late_join, run.calls, run.wait))
 
 
 @pytest.fixture(scope="session")
 def preparing_fuzzer(run: Run) -> Future[None]:
-    """Start to import and prepare the fuzzer, which takes seconds."""
+    """Start to import and prepare the fuzzer in the background, because this takes seconds."""
 
     def prepare_fuzzer() -> None:
         from video_calls_contract.fuzzing import prepare
@@ -134,15 +137,16 @@ def preparing_fuzzer(run: Run) -> Future[None]:
 
 @pytest.fixture(scope="session")
 def used_fixtures(request: pytest.FixtureRequest) -> set[str]:
-    """Return the names of the fixtures of all tests."""
+    """Return the names of the fixtures that the tests of this run use."""
     return {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
 
 
 @pytest.fixture(autouse=True)
 def background(request: pytest.FixtureRequest, used_fixtures: set[str]) -> None:
-    """Start what takes seconds, if a test uses it.
+    """Start the fixtures that take seconds, if a test of this run uses them.
 
-    All but the expiry starts after the tests that run alone, which need the users and the processor.
+    Only `playing_expiry` starts at once. The others wait for the tests that run alone, because those need the
+    users and the processor.
     """
     names = ["playing_expiry"]
     if request.node.get_closest_marker("alone") is None:

@@ -20,7 +20,7 @@ RequireUnauthorized = Callable[[User, str], None]
 
 @pytest.fixture(scope="module")
 def call(calls: Calls) -> Call | None:
-    """Return a scheduled call, which no request without a token may change; None if none can be scheduled."""
+    """Return a scheduled call that unauthorized requests must not change; None if none can be scheduled."""
     try:
         return calls.scheduled()
     except Blocked:
@@ -44,7 +44,7 @@ def every_operation(
 
 @pytest.fixture
 def require_unauthorized(calls: Calls, call: Call | None, together: Together) -> RequireUnauthorized:
-    """Return a check that every operation refuses a user with 401, and that nothing changes."""
+    """Return a check that every operation refuses a user with 401 and changes nothing."""
 
     def check(user: User, because: str) -> None:
         before = call.read() if call else {}

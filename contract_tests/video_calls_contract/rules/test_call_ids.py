@@ -23,7 +23,7 @@ each_action = pytest.mark.parametrize(
 
 @contextmanager
 def call_for(action: str, calls: Calls) -> Generator[Call]:
-    """Schedule a call on which its doctor can do an action."""
+    """Schedule a call whose doctor may do an action, such as `end`."""
     if action in ("get", "cancel"):
         yield calls.scheduled()
         return

@@ -26,7 +26,7 @@ from video_calls_contract.pairs import Pair
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import Users
 
-MANY_CALLS = 60  # of one doctor, among which a call overlaps
+MANY_CALLS = 60  # calls of one doctor; a new call overlaps one of them
 RACES = 4
 
 # "Schedule a new video call between a doctor and patient."
@@ -66,7 +66,7 @@ MISSING: list[Any] = [ABSENT, None, [], {}, ""]
 INVALID_IDS: list[Any] = [
     "abc", "1 OR 1=1", [1], {"id": 1}, "<b>1</b>", "\u0000", "x" * 5000, 0, -1, 2**63, 10**30,
 ]  # fmt: skip
-# The most lenient parsers refuse these too: some read 13-05 as the 13th of May, or 02-30 as the 2nd of March.
+# Even lenient parsers refuse these. 13-05 and 02-30 are missing: some read 13 May and 2 March.
 INVALID_TIMES: list[Any] = [
     "tomorrow",
     "2031-13-45T10:00:00Z",
@@ -88,7 +88,7 @@ INVALID_FIELDS: list[tuple[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def responses_to_invalid_fields(calls: Calls, together: Together) -> list[Exchange]:
-    """Send a body with each of `INVALID_FIELDS`, as a participant whom the body still names."""
+    """Send one body for each of `INVALID_FIELDS`, as the participant whose id in the body is valid."""
     pair, at = calls.pair, calls.free_times.take()
 
     def send(name: str, value: object) -> Exchange:
@@ -130,7 +130,7 @@ SIMILAR_TO_TIME: dict[str, Callable[[datetime], object]] = {
 
 
 def _next(at: datetime, months: tuple[int, ...]) -> str:
-    """Return the year and month of the first of these months from a time on."""
+    """Return the year and month when one of these months comes next, such as `2031-02`."""
     return next(
         f"{at.year + month // 12}-{month % 12 + 1:02}"
         for month in range(at.month - 1, 36)
@@ -213,7 +213,7 @@ def test_past_time_is_refused(calls: Calls, ago: str) -> None:
     }[ago]
     with calls.reserved_pair() as pair:
         for user in pair.participants:
-            # The policy allows its time of day and weekday, so its only fault is that it has passed.
+            # The booking policy allows its weekday and time of day: only the past is wrong.
             exchange = pair.create(user, calls.free_times.policy.last_open(calls.backend.clock.now() - age))
             require_refusal(exchange, 400, because=f"a time that was {age} ago")
 
@@ -259,14 +259,18 @@ def test_same_user_as_doctor_and_patient_is_refused(users: Users, calls: Calls) 
 
 
 @pytest.mark.rule("create.different-users")
-def test_dual_user_has_calls_with_others(users: Users, calls: Calls) -> None:
+def test_doctor_who_is_also_patient_schedules_calls(users: Users, calls: Calls) -> None:
     dual = users["dual_user"]
     for user in (dual, users.patient):
         exchange = user.create(dual.doctor, users.patient.patient, calls.free_times.take())
-        require_success(exchange, 201, because="the dual user as doctor of another user")
+        require_success(
+            exchange, 201, because="a user who is both doctor and patient, as doctor of another user"
+        )
     for user in (dual, users.doctor):
         exchange = user.create(users.doctor.doctor, dual.patient, calls.free_times.take())
-        require_success(exchange, 201, because="the dual user as patient of another user")
+        require_success(
+            exchange, 201, because="a user who is both doctor and patient, as patient of another user"
+        )
 
 
 @pytest.mark.rule("create.different-users")
@@ -453,7 +457,7 @@ def test_one_of_simultaneous_conflicting_requests_is_accepted(
             ]
         )
         winners = [exchange for exchange in exchanges if exchange.succeeded]
-        if len(winners) > 1:  # is an overlap accepted without a race, too?
+        if len(winners) > 1:  # does the backend accept an overlap even without a race?
             later = pair.create(pair.doctor, at)
             because = "a call at the time of existing ones"
             require_refusal(later, 400, before=winners, because=because, rule="create.no-overlap")
@@ -469,7 +473,7 @@ def test_one_of_simultaneous_conflicting_requests_is_accepted(
 
 
 def create_with(users: Users, role: str, profile_id: object, at: datetime) -> Exchange:
-    """Send a request with this id of a doctor or patient, as the other participant."""
+    """Create a call with this doctor's or patient's id, as the other participant."""
     doctor, patient = users.doctor, users.patient
     if role == "doctor":
         return patient.create(profile_id, patient.patient, at)
@@ -551,7 +555,7 @@ def sample(calls: Calls) -> list[Exchange]:
 @pytest.mark.rule("create.unique-channel")
 @pytest.mark.usefixtures("sample")
 def test_each_call_has_its_own_channel(calls: Calls) -> None:
-    # The channel of a closed call is not free again.
+    # The channel name of a closed call must not be used again.
     closed = calls.scheduled()
     closed.doctor.cancel(closed.id)
     calls.scheduled()

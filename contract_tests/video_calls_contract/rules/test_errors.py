@@ -37,7 +37,7 @@ def test_body_without_json_object_is_refused(users: Users, body: bytes) -> None:
 
 
 @pytest.mark.rule("errors.no-server-error")
-def test_odd_query_causes_no_server_error(users: Users, together: Together) -> None:
+def test_unusual_query_causes_no_server_error(users: Users, together: Together) -> None:
     queries = (
         "page=%00", "page=1e9", "page=1" + 40 * "0", "page[]=1", "page_size=%27", "page=1&page=2",
         "ordering=%27--", "cursor=abc", "search=%F0%9F%98%80", "%",
@@ -79,7 +79,7 @@ def test_unknown_path_is_not_found(users: Users, path: str) -> None:
     require_refusal(users.doctor.send("GET", path), 404, because="an unknown path")
 
 
-# Endpoints: the methods that the document names for each path.
+# Section "Endpoints" of the document: the methods of each path.
 
 CHANGES = {"status": "cancelled", "scheduled_time": "2031-01-05T10:00:00Z"}
 """A body that would change a call."""
@@ -94,14 +94,14 @@ METHODS = {
 
 
 def other_methods(path: str) -> list[str]:
-    """Return methods that a path does not support."""
+    """Return the methods that a path does not support."""
     return [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if method not in METHODS[path]]
 
 
 @pytest.mark.rule("errors.method-not-allowed")
 @pytest.mark.parametrize("path", METHODS)
 def test_other_method_is_refused_and_changes_nothing(calls: Calls, together: Together, path: str) -> None:
-    # In these statuses, an action of another method would change the call.
+    # Use calls whose status allows the action: if another method acts, the call changes.
     with calls.ongoing() if "/end/" in path else calls.soon() as call:
         before, url = call.read(), path.format(id=call.id)
         exchanges = together(
@@ -138,7 +138,7 @@ def test_body_with_other_media_type_is_refused(calls: Calls, media_type: str) ->
     require_refusal(exchange, 415, 400, because=f"a body of {media_type}")
 
 
-# Extension: the backend checks access before the status of a call.
+# Extension: the backend checks whether a user may access a call before it checks the call's status.
 
 
 @pytest.mark.rule("errors.order")
@@ -199,7 +199,7 @@ def test_body_over_64_kib_is_refused(calls: Calls) -> None:
     if exchange.status != 413:
         raise NotOffered("not offered: the backend reads a body of 70,000 bytes")
     calls.scheduled()
-    # Padded with spaces, because a backend may refuse an unknown field.
+    # Spaces make the body long, because a backend may refuse an unknown field.
     small = pair.doctor.post_call(
         headers=JSON, content=json.dumps(pair.body(calls.free_times.take())).encode() + b" " * 10_000
     )
@@ -210,7 +210,7 @@ def test_body_over_64_kib_is_refused(calls: Calls) -> None:
 
 
 def idempotent_creation(calls: Calls, at: datetime) -> tuple[dict[str, str], Exchange]:
-    """Create a call twice with one key; return the key as a header, and the response."""
+    """Create a call twice with the same key; return the header with the key, and the first response."""
     pair = calls.pair
     key = {"Idempotency-Key": f"contract-{at:%Y%m%d%H%M%S}-{calls.scheduled().id}"}
     first = pair.create(pair.doctor, at, headers=key)

@@ -1,6 +1,6 @@
 """Events: which event each user receives, if the backend implements events.
 
-Most tests check one `EventScenario`, which is played once while all users listen.
+Most tests check one `EventScenario`: it is played once, while all users have connections.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from video_calls_contract.event_listener import (
     UNAUTHORIZED,
     Expiry,
     Listener,
-    Way,
+    TokenLocation,
     call_in,
 )
 from video_calls_contract.exceptions import Blocked, NotOffered, Violation
@@ -43,7 +43,7 @@ Event = dict[str, Any]
 
 
 def has_types(*types: str) -> Callable[[list[Event]], bool]:
-    """Return a condition: events of all these types have arrived."""
+    """Return a condition for `wait_until`: events of all these types have arrived."""
     return lambda events: set(types) <= {event["type"] for event in events}
 
 
@@ -57,15 +57,15 @@ def participant_in(event: Event) -> dict[str, Any]:
 
 @dataclass
 class EventScenario:
-    """Two calls changed while their participants and some outsiders listened.
+    """Two calls that changed while their participants and outsiders had connections for events.
 
-    `call` was joined by its doctor, by its patient, by both again, and ended by its patient. `far` was
-    cancelled by its doctor. Between these steps, the backend had to refuse some requests.
+    The doctor and then the patient joined `call`, both joined again, and the patient ended it. The doctor
+    cancelled `far`. Between these steps came requests that the backend has to refuse.
 
     Attributes:
         doctor, patient: the participants' connections, open from the start to the end.
-        steps: the requests that changed something: "doctor" and "patient" (the joins), "end" and "cancel".
-        readings: the call as it was read after each step.
+        steps: the requests that change a call, by name: "doctor" and "patient" (joins), "end", "cancel".
+        readings: the response to get after each step, by the step's name.
         refusals: the requests that have to be refused.
         resumed: the doctor's second connection, opened at the end, which resumes after the first event.
     """
@@ -91,7 +91,7 @@ class EventScenario:
         return self.doctor, self.patient
 
     def do(self, name: str, call: Call, action: Callable[[object], Exchange], event: str | None) -> None:
-        """Send a request that changes a call, wait for its event at both participants, and read the call."""
+        """Send a request that changes a call, wait until both participants have its event, read the call."""
         exchange = self.steps[name] = action(call.id)
         if not exchange.succeeded:
             raise Blocked(f"a step of the scenario was answered {exchange.status_text}", exchange)
@@ -101,7 +101,7 @@ class EventScenario:
         self.readings[name] = call.doctor.get(call.id)
 
     def play(self, together: Together) -> None:
-        """Send the requests."""
+        """Send the requests of the scenario."""
         call, far = self.call, self.far
         doctor, patient = call.participants
         outsiders = [listener.user for listener in self.outsiders]
@@ -125,7 +125,7 @@ class EventScenario:
         self.refusals += [patient.cancel(far.id), patient.join(far.id)]
 
     def wait_for_late_events(self) -> None:
-        """Wait for events that may come late, and for those that should not come."""
+        """Wait for events that may come late, and give wrong events to outsiders time to arrive."""
         if any(of_type(listener.of(self.call.id), "participant.joined") for listener in self.listeners):
             for listener in self.listeners:
                 listener.wait_until(both_left, self.call.id)
@@ -138,19 +138,20 @@ def both_left(events: list[Event]) -> bool:
 
 
 @pytest.fixture(scope="session")
-def way(users: Users) -> Way:
-    """Return how a token is sent; without a connection, no event can be checked."""
-    return event_listener.find_way(users.doctor)
+def token_location(users: Users) -> TokenLocation:
+    """Return where to send a token. If no connection is possible, the tests that use this are not checked."""
+    return event_listener.find_token_location(users.doctor)
 
 
 @pytest.fixture(scope="session")
-def scenario(run: Run, way: Way, together: Together) -> Generator[EventScenario]:
-    """Play the scenario; its connections stay open, and other tests may use its users."""
+def scenario(run: Run, token_location: TokenLocation, together: Together) -> Generator[EventScenario]:
+    """Play the scenario. Its connections stay open, but its users are free for other tests."""
     with ExitStack() as stack:
         with run.calls.soon() as call:
             far = run.calls.scheduled(call.pair)
             doctor, patient, *outsiders = [
-                stack.enter_context(Listener(user, way)) for user in (*call.participants, *call.pair.others)
+                stack.enter_context(Listener(user, token_location))
+                for user in (*call.participants, *call.pair.others)
             ]
             for listener in (doctor, patient, *outsiders):
                 require(
@@ -164,7 +165,7 @@ def scenario(run: Run, way: Way, together: Together) -> Generator[EventScenario]
             scenario.wait_for_late_events()
             if events := doctor.of(*scenario.ids):
                 first_id, missing = str(events[0].get("id")), len(events) - 1
-                scenario.resumed = stack.enter_context(Listener(call.doctor, way, after=first_id))
+                scenario.resumed = stack.enter_context(Listener(call.doctor, token_location, after=first_id))
                 scenario.resumed.wait_until(lambda events: len(events) >= missing, *scenario.ids)
         yield scenario
 
@@ -184,7 +185,7 @@ def require_well_formed(listener: Listener, secrets: list[str]) -> None:
 
 
 def require_sent_once(scenario: EventScenario, run: Run, step: str, name: str) -> None:
-    """Check that each participant received one event of a step, with the call as it was read after it."""
+    """Check that each participant received one event of a step, with the call as `readings` shows it."""
     secrets = [run.config.agora.app_certificate] if run.config.agora.app_certificate else []
     request, reading = scenario.steps[step], scenario.readings[step]
     body = require_success(reading)
@@ -203,7 +204,7 @@ def require_sent_once(scenario: EventScenario, run: Run, step: str, name: str) -
 
 
 def require_call_in(event: Event, reading: Exchange, evidence: Exchange) -> None:
-    # The next join may have updated the record before it was read.
+    # The next join may have changed `updated_at` before the call was read.
     changes = differences(require_success(reading), call_in(event), ignoring=("updated_at",))
     require(not changes, f"`{event['type']}` to hold the call as it was read; {changes}", reading, evidence)
 
@@ -235,10 +236,12 @@ def test_cancel_sends_call_cancelled_to_both(scenario: EventScenario, run: Run) 
 
 
 def skip_without_participant_events(scenario: EventScenario) -> None:
-    """Skip a test if joins cause no events: some backends send them when Agora reports a participant.
+    """Skip a test if no join or end caused a `participant` event.
+
+    Some backends send these events only when Agora reports that a participant entered or left the channel.
 
     Raises:
-        NotOffered: if no join and no end caused a `participant` event.
+        NotOffered: if there was no such event.
     """
     if not any(
         of_type(one.of(scenario.call.id), "participant.joined", "participant.left")
@@ -250,7 +253,7 @@ def skip_without_participant_events(scenario: EventScenario) -> None:
 
 
 def participant_events(listener: Listener, scenario: EventScenario, role: str) -> list[Event]:
-    """Return the participant events of a role, and check the uid in each."""
+    """Check the uids in the `participant` events of a role, and return these events."""
     evidence = listener.evidence(scenario.call.id)
     events: list[Event] = []
     for event in of_type(listener.of(scenario.call.id), "participant.joined", "participant.left"):
@@ -399,7 +402,7 @@ def in_words(events: list[tuple[str, str]]) -> str:
 
 @pytest.mark.rule("events.resume")
 def test_connection_resumes_after_last_event_id(
-    scenario: EventScenario, calls: Calls, way: Way, together: Together
+    scenario: EventScenario, calls: Calls, token_location: TokenLocation, together: Together
 ) -> None:
     earlier = scenario.doctor.of(*scenario.ids)
     require(earlier, "the doctor to receive events of their calls", scenario.doctor.evidence())
@@ -413,9 +416,9 @@ def test_connection_resumes_after_last_event_id(
         return events[events.index(start) + 1 :]
 
     with ExitStack() as stack:
-        fresh = stack.enter_context(Listener(user, way))
+        fresh = stack.enter_context(Listener(user, token_location))
         require(fresh.stays_open(), "a second connection of the doctor's to stay open", fresh.evidence())
-        resumed = [Listener(user, way, after=event_id) for event_id, _ in starts]
+        resumed = [Listener(user, token_location, after=event_id) for event_id, _ in starts]
 
         def open_all() -> Exchange:
             for listener in resumed:
@@ -429,7 +432,7 @@ def test_connection_resumes_after_last_event_id(
             )
         for start, listener in zip(starts, resumed, strict=True):
             listener.wait_until(partial(has_number, len(events_after(start))), *ids)
-        # The connections are open now, however many events they replayed: this one arrives live.
+        # The replay is over, so the event of this cancellation arrives as a new one.
         calls.step(last, "cancel")
         for listener in (scenario.doctor, fresh, *resumed):
             listener.wait_until(has_types("call.cancelled"), last.id)
@@ -457,8 +460,8 @@ def has_number(number: int, events: list[Event]) -> bool:
 
 
 @pytest.mark.rule("events.resume")
-def test_unknown_last_event_id_closes_connection(users: Users, way: Way) -> None:
-    with Listener(users.doctor, way, after="no-such-event") as listener:
+def test_unknown_last_event_id_closes_connection(users: Users, token_location: TokenLocation) -> None:
+    with Listener(users.doctor, token_location, after="no-such-event") as listener:
         listener.closes()
     require(
         listener.close_code in NO_EVENT,
@@ -471,7 +474,7 @@ def test_unknown_last_event_id_closes_connection(users: Users, way: Way) -> None
 
 
 @pytest.mark.rule("events.authentication")
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("token_location")
 def test_token_in_header_is_accepted(users: Users) -> None:
     with Listener(users.patient, "header") as listener:
         stays = listener.stays_open()
@@ -483,7 +486,7 @@ def test_token_in_header_is_accepted(users: Users) -> None:
 
 
 @pytest.mark.rule("events.authentication")
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("token_location")
 def test_token_in_subprotocol_is_accepted(users: Users) -> None:
     user = users.patient
     if not event_listener.fits_a_subprotocol(user):
@@ -499,7 +502,7 @@ def test_token_in_subprotocol_is_accepted(users: Users) -> None:
 
 
 @pytest.mark.rule("events.authentication")
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("token_location")
 def test_invalid_token_closes_connection(users: Users, together: Together) -> None:
     doctor = users.doctor
     forgers = {
@@ -535,7 +538,7 @@ def test_invalid_token_closes_connection(users: Users, together: Together) -> No
 
 
 @pytest.mark.rule("events.token-expiry")
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("token_location")
 @pytest.mark.late
 def test_expired_token_closes_connection(expiry: Expiry) -> None:
     require(

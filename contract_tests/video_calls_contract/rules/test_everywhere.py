@@ -1,4 +1,4 @@
-"""Rules for every exchange. The observers check them; these tests report what they found, at the end."""
+"""Rules for every exchange. The observers check them; at the end, these tests report the findings."""
 
 import pytest
 from video_calls_spec import RuleId
@@ -12,7 +12,7 @@ ABSENT = {
     "join.token-signature": Missing("the configuration has no agora.app_certificate"),
     "errors.body-everywhere": NotOffered("no request was refused outside the operations"),
 }
-"""Why no exchange may have concerned a rule."""
+"""Why it may be that no exchange concerned a rule."""
 
 NEED_A_CALL = ("model.schema", "privacy.details")
 NEED_A_JOIN = ("model.started-at", "model.ended-at")
@@ -21,19 +21,19 @@ NEED_A_JOIN = ("model.started-at", "model.ended-at")
 
 @pytest.mark.observed
 @pytest.mark.parametrize("slug", [pytest.param(slug, marks=pytest.mark.rule(slug)) for slug in OBSERVED])
-def test_every_exchange_keeps_rule(run: Run, blocked: Blocked | None, slug: RuleId) -> None:
+def test_every_exchange_keeps_rule(run: Run, sampling_error: Blocked | None, slug: RuleId) -> None:
     of_tests = [
         Finding(expected, exchanges) for rule, expected, exchanges in run.backend.findings if rule == slug
     ]
     findings = (run.observers.findings[slug] + of_tests)[:MOST_FINDINGS]
     if findings:
         expected = "; ".join(dict.fromkeys(finding.expected for finding in findings))
-        # Reports show the last exchange in full, so the first finding comes last.
+        # The first finding comes last, because reports show only the last exchange in full.
         evidence = (exchange for finding in reversed(findings) for exchange in finding.exchanges)
         raise Violation(expected, *evidence)
     checked = run.observers.checked[slug]
     is_partial = slug in NEED_A_JOIN or (slug in NEED_A_CALL and not run.calls.created.calls)
-    if blocked is not None and (is_partial or (not checked and not slug.startswith("errors."))):
-        raise blocked
+    if sampling_error is not None and (is_partial or (not checked and not slug.startswith("errors."))):
+        raise sampling_error
     if not checked:
         raise ABSENT.get(slug) or Blocked("no exchange of this run concerned this rule")

@@ -1,4 +1,4 @@
-"""Schemas: Schemathesis generates requests from openapi.yaml, and checks the responses against it."""
+"""Schemas: Schemathesis generates requests from openapi.yaml; `fuzzing` checks the responses."""
 
 from concurrent.futures import Future
 
@@ -25,7 +25,7 @@ def test_generated_requests_get_documented_responses(
     run: Run, preparing_fuzzer: Future[None], operation: str
 ) -> None:
     preparing_fuzzer.result()
-    from video_calls_contract.fuzzing import fuzz_operation  # Schemathesis takes a while to import
+    from video_calls_contract.fuzzing import fuzz_operation  # imports Schemathesis, which takes seconds
 
     fuzz_operation(run, operation)
 

@@ -23,14 +23,14 @@ from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import User
 
 EDGE = timedelta(minutes=2)
-"""How near to the start of the window a join has to be to show where the window starts."""
+"""A join is at the start of the window if it is at most this far from it."""
 
 
 def no_server_error(calls: Calls, call: Call, join: Exchange) -> Exchange:
-    """Return a join, unless it ended in a server error, which violates another rule.
+    """Return the response to a join, unless it is a server error, which violates another rule.
 
     Raises:
-        Blocked: if it did.
+        Blocked: if it is a server error.
     """
     if join.status >= 500:
         raise calls.blocked_at("join", call, join)
@@ -279,10 +279,10 @@ def test_participant_keeps_uid_at_second_join(joins: JoinScenario) -> None:
 
 
 def credentials(exchange: Exchange) -> dict[str, Any]:
-    """Return the response to a successful join.
+    """Return the body of the response to a join.
 
     Raises:
-        NotOffered: if the join was refused, which other rules judge.
+        NotOffered: if the join was refused; other rules check whether it may be.
     """
     if not exchange.succeeded:
         raise NotOffered("a join was refused")

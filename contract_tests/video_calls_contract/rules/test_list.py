@@ -28,7 +28,7 @@ from video_calls_contract.users import User, Users
 pytestmark = pytest.mark.lists
 
 DEFAULT_SIZES = (25, 55, 105)
-"""Numbers of calls that exceed usual page sizes."""
+"""Numbers of calls that are more than usual page sizes."""
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +44,12 @@ def far_calls(run: Run, calls: Calls) -> list[object]:
 
 @pytest.fixture(scope="session")
 def all_statuses(run: Run, calls: Calls, far_calls: list[object]) -> list[object]:
-    """Create calls of every pair, and a closed one in each status; return their ids."""
+    """Create calls of every pair, a cancelled and a completed call; return their ids."""
     return [*far_calls, *(call.id for call in successes(run, calls.cancelled, calls.completed))]
 
 
 def successes(run: Run, *schedulers: Callable[[], Call]) -> list[Call]:
-    """Return the calls that can be created; other tests report why one cannot."""
+    """Call these functions, and return the created calls. Other tests report why one could not be created."""
 
     def attempt(schedule: Callable[[], Call]) -> Call | None:
         with suppress(Blocked):
@@ -83,7 +83,7 @@ def test_pages_hold_no_call_of_others(users: Users, calls: Calls, name: str) -> 
 
 
 def require_own_calls(user: User, calls: Calls, *pages: Exchange) -> None:
-    """Check that pages of a user's list hold no calls of others."""
+    """Check that the pages of a user's list contain only this user's calls."""
     for page in pages:
         for call in page.calls:
             is_own = (user.doctor is not None and call.get("doctor") == user.doctor) or (
@@ -110,7 +110,7 @@ def test_list_holds_every_call_of_user(
         if (call := calls.created.calls[call_id]).doctor == user.doctor or call.patient == user.patient
     ]
     if not expected:
-        calls.scheduled()  # raises `Blocked` with the reason
+        calls.scheduled()  # raises `Blocked` with the reason why there are no calls
     walk = read_list(user, LARGE)
     missing = [call_id for call_id in expected if call_id not in walk.ids]
     if missing and not walk.ended:
@@ -129,14 +129,14 @@ def test_list_holds_ongoing_call(run: Run, calls: Calls) -> None:
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.alone
-def test_list_of_dual_user_holds_both_sides(users: Users, calls: Calls) -> None:
+def test_doctor_who_is_also_patient_lists_both(users: Users, calls: Calls) -> None:
     dual = users["dual_user"]
     creations = [
         dual.create(dual.doctor, users.patient.patient, calls.free_times.take()),
         dual.create(users.doctor.doctor, dual.patient, calls.free_times.take()),
     ]
     if not all(exchange.succeeded for exchange in creations):
-        raise Blocked("no call of the dual user could be scheduled")
+        raise Blocked("no call of a user who is both doctor and patient could be scheduled")
     walk = read_list(dual, LARGE)
     ids = [exchange.object.get("id") for exchange in creations]
     missing = [call_id for call_id in ids if call_id not in walk.ids]
@@ -164,11 +164,11 @@ def test_list_shows_calls_as_get_does(run: Run, calls: Calls) -> None:
 
 
 def entry_of(user: User, call: Call) -> tuple[Exchange, dict[str, Any]]:
-    """Return the page of a user's list that holds a call, and the entry.
+    """Return the page of a user's list that contains a call, and the call on this page.
 
     Raises:
         NotOffered: if the list has too many pages.
-        Violation: if the list does not hold it.
+        Violation: if the list does not contain the call.
     """
     walk = read_list(user, LARGE)
     for page in walk.pages:
@@ -183,7 +183,10 @@ def entry_of(user: User, call: Call) -> tuple[Exchange, dict[str, Any]]:
 
 
 def require_shown_at_once(run: Run, call: Call, *actions: str) -> None:
-    """Check that the lists of both participants, read before, show each change after its response."""
+    """Check that the lists of both participants show each change at once.
+
+    They are also read before a change, so that a cache would show the old status.
+    """
 
     def require_shown(action: str, changed: Exchange, user: User) -> None:
         read = user.get(call.id)
@@ -274,7 +277,7 @@ def test_page_has_four_fields_and_total_count(users: Users, calls: Calls, name: 
 
 @pytest.fixture(scope="session")
 def several_pages(calls: Calls, together: Together) -> None:
-    """Create more calls than fit on a page, or about a hundred."""
+    """Create calls until the list has a second page, or more than a hundred calls."""
     doctor = calls.pair.doctor
     page = doctor.list()
     for size in DEFAULT_SIZES:
@@ -317,7 +320,7 @@ def test_every_call_is_on_one_page(users: Users, calls: Calls, *, sized: bool) -
 
 
 def require_complete(user: User, walk: Walk) -> None:
-    """Check that the pages, forward and back from the last one, hold each call once."""
+    """Check that the pages contain each call once, forward from the first and back from the last."""
     first, last = walk.pages[0], walk.pages[-1]
     if walk.problem:
         raise Violation(walk.problem, *walk.pages[-2:])

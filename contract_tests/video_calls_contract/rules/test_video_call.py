@@ -1,4 +1,4 @@
-"""The VideoCall model: how times change. The observers check the rest in every exchange."""
+"""The VideoCall model: when the times of a call change. Observers check its other rules in every exchange."""
 
 from datetime import timedelta
 

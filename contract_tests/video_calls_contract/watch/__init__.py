@@ -1,4 +1,4 @@
-"""Checks the traffic of other clients by the contract: live through a proxy, or from recordings.
+"""Checks the traffic of other clients: live through a proxy, or from recordings.
 
-Only `target.py` sends requests, which find the API at the start.
+The suite sends no requests of its own, except that `target.py` looks for the API at the start.
 """

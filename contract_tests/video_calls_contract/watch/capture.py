@@ -1,4 +1,4 @@
-"""What passes the proxy, or is recorded, before it is decoded."""
+"""Captures: what passes the proxy or is recorded, before it is decoded."""
 
 from dataclasses import dataclass, field
 
@@ -7,13 +7,13 @@ Header = tuple[str, str]
 
 @dataclass(slots=True)
 class Capture:
-    """A request and its response; of a WebSocket, one message from the target, or the end.
+    """A request and its response. On a WebSocket: one message from the target, or the end.
 
     Attributes:
-        target: path and query, as the client sent them.
-        body: as the target sent it, perhaps compressed; a longer one is cut where the suite refuses to read.
+        target: the path and query, as the client sent them.
+        body: the response body as the target sent it, perhaps compressed; cut at the suite's limit.
         sent_at, received_at: seconds since the epoch.
-        skip_reason: why the exchange is not checked; empty if it can be.
+        skip_reason: why the exchange is not checked; empty if it is.
         socket: the number of the WebSocket; 0 for HTTP.
         position: the position of a message in its WebSocket, from 0.
         is_end: whether the WebSocket has ended; `close_code` is None if the target did not end it.

@@ -88,7 +88,8 @@ def _watch(config: Config, listen: str, level: Level, files: ReportFiles) -> Non
     captures: Captures[Capture | int] = context.Queue(_MOST_WAITING)
     with _listener(listen) as listener:
         process = context.Process(target=serve, args=(config, own_host, listener, captures), daemon=True)
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the process has its own
+        # The new process inherits this: it ignores Ctrl-C until it has its own handler.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process.start()
         signal.signal(signal.SIGINT, handler)
         host, port = listener.getsockname()[:2]
@@ -100,7 +101,7 @@ def _watch(config: Config, listen: str, level: Level, files: ReportFiles) -> Non
 
     def stop(_signal: int, _frame: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)  # a second one does not wait for the proxy
+            signal.signal(number, signal.default_int_handler)  # a second Ctrl-C does not wait for the proxy
         process.terminate()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -112,7 +113,7 @@ def _watch(config: Config, listen: str, level: Level, files: ReportFiles) -> Non
 
 
 def _check_until_end(captures: Any, process: Any, traffic: Traffic) -> int:  # noqa: ANN401 (private types)
-    """Check what passes the proxy; return how many captures were dropped."""
+    """Check captures until the proxy ends; return how many captures it dropped."""
     while True:
         try:
             capture: Capture | int = captures.get(timeout=1)

@@ -1,8 +1,8 @@
-"""The rules of section 2, Create Video Call, checked in the creations of clients.
+"""Rules of section 2, Create Video Call, checked when clients create calls.
 
-A creation can conflict with an earlier one: its call overlaps the earlier call, or has its `Idempotency-Key`.
-Another client may have cancelled the earlier call meanwhile, or reset the data. So a conflict is a violation
-only if a later response shows that the earlier call still exists.
+A request conflicts with an earlier one if its call overlaps the earlier call, or if it has the same
+`Idempotency-Key`. But meanwhile, another client may have cancelled the earlier call or reset the data. So a
+conflict is a violation only if a later response shows that the earlier call still exists.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ CHECKS = Checks()
 
 _APART = timedelta(minutes=30) - PRECISION
 _KEY_LIFETIME = timedelta(hours=1)
-"""After which a backend may have forgotten an `Idempotency-Key`."""
+"""After this time, a backend may have forgotten an `Idempotency-Key`."""
 
 _OPEN = ("scheduled", "ongoing")
 _ANY = (*_OPEN, "completed", "cancelled")
@@ -35,7 +35,7 @@ _ANY = (*_OPEN, "completed", "cancelled")
 
 
 def _flaws(creation: Exchange) -> Iterator[tuple[RuleId, tuple[int, ...], str]]:
-    """Yield the flaws of a request: the rule, the statuses that refuse it, and the flaw in words."""
+    """Yield the flaws of a request: the rule, the statuses with which to refuse it, and the flaw in words."""
     body = creation.sent_object
     kind = header(creation.request_headers, "content-type") or "json"
     if "json" not in kind.lower():
@@ -71,7 +71,7 @@ def _creation_shows_new_call(_: History, exchange: Exchange) -> bool | None:
     body = exchange.sent_object
     if not {"doctor", "patient"} <= body.keys():
         return False
-    # A client may send an id as text.
+    # A client may send a numeric id as text: it is the same id.
     ids = [(body[role], exchange.object.get(role)) for role in ("doctor", "patient")]
     require_scheduled(exchange, *(actual if str(actual) == str(own) else own for own, actual in ids))
     return None
@@ -153,7 +153,7 @@ def _key_creates_one_call(history: History, exchange: Exchange) -> bool | None:
 
 
 def _is_later(exchange: Exchange, earlier: Exchange) -> bool:
-    """Return whether a request was sent after an earlier response. The order of others is unknown."""
+    """Return whether a request was sent after `earlier` ended: only then is their order known."""
     return exchange.sent_at > earlier.received_at
 
 
@@ -164,10 +164,10 @@ def _add(rule: RuleId, history: History, conflict: Conflict) -> None:
 
 
 def _check_conflicts(rule: RuleId, history: History, exchange: Exchange) -> bool:
-    """Check that no response shows the first call of a conflict after the second creation.
+    """Check that no response after the second request of a conflict shows the call of the first.
 
     Raises:
-        Violation: if one does.
+        Violation: if a response shows it.
     """
     for call in calls_of(exchange):
         for expected, first, second, statuses in history.conflicts.get((rule, str(call["id"])), ()):

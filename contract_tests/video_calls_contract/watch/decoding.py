@@ -1,4 +1,4 @@
-"""Decodes captures into exchanges: the operation, the user, and what the bodies say."""
+"""Decodes captures into exchanges, with operation, user and decoded body."""
 
 import hashlib
 import re
@@ -27,7 +27,7 @@ _PLAIN = Redactor()
 
 
 def skip_reason(capture: Capture, root: str) -> str:
-    """Return why a request and its response are not checked; empty if they are.
+    """Return why a capture is not checked; empty if it is.
 
     Args:
         root: the path of the API.
@@ -72,7 +72,7 @@ def decode(capture: Capture, origin: str, root: str) -> Exchange:
 
 @cache
 def _operations() -> list[tuple[str, re.Pattern[str], str]]:
-    """Return method, path and id of each operation of the contract."""
+    """Return the method, path and id of each operation of the contract."""
     return [
         (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), operation["operationId"])
         for path, methods in contract()["paths"].items()
@@ -87,7 +87,7 @@ def operation_of(method: str, path: str) -> str | None:
 
 
 def methods_of(url: str) -> set[str]:
-    """Return the methods that the contract has for the path at the end of a URL."""
+    """Return the methods that the contract allows for the path of a URL."""
     path = "/video-calls" + url.partition("?")[0].rpartition("/video-calls")[2]
     return {verb for verb, form, _ in _operations() if form.fullmatch(path)}
 
@@ -121,16 +121,16 @@ def bearer(headers: Iterable[Header]) -> str:
 
 
 def caller_of(exchange: Exchange) -> str:
-    """Return a text that is the same for two exchanges only if one user sent both; empty if unknown."""
+    """Return a text that identifies the user who sent a request; empty if the user is unknown."""
     if exchange.user in (NOBODY, SOMEBODY):
         return bearer(exchange.request_headers)
     return exchange.user
 
 
 def _user_of(headers: list[Header]) -> str:
-    """Return a name for the user who sent a request: the same for each token of a user.
+    """Return a name for the user who sent a request; all tokens of a user give the same name.
 
-    It is `SOMEBODY` if the credentials do not show the user, and `NOBODY` without credentials.
+    The name is `SOMEBODY` if the credentials do not show the user, and `NOBODY` without credentials.
     """
     token = bearer(headers)
     content = claims(token)

@@ -1,4 +1,4 @@
-"""Rules about events, checked in the messages of WebSockets: their form, order and resumption, and tokens."""
+"""Rules about events, checked in the messages of WebSockets: form, order, resuming and tokens."""
 
 import json
 from collections import deque
@@ -24,16 +24,16 @@ from video_calls_contract.watch.registration import apply
 EVENT_RULES = {slug for slug in RULES if slug.startswith("events.")} - {"events.own-calls"}
 """The rules by which connections are checked."""
 
-_MOST_SHOWN = 3  # events of a connection
-_MOST_CONNECTIONS, _MOST_IDS = 3, 100  # of a user, and of each connection
+_MOST_SHOWN = 3  # events of a connection in a report
+_MOST_CONNECTIONS, _MOST_IDS = 3, 100  # connections of a user, event ids of each connection
 _OWN_CODES = range(4400, 4500)
 
 
 class Connection:
     """A connection that the target has accepted; `opened` is its handshake.
 
-    If it resumes after an event that an earlier connection of the user has received, it has to begin with the
-    events that followed there.
+    A connection may resume after an event that an earlier connection of the user received. Then it has to
+    begin with the events that followed on the earlier connection.
     """
 
     def __init__(self, history: History, opened: Exchange) -> None:
@@ -54,7 +54,7 @@ class Connection:
             logs.append(self._log)
 
     def check(self, capture: Capture) -> None:
-        """Check a message, or the end."""
+        """Check a message, or the end of the connection."""
         try:
             event = as_object(json.loads(capture.body))
         except (ValueError, RecursionError):
@@ -111,7 +111,7 @@ class Connection:
         is_over = last in ("call.ended", "call.cancelled") and name in ("call.started", "call.cancelled")
         self._require("events.order", number not in self._ids, f"each event once; {number} came again")
         self._require("events.order", not is_over or last == name, f"no {name} of a call after {last}")
-        # The events of each participant are apart from those of the call.
+        # The last event type is remembered for the call, and separately for each participant.
         role = as_object(as_object(event.get("data")).get("participant")).get("role")
         kind = call_id, str(role) if name.startswith("participant.") else ""
         is_change = self._last_types.get(kind) != name

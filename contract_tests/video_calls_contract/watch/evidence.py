@@ -13,8 +13,8 @@ from video_calls_contract.observers.registry import Finding
 from video_calls_contract.redaction import Redactor
 from video_calls_contract.watch.decoding import bearer
 
-_LONG = 4096  # bytes of a body
-_SHORTEST = 3  # characters of a personal text
+_LONG = 4096  # bytes of a body; a longer one is shortened
+_SHORTEST = 3  # characters; a shorter personal text is not redacted
 _EMAIL = re.compile(r"[\w.+-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+")
 _DETAILS = ("doctor_details", "patient_details")
 _SHOWN_HEADERS = (
@@ -27,9 +27,9 @@ _SHOWN_HEADERS = (
 
 
 def shortened(exchange: Exchange, call_id: object) -> Exchange:
-    """Return an exchange; of a long body, only the call with this id or the beginning is left."""
+    """Return an exchange whose long body is cut: to the call with this id, or to the beginning."""
     if len(exchange.content) <= _LONG:
-        return replace(exchange)  # without the parsed body
+        return replace(exchange)  # a copy does not keep the parsed body in memory
     row = next((call for call in exchange.calls if call.get("id") == call_id), None)
     content = json.dumps({"results": [row]}).encode() if row else exchange.content[:_LONG]
     return replace(exchange, content=content, unread=f"a part of {len(exchange.content):,} bytes")
@@ -59,7 +59,7 @@ def without_secrets(finding: Finding, secrets: Iterable[str]) -> Finding:
 
 
 class _PersonalRedactor(Redactor):
-    """Redacts personal texts too, and secrets that it recognizes by their name or form."""
+    """Also redacts personal texts, and secrets that it recognizes by their name or form."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         super().__init__()

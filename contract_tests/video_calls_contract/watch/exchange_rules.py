@@ -1,6 +1,7 @@
-"""Rules about single exchanges and the last state of their call, checked in the exchanges of clients.
+"""Rules about one exchange and the last known state of its call, checked in the exchanges of clients.
 
-The checks are those of `run`. This module adds when a rule applies to a request of somebody else.
+The checks are the same as for `run`. This module decides when a rule applies, because clients send any
+request.
 """
 
 import re
@@ -26,9 +27,9 @@ from video_calls_contract.watch.registration import Checks, is_refused
 
 CHECKS = Checks()
 
-_LEEWAY = timedelta(minutes=2)  # that a backend may give an expired token
+_LEEWAY = timedelta(minutes=2)  # for so long, a backend may still accept an expired token
 _WINDOW = timedelta(minutes=15)
-_MOST_CALLS = 100  # of a page
+_MOST_CALLS = 100  # on a page
 
 
 # -- Authentication -----------------------------------------------------------------------------------
@@ -77,14 +78,14 @@ def _cancel_cancels(_: History, exchange: Exchange) -> None:
 
 
 def _refuse_after(rule: RuleId, operation: str, *statuses: str) -> None:
-    """Register that an operation is refused if the call has been in a status that does not allow it."""
+    """Register a check: the backend refuses an operation if the call last had one of these statuses."""
 
     @CHECKS.of(rule)
     def check(history: History, exchange: Exchange) -> bool | None:
         last = history.last_seen.get(call_id_of(exchange.url))
         if exchange.operation != operation or last is None or last.exchange.received_at >= exchange.sent_at:
             return False
-        # After a reset of the data, the id may belong to another call, which has another channel.
+        # If the channel changed, the data was reset, and the id now belongs to another call.
         channel = exchange.object.get("channel_name", last.call.get("channel_name"))
         status = last.call.get("status")
         if status not in statuses or channel != last.call.get("channel_name"):
@@ -133,8 +134,11 @@ def _page_is_in_descending_order(_: History, exchange: Exchange) -> None:
 
 
 @CHECKS.of("list.page-size", "listVideoCalls")
-def _page_has_requested_size(history: History, exchange: Exchange) -> bool | None:
-    """Check the number of calls on a page, if full pages of two sizes show that `page_size` has an effect."""
+def _page_is_not_longer_than_requested(history: History, exchange: Exchange) -> bool | None:
+    """Check that a page has at most `page_size` calls.
+
+    `page_size` is optional, so the check begins when full pages of two sizes show that the backend uses it.
+    """
     query = parse_qs(urlsplit(exchange.url).query, keep_blank_values=True)
     text, number = "&".join(query.get("page_size", [])), len(list(exchange.calls))
     size = int(text) if re.fullmatch(r"[1-9]\d?|100", text, re.ASCII) else None
@@ -169,7 +173,7 @@ def _refusal_names_the_methods(_: History, exchange: Exchange) -> bool | None:
 
 @CHECKS.of("tracing.request-id")
 def _response_has_the_request_id(history: History, exchange: Exchange) -> bool | None:
-    """Check that a backend that has returned a request id always does."""
+    """Check that every response returns the request id, if an earlier response did: this is optional."""
     request_id = header(exchange.request_headers, "x-request-id")
     actual = exchange.headers.get("x-request-id")
     history.returns_request_ids |= bool(request_id) and actual == request_id

@@ -1,4 +1,4 @@
-"""Reads recordings of browsers and Playwright (HAR 1.2) as captures."""
+"""Reads recordings from browsers and Playwright (HAR 1.2) as captures."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ _SWITCHING = 101
 
 
 class HarError(Exception):
-    """A file is not a recording, or has no exchange with the API; the message names the file."""
+    """A file is not a recording, or contains no exchange with the API; the message names the file."""
 
 
 def check_recordings(
@@ -33,10 +33,10 @@ def check_recordings(
     """Check the exchanges of HAR files with the API at a base URL.
 
     Args:
-        base_url: None for the API with most exchanges.
+        base_url: the root of the API; None for the API that has the most exchanges.
 
     Raises:
-        HarError: if a file cannot be read, or no file has an exchange with the API.
+        HarError: if a file cannot be read, or no file contains an exchange with the API.
     """
     entries = [entry for path in paths for entry in _entries(path)]
     root = base_url or _root(entries)
@@ -74,7 +74,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _root(entries: list[dict[str, Any]]) -> str | None:
-    """Return the root of the API with most exchanges; None if there is no such API."""
+    """Return the root of the API that has the most exchanges; None if there is no such API."""
     roots: Counter[str] = Counter()
     for entry in entries:
         root, calls, rest = entry["request"]["url"].partition("?")[0].rpartition("/video-calls/")

@@ -1,7 +1,7 @@
-"""What the suite remembers from one exchange to the next, and when it forgets it.
+"""What the suite remembers between exchanges, and when it forgets it.
 
-Clients that do not use the proxy may change calls at any time. A test may reset the data or set the clock of
-the backend. None of this is a violation.
+Clients that do not use the proxy may change calls at any time. A test of a client may reset the data, or set
+the clock of the backend. None of this is a violation.
 """
 
 from collections import deque
@@ -27,7 +27,7 @@ from video_calls_contract.watch.decoding import bearer, call_id_of, calls_of
 from video_calls_contract.watch.evidence import shortened, without_secrets
 
 Report = Callable[[RuleId, Finding], None]
-"""Is called with the first finding of a rule."""
+"""Receives the first finding of each rule."""
 
 _RANKS = {"scheduled": 0, "ongoing": 1, "completed": 2, "cancelled": 2}
 _TIMES_OF_CHANGES = {
@@ -38,11 +38,11 @@ _TIMES_OF_CHANGES = {
 
 
 class TrafficClock(BackendClock):
-    """Checks times only while the application seems to use the real time.
+    """Checks times, but accepts any time while the application seems to use a changed clock.
 
     Attributes:
-        is_real: whether it does in the current exchange.
-        skip_count: how many times were not checked.
+        is_real: whether the application seems to use the real time in the current exchange.
+        skip_count: how many times it accepted without a check.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class TrafficClock(BackendClock):
         self.skip_count = 0
 
     def is_near(self, time: datetime | None, exchange: Exchange) -> bool:
-        """Return whether a time is about that of an exchange."""
+        """Return whether a time is near the time of an exchange."""
         return time is not None and super().matches(time, exchange.sent_at, exchange.received_at, LENIENCE)
 
     def matches(self, time: datetime, sent: datetime, received: datetime, tolerance: timedelta) -> bool:
@@ -74,10 +74,10 @@ class LastSeen(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """Two creations. The second is a violation if a later response shows the call of the first.
+    """Two requests that created calls. If a later response shows the first call, the second is a violation.
 
     Attributes:
-        statuses: those of the first call that show the violation.
+        statuses: the statuses of the first call that prove the violation.
     """
 
     expected: str
@@ -87,21 +87,21 @@ class Conflict(NamedTuple):
 
 
 class History(Observers):
-    """The observers of a run, and what they and the checks remember of the traffic.
+    """The observers, and what they and the checks remember about the traffic.
 
     Args:
-        skip_reasons: rules that are not checked.
-        started_at: only calls that were created later, or changed by this traffic, have to be consistent.
+        skip_reasons: for each rule that is not checked, why.
+        started_at: observers check only calls that were created later, or that this traffic changed.
 
     Attributes:
-        bookings: the newest creations of each doctor and each patient in each half hour.
-        keys: the first creation of each caller with each `Idempotency-Key`.
-        supports_keys: whether a key has returned its first call again.
-        conflicts: by their rule and the id of the first call.
-        page_sizes: each `page_size` that a full page had.
-        event_ids: the ids of the events on the last connections of each caller.
-        returns_request_ids: whether a response has had the `X-Request-ID` of its request.
-        reset_count: how many calls were replaced by others.
+        bookings: for each doctor or patient and each half hour, the last calls that were created.
+        keys: for each caller and `Idempotency-Key`, the first call that was created.
+        supports_keys: whether a repeated key has returned its first call.
+        conflicts: the conflicts, by rule and the first call's id.
+        page_sizes: each requested `page_size` for which there was a full page.
+        event_ids: for each caller, the event ids on the last connections.
+        returns_request_ids: whether a response has returned the `X-Request-ID` of its request.
+        reset_count: how many calls were forgotten because the data was reset.
     """
 
     clock: TrafficClock
@@ -126,12 +126,12 @@ class History(Observers):
         self._tokens: Recent[str, None] = Recent()
 
     def prepare(self, exchange: Exchange) -> None:
-        """Read from an exchange what its checks need."""
+        """Read what the checks of an exchange need, before they run."""
         if token := bearer(exchange.request_headers):
             self._tokens[token] = None
         if date := exchange.headers.get("date"):
             self.clock.observe_date(date, exchange.sent_at, exchange.received_at)
-        self.users.clear()  # users may be renamed between two responses
+        self.users.clear()  # no check compares users in two responses, because clients may rename them
         self._forget_reset_calls(exchange)
         self.clock.is_real = self._shows_real_time(exchange)
         self._find_own_calls(exchange)
@@ -162,15 +162,15 @@ class History(Observers):
             self._report(rule, findings[0])
 
     def shortened(self, exchange: Exchange, call_id: object) -> Exchange:
-        """Return an exchange as it is remembered, with only one call of a long list."""
+        """Return the form of an exchange to remember, with only one call of a long list."""
         return shortened(exchange, call_id)
 
     def excerpt(self, exchange: Exchange, call: dict[str, Any]) -> LastSeen:
-        """Return a call with its response, as both are remembered."""
+        """Return a call and its response, in the form to remember."""
         return LastSeen(self.shortened(exchange, call["id"]), call)
 
     def is_replaced(self, call: dict[str, Any]) -> bool:
-        """Return whether another call has had the id of a call: the data was reset."""
+        """Return whether another call had this call's id before, which means that the data was reset."""
         last = self.last_seen.get(str(call.get("id")))
         if last is None:
             return False
@@ -179,7 +179,7 @@ class History(Observers):
         return differs and call.get("channel_name") != last.call.get("channel_name")
 
     def _find_own_calls(self, exchange: Exchange) -> None:
-        """Find the calls that have to be consistent: staging systems have old data of all kinds."""
+        """Find the new and changed calls, because old data of staging systems may be inconsistent."""
         is_change = exchange.method == "POST" and exchange.succeeded
         if is_change and (call_id := call_id_of(exchange.url)):
             self._ours[call_id] = None
@@ -189,7 +189,10 @@ class History(Observers):
                 self._ours[str(call["id"])] = None
 
     def _shows_real_time(self, exchange: Exchange) -> bool:
-        """Return whether a change has a current time, or a cancellation kept a time that was current."""
+        """Return whether the response to a change has a current time.
+
+        A cancellation may also keep the `updated_at` of the last response, if that was current then.
+        """
         if exchange.operation not in _TIMES_OF_CHANGES or not exchange.succeeded:
             return True
         body = exchange.object
@@ -199,7 +202,7 @@ class History(Observers):
         return bool(stays) or any(self.clock.is_near(time, exchange) for time in times)
 
     def _forget_reset_calls(self, exchange: Exchange) -> None:
-        """Forget calls that were replaced, or went back to an earlier state: the data was reset."""
+        """Forget calls that were replaced or went back to an earlier state, because the data was reset."""
         for call in calls_of(exchange):
             last = self.last_seen.get(str(call["id"]))
             if last and (self.is_replaced(call) or _is_earlier(call, exchange, last)):
@@ -212,7 +215,7 @@ class History(Observers):
 
 
 def half_hours(call: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
-    """Yield the half hour of a call, as a number, for its doctor and for its patient."""
+    """Yield the keys of a call in `History.bookings`: role, user id, and the number of its half hour."""
     if at := instant(call.get("scheduled_time")):
         for role in ("doctor", "patient"):
             yield role, str(call.get(role)), int(at.timestamp() // 1800)

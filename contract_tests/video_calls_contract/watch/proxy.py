@@ -1,8 +1,8 @@
 """The proxy: an ASGI application that forwards HTTP and WebSockets, and captures them.
 
-It runs in a process of its own, so that the check of an exchange never delays the next one. It changes the
-headers of a single connection, `Host` if the target does not accept the client's, and `Accept-Encoding`: the
-suite cannot read br and zstd. Everything else passes unchanged.
+It runs in a process of its own, so that checks never delay traffic. It removes hop-by-hop headers, which
+concern one connection. It replaces `Host` if the target does not accept the client's, and removes br and zstd
+from `Accept-Encoding`, because the suite cannot read them. Everything else passes unchanged.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ from video_calls_contract.config import Config
 from video_calls_contract.connection_settings import connection
 from video_calls_contract.watch.capture import Capture, Header
 
-Captures = multiprocessing.Queue  # of captures, and at the end the number of dropped captures
+Captures = multiprocessing.Queue  # holds captures; the last item is the number of dropped captures
 
 _MOST_OF_REQUEST = 64 * 1024  # bytes of a request body that are captured
-_MOST_OF_MESSAGE = 16 * 2**20  # bytes of a message of a WebSocket
-_IDLE = 1.0  # seconds; servers keep idle connections for longer
-_STOPPING = 3  # seconds to finish exchanges at the end
+_MOST_OF_MESSAGE = 16 * 2**20  # bytes of a message on a WebSocket
+_IDLE = 1.0  # seconds; shorter than the time after which servers close idle connections
+_STOPPING = 3  # seconds in which running exchanges may end after a stop
 
 _OF_ONE_CONNECTION = {
     b"connection", b"expect", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
@@ -50,11 +50,11 @@ _Raw = list[tuple[bytes, bytes]]
 
 
 class Proxy:
-    """The application.
+    """The ASGI application.
 
     Args:
         config: how to reach the target.
-        host: the `Host` for the target; empty for the client's own.
+        host: the `Host` to send to the target; empty to send the client's.
         put: is called with each capture, and must not block.
     """
 
@@ -196,7 +196,8 @@ class Proxy:
         origin = self._origin
         is_secure, authority = origin.scheme == "https", origin.netloc
         options: dict[str, Any] = {"proxy_ssl": self._reached_by.proxy_context}
-        if self._reached_by.proxy is None:  # the address is the target's, and `Host` is the client's
+        if self._reached_by.proxy is None:
+            # Without a proxy: connect to the target's address, but send the client's `Host`.
             authority = dict(headers).get(b"host", b"").decode("latin-1") or authority
             options = {"host": origin.hostname, "port": origin.port or (443 if is_secure else 80)}
         if is_secure:
@@ -216,7 +217,7 @@ class Proxy:
         )
 
     async def _pass_down(self, upstream: ClientConnection, send: _Send, capture: Capture) -> Close | None:
-        """Forward messages until the target closes; return its close frame, None if the connection broke."""
+        """Forward messages until the target closes. Return its close frame; None if the connection broke."""
         while True:
             try:
                 message = await upstream.recv()
@@ -237,7 +238,7 @@ async def _pass_up(receive: _Receive, upstream: ClientConnection) -> None:
 
 
 def _sendable(code: int) -> int:
-    """Return a close code that can be sent: some codes only mean that there was none."""
+    """Return a close code that may be sent: codes such as 1005 only mean that there was no code."""
     is_sendable = code in {*range(1000, 1004), *range(1007, 1015)} or code >= 3000  # noqa: PLR2004 (RFC 6455)
     return code if is_sendable else CloseCode.NORMAL_CLOSURE
 
@@ -261,7 +262,7 @@ async def _request_body(receive: _Receive, capture: Capture, is_whole: asyncio.E
 
 
 async def _disconnect(receive: _Receive, is_whole: asyncio.Event) -> None:
-    """Wait until the client disconnects; `_request_body` reads the body before."""
+    """Wait until the client disconnects, after `_request_body` has read the body."""
     await is_whole.wait()
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -276,7 +277,7 @@ async def _send_502(send: _Send, kind: str, error: Exception) -> None:
 
 
 def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> _Raw:
-    """Return the headers without those of a single connection."""
+    """Return the headers without hop-by-hop headers."""
     headers = list(headers)
     listed = b",".join(value for name, value in headers if name.lower() == b"connection")
     dropped = _OF_ONE_CONNECTION | {name.strip().lower() for name in listed.split(b",")}
@@ -318,7 +319,7 @@ def serve(config: Config, host: str, listener: socket.socket, captures: "Capture
         )
     )
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the server raises its signals again after its end
+        signal.signal(number, signal.SIG_IGN)  # because uvicorn raises the signals again at its end
 
     def stop_with_parent() -> None:
         parent = multiprocessing.parent_process()

@@ -11,14 +11,14 @@ from video_calls_contract.observers.registry import Finding
 from video_calls_contract.watch.history import History
 
 Check = Callable[[History, Exchange], bool | None]
-"""Raises `Violation`; returns False if the exchange says nothing about the rule."""
+"""Raises `Violation`; returns False if the rule does not concern the exchange."""
 
 
 class Checks(list[tuple[RuleId, Check]]):
-    """The checks of a module, each with its rule."""
+    """The checks of one module, each with its rule."""
 
     def of(self, rule: RuleId, *operations: str) -> Callable[[Check], Check]:
-        """Register the check of a rule, for all exchanges or for successes of these operations."""
+        """Register the check of a rule, for all exchanges or only for successes of these operations."""
 
         def register(check: Check) -> Check:
             def applicable(history: History, exchange: Exchange) -> bool | None:

@@ -13,14 +13,14 @@ _REFUSALS = (401, 403)
 
 
 class TargetError(Exception):
-    """The target is not the API, or cannot be reached; the message says what to change."""
+    """The target is not the API, or the suite cannot reach it; the message says what to change."""
 
 
 def find_target(config: Config, address: str) -> tuple[Config, str]:
-    """Find the API at the base URL of a configuration, or below it at the document's path.
+    """Find the API at the base URL of a configuration, or at the document's path below it.
 
-    Return the configuration with the root of the API, and the `Host` for the target; empty if the target
-    accepts that of the proxy's clients.
+    Return the configuration with the root of the API, and the `Host` to send to the target. This `Host` is
+    empty if the target accepts the one that clients of the proxy send.
 
     Raises:
         TargetError: if there is no such API.
@@ -56,7 +56,7 @@ def find_target(config: Config, address: str) -> tuple[Config, str]:
 
 
 def _problem(response: httpx.Response) -> str:
-    """Return why a list without a token cannot have this response; empty if it can."""
+    """Return why a response to a list without a token is not from the API; empty if it may be."""
     kind = response.headers.get("content-type", "no Content-Type").partition(";")[0].strip()
     if response.status_code in _REFUSALS and "html" not in kind:
         is_basic = response.headers.get("www-authenticate", "").lower().startswith("basic")

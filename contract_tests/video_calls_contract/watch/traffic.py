@@ -1,4 +1,4 @@
-"""Checks traffic: captures in, results out."""
+"""Checks traffic: turns captures into results."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -55,17 +55,17 @@ class _Results(Results):
 
 
 class Traffic:
-    """Checks captures in the order in which they come.
+    """Checks captures one after another.
 
     Args:
         base_url: the root of the API.
         level: the lowest level whose violations fail.
         started_at: when the traffic began.
-        report: is called with the first violation of each rule.
+        report: a function that is called with the first violation of each rule.
 
     Attributes:
         notes: what a reader should know about the traffic.
-        skip_reasons: rules that are not checked, and why.
+        skip_reasons: for each rule that is not checked, why.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Traffic:
         self._skip_counts: Counter[str] = Counter()
 
     def check(self, capture: Capture) -> None:
-        """Check a capture. If the suite crashes, the results say so, and the next capture is checked."""
+        """Check a capture. If the suite crashes, record this, so that the next capture can be checked."""
         try:
             if capture.socket:
                 self._check_message(capture)
@@ -144,7 +144,7 @@ class Traffic:
         return TestResult(f"in {count(number, 'exchange')}", (slug,), outcome, reason, broken_rule, exchanges)
 
     def _skip_reason(self, slug: RuleId) -> str:
-        """Return why no exchange was checked by a rule."""
+        """Return why a rule was checked in no exchange."""
         if slug in self.skip_reasons:
             return self.skip_reasons[slug]
         if slug in _CHECKED_RULES:
