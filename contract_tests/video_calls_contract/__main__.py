@@ -1,4 +1,4 @@
-"""Start the command, or say how to install what it needs if the extra `contract` is not installed."""
+"""Start the command. If the extra `contract` is not installed, print how to install it."""
 
 import sys
 

@@ -1,6 +1,7 @@
 """Sends requests to the backend under test, and shows every exchange to the watchers.
 
-A request that was answered 429 is sent again after `Retry-After`, and a GET without a response once more.
+A request that got 429 is sent again after the time in `Retry-After`. A GET without a response is sent once
+more.
 """
 
 import json
@@ -28,12 +29,12 @@ from video_calls_contract.interrupts import delayed_interrupts
 from video_calls_contract.redaction import Redactor
 
 _MOST_RETRY_AFTER = 90.0  # seconds
-_DEADLINE = 300.0  # seconds for a request with its repetitions
+_DEADLINE = 300.0  # seconds for a request, with all its retries
 _TOO_MANY_REQUESTS = 429
 _PUBLIC_PREFIX = 35  # characters of an Agora token that may be shown: its version and the app id
-_MOST_TIMEOUTS = 2  # of a kind of requests, after which the timeout of the kind is shorter
-_SHORT_TIMEOUT = 1.0  # seconds; more if a response of that kind once took longer
-_ORIGIN_CHECK_INTERVAL = 5.0  # seconds between two checks after responses of the same kind
+_MOST_TIMEOUTS = 2  # after so many timeouts, later requests of the same kind get a shorter timeout
+_SHORT_TIMEOUT = 1.0  # seconds; longer if a response to this kind of request was slow before
+_ORIGIN_CHECK_INTERVAL = 5.0  # seconds before a response of the same kind is checked again
 
 _Kind: TypeAlias = tuple[str | None, str]
 """Operation and method of a request."""
@@ -55,7 +56,7 @@ class Backend:
         watchers: functions that get every exchange, one at a time.
         count: how many requests were sent.
         public_hosts: hosts in links of the backend other than its own.
-        findings: what tests saw of rules other than their own: rule, expectation and evidence.
+        findings: violations of rules that the test does not check: rule, expectation and evidence.
         cut_off: the last exchanges whose connection broke.
         is_gone: whether the backend stopped answering.
     """
@@ -106,15 +107,15 @@ class Backend:
 
     @property
     def no_call(self) -> Id:
-        """An id that no call has, in the form of the backend's ids."""
+        """An id that no call has. It has the form of the backend's ids, such as a UUID."""
         return absent(self._call_id)
 
     def expect_ids(self, like: object) -> None:
-        """Assume that ids of calls have the form of this id, until a call is created."""
+        """Use this id as the example of a call's id, until a call is created."""
         self._call_id = like
 
     def add_finding(self, rule: RuleId, expected: str, *exchanges: Exchange) -> None:
-        """Record a violation of a rule other than the test's, for the end of the run."""
+        """Record a violation of a rule that the test does not check, to report it at the end of the run."""
         self.findings.append((rule, expected, exchanges))
 
     def close(self) -> None:
@@ -130,10 +131,10 @@ class Backend:
         self._authorization = authorization
 
     def check_origin(self, exchange: Exchange) -> None:
-        """Send three requests that the API answers differently.
+        """Send three requests that the API answers differently, to recognize a gateway.
 
         Raises:
-            NotTheBackend: if all three responses are like this exchange.
+            NotTheBackend: if all three responses are like that of this exchange.
         """
         authorization = self._authorization() if self._authorization else None
         authorized = {"Authorization": authorization} if authorization else {}
@@ -161,10 +162,10 @@ class Backend:
         return f"{self.base_url}{path}" if path.startswith("/") else urljoin(f"{self.base_url}/", path)
 
     def local_url(self, link: str) -> str | None:
-        """Return the URL at which to follow a `next` or `previous`; None if it does not lead to the list.
+        """Return the URL from which to read a `next` or `previous` link; None if it does not lead to a list.
 
-        A link may name a public host, though the suite reaches the backend at another address. Requests, with
-        their tokens, go only to the origin of `base_url`.
+        A link may name a public host, although the suite reaches the backend at another address. The suite
+        sends tokens only to the origin of `base_url`.
         """
         try:
             own, other = httpx.URL(f"{self.base_url}/video-calls/"), httpx.URL(link)
@@ -287,7 +288,7 @@ class Backend:
         return exchange
 
     def _timeout_of(self, kind: _Kind) -> float:
-        """Return the timeout of a request in seconds: shorter if others of its kind got no response."""
+        """Return the timeout in seconds; shorter if earlier requests of this kind got no response."""
         if self._timeouts[kind] < _MOST_TIMEOUTS:
             return self._timeout
         return min(self._timeout, max(_SHORT_TIMEOUT, 4 * self._slowest.get(kind, 0.0)))

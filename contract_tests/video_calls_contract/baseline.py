@@ -68,9 +68,9 @@ def _parse_entry(path: Path, entry: object) -> Entry:
 
 
 def apply(baseline: Iterable[Entry], results: list[RuleResult], today: date) -> None:
-    """Change the results as a baseline says: allow known violations, and fail entries that no longer apply.
+    """Allow the violations that a baseline lists, and fail each entry whose rule the backend keeps.
 
-    An entry for a rule that passed in part stays: the violation may be in a test that did not run.
+    An entry stays if some tests of its rule did not check it, because those may show the violation.
     """
     by_rule = {entry.rule: entry for entry in baseline}
     for result in results:
@@ -95,7 +95,8 @@ def _passed_in_part(result: RuleResult) -> bool:
 def write_baseline(path: Path, results: list[RuleResult], previous: list[Entry]) -> int:
     """Write the violations of a run as a baseline and return their number.
 
-    Rules in `previous` keep their reasons and days. Rules that the run did not check stay as they are there.
+    Rules in `previous` keep their reasons and days. Entries for rules that the run did not check stay
+    unchanged.
 
     Raises:
         ConfigError: if the file cannot be written.

@@ -21,7 +21,7 @@ def read_body(response: httpx.Response, *, until: float) -> bytes:
         until: the deadline, a time of `time.monotonic`.
 
     Raises:
-        UnreadBodyError: if the body is too long, or its coding is not one that was accepted.
+        UnreadBodyError: if the body is too long, or has a coding that the request did not accept.
         httpx.ReadTimeout: if the body arrives after the deadline.
     """
     body = Body(response.headers.get("content-encoding", ""))

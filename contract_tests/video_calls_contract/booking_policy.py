@@ -1,8 +1,8 @@
 """The booking policy of a backend: the times that it books, and how the suite discovers them.
 
-The document allows any future time, but does not forbid opening hours, a furthest day, a grid of slots or a
-shortest notice. The suite discovers what `[booking]` of the configuration does not say. No request is sent
-here.
+The document allows any future time. But a backend may have opening hours, a furthest day, a grid of slots or
+a shortest notice, because the document does not forbid them. The suite discovers the limits that `[booking]`
+of the configuration does not give. This module sends no requests.
 """
 
 from bisect import bisect_left
@@ -40,7 +40,7 @@ class Policy:
 
     Attributes:
         furthest: how far ahead a call may be.
-        hours: the first and the last start of a day; a last start before the first is on the next day.
+        hours: the first and the last start of a day. If the last is before the first, it is on the next day.
         weekdays: the days on which the hours begin, Monday being 0.
         timezone: the timezone of hours and weekdays.
         step_minutes: the minutes between two possible starts, counted from midnight.
@@ -69,7 +69,7 @@ class Policy:
         return not self.objection(at, now)
 
     def objection(self, at: datetime, now: datetime) -> str:
-        """Return the sentence of the policy that excludes a time; empty if it can be booked."""
+        """Return why the policy excludes a time, as a sentence; empty if it can be booked."""
         if self.furthest is not None and at > now + self.furthest:
             return self._describe_furthest(now)
         if at < now + self.notice:
@@ -81,11 +81,11 @@ class Policy:
         return ""
 
     def next_allowed(self, at: datetime, now: datetime) -> datetime | None:
-        """Return the first time from `at` on that can be booked; None if there is none."""
+        """Return the first bookable time that is not before `at`; None if there is none."""
         earliest = self._on_grid(max(at, now + self.notice))
         first, last = self.hours or (_MIDNIGHT, _END_OF_DAY)
         local = earliest.astimezone(self.timezone)
-        # Yesterday's hours may still last. Two weeks have each weekday, even if clocks change meanwhile.
+        # Start with yesterday, whose hours may end today. Two weeks have each weekday, even if clocks change.
         for offset in range(-1, 15):
             day = local.date() + timedelta(days=offset)
             if day.weekday() not in (self.weekdays or _EVERY_DAY):
@@ -98,7 +98,7 @@ class Policy:
         return None
 
     def last_open(self, at: datetime) -> datetime:
-        """Return the last time up to `at` that hours, weekdays and grid allow; it may have passed."""
+        """Return the last time, up to `at`, that hours, weekdays and grid allow; it may be in the past."""
         if not self.limits_starts:
             return at
         step = self.step or timedelta(minutes=30)
@@ -115,20 +115,20 @@ class Policy:
         return bool(self.hours or self.weekdays or self.step_minutes)
 
     def minutes_on_grid(self, minutes: int, *, outwards: bool = False) -> int:
-        """Return a distance in minutes, rounded to the grid: down, or up if `outwards`."""
+        """Return minutes rounded to the grid: towards zero, or away from zero if `outwards`."""
         step = self.step_minutes or 1
         whole = -(-abs(minutes) // step) if outwards else abs(minutes) // step
         return whole * step * (1 if minutes >= 0 else -1)
 
     def room(self, most: timedelta) -> timedelta:
-        """Return how much time can be booked from now until `most` ahead."""
+        """Return how much bookable time there is between now and `most` from now."""
         span = min(self.furthest or most, most)
         first, last = self.hours or (_MIDNIGHT, _END_OF_DAY)
         a_day = (_since_midnight(last) - _since_midnight(first)) % _DAY
         return span * (a_day / _DAY) * (len(self.weekdays or _EVERY_DAY) / 7)
 
     def cautious(self) -> "Policy":
-        """Return a policy that holds after a change of clocks, too: hours that are shorter at both ends."""
+        """Return the policy with an hour less at both ends of a day, so that it holds when clocks change."""
         if self.hours is None:
             return self
         first, last = map(_since_midnight, self.hours)
@@ -149,7 +149,7 @@ class Policy:
     # -- Parts of the policy --------------------------------------------------------------------------
 
     def _on_grid(self, at: datetime) -> datetime:
-        """Return the first time from `at` on that is on the grid."""
+        """Return the first time on the grid that is not before `at`."""
         if not self.step_minutes:
             return at
         local = at.astimezone(self.timezone)
@@ -206,18 +206,18 @@ Accepts = Callable[[datetime], bool | None]
 
 
 def discover(accepts: Accepts, now: datetime, configured: Policy) -> Policy | None:
-    """Return the policy of a backend that has refused a time; None if it books nothing.
+    """Return the policy of a backend that has refused a time; None if the backend books nothing.
 
-    The result keeps what is configured. Discovered hours and weekdays are in UTC. A time with an existing
-    call counts as one that can be booked.
+    The result keeps the configured limits. Discovered hours and weekdays are in UTC. A time with an existing
+    call counts as bookable.
     """
     return _Discovery(accepts, now, configured).policy()
 
 
 def discover_notice(accepts: Accepts, now: datetime, policy: Policy, at: datetime) -> Policy | None:
-    """Return the policy with the shortest notice that explains why a time was refused.
+    """Return the policy with the shortest notice that explains why the backend refused a time.
 
-    None if the backend books no later time of two days either, or if existing calls conflict.
+    Return None if the backend books no later time within two days either, or if an existing call conflicts.
     """
     while longer := [minutes for minutes in _NOTICES if now + minutes * _MINUTE > at]:
         later = policy.next_allowed(now + (longer[0] + 1) * _MINUTE, now)
@@ -250,7 +250,7 @@ class _Discovery:
         if policy.hours is None:
             policy = replace(policy, hours=self._hours())
             if policy.hours and policy.weekdays and self._anchor.time() < policy.hours[0]:
-                # The anchor is after midnight, in hours that began the day before.
+                # The anchor is after midnight, and its opening hours began on the day before.
                 policy = replace(policy, weekdays=frozenset((day - 1) % 7 for day in policy.weekdays))
         if policy.step_minutes is None:
             policy = replace(policy, step_minutes=self._step(policy.hours))
@@ -262,9 +262,9 @@ class _Discovery:
         return self._accepts(at) is not False
 
     def _anchors(self) -> list[datetime]:
-        """Return full hours of workdays: the middle of the week first, tomorrow last."""
+        """Return times to try first, on the hour: days in the middle of the week first, tomorrow last."""
         midnight = self._now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        # A backend may book only a week ahead, and that has to include the hours around the anchor.
+        # At most 6 days ahead: a backend may book only a week ahead, and later hours are tried, too.
         days = [midnight + days * _DAY for days in range(2, 7)]
         days.sort(key=lambda day: (*(day.weekday() not in week for week in _MIDDLES_OF_WEEKS), day))
         times = [
@@ -273,7 +273,7 @@ class _Discovery:
         return [at for at in times if self._configured.allows(at, self._now)]
 
     def _furthest(self) -> timedelta | None:
-        """Return how far ahead the furthest bookable week is; None if there is no limit."""
+        """Return how far ahead the last bookable week is; None if there is no limit."""
         if self._books(self._anchor + _MOST_WEEKS * _WEEK):
             return None
         weeks = range(1, _MOST_WEEKS)
@@ -293,13 +293,13 @@ class _Discovery:
         return None if weekdays == _EVERY_DAY else weekdays
 
     def _hours(self) -> tuple[time, time] | None:
-        """Return the opening hours; None if times 8 hours before, 8 and 12 after the anchor are booked."""
+        """Return the opening hours; None if the backend also books 8 and 12 hours later, and 8 earlier."""
         if all(self._books(self._anchor + hours * _HOUR) for hours in (8, -8, 12)):
             return None
         return self._edge(-1), self._edge(1)
 
     def _edge(self, direction: int) -> time:
-        """Return the last half hour that is booked without a gap from the anchor, such as a lunch break."""
+        """Return the last bookable half hour before the first gap, such as a lunch break."""
         hours = 0
         while hours < _MOST_HOURS and self._books(self._anchor + direction * (hours + 1) * _HOUR):
             hours += 1
@@ -319,7 +319,7 @@ class _Discovery:
         return _STEPS[-1]
 
     def _furthest_day(self, policy: Policy) -> timedelta:
-        """Return how far ahead the last bookable day of the furthest week is."""
+        """Return how far ahead the last bookable day is; `policy.furthest` is exact only to the week."""
         week_end = self._now + (policy.furthest or timedelta(0))
         open_days = replace(policy, furthest=None)
         days = [at for days in range(1, 7) if open_days.allows(at := week_end + days * _DAY, self._now)]

@@ -18,9 +18,9 @@ SAMPLE = 24
 
 _WORD = re.compile(r"[0-9A-Za-z]+|[^0-9A-Za-z]+")
 _DIGITS = re.compile(r"\d+|\D+")
-_CLOSE = 5  # a number in a name is a time of the call if they differ by fewer seconds
-_MOST_HASHED = 5000  # numbers whose hashes are recognized
-_HASH_PREFIX = 8  # characters of a hash that do not occur by coincidence
+_CLOSE = 5  # seconds by which a number in a name may differ from a time of the call
+_MOST_HASHED = 5000  # hashes of the numbers below this are recognized
+_HASH_PREFIX = 8  # so many characters of a hash do not occur by coincidence
 
 
 def how_predictable(calls: Sequence[dict[str, Any]]) -> str:
@@ -58,13 +58,13 @@ def _is_predictable(column: Sequence[str], calls: Sequence[dict[str, Any]]) -> b
 
 
 def _is_counter(numbers: Sequence[int]) -> bool:
-    """Return whether numbers increase by equal steps, or by small ones."""
+    """Return whether numbers increase by equal steps, or by small steps."""
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     return len(steps) == 1 or (min(steps) > 0 and max(steps) <= 2 * len(numbers))
 
 
 def _is_time(numbers: Sequence[int], calls: Sequence[dict[str, Any]]) -> bool:
-    """Return whether numbers are times in milliseconds or finer; random digits would not ascend."""
+    """Return whether numbers are times of the calls, in milliseconds, microseconds or nanoseconds."""
     return list(numbers) == sorted(numbers) and any(
         all(
             any(abs(number / scale - seconds) <= _CLOSE for seconds in _seconds(call))
@@ -80,7 +80,7 @@ def _seconds(call: dict[str, Any]) -> list[float]:
 
 
 def _fields(call: dict[str, Any]) -> set[str]:
-    """Return the texts that a name may take from its call: ids, and times as seconds or dates."""
+    """Return the texts that a backend may copy from a call into its name: ids, and times in several forms."""
     fields = {str(call.get(name)).lower() for name in ("id", "doctor", "patient")}
     fields |= {word for text in fields for word in _WORD.findall(text)}
     for name in ("created_at", "scheduled_time"):
@@ -94,7 +94,7 @@ def _fields(call: dict[str, Any]) -> set[str]:
 
 
 def _is_hash(name: str, call: dict[str, Any]) -> bool:
-    """Return whether a name holds a hash, or its beginning, of fields of the call or of a counter."""
+    """Return whether a name contains the beginning of a hash: of fields of the call, or of a counter."""
     call_id, doctor, patient, at = (call.get(key) for key in ("id", "doctor", "patient", "scheduled_time"))
     texts = [f"{call_id}", f"call_{call_id}", f"call-{call_id}", f"{at}"]
     texts += [joint.join(map(str, (doctor, patient, at))) for joint in ("", "_", "-", ":")]

@@ -1,4 +1,4 @@
-"""Checks of exchanges, for tests: each raises `Violation` with its evidence if it does not hold.
+"""Checks of exchanges, for tests: each raises `Violation` with the exchanges as evidence.
 
 The text of a violation completes "expected ...": what a correct backend does, and what this one did.
 """
@@ -89,7 +89,7 @@ def _reason(because: str) -> str:
 
 
 def require_scheduled(created: Exchange, doctor: object, patient: object) -> None:
-    """Check that a response to create shows a new call of this doctor and patient."""
+    """Check that the response to a create request shows a new call of this doctor and patient."""
     fields = {
         "status": "scheduled",
         "doctor": doctor,
@@ -103,7 +103,7 @@ def require_scheduled(created: Exchange, doctor: object, patient: object) -> Non
 
 
 def require_time(created: Exchange, at: datetime, *, rule: RuleId | None = None) -> None:
-    """Check that a response to create shows a call at this time."""
+    """Check that the response to a create request shows a call at this time."""
     value = created.object.get("scheduled_time")
     actual = instant(value)
     require(
@@ -115,7 +115,7 @@ def require_time(created: Exchange, at: datetime, *, rule: RuleId | None = None)
 
 
 def require_completed(ended: Exchange) -> None:
-    """Check that a response to end shows a completed call."""
+    """Check that the response to an end request shows a completed call."""
     body = ended.object
     status = body.get("status")
     require(status == "completed", f"`status` to be 'completed'; got {status!r}", ended)
@@ -123,7 +123,7 @@ def require_completed(ended: Exchange) -> None:
 
 
 def require_cancelled(cancelled: Exchange) -> None:
-    """Check that a response to cancel shows a cancelled call that never started."""
+    """Check that the response to a cancel request shows a cancelled call that never started."""
     for name, expected in (("status", "cancelled"), ("started_at", None), ("ended_at", None)):
         actual = cancelled.object.get(name)
         require(actual == expected, f"`{name}` to be {expected!r}; got {actual!r}", cancelled)
@@ -134,7 +134,7 @@ def require_unchanged(
 ) -> None:
     """Read a call again, and check that it is the same as before a refused request.
 
-    A changed `updated_at` is a finding of its own rule, and does not end the test.
+    A changed `updated_at` breaks another rule: it is recorded, and the test continues.
     """
     again = reader.get(call.get("id"))
     body = require_success(again, 200, *evidence, because="the call, which still exists", rule=rule)
@@ -150,7 +150,7 @@ def require_same_call(
 ) -> None:
     """Check that two responses show the same state of a call.
 
-    A changed `updated_at` is a finding of its own rule, and does not end the test.
+    A changed `updated_at` breaks another rule: it is recorded, and the test continues.
     """
     changes = differences(one, other, ignoring=(_UPDATED,))
     require(not changes, f"{expected}; {changes}", *evidence)
@@ -180,7 +180,7 @@ def differences(
     """Return which documented fields of a call differ in two responses; empty if none does.
 
     Args:
-        precision: times that differ by less are the same.
+        precision: times that differ by less count as equal.
     """
     changes: list[str] = []
     for name in _FIELDS:
@@ -200,7 +200,7 @@ def _is_close(one: datetime | None, other: datetime | None, precision: timedelta
 
 
 def require_outsiders_refused(action: str, call: Call) -> None:
-    """Check that users outside a call cannot do this action of `User.act`, and that it changes nothing.
+    """Check that outsiders cannot do this action of `User.act`, and that their attempts change nothing.
 
     Raises:
         Missing: if the configuration has no such user.
@@ -214,7 +214,7 @@ def require_outsiders_refused(action: str, call: Call) -> None:
 
 
 def require_refused_by_status(action: str, call: Call) -> None:
-    """Check that an action of `User.act` is refused to both participants, because of the call's status."""
+    """Check that the call's status forbids this action of `User.act` to both participants."""
     before = call.read()
     because = f"{action} of a call that is {before.get('status')}"
     for user in call.participants:

@@ -1,7 +1,7 @@
 """The backend's clock, as far as responses show it.
 
-There are two sources: the `Date` of every response, in whole seconds, which the HTTP server writes; and the
-`created_at` of a new call, which the application writes. They may differ, and `created_at` may be wrong.
+Two sources show the time. The HTTP server writes the `Date` of every response, in whole seconds. The
+application writes the `created_at` of a new call. The two may differ, and `created_at` may be wrong.
 """
 
 import threading
@@ -15,7 +15,7 @@ MOST_DIFFERENCE = timedelta(seconds=75)
 LEAST_MARGIN = timedelta(seconds=20)
 """How far a test keeps from a limit of a rule if the clock is certain."""
 
-_AGREEMENT = timedelta(seconds=3)  # by which the sources differ if the clock is certain
+_AGREEMENT = timedelta(seconds=3)  # the clock is certain if the two sources differ by at most this
 _SECOND = timedelta(seconds=1)
 _MOST_OFFSET = timedelta(days=36500)
 
@@ -24,18 +24,18 @@ class BackendClock:
     """Estimates the backend's time."""
 
     def __init__(self) -> None:
-        self._range = (-_MOST_OFFSET, _MOST_OFFSET)  # of the offset that `Date` shows
+        self._range = (-_MOST_OFFSET, _MOST_OFFSET)  # the offsets that fit every `Date` so far
         self._application: timedelta | None = None
         self._has_date = False
         self._lock = threading.Lock()
 
     def observe_date(self, header: str, sent: datetime, received: datetime) -> None:
-        """Narrow down the offset with the `Date` of a response."""
+        """Use the `Date` of a response to narrow down the offset."""
         date = http_date(header)
         if date is None or abs(date - received) > _MOST_OFFSET:
             return
         with self._lock:
-            # A server may cache the Date of the second before.
+            # Two seconds instead of one, because a server may cache the `Date` for a second.
             low, high = date - received, date + 2 * _SECOND - sent
             known_low, known_high = self._range
             if low <= known_high and high >= known_low:
@@ -45,7 +45,7 @@ class BackendClock:
             self._has_date = True
 
     def observe_creation(self, created_at: datetime, sent: datetime, received: datetime) -> None:
-        """Take the application's offset from the first plausible `created_at` of a new call."""
+        """Set the application's offset, from the first plausible `created_at` of a new call."""
         offset = created_at - (sent + (received - sent) / 2)
         with self._lock:
             if self._application is None and abs(offset - self._server_offset) <= MOST_DIFFERENCE:
@@ -68,7 +68,7 @@ class BackendClock:
 
     @property
     def margin(self) -> timedelta:
-        """How far a test keeps from a limit of a rule."""
+        """How far from the limit of a rule a test stays."""
         return LEAST_MARGIN if self.is_certain else LEAST_MARGIN + timedelta(minutes=1)
 
     def now(self) -> datetime:
@@ -76,11 +76,11 @@ class BackendClock:
         return datetime.now(UTC) + self.offset
 
     def possible_times(self, moment: datetime) -> tuple[datetime, ...]:
-        """Return the times that the parts of the backend may have had at a moment of this machine."""
+        """Return the times that parts of the backend may have had at a moment of this machine's clock."""
         return tuple({moment, moment + self._server_offset, moment + self.offset})
 
     def matches(self, time: datetime, sent: datetime, received: datetime, tolerance: timedelta) -> bool:
-        """Return whether a part of the backend may have had this time between two moments."""
+        """Return whether a part of the backend may have written this time between two moments."""
         return any(
             sent + offset - tolerance <= time <= received + offset + tolerance
             for offset in (self._server_offset, self.offset, timedelta(0))

@@ -1,7 +1,7 @@
 """The command `video-calls-contract`: run, watch, har, init, rules.
 
-A mistake of the user ends in one line that names it and its remedy, with exit status 2. The user's own
-settings of pytest have no effect on a run.
+After a mistake of the user, the command prints one line that names the mistake and its remedy, and exits with
+status 2. The user's own settings of pytest have no effect on a run.
 """
 
 import io
@@ -90,7 +90,7 @@ def run_command(context: click.Context, /, **options: Any) -> None:  # noqa: ANN
 @click.argument("path", type=_FILE, default=DEFAULT_CONFIG)
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def init(path: Path, *, force: bool) -> None:
-    """Write a configuration file with comments, to be filled in."""
+    """Write a configuration file to fill in, with comments."""
     if path.exists() and not force:
         raise CommandError(f"{path} already exists; --force overwrites it")
     try:
@@ -147,7 +147,7 @@ class _RunCommand:
         self._write_baseline = write_baseline
         self._tests_started = False
         try:
-            # A run may write the baseline that it names for the first time.
+            # The file may not exist yet if this run writes it.
             is_new = baseline == write_baseline and baseline is not None and not baseline.exists()
             entries = [] if baseline is None or is_new else read_baseline(baseline)
             self._options = Options(
@@ -161,7 +161,7 @@ class _RunCommand:
             )
             self._entries = entries
             if write_baseline is not None and write_baseline != baseline and write_baseline.is_file():
-                # Reasons in the file to be overwritten are kept; the baseline of this run has precedence.
+                # Keep the reasons in the overwritten file; those in the run's baseline have precedence.
                 rules_with_reason = {entry.rule for entry in entries}
                 earlier = read_baseline(write_baseline)
                 self._entries = entries + [one for one in earlier if one.rule not in rules_with_reason]
@@ -254,9 +254,8 @@ def _clean_environment() -> Generator[None]:
     for name in [name for name in os.environ if name.startswith(("PYTEST_", "HYPOTHESIS_"))]:
         del os.environ[name]
     os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HYPOTHESIS_NO_PLUGINS": "1"}
-    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = (
-        os.devnull
-    )  # Hypothesis keeps no files where a run is started
+    # so that Hypothesis writes no files into the current directory
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = os.devnull
     try:
         yield
     finally:
@@ -267,7 +266,7 @@ def _clean_environment() -> Generator[None]:
 def run() -> None:
     """Run the command and exit with its status."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not every terminal can show each name
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may not support every printed character
             stream.reconfigure(errors="backslashreplace")
     status = NOT_JUDGED
     try:
@@ -285,5 +284,5 @@ def run() -> None:
         with suppress(OSError, ValueError):
             stream.flush()
     if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
-        os._exit(status)  # an exit would wait for requests that have timed out
+        os._exit(status)  # `sys.exit` would wait for threads whose requests have timed out
     sys.exit(status)

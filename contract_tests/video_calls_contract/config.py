@@ -2,8 +2,8 @@
 
 It is TOML, in the form that `video-calls-server identities --contract-config URL` prints. Secrets need not be
 in the file: a string may contain `${VARIABLE}`, and `token_command` is a command that prints a token. The
-command is a list of words, or one string, whose variables the shell expands. The command of `expiring` runs
-when its token is needed, because that token is valid for seconds only.
+command is a list of words, or one string for the shell. The command of the identity `expiring` runs only when
+a test needs its token, because that token is valid for seconds.
 """
 
 import os
@@ -49,8 +49,8 @@ class TokenCommand:
     """A command that prints a token.
 
     Attributes:
-        words: a shell command, or a list of words.
-        key: the file and the key of the command, for messages.
+        words: a command for the shell, or a list of words.
+        key: the configuration file and the key in it, for messages.
     """
 
     words: str | tuple[str, ...] = field(repr=False)
@@ -107,7 +107,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Agora:
-    """The Agora project of the backend; None for each value that the configuration does not give."""
+    """The Agora project of the backend. A value is None if the configuration does not give it."""
 
     app_id: str | None = None
     app_certificate: str | None = field(default=None, repr=False)
@@ -118,7 +118,7 @@ class Tls:
     """PEM files for TLS.
 
     Attributes:
-        ca: the trusted authorities, which replace the public ones.
+        ca: the authorities to trust instead of the public ones.
         cert: the client certificate and its chain.
         key: the private key; None if `cert` contains it.
     """
@@ -133,7 +133,7 @@ class Config:
     """A valid configuration.
 
     Attributes:
-        use_proxy: whether to use the proxy of the environment.
+        use_proxy: whether to use the proxy that the environment variables name.
         booking: the times that the backend accepts, as far as the configuration says.
     """
 
@@ -402,7 +402,7 @@ class _Reader:
         words: list[object] = cast("list[object]", command) if isinstance(command, list) else [command]
         if not command or not all(isinstance(word, str) for word in words):
             raise self.error(key, "must be a shell command, or a list of words")
-        if isinstance(command, str):  # the shell expands its variables
+        if isinstance(command, str):  # `${VARIABLE}` stays, because the shell expands it
             return TokenCommand(command, f"{self._source}: {key}")
         expanded = tuple(self.expand(word, key) for word in cast("list[str]", words))
         return TokenCommand(expanded, f"{self._source}: {key}")

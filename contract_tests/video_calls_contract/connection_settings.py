@@ -1,6 +1,6 @@
 """How to reach the backend: the trusted certificates, the client's certificate, and the proxy.
 
-The options and the environment are read once, for HTTP and for events. No request is sent here.
+HTTP and events share these settings. This module sends no requests.
 """
 
 import os
@@ -18,7 +18,7 @@ from video_calls_contract.config import Config, ConfigError, Tls
 
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _SOCKS = ("socks5", "socks5h")
-_SOCKS_PACKAGES = ("socksio", "python_socks")  # httpx needs the first, websockets the second
+_SOCKS_PACKAGES = ("socksio", "python_socks")  # for SOCKS, httpx needs the first, websockets the second
 _UNKNOWN_ISSUER = (18, 19, 20, 21)  # OpenSSL's codes for a certificate whose authority is not trusted
 
 
@@ -51,7 +51,7 @@ def connection(config: Config) -> Connection:
     """Return how to reach the backend of a configuration.
 
     Raises:
-        ConfigError: if a certificate, or a variable of the environment, cannot be used.
+        ConfigError: if a certificate or an environment variable cannot be used.
     """
     variable = environment_proxy(config.base_url) if config.use_proxy else None
     proxy = _usable_url(variable) if variable else None
@@ -100,7 +100,7 @@ def _not_readable(name: str, path: Path | None, error: Exception, more: str = ""
 
 
 def certificate_problem(error: BaseException) -> str:
-    """Return what an error says about certificates, and which options help; empty if it says nothing."""
+    """Return what is wrong with a certificate, and which options help; empty for other errors."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
@@ -125,7 +125,7 @@ def certificate_problem(error: BaseException) -> str:
 
 
 def _usable_url(proxy: EnvironmentProxy) -> str:
-    """Return the URL of a proxy.
+    """Return the URL of a proxy, checked.
 
     Raises:
         ConfigError: if it cannot be used.

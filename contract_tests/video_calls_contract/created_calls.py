@@ -1,6 +1,6 @@
-"""The calls that a run creates: creating them, which of them are open, and closing those.
+"""Creates the calls of a run, knows which of them are open, and closes them.
 
-Every exchange is watched, so that a call which a test created unexpectedly is closed too.
+It watches every exchange, so that it also closes a call that the backend should not have created.
 """
 
 import threading
@@ -26,7 +26,7 @@ _STATUS_AFTER = {
     "joinVideoCall": "ongoing",
     "endVideoCall": "completed",
     "cancelVideoCall": "cancelled",
-    "DELETE": "cancelled",  # some backends implement it
+    "DELETE": "cancelled",  # some backends implement this method
 }
 OPEN, _CLOSED = ("scheduled", "ongoing"), ("completed", "cancelled")
 
@@ -39,7 +39,7 @@ class Call:
 
     Attributes:
         creation: the exchange that created it.
-        steps: the requests that brought the call into its status.
+        steps: the requests that gave the call its status, such as a join and an end.
     """
 
     creation: Exchange
@@ -93,7 +93,7 @@ class CreatedCalls:
     """The calls that a run has created.
 
     Attributes:
-        calls: these calls by id, the oldest first.
+        calls: the created calls by id, the oldest first.
         creations: the exchanges that created them.
     """
 
@@ -109,7 +109,7 @@ class CreatedCalls:
         backend.watchers.append(self._watch)
 
     def _watch(self, exchange: Exchange) -> None:
-        # The backend calls this for one exchange at a time, so this needs no lock of its own.
+        # This needs no lock, because `Backend` passes one exchange at a time.
         for call in exchange.calls:
             call_id = call.get("id")
             if not isinstance(call_id, int | str):
@@ -147,7 +147,7 @@ class CreatedCalls:
         ]
 
     def near(self, pair: Pair, at: datetime, reach: timedelta) -> list[object]:
-        """Return the ids of calls that either of a pair has within reach of a time."""
+        """Return the ids of calls of the pair's doctor or patient that are at most `reach` from a time."""
         return [
             call_id
             for call_id, call in list(self.calls.items())
@@ -157,12 +157,12 @@ class CreatedCalls:
         ]
 
     def since(self, number: int) -> list[object]:
-        """Return the ids of all calls but the first so many, and but those created while `keeping`."""
+        """Return the ids of the calls after the first `number`, without those from `keeping` blocks."""
         return [call_id for call_id in list(self.calls)[number:] if call_id not in self._lasting]
 
     @contextmanager
     def keeping(self) -> Generator[None]:
-        """Exempt the calls that this thread creates meanwhile from `since`."""
+        """Keep the calls that this thread creates in the block: `since` leaves them out."""
         self._thread.keeps_calls = True
         try:
             yield
@@ -172,7 +172,7 @@ class CreatedCalls:
     # -- Creating -------------------------------------------------------------------------------------
 
     def create(self, pair: Pair, at: datetime) -> Exchange:
-        """Send a request for a call as its doctor, and as its patient if no doctor has succeeded so far."""
+        """Create a call as its doctor; if no doctor has succeeded in this run, also try as its patient."""
         exchange = pair.create(pair.doctor, at)
         if exchange.succeeded:
             self._doctor_creates = True
@@ -182,7 +182,7 @@ class CreatedCalls:
         return by_patient if by_patient.succeeded else exchange
 
     def conflict(self, pair: Pair, at: datetime, *, own: bool = False) -> dict[str, Any] | None:
-        """Return an open call that keeps a pair from having one at this time; None if there is none.
+        """Return an open call that conflicts with a call of the pair at this time; None if there is none.
 
         Args:
             own: whether to consider this run's calls, too.
@@ -209,12 +209,12 @@ class CreatedCalls:
         call, participants = self.calls[call_id], self.participants()
         owners = [
             user for user in participants if user.doctor == call.doctor or user.patient == call.patient
-        ] or participants  # the backend may write ids differently from the configuration
+        ] or participants  # if the backend writes ids differently from the configuration
         for user in owners:
             for action in actions:
                 if user.act(action, call_id).succeeded:
                     return True
-        for user in owners:  # perhaps the backend's cancellation is broken
+        for user in owners:  # because the backend's cancel may be broken
             if user.join(call_id).succeeded and user.end(call_id).succeeded:
                 return True
         return bool(owners) and owners[0].get(call_id).object.get("status") in _CLOSED
@@ -226,7 +226,7 @@ class CreatedCalls:
             self.close(call_id)
 
     def close_all(self, jobs: int) -> list[str]:
-        """Close every call of this run, up to `jobs` at once; return a sentence for each that stays open."""
+        """Close every call of this run, up to `jobs` at once; return a sentence for each call still open."""
         call_ids = list(self.calls)
         with ThreadPoolExecutor(jobs) as pool:
             closed = list(pool.map(self.close, call_ids))
@@ -242,7 +242,7 @@ class CreatedCalls:
 
 
 def _created_call(exchange: Exchange, call: dict[str, Any]) -> CreatedCall:
-    """Return a new call's participants and time, from the request if the response lacks them."""
+    """Return a new call's participants and time; if the response lacks one, take it from the request."""
     sent = exchange.sent_object
     doctor, patient = (
         call[role] if is_id(call.get(role)) else sent.get(role) for role in ("doctor", "patient")

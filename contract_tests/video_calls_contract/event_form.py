@@ -1,4 +1,4 @@
-"""Checks the form of an event: one message of a connection for events."""
+"""Checks the form of an event, which is one message on a WebSocket for events."""
 
 import json
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ _MOST_ID = 64  # characters
 
 
 def require_event_form(event: dict[str, Any], connection: Exchange, secrets: Iterable[str]) -> None:
-    """Check an event of the document: its id, its time, its call, and that it holds nothing private.
+    """Check the id, time and call of an event, and that it contains nothing private.
 
     Args:
-        connection: the evidence.
+        connection: the connection that received the event, as evidence.
 
     Raises:
         Violation: if a check does not hold.
@@ -41,7 +41,7 @@ def require_event_form(event: dict[str, Any], connection: Exchange, secrets: Ite
 
 
 def as_get_response(event: dict[str, Any], connection: Exchange) -> Exchange:
-    """Return the call of an event as the response to get."""
+    """Return the call of an event in the form of a response to get."""
     return replace(
         connection,
         operation="getVideoCall",

@@ -11,7 +11,7 @@ class Violation(AssertionError):
     Attributes:
         expected: what a backend that keeps the rule does, and what this one did.
         exchanges: the evidence, in the order of time.
-        rule: the violated rule; None for the first rule of the test.
+        rule: the violated rule; None stands for the first rule of the test.
     """
 
     def __init__(self, expected: str, *exchanges: Exchange, rule: RuleId | None = None) -> None:
@@ -22,10 +22,10 @@ class Violation(AssertionError):
 
 
 class Blocked(Exception):
-    """The test could not reach its rule, because the backend refused an earlier step.
+    """The test could not check its rule, because the backend refused an earlier step.
 
     Attributes:
-        exchange: the refusal, if there is one.
+        exchange: the refusal of that step, if there is one.
     """
 
     def __init__(self, reason: str, exchange: Exchange | None = None) -> None:
@@ -42,7 +42,7 @@ class NotOffered(Exception):
 
 
 class Missing(Exception):
-    """The configuration lacks an identity, or something else that a test needs."""
+    """The configuration lacks something that the test needs, such as an identity."""
 
 
 class Unreachable(Exception):
@@ -50,4 +50,4 @@ class Unreachable(Exception):
 
 
 class NotTheBackend(Unreachable):
-    """Something else than the backend answers, or refuses the connection; the message says what helps."""
+    """Something answers or refuses the connection instead of the backend; the message says what helps."""

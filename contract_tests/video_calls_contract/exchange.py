@@ -18,11 +18,11 @@ NO_RESPONSE = 0
 SOMEBODY = "somebody"
 """The user of an exchange whose credentials do not show who sent it."""
 
-_MOST_SHOWN = 4000  # characters of a body
-_OF_A_LINE = 300  # characters of a body
-_LONG = 1000  # bytes of a body; of a longer one, the part in focus is shown first
-_CONTEXT = 200  # characters before the part in focus
-_MOST_READ = 10 * _MOST_SHOWN  # characters of a body that are searched for secrets
+_MOST_SHOWN = 4000  # characters of a body in a report
+_OF_A_LINE = 300  # characters of a body in a line
+_LONG = 1000  # bytes; a report on a longer body begins with the part in focus
+_CONTEXT = 200  # characters to show before the part in focus
+_MOST_READ = 10 * _MOST_SHOWN  # characters of a body that are redacted; the rest is not shown
 
 
 class NotJsonError(Exception):
@@ -35,18 +35,18 @@ def as_object(value: object) -> dict[str, Any]:
 
 
 def instant(value: object) -> datetime | None:
-    """Return a time of a response in UTC; None if the value is not a time with an offset."""
+    """Return a time in a response body, converted to UTC; None if it is not a time with an offset."""
     if not isinstance(value, str):
         return None
     try:
         time = datetime.fromisoformat(value)
         return time.astimezone(UTC) if time.tzinfo else None
-    except (ValueError, OverflowError):  # its year in UTC may be 0 or 10000
+    except (ValueError, OverflowError):  # in UTC, its year may be 0 or 10000
         return None
 
 
 def retry_after(headers: httpx.Headers) -> float:
-    """Return the seconds that a `Retry-After` asks to wait; one if there is no valid `Retry-After`."""
+    """Return the seconds to wait by `Retry-After`; 1 if the header is missing or invalid."""
     seconds = video_calls_spec.retry_after.retry_after(headers)
     return 1.0 if seconds is None else seconds
 
@@ -61,7 +61,7 @@ class Exchange:
         status: the status of the response, or `NO_RESPONSE`.
         unread: why the body was not read; empty if it was.
         sent_at, received_at: times of this machine's clock.
-        focus: the part of a long body to show: the id of a call in a list, or a part of the text.
+        focus: the part of a long body that a report shows first: the id of a call in a list, or a text.
     """
 
     operation: str | None
@@ -80,7 +80,7 @@ class Exchange:
     focus: object = None
 
     def about(self, focus: object) -> "Exchange":
-        """Return the same exchange with another focus."""
+        """Return a copy whose `focus` is this one."""
         return replace(self, focus=focus)
 
     @property
@@ -90,14 +90,14 @@ class Exchange:
 
     @property
     def request_line(self) -> str:
-        """The request in a line, with the beginning of its body."""
+        """The request on one line, with the beginning of its body."""
         body = self.request_body.decode("utf-8", "backslashreplace")[:_OF_A_LINE]
         line = f"{self.method} {self.url} as {self.user}"
         return self.redactor.redact(f"{line} with {body}" if body else line)
 
     @property
     def response_line(self) -> str:
-        """The response in a line, with the beginning of its body."""
+        """The response on one line, with the beginning of its body."""
         return self.redactor.redact(f"{self.status_text} {self.text[:_OF_A_LINE]}".rstrip())
 
     @property
@@ -111,7 +111,7 @@ class Exchange:
         return self.content.decode("utf-8", "replace")
 
     @cached_property
-    def json(self) -> Any:  # noqa: ANN401 (JSON is whatever the backend sent)
+    def json(self) -> Any:  # noqa: ANN401 (the backend may send any JSON)
         """The response body as JSON.
 
         Raises:
@@ -133,7 +133,7 @@ class Exchange:
 
     @property
     def sent_object(self) -> dict[str, Any]:
-        """The JSON object in the request; empty if its body is something else."""
+        """The request body if it is a JSON object, else an empty one."""
         try:
             return as_object(json.loads(self.request_body))
         except (ValueError, RecursionError):
@@ -183,7 +183,7 @@ class Exchange:
         return self.redactor.redact("\n".join(lines))
 
     def _parts_in_focus(self) -> list[str]:
-        """Return the lines with the focus of a long body."""
+        """Return the lines that show the part of a long body in focus."""
         if self.focus is None or len(self.content) <= _LONG:
             return []
         at = self.text.find(self.focus) if isinstance(self.focus, str) else -1

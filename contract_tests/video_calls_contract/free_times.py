@@ -1,8 +1,9 @@
 """Finds free times for a run's calls, months or days ahead, within the backend's booking policy.
 
-Every run divides the future into the same blocks: months, or days if room is scarce. A run uses a block after
-it has booked the first free time there, and prefers blocks without calls. So two runs with the same users use
-different ones. If room is scarce, times are closer together, and the time of a cancelled call is used again.
+Every run divides the future into the same blocks of time: months, or days if there are few free times ("room
+is scarce"). A run claims a block when it books the first free time there, and prefers blocks without calls.
+So two runs with the same users claim different blocks. If room is scarce, calls are closer together, and a
+run also books the times of its cancelled calls again.
 """
 
 import secrets
@@ -23,10 +24,10 @@ _FURTHEST = timedelta(days=1280)
 _SOONEST = timedelta(hours=3)
 _DAY, _MONTH = timedelta(days=1), timedelta(days=32)
 _MOST_ATTEMPTS = 5
-_SHARE = 8  # one test may use 1/8 of the times that can be booked
-_ALWAYS_BOOKED = timedelta(days=8)  # ahead, by every policy
+_SHARE = 8  # one test may use 1/8 of all bookable times
+_ALWAYS_BOOKED = timedelta(days=8)  # every policy books calls this far ahead
 _LEAST_ROOM = timedelta(hours=6000)
-"""Room is scarce below this: a run uses some 400 times, three hours apart, and several runs need room."""
+"""Below this, room is scarce: a run uses some 400 times, three hours apart; other runs need room, too."""
 
 _GAP = OVERLAP + timedelta(minutes=1)
 _REACH = timedelta(minutes=75)
@@ -35,7 +36,7 @@ _MOST_WAIT = timedelta(seconds=120)
 _MOST_CALL_LENGTH = timedelta(seconds=60)  # from the creation of a near call to its last request
 
 _ODD_TIMES = ((4, 22), (5, 3), (6, 12))
-"""Weekdays and hours. A backend that books these, 7 minutes and 41 seconds past, probably has no policy."""
+"""Weekdays and hours. A backend that books `_ODD` after these probably has no booking policy."""
 
 _ODD = timedelta(minutes=7, seconds=41)
 _POLICY_REFUSALS = (400, 409, 422)
@@ -54,12 +55,12 @@ class FreeTimes:
     """Finds times at which the run's users have no other call near. Several threads may use it at once.
 
     Args:
-        pair: has the calls that discover the policy and claim a block.
-        ended: is set when the run ends; nothing waits from then on.
+        pair: the participants of the calls that discover the policy and claim blocks.
+        ended: an event that is set when the run ends; it ends every wait.
 
     Attributes:
         policy: the backend's booking policy, as far as it is known.
-        scarce: whether there is little room, so that calls are closed as soon as their test is over.
+        scarce: whether there are few free times, so that each test's calls are closed right after it.
     """
 
     def __init__(self, calls: CreatedCalls, pair: Pair, policy: Policy, ended: threading.Event) -> None:
@@ -157,7 +158,7 @@ class FreeTimes:
         self._own_blocks.clear()
         policy = discover(self._accepts, self._now(), self._configured)
         if policy is None:
-            # Times that every policy allows are refused too: those refusals show the true cause.
+            # Use times that every policy allows: the refusals of the tests' calls then show the true cause.
             self._books_nothing = self.scarce = True
             self._far_policy = replace(self._configured, furthest=_ALWAYS_BOOKED)
             return
@@ -167,7 +168,7 @@ class FreeTimes:
         self.scarce = self._far_policy.room(_FURTHEST) < _LEAST_ROOM
 
     def find_notice(self, pair: Pair, at: datetime, refusal: Exchange) -> None:
-        """Discover the shortest notice if that is why a near time was refused."""
+        """Discover the backend's shortest notice, if it explains why the backend refused a near time."""
         with self._lock:
             is_explained = not self.policy.allows(at, self._now())
             if self._may_have_notice and not is_explained and self._configured.notice_minutes is None:
@@ -175,14 +176,14 @@ class FreeTimes:
                 policy = discover_notice(
                     lambda later: self._accepts_soon(pair, later), self._now(), self.policy, at
                 )
-                # Another run's call may have caused the refusal.
+                # If the backend now accepts the time, another run's call had caused the refusal.
                 if policy is not None and not self._accepts_soon(pair, at):
                     self.policy = policy
                 else:
                     self._may_have_notice = False
 
     def reuses(self) -> bool:
-        """Return whether the backend books the time of a cancelled call again."""
+        """Return whether the backend accepts a new call at the time of a cancelled one."""
         with self._lock:
             if self._reuses is None:
                 self._reuses = self._books_again()
@@ -196,16 +197,16 @@ class FreeTimes:
                 break
             if self._accepts(at):
                 return bool(self._accepts(at))
-            # The time stays reserved, because another run has a call there.
+            # The time stays reserved, because another run may have a call there.
         return False
 
     # -- Far times ------------------------------------------------------------------------------------
 
     def take(self, reach: int = 0) -> datetime:
-        """Reserve and return a time that the backend books, without another call near.
+        """Reserve and return a bookable time without another call near.
 
         Args:
-            reach: how many minutes before and after it the caller may book, too.
+            reach: the caller may also book times up to so many minutes before and after it.
 
         Raises:
             OutsidePolicy: if there is no room within the policy.
@@ -223,12 +224,12 @@ class FreeTimes:
             return at
 
     def midnight(self, reach: int) -> datetime | None:
-        """Reserve a midnight in UTC with so many free minutes on either side; None if there is none."""
+        """Reserve a midnight in UTC with `reach` free minutes on both sides; None if there is none."""
         length = timedelta(minutes=reach)
         with self._lock:
             busy = self._busy(reused=False)
             at = self._block.end.replace(hour=0, minute=0, second=0, microsecond=0)
-            # A block may begin with the call that claimed it, so later midnights come first.
+            # Try later midnights first, because the block may begin with the call that claimed it.
             while at >= max(self._block.start - _DAY, self._now() + _SOONEST):
                 edges = (at - length, at + length)
                 if all(map(self.policy.is_open, edges)) and _end_of_conflict(busy, *edges) is None:
@@ -243,13 +244,13 @@ class FreeTimes:
         return min(number, max(3, int(room / _GAP / _SHARE)))
 
     def give_back(self, *times: datetime) -> None:
-        """Free times whose calls are closed; all reserved times if no time is passed."""
+        """Release times whose calls are closed; without arguments, release all reserved times."""
         with self._lock:
             for at in times or list(self._reserved):
                 self._reserved.pop(at, None)
 
     def _free(self, reach: timedelta) -> datetime | None:
-        """Return the next free time in this run's blocks; if room is scarce, search each from its start."""
+        """Return the next free time; if room is scarce, search all of this run's blocks from their start."""
         searches = [(self._block, self._next)]
         if self.scarce:
             searches += [(block, block.start) for block in self._own_blocks]
@@ -276,7 +277,7 @@ class FreeTimes:
         return None
 
     def _busy(self, *, reused: bool) -> list[_Span]:
-        """Return the starts of calls, and the spans that are reserved for tests."""
+        """Return the times that are taken: the starts of calls, and the spans reserved for tests."""
         spans = [(at, at) for at in self._starts(reused=reused)]
         return spans + [(at - reach, at + reach) for at, reach in self._reserved.items()]
 
@@ -284,7 +285,7 @@ class FreeTimes:
         """Return the times of existing calls, and of this run's calls.
 
         Args:
-            reused: whether the times of closed calls are free.
+            reused: whether to leave out closed calls, because their times are free.
         """
         own = [
             call.at
@@ -294,11 +295,14 @@ class FreeTimes:
         return [*self._existing, *own]
 
     def _is_taken(self, at: datetime) -> bool:
-        """Return whether an open call is near, so that a refusal does not come from the policy."""
+        """Return whether an open call is near, which may explain a refusal instead of the policy."""
         return any(abs(start - at) < _GAP for start in self._starts(reused=True))
 
     def _claim(self) -> bool:
-        """Start a block; without a booking if the backend books nothing, so that tests report why."""
+        """Claim a block, and return whether there was one.
+
+        If the backend books nothing, use a block without a booking: then the tests report why.
+        """
         blocks = self._blocks()
         for block, first in blocks[: 0 if self._books_nothing else _MOST_ATTEMPTS]:
             exchange = self._calls.create(self._pair, first)
@@ -323,7 +327,7 @@ class FreeTimes:
         self._block, self._next = block, first
 
     def _blocks(self) -> list[tuple[_Block, datetime]]:
-        """Return the blocks that this run does not have, and their first free times; fewest calls first."""
+        """Return blocks that this run has not claimed, each with its first free time; fewest calls first."""
         now = self._now()
         length, soonest = (_DAY, now + _SOONEST) if self.scarce else (_MONTH, now + _MONTH)
         until = now + min(self._far_policy.furthest or _FURTHEST, _FURTHEST)
@@ -343,14 +347,14 @@ class FreeTimes:
     # -- Near times -----------------------------------------------------------------------------------
 
     def near(self, ahead: timedelta, window: timedelta, *, within: timedelta | None = None) -> datetime:
-        """Return a time this far ahead, or the next one that the backend books before the window's end.
+        """Return the time `ahead` of now or, if it is not bookable, the next bookable one in the window.
 
         Args:
-            within: how much later than `ahead` the time may be, or earlier if negative; None if any time in
-                the window will do.
+            within: how much later than `ahead` the time may be, or how much earlier if negative; None allows
+                any time in the window.
 
         Raises:
-            OutsidePolicy: if there is none.
+            OutsidePolicy: if there is no such time.
         """
         now, policy = self._now(), self.policy
         if policy.notice > window:
@@ -383,5 +387,5 @@ class FreeTimes:
 
 
 def _end_of_conflict(busy: list[_Span], start: datetime, end: datetime) -> datetime | None:
-    """Return the end of the last span that is less than the gap away from this one; None if none is."""
+    """Return the end of the last busy span that is less than `_GAP` from this one; None if there is none."""
     return max((last for first, last in busy if first - _GAP < end and start < last + _GAP), default=None)

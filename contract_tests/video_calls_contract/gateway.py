@@ -1,6 +1,6 @@
-"""Recognizes a gateway that answers instead of the backend: it answers every request alike.
+"""Recognizes a gateway that answers instead of the backend: it gives every request the same answer.
 
-No request is sent here.
+This module sends no requests.
 """
 
 import re
@@ -17,7 +17,7 @@ _MOST_QUOTED = 160
 
 
 def is_unlike_the_api(exchange: Exchange) -> bool:
-    """Return whether a response has a form that the API does not have, or is a server error."""
+    """Return whether a response is a server error, or has a form that the API never uses."""
     if exchange.status in _OTHER_MEANINGS:
         return False
     if exchange.succeeded:
@@ -29,9 +29,9 @@ def gateway_in(unusual: Exchange, page: Exchange, others: Sequence[Exchange]) ->
     """Return what a gateway answers instead of the backend; empty if the backend itself answers.
 
     Args:
-        unusual: the response in question.
-        page: the response to a list with a valid token.
-        others: responses that must differ: to a list without a token, and at a path that no API has.
+        unusual: the response to judge.
+        page: the response to a list request with a valid token.
+        others: responses that the API answers differently: a list without a token, and an unknown path.
     """
     if isinstance(page.object.get("results"), list) or unusual.status in _OTHER_MEANINGS:
         return ""

@@ -1,6 +1,6 @@
-"""The tokens of identities: a command that prints a token runs again before the token expires.
+"""The tokens of identities. Before a token expires, its command runs again and prints a new one.
 
-No request is sent here.
+This module sends no requests.
 """
 
 import threading
@@ -12,9 +12,9 @@ from video_calls_contract.config import Identity
 from video_calls_contract.jwt import expiry
 from video_calls_contract.redaction import Redactor
 
-_MARGIN = 60.0  # seconds before its expiry at which a token is replaced; half its lifetime if that is less
-_INTERVAL = 2.0  # seconds until a command runs again that printed a token of short lifetime
-_MOST_REFUSALS = 3  # of new tokens, after which the command does not run again
+_MARGIN = 60.0  # seconds before its expiry when a token is replaced, but not in the first half of its life
+_INTERVAL = 2.0  # seconds before the same command runs again, if its tokens are valid only briefly
+_MOST_REFUSALS = 3  # after so many refused new tokens, the command does not run again
 
 
 class Token:
@@ -51,7 +51,7 @@ class Token:
             return self._value
 
     def replace(self, value: str) -> bool:
-        """Replace a token that the backend refused; return whether there is another one.
+        """Get a new token if the backend refused this one; return whether the token is now another.
 
         Raises:
             ConfigError: if the command fails.
@@ -62,7 +62,7 @@ class Token:
             return self._value != value
 
     def note_refusal(self) -> None:
-        """Note that the backend refused the new token, too, so that the token is not the reason."""
+        """Count that the backend refused a new token, too: the token is probably not the reason."""
         with self._lock:
             self._refusals += 1
 
@@ -94,7 +94,7 @@ class Token:
 
     @property
     def refusal_reason(self) -> str:
-        """Why the backend refuses a token that worked, and what helps."""
+        """Why the backend now refuses a token that it accepted before, and what helps."""
         name, expires = f"[identities.{self._identity.name}]", expiry(self._value)
         if self.has_command:
             return f"the backend accepts no token of {name} any more, not even a new one of its token_command"

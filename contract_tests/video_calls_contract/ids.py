@@ -31,7 +31,7 @@ def is_uuid(value: object) -> bool:
 
 
 def absent(like: object) -> Id:
-    """Return an id that nothing has, in the form of another id."""
+    """Return an unused id, in the form of another id."""
     if not isinstance(like, str):
         return NO_CALL
     if is_uuid(like):

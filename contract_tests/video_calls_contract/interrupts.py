@@ -1,4 +1,4 @@
-"""Interrupts: a run handles SIGTERM like Ctrl-C, and records the response to a request first."""
+"""Interrupts: a run handles SIGTERM like Ctrl-C. It records the response to a running request first."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def delayed_interrupts() -> Generator[None]:
-    """Delay interrupts until the context ends, so that the suite knows each call that it has to cancel."""
+    """Delay interrupts until the block ends, so that the suite knows each call that it has to cancel."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
         yield
         return

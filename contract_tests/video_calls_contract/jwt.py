@@ -1,6 +1,6 @@
-"""JWTs without their keys: what one claims, and invalid ones made from a valid one.
+"""JWTs without their keys: reads claims, and makes invalid tokens from a valid one.
 
-Nothing is verified here.
+This module verifies nothing.
 """
 
 import base64
@@ -84,7 +84,7 @@ def _signed(header: str, body: str, key: bytes) -> str:
 
 
 def _altered(text: str) -> str:
-    """Return the text with another character in its middle; the last ones may hold spare bits."""
+    """Return the text with its middle character changed. The last one may have bits that decoding ignores."""
     middle = len(text) // 2
     return text[:middle] + ("A" if text[middle] != "A" else "B") + text[middle + 1 :]
 

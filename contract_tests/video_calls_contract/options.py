@@ -1,4 +1,4 @@
-"""The options that several commands have: the files of certificates and of reports."""
+"""The options that several commands share: files of certificates, and report files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _file_options(**helps: str) -> Decorator:
-    """Return a decorator that adds an option with a file for each name."""
+    """Return a decorator that adds an option for each name; its value is a file."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for name, text in reversed(helps.items()):

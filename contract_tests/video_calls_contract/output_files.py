@@ -36,7 +36,7 @@ def write(path: Path, text: str) -> None:
         if _is_device(path):
             path.write_bytes(content)
             return
-        target = path.resolve()  # a symbolic link stays a link
+        target = path.resolve()  # replace the file that a symbolic link leads to, not the link
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             temporary.write_bytes(content)

@@ -16,12 +16,12 @@ _MOST_PAGES = 50
 
 @dataclass(slots=True)
 class Walk:
-    """Pages in the order in which they were read.
+    """The pages of a list that were read by following links, in this order.
 
     Attributes:
         ended: whether the last page was reached.
         query: the query of the first page.
-        problem: what is wrong with a page or a link, so that the walk stopped there; else empty.
+        problem: what is wrong with the page or the link at which the walk stopped; empty if nothing is.
     """
 
     pages: list[Exchange] = field(default_factory=list[Exchange])
@@ -39,7 +39,7 @@ class Walk:
         return _follow(user, self.pages[-1], "previous")
 
     def is_current(self, user: User) -> bool:
-        """Return whether the first page is still the same, so that no other run has changed the list."""
+        """Return whether the first page is still the same; if not, another run has changed the list."""
         first, again = self.pages[0], user.list(self.query)
         return again.object.get("count") == first.object.get("count") and [
             call.get("id") for call in again.calls
@@ -47,14 +47,14 @@ class Walk:
 
 
 def read_list(user: User, query: str = "") -> Walk:
-    """Return the pages of a user's list, 50 at most."""
+    """Read and return the pages of a user's list, at most 50."""
     walk = _follow(user, user.list(query), "next")
     walk.query = query
     return walk
 
 
 def visible_calls(user: User) -> Iterator[dict[str, Any]]:
-    """Yield the calls of a user's list, as far as its pages can be followed. Nothing is judged here."""
+    """Yield the calls of a user's list, up to the first page that cannot be read. This checks no rule."""
     page = user.list(LARGE)
     if not page.succeeded:
         page = user.list()

@@ -1,4 +1,4 @@
-"""The pairs of a doctor and a patient who can have calls with each other."""
+"""Pairs of a doctor and a patient who can have calls with each other."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from video_calls_contract.users import User, Users, wire_time
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A doctor and a patient who can have calls with each other, and the users who are in none of them."""
+    """A doctor and a patient who can have calls with each other, and `others`: all other users."""
 
     doctor: User
     patient: User
@@ -18,7 +18,7 @@ class Pair:
 
     @property
     def outsiders(self) -> tuple[User, ...]:
-        """The users who are in no call of the pair.
+        """The users who are in no call of the pair; there is at least one.
 
         Raises:
             Missing: if the configuration has no such user.
@@ -46,7 +46,7 @@ class Pair:
 
 
 def pairs_of(users: Users) -> list[Pair]:
-    """Return the pairs of the users, without the dual user; the doctor and the patient first."""
+    """Return the pairs without `dual_user` (a doctor and patient); `doctor` and `patient` come first."""
     everybody = users.present("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
     doctors = users.present("doctor", "other_doctor")
     patients = users.present("patient", "other_patient")
@@ -59,7 +59,7 @@ def pairs_of(users: Users) -> list[Pair]:
 
 
 def with_dual_user(users: Users, pairs: list[Pair]) -> list[Pair]:
-    """Return the pairs, and after them those of the dual user as doctor or patient."""
+    """Return the pairs, followed by the pairs in which `dual_user` is the doctor or the patient."""
     if not users.has("dual_user"):
         return pairs
     dual, more = users["dual_user"], list[Pair]()

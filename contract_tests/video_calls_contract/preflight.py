@@ -1,6 +1,6 @@
 """Checks of the configuration before the first test: the address of the API and the tokens of its users.
 
-Preflight reports only mistakes in the configuration. Violations of the backend are left to the tests.
+Preflight reports only mistakes in the configuration. The tests report violations.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -75,7 +75,7 @@ def _find_api(run: Run) -> None:
 
 
 def _check_json(backend: Backend, page: Exchange) -> None:
-    """Refuse a page that is not JSON, unless the list needs a token: then the page is of the API."""
+    """Raise an error if a page is not JSON; but if the list needs a token, the page comes from the API."""
     try:
         _ = page.json
     except NotJsonError:
@@ -87,7 +87,7 @@ def _check_json(backend: Backend, page: Exchange) -> None:
 
 
 def _is_empty_list(doctor: User, root: str, page: Exchange) -> bool:
-    """Return whether a 404 is the response for a list without calls, and not for an unknown path."""
+    """Return whether a 404 means an empty list, and not an unknown path."""
     unknown_path = doctor.send("GET", f"{root}{NOWHERE}")
     is_own_text = isinstance(page.object.get("error"), str) and page.object != unknown_path.object
     return is_own_text and _needs_token(doctor.backend, root)
@@ -99,7 +99,7 @@ def _needs_token(backend: Backend, root: str) -> bool:
 
 
 def _check_token(user: User) -> None:
-    # If a single operation refuses a good token, that is a violation, which the tests find.
+    # If only one operation refuses a good token, that is a violation, which the tests find.
     if user.list().status != _UNAUTHORIZED or user.get(user.backend.no_call).status != _UNAUTHORIZED:
         return
     expires, reason = expiry(user.token), "the backend does not accept it"

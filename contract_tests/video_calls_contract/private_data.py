@@ -1,4 +1,4 @@
-"""Recognizes private data in responses: by the name of a field, or by the form of a value."""
+"""Recognizes private data in responses: by the name of a field, or the form of a value."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -69,7 +69,7 @@ _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 
 def in_body(body: object, secrets: Iterable[str]) -> Iterator[str]:
-    """Yield what a successful response should not hold, as the text of a violation."""
+    """Yield a violation, as text, for each private value in a successful response."""
     for path, value in _leaves(body, ()):
         where = ".".join(path) or "the body"
         if value is None or isinstance(value, bool) or value == "" or value in ([], {}):
@@ -92,7 +92,7 @@ def in_body(body: object, secrets: Iterable[str]) -> Iterator[str]:
 def in_error(
     text: str, sent: str, emails: Iterable[str], secrets: Iterable[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield what a refusal should not hold unless the request did: the text of a violation, and the part."""
+    """Yield the private parts of a refusal that the request did not contain: as a violation, and the part."""
     for what, form in (_INTERNALS | _VALUES).items():
         if (match := form.search(text)) and match[0] not in sent and _is_valid(what, match[0]):
             expected = f"no {what.removeprefix('a ').removeprefix('an ')} in an error"

@@ -43,7 +43,7 @@ class _End(NamedTuple):
 
 
 def rules_of(item: pytest.Item) -> tuple[str, ...]:
-    """Return the slugs of the rules that a test checks; those of its nearest marker come first."""
+    """Return the slugs of a test's rules: those of its parameter come before those of its function."""
     return tuple(slug for mark in item.iter_markers("rule") for slug in mark.args)
 
 
@@ -51,8 +51,8 @@ class SuitePlugin:
     """The plugin. It runs up to `run.jobs` tests at the same time, and records their results in order.
 
     Args:
-        on_start: called with the first rule of each test before its result is recorded; with None for a test
-            that checks the exchanges of all others.
+        on_start: called with the first rule of each test before its result is recorded; the rule is None for
+            a test that checks the exchanges of all other tests.
         on_end: called with the result of each test.
     """
 
@@ -69,7 +69,7 @@ class SuitePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Register the markers, and this plugin for the fixtures."""
+        """Register the markers, and store this plugin where the fixtures find it."""
         config.stash[PLUGIN] = self
         config.addinivalue_line("markers", "rule(*slugs): the rules of the catalogue that this test checks")
         config.addinivalue_line("markers", "alone: depends on lists, users or timing; runs by itself")
@@ -95,17 +95,17 @@ class SuitePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Wait for the tests of lists before the fixtures of the next stage change the lists."""
+        """Wait for all tests that read lists, before fixtures of the next stage change the lists."""
         if self._stage == _LISTS != _stage(item):
             self._record(wait=True)
         self._stage = _stage(item)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
-        """Start a test in a thread; wait for it if no other test may run with it."""
+        """Start a test in a thread; wait for its end if no other test may run at the same time."""
         alone = self.run.jobs == 1 or _stage(pyfuncitem) in (_ALONE, _OBSERVED)
         self._record(wait=alone)
-        function = cast("Callable[..., object]", pyfuncitem.function)  # pytest does not annotate it
+        function = cast("Callable[..., object]", pyfuncitem.function)  # pytest has no type for it
         names = inspect.signature(function).parameters
         test = partial(function, **{name: pyfuncitem.funcargs[name] for name in names})
         self._pending.append((pyfuncitem, self._pool.submit(_run_test, test)))
@@ -113,7 +113,7 @@ class SuitePlugin:
         return True
 
     def _record(self, *, wait: bool) -> None:
-        """Record the tests up to the first that is still running; with `wait`, record all."""
+        """Record the tests before the first that is still running; with `wait`, wait for all of them."""
         while self._pending and (wait or self._pending[0][1].done()):
             item, future = self._pending[0]
             end = future.result()
@@ -179,7 +179,7 @@ class SuitePlugin:
         self.run.stopped = self.run.stopped or INTERRUPTED
 
     def pytest_sessionfinish(self) -> None:
-        """Wait for the tests that are running, and drop the others."""
+        """Wait for the tests that are running, and cancel those that have not started."""
         self.run.calls.ended.set()
         self._pool.shutdown(cancel_futures=True)
 

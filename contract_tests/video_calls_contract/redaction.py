@@ -1,7 +1,7 @@
-"""Finds secrets in a text, also encoded, cut in pieces or with other characters in between.
+"""Finds secrets in a text, even if they are encoded, cut into pieces, or have other characters in between.
 
-Text and secrets are compared without escapes and by their letters and digits only. Pieces of fewer than 16
-letters and digits are not found.
+It removes escapes, and compares only letters and digits. It does not find pieces of fewer than 16 letters and
+digits.
 """
 
 import base64
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from video_calls_spec.redaction import REDACTED, redact_tokens
 
 _PIECE = 16
-_MAX_LAYERS = 3  # of nested escapes
+_MAX_LAYERS = 3  # how often a text may be escaped again
 
 _ESCAPE = re.compile(
     r"%(?P<percent>[0-9A-Fa-f]{2})"
@@ -34,8 +34,8 @@ _Unit = tuple[str, int, int]
 class Redactor:
     """Removes secrets from texts.
 
-    It finds secrets by value, also in other encodings and in pieces. It finds JWTs and Agora tokens by their
-    form, too.
+    It finds known secrets by their value, even if encoded or in pieces. It also finds unknown JWTs and Agora
+    tokens, by their form.
     """
 
     def __init__(self) -> None:
@@ -51,12 +51,12 @@ class Redactor:
                 self._traces.learn(secret)
 
     def learn_traces(self, secret: str) -> None:
-        """Redact other encodings and pieces of a secret that is redacted by its form."""
+        """Also redact encodings and pieces of a secret whose form is enough to redact the whole."""
         with self._lock:
             self._traces.learn(secret)
 
     def quoted(self, text: str) -> str:
-        """Return a shell word of the redacted text, in which only the variables of secrets expand."""
+        """Return the redacted text as a shell word. Only the variables for secrets expand in it."""
         names = sorted(set(self._names.values()), key=len, reverse=True)
         if not names:
             return shlex.quote(self.redact(text))
@@ -82,7 +82,7 @@ class Traces:
         self._pieces: set[str] = set()
 
     def learn(self, secret: str) -> None:
-        """Store a secret as it is, in base64 and in hexadecimal digits."""
+        """Store the pieces of a secret: as it is, in base64 and in hexadecimal digits."""
         for form in (secret, secret.encode().hex(), *_in_base64(secret)):
             plain = "".join(character for character in form.casefold() if character.isalnum())
             self._pieces.update(plain[at : at + _PIECE] for at in range(len(plain) - _PIECE + 1))
@@ -90,7 +90,7 @@ class Traces:
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the start and end of each piece of a secret, in order and without overlaps."""
         if not _ESCAPE.search(text) and next(self._find(_BETWEEN.sub("", text).casefold()), None) is None:
-            return  # a fast path for most texts
+            return  # most texts have no escapes and no secrets: end early
         units = [unit for unit in _unescape(text) if unit[0].isalnum()]
         start, end = -1, -1
         for at in self._find("".join(character.casefold()[0] for character, _, _ in units)):
@@ -108,7 +108,7 @@ class Traces:
 
 
 def _in_base64(secret: str) -> Iterator[str]:
-    """Yield the three forms that base64 gives to a secret within another text, by the secret's position."""
+    """Yield the three base64 forms of a secret inside a longer text: they depend on its position."""
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + secret.encode()).decode().rstrip("=")
         # The first and the last character also depend on the characters next to the secret.

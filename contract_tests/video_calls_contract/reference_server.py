@@ -1,4 +1,4 @@
-"""The installed reference server as a process for one run, used over HTTP like any other backend."""
+"""Runs the installed reference server as a process for one run. The suite uses it over HTTP."""
 
 import os
 import queue
@@ -50,7 +50,7 @@ def reference_server(*options: str) -> Generator[Config]:
             text=True,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,  # a Ctrl-C must not stop the server before the suite has cleaned up
+            start_new_session=True,  # so that Ctrl-C does not stop it before the cleanup
         )
         try:
             yield _config(_url(server, log), directory, options)
@@ -60,7 +60,7 @@ def reference_server(*options: str) -> Generator[Config]:
 
 @contextmanager
 def _environment() -> Generator[None]:
-    """Hide the settings of the user's own server, from the commands that make tokens too."""
+    """Hide the settings of the user's own server, also from the commands that print tokens."""
     before = dict(os.environ)
     for name in before:
         if name.startswith(_SETTINGS):
@@ -77,7 +77,7 @@ def _url(server: "subprocess.Popen[str]", log: IO[bytes]) -> str:
     urls: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
-        # Read to the end, so that the pipe never fills up.
+        # Read to the end: if the pipe fills up, the server blocks.
         for line in server.stdout or ():
             if match := _URL.search(line):
                 urls.put(match[1])

@@ -1,8 +1,8 @@
 """The tree of results, from which every report and the exit status are made.
 
-A rule is `failed` if the backend breaks it, `noted` if the backend does not follow a recommendation about
-what the document leaves open, and `not_checked` if no test could check it. A test is `broken` if the suite
-has a bug.
+A rule is `failed` if the backend breaks it. It is `noted` if the document leaves the behaviour open, and the
+backend does not follow the recommendation. It is `not_checked` if no test could check it. A test is `broken`
+if the suite has a bug.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ CONFORMS, VIOLATIONS, NOT_JUDGED = 0, 1, 2
 """Exit statuses."""
 
 MAX_EXCHANGES = 8
-MAX_REASON_LENGTH = 160  # characters in a verdict
+MAX_REASON_LENGTH = 160  # characters of a reason in the verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class TestResult:
 
     Attributes:
         name: the test's name in words.
-        rules: the rules that it checks; a violation is one of the first unless the test names another.
+        rules: the rules that it checks; a violation breaks the first, unless the test names another.
         outcome: `blocked` if the backend refused a request that the test needs before it can check its rule.
         reason: why the test did not pass.
         broken_rule: the rule that the backend breaks or, if `noted`, does not follow.
         exchanges: the evidence.
     """
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # pytest must not collect this class
 
     name: str
     rules: tuple[str, ...]
@@ -57,8 +57,8 @@ class RuleResult:
 
     Attributes:
         exchanges: the last exchanges of the evidence.
-        tests: the tests that say something about the rule.
-        listed: the effect of a baseline: empty if it does not list the rule, `known` if it allows the
+        tests: the tests whose result says something about the rule.
+        listed: the effect of the baseline's entry: empty without an entry, `known` if it allows the
             violation, `expired` if its last day has passed, `holds` if the backend keeps the rule.
     """
 
@@ -76,7 +76,7 @@ class RuleResult:
 
     @property
     def symptom(self) -> tuple[object, ...] | None:
-        """Return the refusal or missing response that shows the violation, None if something else does."""
+        """Return what identifies the refusal or missing response that shows the violation; else None."""
         last = self.failures[0].exchanges[-1:] if self.failures else ()
         if not last or 0 < last[0].status < 400:  # noqa: PLR2004 (HTTP)
             return None
@@ -98,7 +98,7 @@ class Results:
         notes: what a reader should know about the run, such as a difference between clocks.
         left: the calls that the suite created and could not close.
         stopped: why the run ended early; empty if it did not.
-        started_at: by this machine's clock.
+        started_at: the start by this machine's clock.
     """
 
     base_url: str
@@ -124,9 +124,9 @@ class Results:
 
     @property
     def causes(self) -> list[list[RuleResult]]:
-        """Return the rules that fail the run, grouped by the refusal that shows them.
+        """Return the rules that fail the run. Rules with the same `symptom` are in one group.
 
-        A group begins with the rule of the refused operation.
+        A group begins with the rules about the refused operation.
         """
         causes: dict[object, list[RuleResult]] = {}
         for result in self.rules:
@@ -141,7 +141,7 @@ class Results:
 
     @property
     def blocked(self) -> list[RuleResult]:
-        """Return the rules that a refusal of an earlier step kept from being checked, or checked in full."""
+        """Return the rules that were checked only in part or not at all, because a step was refused."""
         return [
             result
             for result in (*self.of("not_checked"), *self.of("passed"))
@@ -217,7 +217,7 @@ def _rule_result(rule: Rule, tests: list[TestResult]) -> RuleResult:
         return RuleResult(rule, outcome, reason, exchanges[-MAX_EXCHANGES:], about)
     broken = any(test.outcome == "broken" for test in about)
     reasons = "; ".join(dict.fromkeys(test.reason for test in about if test.outcome != "passed"))
-    # Tests that were stopped by the same refusal have the same evidence.
+    # Tests that one refusal stopped have the same exchange as evidence: show it once.
     evidence = {id(exchange): exchange for test in about for exchange in test.exchanges}
     exchanges = tuple(evidence.values())[-MAX_EXCHANGES:]
     if any(test.outcome == "passed" for test in about) and not broken:

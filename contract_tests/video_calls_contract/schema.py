@@ -1,6 +1,6 @@
-"""Checks responses against the schemas of the contract, relaxed where the document is less strict.
+"""Checks responses against the schemas of the contract, which it relaxes to what the document requires.
 
-A backend may describe users with more fields, and longer texts, than the reference server does.
+For example, a backend may describe users with more fields and longer texts than the reference server.
 """
 
 import copy
@@ -25,7 +25,7 @@ def contract() -> dict[str, Any]:
 
 @cache
 def _successes() -> dict[str, tuple[int, dict[str, Any]]]:
-    """Return the status and the schema of each operation's successful response, by its id."""
+    """Return the status and the schema of the successful response, by operation id."""
     successes: dict[str, tuple[int, dict[str, Any]]] = {}
     for path in contract()["paths"].values():
         for method, operation in path.items():
@@ -38,16 +38,16 @@ def _successes() -> dict[str, tuple[int, dict[str, Any]]]:
 
 
 def operations() -> tuple[str, ...]:
-    """Return the ids of the contract's operations, in its order, from the rules: reading YAML is slow."""
+    """Return the operation ids in the order of the contract; from `RULES`, because YAML is slow."""
     return tuple(dict.fromkeys(rule.operation for rule in RULES.values() if rule.operation != "*"))
 
 
 @cache
 def _validator(operation: str) -> Any:  # noqa: ANN401 (jsonschema_rs has a class for each draft)
     schemas: dict[str, Any] = copy.deepcopy(contract()["components"]["schemas"])
-    # An extra field of the reference server, which another backend may define differently.
+    # This field is an extra of the reference server; another backend may define it differently.
     del schemas["DoctorDetails"]["properties"]["specialization"]
-    # Limits that the document does not have. Agora's limits, on channel and token, stay.
+    # The document has no such limits. Agora's limits on channel and token stay.
     for schema, field in (("User", "email"), ("User", "full_name"), ("VideoCallPage", "next")):
         schemas[schema]["properties"][field].pop("maxLength", None)
     schemas["VideoCallPage"]["properties"]["previous"].pop("maxLength", None)
@@ -61,7 +61,7 @@ def _validator(operation: str) -> Any:  # noqa: ANN401 (jsonschema_rs has a clas
 
 
 def problems(exchange: Exchange) -> list[str]:
-    """Return what is wrong with the form of a successful response, as texts of violations."""
+    """Return the violations of the schema in a successful response, as texts."""
     operation = exchange.operation or ""
     status, _ = _successes()[operation]
     if exchange.status != status:

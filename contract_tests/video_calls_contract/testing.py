@@ -1,6 +1,6 @@
-"""The rules as tests of a backend's own pytest: one test for each rule.
+"""Runs the rules in the pytest of a backend's own project: one test for each rule.
 
-A test module needs the tests, and a fixture with the address and the users of the backend.
+A test module needs these lines, with the address and the users of the backend:
 
     from video_calls_contract.testing import contract_tests
 
@@ -11,7 +11,7 @@ A test module needs the tests, and a fixture with the address and the users of t
         ...
         return {"base_url": f"{live_server.url}/api/v1/video", "identities": {...}}
 
-The first test runs the suite for all selected rules in a process; each test then reports one rule.
+The first test runs the suite in a process, for all selected rules. Then each test reports one rule.
 """
 
 import inspect
@@ -38,19 +38,20 @@ from video_calls_contract.catalogue import catalogue
 __all__ = ["ContractWarning", "contract_tests", "serve"]
 
 _START_SECONDS, _POLL_SECONDS = 30.0, 0.01
-_STOP_SECONDS = 60.0  # an interrupted run cancels its calls first
+_STOP_SECONDS = 60.0  # seconds, because an interrupted run first cancels its calls
 
 
 class ContractWarning(UserWarning):
-    """The backend breaks a rule that does not fail the run ("should" at the default level)."""
+    """A violation that does not fail the run: at the default level, one of a rule of level `should`."""
 
 
 def contract_tests(*arguments: str) -> Callable[..., None]:
     """Return a test function with one case for each rule; assign it to a name that begins with `test`.
 
     The function needs a fixture `contract_backend` that returns the content of `contract.toml` as a mapping,
-    or the path of such a file. A violation fails its test with the evidence. A rule that could not be checked
-    because of a problem of the backend or the suite fails too. A rule that was not checked is skipped.
+    or the path of such a file. A violation fails the test of its rule, and shows the evidence. A rule that
+    could not be checked because of a problem of the backend or the suite fails, too. Other rules without a
+    check are skipped.
 
     Args:
         arguments: options of `video-calls-contract run`, such as `--level=should`, `--fuzz=off` or
@@ -115,7 +116,8 @@ def _evidence(reason: str, rule: dict[str, Any]) -> str:
 
 
 def _run(backend: Mapping[str, object] | Path, slugs: list[str], arguments: tuple[str, ...]) -> _Report:
-    directory = Path(tempfile.mkdtemp(prefix="video-calls-contract-"))  # readable by this user only
+    # A temporary directory is readable only by this user: it contains tokens.
+    directory = Path(tempfile.mkdtemp(prefix="video-calls-contract-"))
     try:
         config = backend if isinstance(backend, Path) else directory / "contract.toml"
         if not isinstance(backend, Path):

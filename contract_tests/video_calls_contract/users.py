@@ -21,7 +21,7 @@ class User:
 
     Attributes:
         name: the name of the identity in the configuration, for reports.
-        credential: a token, or the value of the header; None to send no header.
+        credential: a token, or the value of the `Authorization` header; None to send no header.
         doctor: the id of the user's doctor profile, if there is one.
         patient: the id of the user's patient profile, if there is one.
     """
@@ -52,11 +52,11 @@ class User:
         return (self.authorization or "").removeprefix("Bearer ")
 
     def check_expiry(self, token: str) -> None:
-        """Raise an exception if a token that the backend refused has expired, so that this was right.
+        """Raise an exception if a refused token has expired, because then the backend was right to refuse it.
 
         Raises:
-            Missing: if it has expired, and a command prints new ones.
-            Unreachable: if it has expired, and there is no other.
+            Missing: if the token has expired, and a command prints new ones.
+            Unreachable: if the token has expired, and there is no other.
         """
         own = self.credential
         if not isinstance(own, Token) or not own.has_expired(token):
@@ -100,10 +100,10 @@ class User:
     def _retry_with_new_token(
         self, token: Token, sent: str | None, refusal: Exchange, attempt: Callable[[str | None], Exchange]
     ) -> Exchange:
-        """Repeat a request that was refused with 401, if there is another token.
+        """Repeat a request that got 401, if there is a new token.
 
         Raises:
-            Unreachable: if the backend refuses every token now, at other operations, too.
+            Unreachable: if other operations refuse the user's tokens with 401, too.
         """
         try:
             is_replaced = token.replace((sent or "").removeprefix("Bearer "))
@@ -114,7 +114,7 @@ class User:
             if refusal.status != _UNAUTHORIZED:
                 return refusal
             token.note_refusal()
-        # If only one operation refuses a valid token, that is a violation.
+        # If only one operation refuses a valid token, the tests report this violation.
         authorization = self.authorization or ""
         if all(
             self.backend.send("GET", path, headers={"Authorization": authorization}).status == _UNAUTHORIZED
@@ -226,7 +226,7 @@ class Users:
         return User(name, self._credentials[name], self._backend, identity.doctor, identity.patient)
 
     def expiring_soon(self, seconds: float) -> list[str]:
-        """Return a note for each token that expires within so many seconds, and has no command."""
+        """Return a note for each token that expires within `seconds`, if no command prints a new one."""
         return [
             f"the token of [identities.{name}] expires in {_duration(left)}, perhaps before the run ends; "
             "use token_command instead of token to get new ones"
@@ -254,7 +254,7 @@ class Users:
         return identity is not None and identity.token is not None
 
     def present(self, *names: str) -> list[User]:
-        """Return the users of these names that the configuration has."""
+        """Return the users with these names; leave out names that the configuration does not have."""
         return [self[name] for name in names if self.has(name)]
 
     @property

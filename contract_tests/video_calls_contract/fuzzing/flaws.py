@@ -11,11 +11,11 @@ NO_TIMES = ("", "not a time", "----", "2099-13-45T10:00:00Z", "2099-01-01T25:61:
 
 
 def body_flaws(body: object, unused_from: int = NO_CALL, *, text_ids: bool = False) -> tuple[str, ...]:
-    """Return why no backend may create a call from this JSON; empty if a lenient one might.
+    """Return why no backend may create a call from this JSON; empty if a lenient backend may.
 
     Args:
-        unused_from: the smallest number from which on no user has an id.
-        text_ids: whether ids are texts, of which only the type can be wrong.
+        unused_from: no user has this id or a larger one.
+        text_ids: whether ids are texts; then only the type of an id can be wrong.
     """
     if not isinstance(body, dict):
         return ("a body that is not a JSON object",)

@@ -1,4 +1,7 @@
-"""The fuzzer: makes requests to own calls from Schemathesis's cases, sends them and checks the responses."""
+"""The fuzzer: turns Schemathesis's cases into requests, sends them and checks the responses.
+
+The requests change only the fuzzer's own calls: those that the suite or the requests created.
+"""
 
 import json
 import re
@@ -32,20 +35,20 @@ from video_calls_contract.users import User
 
 _WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 _KEY = re.compile(r"[!-~]{1,200}", re.ASCII)
-_SLOTS = 80  # the slots of a run are limited to a block of days
+_SLOTS = 80  # free times of one fuzzer, because a run's block has only some
 _MAX_TEXT_LENGTH = 1000
 _SAME_KEY, _SAME_TIME, NO_TOKEN = 5, 10, 16
-"""One request of this many repeats an idempotency key, keeps its generated time, or has no token."""
+"""One in so many requests repeats an idempotency key, keeps its generated time, or has no token."""
 
 Case: TypeAlias = schemathesis.Case[Any]
 
 
 class Fuzzer:
-    """Makes requests to own calls from cases, sends them, and raises violations.
+    """Turns cases into requests to its own calls, sends them, and raises violations.
 
     Attributes:
         violation: the last violation.
-        stopped: what keeps the fuzzer from sending more.
+        stopped: the error after which the fuzzer sends no more requests.
     """
 
     def __init__(self, run: Run) -> None:
@@ -68,9 +71,9 @@ class Fuzzer:
 
     @contextmanager
     def prepared_calls(self, state: State | None) -> Generator[None]:
-        """Create a call in the future, and one within its join window in this state."""
+        """Create a call in the future; with a `state`, also a call within its join window in this state."""
         with ExitStack() as stack:
-            with suppress(Blocked):  # other tests report it; most generated requests need no call
+            with suppress(Blocked):  # other tests report the refusal; most generated requests need no call
                 if state is not None:
                     context = self.calls.ongoing() if state == "ongoing" else self.calls.soon()
                     call = stack.enter_context(context)
@@ -98,8 +101,8 @@ class Fuzzer:
     # -- Requests from cases ------------------------------------------------------------------------
 
     def request(self, case: Case, choice: int) -> Request:
-        """Return the request of a case; the random number `choice` decides what the case leaves open."""
-        definition = cast("Any", case).operation.definition.raw  # its types are generic
+        """Return the request of a case; the random number `choice` decides what the case does not."""
+        definition = cast("Any", case).operation.definition.raw  # the types of a `Case` are generic
         operation = str(definition["operationId"])
         if operation == "listVideoCalls":
             return self._list(case.query)
@@ -134,7 +137,7 @@ class Fuzzer:
             text = str(target)
             flaws = () if target in self.knowledge.states else ("an id that no call has",)
         else:
-            # A text must not change the path, nor let a lenient backend change another call.
+            # Remove what changes the path, and what a lenient backend may read as another call's id.
             text = re.sub(r"[/\\]", "", text)
             if operation in ACTIONS:
                 text = "".join(character for character in text if not character.isnumeric())
@@ -156,7 +159,7 @@ class Fuzzer:
         key = headers.get("Idempotency-Key")
         key_headers: tuple[tuple[str, str], ...] = ()
         if isinstance(key, str) and _KEY.fullmatch(key) and not flaws:
-            # No other run has used the key, and this run has used only some.
+            # The prefix makes the key new to the backend, unless this run sends the same number again.
             number = 0 if choice % _SAME_KEY == 0 else self._sent
             key_headers = (("Idempotency-Key", f"{self._prefix}-{number}-{key}"),)
         return Request(
@@ -169,13 +172,14 @@ class Fuzzer:
         return body_flaws(body, self._unused_profile_from, text_ids=text_ids)
 
     def _own_body(self, body: dict[str, Any], choice: int) -> dict[str, Any]:
-        """Return a body with own users and a free slot in place of valid ids and times."""
+        """Return a body with ids of the run's users and a free time in place of valid ids and times."""
         own = dict(body)
         for role in ("doctor", "patient"):
             if role in own:
                 own[role] = self._own_id(role, own[role])
         if isinstance(own.get("patient"), bool):
-            # No own user could cancel a call between two other users.
+            # Keep one id of this run's users: a lenient backend may read booleans as ids, and then only a
+            # participant can cancel the call.
             own["patient"] = self._ids("patient")[0]
         at = instant(own.get("scheduled_time"))
         if at is not None and (choice % _SAME_TIME or at > datetime.now(UTC)):
@@ -198,7 +202,7 @@ class Fuzzer:
         return value
 
     def _ids(self, role: str) -> list[Id]:
-        """Return ids of the run's users; most of them are of the first."""
+        """Return ids of the run's users, six times that of the first, so that most requests use it."""
         users = self.run.users.present(*PARTICIPANTS)
         ids = [one for user in users if (one := user.doctor if role == "doctor" else user.patient)]
         return [ids[0]] * 6 + ids[1:]
@@ -209,7 +213,7 @@ class Fuzzer:
         return raise_unused(NO_CALL, max(ids, default=0))
 
     def _slot(self, text: str) -> str:
-        """Return a free slot in the spelling of a text; if there are many calls, one that may be taken."""
+        """Return a free time in the format of a text; after `_max_slots`, a time that may be taken."""
         parsed = datetime.fromisoformat(text)
         if len(self._slots) < self._max_slots:
             self._slots.append(self.calls.free_times.take())
@@ -224,7 +228,7 @@ class Fuzzer:
         return at.isoformat(separator, timespec="seconds") + fraction + zone
 
     def _text(self, value: str) -> str:
-        """Return a text without the characters that cannot be sent in a request."""
+        """Return the beginning of a text, without characters that cannot be sent in a request."""
         text = value[:_MAX_TEXT_LENGTH].encode("utf-8", "replace").decode()
         if self.long:
             return text
@@ -233,7 +237,7 @@ class Fuzzer:
     # -- Sending ------------------------------------------------------------------------------------
 
     def send_case(self, case: Case, choice: int) -> Exchange | None:
-        """Send the request of a case and check the response; return None after the last request.
+        """Send the request of a case and check the response; None if the fuzzer has sent its last request.
 
         Raises:
             Violation: if the response breaks the contract.
@@ -253,7 +257,7 @@ class Fuzzer:
         if choice % NO_TOKEN == NO_TOKEN - 1:
             return users.nobody
         both = [users.patient, users.doctor] if choice % 3 == 1 else [users.doctor, users.patient]
-        # The call within its join window may be of the other pair.
+        # The call within its join window may belong to another pair.
         return self.knowledge.participant(
             both + users.present("other_doctor", "other_patient"), request.target
         )
@@ -273,7 +277,7 @@ class Fuzzer:
         self.knowledge.learn(request, user, exchange)
         if finding is not None and self._check in ("", finding.check):
             if not self._check:
-                # Hypothesis looks for a smaller request with these.
+                # Hypothesis uses these requests to find a smaller one that fails.
                 self._max_requests = self._sent + (400 if self.long else 60)
             self._check = finding.check
             expected = f"{finding.expected} ({request.operation}, {finding.check})"

@@ -1,4 +1,4 @@
-"""The cases that Schemathesis generates from the contract: for an operation, and along the links."""
+"""Generates cases with Schemathesis: for one operation, and for chains that follow the contract's links."""
 
 import os
 import threading
@@ -33,7 +33,7 @@ _HEALTH_CHECKS = (
 
 
 _GENERATION_LOCK = threading.Lock()
-"""Held while Hypothesis generates: it parses code, which two threads of CPython 3.11 cannot do at once."""
+"""Held while Hypothesis generates: it parses code, and two threads of CPython 3.11 cannot do so at once."""
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def _released_lock() -> Generator[None]:
 
 
 def prepare() -> None:
-    """Let Hypothesis find the characters of UTF-8, which takes a second, before a test waits for a case."""
+    """Let Hypothesis compute the characters of UTF-8 in advance, because this takes a second."""
     with _GENERATION_LOCK:
         st.characters(codec="utf-8").validate()
 
@@ -59,10 +59,10 @@ def fuzz_operation(run: Run, operation: str) -> None:
         Violation: if a response breaks the contract; its request is the smallest that Hypothesis finds.
     """
     fuzzer = Fuzzer(run)
-    schema: Any = _schema(long=fuzzer.long)  # the class of a case is made at run time
+    schema: Any = _schema(long=fuzzer.long)  # Schemathesis makes the class of its cases at run time
     target = schema.find_operation_by_id(operation)
     state = ACTIONS[operation].prepared_in if operation in ACTIONS else None
-    # Generated before the calls, whose users other tests need, too.
+    # Generate these before the calls, because the calls reserve users that other tests need, too.
     with _GENERATION_LOCK:
         boundaries = list(_boundaries(schema, target))
     with fuzzer.prepared_calls(state), _raise_results(fuzzer), _GENERATION_LOCK:
@@ -110,8 +110,11 @@ def fuzz_links(run: Run) -> None:
 
 @contextmanager
 def _raise_results(fuzzer: Fuzzer) -> Generator[None]:
-    """Raise the last violation, whose request is the smallest, or what stopped the fuzzer."""
-    # Hypothesis fails if a backend does not repeat its responses; the violation is still valid.
+    """After the block, raise the last violation: Hypothesis shrinks, so its request is the smallest.
+
+    Without a violation, raise the error that stopped the fuzzer, if any.
+    """
+    # Hypothesis raises an error if a repeated request gets another response; the violation is still valid.
     with suppress(Violation, HypothesisException):
         yield
     if fuzzer.violation is not None:
@@ -121,7 +124,7 @@ def _raise_results(fuzzer: Fuzzer) -> Generator[None]:
 
 
 def _settings(examples: int, **options: Any) -> settings:  # noqa: ANN401 (passed on)
-    """Return all settings, so that no profile, such as Hypothesis's own for CI, changes a run."""
+    """Return a value for every setting, so that no profile (such as Hypothesis's for CI) changes a run."""
     return settings(
         max_examples=examples,
         database=None,
@@ -162,7 +165,7 @@ def _schema(*, long: bool) -> OpenApiSchema:
 
 
 def _boundaries(schema: Any, operation: Any) -> Iterator[Case]:  # noqa: ANN401 (generic)
-    """Yield Schemathesis's coverage cases without duplicates and without those of other media types."""
+    """Yield Schemathesis's coverage cases, without duplicates and without cases of other media types."""
     keys: set[str] = set()
     cases: Iterator[Case] = schema.iter_coverage_cases(
         operation,
@@ -170,7 +173,7 @@ def _boundaries(schema: Any, operation: Any) -> Iterator[Case]:  # noqa: ANN401 
         generation_config=schema.config.generation_for(operation=operation, phase="coverage"),
     )
     for case in cases:
-        # Cases that differ only in an example of the other parameter are duplicates.
+        # Ignore examples in the query: cases that differ only in them are duplicates.
         query = {name: value for name, value in case.query.items() if (name, value) not in _EXAMPLES}
         key = repr((case.path_parameters, query, case.body, "Authorization" in case.headers))
         is_of_operation = case.method == operation.method.upper() and "Content-Type" not in case.headers
@@ -180,7 +183,7 @@ def _boundaries(schema: Any, operation: Any) -> Iterator[Case]:  # noqa: ANN401 
 
 
 def _response(exchange: Exchange | None) -> Response:
-    """Return a response from which Schemathesis reads its links; a 404 if nothing was sent."""
+    """Return a response in which Schemathesis finds the links to follow; a 404 if nothing was sent."""
     request = requests.Request("GET", "http://backend.invalid").prepare()
     if exchange is None:
         return Response(404, {}, b"", request, elapsed=0, verify=True)

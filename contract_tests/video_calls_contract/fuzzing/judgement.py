@@ -21,7 +21,7 @@ class Finding:
 
 
 def judge(request: Request, user: User, exchange: Exchange, knowledge: Knowledge) -> Finding | None:
-    """Return what is wrong with a response, None if nothing is; `knowledge` is from before the request."""
+    """Return what is wrong with a response, or None; `knowledge` is the state before the request."""
     status = exchange.status
     if status == NO_RESPONSE:
         return Finding("not_a_server_error", f"a response; {exchange.text}")
@@ -120,12 +120,12 @@ def _refusals_of_create(request: Request, user: User) -> tuple[int, ...]:
 
 
 def _is_certain(request: Request, knowledge: Knowledge) -> bool:
-    """Return whether the contract always allows this change of a call in its state."""
+    """Return whether the contract always allows this action, because of the call's state."""
     return knowledge.states.get(request.target) == ACTIONS[request.operation].certain_in
 
 
 def _describe(request: Request, user: User, knowledge: Knowledge) -> tuple[str, str]:
-    """Return the check that an unexpected refusal fails, and a description of the request."""
+    """Return the name of the check that an unexpected refusal fails, and a description of the request."""
     state = knowledge.states.get(request.target)
     if user.authorization is None:
         return "ignored_auth", "a request without a token"

@@ -20,10 +20,10 @@ class Action:
 
     Attributes:
         name: the last part of its path.
-        allowed_in: the states in which the contract can allow it.
-        certain_in: the state in which the contract allows it at any time.
-        leads_to: the state after its success.
-        prepared_in: the state of the calls that the suite creates for its generated requests.
+        allowed_in: the states in which the contract may allow it, for example at some times.
+        certain_in: the state in which the contract always allows it.
+        leads_to: the call's state after a success.
+        prepared_in: the state of the call that the suite prepares for generated requests.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Request:
 
     Attributes:
         operation: the operation of the path and the method.
-        valid: whether the request keeps the schema, so that the operation itself responds.
+        valid: whether the request keeps the schema; then the operation itself responds, not the framework.
         flaws: why no backend may accept the request.
         target: the id in the path, if a call can have it.
     """
@@ -75,7 +75,7 @@ class Knowledge:
     Attributes:
         states: the state of each own call, by id; None if it is uncertain.
         evidence: the exchanges that show the state, by id.
-        unused_from: the smallest number from which on no call has an id.
+        unused_from: no call has this id or a larger one.
     """
 
     states: dict[object, State | None] = field(default_factory=dict[object, "State | None"])
@@ -95,7 +95,7 @@ class Knowledge:
         if request.operation == "createVideoCall" and exchange.succeeded:
             call_id = exchange.object.get("id")
             is_new = isinstance(call_id, int | str) and call_id not in self.states
-            # Some backends let a user schedule for others, whose calls the suite must not change.
+            # Some backends let a user schedule calls of other users. The suite must not change these.
             if is_new and is_participant(user, exchange.object):
                 self.created(call_id, exchange)
         elif request.changes and request.target in self.states:
@@ -106,13 +106,13 @@ class Knowledge:
                 self.states[request.target] = None  # the backend may have changed the call
 
     def participant(self, users: list[User], call_id: object) -> User:
-        """Return the first of these users who is in the call, or of all users for an unknown call."""
+        """Return the first of these users who is in the call; if the call is unknown, the first of all."""
         call = self.evidence[call_id][0].object if call_id in self.states else None
         return next((user for user in users if call is None or is_participant(user, call)), users[0])
 
 
 def raise_unused(unused_from: int, used: object) -> int:
-    """Return the number from which on no id is used, if `used` is the id of something."""
+    """Return a new `unused_from`, because the id `used` exists."""
     return INT64 if isinstance(used, int) and used >= unused_from else unused_from
 
 

@@ -1,4 +1,4 @@
-"""The reports, which are all made from the tree of results.
+"""The reports. Each is made from the tree of results.
 
 Text of a backend never becomes markup, a control sequence or a link in a report.
 """
@@ -41,7 +41,7 @@ def visible(text: str) -> str:
 
 
 def shorten(text: str) -> str:
-    """Return the beginning of a request or a response, and the number of characters left out."""
+    """Return the beginning of a request or a response, and how many characters are left out."""
     beginning = "\n".join(text[:1500].splitlines()[:40])
     missing = len(text.rstrip("\n")) - len(beginning)
     return f"{beginning}\n… {count(missing, 'more character')}" if missing > 0 else beginning
@@ -67,7 +67,7 @@ def headline(results: Results) -> str:
 
 
 def counts(results: Results) -> str:
-    """Return the number of rules of each outcome, the requests and the duration as a line."""
+    """Return a line with the number of rules of each outcome, the number of requests and the duration."""
     kinds = [kind(result, results) for result in results.rules]
     parts = [f"{kinds.count('passed')} passed"]
     parts += [
@@ -81,12 +81,12 @@ def counts(results: Results) -> str:
 
 
 def evidence(test: TestResult) -> tuple[Exchange, ...]:
-    """Return the exchanges that show a violation; the last is the decisive one."""
+    """Return the exchanges that show a violation; the last one decides."""
     return test.exchanges[-_MAX_EVIDENCE:]
 
 
 def short(exchange: Exchange) -> str:
-    """Return an exchange as a line."""
+    """Return an exchange on one line."""
     return visible(
         exchange.redactor.redact(
             f"{exchange.method} {exchange.url} as {exchange.user}: {exchange.status_text}"
@@ -95,12 +95,12 @@ def short(exchange: Exchange) -> str:
 
 
 def step(exchange: Exchange) -> str:
-    """Return an exchange before the decisive one as a line with the beginnings of its bodies."""
+    """Return an exchange before the last on one line, with the beginning of both bodies."""
     return visible(f"{exchange.request_line}: {exchange.response_line}".replace("\n", " "))
 
 
 def how_to_curl(exchanges: Iterable[Exchange]) -> str:
-    """Return how to set the tokens for the curl lines of these exchanges; empty if no line needs one."""
+    """Return how to set the variables in the curl lines of these exchanges; empty if there are none."""
     lines = "\n".join(exchange.curl for exchange in exchanges)
     variables = sorted(set(re.findall(r"\$([A-Z][A-Z_]*_TOKEN)\b", lines)))
     settable = [name for name in variables if name != "FORGED_TOKEN"]

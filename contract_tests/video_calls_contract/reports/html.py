@@ -1,4 +1,4 @@
-"""The HTML report: one file that loads no other file and shows text of a backend only as text."""
+"""The HTML report: one file that loads nothing else, and escapes all text of a backend."""
 
 import base64
 import hashlib
@@ -69,7 +69,7 @@ def as_html(results: Results) -> str:
             evidence=evidence,
             short=short,
             version=version("video-calls"),
-            script=Markup(script),  # noqa: S704 (our own)
+            script=Markup(script),  # noqa: S704 (the script of this package)
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )

@@ -1,4 +1,4 @@
-"""The JUnit report for CI systems: a suite for each section of the document, a case for each rule."""
+"""The JUnit report for CI: a test suite for each section of the document, a test case for each rule."""
 
 from xml.etree import ElementTree as ET
 

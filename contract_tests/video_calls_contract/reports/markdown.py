@@ -1,6 +1,7 @@
 """The Markdown report for the summary of a CI job, such as `$GITHUB_STEP_SUMMARY`.
 
-Text from elsewhere is written in character references, so that it cannot be Markdown or HTML.
+Text that is not the suite's own is written as character references, so that it never becomes Markdown or
+HTML.
 """
 
 import re

@@ -47,7 +47,7 @@ _STYLES = {
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Continue the run without output after the reader of a pipe has gone."""
+        """Continue the run without output after the reader of the pipe has ended."""
         self.quiet = True
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self.file.fileno())
@@ -70,14 +70,14 @@ class Progress:
         self._is_ascii = not (target.encoding or "").lower().replace("-", "").startswith("utf")
 
     def begin(self, base_url: str, tests: str, notes: Sequence[str]) -> None:
-        """Print what the run tests, and the notes of the preflight."""
+        """Print what the run tests, and the notes from `preflight`."""
         self._console.print(Text(visible(f"Testing {base_url}: {tests}"), style="bold"))
         for note in notes:
             self._console.print(Text(visible(f"Note: {note}")), soft_wrap=True)
         self._console.print()
 
     def show_section(self, slug: str | None) -> None:
-        """Begin a line if a rule is of another section; None stands for tests of all exchanges."""
+        """Begin a new line if the rule is in another section; None stands for tests of all exchanges."""
         section = _ALL_EXCHANGES if slug is None else AREAS.get(slug.partition(".")[0], slug)
         if section != self._section:
             self.end_line()
@@ -165,7 +165,7 @@ class _Terminal:
             self._line(result.reason, indent=2)
 
     def _tests(self, result: RuleResult) -> None:
-        """Print the first test with its exchanges, and only the names of the others."""
+        """Print the first test with its exchanges, and the other tests by name only."""
         for test in result.failures[:1]:
             self._line()
             self._line(test.name, indent=2, style="bold")
@@ -197,7 +197,7 @@ class _Terminal:
             self._line(f"{name}: {reason}" if name else reason, indent=2)
 
     def _line(self, text: str = "", *, indent: int = 0, style: str = "", wrap: bool = True) -> None:
-        """Print a text; without `wrap`, as a line that can be copied."""
+        """Print a text; without `wrap`, on one line, so that it can be copied."""
         content: RenderableType = Text(visible(text), style=style, overflow="fold")
         options: dict[str, Any] = {}
         if not wrap or self._console.soft_wrap:
@@ -209,7 +209,7 @@ class _Terminal:
 
 
 def _by_reason(results: Sequence[RuleResult]) -> list[tuple[str, str]]:
-    """Return the slugs of the rules with the same reason, with the reason."""
+    """Return a pair for each reason: the slugs of the rules with this reason, and the reason."""
     by_reason: dict[str, list[str]] = {}
     for result in results:
         by_reason.setdefault(result.reason.removeprefix("in part: "), []).append(result.rule.id)

@@ -45,7 +45,7 @@ def test_unusual_query_causes_no_server_error(users: Users, together: Together) 
     )  # fmt: skip
     for exchange in together([partial(users.doctor.list, query) for query in queries]):
         if not exchange.succeeded:
-            require_any_refusal(exchange, "an odd query to return a page, or")
+            require_any_refusal(exchange, "an unusual query to return a page, or")
 
 
 # "The API returns detailed error messages for validation failures:"
