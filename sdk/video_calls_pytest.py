@@ -33,7 +33,7 @@ def video_calls_server(_serve_video_calls: Serve) -> Iterator[VideoCallsServer]:
 
 @pytest.fixture
 def video_calls_router() -> Iterator[respx.MockRouter]:
-    """Mock the API at any base URL with examples of the contract; see `contract_router`."""
+    """Mock the API, at any base URL; the responses are examples of the contract. See `contract_router`."""
     from video_calls_sdk.testing import contract_router
 
     with contract_router() as router:

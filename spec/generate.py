@@ -2,8 +2,8 @@
 
 datamodel-code-generator writes the SDK's pydantic models and the server's msgspec structs from
 `openapi.yaml`. The rules become a Python literal, so that a program reads them without parsing YAML. The
-SDK's synchronous modules are derived from the asynchronous ones by replacing identifiers: the first paragraph
-of those files says so, and is replaced too.
+SDK's synchronous modules are derived from the asynchronous ones by replacing identifiers. An asynchronous
+module begins with a note about this; the synchronous module begins with another note.
 """
 
 import re
@@ -38,7 +38,8 @@ STRUCTS = [
     "--output-model-type=msgspec.Struct",
     "--output-datetime-class=datetime",
     "--keyword-only",
-    "--disable-future-imports",  # msgspec would read the annotations while freezegun replaces `datetime`
+    # Otherwise msgspec might evaluate the annotations late, when freezegun has replaced `datetime`.
+    "--disable-future-imports",
 ]
 MODELS = [
     "--output-model-type=pydantic_v2.BaseModel",
@@ -110,7 +111,7 @@ OPEN = [{"$ref": f"#/components/schemas/{name}"} for name in ("CallStatus", "Eve
 
 
 def client_view(node: Any) -> Any:  # noqa: ANN401 (any part of the contract)
-    """Return the contract without what a client must not rely on: bounds, and closed lists of statuses."""
+    """Return the contract without bounds and closed enumerations, because backends may go beyond them."""
     if isinstance(node, list):
         return [client_view(item) for item in node]
     if not isinstance(node, dict):
@@ -153,7 +154,7 @@ SYNC_NAMES = {
 
 def sync_module(path: Path) -> str:
     """Return the synchronous form of an asynchronous module."""
-    _, _, text = path.read_text(encoding="utf-8").partition("\n\n")  # without the note about this derivation
+    _, _, text = path.read_text(encoding="utf-8").partition("\n\n")  # without the first note
     text = re.sub(r"\b(async|await) ", "", text)
     text = re.sub(r"\w+", lambda word: SYNC_NAMES.get(word[0], word[0]), text)
     text = re.sub(r"\bAsync(?=[A-Z])", "", text)

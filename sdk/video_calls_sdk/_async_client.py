@@ -64,8 +64,8 @@ class AsyncVideoCallsClient:
             environment.
         timeout: seconds that an attempt may wait without progress, or an `httpx.Timeout`.
         deadline: seconds that an operation may take, all attempts and waits together; None for no limit. A
-            synchronous client with your own `http_client` or `transport` checks it between the parts of a
-            body.
+            synchronous client with your own `http_client` or `transport` checks it only between the parts of
+            a body.
         retries: a policy, or the number of retries.
         headers: sent with every request, in addition to the client's own.
         answers: "strict" raises `InvalidResponseError` if a response departs from the contract. "lenient"
@@ -151,8 +151,9 @@ class AsyncVideoCallsClient:
         * `EventsNotOfferedError`: if the backend has no events.
         * `EventsExpiredError`: if the server no longer keeps the events after `after`.
         * `InvalidEventIdError`: if `after` is not the id of an event.
-        * `EventsClosedError`: if the server closed the connection for another lasting reason.
-        * `AuthenticationError`: if the server refuses the token, and the next one too.
+        * `EventsClosedError`: if the server closed the connection for another reason, and a reconnect would
+          not help.
+        * `AuthenticationError`: if the server refuses the token, and also the next token of your function.
         * `ConnectionFailedError`, `DeadlineExceededError`, `ServerError`, `RateLimitedError`: if the first
           connection fails.
         * `InvalidResponseError`: if a message is not an event.
@@ -172,8 +173,8 @@ class AsyncVideoCallsClient:
     ) -> AsyncVideoCallsClient:
         """Return a client with other options, for one operation or for many.
 
-        It shares the connections and the token of this client. Closing it closes nothing. `headers` are added
-        to those of this client.
+        The new client shares the connections and the token of this client, so closing the new client closes
+        nothing. It sends its `headers` in addition to those of this client.
 
         ```python
         await client.with_options(deadline=2.0, retries=0).calls.get(1)
@@ -195,7 +196,7 @@ class AsyncVideoCallsClient:
         return other
 
     async def aclose(self) -> None:
-        """Close the connections, but not a caller's `http_client`."""
+        """Close the connections of the client. An `http_client` that you passed stays open."""
         if self._owner:
             await self._transport.aclose()
 
@@ -215,7 +216,7 @@ class AsyncVideoCallsClient:
 
 
 class AsyncDriver:
-    """Performs the actions of `carry_out` on a transport."""
+    """Performs the actions that `carry_out` yields, with a transport."""
 
     def __init__(self, transport: AsyncTransport, options: Options) -> None:
         self._transport = transport
@@ -247,7 +248,7 @@ class AsyncDriver:
 
 
 class AsyncCallsWithResponse:
-    """The operations of `AsyncCalls`, which return status, headers and request id with the model."""
+    """The operations of `AsyncCalls`. Each returns the model together with status, headers and request id."""
 
     def __init__(self, driver: AsyncDriver) -> None:
         self._driver = driver
@@ -295,7 +296,7 @@ class AsyncCalls:
 
     @property
     def with_response(self) -> AsyncCallsWithResponse:
-        """Return the same operations with status, headers and request id.
+        """Return the same operations; their results include status, headers and request id.
 
         ```python
         response = await client.calls.with_response.get(1)
@@ -321,7 +322,7 @@ class AsyncCalls:
             page_size: the number of calls on a page, from 1 to 100; by default the server chooses.
 
         Raises:
-            InvalidFieldsError: if `page_size` is out of bounds; some backends limit it instead.
+            InvalidFieldsError: if `page_size` is out of bounds; some backends use the nearest size instead.
             PageNotFoundError: if there is no such page.
         """
         return AsyncCallList(self._driver.run, page_query(page, page_size))
@@ -334,8 +335,8 @@ class AsyncCalls:
         Retries create one call, because all attempts have the same `idempotency_key`.
 
         Args:
-            doctor: the doctor's id (not their user's), as the backend sends it: an int or a str.
-            patient: the patient's id (not their user's).
+            doctor: the id of the doctor, not of the doctor's user, as the backend sends it: an int or a str.
+            patient: the id of the patient, not of the patient's user.
             scheduled_time: when the call starts: aware, with any offset, in the future.
             idempotency_key: identifies this call in all attempts; by default a new key. Pass your own to
                 repeat a request after a restart of your program.

@@ -28,7 +28,7 @@ class AsyncEventStream:
             print(event.type, event.data.call.id)
     ```
 
-    `async with` opens the connection, and closes it at the end. Without it, iterating opens the connection,
+    `async with` opens the connection, and closes it at the end. Without this, iterating opens the connection,
     and the end of the loop closes it. After a `break` from an asynchronous loop, Python closes it soon after.
     Only one task or thread may iterate.
     """
@@ -61,7 +61,7 @@ class AsyncEventStream:
         return event
 
     async def aclose(self) -> None:
-        """Close the connection and end the loop over it.
+        """Close the connection, which ends the loop over the events.
 
         Any task of the event loop may call it; for a synchronous stream, any thread. A signal handler must
         call it from a new thread, because it may wait for a lock that the loop holds.
@@ -86,7 +86,10 @@ class AsyncEventStream:
         await self.aclose()
 
     async def _next(self, *, only_open: bool = False) -> Event | None:
-        """Return the next event; None after closing, and with `only_open` once the connection is open."""
+        """Return the next event; None if the stream is closed.
+
+        With `only_open`, return None as soon as the connection is open.
+        """
         event = None
         with self._socket.iterating():
             try:
@@ -98,7 +101,7 @@ class AsyncEventStream:
 
     async def _follow(self, *, only_open: bool) -> Event | None:
         while not self._socket.is_closed:
-            # After a cancellation, the action is performed again.
+            # A cancellation leaves the action in `self._action`, and the next call performs it again.
             action = next(self._flow) if self._action is None else self._action
             self._action = action
             if isinstance(action, Deliver):

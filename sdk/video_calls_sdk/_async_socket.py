@@ -30,7 +30,7 @@ class _Connection(ClientConnection):
 
 
 class AsyncSocket:
-    """Holds one connection at a time. One task opens, receives and waits; any task of its loop may close."""
+    """Holds one connection at a time. One task opens, receives and waits; any task of the loop may close."""
 
     def __init__(self) -> None:
         self.is_closed = False
@@ -72,7 +72,10 @@ class AsyncSocket:
         return handshake_success(connection.response)
 
     async def receive(self) -> str | bytes | CloseFrame:
-        """Return the next message, or why there is none. A cancellation loses no message."""
+        """Return the next message, or the close frame if the connection has ended.
+
+        A cancellation loses no message.
+        """
         connection = self._connection
         if connection is None:
             return LOST
@@ -86,7 +89,7 @@ class AsyncSocket:
         await anyio.sleep(seconds)
 
     async def aclose(self) -> None:
-        """Close the socket and cancel the body of `iterating`. A cancellation closes it at once."""
+        """Close the socket and cancel the body of `iterating`. If this call is cancelled, close at once."""
         self.is_closed = True
         if self._scope is not None:
             self._scope.cancel()

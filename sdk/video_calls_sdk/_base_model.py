@@ -23,7 +23,7 @@ class Model(BaseModel):
             if name is None or not is_secret(name)
         )
 
-    if not TYPE_CHECKING:  # otherwise type checkers would accept every name
+    if not TYPE_CHECKING:  # because type checkers would accept every attribute name
 
         def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (fields have any type)
             if name in type(self).model_fields:

@@ -56,7 +56,7 @@ class Retries:
 
 
 class Options(NamedTuple):
-    """The options of each request of a client."""
+    """The options with which a client sends its requests."""
 
     base_url: str
     timeout: httpx.Timeout = httpx.Timeout(DEFAULT_TIMEOUT)
@@ -82,7 +82,7 @@ class Options(NamedTuple):
 
 @cache
 def default_headers() -> Mapping[str, str]:
-    """Return the headers of every request of an httpx client that the SDK makes."""
+    """Return the headers that the SDK's own httpx clients send with every request."""
     return {
         "accept": "application/json",
         "accept-encoding": ACCEPTED_CODING,
@@ -120,10 +120,10 @@ def static_token(token: str | None) -> str:
 
 
 def checked_token(token: object) -> str:
-    """Return the token, if a header can have it.
+    """Return the token after a check that a header can carry it.
 
     Raises:
-        ConfigurationError: if it cannot be sent. The message does not show the token.
+        ConfigurationError: if the token is missing, or cannot be sent. The message does not show it.
     """
     if not token:
         raise ConfigurationError(
@@ -165,7 +165,7 @@ def _checked_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     for name, value in lowercase.items():
         usable = isinstance(value, str) and value.isascii() and value.isprintable()  # pyright: ignore[reportUnnecessaryIsInstance]
         if not usable or name in {"content-length", "transfer-encoding"}:
-            raise ConfigurationError(f"the header {name} cannot be sent")  # its value may be a secret
+            raise ConfigurationError(f"the header {name} cannot be sent")  # not its value: it may be a secret
     return lowercase
 
 

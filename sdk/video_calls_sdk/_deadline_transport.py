@@ -1,7 +1,8 @@
 """A synchronous httpx transport that keeps a deadline.
 
 httpcore (1.0) applies a timeout to each read, and reads until the headers or a chunk are complete. A server
-that sends single bytes slowly never exceeds it. Here the timeout of a read is the time left of the deadline.
+that sends single bytes slowly never exceeds this timeout. In this transport, a read may take at most the time
+that is left until the deadline.
 
 httpx (0.28) has no public way to set httpcore's network backend. `DeadlineTransport` needs two private
 attributes; if they are gone, the deadline is checked only between the parts of a body.
@@ -19,7 +20,7 @@ import httpx
 
 
 class _Deadline(threading.local):
-    """When the request of this thread must end. A connection serves one thread at a time."""
+    """The time at which this thread's request must end; a thread sends one request at a time."""
 
     ends: float | None = None
 
@@ -29,7 +30,7 @@ _deadline = _Deadline()
 
 @contextmanager
 def until(ends: float | None) -> Generator[None]:
-    """End the reads and writes of this thread at a time of `time.monotonic`; None for no deadline."""
+    """Limit the reads and writes of this thread to `ends`, a time of `time.monotonic`; None for no limit."""
     before, _deadline.ends = _deadline.ends, ends
     try:
         yield

@@ -1,7 +1,7 @@
 """The proxy and the certificates of the environment, for requests and for events.
 
 httpx and websockets read the environment in different ways, and their errors do not name the variable. This
-module reads it for both. No I/O beyond the environment and the certificate files.
+module reads the environment for both. No I/O beyond the environment and the certificate files.
 """
 
 import os
@@ -58,10 +58,10 @@ def proxy_of(base_url: str) -> Proxy | None:
 
 
 def tls() -> ssl.SSLContext:
-    """Return the certificates to trust: of `SSL_CERT_FILE` or `SSL_CERT_DIR`, else of certifi.
+    """Return a TLS context that trusts the certificates of `SSL_CERT_FILE` or `SSL_CERT_DIR`, else certifi's.
 
     Raises:
-        ConfigurationError: if they cannot be loaded.
+        ConfigurationError: if the certificates cannot be loaded.
     """
     try:
         return httpx.create_ssl_context()

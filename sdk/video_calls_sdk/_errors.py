@@ -6,7 +6,7 @@
     ├── ConnectionFailedError                 no response: refused, reset, cut off, unreadable
     │   └── TimedOutError                     no response within the timeout
     ├── DeadlineExceededError                 no response within the deadline, all attempts together
-    ├── EventsClosedError                     the server ended the events, and would do so again
+    ├── EventsClosedError                     the server ended the events; a reconnect would not help
     │   ├── EventsExpiredError                4410
     │   └── InvalidEventIdError               4400
     ├── UnreadableFieldError                  a field that a lenient client could not read
@@ -110,8 +110,8 @@ class TimedOutError(ConnectionFailedError):
 class DeadlineExceededError(VideoCallsError):
     """No response came within the deadline, which limits all attempts and waits together.
 
-    `__cause__` is the error after which too little time was left to retry, or to check an earlier attempt. It
-    is None if the deadline passed during an attempt.
+    `__cause__` is the error of the last attempt, if the time left after it was too short to retry, or to
+    check what an earlier attempt did. It is None if the deadline passed during an attempt.
 
     Attributes:
         method, url: of the request; the URL is without credentials and query.
@@ -181,7 +181,7 @@ class UnreadableFieldError(VideoCallsError, AttributeError):
 
 
 class EventsClosedError(VideoCallsError):
-    """The server closed the connection for events, and would do so again.
+    """The server closed the connection for events, and a reconnect would not help.
 
     Attributes:
         code: the close code of the WebSocket.
@@ -201,7 +201,7 @@ class EventsClosedError(VideoCallsError):
 
 
 class EventsExpiredError(EventsClosedError):
-    """The server no longer keeps the events after `after`. Fetch the calls, then omit `after`."""
+    """The server no longer keeps the events after `after`. Fetch the calls, then follow without `after`."""
 
     meaning = "the server no longer keeps the events after the last one; fetch the calls, and omit `after`"
 
@@ -223,7 +223,7 @@ class StatusError(AnsweredError):
     Attributes:
         error: the server's text, from `{"error"}`, `{"detail"}`, `{"field": ["…"]}` or plain text, else the
             phrase of the status.
-        code: the slug of the rule, or the kind, in the response; None if there is none.
+        code: the `code` of the response: the slug of a rule, or a kind of error; None if there is none.
         rule: the rule of the contract that refused the request; None if it is unknown.
         fields: messages by field of the request.
         retry_after: the seconds that the server asks to wait; None if it does not.
@@ -286,11 +286,11 @@ class JoinWindowError(BadRequestError):
 
 
 class CallCancelledError(BadRequestError):
-    """The document says "Call must not be cancelled or completed" (4. Join Video Call): it is cancelled."""
+    """The call is cancelled: "Call must not be cancelled or completed" (4. Join Video Call)."""
 
 
 class CallCompletedError(BadRequestError):
-    """The document says "Call must not be cancelled or completed" (4. Join Video Call): it is completed."""
+    """The call is completed: "Call must not be cancelled or completed" (4. Join Video Call)."""
 
 
 class CallNotOngoingError(BadRequestError):
@@ -342,7 +342,7 @@ class IdempotencyKeyReusedError(UnprocessableError):
 
 
 class RateLimitedError(StatusError):
-    """429 after all retries that the deadline allows; `retry_after` says how long to wait."""
+    """429: too many requests, after all retries that the deadline allows. Wait `retry_after` seconds."""
 
 
 class EventsNotOfferedError(StatusError):
@@ -397,7 +397,7 @@ _BY_STATUS: dict[int, type[StatusError]] = {
 
 
 def class_for(status: int, rule: RuleId | None) -> type[StatusError]:
-    """Return the most specific error class of a response."""
+    """Return the most specific error class for a response."""
     if rule is not None:
         for_any_operation = f"*.{rule.partition('.')[2]}"
         cls = _BY_RULE.get(rule) or _BY_RULE.get(for_any_operation)

@@ -1,13 +1,14 @@
 """How a stream of events connects, reconnects and delivers. No I/O.
 
-`EventFlow.run` is a generator, as `_operation_flow.carry_out` is: it yields the next action and receives its
-outcome. The two streams perform the actions. This module decides where to connect, what a close code means,
-when to reconnect, and with which event and token.
+`EventFlow.run` is a generator like `_operation_flow.carry_out`: it yields the next action and receives the
+outcome of that action. The two streams perform the actions. This module decides where to connect, what a
+close code means, when to reconnect, with which token, and after which event.
 
 * If a connection is lost, or closed for a temporary reason, the flow reconnects after the last event that it
   delivered. The backoff is exponential with full jitter. `Retries` limit the first connection only.
-* If a token is refused or expires, the flow gets another. Getting the same one, or another refusal at once,
-  is an error. The flow keeps a valid token, so that it can reconnect without calling the token function.
+* If the server refuses a token, or the token expires, the flow gets another token. It raises an error if it
+  gets the same token again, or if the server refuses the new token too. The flow keeps a token as long as it
+  is valid, so that it can reconnect without calling the token function.
 * The flow delivers an event once, even if the server sends it twice.
 """
 
@@ -49,8 +50,8 @@ from video_calls_sdk._responses import Exchange, failure, success
 logger = logging.getLogger("video_calls_sdk")
 
 _LONGEST_WAIT = 30.0  # seconds between two connections
-_MOST_DOUBLINGS = 16  # of a wait, which has reached its limit by then
-_STEADY = 5.0  # seconds; a connection that lasted longer is not a failed attempt
+_MOST_DOUBLINGS = 16  # how often the wait doubles; it reaches its limit before
+_STEADY = 5.0  # seconds; if a connection lasted longer, the backoff starts from the beginning
 _MOST_REMEMBERED = 1000  # ids, to detect duplicates
 
 _NORMAL, _ABNORMAL = 1000, 1006
@@ -138,7 +139,7 @@ class EventFlow:
         self._delivered: deque[str] = deque([] if after is None else [after], maxlen=_MOST_REMEMBERED)
 
     def run(self) -> Generator[Action, Any, None]:
-        """Yield actions without end."""
+        """Yield one action after the other, until an error that a reconnect cannot repair."""
         stale: str | None = None
         refusal: AuthenticationError | None = None
         refused_before = False
@@ -162,7 +163,7 @@ class EventFlow:
                 yield from self._wait(error)
                 continue
             stale = token
-            if is_temporary:  # the token was valid until now
+            if is_temporary:  # the token has expired, so the server had accepted it before
                 refused_before = False
                 if lasted < 1:
                     yield from self._wait(error)
@@ -179,7 +180,7 @@ class EventFlow:
         return token
 
     def _connect(self, token: str) -> Connect:
-        # The scheme is http or https.
+        # http becomes ws, and https becomes wss.
         url = f"ws{self._url.removeprefix('http')}"
         if self.last_event_id is not None:
             url = f"{url}?last_event_id={quote(self.last_event_id, safe='')}"
@@ -256,7 +257,10 @@ class EventFlow:
         yield Sleep(wait)
 
     def _left(self) -> float | None:
-        """Return the time left: the deadline applies to the first connection, later to each token."""
+        """Return how many seconds the next action may take.
+
+        The deadline limits the whole time to the first connection; later, it limits each action.
+        """
         deadline = self._options.deadline
         if deadline is None or self._connected:
             return deadline

@@ -1,7 +1,7 @@
 """Read the valid parts of a response that departs from the contract. No I/O.
 
-A valid part becomes a field of the model. `model_extra` has an invalid part as the backend
-sent it, and its attribute raises `UnreadableFieldError`. So each attribute has the type that it declares.
+A valid part becomes a field of the model. An invalid part is in `model_extra`, as the backend sent it, and
+reading its field raises `UnreadableFieldError`. So each field that can be read has its declared type.
 """
 
 import logging
@@ -58,7 +58,7 @@ def _model(model: type[Model], data: Mapping[str, Any], place: str, departures: 
                 departures.append(f"{place}{name}: {error.errors()[0]['msg']}")
     others = {name: value for name, value in data.items() if name not in model.model_fields}
     instance = model.model_construct(**values)
-    if instance.model_extra is not None:  # a model with extra="allow" has it
+    if instance.model_extra is not None:  # always, because the models have extra="allow"
         instance.model_extra.update(others | unreadable)
     return instance
 

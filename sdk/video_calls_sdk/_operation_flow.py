@@ -1,8 +1,8 @@
 """How an operation is carried out: retries, tokens, deadlines and doubtful outcomes. No I/O.
 
-`carry_out` is a generator. It yields the next action (`Authorize`, `Send` or `Sleep`), receives the outcome
-of that action (its result is sent in, its error is thrown in), and returns the response. The driver of each
-client, one synchronous and one asynchronous, performs the actions and decides nothing.
+`carry_out` is a generator. It yields the next action (`Authorize`, `Send` or `Sleep`). A driver performs the
+action, and sends its result or throws its error into the generator. In the end the generator returns the
+response. There is a synchronous and an asynchronous driver; neither decides anything.
 
 A request is doubtful if the client sent it and got no response, or a 5xx: the server may have carried it out.
 The flow never repeats such a request blindly:
@@ -14,8 +14,9 @@ The flow never repeats such a request blindly:
   the caller asked for, the flow returns it.
 
 After a doubtful request, the flow checks each refusal with a status of `REFUSALS` in this way, because the
-refusal does not show what the earlier attempt did. Example: a repeated create is refused because its
-`scheduled_time` has passed. If the check fails, the flow raises the error of the check.
+refusal does not show what the earlier attempt did. Example: the first attempt created the call, and the
+server refuses the repeat because `scheduled_time` has passed meanwhile. If the check fails, the flow raises
+the error of the check.
 """
 
 import logging
@@ -59,10 +60,11 @@ _LARGEST_PAGE = "100"
 
 
 class Authorize(NamedTuple):
-    """Get a token other than `stale`, which the server has refused; None for any token.
+    """Get a token.
 
     Attributes:
-        seconds: how long it may take; None for no limit.
+        stale: the token that the server has refused, and that must be replaced; None if there is none.
+        seconds: how long this may take; None for no limit.
     """
 
     stale: str | None
@@ -112,7 +114,7 @@ Flow = Generator[Action, Any, APIResponse[Model]]
 
 
 class _Clock:
-    """The time that is left of a deadline."""
+    """Measures the time since an operation began, and the time left until its deadline."""
 
     def __init__(self, deadline: float | None) -> None:
         self.deadline = deadline
@@ -264,7 +266,10 @@ def _start_on_server(clock: _Clock, refusal: StatusError) -> datetime:
 def connection_error(
     method: str, url: str, cause: Exception, *, request_sent: bool, token: str
 ) -> ConnectionFailedError:
-    """Return the error for a connection failure. The text of its cause may quote what the server sent."""
+    """Return the error for a connection failure.
+
+    The text of the cause is sanitized, because it may quote what the server sent.
+    """
     is_timeout = isinstance(cause, httpx.TimeoutException | TimeoutError)
     reason = sanitize(str(cause) or type(cause).__name__, token)
     error = (TimedOutError if is_timeout else ConnectionFailedError)(
@@ -282,7 +287,7 @@ def _deadline_error(request: Request[Any], options: Options, sent: bool) -> Dead
 
 
 def _within(timeout: httpx.Timeout, left: float | None) -> httpx.Timeout:
-    """Return the timeout of an attempt, in which no phase is longer than the time left of the deadline."""
+    """Return the timeouts of an attempt, none of them longer than the time left until the deadline."""
     limits = timeout.as_dict()
     if left is None or all(limit is not None and limit <= left for limit in limits.values()):
         return timeout

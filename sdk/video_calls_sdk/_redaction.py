@@ -20,7 +20,7 @@ def sanitize(value: object, token: str | None = None) -> Any:  # noqa: ANN401 (J
     """
     if isinstance(value, str):
         text = _UNSAFE.sub(_escape, redact(_redact_token(value, token)))
-        return value if text == value else text  # it may be a member of an enumeration
+        return value if text == value else text  # keep `value`: it may be a member of an enumeration
     if isinstance(value, list):
         return [sanitize(item, token) for item in cast("list[object]", value)]
     if isinstance(value, dict):

@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Effect(NamedTuple):
-    """What the server has after it carries out a request: a new call, or a call in a status."""
+    """The change that a request makes on the server: a new call, or a new status of a call."""
 
     doctor: Id = 0
     patient: Id = 0
@@ -34,8 +34,8 @@ class Request(NamedTuple, Generic[Model]):
     """One operation of the contract with its arguments.
 
     Attributes:
-        effect: shows whether the server carried out an attempt that got no response; None if a repeat does no
-            harm.
+        effect: the change to look for after an attempt without a response, because it shows whether the
+            server carried out the request; None if a repeat does no harm.
     """
 
     operation: str
@@ -62,11 +62,11 @@ def page_query(page: int | None, page_size: int | None) -> Mapping[str, str]:
 def next_query(url: str | None) -> Mapping[str, str] | None:
     """Return the query of a page's `next`; None if there is no next page.
 
-    Only the query of the URL is used. A backend behind a proxy may write another host or path, which must not
-    get the token.
+    The client uses only the query, because a backend behind a proxy may write another host or path into
+    `next`, and the token must not go there.
 
     Raises:
-        ValueError: if it is not a URL.
+        ValueError: if `next` is not a URL.
     """
     return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True)) if url else None
 

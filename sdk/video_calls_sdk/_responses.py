@@ -34,7 +34,7 @@ _LONGEST_READ = 16_384  # bytes of a body that an error shows as text
 _QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
 _GENERAL = frozenset({"", "__all__", "body", "error", "errors", "detail", "non_field_errors"})
 _DEEPEST = 20
-REFUSALS = frozenset({400, 409, 422})  # a backend chooses one of them
+REFUSALS = frozenset({400, 409, 422})  # for the same refusal, backends choose different ones
 _MOST_PROBLEMS = 10
 
 
@@ -134,7 +134,7 @@ def _departure(exchange: Exchange, problems: list[str]) -> InvalidResponseError:
 
 
 def departure(response: APIResponse[Any], url: str, problem: str) -> InvalidResponseError:
-    """Return the error for a model that the client cannot use."""
+    """Return the error for a response that has the right form, but a value that the client cannot use."""
     content = response.data.model_dump_json().encode()
     return _departure(Exchange(response.status, response.headers, content, None, "GET", url, ""), [problem])
 
@@ -147,7 +147,7 @@ def failure(exchange: Exchange) -> StatusError:
     code = code if isinstance(code, str) else None
     rule = _rule(exchange.operation, exchange.status, code, [*general, *chain.from_iterable(fields.values())])
     lines = [f"{name}: {' '.join(texts)}" for name, texts in fields.items()]
-    is_summary = isinstance(_as_object(body).get("error"), str)  # the contract's `error`
+    is_summary = isinstance(_as_object(body).get("error"), str)  # the contract's `error` sums up the fields
     if not general or not is_summary:
         general += lines
     return class_for(exchange.status, rule)(
@@ -172,7 +172,7 @@ def _error_fields(exchange: Exchange, body: object) -> dict[str, Any]:
 
 
 def _body(exchange: Exchange) -> Any:  # noqa: ANN401 (JSON of any shape)
-    """Return the body, safe to show in an error. Each run of white space in a text becomes one space."""
+    """Return the body, safe to show in an error: JSON, or a text in one line with single spaces."""
     if not exchange.content:
         return None
     if exchange.operation == "joinVideoCall" and exchange.status < 300:  # noqa: PLR2004 (credentials)
@@ -192,7 +192,7 @@ def _as_object(value: object) -> dict[str, Any]:
 
 
 def _messages_by_field(body: object) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the messages about the whole request, and the messages by field; none for a page of HTML.
+    """Return the messages about the whole request, and the messages by field. An HTML page has no messages.
 
     `error`, `detail` and similar members may be a text, a list or an object by field, at any depth.
     """
@@ -266,12 +266,13 @@ def _without_credentials(url: str) -> str:
 def _rule(operation: str, status: int, code: str | None, texts: list[str]) -> RuleId | None:
     """Return the rule of a refusal: by the slug in the response, else by the contract's error text.
 
-    The rule must have this status. 400, 409 and 422 count as one status, because each backend chooses.
+    A rule with another status than `status` does not count. 400, 409 and 422 count as one status, because
+    backends choose different ones for the same refusal.
     """
     statuses = REFUSALS if status in REFUSALS else {status}
     if code is not None and code in RULES:
         return code if RULES[code].status in statuses else None
-    # The text of an exception of Django REST framework has the messages in quotes.
+    # Some backends send an exception of Django REST framework as text, with its messages in quotes.
     quotes = [one or other for text in texts for one, other in _QUOTED.findall(text)]
     wordings = [wording for text in (*texts, *quotes) for wording in (text, text.rstrip("."))]
     for of_operation in (operation, "*"):

@@ -38,7 +38,7 @@ class Socket:
 
     @contextmanager
     def iterating(self) -> Generator[None]:
-        """Run the body of the `with`.
+        """Run the body of the `with`, in one thread at a time.
 
         Raises:
             ConfigurationError: if another thread runs such a body.
@@ -67,7 +67,7 @@ class Socket:
         return handshake_success(connection.response)
 
     def receive(self) -> str | bytes | CloseFrame:
-        """Return the next message, or why there is none."""
+        """Return the next message, or the close frame if the connection has ended."""
         connection = self._connection
         if connection is None:
             return LOST
@@ -119,7 +119,7 @@ class Socket:
                 except BaseException as error:
                     owner._forget()
                     if not isinstance(error, Exception):
-                        _abort(self)  # after an interrupt, the library leaves it open
+                        _abort(self)  # after an interrupt, the library leaves the connection open
                     if not isinstance(error, InvalidStatus):
                         raise
                     raise RefusedError(error) from None

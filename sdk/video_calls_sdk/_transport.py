@@ -56,17 +56,18 @@ class Transport:
 
         Raises:
             httpx.TransportError: if there is no response.
-            OutOfTimeError: if it took longer than `action.seconds`.
+            OutOfTimeError: if request and response took longer than `action.seconds`.
             ConfigurationError: if the client is closed, or if a caller's client was made before this process
                 forked.
         """
-        from video_calls_sdk._deadline_transport import until  # here, because httpx imports httpcore late
+        # Imported here, because it imports httpcore, which httpx also imports only on first use.
+        from video_calls_sdk._deadline_transport import until
 
         http, _ = self._state()
         ends = None if action.seconds is None else time.monotonic() + action.seconds
         request = _build_request(http, action)
         with until(ends), closing(http.send(request, **_SEND_OPTIONS)) as response:
-            if response.is_stream_consumed:  # by an event hook or a mock
+            if response.is_stream_consumed:  # an event hook or a mock has read the body
                 return RawResponse(response.status_code, response.headers, response.content)
             body = _body_of(response)
             for part in response.iter_raw():
@@ -95,7 +96,7 @@ class Transport:
             lock.release()
 
     def close(self) -> None:
-        """Close the connections of our own httpx client. A closed client stays closed."""
+        """Close the connections, except those of a caller's client. The client cannot be opened again."""
         self._closed = True
         if self._http_client is None and (state := self._states.get(os.getpid())):
             state.http.close()
@@ -126,10 +127,10 @@ class Transport:
 
 
 class _ProcessState(NamedTuple):
-    """The parts of a transport that each process has of its own.
+    """The parts of a transport that a process must not share with the process that forked it.
 
     Attributes:
-        lock: held by the thread that gets a token.
+        lock: a thread holds it while it gets a token.
     """
 
     http: httpx.Client
@@ -164,7 +165,7 @@ class AsyncTransport:
 
         Raises:
             httpx.TransportError: if there is no response.
-            OutOfTimeError: if it took longer than `action.seconds`.
+            OutOfTimeError: if request and response took longer than `action.seconds`.
             ConfigurationError: if the client is closed, or belongs to another event loop.
         """
         self._check()
@@ -196,10 +197,10 @@ class AsyncTransport:
         raise OutOfTimeError
 
     async def aclose(self) -> None:
-        """Close the connections of our own httpx client. A closed client stays closed.
+        """Close the connections, except those of a caller's client. The client cannot be opened again.
 
         Raises:
-            ConfigurationError: if they belong to another event loop.
+            ConfigurationError: if the connections belong to another event loop.
         """
         if self._http_client is None and not self._closed:
             self._check_loop()
@@ -215,11 +216,11 @@ class AsyncTransport:
         self._check_loop()
 
     def _check_loop(self) -> None:
-        import asyncio  # here, because it takes a tenth of the start of a synchronous program
+        import asyncio  # here, because it takes a tenth of the start time of a synchronous program
 
         try:
             loop: object = asyncio.get_running_loop()
-        except RuntimeError:  # trio runs the loop; its token identifies the run
+        except RuntimeError:  # trio runs the loop, and identifies each run by a `TrioToken`
             loop = sys.modules["trio"].lowlevel.current_trio_token()
         if self._loop is None:
             self._loop = loop
@@ -230,10 +231,11 @@ class AsyncTransport:
 
 
 async def _read(response: httpx.Response) -> RawResponse:
-    if response.is_stream_consumed:  # by an event hook or a mock
+    if response.is_stream_consumed:  # an event hook or a mock has read the body
         return RawResponse(response.status_code, response.headers, response.content)
     body = _body_of(response)
-    with anyio.CancelScope() as scope:  # a `break` would leave httpx's generators to the garbage collector
+    # Cancel and do not `break`, because `break` would leave httpx's generators to the garbage collector.
+    with anyio.CancelScope() as scope:
         async for part in response.aiter_raw():
             _add(body, part)
             if body.problem is not None:
@@ -269,10 +271,10 @@ def _environment_transport(kind: Callable[..., T], base_url: str) -> T:
 
 
 class _NoCookies(httpx.Cookies):
-    """Cookies that stay empty, because the cookies of one user must not reach another. The API has none."""
+    """Never has a cookie, because one user's cookies must not reach another user. The API needs none."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
-        """Do nothing."""
+        """Ignore the cookies of a response."""
 
 
 class _Client(httpx.Client):
@@ -285,7 +287,7 @@ class _AsyncClient(httpx.AsyncClient):
 
 def _build_request(http: httpx.Client | httpx.AsyncClient, action: Send) -> httpx.Request:
     headers = action.headers
-    if not isinstance(http, _Client | _AsyncClient):  # a caller's client may accept other codings
+    if not isinstance(http, _Client | _AsyncClient):  # a caller's client may accept more codings
         headers = {"accept-encoding": ACCEPTED_CODING, **headers}
     return http.build_request(
         action.method, action.url, headers=headers, content=action.content, timeout=action.timeout
@@ -295,9 +297,9 @@ def _build_request(http: httpx.Client | httpx.AsyncClient, action: Send) -> http
 async def _release_connection(http: httpx.AsyncClient, request: httpx.Request) -> None:
     """Return the connection of a cancelled request to the pool, because httpcore 1.0.9 does not always do so.
 
-    A request may be cancelled between opening its connection and the first use, or while its response is
-    being closed. httpcore then counts the connection as in use, and other requests wait for it. Only private
-    attributes lead to the pool; if a version lacks them, this does nothing.
+    If a request is cancelled after its connection is open and before the first use, or while its response is
+    being closed, httpcore counts the connection as in use, and other requests wait for it. Only private
+    attributes lead to the pool; if a version of httpx or httpcore lacks them, this function does nothing.
     """
     with suppress(AttributeError):
         pool: Any = getattr(http, "_transport_for_url")(request.url)._pool  # noqa: B009, SLF001 (private)

@@ -35,10 +35,10 @@ HANDSHAKE_ERRORS: Final = (RefusedError, OSError, EOFError, WebSocketException)
 
 
 class _QuietLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger without the debug level, on which the library shows the token."""
+    """A logger that drops debug messages, because the library writes the token into them."""
 
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (as logging has it)
-        """Return whether it logs on this level."""
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (the name in `logging`)
+        """Return whether the logger writes messages of this level."""
         return level > logging.DEBUG and super().isEnabledFor(level)
 
 
@@ -97,7 +97,7 @@ def handshake_failure(error: Exception) -> HandshakeRefusal | HandshakeFailure:
 
 
 def close_frame(error: ConnectionClosed) -> CloseFrame:
-    """Return the first close frame, the other end's or our own; `LOST` if there is none."""
+    """Return the close frame that came first, from the server or from us; `LOST` if there is none."""
     received_first = error.rcvd_then_sent is not False
     first, second = (error.rcvd, error.sent) if received_first else (error.sent, error.rcvd)
     frame = first or second

@@ -38,12 +38,12 @@ __all__ = ["InvalidTokenError", "Privilege", "TokenInfo", "inspect_token"]
 _APP_ID = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNATURE_BYTES = 32  # HMAC-SHA256
-_MOST_INFLATED = 64 * 1024  # bytes; real tokens have some hundreds
-_RTC, _RTM = 1, 2  # the services of a 007 token whose parts can be read: calls and messages
+_MOST_INFLATED = 64 * 1024  # bytes; real tokens have a few hundred
+_RTC, _RTM = 1, 2  # the services of a 007 token that this module can read: calls (RTC) and messages (RTM)
 
 
 class InvalidTokenError(VideoCallsError, ValueError):
-    """A text that is not an Agora token. The message says why, without showing the text.
+    """The text is not an Agora token. The message gives the reason, and does not show the text.
 
     >>> inspect_token("eyJhbGciOiJIUzI1NiJ9")
     Traceback (most recent call last):
@@ -127,16 +127,20 @@ class TokenInfo:
         return expiry is not None and now < expiry and not self.expired(now)
 
     def is_for_channel(self, name: str) -> bool:
-        """Return whether the token is for this channel. 006 compares CRCs: one other name in 2^32 matches."""
+        """Return whether the token is for this channel.
+
+        A 006 token has only the CRC of its channel, so about one in 2^32 other names also matches.
+        """
         if self.channel_crc is not None:
             return zlib.crc32(_utf8(name)) == self.channel_crc
         return name == self.channel_name
 
     def is_for_uid(self, uid: int | str) -> bool:
-        """Return whether the token names this uid or user account. 006 compares CRCs, as for the channel.
+        """Return whether the token names this uid or user account.
 
-        Agora admits any uid with a token for uid 0, but that token is only for 0 here. The text "0" is a user
-        account.
+        A 006 token has only the CRC of its account, so about one in 2^32 others also matches. Agora admits
+        any uid with a token for uid 0, but this method returns True for such a token only if `uid` is 0. The
+        text "0" is a user account, not the uid 0.
 
         Raises:
             TypeError: if `uid` is neither an int nor a str.
@@ -151,9 +155,9 @@ class TokenInfo:
     ) -> bool:
         """Return whether this certificate signed the token, for this channel and uid.
 
-        It does not check the expiry: see `expired`. The signature of a 006 token covers channel and uid
-        without a separator, so "call_1" with uid 23 and "call_12" with uid 3 have the same signature. It does
-        not cover their CRCs.
+        This does not check the expiry: see `expired`. The signature of a 006 token covers channel and uid
+        without a separator, so "call_1" with uid 23 and "call_12" with uid 3 have the same signature. The
+        signature does not cover the CRCs in the token.
 
         Args:
             app_certificate: of the Agora project, 32 hex digits.
@@ -191,8 +195,8 @@ def inspect_token(token: str) -> TokenInfo:
     video_calls_sdk.agora.InvalidTokenError: the app id is not 32 hexadecimal digits
 
     Raises:
-        InvalidTokenError: if the text is not a token, is cut off or has a suffix. Only `TokenInfo.verify`
-            detects other damage.
+        InvalidTokenError: if the text is not a token, is cut off or continues after its end. Only
+            `TokenInfo.verify` detects other damage.
     """
     match token[:3]:
         case "006":
@@ -245,7 +249,7 @@ def _read_007(text: str) -> TokenInfo:
         if service == _RTC:
             privileges, channel_name, account = allowed, content.text(), content.text()
         else:
-            content.text()  # the user's id
+            content.text()  # skip the user's id
     else:
         content.end()
     return TokenInfo(
@@ -289,7 +293,7 @@ def _base64(text: str) -> bytes:
         data = base64.b64decode(text)
     except ValueError:
         raise InvalidTokenError("it is not base64") from None
-    # Decoding skips other characters and spare bits, but a token has one spelling.
+    # Decoding ignores unused bits and characters outside base64. A token with them is invalid.
     if base64.b64encode(data).decode("ascii") != text:
         raise InvalidTokenError("it is not base64")
     return data
@@ -329,7 +333,7 @@ def _account(uid: object) -> str:
 
 
 def _utf8(text: str) -> bytes:
-    # A lone surrogate must not raise an error. No token contains its bytes.
+    # A lone surrogate must not raise an error. Its bytes match nothing, because no token contains them.
     return text.encode("utf-8", "surrogatepass")
 
 

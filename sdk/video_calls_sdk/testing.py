@@ -94,7 +94,7 @@ class ServerTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return await run_sync(response.result, abandon_on_cancel=True)
 
     def stop(self) -> None:
-        """Raise `RuntimeError` for further requests: clients of one test must not reach the next server."""
+        """Raise `RuntimeError` for further requests, because they must not reach the next test's server."""
         self._stopped = True
 
     async def _serve(self, request: httpx.Request) -> httpx.Response:
@@ -165,7 +165,7 @@ class VideoCallsServer:
 
         At the start of a test it shows the machine's time and stands still; `resume` starts it. If freezegun
         or time-machine sets the time of the process, the clock shows that time. JWTs and Agora tokens expire
-        by the machine's time, or the time that such a library sets.
+        by the machine's time, or by the time that freezegun or time-machine sets.
 
         ```python
         video_calls_server.clock.set(datetime(2030, 1, 5, 10, 0, tzinfo=timezone.utc))
@@ -232,8 +232,8 @@ class VideoCallsServer:
         return self._make_token(email, expires_in)
 
     def _tokens(self, email: str) -> Callable[[], str]:
-        """Return a function for a client's `token`, so that it can replace a token that expired."""
-        self.token(email)  # raises for an unknown address
+        """Return a function that makes tokens, so that a client can replace a token that has expired."""
+        self.token(email)  # raises an error if the server has no such user
         return partial(self.token, email)
 
 
@@ -243,14 +243,14 @@ Serve = Callable[[], AbstractContextManager[VideoCallsServer]]
 
 @contextmanager
 def server_application() -> Generator[Serve]:
-    """Start the application of a test session on its own thread. This takes longer than most tests."""
+    """Start the application on its own thread, once a session, because it takes longer than most tests."""
     from video_calls_server import Settings, create_app
     from video_calls_server.api.jwt import make_token
     from video_calls_server.api.routes import API_ROOT
     from video_calls_server.store.seed import load_seed
 
     for name in ("video_calls_server.control.client", "video_calls_server.control.control_api"):
-        import_module(name)  # now, because a test's freezegun may replace `datetime` later
+        import_module(name)  # now, because freezegun may replace `datetime` during a test
     settings = Settings(database=":memory:")
     ids = {user.email: user.id for user, _, _ in load_seed().people}
 
@@ -285,7 +285,7 @@ def _event_loop(monotonic: Callable[[], float] = time.monotonic) -> asyncio.Abst
 
 
 def example_response(operation_id: str, status: int | None = None, name: str | None = None) -> httpx.Response:
-    """Return a response with an example of the contract as its body, without headers of its own.
+    """Return a response with an example of the contract as its body, and without the contract's headers.
 
     ```python
     example_response("joinVideoCall")

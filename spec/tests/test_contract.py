@@ -1,4 +1,4 @@
-"""The contract itself, and that everything which stands on it agrees with it."""
+"""Check the contract, and that the generated files, the server and the suite agree with it."""
 
 import ast
 import re
@@ -109,7 +109,7 @@ def test_schema_has_description_and_valid_example(name: str) -> None:
 
 
 def refusals() -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Every example of an error: the operation that answers it, the status, and the body."""
+    """Yield the operation, the status and the body of every example of an error."""
     for name, (method, path) in OPERATIONS.items():
         for status, response in CONTRACT["paths"][path][method.lower()]["responses"].items():
             if status >= "400":
@@ -145,7 +145,7 @@ def test_method_not_allowed_example_lists_allowed_methods(operation: str, path: 
 
 
 def section(heading: str) -> str:
-    """The document's text under a heading, down to the next of its rank."""
+    """Return the document's text under a heading, up to the next heading of the same or a higher level."""
     lines = DOCUMENT.splitlines()
     start = next(i for i, line in enumerate(lines) if re.fullmatch(rf"#+ {re.escape(heading)}", line))
     rank = lines[start].count("#", 0, lines[start].index(" "))
@@ -186,7 +186,7 @@ def test_catalogue_has_all_texts_of_the_document() -> None:
 
 
 def slugs_given_to(name: str, paths: Iterable[Path]) -> set[str]:
-    """The texts with which a mark or a decorator is called in these files."""
+    """Return the texts that these files pass to the mark or decorator `name`."""
     return {
         argument.value
         for path in paths
@@ -198,7 +198,7 @@ def slugs_given_to(name: str, paths: Iterable[Path]) -> set[str]:
 
 
 def slugs_marked_in(module: str) -> Iterator[str]:
-    """The rules in the marks of a module of the suite, also in those of single parameters."""
+    """Yield the rules that a module of the suite names in the marks of its tests and of their parameters."""
     for function in vars(import_module(f"video_calls_contract.rules.{module}")).values():
         marks = list(getattr(function, "pytestmark", ()))
         for mark in getattr(function, "pytestmark", ()):
@@ -234,7 +234,7 @@ def test_server_raises_exactly_the_refusing_rules() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and slug.fullmatch(node.value)
     }
-    # The overlap rule refuses under its own slug whether or not there was a race.
+    # If two requests race, the server refuses the second with `create.no-overlap`.
     refusing = {rule.id for rule in RULES.values() if rule.error} - {"create.no-race"}
     assert refusing - raised_rules == set(), "rules that the server never raises"
     assert raised_rules - set(RULES) == set(), "slugs in the server that are no rules"

@@ -1,4 +1,4 @@
-"""Files of people are read in the encodings that their editors and shells write."""
+"""Check that a text file is read in the encodings that editors and shells write."""
 
 import codecs
 

@@ -1,4 +1,4 @@
-"""What is shown of requests and answers holds no secret, whatever form it has."""
+"""Check that the shown parts of requests and responses contain no secret, in whatever form."""
 
 import json
 

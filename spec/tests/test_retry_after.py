@@ -1,4 +1,4 @@
-"""`Retry-After` as servers send it, in seconds and as a date."""
+"""Check that `Retry-After` is read in both forms that servers send: seconds and a date."""
 
 import time
 

@@ -9,8 +9,8 @@ class Rule(NamedTuple):
     """A rule of the contract, from `x-rules` of `openapi.yaml`.
 
     `statement` is the document's sentence and `section` its heading. `operation` is an `operationId`, or `*`
-    for all. `status` is that of the response to which the rule applies. `error` is the error text of a
-    refusal, else None.
+    for all. `status` is the status of the response to which the rule applies. `error` is the text of the
+    refusal; None if the rule refuses nothing.
     """
 
     id: str

@@ -14,7 +14,7 @@ ACCEPTED_CODING: Final = "gzip"
 
 _UNCODED = {"", "identity"}
 _GZIP = {ACCEPTED_CODING, "x-gzip"}  # RFC 9110, 8.4.1.3
-_WBITS = 31  # zlib's name for the gzip format
+_WBITS = 31  # zlib's number for the gzip format
 
 
 class Body:
@@ -44,7 +44,7 @@ class Body:
         part = part[: LARGEST_BODY + 1 - self._received]
         self._received += len(part)
         if self._decoder is not None:
-            # Data after the end of the gzip stream is dropped, because zlib would keep it in memory.
+            # Drop data after the end of the gzip stream, because zlib would keep it in memory.
             room = LARGEST_BODY + 1 - len(self._content)
             part = b"" if self._decoder.eof else self._decoder.decompress(part, room)
         self._content += part

@@ -5,7 +5,7 @@ No I/O, and no import beyond the standard library.
 
 import codecs
 
-_BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16, because one begins like UTF-16's
+_BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16, because the mark of UTF-32 LE begins with that of UTF-16 LE
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),

@@ -36,9 +36,9 @@ class EnvironmentProxy(NamedTuple):
 
 
 def environment_proxy(url: str) -> EnvironmentProxy | None:
-    """Return the proxy of the environment for an http or https URL; None if there is none.
+    """Return the proxy that the environment sets for an http or https URL; None if it sets none.
 
-    `NO_PROXY` may have names, names with a port, addresses and networks (`::1/128`).
+    `NO_PROXY` may contain names, names with a port, addresses and networks (`::1/128`).
     """
     parts, settings = urlsplit(url), getproxies()
     scheme = next((each for each in (parts.scheme, "all") if settings.get(each)), None)
@@ -61,10 +61,10 @@ def _goes_direct(host: str, port: int, no_proxy: str) -> bool:
     entries = [entry.strip() for entry in no_proxy.split(",")]
     if "*" in entries or proxy_bypass(f"{host}:{port}"):
         return True
-    with suppress(ValueError):  # the host is a name
+    with suppress(ValueError):  # if the host is a name
         address = ip_address(host)
         for entry in entries:
-            with suppress(ValueError):  # the entry is a name
+            with suppress(ValueError):  # if the entry is a name
                 if address in ip_network(entry.strip("[]"), strict=False):
                     return True
     return False

@@ -22,12 +22,13 @@ _TOKEN = re.compile(
 )
 _OF_BEARER = re.compile(r"""(?<=bearer )(?!\w+=")[^\s"'\\<>,;]+""", re.IGNORECASE)
 
-# A JSON string; after a member's name, also the colon and a number. The text may end inside it.
+# A JSON string. If it is a member's name, the match includes the colon, and a number as value. The redacted
+# text may end inside the string.
 _JSON_STRING = re.compile(
     r'"(?P<text>(?:[^"\\]|\\.)*)(?:"|\\?\Z)(?P<colon>\s*:\s*)?(?P<number>-?\d[\w.+-]*)?', re.DOTALL
 )
 _BETWEEN_PAIRS = re.compile(r"""([\s&;,?/"'<>(){}\[\]]+)""")
-_MOST_DECODED = 3  # times
+_MOST_DECODED = 3  # how often a text is percent-decoded at most
 
 
 def is_secret(name: str) -> bool:
@@ -40,7 +41,7 @@ def redact(text: str) -> str:
 
     The text may be JSON, a form, a URL, the value of a header, or the beginning of one of these. Secrets are:
     the value of a JSON member or `name=value` pair with a secret name, the text after `Bearer`, a JWT, and an
-    Agora token. Names and values are decoded first: percent-encoding and JSON escapes hide no secret.
+    Agora token. Names and values are decoded first, so that percent-encoding or JSON escapes hide no secret.
     """
     text = _OF_BEARER.sub(REDACTED, redact_tokens(_redact_json(text)))
     parts = _BETWEEN_PAIRS.split(text)

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 
 def http_date(text: str) -> datetime | None:
-    """Return an HTTP date in UTC, which is also the default zone; None if the text is not a date."""
+    """Return an HTTP date in UTC; None if the text is not a date. A date without a zone is in UTC already."""
     try:
         date = parsedate_to_datetime(text)
         return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
@@ -18,7 +18,9 @@ def http_date(text: str) -> datetime | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait, 0 or more, by the server's own clock; None without a valid `Retry-After`.
+    """Return how many seconds to wait, 0 or more; None without a valid `Retry-After`.
+
+    If `Retry-After` is a date, count from the response's `Date`, because the server's clock may differ.
 
     Args:
         headers: of the response, with names in lower case.
