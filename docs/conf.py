@@ -31,7 +31,7 @@ napoleon_use_ivar = True
 
 nitpicky = True
 nitpick_ignore_regex = [
-    # What is documented elsewhere: a build asks no other site where.
+    # Names documented on other sites. They stay unlinked, because a build fetches nothing from the network.
     (r"py:.*", r"(bool|dict|float|frozenset|int|list|object|str|tuple|type|None|True|False|Any)"),
     (r"py:.*", r"(BaseException|Exception|RuntimeError|ValueError|TracebackType)"),
     (r"py:.*", r"(AwareDatetime|video_calls_server\.control\..*|video_calls_sdk\._\w+\.(NotGiven|Model))"),
