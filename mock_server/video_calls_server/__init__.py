@@ -25,7 +25,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a name at its first use, because `command` has to work without the server's packages."""
+    """Import a name at its first use, because `command` must run even without the server's packages."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,6 +1,6 @@
 """The command `video-calls-server`: serve, migrate, console, token, identities.
 
-An error of the user ends with exit status 2 and one line that names the error and its fix.
+If the user makes a mistake, the command prints one line with the error and its fix, and exits with status 2.
 """
 
 import io
@@ -63,10 +63,10 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[r
 
 
 class _Lines(click.types.StringParamType):
-    """A text option that may be repeated; its environment variable holds one value in each line."""
+    """A text option that may be repeated. In its environment variable, each line is a value."""
 
     def split_envvar_value(self, rv: str) -> list[str]:
-        """Return the lines of a variable that are not empty."""
+        """Return the values in an environment variable: its lines, without the empty ones."""
         return [line for line in map(str.strip, rv.splitlines()) if line]
 
 
@@ -84,7 +84,7 @@ def _type_of(annotation: Any) -> Any:  # noqa: ANN401 (annotations and click's t
 
 
 def settings_options(command: Command) -> Command:
-    """Add an option for each setting to a command; the setting's environment variable is its default."""
+    """Add an option for each setting to a command. Without the option, its environment variable applies."""
     for setting in reversed(setting_fields()):
         multiple = get_origin(setting.type) is tuple
         default = setting.default
@@ -105,7 +105,7 @@ def settings_options(command: Command) -> Command:
 
 @contextmanager
 def usage_errors() -> Generator[None]:
-    """Print an error of the configuration in one line, without a traceback."""
+    """If the block raises an error of the configuration, print it in one line and exit with status 2."""
     try:
         yield
     except (SettingsError, SeedError, StoreError, UnavailableError) as error:
@@ -235,7 +235,10 @@ def _is_healthy(url: str) -> bool:
 
 
 def _shared_options() -> str:
-    """Return the options of this command that `token` and `identities` need too, without secrets."""
+    """Return the options on this command line that `token` and `identities` need too.
+
+    If the database's URL has a password, the name of its environment variable replaces the URL.
+    """
     context = click.get_current_context()
     options = [
         (name, str(context.params[name]))
@@ -250,9 +253,9 @@ def _shared_options() -> str:
 
 
 def run() -> None:
-    """Set the variables of `.env` that the environment does not set, then run the command."""
+    """Read `.env`, set each variable that the environment does not have yet, and run the command."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a character
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may be unable to show a character
             stream.reconfigure(errors="backslashreplace")
     try:
         for name, value in dotenv_values(".env").items():

@@ -105,16 +105,16 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Litestar:
         exception_handlers={Exception: on_exception},
         lifespan=[lifespan],
         request_max_body_size=BODY_LIMIT,
-        openapi_config=None,  # the contract is openapi.yaml
+        openapi_config=None,  # Litestar must not write one: the contract is openapi.yaml
         logging_config=None,
     )
     layered: ASGIApp = AccessLog(app.serve, allows_origin=cors.is_origin_allowed, default=namespaces.default)
     if has_control:
-        # `--cors-origin` allows a page to use the API, and not the control API.
+        # The origins of `--cors-origin` may use the API, but not the control API.
         control_cors = replace(cors, allow_origins=[])
 
         @cache
-        def control() -> Litestar:  # built at its first use, because it doubles the start-up time
+        def control() -> Litestar:  # built at its first use: it doubles the start-up time
             from video_calls_server.control.control_api import control_app
 
             return control_app(settings, namespaces, access, control_cors)

@@ -19,9 +19,9 @@ RETRY_SECONDS = 1.0
 class EmptyCalls:
     """A background task that calls `end_empty_calls` whenever a call may be due.
 
-    `end_empty_calls` ends the calls that are due and returns when the next one is due. The task sleeps at
-    most `after`, because a call that becomes empty meanwhile is due later than that. The database stores when
-    each participant left, so a restart loses no call.
+    `end_empty_calls` ends the calls that are due and returns when the next one is due. The task never sleeps
+    longer than `after`, so it wakes in time even for a call that becomes empty during the sleep. The database
+    stores when each participant left, so a restart loses no call.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class EmptyCalls:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Run the task until the context ends. Calls that became due earlier end before it begins."""
+        """Run the task until the context ends. Calls that are already due end before it begins."""
         seconds = await self._end_due()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._run, seconds)

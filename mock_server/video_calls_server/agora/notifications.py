@@ -64,7 +64,7 @@ def read_notice(body: bytes) -> Notice | None:
 
     Raises:
         ValueError: if the body is not a JSON object.
-        UnknownShapeError: if it does not have the form that Agora documents.
+        UnknownShapeError: if the object does not have the form that Agora documents.
     """
     try:
         body.decode()
@@ -83,7 +83,7 @@ def read_notice(body: bytes) -> Notice | None:
         return None
     if payload.client_seq is not None and not 0 <= payload.client_seq <= MAX_SEQUENCE:
         raise UnknownShapeError("clientSeq does not fit into 64 bits")
-    if "\0" in notification.notice_id + payload.channel_name:  # PostgreSQL cannot store it
+    if "\0" in notification.notice_id + payload.channel_name:  # PostgreSQL cannot store a NUL
         raise UnknownShapeError("a text contains a NUL")
     return Notice(
         notification.notice_id,

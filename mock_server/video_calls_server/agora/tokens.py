@@ -1,8 +1,8 @@
 """Mint Agora tokens ("4. Join Video Call", "Security Considerations" 4).
 
-`agora-token-builder` writes version 006. It does not check its inputs, so this module does. Agora has no
-package on PyPI for version 007 (AccessToken2), so `pack_007` writes it. The tests compare tokens of both
-versions with tokens from Agora's own packages.
+The package `agora-token-builder` writes version 006. It does not check its inputs, so this module does. PyPI
+has no package of Agora for version 007 (AccessToken2), so `pack_007` writes it. The tests compare tokens of
+both versions with tokens from Agora's own packages.
 """
 
 import base64
@@ -46,7 +46,7 @@ class AgoraProject:
     """The app id and certificate of an Agora project, 32 hex digits each.
 
     Raises:
-        ValueError: if one of them has another form.
+        ValueError: if the app id or the certificate is not 32 hex digits.
     """
 
     app_id: str
@@ -67,7 +67,7 @@ DEVELOPMENT_PROJECT = AgoraProject("de7e109de7e109de7e109de7e109de7e", "de7e109c
 
 @dataclass(frozen=True, slots=True)
 class MintedToken:
-    """A token and the second, in UTC, at which the token and all its privileges expire."""
+    """A token, and the time (in UTC, a whole second) at which the token and all its privileges expire."""
 
     token: str = field(repr=False)
     expires_at: datetime
@@ -100,7 +100,7 @@ def mint(project: AgoraProject, version: TokenVersion, *, channel: str, uid: int
 def pack_006(
     project: AgoraProject, channel: str, account: str, privileges: dict[int, int], *, salt: int, ts: int
 ) -> str:
-    """Return an AccessToken. `account` is the uid in decimal. `ts` and the privileges are Unix seconds."""
+    """Return an AccessToken. `account` is the uid in decimal. `ts` and the expiries are Unix seconds."""
     token = AccessToken(project.app_id, project.app_certificate, channel, account)
     token.salt = salt
     token.ts = ts
@@ -121,7 +121,7 @@ def pack_007(
 ) -> str:
     """Return an AccessToken2. `account` is the uid in decimal.
 
-    `issued_at` is in Unix seconds. `lifetime` is in seconds, and so are the privileges, after the issue.
+    `issued_at` is in Unix seconds. `lifetime` and the privileges' values are seconds after `issued_at`.
     """
     content = _string(project.app_id.encode())
     content += struct.pack("<IIIHHH", issued_at, lifetime, salt, 1, RTC, len(privileges))

@@ -1,4 +1,4 @@
 """HTTP: parsing requests, authenticating callers, and sending responses.
 
-The only rules decided here are those about HTTP itself: tokens, paths, media types and sizes.
+This package decides only the rules about HTTP itself: tokens, paths, media types and sizes.
 """

@@ -1,4 +1,4 @@
-"""The id of each request, and its line in the log."""
+"""Give each request an id, and write one line about it to the log."""
 
 import logging
 import re
@@ -22,8 +22,8 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 class AccessLog:
     """Adds `X-Request-ID` to each response of the API and of the pages, and logs one line per request.
 
-    It also refuses preflights from origins that `allows_origin` rejects, and serves requests in
-    `default` if no outer layer has set a world.
+    It also refuses preflights from origins that `allows_origin` rejects. If no outer layer has set the
+    request's world (see `World`), it sets `default`.
     """
 
     def __init__(self, app: ASGIApp, *, allows_origin: Callable[[str], bool], default: World) -> None:

@@ -1,4 +1,4 @@
-"""The webhook for Agora's channel notifications. It lies outside the API because Agora has no user there."""
+"""The webhook for Agora's channel notifications. It is not part of the API, because Agora is not a user."""
 
 import logging
 from typing import Any
@@ -25,7 +25,7 @@ def agora_webhook(secret: str) -> HTTPRouteHandler:
     """Return the handler for notifications that are signed with this secret.
 
     It answers each signed notification with 200, because Agora repeats a notification after any other status.
-    The health check of Agora's console is such a notification; its channel belongs to no call.
+    Agora's console also sends a notification as its health check; the channel in it belongs to no call.
     """
 
     @post("/agora/notifications/")

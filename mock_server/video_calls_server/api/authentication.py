@@ -12,7 +12,8 @@ from video_calls_server.world import world_of
 async def authenticate(request: AnyRequest) -> None:
     """Set the request's user, before any other part of the request is read ("Authentication").
 
-    Litestar also serves paths without the final slash and with empty segments; the contract does not.
+    Litestar also serves paths without the final slash or with empty segments. This function refuses them,
+    because the contract does not have them.
 
     Raises:
         Refusal: if the path is not spelled as in the contract, if the caller is not an active user, or if the
@@ -20,11 +21,12 @@ async def authenticate(request: AnyRequest) -> None:
         MethodNotAllowedException: if the method is OPTIONS and the request is not a preflight.
     """
     scope = request.scope
-    path = (scope.get("raw_path") or b"").partition(b"?")[0]  # some test clients leave the query in it
+    path = (scope.get("raw_path") or b"").partition(b"?")[0]  # some test clients add the query
     if path and (not path.endswith(b"/") or b"//" in path or b"%2f" in path.lower()):
         raise Refusal("errors.trailing-slash", {})
     if request.method == "OPTIONS":
-        # The CORS middleware has answered the preflights. Litestar's 405 would list only one method.
+        # This is not a preflight: the CORS middleware has already answered those. The 405 comes from here,
+        # because Litestar's own would list only one method of the path.
         methods = {
             method
             for route in request.app.routes

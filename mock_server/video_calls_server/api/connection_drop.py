@@ -1,4 +1,4 @@
-"""The ASGI extension with which the application drops the connection of a request. It imports no server."""
+"""The ASGI extension that lets the application drop a request's connection. It imports no ASGI server."""
 
 DROP_EXTENSION = "video_calls.drop"
 """The key of the extension in a scope.

@@ -73,7 +73,7 @@ def _http_error(request: AnyRequest, exception: HTTPException) -> Response[bytes
             return _violation(request, RuleViolation("errors.unknown-path"))
         case 405:
             methods = (exception.headers or {}).get("allow", "").split(", ")
-            allowed = ", ".join(sorted(set(methods) - {"OPTIONS"}))  # only preflights use OPTIONS
+            allowed = ", ".join(sorted(set(methods) - {"OPTIONS"}))  # OPTIONS is only for preflights
             text = f"Method not allowed; this path takes {allowed}"
             return _violation(request, Refusal("errors.method-not-allowed", {"Allow": allowed}, error=text))
         case 413:
@@ -81,7 +81,7 @@ def _http_error(request: AnyRequest, exception: HTTPException) -> Response[bytes
         case status if 400 <= status < 500:  # noqa: PLR2004 (the client errors)
             body = Error(error=exception.detail or "Bad request", code="bad_request")
             return error_response(status, body, {})
-        case 500 if "disconnected" in str(exception.detail):  # the client cannot read this response
+        case 500 if "disconnected" in str(exception.detail):  # not an error of the server
             return error_response(400, Error(error="The request body did not arrive", code="bad_request"), {})
         case _:
             return _server_error(request, exception)

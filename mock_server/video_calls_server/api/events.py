@@ -60,7 +60,10 @@ async def events(socket: Socket) -> None:
 
 
 def credentials(scope: Scope) -> tuple[str | None, str | None]:
-    """Return the value of `Authorization`, and the subprotocol to accept; a request has no subprotocols."""
+    """Return the `Authorization` value and, for a WebSocket handshake, the subprotocol to accept.
+
+    A handshake can carry the token in its subprotocols (`bearer, TOKEN`): browsers cannot set its headers.
+    """
     subprotocols: Any = scope.get("subprotocols", [])
     if len(subprotocols) == 2 and subprotocols[0] == "bearer":  # noqa: PLR2004 (the word and the token)
         return f"Bearer {subprotocols[1]}", "bearer"
@@ -82,13 +85,13 @@ class _Connection:
         """Accept the connection and send events until the client disconnects, or an exception ends it."""
         actor, expires = await self._authenticate()
         with self._hub.subscribe(actor.user_id) as subscription:
-            # The position is read before the client can act, so that no event of its actions is missed.
+            # Read the position before the client can act, so that the events of its actions come after it.
             after = await self._start_position()
             await self._accept({"Last-Event-ID": str(after)})
             await self._send_until_disconnect(actor, after, expires, subscription)
 
     async def close(self, close: Close) -> None:
-        """Close the connection; only an accepted one can carry a close code."""
+        """Close the connection. Accept it first if necessary: a close code needs an accepted connection."""
         if not self._accepted:
             await self._accept({})
         # The client may have disconnected already.
@@ -109,7 +112,7 @@ class _Connection:
             with anyio.move_on_after(max(0.0, expires - time.time())) as until_expiry:
                 try:
                     await self._send_events(actor, after, subscription)
-                except (Close, UnavailableError) as error:  # the task group would wrap it in a group
+                except (Close, UnavailableError) as error:  # or it becomes an ExceptionGroup
                     failure = error
                 except (WebSocketDisconnect, OSError):  # the client disconnected meanwhile
                     pass
@@ -132,7 +135,7 @@ class _Connection:
         return actor, verified.expires
 
     async def _start_position(self) -> int:
-        """Return the id of the last event before those that this connection sends."""
+        """Return the id of the event after which this connection begins to send."""
         last_id: str | None = self._socket.query_params.get("last_event_id")
         if last_id is None:
             return await self._operations.newest_event_id()
@@ -160,7 +163,7 @@ class _Connection:
                     raise Close(UNAUTHORIZED, _INACTIVE_TEXT)
 
     async def _cancel_at_disconnect(self, scope: anyio.CancelScope) -> None:
-        """Ignore the client's messages until it disconnects."""
+        """Ignore the client's messages. When the client disconnects, cancel the scope."""
         with contextlib.suppress(WebSocketDisconnect):
             while True:
                 await self._socket.receive_data(mode="text")
@@ -168,5 +171,5 @@ class _Connection:
 
 
 def events_router(root: str, middleware: Sequence[Middleware]) -> Router:
-    """Return the route to the WebSocket, which refuses by closing and so authenticates by itself."""
+    """Return the route of the WebSocket. Its handler authenticates, because it refuses by closing."""
     return Router(root, route_handlers=[events], middleware=middleware)

@@ -10,7 +10,7 @@ from video_calls_server.store import UnavailableError
 from video_calls_server.store.statement import Statement
 from video_calls_server.world import world_of
 
-_DATABASE_TIMEOUT = 2.0  # seconds; readiness probes themselves wait only a few
+_DATABASE_TIMEOUT = 2.0  # seconds; a readiness probe itself times out after a few
 
 _SELECT_1 = Statement(text("SELECT 1"))
 
@@ -23,7 +23,11 @@ def healthz() -> dict[str, str]:
 
 @get("/readyz")
 async def readyz(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """Report that the server can serve requests, because its database responds in time."""
+    """Report that the server can serve requests.
+
+    Raises:
+        UnavailableError: if the database does not respond in time.
+    """
     try:
         with anyio.fail_after(_DATABASE_TIMEOUT):
             await world_of(request.scope).store.read(_SELECT_1.row)

@@ -1,8 +1,8 @@
 """The ids that clients see: the integers of the store, or UUIDs in place of them.
 
-Only the API, the control API and the command line use this module. A UUID contains its integer, encrypted.
-An integer always has the same UUID; calls, doctors and patients have different ones; the server recognizes
-its own UUIDs. The key is public, so the UUIDs keep no secret.
+Only the API, the control API and the command line use this module. A UUID is an encrypted integer. Therefore
+an integer always has the same UUID, and the server recognizes the UUIDs that it issued. A call, a doctor and
+a patient with the same integer have different UUIDs. The key is public, so a UUID does not hide its integer.
 """
 
 import re
@@ -44,21 +44,21 @@ class IntegerIds:
         return number
 
     def parse(self, kind: Kind, text: str) -> int | None:  # noqa: ARG002
-        """Return the number in a path or a query, None if the text is not decimal digits."""
+        """Return the number that a text in a path or a query has, or None if it is not a number in digits."""
         return whole_number(text)
 
     def decode(self, kind: Kind, value: msgspec.Raw) -> int:  # noqa: ARG002
-        """Return the number of a JSON number.
+        """Return the id that a JSON value holds.
 
         Raises:
-            msgspec.DecodeError: if the value does not have the form of an id.
+            msgspec.DecodeError: if the value is not a positive whole number.
         """
         number: int = _INTEGER.decode(_as_integer(value))
         return number
 
 
 class UuidIds:
-    """Ids as UUIDs: 58 of their 122 free bits hold a checksum, the other 64 the masked number."""
+    """Ids as UUIDs. Of the 122 free bits of a UUID, 58 hold a checksum, and 64 hold the masked number."""
 
     requirement = "must be a UUID"
 
@@ -67,14 +67,14 @@ class UuidIds:
         return _uuid(kind, number)
 
     def parse(self, kind: Kind, text: str) -> int | None:
-        """Return the number of a UUID in a path or a query, None if the text is not a UUID of this kind."""
+        """Return the number of a UUID in a path or a query, or None if this server did not issue the UUID."""
         return _number(kind, text) if _UUID.fullmatch(text) else None
 
     def decode(self, kind: Kind, value: msgspec.Raw) -> int:
-        """Return the number of a UUID in a JSON string, `UNUSED_NUMBER` if this server did not issue it.
+        """Return the number of a UUID in JSON, or `UNUSED_NUMBER` if this server did not issue the UUID.
 
         Raises:
-            msgspec.DecodeError: if the value does not have the form of an id.
+            msgspec.DecodeError: if the value is not a string with a UUID.
         """
         text = _TEXT.decode(value)
         if not _UUID.fullmatch(text):
@@ -95,13 +95,13 @@ def ids_of(form: IdForm) -> Ids:
 
 
 def parse_external_id(text: str) -> ExternalId | None:
-    """Return an integer or a UUID as clients write it, None for any other text."""
+    """Return the id, an integer or a UUID, that a client has written. Return None for any other text."""
     number = whole_number(text)
     return text.lower() if number is None and _UUID.fullmatch(text) else number
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number of ASCII digits that fit 64 bits, None for any other text."""
+    """Return the number that ASCII digits write, or None for another text or a number above `LARGEST_ID`."""
     if not _WHOLE.fullmatch(text):
         return None
     number = int(text)
@@ -109,7 +109,10 @@ def whole_number(text: str) -> int | None:
 
 
 def _as_integer(value: msgspec.Raw) -> msgspec.Raw | bytes:
-    """Return 1.0 and 1e0 as 1, because JSON does not distinguish them, and any other value unchanged."""
+    """Return a whole number in plain digits, and any other value unchanged.
+
+    JSON does not distinguish 1.0 and 1e0 from 1.
+    """
     text = bytes(value)
     if not _FRACTIONAL.fullmatch(text):
         return value
@@ -118,7 +121,8 @@ def _as_integer(value: msgspec.Raw) -> msgspec.Raw | bytes:
 
 
 # -- UUIDs ------------------------------------------------------------------------------------------
-# The checksum is a hash of the number, and the mask is a hash of the checksum. Reading needs no table.
+# The checksum is a hash of the number, and the mask is a hash of the checksum. So the
+# server can compute the number of a UUID, without a table.
 
 _CHECKSUM_BITS, _NUMBER_BITS, _NODE_BITS = 58, 64, 62
 _KEY = b"video-calls-server ids"

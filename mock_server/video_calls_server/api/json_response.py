@@ -20,7 +20,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class JsonResponse:
-    """A status, headers and a JSON body. Litestar handlers may return any ASGI application."""
+    """A status, headers and a JSON body. A Litestar handler may return it: it is an ASGI application."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -42,7 +42,7 @@ class JsonResponse:
 async def refuse(  # noqa: PLR0917 (the last three are ASGI's)
     error: Error, status: int, scope: Scope, receive: Receive, send: Send, headers: Iterable[Header] = ()
 ) -> None:
-    """Log the error, and send it as the response or close a WebSocket that is not accepted yet."""
+    """Log the error. Send it as the response to a request, or close a WebSocket that is not accepted yet."""
     logger.info("request refused: %s", error.error)
     if scope["type"] == ScopeType.HTTP:
         await JsonResponse(error, status=status, headers=headers)(scope, receive, send)

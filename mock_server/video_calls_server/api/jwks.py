@@ -28,7 +28,7 @@ LARGEST_KEY_SET = 256 * 1024
 
 
 class JwksKeys:
-    """The keys at a URL for signatures of one algorithm."""
+    """The keys in the key set at a URL that verify signatures of one algorithm."""
 
     def __init__(self, url: str, algorithm: JwtAlgorithm) -> None:
         self._url = url
@@ -39,7 +39,7 @@ class JwksKeys:
         self._fetch_task: asyncio.Task[None] | None = None
 
     async def key_of(self, token: str) -> jwt.PyJWK:
-        """Return the key that the token's header names or, if it names none, the only key.
+        """Return the key that the token's header names. If the header names none, return the only key.
 
         A cached key is returned at once, even while the key set is fetched again.
 
@@ -54,7 +54,7 @@ class JwksKeys:
                 self._start_fetch()
             return key
         if (fetch := self._start_fetch()) is not None:
-            await asyncio.shield(fetch)  # other requests wait for it too
+            await asyncio.shield(fetch)  # shielded, because other requests wait for it too
         if self._failure is not None:
             raise UnavailableError(f"the key set could not be fetched: {self._failure}")
         key = self._key(name)
@@ -68,7 +68,7 @@ class JwksKeys:
         return self._keys.get(name)
 
     def _start_fetch(self) -> "asyncio.Task[None] | None":
-        """Return the running fetch or a new one, None during the cooldown."""
+        """Return the running fetch, or start one. Return None during the cooldown."""
         if self._fetch_task is not None and not self._fetch_task.done():
             return self._fetch_task
         if time.monotonic() - self._attempted_at <= COOLDOWN:
@@ -87,7 +87,7 @@ class JwksKeys:
                 if key.algorithm_name == self._algorithm
             }
             self._fetched_at, self._failure = time.monotonic(), None
-        except httpx.HTTPStatusError as error:  # its text contains the whole URL
+        except httpx.HTTPStatusError as error:  # its text contains the URL's secrets
             self._failure = f"{without_credentials(self._url)} answered {error.response.status_code}"
         except TimeoutError:
             self._failure = f"{without_credentials(self._url)} did not answer within {TIMEOUT:g} seconds"
@@ -95,7 +95,7 @@ class JwksKeys:
             self._failure = f"{without_credentials(self._url)}: {error or type(error).__name__}"
 
     async def _content(self) -> bytes:
-        """Return the response's body, which is requested without compression."""
+        """Fetch the key set and return its bytes, without compression, so that the size limit holds."""
         content = b""
         headers = {"Accept-Encoding": "identity"}
         async with (

@@ -30,11 +30,11 @@ _LONGEST_TOKEN = 8192  # characters
 _LONGEST_EMAIL = 254
 _LONGEST_REASON = 200  # characters
 _CACHE_SIZE = 1024  # tokens
-_CACHE_LIFETIME = 60.0  # seconds; a withdrawn key stops working after this time
+_CACHE_LIFETIME = 60.0  # seconds; tokens of a withdrawn key stop working after this time
 _LATEST_TIME = 253_402_300_799  # the last second of the year 9999
 
 _COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)  # RFC 7515, 3.1
-_ID = re.compile(r"0|[1-9]\d{0,18}", re.ASCII)  # 0101 is not the same text as 101
+_ID = re.compile(r"0|[1-9]\d{0,18}", re.ASCII)  # no leading zero: 0101 is another text than 101
 
 logger = logging.getLogger("video_calls_server")
 
@@ -47,7 +47,7 @@ It raises `jwt.PyJWTError` if there is no such key, and `UnavailableError` if th
 
 
 class VerifiedToken(NamedTuple):
-    """The user of a token, by id or e-mail address, and its expiry in seconds since 1970."""
+    """The user that a token names, by id or e-mail address, and the token's expiry in seconds since 1970."""
 
     user: int | str
     expires: float
@@ -56,7 +56,7 @@ class VerifiedToken(NamedTuple):
 class TokenVerifier:
     """Verifies tokens, and caches the valid ones until they expire, at most for a minute.
 
-    The cache does not include whether the user is active.
+    It does not cache whether the user is active, because a deactivated user must be refused at once.
     """
 
     def __init__(self, settings: Settings, key_of: KeySource) -> None:
@@ -107,14 +107,16 @@ class TokenVerifier:
             options={
                 "require": ["exp", self._user_claim],
                 "verify_aud": self._audience is not None,
-                "verify_iat": False,  # `_decode` checks these two with the leeway, which `exp` does not have
+                # Check iat and nbf below, because the leeway applies to them and not to exp.
+                "verify_iat": False,
                 "verify_nbf": False,
                 "enforce_minimum_key_length": True,  # RFC 7518, 3.3: an RSA key has 2048 bits or more
             },
         )
         _, members = (_parse_segment(segment) for segment in token.split(".")[:2])
         claims = msgspec.convert(members, _Claims)
-        if max(claims.iat, claims.nbf) > datetime.now(UTC).timestamp() + self._leeway:  # the clock of PyJWT
+        # PyJWT checks exp with the same clock.
+        if max(claims.iat, claims.nbf) > datetime.now(UTC).timestamp() + self._leeway:
             raise ValueError("its iat or nbf is in the future; see --jwt-leeway")
         if members.get("token_type", "access") != "access":
             text = "The token is not an access token"
@@ -134,7 +136,7 @@ _PARSER_ERRORS = (
 
 
 def _log_refusal(rule: RuleId, reason: str, *, error: str | None = None) -> Refusal:
-    """Log why a token is refused, which no response says, and return the refusal."""
+    """Log why a token is refused, because the response does not say it, and return the refusal."""
     logger.info(
         "token refused: %(reason)s request_id=%(request_id)s",
         {"reason": ascii(reason[:_LONGEST_REASON])[1:-1], "request_id": current_request_id.get()},
@@ -156,7 +158,10 @@ class _Claims(msgspec.Struct):
 
 
 def _parse_segment(segment: str) -> Any:  # noqa: ANN401 (JSON)
-    """Return the JSON of a segment, which has to be UTF-8 with unique names (RFC 7515, 4; RFC 7519, 4)."""
+    """Return the JSON value of a segment. Its text must be UTF-8, and its names must be unique.
+
+    RFC 7515, 4 and RFC 7519, 4 require this.
+    """
     text = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)).decode("utf-8")
     return json.loads(text, object_pairs_hook=_unique_members, parse_constant=_reject_constant)
 
@@ -176,14 +181,14 @@ def _user(claim: object) -> int | str:
     """Return the id or the e-mail address in a claim.
 
     Raises:
-        ValueError: if the claim is neither.
+        ValueError: if the claim is neither an id nor an e-mail address.
     """
     if isinstance(claim, str) and _ID.fullmatch(claim):
         claim = int(claim)
     if isinstance(claim, int) and not isinstance(claim, bool) and -LARGEST_ID <= claim <= LARGEST_ID:
         return claim
     if isinstance(claim, str) and len(claim) <= _LONGEST_EMAIL:
-        claim.encode()  # raises for a lone surrogate
+        claim.encode()  # raises ValueError for a lone surrogate
         return claim
     raise ValueError("its claim names no user")
 
@@ -201,7 +206,7 @@ def bearer_token(authorization: str | None) -> str:
 
 
 def key_source(settings: Settings) -> KeySource:
-    """Return the source of the configured keys.
+    """Return the function that finds the key for a token, as the settings say.
 
     Raises:
         SettingsError: if a configured key cannot be read.
@@ -242,10 +247,10 @@ def make_token(
     """Return a JWT for a user.
 
     Args:
-        settings: of the server that will verify the token.
-        user_id: the user.
-        expires_in: seconds until the expiry; a negative number makes an expired token.
-        claims: further claims, which replace those of the same name.
+        settings: the settings of the server that will verify the token.
+        user_id: the id of the user.
+        expires_in: the seconds until the expiry; a negative number makes an expired token.
+        claims: further claims; they replace the usual claims of the same name.
 
     Raises:
         SettingsError: if an identity provider signs the JWTs.

@@ -1,4 +1,4 @@
-"""The pages outside the API: the contract, its docs page, and a frontend of the developer.
+"""The pages outside the API: the contract, its docs page, and the developer's own frontend.
 
 The package `swagger-ui-py` holds the files of Swagger UI, so that the docs page needs no internet.
 """
@@ -98,7 +98,7 @@ def check_path(request: Request[Any, Any, Any]) -> Redirect | None:
     middleware=[forbid_framing],
 )
 def docs() -> str:
-    """Return the documentation of the API, from which requests can be sent."""
+    """Return the docs page of the API, which can also send requests."""
     return docs_page("Video Calls API", description="../openapi.yaml", assets="assets")
 
 
@@ -106,15 +106,15 @@ def docs_page(title: str, *, description: str, assets: str) -> str:
     """Return a page with Swagger UI.
 
     Args:
-        title: of the page.
-        description: URL of the OpenAPI description.
-        assets: URL of the directory with Swagger UI's files.
+        title: the title of the page.
+        description: the URL of the OpenAPI description.
+        assets: the URL of the directory with Swagger UI's files.
     """
     return _DOCS_PAGE.substitute(title=title, description=description, assets=assets)
 
 
 class _FilesWithin(BaseLocalFileSystem):
-    """The files of a directory, without those that symbolic links name outside it."""
+    """The files in a directory. A symbolic link to a file outside the directory counts as missing."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.resolve()

@@ -20,7 +20,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
 _JSON = re.compile(r"\s*application/json\s*(;.*)?", re.IGNORECASE)
 
 _TEXT = msgspec.json.Decoder(str)
-_TIME = msgspec.json.Decoder(datetime)  # built at import, because freezegun replaces the class later
+_TIME = msgspec.json.Decoder(datetime)  # built at import, because freezegun replaces `datetime` later
 _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?",
     re.ASCII,
@@ -34,7 +34,7 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def paging(query: Mapping[str, str]) -> tuple[int, int]:
-    """Return the number of the page in a query, from 1, and the number of calls on each page.
+    """Return the page number in a query, from 1, and the number of calls on a page.
 
     Raises:
         RuleViolation: if a parameter breaks `list.page-size` or `list.page-out-of-range`.
@@ -55,7 +55,7 @@ def paging(query: Mapping[str, str]) -> tuple[int, int]:
 
 
 def json_object(body: bytes, content_type: str | None) -> dict[str, msgspec.Raw]:
-    """Return the fields of a JSON object, whose values are still JSON text.
+    """Return the fields of a JSON object. Their values are still JSON text.
 
     Raises:
         Refusal: if the media type is not JSON (`errors.media-type`).
@@ -74,7 +74,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def proposal(body: Mapping[str, msgspec.Raw], key: str | None, ids: Ids) -> Proposal:
-    """Return the new call in a body, or one violation that names every malformed field.
+    """Return the proposal in a body: the draft of a call, or one violation that names all malformed fields.
 
     `key` is the `Idempotency-Key`. The violated rule is `create.valid-body` or `create.aware-time`.
     """
@@ -102,7 +102,7 @@ def proposal(body: Mapping[str, msgspec.Raw], key: str | None, ids: Ids) -> Prop
 
 
 def _merge(violations: Sequence[RuleViolation]) -> RuleViolation:
-    """Return one violation with the fields of all, or the first violation if it is not about a field."""
+    """Return one violation with the fields of all. If the first one is not about a field, return that one."""
     first = violations[0]
     if first.fields is None:
         return first

@@ -33,7 +33,7 @@ _ERRORS = {
 def http_protocol(request_timeout: float) -> type[asyncio.Protocol]:
     """Return uvicorn's HTTP protocol with limits, errors in JSON, and WebSockets as the only upgrade.
 
-    `request_timeout` is in seconds, for the head and the body of a request.
+    `request_timeout` is in seconds. It covers the head and the body of a request.
     """
     return type("Protocol", (_Protocol,), {"request_timeout": request_timeout})
 
@@ -43,23 +43,27 @@ class _HeadTooLargeError(Exception):
 
 
 class _Trailers(list[tuple[bytes, bytes]]):
-    """Replaces the list of headers when it is complete, because trailers are not headers (RFC 9110, 6.5)."""
+    """A list that stays empty, because trailers are not headers (RFC 9110, 6.5).
+
+    When the headers are complete, it takes the place of their list.
+    """
 
     def append(self, field: tuple[bytes, bytes]) -> None:
-        """Ignore a trailer field."""
+        """Ignore the field of a trailer."""
 
 
 class _Parser(HttpRequestParser):
-    """Ignores upgrades to protocols other than WebSockets, which RFC 9110, 7.8 allows.
+    """Ignores upgrades to protocols other than WebSockets. RFC 9110, 7.8 allows that.
 
-    httptools' parser skips the body of a request for an upgrade. Therefore a new parser reads the request
-    again without the field `Upgrade`. The old parser cannot if the request also closes the connection.
+    If a request asks for an upgrade, httptools' parser skips its body. Therefore a new parser reads the
+    request again, without the field `Upgrade`. The old parser cannot do so if the request also asks to close
+    the connection.
     """
 
     def __init__(self, protocol: "_Protocol") -> None:
         super().__init__(protocol)
         self._protocol = protocol
-        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as in uvicorn
 
     def feed_data(self, data: Any) -> None:  # noqa: ANN401 (several kinds of buffers)
         """Parse the next bytes of the connection."""
@@ -77,7 +81,7 @@ class _Parser(HttpRequestParser):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with limits, of one connection."""
+    """uvicorn's protocol for one connection, with limits on sizes and times."""
 
     request_timeout: float
     ignores_upgrade = False
@@ -119,7 +123,8 @@ class _Protocol(HttpToolsProtocol):
         if self._is_done:
             return
         if self._in_request or not self.cycle or self.cycle.response_complete:
-            later_chunks = self._received - self._first_chunk  # the first may contain an earlier request
+            # Do not count the first read of the request, because it may contain an earlier request too.
+            later_chunks = self._received - self._first_chunk
             if later_chunks > (HEAD_LIMIT if self._in_head else REQUEST_LIMIT):
                 self._refuse(431)
             else:
@@ -131,7 +136,7 @@ class _Protocol(HttpToolsProtocol):
         self._is_done = True
         self._cancel_timer()
         super().handle_websocket_upgrade()
-        # The new protocol has its scope, and has not called the application yet.
+        # The WebSocket protocol has built its scope by now, but not called the application yet.
         scope = getattr(self.transport.get_protocol(), "scope", None)
         if scope is not None:
             scope["extensions"] |= self._extensions
@@ -178,7 +183,7 @@ class _Protocol(HttpToolsProtocol):
         )
 
     def head_without_upgrade(self) -> bytes:
-        """Return the head without the field `Upgrade`, to be parsed again."""
+        """Return the head of the request without the field `Upgrade`, for a new parser."""
         self.ignores_upgrade = False
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
@@ -188,7 +193,7 @@ class _Protocol(HttpToolsProtocol):
     # -- limits
 
     def _expect_request(self) -> None:
-        """Start the timeout for the next request, unless it runs."""
+        """Start the timeout for the next request, unless it already runs."""
         if self._timer is None:
             self._timer = self.loop.call_later(self.request_timeout, self._time_out)
 
@@ -199,7 +204,7 @@ class _Protocol(HttpToolsProtocol):
 
     def _time_out(self) -> None:
         self._timer = None
-        if self.flow.read_paused or self._awaits_100():  # the client waits for the application
+        if self.flow.read_paused or self._awaits_100():  # the application is slow, not the client
             self._expect_request()
         elif self._in_request:
             self._refuse(408)

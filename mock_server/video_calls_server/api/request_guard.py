@@ -10,9 +10,10 @@ from video_calls_server.settings import is_loopback
 
 
 class RequestGuard:
-    """Refuses ambiguous headers and, with the development secrets, requests from beyond loopback.
+    """Refuses ambiguous headers and, if `loopback_only` is true, requests from other machines.
 
-    With two `Authorization` or `Host` headers, a proxy and the server could read different ones.
+    If a request has two `Authorization` or `Host` headers, a proxy could read one and the server the other.
+    `loopback_only` is true with the development secrets, because they are public.
     """
 
     def __init__(self, app: ASGIApp, *, loopback_only: bool) -> None:

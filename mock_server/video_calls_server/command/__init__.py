@@ -1,4 +1,4 @@
-"""The console script. It can also run, and explain itself, if the extra is not installed."""
+"""The console script. If the packages of the server are missing, it says how to install them."""
 
 import sys
 

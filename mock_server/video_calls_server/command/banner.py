@@ -17,11 +17,11 @@ def banner(settings: Settings, url: str, database: str, people: Seed, *, options
     """Return the text of the banner, with a curl command to paste.
 
     Args:
-        settings: of the server.
-        url: at which the server listens.
+        settings: the settings of the server.
+        url: the URL at which the server listens.
         database: the name of the database.
         people: the users in the database.
-        options: that the other commands need for the same users, such as ` --seed FILE`.
+        options: the options with which the other commands find the same users, such as ` --seed FILE`.
     """
     lines = [
         "",
@@ -66,7 +66,7 @@ def _first_request(settings: Settings, url: str, people: tuple[Person, ...], opt
         return []
     if settings.signing_secret == DEVELOPMENT_JWT_SECRET:
         bearer = make_token(settings, active[0].id, expires_in=JWT_LIFETIME)
-    else:  # the output may become a log, which must not contain a token of a secret
+    else:  # print no token of a secret key, because the output may become a log
         bearer = f"$(video-calls-server token {shlex.quote(active[0].email)}{options})"
     return [
         f"  A first request, as {active[0].email}:",

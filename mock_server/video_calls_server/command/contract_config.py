@@ -19,7 +19,10 @@ _REQUIRED = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "
 
 
 def contract_identities(people: Seed) -> dict[str, Person]:
-    """Return the first user who fits each identity of the contract suite, by the name of the identity."""
+    """Return a user for each identity of the contract suite, by the identity's name.
+
+    It is the first user who fits the identity. An identity that no user fits is not in the result.
+    """
 
     def users(*, active: bool = True, doctor: bool = False, patient: bool = False) -> list[Person]:
         return [
@@ -72,7 +75,7 @@ def contract_toml(settings: Settings, people: Seed, base_url: str) -> str:
 
 
 def _role_ids(name: str, person: Person, ids: Ids) -> list[str]:
-    """Return the lines with the ids of an identity. The suite does not need those of an outsider."""
+    """Return the lines with an identity's id as doctor or patient. The suite needs no id of an outsider."""
     _, doctor, patient = person
     participants: dict[Role, Doctor | Patient | None] = {"doctor": doctor, "patient": patient}
     if name == "outsider":
@@ -85,7 +88,7 @@ def _role_ids(name: str, person: Person, ids: Ids) -> list[str]:
 
 
 def _token_command(settings: Settings, user: User) -> list[str]:
-    """Return the lines for a command that prints a short-lived token of a user, without secrets."""
+    """Return the lines with a command that prints a short-lived token of a user. They hold no secret."""
     comments: list[str] = []
     words = [sys.executable, "-P", "-m", "video_calls_server", "token", user.email]
     words += ["--expires-in", EXPIRING_IN]
@@ -103,4 +106,4 @@ def _token_command(settings: Settings, user: User) -> list[str]:
 
 
 def _toml(value: str | list[str]) -> str:
-    return json.dumps(value, ensure_ascii=False)  # JSON strings and lists of them are also TOML
+    return json.dumps(value, ensure_ascii=False)  # a JSON string or a list of them is valid TOML

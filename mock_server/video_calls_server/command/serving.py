@@ -2,8 +2,9 @@
 
 A single process is uvicorn with the settings of this server. With several workers, this process is their
 supervisor: it prepares the database, starts the workers, prints the banner, replaces workers that died, and
-stops all of them. uvicorn's own supervisor would stop all workers if one starts while the database is
-unavailable, and its workers would keep running, and keep the port, after the supervisor was killed.
+stops all of them. It replaces uvicorn's own supervisor for two reasons. If a worker starts while the database
+is unavailable, uvicorn's supervisor stops all workers. If uvicorn's supervisor is killed, its workers keep
+running and keep the port.
 """
 
 import contextlib
@@ -57,8 +58,8 @@ def serve(settings: Settings, *, options: str) -> None:
     """Serve until the process receives SIGINT or SIGTERM.
 
     Args:
-        settings: of the server.
-        options: of the command, for the banner.
+        settings: the settings of the server.
+        options: the options of the command, for the banner.
 
     Raises:
         SeedError: if the seed file is invalid.
@@ -88,7 +89,7 @@ def serve(settings: Settings, *, options: str) -> None:
 
 
 async def _open(namespace: Namespace, settings: Settings) -> Seed:
-    """Open the database, add the users of the seed if it is new, and return all users in it."""
+    """Open the database and return all its users. A new database gets the users of the seed."""
     store = namespace.store
     try:
         await namespace.open()
@@ -133,7 +134,7 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._namespaces.default.open()  # the application does so too, but logs a traceback
+        await self._namespaces.default.open()  # the application would log a traceback
         await super().startup(sockets)
         self._ready()
 
@@ -143,7 +144,7 @@ class _Server(uvicorn.Server):
 
 
 def _run(server: _Server, listener: socket.socket) -> None:
-    # uvicorn raises the signal again after it has stopped, which would change the exit status.
+    # When uvicorn has stopped, it raises the signal again, which would change the exit status. So ignore it.
     for stop in _STOP_SIGNALS:
         signal.signal(stop, signal.SIG_IGN)
     server.run(sockets=[listener])
@@ -178,7 +179,7 @@ class _Worker:
 
     @property
     def events(self) -> list[Connection | int]:
-        """What `wait` accepts: the end of the process and, until it has reported, its pipe."""
+        """The events to `wait` for: the end of the process and, until the worker has reported, its report."""
         return [self._process.sentinel, *([] if self._has_reported else [self._pipe])]
 
     def read_report(self) -> bool:
@@ -186,13 +187,13 @@ class _Worker:
         if self._has_reported or not self._pipe.poll():
             return False
         self._has_reported = True
-        with contextlib.suppress(EOFError, OSError):  # the process ends
+        with contextlib.suppress(EOFError, OSError):  # the process ended without a report
             self._pipe.recv_bytes()
             self.listens = True
         return self.listens
 
     def stop(self) -> None:
-        """Ask the process to stop; it may have ended already."""
+        """Ask the process to stop. It may have ended already."""
         self._pipe.close()
 
     def join(self, deadline: float) -> None:
@@ -207,8 +208,8 @@ class _Worker:
 class _WorkersServer(_Server):
     """The server in a worker, which the supervisor stops.
 
-    Ctrl-C in a terminal interrupts both processes. uvicorn would exit at once if the interrupt came after the
-    supervisor had asked the worker to stop, and not close the database.
+    Ctrl-C in a terminal interrupts the supervisor and the worker. If the interrupt comes after the supervisor
+    has asked the worker to stop, uvicorn's own handler would exit at once, without closing the database.
     """
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's names)
@@ -266,7 +267,7 @@ def _supervise(settings: Settings, listener: socket.socket, ready: Callable[[], 
                         wait([stop_requests], _RESTART_DELAY)
                     workers[index] = _Worker(settings, listener)
     finally:
-        listener.close()  # before the workers stop, so that no client connects in vain
+        listener.close()  # first, so that no client connects while the workers stop
         for worker in workers:
             worker.stop()
         deadline = time.monotonic() + _KILL_TIMEOUT
@@ -293,7 +294,7 @@ def _stop_requests() -> Connection:
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    if os.name == "posix":  # on Windows, two servers could then share the port
+    if os.name == "posix":  # on Windows, it would let two servers share the port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
