@@ -62,7 +62,7 @@ async def events(socket: Socket) -> None:
 def credentials(scope: Scope) -> tuple[str | None, str | None]:
     """Return the `Authorization` value and, for a WebSocket handshake, the subprotocol to accept.
 
-    A handshake can carry the token in its subprotocols (`bearer, TOKEN`): browsers cannot set its headers.
+    Browsers cannot set headers, so a handshake can carry the token in its subprotocols: `bearer, TOKEN`.
     """
     subprotocols: Any = scope.get("subprotocols", [])
     if len(subprotocols) == 2 and subprotocols[0] == "bearer":  # noqa: PLR2004 (the word and the token)

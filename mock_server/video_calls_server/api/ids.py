@@ -101,7 +101,7 @@ def parse_external_id(text: str) -> ExternalId | None:
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number that ASCII digits write, or None for another text or a number above `LARGEST_ID`."""
+    """Return the number of a text in ASCII digits. Return None for other texts and above `LARGEST_ID`."""
     if not _WHOLE.fullmatch(text):
         return None
     number = int(text)
@@ -121,8 +121,8 @@ def _as_integer(value: msgspec.Raw) -> msgspec.Raw | bytes:
 
 
 # -- UUIDs ------------------------------------------------------------------------------------------
-# The checksum is a hash of the number, and the mask is a hash of the checksum. So the
-# server can compute the number of a UUID, without a table.
+# The checksum is a hash of the number, and the mask is a hash of the checksum. Therefore the server can
+# compute the number of a UUID without a table.
 
 _CHECKSUM_BITS, _NUMBER_BITS, _NODE_BITS = 58, 64, 62
 _KEY = b"video-calls-server ids"

@@ -66,7 +66,7 @@ def _first_request(settings: Settings, url: str, people: tuple[Person, ...], opt
         return []
     if settings.signing_secret == DEVELOPMENT_JWT_SECRET:
         bearer = make_token(settings, active[0].id, expires_in=JWT_LIFETIME)
-    else:  # print no token of a secret key, because the output may become a log
+    else:  # print no token, because the output may become a log
         bearer = f"$(video-calls-server token {shlex.quote(active[0].email)}{options})"
     return [
         f"  A first request, as {active[0].email}:",

@@ -1,4 +1,4 @@
-"""What only the reference server has: namespaces, a clock to set, faults, snapshots and a request log.
+"""What only the reference server has: namespaces, faults, snapshots, a request log and a clock to set.
 
-This package decides no rule. Without it (`--no-control`) the API is the same.
+This package decides no rule. Without it (`--no-control`), the API behaves the same.
 """

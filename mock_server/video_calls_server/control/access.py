@@ -1,8 +1,9 @@
-"""Who may control the server: callers with the control key or, if no key is set, callers on this machine.
+"""Decide who may control the server: callers with the control key or, if no key is set, on this machine.
 
-The check precedes the control API, the creation of a namespace, and a fault in a request's header. Because
-the control API issues tokens for every user, a server without a key also refuses pages of other sites in the
-developer's browser, and requests through a proxy on this machine.
+The server checks this before the control API handles a request, before it creates a namespace, and before it
+applies a fault from a request's header. The control API issues tokens for every user. Therefore a server
+without a key also refuses pages of other sites in the developer's browser, and requests through a proxy on
+this machine.
 """
 
 import hmac
@@ -30,7 +31,7 @@ _IN_PROCESS = "testclient"
 
 
 class Access:
-    """The check of one server. `key` is its control key, or None."""
+    """Checks whether callers may control a server. `key` is the server's control key, or None."""
 
     def __init__(self, key: str | None) -> None:
         self._key = key
@@ -43,8 +44,8 @@ class Access:
             purpose: the start of the error text, which ends in ": ".
 
         Raises:
-            ControlRefusal: 401 if the key is missing or wrong; 403 if no key is set and the caller may not be
-                on this machine.
+            ControlRefusal: 401 if the key is missing or wrong; 403 if no key is set, and it is not certain
+                that the caller is on this machine.
         """
         if self._key is None:
             reason = _reason_to_refuse(scope)
@@ -72,7 +73,7 @@ def access_middleware(access: Access) -> Callable[[ASGIApp], ASGIApp]:
 
 
 def _reason_to_refuse(scope: Scope) -> str | None:
-    """Return why a request may not come from a program or a page of this machine, or None."""
+    """Return why it is not certain that a request comes from this machine, or None if it is certain."""
     client = scope.get("client")
     peer = client[0] if client else None
     if not peer:

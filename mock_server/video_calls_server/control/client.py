@@ -12,7 +12,7 @@ with Control("http://127.0.0.1:8000", namespace="worker-1") as control:
     doctor = VideoCallsClient(control.base_url, control.token("doctor@example.com"))
 ```
 
-`base_url` contains the namespace, so a browser, a page's `fetch` and the SDK need no header.
+`base_url` contains the namespace, so a browser and the SDK need no header to choose it.
 """
 
 from collections.abc import Generator
@@ -57,7 +57,7 @@ _TIMEOUT = 30.0  # seconds
 
 
 class ControlError(Exception):
-    """The server refused a request or cannot be reached. The message is the server's own, if there is one.
+    """The server refused a request or cannot be reached. If the server responded, the message is its own.
 
     Attributes:
         status: the status of the response, or None if there was none.
@@ -101,7 +101,8 @@ def _reason(response: httpx.Response) -> str:
 class ClockControl(_Client):
     """The clock that the rules use. JWTs and Agora tokens follow real time.
 
-    A clock that is set or advanced stays running or frozen. Calls that become due end at once.
+    `set` and `advance` do not change whether the clock runs or is frozen. If a change of the clock makes the
+    end of empty calls due, the server ends them at once.
     """
 
     def now(self) -> datetime:
@@ -121,7 +122,7 @@ class ClockControl(_Client):
         self._put(time=time)
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
-        """Advance the clock by the sum of these, or set it back if the sum is negative."""
+        """Advance the clock by the sum of the arguments, or set it back if the sum is negative."""
         step = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
         self._send("POST", "/clock/advance", json=step)
 
@@ -165,7 +166,7 @@ class IdentityControl(_Client):
         patient: bool = False,
         active: bool = True,
     ) -> Identity:
-        """Add a user: a doctor, a patient, both or neither. The server fills in what is left out."""
+        """Add a user: a doctor, a patient, both or neither. The server chooses each missing value."""
         user = {
             "email": email,
             "full_name": full_name,
@@ -176,7 +177,7 @@ class IdentityControl(_Client):
         return self._read(Identity, "POST", "/identities", json=user)
 
     def deactivate(self, identity: str | int) -> None:
-        """Deactivate a user, whom the API then refuses."""
+        """Deactivate a user. The API then refuses the user's requests."""
         self._set_active(identity, active=False)
 
     def reactivate(self, identity: str | int) -> None:
@@ -184,7 +185,7 @@ class IdentityControl(_Client):
         self._set_active(identity, active=True)
 
     def token(self, identity: str | int, *, kind: TokenKind = "valid", expires_in: int = 3600) -> str:
-        """Return a JWT for a user; the API refuses every kind other than `valid`.
+        """Return a JWT for a user. The API accepts only tokens of the kind `valid`.
 
         Args:
             identity: the user.
@@ -227,7 +228,7 @@ class FaultControl(_Client):
         return self._read(list[StoredFault], "GET", "/faults")
 
     def remove(self, fault_id: int) -> None:
-        """Remove one fault."""
+        """Remove the fault with this id."""
         self._send("DELETE", f"/faults/{fault_id}")
 
     def clear(self) -> None:
@@ -248,7 +249,7 @@ class StateControl(_Client):
     """The state: users, calls, events, clock and faults."""
 
     def reset(self) -> None:
-        """Restore the state of the start."""
+        """Restore the state that the namespace had when it started."""
         self._send("POST", "/state/reset")
 
     def dump(self) -> dict[str, Any]:
@@ -264,7 +265,7 @@ class StateControl(_Client):
         self._send("PUT", "/state", json=document)
 
     def add_calls(self, count: int) -> None:
-        """Add sample calls in all statuses. The same number at the same time gives the same calls."""
+        """Add sample calls in all statuses. The same number at the same clock time gives the same calls."""
         self._send("POST", "/state/calls", json={"count": count})
 
 
@@ -272,11 +273,11 @@ class SnapshotControl(_Client):
     """Snapshots of the state, which the server keeps in memory."""
 
     def save(self, name: str) -> None:
-        """Save a snapshot, and replace an earlier one of this name."""
+        """Save the state as a snapshot. It replaces an earlier snapshot with this name."""
         self._send("PUT", f"/snapshots/{_segment(name)}")
 
     def restore(self, name: str) -> None:
-        """Restore a snapshot, with its clock and its faults.
+        """Replace the state with that of a snapshot, including the clock and the faults.
 
         Raises:
             ControlError: if there is no snapshot of this name.
@@ -289,7 +290,7 @@ class SnapshotControl(_Client):
 
 
 class CallControl(_Client):
-    """The calls of all users, and who is in their channels."""
+    """The calls of all users, and the participants in their channels."""
 
     def list(self, identity: str | int | None = None) -> "list[CallDetails]":
         """Return all calls or those of one user, the latest scheduled time first."""
@@ -301,15 +302,15 @@ class CallControl(_Client):
         return self._read(CallVerdicts, "GET", f"/calls/{call_id}/verdicts", params={"identity": identity})
 
     def arrive(self, call_id: int | str, role: Role) -> bool:
-        """Add a participant, as a notification of Agora does. Return whether they were absent."""
+        """Add a participant to the channel, like a notification of Agora. Return whether they were absent."""
         return self._set_presence(call_id, role, present=True)
 
     def leave(self, call_id: int | str, role: Role) -> bool:
-        """Remove a participant, as a notification of Agora does. Return whether they were present."""
+        """Remove a participant, like a notification of Agora. Return whether they were present."""
         return self._set_presence(call_id, role, present=False)
 
     def disconnect_events(self, code: int = 1012) -> int:
-        """Close all event connections with this code. Return how many there were."""
+        """Close all event connections with this code. Return the number of closed connections."""
         return self._read(DisconnectResult, "POST", "/events/disconnect", json={"code": code}).closed
 
     def _set_presence(self, call_id: int | str, role: Role, *, present: bool) -> bool:
@@ -335,21 +336,22 @@ class RequestControl(_Client):
         return self._read(list[Exchange], "GET", "/requests", params=filters)
 
     def clear(self) -> None:
-        """Clear the log."""
+        """Remove all requests from the log."""
         self._send("DELETE", "/requests")
 
 
 class Control(_Client):
     """Control of a reference server, or of one of its namespaces.
 
-    It ignores the proxies and certificates of the environment.
+    It ignores environment variables that set proxies or certificates.
 
     Args:
         url: the server's address.
         namespace: the name of a namespace with its own state, clock, faults and log, such as that of a test
             worker. The first request creates it, and `drop` ends it.
         key: the server's `--control-key`, if it has one.
-        transport: reaches a server in this process, or through a proxy: `httpx.HTTPTransport(proxy=…)`.
+        transport: an httpx transport, for a server in this process or for a proxy
+            (`httpx.HTTPTransport(proxy=…)`).
 
     Attributes:
         base_url: the API's root in the namespace, for an SDK client or a frontend.

@@ -1,4 +1,4 @@
-"""The control API: an application of its own, because the API has exactly the contract's operations."""
+"""The control API. It is a separate application, because the API has exactly the contract's operations."""
 
 from importlib.metadata import version
 from typing import Any
@@ -46,7 +46,7 @@ _OPENAPI_JSON = f"{CONTROL}/openapi.json"
 
 
 class _DocsPage(OpenAPIRenderPlugin):
-    """The docs page of the API, for the description of the control API."""
+    """Renders the docs page of the control API, from the same template as the API's docs page."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         root: str = request.scope.get("root_path", "")
@@ -57,8 +57,9 @@ class _DocsPage(OpenAPIRenderPlugin):
 
 @get(_OPENAPI_JSON, include_in_schema=False, sync_to_thread=False)
 def _description(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Return the description of the control API, which needs no key."""
-    root: str = request.scope.get("root_path", "")  # so that the docs page sends requests to its namespace
+    """Return the description of the control API. This needs no control key."""
+    # `root` names the namespace. As the server's URL, it makes the docs page send its requests there.
+    root: str = request.scope.get("root_path", "")
     description = _with_errors(request.app.openapi_schema.to_schema()) | {"servers": [{"url": root or "/"}]}
     return Response(msgspec.json.encode(description), media_type=MediaType.JSON)
 

@@ -1,7 +1,7 @@
 """The layer that chooses the namespace of each request and records the exchange.
 
-A header or a prefix of the path names the namespace, and the inner layers find it in the scope. The prefix is
-part of the root path, as in a mounted application.
+A header or a prefix of the path names the namespace. The inner layers read the namespace from the scope. The
+prefix becomes part of `root_path`, as in a mounted application.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ _WHO_CREATES = "only callers who may control the server create one"
 
 
 class NamespaceDispatcher:
-    """Sets the namespace of each request, and passes it to the API or to the control API."""
+    """Sets the namespace of each request, and passes the request to the API or to the control API."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class NamespaceDispatcher:
         name = header(scope, _HEADER) or None
         if path.startswith(PREFIX):
             name, slash, rest = path.removeprefix(PREFIX).partition("/")
-            # The relative links of the console need the final slash.
+            # Redirect to the path with a final slash, because the relative links of the console need it.
             if not slash and scope["type"] == ScopeType.HTTP:
                 headers = [(b"location", quote(f"{name}/").encode()), (b"content-length", b"0")]
                 await send({"type": "http.response.start", "status": 307, "headers": headers})
@@ -70,7 +70,8 @@ class NamespaceDispatcher:
         is_control = path == CONTROL or path.startswith(f"{CONTROL}/")
         is_recorded = path.startswith(_API)
         if scope.get("method") == "OPTIONS" and self._namespaces.get(name) is None:
-            # A preflight has no key, so it may not create a namespace; the response is the same in each.
+            # A preflight carries no control key, so it must not create a namespace. The default namespace
+            # serves it, because the response is the same in every namespace.
             namespace, is_recorded = self._namespaces.default, False
         else:
             try:

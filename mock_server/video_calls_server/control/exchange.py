@@ -17,7 +17,7 @@ from video_calls_server.domain.clock import instant
 MAX_BODY = 64 * 1024
 """How many bytes of a body the log shows."""
 
-_SUBPROTOCOL = "sec-websocket-protocol"  # contains a browser's token
+_SUBPROTOCOL = "sec-websocket-protocol"  # browsers send their token in it
 _CONNECTION_HEADERS = {"accept-encoding", "connection", "content-length", "host", "user-agent"}
 
 _SCHEMES = {"basic", "bearer"}
@@ -25,7 +25,7 @@ _HANDSHAKE_HEADERS = {"sec-websocket-key", "sec-websocket-version"}
 
 
 class ViolatedRule(msgspec.Struct):
-    """The rule that refused a request, with the sentence of the document."""
+    """The rule that refused a request, with its sentence in the API document."""
 
     id: str
     level: str
@@ -108,9 +108,9 @@ def _holds_secret(header: str) -> bool:
 
 
 def _curl(raw: RawExchange, headers: list[tuple[str, str]], body: str | None) -> str:
-    """Return a command that sends the request again, with the token from the environment."""
+    """Return a curl command that sends the request again. It takes the token from `$TOKEN`."""
     words = ["curl", "-sSg", *_curl_method(raw.method)]
-    slash = "" if raw.target.startswith("/") else "/"  # otherwise the target would extend the port
+    slash = "" if raw.target.startswith("/") else "/"  # or the target would extend the port number
     words.append(shlex.quote(f"{_origin(raw.server)}{slash}{redact(raw.target)}"))
     for name, value in headers:
         if name == "authorization":
@@ -123,7 +123,7 @@ def _curl(raw: RawExchange, headers: list[tuple[str, str]], body: str | None) ->
             words += ["-H", shlex.quote(f"{name}: {value}" if value else f"{name};")]
     if body is not None:
         if "content-type" not in dict(headers):
-            words += ["-H", "content-type:"]  # by default, curl declares a form
+            words += ["-H", "content-type:"]  # otherwise curl would add the content type of a form
         words += ["--data-raw", shlex.quote(body)]
     return " ".join(words)
 
@@ -135,7 +135,7 @@ def _curl_method(method: str) -> list[str]:
 
 
 def _origin(server: tuple[str, int | None] | None) -> str:
-    """Return the server's own address, because the `Host` of a request could send the token elsewhere."""
+    """Return the server's own address, because a request's `Host` could lead the token to another server."""
     host, port = server or ("localhost", None)
     if port is None:  # `host` is the path of a Unix socket
         return "http://localhost"

@@ -1,8 +1,8 @@
-"""Namespaces: isolated worlds of one server, each with a store, a clock, faults, snapshots and a request log.
+"""Namespaces: isolated parts of one server. Each has a store, a clock, faults, snapshots and a request log.
 
 A server always has the default namespace, which has no name. If the control API is on, a request can name
-another one, such as that of a test worker: the server creates it at the first request and drops it on
-request, or when it has been idle for long.
+another one, such as that of a test worker. The server creates it at the first request. It drops it on request
+or after a long idle time.
 """
 
 import logging
@@ -38,7 +38,7 @@ STATE_REPLACED = 4410, "The state was replaced; fetch the calls again"
 
 
 class Namespace(World):
-    """A world with what the reference server adds: a clock to set, faults, a request log and snapshots."""
+    """A `World` with features of the reference server: a clock to set, faults, a request log, snapshots."""
 
     def __init__(
         self, name: str, settings: Settings, initial: InitialState, clock: Clock, database: str
@@ -102,7 +102,7 @@ class Namespace(World):
         return Contents(rows, self.faults.remaining(), self.clock.now(), self.clock.running)
 
     async def load(self, contents: Contents, *, with_clock: bool = True) -> None:
-        """Replace the state by these contents; the clock only on request."""
+        """Replace the state with these contents. Without `with_clock`, the clock does not change."""
         await restore(self.store, contents.dump)
         if with_clock:
             self.clock.freeze(contents.time)
@@ -117,7 +117,7 @@ class Namespace(World):
         await self.end_due_calls()
 
     async def end_due_calls(self) -> None:
-        """End the calls that are due now, after the clock or the state has changed."""
+        """End the empty calls that are due now. Call this after a change of the clock or the state."""
         if self._empty_calls is not None:
             await self.operations.end_empty_calls()
 
@@ -148,7 +148,7 @@ class Namespace(World):
             await store.close()
 
     async def delay(self, seconds: float) -> None:
-        """Wait this long, or until the namespace stops."""
+        """Wait this many seconds, or until the namespace stops."""
         if seconds:
             with anyio.move_on_after(seconds):
                 await self._stopping.wait()
@@ -159,7 +159,7 @@ class Namespace(World):
         self.log.close()
 
     async def end_empty_calls(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """End calls as they become due, until the namespace stops."""
+        """End empty calls when they become due, until the namespace stops."""
         if self._empty_calls is None:
             task_status.started()
             return
@@ -180,7 +180,7 @@ class Namespace(World):
 
 
 class Namespaces:
-    """The namespaces of one server. `default` uses the configured database, the others one in memory."""
+    """The namespaces of one server. `default` uses the configured database; each other one is in memory."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._initial = initial_state(settings)
@@ -197,13 +197,13 @@ class Namespaces:
         return [self.default, *self._by_name.values()]
 
     def get(self, name: str | None) -> Namespace | None:
-        """Return the namespace of this name or None; without a name, the default namespace."""
+        """Return the namespace with this name, or None. Without a name, return the default namespace."""
         return self.default if name is None else self._by_name.get(name)
 
     async def get_or_create(self, name: str | None, *, check: Callable[[], None]) -> Namespace:
-        """Return the namespace of this name, the default one without a name; create it if it does not exist.
+        """Return the namespace with this name, or create it. Without a name, return the default namespace.
 
-        A new namespace has the server's initial state. `check` is called before one is created.
+        A new namespace has the server's initial state. `check` is called before a namespace is created.
 
         Raises:
             ControlRefusal: if the name is invalid, if there are too many namespaces, or if `check` raises it.
@@ -233,7 +233,7 @@ class Namespaces:
         return True
 
     def stop(self) -> None:
-        """End what would delay the shutdown of the server."""
+        """Stop all namespaces, because their delays, streams and tasks would delay the server's shutdown."""
         for namespace in (self.default, *self._by_name.values()):
             namespace.stop()
 
@@ -250,7 +250,7 @@ class Namespaces:
                 finally:
                     self._tasks = None
                     tasks.cancel_scope.cancel()
-        finally:  # outside the cancelled scope, in which no connection could be closed
+        finally:  # outside the task group, because no connection can be closed in its cancelled scope
             for name in list(self._by_name):
                 await self.drop(name)
             await self.default.close()

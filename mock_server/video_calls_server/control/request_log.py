@@ -48,13 +48,13 @@ class RawExchange:
         body: bytes,
         response_body: bytes,
     ) -> None:
-        # Do not store the scope, because it references parsed bodies and the whole namespace.
+        # Copy what the log shows. The scope itself would keep parsed bodies and the namespace in memory.
         state, handler = scope["state"], scope.get("route_handler")
-        self.id = 0  # the log sets it
+        self.id = 0  # `RequestLog.add` assigns it
         self.started = time.time() - seconds
         self.duration = seconds
         self.method = str(scope.get("method", "WEBSOCKET"))
-        self.path = sent_path(scope).partition("?")[0]  # some test clients leave the query in it
+        self.path = sent_path(scope).partition("?")[0]  # some test clients add the query
         self.query: bytes = scope["query_string"]
         self.server: tuple[str, int | None] | None = scope.get("server")
         self.headers: RawHeaders = list(scope["headers"])
@@ -113,7 +113,7 @@ class RequestLog:
             subscription.wake()
 
     def clear(self) -> None:
-        """Remove all exchanges. Ids continue."""
+        """Remove all exchanges. The ids of later exchanges continue."""
         self._exchanges.clear()
         self._bytes = 0
 
@@ -210,7 +210,7 @@ STATUS = re.compile(r"[1-5]xx|\d{3,4}|none", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Conditions on exchanges; None means any."""
+    """Conditions on exchanges. If a condition is None, every exchange meets it."""
 
     user_id: int | None = None
     operation: str | None = None

@@ -22,7 +22,7 @@ _WINDOW: dict[Action, tuple[RuleId, ...]] = {"join": ("join.window",)}
 
 
 class RuleVerdict(Struct):
-    """Whether a rule refuses when the other rules do not, with the sentence of the document."""
+    """Whether a rule would refuse the action if no other rule did; and its sentence in the API document."""
 
     id: RuleId
     refuses: bool
@@ -47,7 +47,7 @@ def allowed_changes(call: Call, now: datetime) -> list[Action]:
 
 
 def join_opening(call: Call) -> datetime | None:
-    """Return when the call's join window opens, or None if the call's status forbids to join at any time."""
+    """Return when the call's join window opens, or None if the call's status never allows a join."""
     opens = calls.join_opens_at(call)
     return opens if _violation("join", call, _doctor(call), opens) is None else None
 
@@ -60,7 +60,8 @@ def verdicts(call: Call, actor: Actor, now: datetime, *, is_active: bool) -> lis
 def _verdict(action: Action, call: Call, actor: Actor, now: datetime, *, is_active: bool) -> ActionVerdict:
     participant = _doctor(call)
     allowing = _allowing_status(action)
-    # Each attempt can break one rule only: that of the user, of the status, or of the time.
+    # Each attempt changes the call or the actor so that it can break one rule only: the rule about the user,
+    # about the status, or about the time.
     attempts = (
         (call._replace(status=allowing, scheduled_time=now), actor),
         (call._replace(scheduled_time=now), participant),

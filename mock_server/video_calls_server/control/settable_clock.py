@@ -11,7 +11,7 @@ EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo
 
 
 class SettableClock:
-    """A clock that can be set, advanced and frozen. Until then it shows the time of its base."""
+    """A clock that can be set, advanced and frozen. Until it is changed, it shows the time of `base`."""
 
     def __init__(self, base: Clock) -> None:
         self._base = base
@@ -25,7 +25,7 @@ class SettableClock:
 
     @property
     def running(self) -> bool:
-        """Whether the clock runs, in contrast to frozen."""
+        """Whether the clock runs. If not, it is frozen."""
         return self._frozen_at is None
 
     @property

@@ -1,1 +1,1 @@
-"""Faults: what they are, which requests they hit, and the middleware that applies them."""
+"""Faults: what they are, which requests they act on, and the middleware that applies them."""

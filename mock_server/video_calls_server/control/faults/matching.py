@@ -1,6 +1,6 @@
-"""Which faults act on which requests, how often, and how a fault changes a body. Pure: no I/O.
+"""Decide which faults act on a request, and how a fault changes a body. Pure: no I/O.
 
-The middleware applies to requests what this module decides.
+The middleware carries out these decisions.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from video_calls_server.control.faults.model import EVENTS, BodyFault, Fault, St
 
 
 class RequestInfo(NamedTuple):
-    """What faults match. `email` is that of the user in lower case, or None if no fault needs it."""
+    """What faults compare with a request. `email` is in lower case, or None if no fault needs it."""
 
     operation: str
     call: ExternalId | None
@@ -22,7 +22,7 @@ class RequestInfo(NamedTuple):
 
 
 class _Entry:
-    """A fault with the number of requests it has acted on, and its own random numbers."""
+    """A fault, the number of requests that it has acted on, and its own source of random numbers."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -68,7 +68,7 @@ class FaultPlan:
         return ", ".join(entry.fault.label for entry in self._entries)
 
     def add(self, entry: _Entry) -> None:
-        """Add a fault, and count that it acts."""
+        """Add a fault to the plan, and count that the fault acts once more."""
         entry.acted += 1
         self._entries.append(entry)
         fault = entry.fault
@@ -81,14 +81,14 @@ class FaultPlan:
             self.final = fault
 
     def remove_final(self) -> None:
-        """Remove the last fault and do not count it, because there was no successful body to change."""
+        """Remove the final fault and its count. Call this if there is no successful body to change."""
         self._entries.pop().acted -= 1
         self.final = None
         self._faults.update_active()
 
 
 class Faults:
-    """The faults of one namespace; true while any of them can still act.
+    """The faults of one namespace. The object is true while any fault can still act.
 
     `at_start` are the faults that the namespace has at its start and after `reset`.
     """
@@ -100,7 +100,7 @@ class Faults:
         self.reset()
 
     def reset(self) -> None:
-        """Restore the faults of the start."""
+        """Restore the faults that the namespace had at its start."""
         self._last_id = 0
         self.replace(self._at_start)
 
@@ -108,7 +108,7 @@ class Faults:
         return bool(self._active)
 
     def __iter__(self) -> Iterator[StoredFault]:
-        """Yield all faults, also those that have acted for the last time, in the order of their addition."""
+        """Yield all faults in the order in which they were added, also those that cannot act any more."""
         return (entry.stored(fault_id) for fault_id, entry in self._by_id.items())
 
     def add(self, fault: Fault) -> StoredFault:
@@ -132,7 +132,7 @@ class Faults:
             self.add(fault)
 
     def remaining(self) -> tuple[Fault, ...]:
-        """Return the faults that can still act, with `times` reduced to how often they can."""
+        """Return the faults that can still act. Their `times` is the number of requests that remain."""
         return tuple(msgspec.structs.replace(entry.fault, times=entry.left) for entry in self._active)
 
     def update_active(self) -> None:
@@ -140,11 +140,15 @@ class Faults:
         self._active = [entry for entry in self._by_id.values() if entry.left != 0]
 
     def depend_on_user(self, own: Iterable[Fault] = ()) -> bool:
-        """Return whether a fault that can still act is for one user only; `own` are the request's faults."""
+        """Return whether any fault is for one user only.
+
+        Args:
+            own: the faults in the request's header, in addition to those that can still act.
+        """
         return any(fault.identity is not None for fault in (*own, *(entry.fault for entry in self._active)))
 
     def plan(self, request: RequestInfo, own: Iterable[Fault] = ()) -> FaultPlan:
-        """Choose and count the faults that act on a request; its `own` faults come first."""
+        """Choose and count the faults that act on a request. Those in its header (`own`) come first."""
         plan = FaultPlan(self)
         for entry in (*map(_Entry, own), *self._active):
             if plan.final is None and entry.acts(request):
@@ -162,11 +166,11 @@ def _matches(fault: Fault, operation: str, call: ExternalId | None) -> bool:
 
 
 def apply_body_fault(body: bytes, body_fault: BodyFault) -> bytes:
-    """Return the JSON body of a success, changed; the same body is always changed in the same way.
+    """Return the changed JSON body of a successful response. The same body always changes in the same way.
 
-    `truncated` keeps the first half. `corrupted` keeps the length and makes the JSON invalid. The others are
-    JSON that breaks the contract in the first field, which is a required one, of a call or of credentials. In
-    a page, this is the first field of its first call, or `count` if there is none.
+    `truncated` keeps the first half. `corrupted` keeps the length and makes the JSON invalid. The others keep
+    the JSON valid, but change the first field of a call or of credentials, which the contract requires.
+    In a page, they change the first field of the first call or, if the page is empty, `count`.
     """
     if body_fault == "truncated":
         return body[: len(body) // 2]

@@ -1,7 +1,7 @@
 """The middleware that applies faults to requests; it is the outermost layer of the API.
 
-`matching` decides which faults act. This module delays, replaces or changes the
-response, or drops the connection.
+`matching` decides which faults act. This module delays, replaces or changes the response, or drops the
+connection.
 """
 
 from collections.abc import Callable
@@ -52,13 +52,13 @@ _SERVER_ERRORS = {
 
 
 class ConnectionDropped(Exception):
-    """A fault dropped the connection, and the request came from this process, without a socket."""
+    """A fault dropped the connection of a request that came from this process, without a socket."""
 
 
 def raise_if_dropped(scope: Scope) -> None:
-    """Tell a caller in this process what a client at a socket notices from its connection.
+    """Raise an error instead of dropping a connection, because a caller in this process has no connection.
 
-    Call this in the outermost layer, after the request. Inner layers turn exceptions into responses.
+    Call this in the outermost layer, after the request, because inner layers turn exceptions into responses.
 
     Raises:
         ConnectionDropped: if a fault dropped the connection.
@@ -70,8 +70,8 @@ def raise_if_dropped(scope: Scope) -> None:
 def fault_middleware(access: Access) -> Callable[[ASGIApp], ASGIApp]:
     """Return a middleware that applies faults to requests.
 
-    It applies the faults of the namespace and, if the caller may control the server, those of the request's
-    header.
+    It applies the faults of the namespace and, if the caller may control the server, the faults in the
+    request's header.
     """
 
     def middleware(app: ASGIApp) -> ASGIApp:
@@ -98,7 +98,7 @@ def fault_middleware(access: Access) -> Callable[[ASGIApp], ASGIApp]:
 
 
 async def _plan(access: Access, texts: list[bytes], scope: Scope) -> FaultPlan | None:
-    """Return the faults that act on a request, or None if none does; `texts` are the values of its header.
+    """Return the faults that act on a request, or None if none does. `texts` are its headers with faults.
 
     Raises:
         ControlRefusal: if the request has the header, and its caller may not control the server.
@@ -129,7 +129,7 @@ async def _email(scope: Scope) -> str | None:
         return None
     try:
         email = await namespace_of(scope).store.read(partial(people.email_of, user_id=actor.user_id))
-    except UnavailableError:  # the API will fail in the same way, and respond
+    except UnavailableError:  # the API will fail too, and send the error
         return None
     return email.lower() if email else None
 
@@ -164,7 +164,7 @@ class _BufferedResponse:
             self.body += message["body"]
 
     async def send(self, send: Send, body: bytes, labels: str, *, complete: bool = True) -> None:
-        """Send the response with this body. If it is not complete, keep the length of the whole body."""
+        """Send the response with this body. Even if it is incomplete, `content-length` is the full length."""
         headers = [pair for pair in self.headers if pair[0].lower() != b"content-length"]
         length = len(body) if complete else len(self.body)
         headers += [(b"content-length", b"%d" % length), *_fault_header(labels)]
@@ -220,7 +220,7 @@ async def _send_buffered(
 
 
 async def _drop(how: Literal["abort", "close"], scope: Scope, receive: Receive) -> None:
-    """Drop the connection and wait until it is closed, because uvicorn responds if the app returns."""
+    """Drop the connection and wait until it is closed: uvicorn would respond if the app returned before."""
     connection: dict[Any, Any] | None = (scope.get("extensions") or {}).get(DROP_EXTENSION)
     if connection is None:
         scope["state"][_DROPPED] = True
@@ -267,8 +267,8 @@ async def _respond(response: JsonResponse, scope: Scope, receive: Receive, send:
     body: Any = {"type": "websocket.http.response.body", "body": response.body, "more_body": False}
     await send(start)
     await send(body)
-    # uvicorn sends a disconnect after the response, and another one when the connection is closed. If we
-    # return before the second, uvicorn reports an incomplete handshake.
+    # uvicorn sends two disconnect messages: after the response, and when the connection is closed. Wait for
+    # both, because uvicorn reports an incomplete handshake if the application returns before the second.
     remaining = 2 if DROP_EXTENSION in extensions else 0
     while remaining:
         remaining -= (await receive())["type"] == "websocket.disconnect"
@@ -282,7 +282,7 @@ def _fault_header(labels: str) -> list[Header]:
 
 
 def _refusal(fault: Fault, status: int, scope: Scope, labels: str) -> JsonResponse:
-    """Return the response of a fault, by default with the operation's error text for this status."""
+    """Return the response of a fault. By default, it has the operation's error text for this status."""
     retry_after = fault.retry_after
     if retry_after is None:
         retry_after = {429: _RETRY_AFTER_RATE, 503: RETRY_AFTER_UNAVAILABLE}.get(status)
@@ -300,7 +300,7 @@ def _refusal(fault: Fault, status: int, scope: Scope, labels: str) -> JsonRespon
 
 
 def _error(status: int, operation: str | None) -> tuple[str, str]:
-    """Return the text and the code of an operation's error with this status."""
+    """Return the error text and the code with which an operation responds with this status."""
     if status in _SERVER_ERRORS:
         return _SERVER_ERRORS[status]
     preferred = _RULES_OF_STATUS.get(status)

@@ -25,7 +25,7 @@ EVENTS: Operation = "events"
 WITHOUT_CALL: tuple[Operation, ...] = ("listVideoCalls", "createVideoCall", EVENTS)
 MAX_DELAY = 3600
 
-_MAX_QUOTE = 80  # characters of an invalid field that an error repeats
+_MAX_QUOTE = 80  # characters; an error text quotes no more of an invalid field
 
 _FINAL = ("status", "drop", "body")
 _OF_STATUS = ("error", "code", "retry_after")
@@ -35,7 +35,7 @@ _RANGE = re.compile(rf"({_DECIMAL.pattern})\s*-\s*({_DECIMAL.pattern})", re.ASCI
 _PART = re.compile(r"""((?:"[^"]*"|[^;"])*)(?:;|\Z)""")
 _FIELD = re.compile(r"[a-z_]{1,80}", re.ASCII)
 _QUOTED = re.compile(r'"[^"]*"')
-_AT_FIELD = re.compile(r"\$\.(?:data\.)?(\w+)")  # the body is `data` to Litestar
+_AT_FIELD = re.compile(r"\$\.(?:data\.)?(\w+)")  # Litestar calls the body `data`
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]*)`")
 
 
@@ -104,7 +104,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
     retry_after: Annotated[int, _RETRY_AFTER] | None = None
     drop: Annotated[bool, Meta(description="Drop the connection without a response.")] = False
     after: Annotated[bool, _AFTER] = False
-    # Not None, because Litestar would read the text `null` as None.
+    # The default is not None, because Litestar would then read the text `null` as None.
     body: Annotated[BodyFault, Meta(description="How to change the body of a success.")] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
@@ -120,7 +120,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
                 if getattr(self, field) is not None:
                     raise FaultError(field, "needs a status as well")
         least, most = self._delays
-        if not 0 <= least <= most <= MAX_DELAY:  # msgspec 0.22 crashes if a union has these bounds
+        if not 0 <= least <= most <= MAX_DELAY:  # msgspec 0.22 crashes on such bounds in a union
             raise FaultError("delay", _DELAY_RANGE)
         if self.random_seed is not None and self.probability is None and not isinstance(self.delay, tuple):
             raise FaultError("random_seed", "nothing is random; give a probability or a range of delays")
@@ -138,7 +138,7 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, forbi
 
     @property
     def label(self) -> str:
-        """The name, by default what the fault does."""
+        """The name of the fault. By default, it says what the fault does."""
         if self.name is not None:
             return self.name
         if self.status is not None:
@@ -205,7 +205,7 @@ _WHOLE_NUMBERS = ("call", "times", "random_seed", "status", "retry_after")
 
 
 def read_fault(content: Mapping[str, object]) -> Fault:
-    """Return the fault of a JSON object.
+    """Return the fault that a JSON object describes.
 
     Raises:
         FaultError: if the object is not a valid fault.
@@ -217,7 +217,7 @@ def read_fault(content: Mapping[str, object]) -> Fault:
 
 
 def fault_error(error: msgspec.ValidationError) -> FaultError:
-    """Return the error of msgspec in words that say what is allowed."""
+    """Return an error of msgspec as a `FaultError`, which says what is allowed."""
     if isinstance(error.__cause__, FaultError):
         return error.__cause__
     text = str(error)
@@ -231,7 +231,7 @@ def fault_error(error: msgspec.ValidationError) -> FaultError:
 
 
 def parse_fault(text: str) -> Fault:
-    """Return the fault of a text such as `status=503; times=1; operation=joinVideoCall`.
+    """Return the fault that a text describes, such as `status=503; times=1; operation=joinVideoCall`.
 
     The fields are those of `Fault`, with `-` or `_`. `drop` and `after` need no value. A range of delays is
     `0.1-0.5`. A value that contains a semicolon needs double quotes.
@@ -265,7 +265,7 @@ def _unreadable(part: str) -> FaultError:
 
 
 def _value(field: str, text: str) -> object:
-    """Return the JSON value of a text, or the text itself if the field cannot have such a value."""
+    """Return the value that the text of a field means, or the text itself if it is no value of the field."""
     if text.startswith('"'):
         return text[1:-1]
     if field in _FLAGS:

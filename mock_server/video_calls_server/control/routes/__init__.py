@@ -1,1 +1,1 @@
-"""The operations of the control API, a module for each thing that they are about."""
+"""The operations of the control API, one module for each subject."""

@@ -23,7 +23,7 @@ from video_calls_server.domain.people import Actor, Role
 from video_calls_server.store import calls, people
 
 _MAX_CALLS = 500
-_MAX_QUOTE = 80  # characters of an invalid id that an error repeats
+_MAX_QUOTE = 80  # characters; an error text quotes no more of an invalid id
 
 
 class CallDetails(VideoCall, kw_only=True):
@@ -54,7 +54,7 @@ class Presence(Struct, forbid_unknown_fields=True):
 
 
 class PresenceResult(Struct):
-    """Who is in the channel now, and whether this has changed. Only an ongoing call has a channel in use."""
+    """Who is in the channel now, and whether the request changed this. Only ongoing calls have presence."""
 
     call: ExternalId
     present: list[Role]
@@ -133,12 +133,12 @@ async def disconnect(
 
 
 def find_call(connection: Connection, ids: Ids, call_id: ExternalId) -> Call:
-    """Return the call of an external id.
+    """Return the call with this id, in the form that clients see.
 
     Raises:
         ControlRefusal: if there is no such call.
     """
-    # A number is the store's own.
+    # A number is an id of the store, even if clients see UUIDs.
     number = ids.parse("call", call_id) if isinstance(call_id, str) else whole_number(str(call_id))
     call = calls.call(connection, number)
     if call is None:

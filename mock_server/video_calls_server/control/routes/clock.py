@@ -16,7 +16,7 @@ from video_calls_server.domain.calls import join_opens_at
 
 
 class ClockState(Struct):
-    """The state of the clock; `offset` is its lead over the machine's clock, in seconds."""
+    """The state of the clock. `offset` is how many seconds it is ahead of the machine's clock."""
 
     time: datetime
     running: bool
@@ -24,7 +24,7 @@ class ClockState(Struct):
 
 
 class ClockChange(Struct, forbid_unknown_fields=True):
-    """A time, or the call whose join window opens at the new time; and whether the clock runs."""
+    """The new time, and whether the clock runs. `join_window_of` names a call whose window opens then."""
 
     time: datetime | None = None
     running: bool | None = None
@@ -32,7 +32,7 @@ class ClockChange(Struct, forbid_unknown_fields=True):
 
 
 class Step(Struct, forbid_unknown_fields=True):
-    """How far to advance the clock, or to set it back if negative; the sum of the fields."""
+    """The sum of the fields is how far to advance the clock. A negative sum sets it back."""
 
     days: float = 0
     hours: float = 0
@@ -48,7 +48,7 @@ async def read_clock(namespace: NamedDependency[Namespace]) -> ClockState:
 
 @put("/", summary="Set, freeze or resume the clock")
 async def set_clock(namespace: NamedDependency[Namespace], data: JSONBody[ClockChange]) -> ClockState:
-    """Set, freeze or resume the clock. Calls that become due end before the response."""
+    """Set, freeze or resume the clock. Empty calls that become due end before the response."""
     if data.time is not None and data.join_window_of is not None:
         raise ControlRefusal("time and join_window_of exclude each other; give one", field="time")
     time, clock = data.time, namespace.clock
@@ -75,7 +75,7 @@ async def advance_clock(namespace: NamedDependency[Namespace], data: JSONBody[St
     try:
         step = timedelta(days=data.days, hours=data.hours, minutes=data.minutes, seconds=data.seconds)
         namespace.clock.advance(step)
-    except OverflowError as error:  # its text is about C
+    except OverflowError as error:  # its text is about integers in C
         raise ControlRefusal("the clock cannot be set: the step leads out of the calendar") from error
     except ValueError as error:
         raise ControlRefusal(f"the clock cannot be set: {error}") from error

@@ -28,7 +28,7 @@ from video_calls_server.store.seed import Email, FullName, Specialization
 
 DEFAULT_LIFETIME = 3600  # seconds
 _MAX_LIFETIME = 365 * 24 * 3600
-_UNUSED_USER = MAX_UID + 1  # because a user's id is also the Agora uid
+_UNUSED_USER = MAX_UID + 1  # no user has this id, because it is too large for an Agora uid
 
 _ID = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 
@@ -38,20 +38,20 @@ _Seconds = Annotated[int, Meta(ge=1, le=_MAX_LIFETIME, description="Seconds.")]
 
 
 class DoctorRole(Struct):
-    """The doctor of a user."""
+    """The data of a user as a doctor."""
 
     id: ExternalId
     specialization: str | None
 
 
 class PatientRole(Struct):
-    """The patient of a user."""
+    """The data of a user as a patient."""
 
     id: ExternalId
 
 
 class Identity(Struct):
-    """A user, with a token that is valid for an hour; null if the server cannot sign JWTs."""
+    """A user. `token` is valid for an hour. It is null if the server cannot sign JWTs."""
 
     user: int
     email: str
@@ -69,7 +69,7 @@ class NewDoctor(Struct, forbid_unknown_fields=True):
 
 
 class NewIdentity(Struct, forbid_unknown_fields=True):
-    """A user to add. The server fills in what is left out."""
+    """A user to add. The server chooses each missing value."""
 
     email: Email | None = None
     full_name: FullName | None = None
@@ -79,14 +79,14 @@ class NewIdentity(Struct, forbid_unknown_fields=True):
 
 
 class IdentityChange(Struct, forbid_unknown_fields=True):
-    """Changes of a user."""
+    """The fields of a user to change."""
 
     active: bool | UnsetType = UNSET
     full_name: FullName | UnsetType = UNSET
 
 
 class TokenRequest(Struct, forbid_unknown_fields=True):
-    """The kind of a token and its lifetime; for an expired one, the seconds since its expiry."""
+    """A token to issue. `expires_in` is its lifetime or, for an expired token, the time since its expiry."""
 
     kind: TokenKind = "valid"
     expires_in: _Seconds = DEFAULT_LIFETIME

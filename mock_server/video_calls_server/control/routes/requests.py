@@ -20,7 +20,7 @@ from video_calls_server.control.routes.identities import find_actor
 from video_calls_server.store import people
 
 _DEFAULT_LIMIT = 100
-_MAX_QUOTE = 80  # characters of an invalid id that an error repeats
+_MAX_QUOTE = 80  # characters; an error text quotes no more of an invalid id
 _KEEP_ALIVE = 15.0
 """Seconds without an exchange after which a stream sends a comment, so that proxies keep it open."""
 
@@ -76,7 +76,7 @@ async def list_requests(
 
 @get("/{request_id:int}", summary="Read one request")
 async def read_request(namespace: NamedDependency[Namespace], request_id: FromPath[int]) -> Exchange:
-    """Return request and response, the rule that refused it, and a curl command that sends it again."""
+    """Return an exchange, the rule that refused the request, and a curl command that sends it again."""
     for raw in namespace.log:
         if raw.id == request_id:
             return await _to_exchange(namespace, raw)
@@ -90,7 +90,7 @@ async def stream_requests(
     after: FromQuery[int | None] = None,
     last_event_id: _LastEventId = None,
 ) -> Stream:
-    """Stream server-sent events with one exchange each: new ones, or those after this id.
+    """Stream exchanges as server-sent events: new ones or, if an id is sent, those after this id.
 
     If no exchange has that id yet, the server has restarted, and the stream begins with the whole log.
     """
@@ -105,7 +105,7 @@ async def stream_requests(
 
 @delete("/", summary="Clear the request log")
 async def clear_requests(namespace: NamedDependency[Namespace]) -> None:
-    """Remove all exchanges. Ids continue."""
+    """Remove all exchanges. The ids of later exchanges continue."""
     namespace.log.clear()
 
 

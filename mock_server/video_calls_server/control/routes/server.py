@@ -75,7 +75,7 @@ class AgoraTokenContent(Struct):
 
 @get("/rules", summary="List the rules of the contract")
 async def list_rules() -> list[CatalogueRule]:
-    """Return the rules of the contract, with the sentences of the document."""
+    """Return the rules of the contract, with their sentences in the API document."""
     names = CatalogueRule.__struct_fields__
     return [CatalogueRule(*(getattr(rule, name) for name in names)) for rule in RULES.values()]
 

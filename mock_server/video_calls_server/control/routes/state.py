@@ -41,7 +41,7 @@ class SavedSnapshot(Struct):
 
 @dataclass
 class _ReplaceState(Operation):
-    """Describes the body of the operation, which reads the bytes itself."""
+    """Adds the request body to the OpenAPI description, because the operation reads the bytes itself."""
 
     def __post_init__(self) -> None:
         content = {MediaType.JSON.value: OpenAPIMediaType(schema=Reference("#/components/schemas/State"))}
@@ -49,7 +49,7 @@ class _ReplaceState(Operation):
 
 
 def _document(contents: Contents, ids: Ids) -> Response[State]:
-    body: Any = state_json(state_of(contents), ids)  # Response[State] is only for the description
+    body: Any = state_json(state_of(contents), ids)  # `Response[State]` only documents the body
     return Response(body, media_type=MediaType.JSON)
 
 
@@ -81,7 +81,7 @@ async def replace_state(namespace: NamedDependency[Namespace], request: Request[
 
 @post("/reset", status_code=204, summary="Reset the state")
 async def reset_state(namespace: NamedDependency[Namespace]) -> None:
-    """Restore the users, calls, events, clock and faults of the start."""
+    """Restore the users, calls, events, clock and faults that the namespace had when it started."""
     await namespace.reset()
 
 
@@ -102,7 +102,7 @@ async def add_calls(namespace: NamedDependency[Namespace], data: JSONBody[Sample
 
 @get("/", summary="List the snapshots")
 async def list_snapshots(namespace: NamedDependency[Namespace]) -> list[SavedSnapshot]:
-    """Return the snapshots by name. They are in memory, and end with the namespace."""
+    """Return the snapshots, sorted by name. They are in memory, and are dropped with the namespace."""
     return [
         SavedSnapshot(each.name, each.saved_at, len(each.contents.dump.rows["calls"]))
         for each in namespace.snapshots
@@ -117,7 +117,7 @@ async def read_snapshot(namespace: NamedDependency[Namespace], name: FromPath[st
 
 @put("/{name:str}", status_code=204, summary="Save a snapshot")
 async def save_snapshot(namespace: NamedDependency[Namespace], name: FromPath[str]) -> None:
-    """Save the state, the clock and the faults, and replace an earlier snapshot of this name."""
+    """Save the state, the clock and the faults. This replaces an earlier snapshot with this name."""
     namespace.snapshots.save(name, await namespace.contents())
 
 

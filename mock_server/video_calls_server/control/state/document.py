@@ -1,7 +1,7 @@
 """The state of a namespace as one JSON document. Pure: no I/O.
 
-`loading` reads a document back without a change. In a document that is written by hand, users and calls are
-enough.
+`loading` restores the same state from the document. A document that is written by hand needs only users and
+calls.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from video_calls_server.store.seed import DoctorEntry, Id, PatientEntry, UserEnt
 from video_calls_server.store.times import to_time
 
 ROLES: tuple[Role, ...] = get_args(Role)
-_MAX_QUOTE = 80  # characters of an invalid id that an error repeats
+_MAX_QUOTE = 80  # characters; an error text quotes no more of an invalid id
 _LARGEST_NUMBER = 2**53 - 1  # exact in every JSON reader, and far below the largest id
 _Number = Annotated[int, Meta(ge=1, le=_LARGEST_NUMBER)]
 _Time = Annotated[datetime, Meta(tz=True, description="RFC 3339 with any offset.")]
@@ -48,7 +48,7 @@ class ClockReading(Struct, forbid_unknown_fields=True):
 
 
 class CallEntry(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A call. A document by hand needs its doctor, patient and scheduled time."""
+    """A call. In a document that is written by hand, doctor, patient and scheduled time are enough."""
 
     id: _Number | UnsetType = UNSET
     channel_name: Annotated[str, Meta(max_length=63)] | UnsetType = UNSET
@@ -84,7 +84,7 @@ class KeyEntry(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class State(Struct, kw_only=True, forbid_unknown_fields=True):
-    """All data of a namespace. A missing field means empty; a missing clock means no change of the clock.
+    """All data of a namespace. A missing list is empty. Without `clock`, an import does not change the clock.
 
     A state has no rate limit counters and no Agora notifications, because these follow real time.
     """
@@ -103,7 +103,7 @@ _DECODER = msgspec.json.Decoder(State)
 
 
 def read_state(body: bytes, ids: Ids) -> State:
-    """Return the document in a body. `loading` checks its content.
+    """Return the document in a request's body. `loading` checks its content.
 
     Raises:
         StateError: if the body does not have the form of a document.
@@ -148,7 +148,7 @@ _IDS: tuple[tuple[Kind, *tuple[str, ...]], ...] = (
 
 
 def _change(node: object, steps: list[str], where: str, change: Callable[[object, str], object]) -> None:
-    """Change the values at this path, in every item of the lists along it."""
+    """Change each value at the path `steps`. If the path leads through a list, follow it in every item."""
     if isinstance(node, list):
         for index, item in enumerate(cast("list[object]", node)):
             _change(item, steps, f"{where}[{index}]", change)

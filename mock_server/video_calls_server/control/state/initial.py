@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # because the import is slow, and most servers do not need it
 
 @dataclass(frozen=True, slots=True)
 class InitialState:
-    """The users with a number of sample calls, or a whole state; the clock and the faults."""
+    """The clock, the faults, and either the users with a number of sample calls or a whole `state`."""
 
     people: Seed
     calls: int = 0
@@ -74,7 +74,7 @@ def _state(settings: Settings) -> "State | None":
         )
     try:
         state = read_state(path.read_bytes(), ids_of(settings.ids))
-        contents_of(state, now=EARLIEST, running=True)  # raises now, not at the first request
+        contents_of(state, now=EARLIEST, running=True)  # raise errors now, not at the first request
     except OSError as error:
         raise SettingsError(f"snapshot: cannot read {path}: {error.strerror}") from error
     except StateError as error:

@@ -39,7 +39,7 @@ _TIMES_OF: dict[Status, tuple[str, ...]] = {
 }
 _MIN_TIME, _MAX_TIME = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
-_Values = dict[str, Any]  # a row by column names; the table defines the types
+_Values = dict[str, Any]  # a row: its values by column; the table defines their types
 
 _encode = msgspec.json.Encoder().encode
 
@@ -49,7 +49,7 @@ _LEAD_TIME = timedelta(days=1)
 
 
 def contents_of(state: State, *, now: datetime, running: bool) -> Contents:
-    """Return the contents that a document describes; `now` and `running` apply if it has no clock.
+    """Return the contents that a document describes. Without `clock` in it, `now` and `running` apply.
 
     Raises:
         StateError: if the document contradicts itself.
@@ -94,7 +94,7 @@ def contents_of(state: State, *, now: datetime, running: bool) -> Contents:
 
 
 class _References:
-    """The ids that the rest of a document can refer to."""
+    """The ids of users, doctors, patients and calls to which other parts of a document can refer."""
 
     def __init__(self, users: Iterable[UserEntry]) -> None:
         self.users = {user.id for user in users}
@@ -186,7 +186,7 @@ def _call_times(entry: CallEntry, where: str, now: datetime) -> _CallTimes:
 def _status_time(
     entry: CallEntry, field: Literal["started_at", "ended_at"], where: str
 ) -> datetime | UnsetType | None:
-    """Return a time that only some statuses have; unset if the document does not say it."""
+    """Return a time that only calls in some statuses have, or UNSET if the document does not say it."""
     time: datetime | UnsetType | None = getattr(entry, field)
     a_call = f"{'an' if entry.status == 'ongoing' else 'a'} {entry.status} call"
     if field not in _TIMES_OF[entry.status]:
@@ -199,7 +199,7 @@ def _status_time(
 
 
 def _absent_since(entry: CallEntry, where: str) -> dict[Role, int]:
-    """Return since when each role is absent, after checking the status."""
+    """Return since when each role is absent. Only an ongoing call may have presence."""
     for field in ("present", "absent_since"):
         if getattr(entry, field) and entry.status != "ongoing":
             raise StateError(
@@ -258,14 +258,14 @@ def _key_rows(entries: list[KeyEntry], references: _References) -> list[_Values]
 
 
 class _UniqueValues:
-    """Values of which the document may not have a duplicate."""
+    """Values that must be unique in the document."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._values: set[object] = set()
 
     def add(self, value: object, where: str, *, label: object = None) -> None:
-        """Add a value. An error names it by `label`, by default by itself."""
+        """Add a value. The error for a duplicate shows `label`, by default the value itself."""
         if value in self._values:
             raise StateError(where, f"{label or value} is not unique; another {self._kind} has it too")
         self._values.add(value)

@@ -57,10 +57,10 @@ class SampleCallsError(Exception):
 
 
 def add_sample_calls(connection: Connection, count: int, *, now: datetime) -> None:
-    """Add this many calls, in one transaction of the caller.
+    """Add this many calls, in the caller's transaction.
 
     Raises:
-        SampleCallsError: if there are no two active users for a call.
+        SampleCallsError: if there are no active doctor and active patient who are different users.
     """
     planner = _Planner(connection, count, now)
     history: list[tuple[datetime, Transition]] = []
@@ -102,14 +102,14 @@ class _Planner:
         self._random = Random(f"{count} {store_calls.count_all_calls(connection)}")  # noqa: S311 (repeatable)
         self._now = now
         self._slot = _slot_of(now)
-        self._occupied: set[tuple[int, datetime]] = set()  # the slots of each user
+        self._occupied: set[tuple[int, datetime]] = set()  # user ids with their slots
         for doctor_user, patient_user, microseconds in _BOOKINGS.rows(connection):
             time = to_time(microseconds)
             for slot in (_slot_of(time), _slot_of(min(time, _LAST_SLOT) + SLOT - MICROSECOND)):
                 self._occupied |= {(doctor_user, slot), (patient_user, slot)}
 
     def plans(self, count: int) -> list[_Plan]:
-        """Return plans for this many calls; at most half of the possible ones are ongoing."""
+        """Return plans for this many calls. At most half of those that could run in parallel are ongoing."""
         numbers = Counter(islice(cycle(_STATUSES), count))
         ongoing = min(numbers["ongoing"], max(1, self._max_parallel // 2))
         completed = numbers["completed"] + numbers["ongoing"] - ongoing
@@ -128,7 +128,7 @@ class _Planner:
         ]
 
     def _spread(self, numbers: Counter[Status], slots: Iterator[datetime]) -> Iterator[_Plan]:
-        """Yield plans in the working hours of these slots; a quarter of them are as early as possible."""
+        """Yield plans for slots in working hours. A quarter of the calls get the first slot that is free."""
         a_day = self._max_parallel * _CALLS_A_DAY
         slots = filter(_is_in_working_hours, slots)
         days = max(_DAYS, ceil(numbers.total() / a_day))
@@ -150,7 +150,7 @@ class _Planner:
             Draft(doctor.id, patient.id, time),
             doctor=doctor,
             patient=patient,
-            neighbours=(),  # the two are free
+            neighbours=(),  # both are free in this slot
             channel_name=channel_name(created, self._random),
             now=created,
         )
@@ -191,7 +191,7 @@ class _Planner:
         return transitions
 
     def _after(self, time: datetime, least: int, most: int) -> datetime:
-        """Return a time this many seconds later, but not after now."""
+        """Return a random time, `least` to `most` seconds after `time`, but not after now."""
         return min(self._now, time + timedelta(seconds=self._random.randint(least, most)))
 
 

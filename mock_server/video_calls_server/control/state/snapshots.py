@@ -48,7 +48,7 @@ class Snapshots:
         return iter(sorted(self._by_name.values(), key=lambda snapshot: snapshot.name))
 
     def save(self, name: str, contents: Contents) -> None:
-        """Save a snapshot, and replace an earlier one of this name.
+        """Save the contents as a snapshot. It replaces an earlier snapshot with this name.
 
         Raises:
             ControlRefusal: if the name is invalid, or if there are too many snapshots.
@@ -64,7 +64,7 @@ class Snapshots:
         self._by_name[name] = Snapshot(name, instant(time.time()), contents)
 
     def get(self, name: str) -> Snapshot | None:
-        """Return the snapshot of this name, if it exists."""
+        """Return the snapshot with this name, or None."""
         return self._by_name.get(name)
 
     def delete(self, name: str) -> bool:
