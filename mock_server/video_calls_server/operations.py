@@ -77,7 +77,7 @@ class Joined:
 class Operations:
     """The operations of the API on one store.
 
-    If a rule refuses an operation, it raises `RuleViolation` and changes nothing.
+    If a rule refuses, the operation raises `RuleViolation` and changes nothing.
     """
 
     def __init__(self, settings: Settings, store: Store, clock: Clock, hub: Hub) -> None:
@@ -102,7 +102,7 @@ class Operations:
         return await self._store.read(lambda connection: people.active_actor(connection, user))
 
     async def retry_after(self, actor: Actor) -> int | None:
-        """Count a request of the actor. Return the seconds to wait if it exceeds the rate limit, or None."""
+        """Count a request of the actor. Return the seconds to wait if it is over the rate limit, or None."""
         if self._rate is None:
             return None
         now, length = int(time.time()), self._rate.seconds
@@ -124,7 +124,7 @@ class Operations:
         return await self._store.read(work)
 
     async def get(self, actor: Actor, call_id: int | None) -> Call:
-        """Return a call of the actor's ("3. Get Video Call Details"). No call has an id of None."""
+        """Return a call of the actor ("3. Get Video Call Details"). An id of None matches no call."""
 
         def work(connection: Connection) -> Call:
             call = calls.require_call(store_calls.call(connection, call_id), "get")
@@ -138,7 +138,7 @@ class Operations:
         draft, key = calls.draft_of(actor, proposal), proposal.idempotency_key
 
         def work(connection: Connection) -> Created:
-            now = self._clock.now()  # read in the transaction, because it may have waited for a lock
+            now = self._clock.now()  # read here, because the transaction may have waited for a lock
             oldest_key = now - IDEMPOTENCY_LIFETIME
             if key is not None:
                 earlier = idempotency.call_of_key(connection, actor, key, oldest=oldest_key)
@@ -192,8 +192,8 @@ class Operations:
     async def apply_notice(self, notice: Notice) -> None:
         """Record that a participant has joined or left a channel.
 
-        Ignore a notice that repeats an earlier one, that is older than one of the same participant, or whose
-        channel or uid belongs to no call.
+        Ignore a notice that repeats an earlier one, or that is older than another notice of the participant.
+        Also ignore a notice whose channel belongs to no call, or whose uid is not a participant's.
         """
 
         def work(connection: Connection) -> Transition | None:
@@ -263,7 +263,7 @@ class Operations:
             events.add_event(connection, event.type, data, to=to, now=now)
 
     def _announce(self, transition: Transition) -> None:
-        """Wake the connections that follow the events of a committed transition, and log the events."""
+        """Wake the event connections of both participants after a commit, and log the events."""
         if transition.events:
             self._hub.wake(_user_ids(transition.call))
         for event in transition.events:

@@ -25,7 +25,7 @@ LogFormat = Literal["text", "json"]
 
 _POSTGRESQL = re.compile(r"postgres(ql)?(\+\w+)?://", re.ASCII)
 _MIN_KEY_LENGTH = 16  # characters
-_MIN_SECRET_LENGTH = 32  # bytes; RFC 7518, 3.2 requires the size of the hash
+_MIN_SECRET_LENGTH = 32  # bytes; RFC 7518, 3.2 requires a key as long as the hash
 _RATE = re.compile(r"(\d{1,9})/(second|minute|hour|day)", re.ASCII)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+|null")
 _RESERVED_CLAIMS = {"aud", "exp", "iat", "iss", "jti", "nbf", "token_type"}
@@ -59,7 +59,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """The number of requests that each user may send in a window of so many seconds."""
+    """Each user may send `requests` requests in a window of `seconds` seconds."""
 
     requests: int
     seconds: int
@@ -74,7 +74,7 @@ def setting(
         default: the value if the setting is not given.
         help_text: for the command line and the docs.
         env: the environment variable, by default VIDEO_CALLS_SERVER_<NAME>.
-        in_lines: whether the variable holds one value in each line; otherwise spaces separate the values.
+        in_lines: whether each line of the variable is a value; otherwise spaces separate the values.
         secret: whether the value may contain a secret, which `repr` then leaves out.
     """
     metadata = {
@@ -191,7 +191,7 @@ class Settings:
                 "or one worker"
             )
         self._check_control()
-        _ = self.agora_project, self.rate  # raises now, not at the first request
+        _ = self.agora_project, self.rate  # raise errors now, not at the first request
         if self.end_when_empty_minutes and not self.agora_ncs_secret:
             raise SettingsError(
                 "end_when_empty_minutes: this needs Agora's notifications; set AGORA_NCS_SECRET"
@@ -206,7 +206,7 @@ class Settings:
 
     @property
     def agora_project(self) -> AgoraProject:
-        """The Agora project for which tokens are minted: the configured one, else the development project."""
+        """The Agora project of the tokens: the configured one or, without one, the development project."""
         app_id, certificate = self.agora_app_id, self.agora_app_certificate
         if not app_id and not certificate:
             return DEVELOPMENT_PROJECT
@@ -222,7 +222,7 @@ class Settings:
 
     @property
     def rate(self) -> RateLimit | None:
-        """`rate_limit`, parsed."""
+        """The rate limit that `rate_limit` describes, or None without one."""
         if not self.rate_limit:
             return None
         match = _RATE.fullmatch(self.rate_limit)
@@ -232,7 +232,7 @@ class Settings:
 
     @property
     def signing_secret(self) -> str | None:
-        """The secret that signs and verifies JWTs, None if an identity provider signs them."""
+        """The secret that signs and verifies JWTs, or None if an identity provider signs them."""
         if self.jwt_algorithm != "HS256":
             return None
         return self.jwt_secret or DEVELOPMENT_JWT_SECRET
@@ -244,7 +244,7 @@ class Settings:
 
     @property
     def uses_development_project(self) -> bool:
-        """Whether Agora tokens are signed with the built-in certificate, configured or by default."""
+        """Whether Agora tokens are signed with the built-in certificate, by default or by configuration."""
         return self.agora_project.app_certificate.lower() == DEVELOPMENT_PROJECT.app_certificate
 
     @property
@@ -336,7 +336,7 @@ def setting_fields() -> "tuple[Field[Any], ...]":
 
 @lru_cache  # each request needs it, and parsing an address is slow
 def is_loopback(text: str) -> bool | None:
-    """Return whether an IP address is loopback, None if the text is not an IP address.
+    """Return whether an IP address is loopback, or None if the text is not an IP address.
 
     An IPv4 address inside an IPv6 address counts as the IPv4 address.
     """

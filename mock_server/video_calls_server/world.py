@@ -1,6 +1,7 @@
-"""What one request is served in: a store, an event hub, and the operations on them.
+"""A world is an isolated set of calls and users: a store, an event hub, and the operations on them.
 
-The API sees nothing else. What the reference server adds, such as faults, is in `control`.
+The server handles each request in one world. The API sees nothing else. What the reference server adds,
+such as faults, is in `control`.
 """
 
 from litestar.types import Scope
@@ -24,6 +25,6 @@ class World:
 
 
 def world_of(scope: Scope) -> World:
-    """Return the world that a request is served in."""
+    """Return the world in which the server handles a request."""
     world: World = scope["state"]["world"]
     return world

@@ -5,7 +5,7 @@ Rules of this module:
 - It is pure. It does no I/O, reads no clock and imports no framework.
 - A call is a value. An action is a function from `(call, actor, now)` to a `Transition`, which holds the
   changed call and its events in order. If a rule refuses the action, the function raises `RuleViolation`.
-- A rule is named by its slug in `openapi.yaml`, which holds its status and its error text.
+- The code names a rule by its slug. `openapi.yaml` holds the status and the error text of each rule.
 - `NEXT` is the only place that says which action is allowed in which status. `CHANGES`, at the end, lists the
   actions that change a call.
 
@@ -202,8 +202,8 @@ def schedule(
 ) -> NewCall:
     """Schedule a call ("2. Create Video Call").
 
-    `doctor` and `patient` are those of the draft's ids, or None if they do not exist. `neighbours` are the
-    scheduled times of the open calls of either. It may omit times that are further away than `MIN_DISTANCE`.
+    `doctor` and `patient` have the ids of the draft, or are None if they do not exist. `neighbours` are the
+    times of all open calls that the doctor or the patient already has, at least those within `MIN_DISTANCE`.
 
     Raises:
         RuleViolation: if a rule of `create.*` refuses the call.
@@ -241,7 +241,7 @@ def refuse_overlap() -> NoReturn:
 
 
 def replay(call: Call, draft: Draft) -> Call:
-    """Return the call as the first request with its `Idempotency-Key` created it.
+    """Return the call as it was when the first request with this `Idempotency-Key` created it.
 
     Raises:
         RuleViolation: if this request has the same key and a different draft (`create.idempotency-key`).
@@ -255,7 +255,7 @@ def replay(call: Call, draft: Draft) -> Call:
 
 
 def check_page(number: int, calls: Sequence[Call]) -> None:
-    """Check that a page of a list exists. The first page always exists, another page if it has calls.
+    """Check that a page of a list exists. The first page always exists. Another page exists if it has calls.
 
     Raises:
         RuleViolation: if the page does not exist (`list.page-out-of-range`).
@@ -279,7 +279,7 @@ def role_of(actor: Actor, call: Call, action: Action) -> Role:
     """Return the role of the actor in the call.
 
     Raises:
-        RuleViolation: if the actor has none (`<action>.participants-only`).
+        RuleViolation: if the actor is not a participant of the call (`<action>.participants-only`).
     """
     if actor.user_id == call.doctor.user.id:
         return "doctor"
@@ -310,7 +310,7 @@ def join(call: Call, actor: Actor, now: datetime, *, agora_notifies: bool = Fals
         call = call._replace(status=status, started_at=now, updated_at=now)
         events.append(Event("call.started"))
     if agora_notifies:
-        if role in call.absent_since:  # the participant returns, so the time until `end_empty` begins again
+        if role in call.absent_since:  # the participant returns, so `end_empty` waits from now on
             call = call._replace(absent_since={**call.absent_since, role: now})
         return Transition(call, tuple(events))
     arrived = arrive(call, role)
@@ -330,7 +330,8 @@ def end(call: Call, actor: Actor, now: datetime) -> Transition:
 def _complete(call: Call, now: datetime) -> Transition:
     status = _next_status("end", call)
     leaves = [_participant_event("participant.left", call, role) for role in sorted(call.present)]
-    ended_at = max(now, call.started_at or now)  # a clock can be set back, and no call ends before it starts
+    # A call must not end before its start, even if a test has set the clock back.
+    ended_at = max(now, call.started_at or now)
     call = call._replace(
         status=status,
         ended_at=ended_at,
@@ -364,7 +365,7 @@ CHANGES: dict[Action, Callable[[Call, Actor, datetime], Transition]] = {
 
 
 def role_of_uid(call: Call, uid: int) -> Role | None:
-    """Return the role of an Agora uid in the call, or None if it has none."""
+    """Return the role in the call of the user with this Agora uid, or None if the user is an outsider."""
     if uid == call.doctor.user.id:
         return "doctor"
     return "patient" if uid == call.patient.user.id else None

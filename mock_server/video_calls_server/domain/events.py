@@ -10,7 +10,7 @@ EventType = Literal["call.started", "call.ended", "call.cancelled", "participant
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of a call. `role` and `uid` name the participant of a `participant.*` event."""
+    """An event of a call. In a `participant.*` event, `role` and `uid` name the participant."""
 
     type: EventType
     role: Role | None = None

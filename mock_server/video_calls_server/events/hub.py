@@ -22,7 +22,7 @@ class Subscription:
         self._wake_up.set()
 
     async def wait(self) -> None:
-        """Wait for the next wake-up since the last return."""
+        """Wait for a wake-up. Return at once if one has come since the last call returned."""
         await self._wake_up.wait()
         self._wake_up = anyio.Event()
 
@@ -49,7 +49,7 @@ class Hub:
         self.wake(list(self._subscriptions))
 
     def close(self, code: int, reason: str) -> int:
-        """Close every connection with this code. Return their number."""
+        """Close every connection with this code. Return the number of connections."""
         subscriptions = [each for of_user in self._subscriptions.values() for each in of_user]
         for subscription in subscriptions:
             subscription.closing = code, reason

@@ -34,7 +34,7 @@ def instruments_of(settings: Settings) -> Instruments:
     """
     instruments = Instruments()
     if settings.metrics:
-        _check_metrics_directory(settings.workers)  # before prometheus_client, which reads it at its import
+        _check_metrics_directory(settings.workers)  # first, because prometheus_client reads it at import
         with _extra("metrics"):
             from video_calls_server.observability.metrics import MetricsPage, metrics_middleware
         instruments.pages.append(MetricsPage)
@@ -47,7 +47,7 @@ def instruments_of(settings: Settings) -> Instruments:
 
 
 def forget_worker(settings: Settings, pid: int) -> None:
-    """Remove the requests in progress of a worker that has ended from the metrics; its counters stay."""
+    """Remove a worker that has ended from the number of requests in progress. Its counters stay."""
     if settings.metrics:
         from prometheus_client import multiprocess
 

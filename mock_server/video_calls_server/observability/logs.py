@@ -37,9 +37,9 @@ logger = logging.getLogger("video_calls_server")
 
 
 class Output:
-    """Writes to a file descriptor in a thread, so that the server does not block if its output is not read.
+    """Writes to a file descriptor in a thread. If no process reads the output, only this thread blocks.
 
-    It does not use Python's streams, because a thread that blocks in them keeps the process from ending.
+    It does not use Python's streams, because a thread that blocks in a stream keeps the process from ending.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -79,7 +79,7 @@ def _write(descriptor: int, data: bytes) -> None:
     while data:
         try:
             data = data[os.write(descriptor, data) :]
-        except BlockingIOError:  # a process that shares the descriptor has made it non-blocking
+        except BlockingIOError:  # another process has made the shared descriptor non-blocking
             select.select([], [descriptor], [])
 
 
@@ -144,7 +144,7 @@ def configure_logging(settings: Settings) -> None:
     )
     handler.setFormatter(_formatter(settings))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
-    # These loggers repeat the lines of this server.
+    # The informational lines of these loggers only repeat lines of this server.
     for name in ("uvicorn.error", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

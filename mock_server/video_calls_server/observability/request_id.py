@@ -9,6 +9,6 @@ current_request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 def sent_path(scope: Scope) -> str:
-    """Return the path percent-encoded, as it was sent, so that it contains no line break."""
+    """Return the path as the client sent it: percent-encoded, so that it contains no line break."""
     raw = scope.get("raw_path")
     return raw.decode("ascii", "backslashreplace") if raw else quote(scope["path"])

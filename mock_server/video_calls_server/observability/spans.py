@@ -34,14 +34,14 @@ def span_middleware(app: ASGIApp) -> ASGIApp:
     config = OpenTelemetryConfig(
         scope_span_details_extractor=_details,
         server_request_hook_handler=_store_ids,
-        exclude_spans=["receive", "send"],  # one span per request costs a third of three
+        exclude_spans=["receive", "send"],  # one span costs a third of three spans
         http_capture_headers_sanitize_fields=_SECRETS,
     )
     return config.middleware(app=app)
 
 
 def current_ids() -> dict[str, str]:
-    """Return the ids of the request's span, which has ended when the access log is written."""
+    """Return the trace id and span id of the request. The access log needs them after the span has ended."""
     return _span_ids.get()
 
 

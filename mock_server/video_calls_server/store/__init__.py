@@ -2,7 +2,7 @@
 
 `schema` has the tables. `calls`, `people`, `idempotency`, `rate_limit`, `events` and `agora_notices` have the
 queries, as functions that take a connection. `database` has the interface of a store, and `sqlite` and
-`postgres` implement it. No rule is decided here, except that PostgreSQL also refuses overlaps.
+`postgres` implement it. This package decides no rule, except that PostgreSQL also refuses overlaps.
 """
 
 from video_calls_server.store.database import Store

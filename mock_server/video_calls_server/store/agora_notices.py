@@ -1,4 +1,4 @@
-"""Queries about Agora's notices, which keep a notice from being applied twice or after a newer one.
+"""Queries about Agora's notices. Stored notices let the server ignore a repeated or an outdated notice.
 
 See `calls` for what these functions have in common.
 """
@@ -17,7 +17,10 @@ _STORED = Statement(
 
 
 def ordered_text(sequence: int | None) -> str | None:
-    """Return a sequence number as the table stores it: 20 digits, because 64 bits exceed its integers."""
+    """Return a sequence number as the table stores it: a text of 20 digits, which sorts like the number.
+
+    An unsigned 64-bit number does not fit the integers of the databases.
+    """
     return None if sequence is None else f"{sequence:020d}"
 
 

@@ -147,7 +147,10 @@ _keys = select(calls.c.id, calls.c.scheduled_time)  # an index holds both column
 
 
 def _calls_of_keys(keys: Any, *more: Any) -> Statement:  # noqa: ANN401 (the checkers disagree on a Select's parameters)
-    """Return a statement for the calls of these keys, newest first. It reads no rows that the page skips."""
+    """Return a statement for the calls with these keys, newest first.
+
+    The keys come from an index. Therefore the database reads no rows of calls that a page skips.
+    """
     page = keys.subquery("page")
     return Statement(_calls.add_columns(*more).join(page, page.c.id == calls.c.id).order_by(*_NEWEST_FIRST))
 
@@ -173,13 +176,16 @@ def count_all_calls(connection: Connection) -> int:
 
 
 def _page_in_role(own: ColumnElement[bool]) -> Statement:
-    """Return a page statement for one role. The index of its column has the order of the page."""
+    """Return the statement for a page of a doctor or a patient. An index has these calls in page order."""
     page = _keys.where(own).order_by(*_NEWEST_FIRST).limit(bindparam("size")).offset(bindparam("skip"))
     return _calls_of_keys(page, _count(own))
 
 
 def _page_in_both_roles(own: ColumnElement[bool], too: ColumnElement[bool]) -> Statement:
-    """Return a page statement for both roles. It merges two index reads, because no index covers an OR."""
+    """Return the statement for a page of a user who is both doctor and patient.
+
+    It merges two index reads, because no index covers an OR.
+    """
     reads = [
         _keys.where(each).order_by(*_NEWEST_FIRST).limit(bindparam("through")).subquery()
         for each in (own, too)
@@ -219,20 +225,20 @@ _MOST_CALLS = 2**53
 
 
 def page_of_calls(connection: Connection, actor: Actor, *, size: int, skip: int) -> tuple[int, list[Call]]:
-    """Return the number of the actor's calls, and at most `size` of them after the first `skip`.
+    """Return how many calls the actor has, and one page of them: skip `skip` calls, then take at most `size`.
 
-    The calls are in the order of the list, newest first. After the last page both are empty.
+    The newest call comes first. After the last page, the number is 0 and the page is empty.
     """
     query = _page_of(actor)
     if query is None:
         return 0, []
     statement, of_actor = query
-    skip = min(skip, _MOST_CALLS)  # a request may name a page beyond the integers of a database
+    skip = min(skip, _MOST_CALLS)  # the page in a request may exceed the database's integers
     rows = statement.rows(connection, size=size, skip=skip, through=skip + size, **of_actor)
     return (rows[0][-1] if rows else 0), [_call(row) for row in rows]
 
 
-# A call of both is returned twice. Removing it would cost more than reading it.
+# A call of this doctor with this patient is returned twice. To remove it costs more than to read it.
 _NEIGHBOURS = Statement(
     union_all(
         *(
@@ -249,7 +255,7 @@ _NEIGHBOURS = Statement(
 
 
 def neighbours(connection: Connection, doctor_id: int, patient_id: int, time: datetime) -> list[datetime]:
-    """Return the starts of the open calls of the doctor or the patient near `time`. Lock both first."""
+    """Return when the doctor's and the patient's open calls near `time` start. Lock both people first."""
     near, distance = to_microseconds(time), MIN_DISTANCE // MICROSECOND
     rows = _NEIGHBOURS.rows(
         connection,

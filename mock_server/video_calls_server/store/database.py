@@ -1,6 +1,6 @@
 """The interface of a store, and what both implementations share: URLs, and checks of the tables.
 
-A store runs `work` in a transaction: a function that takes a connection, such as those of `calls`.
+A store runs `work` in a transaction. `work` is a function that takes a connection, such as those in `calls`.
 """
 
 from abc import ABC, abstractmethod
@@ -52,7 +52,7 @@ class Store(ABC):
         """Open the database unless it is open. If it has no users, add those of the seed.
 
         Raises:
-            StoreError: if it cannot be opened, or belongs to another program or another version.
+            StoreError: if the database cannot be opened, or belongs to another program or another version.
         """
 
     @abstractmethod
@@ -60,7 +60,7 @@ class Store(ABC):
         """Close the database. It can be opened again."""
 
     async def release(self) -> None:
-        """Release what belongs to this event loop, so that another loop can use the store."""
+        """Release the connections that belong to this event loop, so that another loop can use the store."""
         return  # SQLite has nothing that belongs to an event loop
 
     @abstractmethod
@@ -73,7 +73,7 @@ class Store(ABC):
 
     @abstractmethod
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a transaction and return its result. If it raises, roll back its changes.
+        """Run `work` in a transaction and return its result. If `work` raises, roll back its changes.
 
         `work` runs again if a concurrent transaction made it fail.
 
@@ -96,13 +96,13 @@ def database_url(database: str) -> URL:
     """Return the URL of a database. `database` is `:memory:`, a path or a URL.
 
     Raises:
-        StoreError: if it is not a URL, or this server cannot use that kind of database.
+        StoreError: if `database` has an invalid URL, or this server cannot use that kind of database.
     """
     if "://" not in database:
         return URL.create("sqlite", database=database)
     try:
         url = make_url(database)
-    except (ArgumentError, ValueError) as error:  # whose message contains the URL, and so its password
+    except (ArgumentError, ValueError) as error:  # its message contains the URL with its password
         raise StoreError(f"not the URL of a database; give {_FORMS}") from error
     backend = url.get_backend_name()
     if backend == "sqlite":
@@ -119,10 +119,11 @@ def has_password(database: str) -> bool:
 
 
 def name_of(url: URL) -> str:
-    """Return the path of a database file, or its URL without user, password and query."""
+    """Return a database's name for messages: the path of its file, or its URL without secrets."""
     if url.get_backend_name() == "sqlite":
         return url.database or ":memory:"
-    host = (url.host or "").rpartition("@")[2]  # an `@` of a password that is not encoded is in `host`
+    # If the password contains an unencoded `@`, `host` begins with a part of the password.
+    host = (url.host or "").rpartition("@")[2]
     return URL.create("postgresql", host=host, port=url.port, database=url.database).render_as_string()
 
 
@@ -135,7 +136,7 @@ _FORMS = "a path, `:memory:`, sqlite:///PATH or postgresql://USER@HOST/NAME"
 
 
 def create_tables(connection: Connection) -> None:
-    """Create all tables of a new database, of this revision."""
+    """Create all tables in a new database, and store their revision."""
     metadata.create_all(connection)
     connection.execute(revisions.insert().values(version_num=REVISION))
 
@@ -162,10 +163,10 @@ def check_tables(connection: Connection, name: str) -> None:
 
 
 def check_not_newer(name: str, revision: str | None) -> None:
-    """Check that the tables are not those of a newer server.
+    """Check that no newer server made the tables.
 
     Raises:
-        StoreError: if they are.
+        StoreError: if a newer server made them.
     """
     if revision is not None and revision > REVISION:
         raise StoreError(
@@ -175,7 +176,7 @@ def check_not_newer(name: str, revision: str | None) -> None:
 
 
 def check_writable(connection: Connection) -> None:
-    """Write nothing, and fail if the database is read-only, because `open` alone would not notice."""
+    """Run an update that changes no row. It fails in a read-only database, which `open` does not notice."""
     connection.execute(revisions.update().where(false()).values(version_num=REVISION))
 
 
@@ -185,10 +186,12 @@ def table_names(connection: Connection) -> set[str]:
 
 
 def check_no_other_tables(name: str, names: set[str]) -> None:
-    """Check that a database has no tables of another program, which may have Alembic's table too.
+    """Check that a database has no tables of another program.
+
+    Alembic's table is no evidence of this server, because another program may use Alembic too.
 
     Raises:
-        StoreError: if it has.
+        StoreError: if the database has tables of another program.
     """
     others = names - {revisions.name}
     if others and not (revisions.name in names and calls.name in names):

@@ -25,8 +25,8 @@ _INSERT = {table.name: Statement(insert(table)) for table in TABLES}
 class Dump:
     """The rows of each table by its name. The values of a row have the order of the columns.
 
-    `counters` holds the last assigned id of a table, which may be larger than all ids of its rows. The ids of
-    a table that is not in it continue after its largest id.
+    `counters` holds the last assigned id of a table, which may be larger than all ids of its rows. If a table
+    is not in `counters`, its ids continue after its largest id.
     """
 
     rows: Mapping[str, list[Row]] = field(default_factory=dict[str, list[Row]])
@@ -52,7 +52,7 @@ class Dump:
 
 
 def dump(connection: Connection) -> Dump:
-    """Return all rows of the database at one time. It needs `Store.write`."""
+    """Return all rows of the database, as they are at one time. Run this with `Store.write`."""
     if connection.dialect.name == "postgresql":  # otherwise each table would be read at another time
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     rows = {table.name: _SELECT[table.name].rows(connection) for table in TABLES}
@@ -63,7 +63,7 @@ async def restore(store: Store, dump: Dump) -> None:
     """Replace all rows of the database by those of a dump.
 
     Raises:
-        UnavailableError: if the database did not respond. Then it is unchanged.
+        UnavailableError: if the database did not respond. Then the database is unchanged.
     """
     await store.write(lambda connection: _replace(connection, dump))
 
@@ -81,7 +81,7 @@ def _replace(connection: Connection, dump: Dump) -> None:
 
 
 def _for_dialect(connection: Connection, table: Table, rows: list[Row]) -> list[Row]:
-    """Return rows with booleans for PostgreSQL. Rows of SQLite have integers instead."""
+    """Return the rows as the database needs them: PostgreSQL needs booleans, and SQLite stores integers."""
     booleans = {index for index, each in enumerate(table.columns) if isinstance(each.type, Boolean)}
     if not booleans or connection.dialect.name == "sqlite":
         return rows
@@ -112,7 +112,7 @@ def _counters(connection: Connection) -> dict[str, int]:
 
 def _set_counters(connection: Connection, counters: Mapping[str, int]) -> None:
     if connection.dialect.name == "sqlite":
-        # Inserts and deletes of rows have left other values in it.
+        # The deletes and inserts of `_replace` have left other values in this table.
         connection.exec_driver_sql("DELETE FROM sqlite_sequence")
         for name, last in counters.items():
             connection.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, last))

@@ -105,7 +105,7 @@ _LOCK_OUTBOX = Statement(
 _DELETE_BATCH = 1000
 """The most events that one change deletes, so that no single request deletes the events of a week."""
 
-# In the order of their time, because it has an index. In the order of ids, every event would be read.
+# Order by the time, because it has an index. With an order by id, the database would read every event.
 _old = (
     select(events.c.id)
     .where(events.c.created_at <= bindparam("oldest"))
@@ -123,7 +123,7 @@ _SET_LAST_DELETED = Statement(insert(forgotten_events).values(last_id=bindparam(
 
 
 def delete_old_events(connection: Connection, *, oldest: datetime) -> None:
-    """Delete events that are as old as `oldest`, and all with lower ids, at most `_DELETE_BATCH` by time."""
+    """Delete the oldest events up to `oldest`, at most `_DELETE_BATCH`, and all events with lower ids."""
     row = _NEWEST_OLD.row(connection, oldest=to_microseconds(oldest))
     if row is None or row[0] is None:
         return

@@ -34,7 +34,7 @@ def not_installed(error: ModuleNotFoundError) -> StoreError:
 
 
 async def existing_people(database: str, seed: Seed) -> Seed:
-    """Return the users of a database, or those of the seed if its file does not exist.
+    """Return the users of a database, or the users of the seed if the database's file does not exist.
 
     Raises:
         StoreError: if the database cannot be opened.

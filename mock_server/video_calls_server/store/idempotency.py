@@ -32,8 +32,8 @@ _LOCK_KEY = Statement(
 
 
 def call_of_key(connection: Connection, actor: Actor, key: str, *, oldest: datetime) -> Call | None:
-    """Lock the key. Return the call that the actor created with it after `oldest`, if any."""
-    if connection.dialect.name == "postgresql":  # a concurrent request with the key waits for this one
+    """Lock the key. Return the call that the actor created with the key after `oldest`, or None."""
+    if connection.dialect.name == "postgresql":  # a concurrent request with the same key waits
         _LOCK_KEY.row(connection, key=key, user_id=actor.user_id)
     row = _CALL_OF_KEY.row(connection, user_id=actor.user_id, key=key, oldest=to_microseconds(oldest))
     return None if row is None else call(connection, row[0])

@@ -35,7 +35,7 @@ def actor(connection: Connection, user: int | str) -> Actor | None:
 def _row_of(connection: Connection, user: int | str) -> Row | None:
     if isinstance(user, int):
         return _ACTOR_BY_ID.row(connection, user_id=user)
-    if "\0" in user:  # PostgreSQL cannot store it, and refuses to compare it
+    if "\0" in user:  # PostgreSQL can neither store nor compare a NUL
         return None
     return _ACTOR_BY_EMAIL.row(connection, email=user)
 
@@ -88,7 +88,7 @@ _ALL_PEOPLE = Statement(
 
 
 def all_people(connection: Connection) -> list[Person]:
-    """Return all users, each with the doctor and the patient that they are, ordered by user id."""
+    """Return all users in the order of their ids, each as a doctor, a patient, both or neither."""
     people: list[Person] = []
     for row in _ALL_PEOPLE.rows(connection):
         user = User(row[0], row[1], row[2], bool(row[3]))
@@ -103,7 +103,7 @@ _ADD_PATIENT = Statement(insert(patients))
 
 
 def add_person(connection: Connection, user: User, doctor: Doctor | None, patient: Patient | None) -> None:
-    """Insert a user, and the doctor and the patient that they are."""
+    """Insert a user, and the user's rows as a doctor and as a patient, if there are any."""
     _ADD_USER.run(connection, id=user.id, email=user.email, full_name=user.full_name, is_active=user.active)
     if doctor is not None:
         _ADD_DOCTOR.run(connection, id=doctor.id, user_id=user.id, specialization=doctor.specialization)

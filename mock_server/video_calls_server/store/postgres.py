@@ -87,7 +87,7 @@ class PostgresStore(Store):
             timeout=pool.connect_timeout,
             server_settings={
                 "application_name": "video-calls-server",
-                # Planning a page for each request takes longer than reading it.
+                # Plan a statement only once, because to plan a page takes longer than to read it.
                 "plan_cache_mode": "force_generic_plan",
                 "statement_timeout": f"{int(pool.statement_timeout * 1000)}",
                 "lock_timeout": f"{int(pool.lock_timeout * 1000)}",
@@ -111,7 +111,7 @@ class PostgresStore(Store):
         check_tables(connection, self.name)
         if not people.all_people(connection):
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SEED_LOCK})")
-            add_seed(connection, self.seed)  # checks again, because another process may have been first
+            add_seed(connection, self.seed)  # checks again: another process may have added them
 
     async def release(self) -> None:
         """As `Store.release`."""
@@ -143,7 +143,7 @@ class PostgresStore(Store):
                 if failures[error.attempts] == error.attempts:
                     raise error.final from error
                 backoff = error.backoff * 2 ** (failures.total() - 1)
-            # A random time, because transactions that begin again together conflict again.
+            # Wait a random time, because transactions that start again together conflict again.
             await anyio.sleep(random.uniform(backoff / 2, backoff))  # noqa: S311 (no secret)
 
     @asynccontextmanager
@@ -166,7 +166,7 @@ class PostgresStore(Store):
                     if not is_started:
                         task_status.started()
                     backoff, is_started = _FIRST_BACKOFF, True
-                    listener.wake_all()  # the outbox may have events from before the connection
+                    listener.wake_all()  # events may have come before the connection listened
                     await wait_until_lost()
                 logger.warning("the connection that listens for changes was lost; connecting again")
             except FAILURES as error:
@@ -178,7 +178,7 @@ class PostgresStore(Store):
     async def _listening_connection(
         self, on_notification: Callable[..., None]
     ) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
-        """Listen on a connection of its own. Yield a function that waits until the connection is lost."""
+        """Listen on a separate connection. Yield a function that waits until the connection is lost."""
         connection: Any = await _connect(self.url, self._pool.connect_timeout)
         ended = anyio.Event()
 
@@ -201,7 +201,7 @@ class PostgresStore(Store):
             connection.terminate()
 
     async def _ensure_open(self) -> AsyncEngine:
-        """Open the store of a mounted application, which gets no start-up event."""
+        """Open the store, because a mounted application gets no start-up event that opens it."""
         try:
             await self.open()
         except StoreError as error:
@@ -252,7 +252,7 @@ async def _run(engine: AsyncEngine, work: Callable[[Connection], T], *, in_trans
                 await connection.invalidate()
             raise translated from error
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):  # the state of its transaction is unknown
+            with anyio.CancelScope(shield=True):  # its transaction may still be open
                 await connection.invalidate()
             raise
 
@@ -271,7 +271,7 @@ FAILURES = (
 
 
 def _translate(error: Exception, state: str | None, *, is_committing: bool) -> Exception | None:
-    """Return the error to raise for a failure of the database, or None if it is a mistake of ours."""
+    """Return the error to raise for a failure of the database, or None if it is a bug of this server."""
     if state == _OVERLAP:
         return _Retryable(OverlapError(reason_of(error)))
     if state in _CONFLICTS:
@@ -317,6 +317,6 @@ def engine_of(
 
 
 def _replace_closed(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 (SQLAlchemy's adapter)
-    """Replace a connection of the pool that was lost while it was idle, such as in a restart."""
+    """Replace a connection of the pool that was lost while it was idle: the database may have restarted."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError

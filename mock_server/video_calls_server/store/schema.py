@@ -22,7 +22,7 @@ from video_calls_server.store.times import MICROSECOND
 
 metadata = MetaData()
 
-# In SQLite an INTEGER primary key is the row id, which needs no separate index.
+# In SQLite, only an INTEGER primary key is the row id itself. Any other primary key needs a separate index.
 _ROW_ID = BigInteger().with_variant(Integer, "sqlite")
 
 users = Table(
@@ -143,7 +143,7 @@ agora_notices = Table(
     Column("notice_id", Text, primary_key=True),
     Column("call_id", BigInteger, ForeignKey("calls.id"), nullable=False),
     Column("uid", BigInteger, nullable=False),
-    Column("client_seq", Text),  # 20 digits: an unsigned 64-bit number as sortable text
+    Column("client_seq", Text),  # see `agora_notices.ordered_text`
     Column("received_at", BigInteger, nullable=False, index=True),
 )
 Index("agora_notices_of_uid", agora_notices.c.call_id, agora_notices.c.uid, agora_notices.c.client_seq)

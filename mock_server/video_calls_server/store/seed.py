@@ -33,26 +33,26 @@ class SeedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """The users of a database, each with the doctor and the patient that they are."""
+    """The users of a database, each as a doctor, a patient, both or neither."""
 
     people: tuple[Person, ...]
 
 
 class DoctorEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The doctor of a user, in a file."""
+    """The data of a user as a doctor, in a seed file."""
 
     id: Id
     specialization: Specialization | None = None
 
 
 class PatientEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The patient of a user, in a file."""
+    """The data of a user as a patient, in a seed file."""
 
     id: Id
 
 
 class UserEntry(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A user in a file, with the doctor and the patient that they are."""
+    """A user in a seed file: a doctor, a patient, both or neither."""
 
     id: UserId
     email: Email
@@ -103,7 +103,7 @@ def load_seed(path: Path = DEFAULT_SEED) -> Seed:
 
 
 def _refuse_aliases(path: Path, text: str) -> None:
-    """Refuse a file with aliases, because a few aliases of aliases expand beyond the memory."""
+    """Refuse a file with aliases, because a few nested aliases can expand to more than the memory."""
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.AliasEvent):
             line = event.start_mark.line + 1 if event.start_mark else 1
@@ -127,7 +127,7 @@ def _repeated_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
 
 
 def person_of(entry: UserEntry) -> Person:
-    """Return the user of an entry, with the doctor and the patient that they are."""
+    """Return the user that an entry describes, as a doctor, a patient, both or neither."""
     user = User(entry.id, entry.email, entry.full_name, entry.active)
     doctor = Doctor(entry.doctor.id, user, entry.doctor.specialization) if entry.doctor else None
     patient = Patient(entry.patient.id, user) if entry.patient else None
@@ -137,7 +137,7 @@ def person_of(entry: UserEntry) -> Person:
 def find_repetition(entries: Sequence[UserEntry]) -> tuple[list[str], int | str] | None:
     """Return the first id or e-mail address that an earlier entry has too, or None. Case is ignored.
 
-    The first part of the result is the index of the second entry and the path to its field.
+    The result is the path to the field in the later entry, and the value.
     """
     fields: dict[tuple[str, ...], list[int | str | None]] = {
         ("id",): [entry.id for entry in entries],

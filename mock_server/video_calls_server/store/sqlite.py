@@ -69,9 +69,9 @@ class SqliteStore(Store):
             connection = engine.connect()
             _prepare(connection, self.name, self.seed)
             cursor = connection.connection.cursor()
-            # This is written into the file, so `_prepare` first checks that the file is a database of ours.
+            # This changes the file. Therefore `_prepare` has checked before that it is a file of this server.
             cursor.execute("PRAGMA journal_mode = WAL")
-            # From here on `_retry` waits instead, so that other requests continue.
+            # From here on, SQLite does not wait for a lock. `_retry` waits, and other requests continue.
             cursor.execute("PRAGMA busy_timeout = 0")
         except (*FAILURES, ValueError, TypeError) as error:
             engine.dispose()
@@ -96,7 +96,7 @@ class SqliteStore(Store):
         return await self._retry(unit)
 
     async def _retry(self, unit: Callable[[Connection], T]) -> T:
-        """Run a unit of work again while another process has locked the file, until `BUSY_TIMEOUT`."""
+        """Run a unit of work. While another process locks the file, retry until `BUSY_TIMEOUT`."""
         connection = self._ensure_open()
         deadline = time.monotonic() + BUSY_TIMEOUT
         while True:
@@ -107,16 +107,16 @@ class SqliteStore(Store):
             await anyio.sleep(_BUSY_PAUSE)  # other requests continue
 
     def _check_busy(self, error: Exception, deadline: float) -> None:
-        """Return if the file is locked and the deadline has not passed. Otherwise raise.
+        """Raise an error, unless the file is locked and the deadline has not passed.
 
         Raises:
             UnavailableError: if the file or its disk cannot be used for now.
         """
         cause = driver_error(error)
-        # `DatabaseError` itself means a damaged file. Our own mistakes are its other subclasses.
+        # `DatabaseError` itself means a damaged file. Its other subclasses mean a bug of this server.
         if not isinstance(cause, sqlite3.OperationalError) and type(cause) is not sqlite3.DatabaseError:
             raise error
-        # The lowest byte of the code is the kind of the failure.
+        # The lowest byte of an error code is the kind of the failure, and the others are details.
         is_busy = getattr(cause, "sqlite_errorcode", 0) & 0xFF in _BUSY
         if not is_busy or time.monotonic() > deadline:
             raise UnavailableError(f"the database {self.name}: {cause}") from error
@@ -138,7 +138,7 @@ def make_private(url: URL) -> None:
     """Create a new database file that only this user can read. SQLite would let all users read it."""
     if url.database in {None, "", ":memory:"}:
         return
-    path = Path(url.database or "").resolve()  # the target of a symbolic link may not exist
+    path = Path(url.database or "").resolve()  # a symbolic link's target may not exist yet
     with suppress(OSError):  # SQLite reports the error when it opens the file
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
@@ -150,14 +150,14 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def disable_implicit_begin(connection: sqlite3.Connection, _record: object) -> None:
-    """Let only SQLAlchemy begin transactions (`begin_immediate`), also for changes of tables."""
+    """Keep sqlite3 from beginning transactions itself, because `begin_immediate` begins all of them."""
     connection.isolation_level = None
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     disable_implicit_begin(connection, _record)
     for pragma in (
-        f"busy_timeout = {BUSY_TIMEOUT * 1000:.0f}",  # while it opens, when there are no requests
+        f"busy_timeout = {BUSY_TIMEOUT * 1000:.0f}",  # only while the database opens, without requests
         "synchronous = NORMAL",
         "foreign_keys = ON",
         f"mmap_size = {_MMAP_SIZE}",

@@ -1,8 +1,8 @@
 """A statement of SQLAlchemy Core that is compiled once for each dialect and then run by the driver.
 
 sqlite3 or asyncpg runs the SQL and caches the prepared statement. This reads a call by id from SQLite in
-11 µs; `Connection.execute` takes 56 µs. The price: values and errors are those of the driver. So the schema
-uses only integers and text, and functions convert booleans with `bool`.
+11 µs; `Connection.execute` takes 56 µs. But the values and errors are those of the driver. Therefore the
+schema uses only integers and text, and functions convert booleans with `bool`.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.sql.expression import ClauseElement
 
-Row = tuple[Any, ...]  # a driver's row: its types are those of the columns that the statement names
+Row = tuple[Any, ...]  # a row of the driver: the statement's columns define its types
 
 
 class Statement:

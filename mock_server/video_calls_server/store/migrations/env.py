@@ -8,7 +8,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     transactional_ddl=True,
-    render_as_batch=True,  # SQLite can change few things of a table in place
+    render_as_batch=True,  # SQLite cannot change most properties of a table in place
 )
 with context.begin_transaction():
     context.run_migrations()
