@@ -55,7 +55,7 @@ class Backend:
     Attributes:
         watchers: functions that get every exchange, one at a time.
         count: how many requests were sent.
-        public_hosts: hosts in links of the backend other than its own.
+        public_hosts: hosts in the backend's links, if they differ from its address.
         findings: violations of rules that the test does not check: rule, expectation and evidence.
         cut_off: the last exchanges whose connection broke.
         is_gone: whether the backend stopped answering.
@@ -91,12 +91,12 @@ class Backend:
         self._client = httpx.Client(
             timeout=timeout,
             transport=transport,
-            # `connection` has read the environment.
+            # `connection` has already read the environment.
             trust_env=False,
             verify=connection.context or False,
             proxy=connection.httpx_proxy,
             follow_redirects=False,
-            # Shorter than the 5 s or more after which servers close idle connections.
+            # Servers close idle connections after 5 s or more: the suite closes them earlier.
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=16, keepalive_expiry=2.0),
             headers={
                 "User-Agent": "video-calls-contract",

@@ -1,4 +1,4 @@
-"""The rules that a run can check: those of the contract, and a fuzz rule for each of its operations."""
+"""The rules that a run can check: the rules of the contract, and one fuzz rule for each operation."""
 
 from video_calls_spec import RULES, Rule
 
@@ -49,7 +49,7 @@ def _fuzz_rule(name: str, operation: str, summary: str) -> Rule:
 def select_rules(rules: tuple[str, ...], sections: tuple[str, ...], *, fuzz: bool) -> dict[str, Rule]:
     """Return the rules with these slugs or in these sections; all rules if both are empty.
 
-    A section is the first part of a slug, or a heading of the document or a part of it.
+    A section is the first part of a slug, or words from a heading of the document.
 
     Raises:
         ValueError: if a name is no rule or section.

@@ -357,7 +357,7 @@ class Expiry:
 
 
 def expire(users: Users, wait: Callable[[float], None]) -> Expiry:
-    """Open a connection with a token that expires within seconds, and wait until the server closes it.
+    """Open a connection with a token that expires within seconds, and wait for the server to close it.
 
     Raises:
         Missing: if the configuration provides no such token.

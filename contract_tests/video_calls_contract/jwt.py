@@ -49,7 +49,7 @@ def expiry(token: str) -> datetime | None:
 
 
 def forged(token: str, kind: str) -> str:  # noqa: PLR0911 (one for each kind)
-    """Return an invalid token of a kind of `FORGERIES`, made from a valid one."""
+    """Return an invalid token, made from a valid one; `kind` is one of `FORGERIES`."""
     if kind == "no-jwt":
         return secrets.token_urlsafe(24)
     if kind == "truncated":

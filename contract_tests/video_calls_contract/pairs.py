@@ -18,7 +18,7 @@ class Pair:
 
     @property
     def outsiders(self) -> tuple[User, ...]:
-        """The users who are in no call of the pair; there is at least one.
+        """The users who are in no call of the pair.
 
         Raises:
             Missing: if the configuration has no such user.

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from video_calls_spec.redaction import REDACTED, redact_tokens
 
 _PIECE = 16
-_MAX_LAYERS = 3  # how often a text may be escaped again
+_MAX_LAYERS = 3  # layers of escapes that are removed
 
 _ESCAPE = re.compile(
     r"%(?P<percent>[0-9A-Fa-f]{2})"

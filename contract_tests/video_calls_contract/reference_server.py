@@ -50,7 +50,7 @@ def reference_server(*options: str) -> Generator[Config]:
             text=True,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,  # so that Ctrl-C does not stop it before the cleanup
+            start_new_session=True,  # so that Ctrl-C stops the server only after the cleanup
         )
         try:
             yield _config(_url(server, log), directory, options)

@@ -70,7 +70,7 @@ class Calls:
             self.free_times.give_back()
 
     def several(self, number: int, together: Together) -> list[Exchange]:
-        """Create `number` calls of the pair; if room is scarce, close each call before the next.
+        """Send `number` requests for calls of the pair; if room is scarce, close each call before the next.
 
         Raises:
             OutsidePolicy: if there is no free time for a call.

@@ -116,7 +116,7 @@ def _evidence(reason: str, rule: dict[str, Any]) -> str:
 
 
 def _run(backend: Mapping[str, object] | Path, slugs: list[str], arguments: tuple[str, ...]) -> _Report:
-    # A temporary directory is readable only by this user: it contains tokens.
+    # The configuration contains tokens, so only this user may read the directory.
     directory = Path(tempfile.mkdtemp(prefix="video-calls-contract-"))
     try:
         config = backend if isinstance(backend, Path) else directory / "contract.toml"

@@ -86,7 +86,7 @@ class Fuzzer:
         self.knowledge.created(call.id, call.creation)
 
     def _own_call(self, number: int, operation: str) -> Id:
-        """Return the id of an own call, or an unused id if there is no own call."""
+        """Return the id of a call of the fuzzer, or an unused id if it has none."""
         needs_call = operation == "cancelVideoCall" and "scheduled" not in self.knowledge.states.values()
         if needs_call and self._can_create and len(self.knowledge.states) < (100 if self.long else 6):
             try:

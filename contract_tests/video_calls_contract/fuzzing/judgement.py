@@ -1,4 +1,4 @@
-"""The checks of a response, by Schemathesis's names."""
+"""Checks a response. The checks have the names of Schemathesis's checks."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,7 +14,7 @@ from video_calls_contract.users import User
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The check that a response fails, and what it expects."""
+    """The name of the check that a response fails, and what the check expects."""
 
     check: str
     expected: str

@@ -42,7 +42,7 @@ ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to be sent.
+    """A generated request.
 
     Attributes:
         operation: the operation of the path and the method.
@@ -64,7 +64,7 @@ class Request:
 
     @property
     def changes(self) -> bool:
-        """Return whether its success changes a call."""
+        """Return whether the request changes a call if it succeeds."""
         return self.operation in ACTIONS
 
 
@@ -73,7 +73,7 @@ class Knowledge:
     """What is known about the calls of the generated requests.
 
     Attributes:
-        states: the state of each own call, by id; None if it is uncertain.
+        states: the state of each call of the fuzzer, by id; None if it is uncertain.
         evidence: the exchanges that show the state, by id.
         unused_from: no call has this id or a larger one.
     """
@@ -112,7 +112,7 @@ class Knowledge:
 
 
 def raise_unused(unused_from: int, used: object) -> int:
-    """Return a new `unused_from`, because the id `used` exists."""
+    """Return `unused_from`, raised if the existing id `used` is not below it."""
     return INT64 if isinstance(used, int) and used >= unused_from else unused_from
 
 

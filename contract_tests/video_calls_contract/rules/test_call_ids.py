@@ -42,7 +42,7 @@ def test_unknown_call_is_not_found(calls: Calls, action: str) -> None:
 
 
 @each_action
-def test_mistyped_id_is_refused(calls: Calls, action: str) -> None:
+def test_id_with_extra_characters_is_refused(calls: Calls, action: str) -> None:
     with call_for(action, calls) as call:
         before = call.read()
         for ending in ENDINGS:

@@ -52,7 +52,7 @@ def test_participant_schedules_call(calls: Calls, by: str) -> None:
 
 @pytest.mark.rule("create.participants-only")
 @pytest.mark.parametrize("name", ["other_doctor", "other_patient"])
-def test_create_for_two_others_is_refused(calls: Calls, users: Users, name: str) -> None:
+def test_create_by_non_participant_is_refused(calls: Calls, users: Users, name: str) -> None:
     exchange = calls.pair.create(users[name], calls.free_times.take())
     require_refusal(exchange, 403, 404, because=f"the {name}, who is not a participant of the new call")
 
@@ -66,7 +66,7 @@ MISSING: list[Any] = [ABSENT, None, [], {}, ""]
 INVALID_IDS: list[Any] = [
     "abc", "1 OR 1=1", [1], {"id": 1}, "<b>1</b>", "\u0000", "x" * 5000, 0, -1, 2**63, 10**30,
 ]  # fmt: skip
-# Even lenient parsers refuse these. 13-05 and 02-30 are missing: some read 13 May and 2 March.
+# Even lenient parsers refuse these. Dates such as 13-05 and 02-30 are not here: some accept them.
 INVALID_TIMES: list[Any] = [
     "tomorrow",
     "2031-13-45T10:00:00Z",
@@ -229,7 +229,7 @@ def test_past_time_with_other_offset_is_refused(calls: Calls) -> None:
 
 
 @pytest.mark.rule("create.schedules")
-def test_time_minutes_ahead_is_accepted(calls: Calls) -> None:
+def test_time_a_few_minutes_ahead_is_accepted(calls: Calls) -> None:
     calls.scheduled()
     try:
         with calls.soon(minutes=2, within=timedelta(minutes=8)) as call:
@@ -400,7 +400,7 @@ def test_call_over_30_minutes_away_is_accepted(calls: Calls, shared: str, minute
 
 
 @pytest.mark.rule("create.adjacent")
-def test_other_pair_at_same_time_is_accepted(calls: Calls) -> None:
+def test_same_time_is_accepted_for_other_pair(calls: Calls) -> None:
     other = calls.pair_of("other_doctor", "other_patient")
     call = calls.scheduled()
     at = time_of(call)
@@ -434,7 +434,7 @@ def test_time_of_completed_call_is_free_again(calls: Calls) -> None:
 
 @pytest.mark.rule("create.no-race")
 @pytest.mark.parametrize("shared", ["both", "doctor", "patient"])
-def test_one_of_simultaneous_conflicting_requests_is_accepted(
+def test_only_one_of_conflicting_simultaneous_requests_succeeds(
     calls: Calls, together: Together, shared: str
 ) -> None:
     pair, other = calls.pair, pair_sharing(calls, shared)

@@ -54,7 +54,7 @@ def test_end_of_scheduled_call_is_refused(calls: Calls) -> None:
 
 
 @pytest.mark.rule("end.ongoing-only")
-def test_one_of_simultaneous_ends_is_accepted(calls: Calls, together: Together) -> None:
+def test_only_one_of_simultaneous_ends_succeeds(calls: Calls, together: Together) -> None:
     for _ in range(2):
         with calls.ongoing() as call:
             ends = together([partial(user.end, call.id) for user in call.participants * 2])

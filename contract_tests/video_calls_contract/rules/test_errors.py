@@ -173,7 +173,7 @@ def test_invalid_body_without_token_is_unauthorized(users: Users, body: bytes) -
 
 
 @pytest.mark.rule("errors.trailing-slash")
-def test_path_without_slash_does_not_act(calls: Calls) -> None:
+def test_path_without_slash_changes_nothing(calls: Calls) -> None:
     with calls.soon() as call:
         before = call.read()
         reading = call.doctor.send("GET", f"/video-calls/{call.id}")

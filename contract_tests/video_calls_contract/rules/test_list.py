@@ -221,7 +221,7 @@ def test_list_shows_cancellation_at_once(run: Run, calls: Calls) -> None:
 
 @pytest.mark.rule("list.own-calls")
 @pytest.mark.usefixtures("all_statuses")
-def test_query_does_not_widen_list(users: Users) -> None:
+def test_query_shows_no_call_of_others(users: Users) -> None:
     user, other = users["other_patient"], users.doctor
     queries = (
         f"doctor={other.doctor}",

@@ -27,7 +27,7 @@ SECOND = timedelta(seconds=1)
     ],
     ids=["start", "end", "cancellation"],
 )
-def test_updated_at_moves_with_change(lifecycle: Lifecycle, before: str, change: str, after: str) -> None:
+def test_change_moves_updated_at(lifecycle: Lifecycle, before: str, change: str, after: str) -> None:
     exchanges: list[Exchange] = [getattr(lifecycle, name) for name in (before, change, after)]
     step = exchanges[1]
     if not step.succeeded:
@@ -41,7 +41,7 @@ def test_updated_at_moves_with_change(lifecycle: Lifecycle, before: str, change:
 
 
 @pytest.mark.rule("model.updated-at")
-def test_updated_at_stays_without_change(lifecycle: Lifecycle) -> None:
+def test_refused_request_keeps_updated_at(lifecycle: Lifecycle) -> None:
     reads = lifecycle.other_created_again, lifecycle.other_after_refusal
     before, after = (require_success(read).get("updated_at") for read in reads)
     require(before == after, f"`updated_at` to stay {before!r}; got {after!r}", *reads)

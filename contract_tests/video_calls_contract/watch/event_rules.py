@@ -24,7 +24,7 @@ from video_calls_contract.watch.registration import apply
 EVENT_RULES = {slug for slug in RULES if slug.startswith("events.")} - {"events.own-calls"}
 """The rules by which connections are checked."""
 
-_MOST_SHOWN = 3  # events of a connection in a report
+_MOST_SHOWN = 3  # events that a report shows of a connection
 _MOST_CONNECTIONS, _MOST_IDS = 3, 100  # connections of a user, event ids of each connection
 _OWN_CODES = range(4400, 4500)
 

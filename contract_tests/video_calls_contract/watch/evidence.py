@@ -13,7 +13,7 @@ from video_calls_contract.observers.registry import Finding
 from video_calls_contract.redaction import Redactor
 from video_calls_contract.watch.decoding import bearer
 
-_LONG = 4096  # bytes of a body; a longer one is shortened
+_LONG = 4096  # bytes; a longer body is shortened
 _SHORTEST = 3  # characters; a shorter personal text is not redacted
 _EMAIL = re.compile(r"[\w.+-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+")
 _DETAILS = ("doctor_details", "patient_details")

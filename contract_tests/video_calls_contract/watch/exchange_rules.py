@@ -29,7 +29,7 @@ CHECKS = Checks()
 
 _LEEWAY = timedelta(minutes=2)  # for so long, a backend may still accept an expired token
 _WINDOW = timedelta(minutes=15)
-_MOST_CALLS = 100  # on a page
+_MOST_CALLS = 100  # calls on a page
 
 
 # -- Authentication -----------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def _refusal_names_the_methods(_: History, exchange: Exchange) -> bool | None:
 
 @CHECKS.of("tracing.request-id")
 def _response_has_the_request_id(history: History, exchange: Exchange) -> bool | None:
-    """Check that every response returns the request id, if an earlier response did: this is optional."""
+    """Check that every response returns the request id, if an earlier one did: a backend need not."""
     request_id = header(exchange.request_headers, "x-request-id")
     actual = exchange.headers.get("x-request-id")
     history.returns_request_ids |= bool(request_id) and actual == request_id
