@@ -44,7 +44,7 @@ Delays = tuple[float, float]
 
 
 async def received(url: str, pairs: int, calls: int) -> list[list[Delays]]:
-    """Start and end so many calls, one after the other; return the delays of their events, turn by turn."""
+    """Start and end this many calls, one after the other; return the delays of their events in each turn."""
     bearer = [f"Bearer {make_token(Settings(), user, expires_in=3600)}" for user in range(1, 2 * pairs + 1)]
     connections = await opened(url, bearer)
     events: list[tuple[float, float]] = []  # the times of the change and of the receipt

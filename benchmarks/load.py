@@ -66,7 +66,7 @@ class Server:
 
 
 def seed_of_pairs(pairs: int) -> str:
-    """Return a seed file with so many doctors (users from 1) and patients (the users after them)."""
+    """Return a seed file with this many doctors (users from 1) and patients (the users after the doctors)."""
     people = ["users:"]
     for number in range(1, pairs + 1):
         for role, user in (("doctor", number), ("patient", pairs + number)):

@@ -25,7 +25,7 @@ from video_calls_server.api.jwt import make_token
 OWN = 500  # calls of each doctor and of each patient
 PAGES = OWN // 20
 FEW = 2 * OWN
-LIMIT = 1.25  # the ratio that the larger database aims at
+LIMIT = 1.25  # the aim: the ratio of a request's time in the larger database
 SETTLE_LIMIT = 600  # seconds until a database has its calls
 
 GET_ONE = "GET one, any call"

@@ -53,8 +53,8 @@ Turn = list[float]
 def installed(within: Path) -> Path:
     """Return a directory with links to what `pip install video-calls` installs, and nothing else.
 
-    httpx imports its command line, and pydantic looks for plugins, in all that is installed. With more of it,
-    the baseline would be slower than a user's.
+    httpx imports its command line if its packages are installed, and pydantic searches all installed packages
+    for plugins. So with more packages, the baseline would be slower than for a user.
     """
     directory = within / "installed"
     directory.mkdir()
@@ -146,7 +146,7 @@ async def gets(
 
 
 def generated(base_url: str, example: dict[str, Any]) -> tuple[Any, Any, object]:
-    """Return the generated client, its operation that gets a call, and what that returns."""
+    """Return the generated client, its operation that gets a call, and the result that is expected."""
     client = import_module(PACKAGE).AuthenticatedClient(base_url, TOKEN, raise_on_unexpected_status=True)
     operation = import_module(f"{PACKAGE}.api.video_calls.get_video_call")
     return client, operation, import_module(f"{PACKAGE}.models").VideoCall.from_dict(example)
@@ -156,7 +156,7 @@ def generated(base_url: str, example: dict[str, Any]) -> tuple[Any, Any, object]
 
 
 def both_baselines(what: str, turns: list[Turn], unit: float, most: float) -> list[Row]:
-    """Return the rows of one measurement."""
+    """Return the rows that compare the SDK with raw httpx and with the generated client."""
     costs = [[cost / unit for cost in turn] for turn in turns]
     raw = compared(what, RAW, ((ours, its) for its, ours, *_ in costs), at_most=most)
     if len(costs[0]) < 3:
@@ -165,7 +165,7 @@ def both_baselines(what: str, turns: list[Turn], unit: float, most: float) -> li
 
 
 def rows(directory: Path, rounds: int, peer: Path | None) -> list[Row]:
-    """Return the rows of the imports, and of a `get` of one id and of other ids."""
+    """Return the rows of the imports, and the rows of a `get` of one id and of changing ids."""
     contract = yaml.safe_load(video_calls_spec.openapi_path().read_text(encoding="utf-8"))
     example = contract["components"]["schemas"]["VideoCall"]["example"]
     answers = directory / "answers.json"

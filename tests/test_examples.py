@@ -1,4 +1,4 @@
-"""Every example runs unchanged against a fresh server. (Tests in a browser use the page.)"""
+"""Every example runs unchanged against a fresh server. Browser tests cover the example page."""
 
 import os
 import re
@@ -68,7 +68,7 @@ def test_every_example_is_run_and_listed() -> None:
 
 
 @pytest.mark.parametrize("script", OUTPUT)
-def test_script_runs_unchanged(fresh_server: ServerProcess, tmp_path: Path, script: str) -> None:
+def test_example_script_runs_unchanged(fresh_server: ServerProcess, tmp_path: Path, script: str) -> None:
     if script == "list_everything.py":
         book(fresh_server, days=2)
     result = subprocess.run(
@@ -144,7 +144,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield import_module("worker")
-    del sys.modules["worker"]  # a test has replaced its handlers
+    del sys.modules["worker"]  # because a test has replaced its handlers
     for number, before in handlers.items():
         signal.signal(number, before)
 
@@ -207,7 +207,7 @@ def test_web_handler_forwards_token_of_user(
         assert (refusal.status_code, refusal.json()) == (401, {"error": "The token is invalid"})
 
 
-def test_tests_of_examples_pass() -> None:
+def test_example_tests_pass() -> None:
     options = ("-p", "no:cacheprovider", "-p", "video_calls_pytest")
     result = subprocess.run(
         [sys.executable, "-m", "pytest", *options, EXAMPLES / "testing"],

@@ -257,7 +257,7 @@ def test_javascript_page_retries_after_429(page: Callable[[str], Page]) -> None:
     assert joins == [404, 200, 429]
 
 
-def test_state_of_the_control_page_is_accepted(serve: Callable[..., ServerProcess], tmp_path: Path) -> None:
+def test_server_accepts_state_of_control_page(serve: Callable[..., ServerProcess], tmp_path: Path) -> None:
     _, _, block = (ROOT / "docs/control.md").read_text(encoding="utf-8").partition("```json\n")
     (tmp_path / "state.json").write_text(block.partition("```")[0], encoding="utf-8")
     with Control(serve("--snapshot", "state.json").url) as control:

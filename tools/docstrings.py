@@ -91,7 +91,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     for model in vars(video_calls_sdk).values():
         if isinstance(model, type) and issubclass(model, BaseModel):
-            model.__annotations__ = get_type_hints(model)  # the types without pydantic's annotations
+            model.__annotations__ = get_type_hints(model)  # show the types without pydantic's annotations
     app.connect("autodoc-process-docstring", _docstring, priority=400)  # before Google's sections are read
     app.connect("autodoc-process-signature", _signature)
     app.connect("missing-reference", _public)

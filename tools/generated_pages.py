@@ -21,7 +21,7 @@ from video_calls_server.settings import environment_variable, setting_fields
 from video_calls_spec import RULES, Rule, openapi_path, resolved
 
 CONTRACT: dict[str, Any] = yaml.safe_load(openapi_path().read_text(encoding="utf-8"))
-WIDTH = 100  # characters of a command's help
+WIDTH = 100  # characters in a line of a command's help
 MARKER = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
 ELSEWHERE = "The tables of this page are on the built site (`nox -s docs`).\n\n"
 """A note for readers of the Markdown file, which has no tables."""

@@ -17,7 +17,7 @@ MIB = 2**20
 
 
 def receive(body: Iterable[bytes], coding: str = "", timeout: float = 10) -> Exchange:
-    """Receive a 200 with this body."""
+    """Return the exchange that the suite records for a 200 with this body."""
 
     def handler(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"Content-Encoding": coding}, content=iter(body))

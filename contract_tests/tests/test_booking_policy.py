@@ -139,5 +139,6 @@ def test_discovery_finds_the_shortest_notice(minutes: int) -> None:
 def test_discovery_finds_notice_shorter_than_booking_step() -> None:
     grid = Policy(step_minutes=15)
     backend = Backend(replace(grid, notice_minutes=5))
-    discovered = discover_notice(backend.accepts, NOW, grid, NOW + 2 * MINUTE)  # 10:30 was refused
+    refused_time = NOW + 2 * MINUTE
+    discovered = discover_notice(backend.accepts, NOW, grid, refused_time)
     assert discovered == replace(grid, notice_minutes=5)

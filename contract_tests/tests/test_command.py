@@ -84,14 +84,14 @@ def test_rules_command_lists_the_catalogue(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("area", AREAS)
-def test_area_selects_its_own_rules(area: str) -> None:
+def test_section_option_selects_rules_of_area(area: str) -> None:
     rules = [slug for slug in catalogue() if slug.startswith(f"{area}.")]
     assert rules
     for name in (area, area.upper()):
         assert list(select_rules((), (name,), fuzz=True)) == rules
 
 
-def test_part_of_heading_selects_its_rules() -> None:
+def test_section_option_matches_part_of_heading() -> None:
     under = [slug for slug, rule in catalogue().items() if rule.section == "Endpoints"]
     assert list(select_rules((), ("endpoint",), fuzz=True)) == under
     assert {slug.partition(".")[0] for slug in under} == {"errors"}
@@ -157,7 +157,7 @@ def test_unreachable_backend_is_an_error(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text())["exit_status"] == 2
 
 
-def test_invalid_token_is_named(tmp_path: Path) -> None:
+def test_run_names_identity_with_invalid_token(tmp_path: Path) -> None:
     def refusing(request: Request) -> tuple[int, Any]:
         good = (request.authorization or "").endswith(TOKENS["doctor"])
         return (200, {"results": []}) if good else (401, {"error": "who?"})
@@ -340,7 +340,7 @@ def test_second_interrupt_stops_cleanup_and_reports_open_calls(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {"contract.toml", "r.json"}
 
 
-def test_call_that_stays_open_is_reported(tmp_path: Path) -> None:
+def test_run_reports_call_that_cannot_be_closed(tmp_path: Path) -> None:
     def keeping(request: Request) -> tuple[int, Any]:
         is_closing = request.path.endswith(("/cancel/", "/end/"))
         return (500, {"error": "no"}) if is_closing and request.authorization else scheduling(request)

@@ -72,7 +72,7 @@ def wait_for_close(connection: ServerConnection) -> None:
     [("x" * 2 * 2**20, 1, "more than 1 MiB"), ("x" * 2**19, 40, "more than 16 MiB")],
     ids=["one message", "many messages"],
 )
-def test_message_over_a_limit_ends_the_connection(message: str, count: int, reason: str) -> None:
+def test_message_over_size_limit_ends_the_connection(message: str, count: int, reason: str) -> None:
     def flood(connection: ServerConnection) -> None:
         with suppress(ConnectionClosed):
             for _ in range(count):

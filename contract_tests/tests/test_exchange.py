@@ -14,7 +14,7 @@ AGORA = "006970CA35de60c44645bbae8a215061b33IACV0fZUBw+72cVoL9eyGGh3Q6Poi8bgjwVL
 
 
 def exchange(content: bytes = b'{"id": 1}', **changes: Any) -> Exchange:
-    """Return a call that the doctor created."""
+    """Return an exchange in which the doctor creates a call."""
     values: dict[str, Any] = {
         "operation": "createVideoCall",
         "method": "POST",

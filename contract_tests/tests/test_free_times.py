@@ -21,7 +21,7 @@ base_url = "{URL}"
 identities.doctor = {{ id = 1, token = "token-of-the-doctor" }}
 identities.patient = {{ id = 1, token = "token-of-the-patient" }}
 """
-WIDEST_REACH = 75  # minutes before and after a call, which `create.adjacent` needs
+WIDEST_REACH = 75  # minutes that `create.adjacent` needs before and after a call
 MONDAY = datetime(2026, 11, 30, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
@@ -64,7 +64,7 @@ class Clinic:
         }
 
     def run(self, configured: Policy) -> FreeTimes:
-        """Begin a run with this policy in its configuration."""
+        """Return the free times of a new run whose configuration has this policy."""
         backend = Backend(URL, Redactor(), transport=httpx.MockTransport(self.answer))
         free_times = Calls(
             backend, Users(parse_config(CONFIG, "contract.toml"), backend), configured

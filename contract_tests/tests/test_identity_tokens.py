@@ -83,7 +83,7 @@ def test_expired_token_without_command_stops_the_run(tmp_path: Path) -> None:
     assert "token_command" in output
 
 
-def test_token_that_expires_soon_is_a_note() -> None:
+def test_report_notes_token_that_expires_soon() -> None:
     with fake_backend(scheduling) as backend:
         toml = backend.toml().replace(TOKENS["doctor"], new_token(240))
         beginning = Run(parse_config(toml, "contract.toml"), Options())

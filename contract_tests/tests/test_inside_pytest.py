@@ -63,7 +63,7 @@ def broken(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
-def test_rules_fail_pass_and_skip(broken: Path) -> None:
+def test_contract_tests_report_rules_as_pytest_outcomes(broken: Path) -> None:
     slugs = "cancel.cancels or cancel.not-found or tracing.request-id"
     process = run_pytest(broken, "-k", slugs)
     assert re.search(r"1 failed, 1 passed, 1 skipped, \d+ deselected", process.stdout), process.stdout
@@ -92,7 +92,7 @@ def test_invalid_configuration_fails_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_example_reports_each_rule(framework: str) -> None:
+def test_example_backend_reports_each_rule(framework: str) -> None:
     process = run_pytest(
         BACKENDS / framework, *FRAMEWORKS[framework], "-k", "cancel.cancels or get.not-found"
     )
@@ -102,7 +102,7 @@ def test_example_reports_each_rule(framework: str) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_example_conforms(framework: str) -> None:
+def test_example_backend_conforms(framework: str) -> None:
     process = run_pytest(BACKENDS / framework, *FRAMEWORKS[framework], "-v")
     skipped = set(re.findall(r"\[([\w.-]+)\] SKIPPED", process.stdout))
     assert process.returncode == 0, process.stdout

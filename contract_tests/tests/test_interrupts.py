@@ -40,7 +40,7 @@ def test_created_call_is_recorded_before_the_interrupt(number: signal.Signals) -
     assert [exchange.object["id"] for exchange in exchanges] == [7]
 
 
-def test_handlers_are_restored_after_the_response() -> None:
+def test_signal_handlers_are_restored_after_response() -> None:
     before = signal.getsignal(signal.SIGINT)
     backend, _ = backend_and_exchanges(lambda _: httpx.Response(201, content=iter([b'{"id": 7}'])))
     backend.send("POST", "/video-calls/", json_body={})

@@ -21,7 +21,7 @@ USERS = ("doctor", "patient", "other_doctor", "other_patient", "dual_user")
 
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[Path]:
-    """Return the configuration for a new reference server."""
+    """Yield the configuration for a new reference server."""
     with reference_server(tmp_path) as config:
         yield config
 

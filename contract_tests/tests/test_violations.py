@@ -1,4 +1,4 @@
-"""Tests that the suite names the rule that a backend breaks, and no other rule of the run.
+"""Tests that the suite names the rule that a backend breaks, and no other rule.
 
 Each run checks only a few rules. The default run has some violations; `nox -s violations` has all. As a
 program, this module prints which rules caught each violation, from the JUnit report of these tests.
@@ -38,7 +38,7 @@ COLUMNS = ("violation", "caught by", "also named", "seconds")
         for one in VIOLATIONS
     ],
 )
-def test_violation_is_named_by_its_rules(
+def test_suite_names_the_rules_of_a_violation(
     violation: Violation,
     altered: Callable[..., str],
     tmp_path: Path,

@@ -195,7 +195,7 @@ def watching(url: str, *options: str) -> Iterator[tuple[str, "subprocess.Popen[s
             process.terminate()
 
 
-FAULTS = {
+BROKEN_RULES = {
     "`app_id` is another": "join.app-id",
     "Idempotency-Key ignores the body": "create.idempotency-key",
     "details have a medical history": "privacy.details",
@@ -218,21 +218,21 @@ def send_traffic(url: str, config: dict[str, Any]) -> None:
             client.get(read).raise_for_status()
 
 
-def test_command_reports_each_fault_until_sigterm(altered: Callable[..., str], tmp_path: Path) -> None:
-    config, report = tomllib.loads(altered(*FAULTS)), tmp_path / "report.json"
+def test_watch_reports_each_violation_until_sigterm(altered: Callable[..., str], tmp_path: Path) -> None:
+    config, report = tomllib.loads(altered(*BROKEN_RULES)), tmp_path / "report.json"
     with watching(config["base_url"], "--json", str(report)) as (url, process):
         send_traffic(url, config)
         assert process.stdout
-        first_lines = [process.stdout.readline() for _ in FAULTS]
+        first_lines = [process.stdout.readline() for _ in BROKEN_RULES]
         process.send_signal(signal.SIGTERM)
         assert "breaks 3 rules" in process.stdout.read()
     assert process.returncode == 1
     rules = json.loads(report.read_text())["rules"]
-    assert {one["id"] for one in rules if one["fails"]} == {*FAULTS.values()}
-    assert {line.split()[1].rstrip(":") for line in first_lines} == {*FAULTS.values()}
+    assert {one["id"] for one in rules if one["fails"]} == {*BROKEN_RULES.values()}
+    assert {line.split()[1].rstrip(":") for line in first_lines} == {*BROKEN_RULES.values()}
 
 
-def test_target_with_private_authority_needs_its_ca(pems: Path) -> None:
+def test_watch_needs_ca_option_for_private_authority(pems: Path) -> None:
     names = ("ca", "cert", "key")
     files = dict(zip(names, astuple(client_tls(pems)), strict=True))
     with fake_backend(scheduling, server_context(pems, client=True)) as target:
@@ -254,7 +254,7 @@ def test_target_with_private_authority_needs_its_ca(pems: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", [(404, {"detail": "Not found"}), (200, []), (302, {})])
-def test_target_without_the_api_is_refused(answer: tuple[int, Any]) -> None:
+def test_watch_refuses_target_without_the_api(answer: tuple[int, Any]) -> None:
     with fake_backend(lambda _: answer) as target:
         result = CliRunner().invoke(main, ["watch", "--target", target.url, "--listen", "127.0.0.1:0"])
         assert (result.exit_code, "no Video Calls API" in result.output) == (2, True)

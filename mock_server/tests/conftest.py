@@ -21,7 +21,7 @@ from support.server_process import ServerProcess, server_processes
 
 @pytest.fixture(scope="session")
 def read_only_api() -> Iterator[Api]:
-    """Return the application for all tests that change nothing. It has no calls."""
+    """Yield the application without calls for all tests that change nothing."""
     with in_memory() as api:
         yield api
 
@@ -34,14 +34,14 @@ def api_of_module() -> Iterator[Api]:
 
 @pytest.fixture
 def clock(api_of_module: Api) -> FakeClock:
-    """Return the clock of the test's applications, with its first time."""
+    """Return the clock of the test's applications, reset to its initial time."""
     api_of_module.clock.time = FakeClock().time
     return api_of_module.clock
 
 
 @pytest.fixture
 def api(api_of_module: Api, clock: FakeClock) -> Api:  # noqa: ARG001 (the fixture resets it)
-    """Return the application of the module, in the state of its start except for the ids of requests."""
+    """Return the module's application, reset to its initial state; only the request ids continue."""
     for namespace in api_of_module.manage("GET", "/namespaces")[1:]:
         api_of_module.manage("DELETE", f"/namespaces/{namespace['name']}")
     for snapshot in api_of_module.manage("GET", "/snapshots"):

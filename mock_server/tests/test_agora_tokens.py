@@ -38,7 +38,7 @@ def privileges_006(vector: dict[str, Any]) -> dict[int, int]:
 
 @pytest.mark.rule("join.token-format", "join.token-signature")
 @pytest.mark.parametrize("vector", VECTORS["v006"], ids=lambda vector: vector["id"])
-def test_006_token_equals_that_of_agora(vector: dict[str, Any]) -> None:
+def test_006_token_equals_token_of_agora_package(vector: dict[str, Any]) -> None:
     project = AgoraProject(vector["app_id"], vector["app_certificate"])
     token = pack_006(
         project,
@@ -52,7 +52,7 @@ def test_006_token_equals_that_of_agora(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS_OF_CALLS, ids=lambda vector: vector["id"])
-def test_007_token_content_equals_that_of_agora(vector: dict[str, Any]) -> None:
+def test_007_token_content_equals_content_of_agora_package(vector: dict[str, Any]) -> None:
     token = pack_007(
         AgoraProject(vector["app_id"], vector["app_certificate"]),
         vector["channel"],
@@ -74,7 +74,7 @@ def test_007_token_content_equals_that_of_agora(vector: dict[str, Any]) -> None:
         ("0" * 31 + "\N{ARABIC-INDIC DIGIT ONE}", "0" * 32),
     ],
 )
-def test_malformed_project_is_refused(app_id: str, certificate: str) -> None:
+def test_malformed_agora_project_is_refused(app_id: str, certificate: str) -> None:
     with pytest.raises(ValueError, match="32 hexadecimal digits"):
         AgoraProject(app_id, certificate)
 

@@ -235,7 +235,7 @@ def key_set() -> Iterator[dict[str, Any]]:
             """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # seconds that a stop takes
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # seconds between checks for a stop
     thread.start()
     state["url"] = f"http://127.0.0.1:{server.server_port}/jwks.json"
     yield state

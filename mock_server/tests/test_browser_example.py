@@ -134,7 +134,7 @@ def tab(browser: Any) -> Iterator[Tab]:
 
 @pytest.fixture
 def example(tab: Tab, example_server: ServerProcess) -> Iterator[Example]:
-    """Return the example on an empty server. Afterwards, expect no errors and no other origin."""
+    """Yield the example on an empty server. Then check that it had no errors and used no other origin."""
     with Control(example_server.url) as control:
         control.state.reset()
     yield Example(tab, example_server)

@@ -136,7 +136,7 @@ def test_unreadable_dotenv_file_is_one_line_error(
     assert "cannot read .env" in errors
 
 
-def test_variables_are_read_as_options(
+def test_environment_variables_are_read_as_options(
     started: list[tuple[Settings, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     origins = ("https://one.example.com", "https://two.example.com")

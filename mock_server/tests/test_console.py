@@ -133,7 +133,7 @@ class Console:
 
 @pytest.fixture
 def make_console(browser: Any) -> Iterator[Callable[..., Console]]:
-    """Open consoles in new tabs. Afterwards, expect no error and no request outside their URLs."""
+    """Yield a function that opens a console in a new tab. Then check for errors and for foreign URLs."""
     consoles: list[Console] = []
 
     def make(server: ServerProcess, place: str = "", **context: Any) -> Console:
@@ -288,7 +288,7 @@ def test_join_shows_decoded_token(console: Console) -> None:
     expect(console.row(call)).to_contain_text("patient present")
 
 
-def test_call_is_ended_and_another_cancelled(console: Console) -> None:
+def test_console_ends_one_call_and_cancels_another(console: Console) -> None:
     to_end, to_cancel = console.create_call(5, "join"), console.create_call(60)
     console.open()
     for action, call, status in (("End", to_end, "completed"), ("Cancel", to_cancel, "cancelled")):
@@ -307,7 +307,7 @@ def test_outsider_sees_all_calls_and_is_refused(console: Console) -> None:
     console.expect_response("403", "You are not authorized to access this call")
 
 
-def test_timeline_shows_calls_and_handles_keys(console: Console) -> None:
+def test_timeline_shows_calls_and_supports_the_keyboard(console: Console) -> None:
     console.control("PUT", "clock", {"time": "2030-01-05T06:00:00Z"})
     completed_call = console.create_call(5, "join", "end")
     cancelled_call = console.create_call(10, "cancel")
@@ -430,7 +430,7 @@ def test_clock_is_advanced_frozen_set_and_reset(console: Console) -> None:
 # -- Events ------------------------------------------------------------------------------------------
 
 
-def test_event_of_another_client_is_announced_and_opened(console: Console) -> None:
+def test_console_announces_and_opens_event_of_another_client(console: Console) -> None:
     call = console.create_call()
     events = console.open("Jane Smith").panel("Events")
     console.api("POST", f"{call}/cancel/")
@@ -458,7 +458,7 @@ def test_events_resume_after_reconnect(console: Console) -> None:
 # -- Requests ----------------------------------------------------------------------------------------
 
 
-def test_request_of_another_client_is_opened_and_copied(console: Console) -> None:
+def test_console_opens_and_copies_request_of_another_client(console: Console) -> None:
     requests = console.open().panel("Requests")
     body = {"doctor": 1, "patient": 1, "scheduled_time": "2001-01-01T00:00:00Z"}
     httpx.post(f"{console.url}{CALLS[1:]}", json=body, headers=console.headers)
@@ -635,7 +635,7 @@ def test_page_says_when_the_server_is_gone(
     expect(console.panel("Clock").get_by_role("alert")).to_be_visible()
 
 
-def test_page_that_cannot_start_says_why_and_retries(console: Console) -> None:
+def test_page_says_why_it_cannot_start_and_retries(console: Console) -> None:
     console.page.route(
         "**/_control/server", lambda route: route.fulfill(status=503, json={"error": "Not now"})
     )

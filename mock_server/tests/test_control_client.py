@@ -162,7 +162,7 @@ def test_unreachable_server_is_reported() -> None:
 
 
 @pytest.mark.parametrize(("status", "body"), [(404, b"<html>"), (404, b"[]"), (200, b"<html>")])
-def test_response_of_another_server_is_recognized(status: int, body: bytes) -> None:
+def test_client_recognizes_response_of_another_server(status: int, body: bytes) -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(status, content=body))
     with (
         Control(transport=transport) as control,

@@ -140,7 +140,7 @@ def test_only_open_call_blocks_its_slot(api: Api, status: str, answer: int) -> N
 
 @pytest.mark.rule("create.valid-body")
 @pytest.mark.parametrize("value", [..., None, "abc", True, [], 1.5, 0, 10**400, "2024-13-45T99:99:99Z"])
-def test_create_with_malformed_field_names_it(read_only_api: Api, value: Any) -> None:
+def test_create_error_names_the_malformed_field(read_only_api: Api, value: Any) -> None:
     for field in ("doctor", "patient", "scheduled_time"):
         request = body(**{field: value})
         if value is ...:
@@ -153,7 +153,7 @@ def test_create_with_malformed_field_names_it(read_only_api: Api, value: Any) ->
         assert answer["error"] == f"{field}: {answer['fields'][field][0]}"
 
 
-def test_create_names_every_malformed_field(read_only_api: Api) -> None:
+def test_create_error_names_every_malformed_field(read_only_api: Api) -> None:
     refusal = read_only_api.post("doctor", CALLS, json={"doctor": "one"})
     assert set(refusal.json()["fields"]) == {"doctor", "patient", "scheduled_time"}
 
@@ -226,7 +226,7 @@ def test_channel_names_are_unique_and_random(api: Api) -> None:
 
 
 @pytest.mark.rule("create.idempotency-key")
-def test_repeated_key_returns_first_call(api: Api) -> None:
+def test_repeated_idempotency_key_returns_first_call(api: Api) -> None:
     first = api.create(headers={"Idempotency-Key": "k-1"}, minutes=10)
     call_id = first.json()["id"]
     api.act("doctor", call_id, "join")
@@ -237,34 +237,34 @@ def test_repeated_key_returns_first_call(api: Api) -> None:
     assert api.get("doctor").json()["count"] == 1
 
 
-def test_repeated_key_with_other_body_is_refused(api: Api) -> None:
+def test_idempotency_key_with_other_body_is_refused(api: Api) -> None:
     api.create(headers={"Idempotency-Key": "k-1"})
     refusal = api.create(headers={"Idempotency-Key": "k-1"}, minutes=240)
     assert (refusal.status_code, refusal.json()["code"]) == (422, "create.idempotency-key")
     assert api.get("doctor").json()["count"] == 1
 
 
-def test_key_of_another_user_is_independent(api: Api) -> None:
+def test_two_users_may_use_same_idempotency_key(api: Api) -> None:
     api.create("doctor", headers={"Idempotency-Key": "k-1"})
     other = api.create("patient", headers={"Idempotency-Key": "k-1"}, minutes=240)
     assert (other.status_code, other.json()["id"]) == (201, 2)
 
 
-def test_key_of_refused_request_can_be_used(api: Api) -> None:
+def test_idempotency_key_of_refused_request_is_usable(api: Api) -> None:
     blocking = api.call()
     assert api.create(headers={"Idempotency-Key": "k-1"}, minutes=10).status_code == 400
     api.act("doctor", blocking["id"], "cancel")
     assert api.create(headers={"Idempotency-Key": "k-1"}, minutes=10).status_code == 201
 
 
-def test_key_expires_after_a_day(api: Api) -> None:
+def test_idempotency_key_expires_after_a_day(api: Api) -> None:
     api.create(headers={"Idempotency-Key": "k-1"})
     api.clock.advance(hours=24)
     assert api.create(headers={"Idempotency-Key": "k-1"}).json()["id"] == 2
 
 
 @pytest.mark.parametrize("key", ["", "a b", "é", "k" * 256])
-def test_create_with_malformed_key_is_refused(read_only_api: Api, key: str) -> None:
+def test_create_with_malformed_idempotency_key_is_refused(read_only_api: Api, key: str) -> None:
     refusal = read_only_api.create(headers={"Idempotency-Key": key.encode("latin-1")})  # type: ignore[dict-item]
     assert refusal.status_code == 400
     assert "Idempotency-Key" in refusal.json()["error"]

@@ -155,7 +155,7 @@ def damaged_pages(content: bytes, every: int) -> Iterator[tuple[int, bytes]]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("every", [24, pytest.param(1, marks=pytest.mark.long)])
-def test_damaged_page_makes_only_its_rows_unavailable(
+def test_damaged_page_affects_only_requests_for_its_rows(
     file: Path, caplog: pytest.LogCaptureFixture, every: int
 ) -> None:
     content = file.read_bytes()

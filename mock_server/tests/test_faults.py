@@ -164,7 +164,7 @@ def test_same_seed_gives_the_same_sequence() -> None:
         ("body=null", "body=null"),
     ],
 )
-def test_label_of_unnamed_fault_says_what_it_does(text: str, label: str) -> None:
+def test_label_of_unnamed_fault_lists_its_effects(text: str, label: str) -> None:
     assert parse_fault(text).label == label
 
 
@@ -259,7 +259,7 @@ def test_fault_sets_error_code_and_retry_after(api: Api) -> None:
     assert error == "Too many requests; try again in 2 seconds"
 
 
-def test_fault_refuses_before_or_after_the_operation(api: Api) -> None:
+def test_fault_responds_before_or_after_the_operation(api: Api) -> None:
     add(api, status=503, times=1, operation="createVideoCall")
     assert api.create().status_code == 503
     assert api.get("doctor").json()["count"] == 0
@@ -350,7 +350,7 @@ def test_body_fault_ignores_error_responses(api: Api) -> None:
     assert counts(api) == [(1, 0)]
 
 
-def test_fault_given_by_header_acts_once(api: Api) -> None:
+def test_fault_in_request_header_acts_once(api: Api) -> None:
     assert fault_header(api, "status=503; retry-after=2").headers["retry-after"] == "2"
     assert fault_header(api, "status=503; operation=joinVideoCall").status_code == 200
     assert (api.get("doctor").status_code, counts(api)) == (200, [])
@@ -418,7 +418,7 @@ class SocketServer:
     log: pytest.LogCaptureFixture
 
     def raw(self, fault: str) -> bytes:
-        """Return all bytes of the response to a list of calls."""
+        """Return all bytes of the response to a request that lists calls."""
         lines = [
             "GET /api/v1/video/video-calls/?page_size=100 HTTP/1.1",
             "Host: localhost",
@@ -462,7 +462,7 @@ def listening(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) 
         ws="websockets-sansio",
     )
     server = uvicorn.Server(config)
-    listener = socket.create_server(("127.0.0.1", 0))  # clients that connect before the start wait for it
+    listener = socket.create_server(("127.0.0.1", 0))  # clients may connect before the server starts
     # A page is larger than this buffer, so the server sends it in parts.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -27,7 +27,7 @@ def imports(layer: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     "layer", ["agora", "api", "domain", "events", "observability", "store", "operations", "world"]
 )
-def test_layer_below_control_imports_no_control(layer: str) -> None:
+def test_api_layers_do_not_import_control_api(layer: str) -> None:
     layer_imports = list(imports(layer))
     assert layer_imports
     assert [each for each in layer_imports if each[1].startswith("video_calls_server.control")] == []

@@ -201,7 +201,7 @@ def test_memory_of_dropped_namespace_is_freed(api: Api) -> None:
 
 @pytest.fixture
 def monotonic(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Replace the clock that measures idle time."""
+    """Replace the clock that measures the idle time of namespaces."""
     time = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(namespaces, "time", SimpleNamespace(monotonic=lambda: time.now, time=lambda: 0.0))
     return time

@@ -226,7 +226,7 @@ def test_repeated_notice_is_ignored(agora: Agora, seq: int | None) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
-def test_older_notice_is_ignored(agora: Agora, order: tuple[int, ...]) -> None:
+def test_notice_with_older_sequence_number_is_ignored(agora: Agora, order: tuple[int, ...]) -> None:
     messages = [agora.message(103, seq=9), agora.message(104, seq=10), agora.message(103, seq=11)]
     for index in order:
         agora.send(messages[index])
@@ -364,7 +364,7 @@ def test_empty_call_ends_after_configured_minutes(ending_agora: Agora) -> None:
     assert ending_agora.events().count(("call.ended", None)) == 1
 
 
-def test_call_with_one_participant_continues(ending_agora: Agora) -> None:
+def test_call_with_one_participant_present_continues(ending_agora: Agora) -> None:
     ending_agora.notify(103, "doctor", seq=1)
     ending_agora.notify(104, "doctor", seq=2)
     ending_agora.api.clock.advance(hours=1)
@@ -416,7 +416,7 @@ def test_empty_calls_end_in_order(ending_agora: Agora) -> None:
 
 def test_server_start_ends_overdue_empty_calls(make_api: Callable[..., Api], tmp_path: Path) -> None:
     options = {"database": str(tmp_path / "calls.db"), "agora_ncs_secret": SECRET}
-    agora = Agora(first := make_api(**options), first.call("ongoing"))  # does not end empty calls
+    agora = Agora(first := make_api(**options), first.call("ongoing"))  # ends no empty calls
     leave_both(agora)
     first.clock.advance(minutes=5)
     assert agora.read()["status"] == "ongoing"

@@ -41,7 +41,7 @@ def log(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> I
 
     def configure_or_read(**options: Any) -> str:
         if options:
-            monkeypatch.setattr(root, "handlers", [])  # pytest adds its own before each test
+            monkeypatch.setattr(root, "handlers", [])  # pytest adds its handlers before each test
             configure_logging(Settings(**options))
         for handler in root.handlers:
             handler.flush()

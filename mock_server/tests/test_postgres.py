@@ -125,7 +125,7 @@ def test_unreachable_database_is_named_without_its_password(postgres: str, chang
     assert "the-secret-of-all" not in f"{text}{error.value}"
 
 
-def test_missing_table_is_named(postgres_url: str) -> None:
+def test_store_names_missing_table_at_start(postgres_url: str) -> None:
     execute(postgres_url, "DROP TABLE request_windows")
     assert "lacks the tables request_windows" in fails_to_open(postgres_url)
 
@@ -316,7 +316,7 @@ def test_database_refuses_overlap_that_rule_misses(both: list[Api], monkeypatch:
     assert both[0].create("other_doctor", minutes=60, doctor=2, patient=2).status_code == 201
 
 
-def test_rate_limit_is_shared_by_applications(postgres_url: str, make_api: Callable[..., Api]) -> None:
+def test_two_applications_share_the_rate_limit(postgres_url: str, make_api: Callable[..., Api]) -> None:
     both = [make_api(database=postgres_url, rate_limit="5/day", lock_timeout=10.0) for _ in range(2)]
     answers = send_concurrently([partial(api.get, "doctor") for api in both * 5])
     assert Counter(answer.status_code for answer in answers) == {200: 5, 429: 5}
@@ -417,7 +417,7 @@ def test_transaction_is_retried_after_conflict(postgres_url: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["statement_timeout", "lock_timeout"])
-def test_statement_or_lock_timeout_is_unavailable(
+def test_request_gets_503_after_statement_or_lock_timeout(
     both: list[Api], postgres_url: str, make_api: Callable[..., Api], option: str
 ) -> None:
     other, _ = both
@@ -475,7 +475,7 @@ def test_request_succeeds_after_table_change(postgres_url: str, make_api: Callab
     api.call("cancelled")
 
 
-def test_exhausted_pool_is_unavailable(postgres_url: str, make_api: Callable[..., Api]) -> None:
+def test_request_gets_503_if_pool_is_exhausted(postgres_url: str, make_api: Callable[..., Api]) -> None:
     api = make_api(database=postgres_url, pool_size=1, pool_wait=0.3)
     call_id = api.create(minutes=10).json()["id"]
     with (
@@ -498,7 +498,7 @@ def test_lost_connections_are_replaced(postgres_url: str, make_api: Callable[...
         assert api.create(minutes=60 * number).status_code == 201
 
 
-def test_stopped_database_is_unavailable_until_restart(make_api: Callable[..., Api]) -> None:
+def test_requests_get_503_until_stopped_database_restarts(make_api: Callable[..., Api]) -> None:
     # Other runs of pytest delete its own temporary directories.
     with TemporaryDirectory() as directory, postgres_server(Path(directory) / "data") as server:
         url = server.get_uri()

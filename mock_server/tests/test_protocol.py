@@ -82,7 +82,7 @@ def test_endless_trailer_is_refused(server: ServerProcess) -> None:
     assert response_to(server, request)[0] == 431
 
 
-@pytest.mark.parametrize("protocol", ["h2c", "TLS/1.2", "websocket"])  # only a GET can ask for a WebSocket
+@pytest.mark.parametrize("protocol", ["h2c", "TLS/1.2", "websocket"])  # a WebSocket needs a GET
 @pytest.mark.parametrize(
     "body", [f"Content-Length: {len(BODY)}\r\n\r\n{BODY}", f"Transfer-Encoding: chunked\r\n\r\n{CHUNKED}\r\n"]
 )

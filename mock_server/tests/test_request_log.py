@@ -73,7 +73,7 @@ def test_exchange_has_all_details(api: Api) -> None:
     assert ["content-type", "application/json"] in logged_response["headers"]
 
 
-def test_single_exchange_is_read(make_api: Callable[..., Api]) -> None:
+def test_exchange_is_read_by_its_id(make_api: Callable[..., Api]) -> None:
     api = make_api()
     api.get("doctor")
     assert api.manage("GET", "/requests/1") == log(api)[0]
@@ -124,7 +124,7 @@ def test_handshake_is_logged_with_its_refusal(api: Api) -> None:
 # -- Redaction ---------------------------------------------------------------------------------------
 
 
-def test_secrets_are_redacted_in_all_parts(api: Api) -> None:
+def test_log_redacts_secrets_in_all_parts(api: Api) -> None:
     token = api.headers("doctor")["Authorization"].partition(" ")[2]
     call = api.call()
     joined = api.act("doctor", call["id"], "join").json()
@@ -240,7 +240,7 @@ def test_log_size_includes_bodies_and_headers(
     assert len(log(api)) == 3
 
 
-def test_large_body_is_shown_in_part(api: Api) -> None:
+def test_log_shows_part_of_large_body(api: Api) -> None:
     def parts() -> Iterator[bytes]:
         for _ in range(20):
             yield b"y" * 10_000
@@ -249,7 +249,7 @@ def test_large_body_is_shown_in_part(api: Api) -> None:
     assert 10_000 < len(log(api)[0]["request"]["body"]) <= MAX_BODY + 100
 
 
-def test_incomplete_body_is_shown_in_part(server: ServerProcess, control: Control) -> None:
+def test_log_shows_body_that_arrived_incomplete(server: ServerProcess, control: Control) -> None:
     url = urlsplit(f"{control.base_url}/video-calls/")
     lines = [
         f"POST {url.path} HTTP/1.1",
@@ -383,13 +383,13 @@ def test_stream_sends_new_exchanges(server: ServerProcess, control: Control) -> 
         assert exchanges[2] == httpx.get(url).json()
 
 
-def test_stream_resumes_after_an_id(server: ServerProcess, control: Control) -> None:
+def test_stream_resumes_after_the_requested_id(server: ServerProcess, control: Control) -> None:
     for _ in range(3):
         ask(server, control)
     for query, headers in (("?after=1", {}), ("?after=0", {"Last-Event-ID": "1"})):
         with following(control, query, **headers) as stream:
             assert [next(stream)["id"] for _ in range(2)] == [2, 3]
-    with following(control, "?after=40") as stream:  # an id that the log has not reached
+    with following(control, "?after=40") as stream:  # the log has not reached this id
         assert next(stream)["id"] == 1
 
 

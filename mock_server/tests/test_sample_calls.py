@@ -19,7 +19,7 @@ MONDAY = datetime(2026, 1, 5, 10, 12, 3, 5, tzinfo=UTC)
 
 
 def add_calls(*counts: int, now: datetime = MONDAY, people: Seed | None = None) -> tuple[Dump, list[Call]]:
-    """Return the dump of a database after adding calls, and the calls by id."""
+    """Return the dump of a database after sample calls were added, and these calls, sorted by id."""
 
     async def work() -> tuple[Dump, list[Call]]:
         store = store_for(":memory:", people or load_seed())
@@ -89,7 +89,7 @@ def test_calls_except_current_ones_are_in_working_hours() -> None:
 
 
 @pytest.mark.parametrize(("count", "now"), [(100, MONDAY), (50, MONDAY.replace(minute=0))])
-def test_times_fit_the_status_and_the_clock(count: int, now: datetime) -> None:
+def test_times_of_call_fit_status_and_clock(count: int, now: datetime) -> None:
     _, calls = add_calls(count, now=now)
     for call in calls:
         assert call.created_at < call.scheduled_time

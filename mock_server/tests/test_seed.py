@@ -67,7 +67,7 @@ def test_file_with_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> Non
     assert load_seed(tmp_path / "people.yaml") == load_seed()
 
 
-def test_third_doctor_can_be_outsider(tmp_path: Path) -> None:
+def test_contract_outsider_may_be_a_third_doctor(tmp_path: Path) -> None:
     entries = [
         f"  - {{id: {number}, email: d{number}@example.com, full_name: D, doctor: {{id: {number}}}}}\n"
         for number in (11, 12, 13)

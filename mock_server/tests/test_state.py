@@ -294,7 +294,7 @@ def test_restored_snapshot_has_state_clock_and_faults(full: Api) -> None:
     assert full.control("GET", "/state").content == before
 
 
-def test_ids_continue_after_restore(api: Api) -> None:
+def test_restore_resets_next_call_and_event_ids(api: Api) -> None:
     api.call("completed")
     api.manage("PUT", "/snapshots/s")
     first = [api.call("cancelled")["id"], state(api)["events"][-1]["id"]]

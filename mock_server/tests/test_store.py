@@ -19,7 +19,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     asyncio.run(store.close())
 
 
-def test_locked_file_is_unavailable_until_released(
+def test_write_is_unavailable_while_file_is_locked(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("video_calls_server.store.sqlite.BUSY_TIMEOUT", 0.05)
@@ -64,7 +64,9 @@ def test_read_runs_while_write_waits_for_lock(store: Store, tmp_path: Path) -> N
         ("0000", "revision 0000, and this server needs 0001; .* video-calls-server migrate"),
     ],
 )
-def test_file_of_another_version_is_refused(store: Store, tmp_path: Path, revision: str, words: str) -> None:
+def test_file_of_another_schema_version_is_refused(
+    store: Store, tmp_path: Path, revision: str, words: str
+) -> None:
     asyncio.run(store.close())
     with sqlite3.connect(tmp_path / "calls.db") as other:
         other.execute("UPDATE alembic_version SET version_num = ?", (revision,))
@@ -75,7 +77,7 @@ def test_file_of_another_version_is_refused(store: Store, tmp_path: Path, revisi
         asyncio.run(migrate(store.url, store.name))
 
 
-def test_existing_database_ignores_seed(store: Store, tmp_path: Path) -> None:
+def test_seed_is_ignored_if_database_exists(store: Store, tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("users: [{id: 7, email: a@example.com, full_name: A}]")
     asyncio.run(store.close())
     again = store_for(str(tmp_path / "calls.db"), load_seed(tmp_path / "other.yaml"))

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
     ],
     ids=["SQLite", "SQLite with UUIDs", "PostgreSQL", "PostgreSQL with two workers"],
 )
-def test_contract_suite_passes(
+def test_contract_suite_passes_on_each_database(
     request: pytest.FixtureRequest,
     serve: Callable[..., ServerProcess],
     tmp_path: Path,

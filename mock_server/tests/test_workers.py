@@ -161,7 +161,7 @@ def metric(server: ServerProcess, name: str, method: str) -> float:
 
 
 @pytest.mark.long
-def test_interrupt_of_process_group_stops_server(
+def test_ctrl_c_stops_all_workers(
     start: Callable[..., ServerProcess],
 ) -> None:
     server = start()

@@ -32,7 +32,7 @@ some = pytest.mark.parametrize("vector", [*map(vector_of, REPRESENTATIVES)], ids
 
 
 def account(vector: dict[str, Any]) -> str:
-    """Return the signed form of the uid: an integer 0, for any uid, is signed as an empty text."""
+    """Return the uid as it is signed. An integer 0 means any uid and is signed as an empty text."""
     return "" if vector["uid"] == 0 and vector["uid_type"] == "int" else str(vector["uid"])
 
 
@@ -82,7 +82,7 @@ CHAT = service(5, {1: 3600}, "a user of chat")
 
 
 @pytest.mark.parametrize("vector", VECTORS["v006"], ids=lambda vector: vector["id"])
-def test_006_token_has_the_vector_values(vector: dict[str, Any]) -> None:
+def test_006_token_has_values_of_test_vector(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
     if "privileges" in vector:
         allowed = {int(key): expiry for key, expiry in vector["privileges"].items()}
@@ -98,7 +98,7 @@ def test_006_token_has_the_vector_values(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS["v007"], ids=lambda vector: vector["id"])
-def test_007_token_has_the_vector_values(vector: dict[str, Any]) -> None:
+def test_007_token_has_values_of_test_vector(vector: dict[str, Any]) -> None:
     info = inspect_token(vector["token"])
     issued, expires = vector["issue_ts"], vector["issue_ts"] + vector["expire"]
     allowed = {int(key): value for key, value in vector["services"][0]["privileges"].items()}
@@ -125,7 +125,7 @@ def test_token_without_rtc_has_no_channel(other: bytes) -> None:
     assert not info.is_for_uid(0)
 
 
-def test_unknown_privilege_keeps_its_number() -> None:
+def test_unknown_privilege_is_read_as_its_number() -> None:
     info = inspect_token(token_007(content_007(service(1, {1: 0, 9: 60}, "call_1", "123"))))
     assert info.privileges == {Privilege.JOIN_CHANNEL: info.expires_at, 9: at(1704436789 + 60)}
 

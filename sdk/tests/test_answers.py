@@ -100,7 +100,7 @@ IDS: list[int | str] = [2**63 - 1, "7", "9F0C2B7E-5d1a-4c3b-8a60-1e2f3a4b5c6d", 
 
 @respx.mock
 @pytest.mark.parametrize("id_", IDS)
-def test_id_keeps_its_type(client: VideoCallsClient, id_: int | str) -> None:
+def test_id_in_response_keeps_its_type(client: VideoCallsClient, id_: int | str) -> None:
     details = {"doctor_details": CALL["doctor_details"] | {"id": id_}}
     answer = CALL | details | {"id": id_, "doctor": id_, "patient": id_}
     create = respx.post(CALLS).respond(201, json=answer)
@@ -230,7 +230,7 @@ def test_transport_with_http_client_is_refused(client: Any, http_client: Any) ->
         (lambda calls: calls.list(page=7), "list.page-out-of-range", "PageNotFoundError"),
     ],
 )
-def test_rule_is_recognised_by_its_text(
+def test_error_without_code_is_recognised_by_its_text(
     client: VideoCallsClient, call: Callable[[Any], Any], rule: str, error: str
 ) -> None:
     from video_calls_spec import RULES

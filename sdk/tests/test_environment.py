@@ -54,7 +54,7 @@ def follow(url: str) -> None:
 
 
 @pytest.mark.parametrize(("use", "line"), [(call, b"GET http://calls.example/"), (follow, b"CONNECT calls.")])
-def test_proxy_without_scheme_is_used(
+def test_proxy_variable_without_scheme_is_used(
     environment: pytest.MonkeyPatch, listener: tuple[int, list[bytes]], use: Any, line: bytes
 ) -> None:
     port, lines = listener
@@ -66,7 +66,7 @@ def test_proxy_without_scheme_is_used(
 
 @pytest.mark.parametrize("use", [call, follow])
 @pytest.mark.parametrize("no_proxy", ["localhost,127.0.0.1/32,::1/128", "127.0.0.1", "example.com, *"])
-def test_no_proxy_bypasses_the_proxy(
+def test_no_proxy_variable_bypasses_the_proxy(
     environment: pytest.MonkeyPatch, listener: tuple[int, list[bytes]], use: Any, no_proxy: str
 ) -> None:
     port, lines = listener

@@ -93,7 +93,7 @@ class Fake:
 def fake(
     script: Script, *, answer: Callable[[Fake], Response | None] = lambda _: None, **headers: str
 ) -> Iterator[Fake]:
-    """Serve on another thread; `script` runs for each connection, which is closed at its end."""
+    """Serve on another thread. `script` runs for each connection; when it ends, the connection is closed."""
     fake_server, ready, ended = Fake(), threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
 
@@ -203,7 +203,7 @@ def ids(events: list[Event]) -> list[str]:
 # -- Delivery --------------------------------------------------------------------------------------
 
 
-def test_events_are_read_into_models(first: Take) -> None:
+def test_events_are_parsed_into_models(first: Take) -> None:
     async def script(_: Fake, connection: ServerConnection) -> None:
         await connection.send(message(1))
         joined = {"call": CALL, "participant": {"uid": 7, "role": "doctor"}}
@@ -358,7 +358,7 @@ def test_message_over_a_mebibyte_closes_events(first: Take) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 404])
-def test_backend_without_events_is_an_error(first: Take, status: int) -> None:
+def test_backend_without_events_raises_an_error(first: Take, status: int) -> None:
     body = b'{"error": "Not here"}'
     with (
         fake(stay, answer=refusal(status, body, **{"X-Request-ID": "r1"})) as server,
@@ -575,7 +575,7 @@ def test_aclose_in_another_task_ends_loop(for_what: str) -> None:
 
 @pytest.mark.parametrize("entered", [True, False], ids=["with", "bare"])
 @pytest.mark.parametrize("for_what", WAITS)
-def test_cancelled_loop_leaves_nothing_behind(for_what: str, *, entered: bool) -> None:
+def test_cancelled_loop_leaves_no_task_or_connection(for_what: str, *, entered: bool) -> None:
     async def run(url: str, reached: threading.Event) -> None:
         async with AsyncVideoCallsClient(url, SECRET, timeout=3600) as client:
 

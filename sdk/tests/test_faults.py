@@ -1,6 +1,6 @@
 """A program reaches the right results although every fifth exchange has a fault.
 
-The program uses both clients, through `FaultProxy`, against the reference server: once as it is, and once
+The program uses both clients, through `FaultProxy`, against the reference server: once unchanged, and once
 without the `Idempotency-Key`, like a backend that does not support it.
 """
 
@@ -113,7 +113,7 @@ class Program:
                 await self.try_invalid_requests(calls, pair)
 
     def later(self, pair: int) -> datetime:
-        """Return the next free time of a pair, more than half an hour from the blocked one."""
+        """Return the next free time of a pair, more than half an hour after its blocked time."""
         return self.began + timedelta(hours=3, minutes=31 * self.slots[pair])
 
     async def complete_a_call(self, calls: Any, pair: int, *, with_errors: bool) -> None:

@@ -237,7 +237,7 @@ def test_token_is_refreshed_during_the_search() -> None:
         ([answer(429), answer(429)], RateLimitedError),
     ],
 )
-def test_failed_search_raises_its_own_error(
+def test_failed_search_raises_error_of_the_search(
     outcomes: list[RawResponse | Exception], error: type[VideoCallsError]
 ) -> None:
     with pytest.raises(error) as raised:
@@ -301,7 +301,7 @@ def test_retry_after_is_waited_for() -> None:
     assert playing.slept == [5.0, 7.0]
 
 
-def test_wait_beyond_deadline_raises_at_once() -> None:
+def test_retry_wait_beyond_deadline_raises_at_once() -> None:
     with pytest.raises(RateLimitedError) as raised:
         play(get_call(1), answer(429, **{"retry-after": "61"}))
     assert raised.value.retry_after == 61.0
@@ -318,7 +318,7 @@ def test_timeout_at_deadline_raises_deadline_error(attempts: int) -> None:
     assert raised.value.request_sent
 
 
-def test_attempt_is_limited_to_time_left() -> None:
+def test_timeout_of_attempt_is_limited_by_deadline() -> None:
     playing = play(get_call(1), deadline=12.0)
     playing.clock.seconds = 5.0
     playing.receive(answer(503))

@@ -48,7 +48,7 @@ def client_of(*answers: httpx.Response | Exception, **options: Any) -> VideoCall
         (InvalidResponseError, lambda secret: {"status_code": 200, "text": secret}),
     ],
 )
-def test_reflected_token_is_not_shown(
+def test_token_in_error_response_is_not_shown(
     caplog: pytest.LogCaptureFixture, error: type[StatusError], answer: Any, secret: str
 ) -> None:
     caplog.set_level(logging.DEBUG, "video_calls_sdk")
@@ -116,7 +116,7 @@ def test_nested_token_is_not_in_repr() -> None:
         [CONFLICT],
     ],
 )
-def test_nested_error_is_read_into_its_rule(body: Any) -> None:
+def test_rule_is_found_in_nested_error(body: Any) -> None:
     with pytest.raises(SchedulingConflictError) as raised:
         client_of(httpx.Response(400, json=body)).calls.create(
             doctor=1, patient=1, scheduled_time=datetime(2999, 1, 5, tzinfo=UTC)

@@ -65,7 +65,7 @@ def methods(resource: type) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("resource", [*PLAIN, *WITH_RESPONSE], ids=lambda resource: resource.__name__)
-def test_methods_are_the_operations(resource: type) -> None:
+def test_client_methods_match_contract_operations(resource: type) -> None:
     assert set(methods(resource)) == set(operations())
 
 

@@ -111,7 +111,7 @@ def test_async_clients_work_in_the_tests_loop(video_calls_server: VideoCallsServ
     assert run(cancelled()) == CallStatus.CANCELLED
 
 
-def test_simultaneous_requests_are_all_answered(video_calls_server: VideoCallsServer) -> None:
+def test_server_answers_simultaneous_requests(video_calls_server: VideoCallsServer) -> None:
     async def create(calls_ahead: int) -> Id:
         time = video_calls_server.clock.now() + timedelta(hours=1 + calls_ahead)
         calls = video_calls_server.async_doctor.calls
@@ -208,7 +208,7 @@ VALUES = {Id: 1, datetime: NINE}
 
 
 def send(client: VideoCallsClient, operation_id: str) -> object:
-    """Call the method of an operation with a value for each required parameter."""
+    """Call the client's method for an operation, with a value for each required parameter."""
     method = getattr(client.calls, re.sub("VideoCalls?$", "", operation_id))
     parameters, types = inspect.signature(method).parameters.values(), get_type_hints(method)
     return method(
@@ -282,7 +282,7 @@ def test_server_clock_follows_mocked_time(video_calls_server: VideoCallsServer, 
 
 
 @LIBRARIES
-def test_control_works_at_mocked_time(video_calls_server: VideoCallsServer, set_time: Any) -> None:
+def test_control_client_works_at_mocked_time(video_calls_server: VideoCallsServer, set_time: Any) -> None:
     server, control = video_calls_server, video_calls_server.control
     with set_time(NINE):
         control.faults.add(delay=0.001, times=1)

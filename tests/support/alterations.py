@@ -1,4 +1,4 @@
-"""Alterations of the reference server from outside: `alter.status(404, "get.not-found")` and the like."""
+"""Alterations of the reference server from outside, such as `alter.status(404, "get.not-found")`."""
 
 import json
 import re

@@ -54,7 +54,7 @@ POLICY: Json = {
     "state_first": False,  # reveals the state of a call before it checks permissions
     "hidden": [],  # statuses that a list leaves out
     "step": 0,  # how many calls are on two pages; below 0, on none
-    "early": 0,  # calls before the end at which `next` is null
+    "early": 0,  # how many calls before the last one `next` becomes null
     "no_previous": False,
     # Calls that block a new one
     "sharing": ["doctor", "patient"],  # a call blocks if it has one of these in common
@@ -78,7 +78,7 @@ POLICY: Json = {
     # Joins
     "opens": {"doctor": 15, "patient": 15},  # minutes before the start
     "closes_at_start": False,
-    "restarts": False,  # a later join starts the call again
+    "restarts": False,  # each join sets `started_at` again
     "random_uid": False,
     "token": {},  # false values of the token; see `agora_token`
 }

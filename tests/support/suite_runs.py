@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-SUITE_TIMEOUT = 240  # seconds of a run of the suite; some servers make it wait
+SUITE_TIMEOUT = 240  # seconds for a run of the suite, because some servers are slow
 
 SMALL_BACKEND = str(Path(__file__).with_name("small_backend.py"))
 

@@ -14,7 +14,7 @@ ROLES = ("doctor", "patient")
 ANY = ("any doctor", "any patient")
 CLOSED = ("completed", "cancelled")
 NO_LIMIT = 10**9
-CERTIFICATE = "de7e109c0dede7e109c0dede7e109c0d"  # the public one of the reference server
+CERTIFICATE = "de7e109c0dede7e109c0dede7e109c0d"  # the public certificate of the reference server
 HOUR, DAY = 3600, 86400
 
 SMALL: dict[str, dict[str, str | Json]] = {
@@ -253,7 +253,7 @@ def connect_as_doctor(check: Callable[[Request], object]) -> Alteration:
 
 
 def change_messages(kind: str, **values: object) -> Alteration:
-    """Change values of WebSocket messages of this kind: `accept` or `close`."""
+    """Change values in WebSocket messages of one kind, `accept` or `close`."""
     return Alteration(
         send=lambda message, _: [{**message, **values} if message["type"] == f"websocket.{kind}" else message]
     )
