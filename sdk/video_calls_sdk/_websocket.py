@@ -31,7 +31,7 @@ class RefusedError(Exception):
 
 
 HANDSHAKE_ERRORS: Final = (RefusedError, OSError, EOFError, WebSocketException)
-"""The errors of opening a connection."""
+"""The errors that `connect` raises if it cannot open a connection."""
 
 
 class _QuietLogger(logging.LoggerAdapter[logging.Logger]):

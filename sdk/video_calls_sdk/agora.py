@@ -91,7 +91,8 @@ class TokenInfo:
             integers if unknown. Empty for a 007 token without RTC.
         channel_name: None for a 006 token, which has only the CRC of the name, and for a 007 token without
             RTC.
-        account: the uid in decimal or the user account; empty for any uid; None if `channel_name` is None.
+        account: the uid in decimal, or the user account; empty if the token is for any uid; None if
+            `channel_name` is None.
         channel_crc, uid_crc: the CRC-32 of channel and account; None for 007.
     """
 
@@ -109,7 +110,7 @@ class TokenInfo:
     _message: bytes = field(repr=False)
 
     def expired(self, now: datetime | None = None) -> bool:
-        """Return whether the token has expired at `now`, an aware time; by default the present.
+        """Return whether the token has expired at `now`, an aware time; by default the current time.
 
         Raises:
             NaiveDatetimeError: if `now` has no offset.
@@ -117,7 +118,7 @@ class TokenInfo:
         return _aware(now) >= self.expires_at
 
     def allows(self, privilege: int, now: datetime | None = None) -> bool:
-        """Return whether the holder may do this at `now`, an aware time; by default the present.
+        """Return whether the holder has this privilege at `now`, an aware time; by default the current time.
 
         Raises:
             NaiveDatetimeError: if `now` has no offset.
@@ -292,10 +293,10 @@ def _base64(text: str) -> bytes:
     try:
         data = base64.b64decode(text)
     except ValueError:
-        raise InvalidTokenError("it is not base64") from None
+        raise InvalidTokenError("the token is not base64") from None
     # Decoding ignores unused bits and characters outside base64. A token with them is invalid.
     if base64.b64encode(data).decode("ascii") != text:
-        raise InvalidTokenError("it is not base64")
+        raise InvalidTokenError("the token is not base64")
     return data
 
 
@@ -304,13 +305,13 @@ def _inflate(data: bytes) -> bytes:
     try:
         content = stream.decompress(data, _MOST_INFLATED + 1)
     except zlib.error:
-        raise InvalidTokenError("it is not compressed data") from None
+        raise InvalidTokenError("the token is not compressed data") from None
     if len(content) > _MOST_INFLATED:
-        raise InvalidTokenError(f"it inflates to more than {_MOST_INFLATED} bytes")
+        raise InvalidTokenError(f"the token inflates to more than {_MOST_INFLATED} bytes")
     if not stream.eof:
-        raise InvalidTokenError("it is cut off")
+        raise InvalidTokenError("the token is cut off")
     if stream.unused_data:
-        raise InvalidTokenError("there is more after its end")
+        raise InvalidTokenError("the token has more after its end")
     return content
 
 
@@ -347,7 +348,7 @@ class _Bytes:
     def take(self, count: int) -> bytes:
         data = self._data[self._at : self._at + count]
         if len(data) < count:
-            raise InvalidTokenError("it is cut off, or a length in it is too large")
+            raise InvalidTokenError("the token is cut off, or a length in it is too large")
         self._at += count
         return data
 
@@ -364,11 +365,11 @@ class _Bytes:
         try:
             return self.string().decode()
         except UnicodeDecodeError:
-            raise InvalidTokenError("a text in it is not UTF-8") from None
+            raise InvalidTokenError("a text in the token is not UTF-8") from None
 
     def rest(self) -> bytes:
         return self._data[self._at :]
 
     def end(self) -> None:
         if self._at < len(self._data):
-            raise InvalidTokenError("there is more after its end")
+            raise InvalidTokenError("the token has more after its end")

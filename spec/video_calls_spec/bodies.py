@@ -7,7 +7,7 @@ import zlib
 from typing import Final
 
 LARGEST_BODY: Final = 2 * 2**20
-"""Bytes, before and after decoding; twenty times a page of 100 calls."""
+"""Bytes, before and after decoding; a page of 100 calls has about a twentieth of them."""
 
 ACCEPTED_CODING: Final = "gzip"
 """The content coding that the SDK and the suite accept."""
@@ -28,7 +28,7 @@ class Body:
         coding = content_encoding.strip().lower()
         self.problem: str | None = None
         if coding not in _UNCODED | _GZIP:
-            self.problem = f"Content-Encoding is {content_encoding[:40]!r}, not {ACCEPTED_CODING} alone"
+            self.problem = f"Content-Encoding is {content_encoding[:40]!r}, not only {ACCEPTED_CODING}"
         self._decoder = zlib.decompressobj(_WBITS) if coding in _GZIP else None
         self._content = bytearray()
         self._received = 0
