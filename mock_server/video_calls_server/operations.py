@@ -222,7 +222,7 @@ class Operations:
         transition = await self._store.write(work)
         if transition is None:
             logger.info(
-                "a notice changes nothing: %(presence)s uid=%(uid)d",
+                "ignored a notice that changes nothing: %(presence)s uid=%(uid)d",
                 {"presence": notice.presence, "uid": notice.uid},
             )
         else:

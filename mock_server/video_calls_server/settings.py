@@ -50,7 +50,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "end_when_empty_minutes": (0, 1440),
     "jwt_leeway": (0, 300),
 }
-"""The smallest and the largest values of numbers."""
+"""The smallest and the largest value of each setting that is a number."""
 
 
 class SettingsError(Exception):

@@ -13,7 +13,7 @@ from video_calls_server.store import UnavailableError
 logger = logging.getLogger("video_calls_server")
 
 RETRY_SECONDS = 1.0
-"""The pause after the database did not answer."""
+"""The seconds until the next attempt after an error."""
 
 
 class EmptyCalls:
@@ -57,10 +57,10 @@ class EmptyCalls:
         try:
             due = await self._end_empty_calls()
         except UnavailableError as error:
-            logger.warning("empty calls cannot be ended for the moment: %s", error)
+            logger.warning("cannot end empty calls now; trying again: %s", error)
             return RETRY_SECONDS
         except Exception:  # an error here must not stop the server; the next check may succeed
-            logger.exception("empty calls cannot be ended for the moment")
+            logger.exception("cannot end empty calls now; trying again")
             return RETRY_SECONDS
         latest = checked_at + self._after
         wait = (latest if due is None else min(due, latest)) - self._clock.now()

@@ -79,6 +79,6 @@ class AccessLog:
 
 def _refuse_preflight(origin: str) -> ASGIApp:
     """Return the response to a preflight from an origin that `--cors-origin` does not allow."""
-    logger.warning("the origin %(origin)r is refused; --cors-origin allows it", {"origin": origin[:200]})
+    logger.warning("refused the origin %(origin)r; --cors-origin can allow it", {"origin": origin[:200]})
     text = f"The origin {origin[:200]!r} may not use this server; start it with --cors-origin to allow it"
     return JsonResponse(Error(error=text, code="cors"), status=403)

@@ -83,7 +83,7 @@ class UuidIds:
 
 
 Ids: TypeAlias = IntegerIds | UuidIds
-"""The conversion between the numbers of calls, doctors and patients and the ids that clients see."""
+"""Converts the numbers of calls, doctors and patients to the ids that clients see, and back."""
 
 INTEGERS = IntegerIds()
 _FORMS: dict[IdForm, Ids] = {"integer": INTEGERS, "uuid": UuidIds()}

@@ -18,7 +18,7 @@ OUTAGE = 3600.0
 """Seconds for which the last keys still work if the key set cannot be fetched."""
 
 COOLDOWN = 10.0
-"""Minimum seconds between two fetches, so that invented key ids do not cause a fetch each."""
+"""Minimum seconds between two fetches, so that not every token with an invented key id causes a fetch."""
 
 TIMEOUT = 5.0
 """Seconds for fetching the whole key set."""

@@ -87,10 +87,10 @@ class _Protocol(HttpToolsProtocol):
     ignores_upgrade = False
 
     _is_done = False
-    """Whether further data is ignored."""
+    """Whether the protocol ignores all further data of the connection."""
 
     _in_head = _in_request = False
-    """Whether a head, and a request, has begun and is incomplete."""
+    """Whether the head of a request, or the request itself, has begun and is not complete yet."""
 
     _chunk = _first_chunk = _received = 0
     """Bytes of the last read, of the read in which the request began, and of all reads since then."""

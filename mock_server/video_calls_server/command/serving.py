@@ -100,7 +100,7 @@ async def _open(namespace: Namespace, settings: Settings) -> Seed:
         raise
     if settings.seed is not None and people != load_seed(settings.seed):
         logger.warning(
-            "%s already has users, other than those of %s: a seed is for a new database",
+            "%s already has other users than %s; a seed is only for a new database",
             store.name,
             settings.seed,
         )
@@ -200,7 +200,7 @@ class _Worker:
         """Wait until the process has ended, and kill it at the deadline (of `time.monotonic`)."""
         self._process.join(max(0.0, deadline - time.monotonic()))
         if self.status is None:
-            logger.error("worker %(pid)d does not stop and is killed", {"pid": self.pid})
+            logger.error("worker %(pid)d did not stop in time; killing it", {"pid": self.pid})
             self._process.kill()
             self._process.join()
 

@@ -7,7 +7,7 @@ import anyio
 from video_calls_server.domain.clock import Clock
 
 EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-"""The bounds of a clock: rules compute times some days before and after it."""
+"""The bounds of a clock. They leave room, because rules compute times some days before and after its time."""
 
 
 class SettableClock:

@@ -44,7 +44,7 @@ MIN_DISTANCE = timedelta(minutes=30)
 """The least time between the starts of two open calls of one doctor, or of one patient."""
 
 JOIN_WINDOW = timedelta(minutes=15)
-"""The time before `scheduled_time` at which a call can first be joined."""
+"""How long before `scheduled_time` participants can join a call."""
 
 OPEN: frozenset[Status] = frozenset({"scheduled", "ongoing"})
 """The statuses in which a call blocks its slot."""

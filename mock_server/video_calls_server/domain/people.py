@@ -46,4 +46,4 @@ class Actor(NamedTuple):
 
 
 Person = tuple[User, Doctor | None, Patient | None]
-"""A user, with the doctor and the patient that they are, if any."""
+"""A user, and the same user as a doctor and as a patient, or None."""

@@ -17,7 +17,7 @@ from video_calls_server.store.times import to_microseconds, to_time
 CHANNEL = "video_calls_events"
 """The channel on which PostgreSQL notifies other processes. The payload is the ids of the users."""
 
-_OUTBOX_LOCK = 0x76636576  # any number that no other advisory lock has
+_OUTBOX_LOCK = 0x76636576  # any number that no other advisory lock uses
 
 
 class StoredEvent(NamedTuple):
@@ -103,7 +103,7 @@ _LOCK_OUTBOX = Statement(
     )
 )
 _DELETE_BATCH = 1000
-"""The most events that one change deletes, so that no single request deletes the events of a week."""
+"""How many events one transaction deletes at most, so that no request has to delete those of a week."""
 
 # Order by the time, because it has an index. With an order by id, the database would read every event.
 _old = (

@@ -24,7 +24,7 @@ Change = tuple[str | None, str]
 """The revision before, or None, and the revision after."""
 
 _SCRIPTS = Path(__file__).with_name("migrations")
-_MIGRATION_LOCK = 0x76636D67  # any number that no other advisory lock has
+_MIGRATION_LOCK = 0x76636D67  # any number that no other advisory lock uses
 
 
 async def migrate(url: URL, name: str) -> Change:

@@ -9,7 +9,7 @@ class PoolLimits:
 
     size: int = 10
     connect_timeout: float = 5.0
-    """For a new connection, and for a free connection of the pool."""
+    """The timeout for opening a connection, and for waiting until a connection of the pool is free."""
     statement_timeout: float = 5.0
     lock_timeout: float = 2.0
-    """For a lock that another transaction holds."""
+    """The timeout for waiting for a lock that another transaction holds."""

@@ -41,7 +41,7 @@ logger = logging.getLogger("video_calls_server")
 T = TypeVar("T")
 
 ATTEMPTS = 5
-"""The attempts at a transaction that concurrent transactions make fail."""
+"""How often a transaction is attempted if concurrent transactions make it fail."""
 
 _OVERLAP = "23P01"  # exclusion_violation
 # Serialization failure, deadlock, unique violation, tables changed since a statement was prepared.
@@ -51,7 +51,7 @@ _TIMEOUTS = {"57014", "55P03", "25P03"}  # statement, lock, idle
 _READ_ONLY = "25006"  # the server is a standby
 
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.05, 2.0
-"""The seconds before the listener connects again."""
+"""The seconds before the listener connects again, at first and at most. They double with each attempt."""
 
 _CONFLICT_BACKOFF, _LOSS_BACKOFF = 0.02, 0.1
 """The most seconds before the second attempt at a transaction. They double with each attempt.
@@ -62,7 +62,7 @@ After a lost connection, the pool needs some time to notice which other connecti
 PING_INTERVAL = 15.0
 """The seconds between two pings of the listener's connection, which can be lost without a signal."""
 
-_SEED_LOCK = 0x76637364  # any number that no other advisory lock has
+_SEED_LOCK = 0x76637364  # any number that no other advisory lock uses
 
 
 class PostgresStore(Store):
@@ -293,7 +293,7 @@ def reason_of(error: BaseException) -> str:
 
 
 async def _connect(url: URL, seconds: float, settings: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
-    """Return a connection of asyncpg, which has no types."""
+    """Return a connection of asyncpg. Its type is Any, because asyncpg has no types."""
     connect: Any = asyncpg.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
     try:

@@ -36,13 +36,13 @@ BUSY_TIMEOUT = 2.0
 """The seconds to wait for a lock of another process on the file."""
 
 _BUSY_PAUSE = 0.02
-"""The seconds between two attempts."""
+"""The seconds between two attempts to get the lock."""
 
 _MMAP_SIZE = 2**30
-"""The bytes of a file that SQLite maps into memory.
+"""How many bytes of a file SQLite maps into memory.
 
-With it, a read takes 1.15 times as long among a million calls as among a thousand; without it, 1.32 times. A
-larger page cache changed nothing.
+With a million calls, a read takes 1.15 times as long as with a thousand. Without this mapping, it takes 1.32
+times as long. A larger page cache changed nothing.
 """
 
 

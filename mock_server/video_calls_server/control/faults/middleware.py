@@ -43,7 +43,7 @@ _RULES_OF_STATUS: dict[int, RuleId] = {
     404: "errors.unknown-path",
     405: "errors.method-not-allowed",
 }
-"""The rule of every operation for a status that several such rules have."""
+"""For a status of several rules that hold for every operation: the rule whose text a fault sends."""
 
 _SERVER_ERRORS = {
     500: ("Internal server error", "internal_error"),

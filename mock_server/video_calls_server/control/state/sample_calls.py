@@ -32,10 +32,10 @@ _SLOTS_A_DAY = (CLOSING - OPENING) * timedelta(hours=1) // SLOT
 _SATURDAY = 5
 
 _DAYS = 14
-"""Working days before now, and as many after, over which calls are spread; more if needed."""
+"""Calls are spread over this many working days before now, and after now. Many calls need more days."""
 
 _CALLS_A_DAY = 6
-"""The calls of one user in a day; more calls are spread over more days."""
+"""How many calls a user has in a day. If there are more calls, they are spread over more days."""
 
 _STATUSES: tuple[Status, ...] = (
     *("scheduled", "completed", "ongoing", "cancelled"),
@@ -43,7 +43,7 @@ _STATUSES: tuple[Status, ...] = (
     *("completed", "scheduled", "completed", "cancelled"),
     *("completed", "scheduled", "completed", "completed"),
 )
-"""The statuses of the first calls; those of further calls repeat them."""
+"""The statuses of the first calls. Further calls repeat this sequence."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_SLOT = datetime.max.replace(tzinfo=UTC) - SLOT
