@@ -24,14 +24,14 @@ _ANCHOR_HOURS = (10, 15, 3, 20)
 
 _ANCHOR_DAYS = 3
 _MIDDLES_OF_WEEKS = ((1, 2), (0, 1, 2, 3))
-"""Weekdays whose neighbours are workdays, too; all weekdays that are workdays in every country."""
+"""The order in which to try weekdays: first those between two workdays, then other usual workdays."""
 
 _MOST_HOURS = 23
 _MOST_WEEKS = 200
 _STEPS = (1, 5, 10, 15, 20, 30, 60)
 _NOTICES = (2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 720, 1440, 2880)
 _OFF_GRID = timedelta(minutes=7, seconds=41)
-"""The distance from a full hour to a time that is on no usual grid."""
+"""This long after a full hour, a time is on no usual grid."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from video_calls_spec import RULES, Rule
 from video_calls_contract.schema import operations
 
 AREAS: dict[str, str] = {}
-"""The first part of each slug, which `--section` takes, with the document's heading for its first rule."""
+"""The names for `--section`: the first parts of slugs, each with the heading of its first rule."""
 for _rule in RULES.values():
     AREAS.setdefault(_rule.id.partition(".")[0], _rule.section.partition(" (")[0])
 AREAS["fuzz"] = "Schemas (Schemathesis)"
@@ -27,7 +27,7 @@ NOTED: frozenset[str] = frozenset(
         "model.utc",
     }
 )
-"""Recommendations about what the document leaves open. A backend that does not follow one gets a note."""
+"""Recommendations, where the document leaves the behaviour open. Not to follow one causes only a note."""
 
 
 def catalogue() -> dict[str, Rule]:

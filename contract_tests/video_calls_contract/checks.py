@@ -21,7 +21,7 @@ TIMES = ("scheduled_time", "started_at", "ended_at", "created_at", "updated_at")
 """The fields of a call that are times."""
 
 PRECISION = timedelta(seconds=1)
-"""A backend may store times to the second that it returned more precisely at first."""
+"""A backend may store whole seconds, although its first response was more precise."""
 
 _FIELDS = ("id", "channel_name", "doctor", "patient", "status", *TIMES)
 _UPDATED = "updated_at"

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from video_calls_spec.retry_after import http_date
 
 MOST_DIFFERENCE = timedelta(seconds=75)
-"""How much a plausible clock of an application differs from `Date`: a minute, and the time of a request."""
+"""The suite ignores an application's clock that differs more from `Date`: a minute, plus a request's time."""
 
 LEAST_MARGIN = timedelta(seconds=20)
-"""How far a test keeps from a limit of a rule if the clock is certain."""
+"""How far from the limit of a rule a test stays if the clock is certain."""
 
 _AGREEMENT = timedelta(seconds=3)  # the clock is certain if the two sources differ by at most this
 _SECOND = timedelta(seconds=1)

@@ -7,7 +7,7 @@ from uuid import UUID
 Id: TypeAlias = int | str
 
 NO_CALL = 2_000_000_000
-"""No integer from this one on is an id."""
+"""No backend uses this integer as an id, nor a larger one."""
 
 TEXT_ID = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,63}", re.ASCII)
 """Matches the texts that the contract allows as ids."""

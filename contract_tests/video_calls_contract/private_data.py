@@ -42,7 +42,7 @@ _VALUES = {
 }
 _PUBLIC = {"channel_name", "next", "previous", "scheduled_time", "started_at", "ended_at", "created_at",
              "updated_at", "expiration_time", "app_id"}  # fmt: skip
-"""Fields of the document: random digits in a channel name may look like a card number."""
+"""Public fields, which are not searched: random digits of a channel name may look like a card number."""
 _MASK = re.compile(r"[\s*•xX.-]*")
 
 _INTERNALS = {

@@ -30,7 +30,7 @@ PLUGIN: pytest.StashKey["SuitePlugin"] = pytest.StashKey()
 
 _ALONE, _LISTS, _LONG, _OTHER, _LATE, _OBSERVED = range(6)
 _STAGES = {"alone": _ALONE, "lists": _LISTS, "long": _LONG, "late": _LATE, "observed": _OBSERVED}
-"""The stages of a run by marker. Tests of lists come first, while the lists are short and do not change."""
+"""The stages of a run by marker. Tests that read lists come early, while lists are short."""
 
 _MAX_REASON_LENGTH = 2000
 
@@ -73,9 +73,9 @@ class SuitePlugin:
         config.stash[PLUGIN] = self
         config.addinivalue_line("markers", "rule(*slugs): the rules of the catalogue that this test checks")
         config.addinivalue_line("markers", "alone: depends on lists, users or timing; runs by itself")
-        config.addinivalue_line("markers", "lists: reads lists; runs only beside tests that read lists")
-        config.addinivalue_line("markers", "long: takes long; starts before the others")
-        config.addinivalue_line("markers", "late: uses a scenario of the background; starts after the others")
+        config.addinivalue_line("markers", "lists: reads lists; runs only with tests that read lists")
+        config.addinivalue_line("markers", "long: takes seconds; starts before most other tests")
+        config.addinivalue_line("markers", "late: needs a background scenario; starts after most other tests")
         config.addinivalue_line("markers", "observed: checks the exchanges of all other tests; runs last")
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

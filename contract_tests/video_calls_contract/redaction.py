@@ -28,7 +28,7 @@ _BETWEEN = re.compile(r"[\W_]+")
 _NAMED = {"amp": "&", "percnt": "%", "bsol": "\\", "num": "#"}
 
 _Unit = tuple[str, int, int]
-"""A character, and the start and end of its spelling in the text."""
+"""A character, and the start and end of its spelling in the text, which may be an escape."""
 
 
 class Redactor:

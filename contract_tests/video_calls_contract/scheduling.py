@@ -270,7 +270,9 @@ class Calls:
         """Close this run's calls of a pair that are near a time."""
         for call_id in self.created.near(pair, at, OVERLAP):
             if not self.created.close(call_id):
-                raise Blocked(f"call {call_id} of this run is in the way: no cancellation or end closes it")
+                raise Blocked(
+                    f"call {call_id} of this run conflicts; the backend neither cancels nor ends it"
+                )
 
     def _reserve(self, pair: Pair) -> bool:
         with self._released:

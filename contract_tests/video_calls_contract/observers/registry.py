@@ -14,7 +14,7 @@ from video_calls_contract.config import Agora
 from video_calls_contract.exchange import Exchange
 
 LENIENCE = timedelta(seconds=10)
-"""How much a time may differ from the moment that it should be."""
+"""How much a time in a response may differ from the correct time."""
 
 MOST_FINDINGS = 3
 """How many findings of each rule are recorded."""

@@ -14,7 +14,7 @@ from video_calls_contract.users import Users
 
 ACTIONS = ("get", "join", "end", "cancel")
 ENDINGS = ("abc", ".5", "%20or%201=1")
-"""Loosely typed languages read the digits before these."""
+"""Texts to add to an id. Loosely typed languages read only the digits before such a text."""
 
 each_action = pytest.mark.parametrize(
     "action", [pytest.param(action, marks=pytest.mark.rule(f"{action}.not-found")) for action in ACTIONS]

@@ -35,7 +35,7 @@ from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import Users
 
 QUIET = 0.5
-"""Seconds in which an event that should not be sent would arrive, after all others have."""
+"""Seconds to wait for events that must not be sent, after all other events have arrived."""
 
 ROLES = ("doctor", "patient")
 
@@ -370,7 +370,7 @@ ORDER = (
     (("participant.joined", "patient"), ("participant.left", "patient")),
     (("participant.joined", "doctor"), ("participant.joined", "patient")),
 )
-"""Pairs of events in their order. Events of one request, such as a start and a join, have none."""
+"""Pairs of events whose order is fixed. Events of one request, such as a start and a join, have no order."""
 
 
 @pytest.mark.rule("events.order")

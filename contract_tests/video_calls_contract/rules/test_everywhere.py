@@ -12,7 +12,7 @@ ABSENT = {
     "join.token-signature": Missing("the configuration has no agora.app_certificate"),
     "errors.body-everywhere": NotOffered("no request was refused outside the operations"),
 }
-"""Why it may be that no exchange concerned a rule."""
+"""For some rules, why a run may have no exchange to check."""
 
 NEED_A_CALL = ("model.schema", "privacy.details")
 NEED_A_JOIN = ("model.started-at", "model.ended-at")

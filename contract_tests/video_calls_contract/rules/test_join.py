@@ -23,7 +23,7 @@ from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import User
 
 EDGE = timedelta(minutes=2)
-"""A join is at the start of the window if it is at most this far from it."""
+"""To test where the window starts, a join is at most this far from the start."""
 
 
 def no_server_error(calls: Calls, call: Call, join: Exchange) -> Exchange:

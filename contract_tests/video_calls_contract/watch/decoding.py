@@ -23,7 +23,7 @@ NOBODY = "nobody"
 
 _CODINGS = ("", "identity", "gzip", "x-gzip")
 _PLAIN = Redactor()
-"""Findings are redacted when they are recorded."""
+"""Knows no secrets: `evidence` redacts findings when they are recorded."""
 
 
 def skip_reason(capture: Capture, root: str) -> str:

@@ -40,7 +40,7 @@ _NEEDS_KNOWLEDGE = {
     "adjacent": "a refusal may have reasons that traffic does not show",
     "frees-slot": "a refusal may have reasons that traffic does not show",
 }
-"""Why a rule cannot be checked, by the end of its slug."""
+"""Why traffic cannot show whether a rule is kept, by the last part of the rule's slug."""
 
 
 class _Results(Results):
