@@ -39,7 +39,7 @@ def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPro
 
 @pytest.fixture
 def fresh_server(plain_server: ServerProcess) -> ServerProcess:
-    """Return the shared process, in the state of its start."""
+    """Return the shared server process, reset to its initial state."""
     with Control(plain_server.url) as control:
         control.state.reset()
         control.requests.clear()

@@ -72,7 +72,7 @@ class Request:
         return next((name for name, token in self.server.tokens.items() if token == self.token), "")
 
     def authenticate_as(self, user: str) -> "Request":
-        """Give the request the token of this user."""
+        """Replace the token of the request by the token of this user."""
         self.set_header("authorization", f"Bearer {self.server.tokens[user]}")
         return self
 

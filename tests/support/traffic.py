@@ -1,4 +1,4 @@
-"""Calls, events and tokens of recorded traffic."""
+"""Calls, events and tokens for tests with recorded traffic."""
 
 import base64
 import json
