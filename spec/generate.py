@@ -149,7 +149,7 @@ SYNC_NAMES = {
     "_async_events": "_sync_events",
     "_async_socket": "_sync_socket",
 }
-"""Identifiers whose synchronous form is not only without the prefix `Async`."""
+"""Identifiers with another synchronous name than the one without the prefix `Async`."""
 
 
 def sync_module(path: Path) -> str:

@@ -7,7 +7,7 @@ import zlib
 from typing import Final
 
 LARGEST_BODY: Final = 2 * 2**20
-"""Bytes, before and after decoding; a page of 100 calls has about a twentieth of them."""
+"""Bytes, before and after decoding: about twenty times the size of a page with 100 calls."""
 
 ACCEPTED_CODING: Final = "gzip"
 """The content coding that the SDK and the suite accept."""
