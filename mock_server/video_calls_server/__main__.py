@@ -84,7 +84,7 @@ def _type_of(annotation: Any) -> Any:  # noqa: ANN401 (annotations and click's t
 
 
 def settings_options(command: Command) -> Command:
-    """Add an option for each setting to a command. Without the option, its environment variable applies."""
+    """Add an option for each setting to a command. The setting's environment variable is the default."""
     for setting in reversed(setting_fields()):
         multiple = get_origin(setting.type) is tuple
         default = setting.default

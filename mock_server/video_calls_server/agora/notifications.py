@@ -4,7 +4,7 @@ The `eventType`s of real-time communication (`productId` 1):
 
     101, 102       channel created, destroyed: ignored, because each participant has a notification too
     103, 105, 107  a user joined as host, as audience member, in the communication profile: joined
-    104, 106, 108  the same three left: left, unless they joined on another device (`reason` 5)
+    104, 106, 108  a user of these three kinds left: left, unless they joined on another device (`reason` 5)
     111, 112       a participant changed role: joined, because both roles are in the channel
 
 `clientSeq` increases with each event on the participant's device. Notifications can arrive late or twice.

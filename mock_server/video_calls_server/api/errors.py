@@ -81,7 +81,8 @@ def _http_error(request: AnyRequest, exception: HTTPException) -> Response[bytes
         case status if 400 <= status < 500:  # noqa: PLR2004 (the client errors)
             body = Error(error=exception.detail or "Bad request", code="bad_request")
             return error_response(status, body, {})
-        case 500 if "disconnected" in str(exception.detail):  # not an error of the server
+        # The client has disconnected, which is not an error of the server.
+        case 500 if "disconnected" in str(exception.detail):
             return error_response(400, Error(error="The request body did not arrive", code="bad_request"), {})
         case _:
             return _server_error(request, exception)

@@ -112,7 +112,8 @@ class _Connection:
             with anyio.move_on_after(max(0.0, expires - time.time())) as until_expiry:
                 try:
                     await self._send_events(actor, after, subscription)
-                except (Close, UnavailableError) as error:  # or it becomes an ExceptionGroup
+                except (Close, UnavailableError) as error:
+                    # Raise it later, because the task group would wrap it in an ExceptionGroup.
                     failure = error
                 except (WebSocketDisconnect, OSError):  # the client disconnected meanwhile
                     pass

@@ -138,7 +138,7 @@ def _uuid(kind: Kind, number: int) -> str:
 
 @lru_cache(maxsize=8192)
 def _number(kind: Kind, text: str) -> int | None:
-    """Return the number of a well-formed UUID, None if this server did not issue it for this kind."""
+    """Return the number of a well-formed UUID, or None if this server did not issue it for this kind."""
     value = UUID(text).int
     free = (value >> 80 << 12 | value >> 64 & 0xFFF) << _NODE_BITS | value & (1 << _NODE_BITS) - 1
     checksum = free >> _NUMBER_BITS

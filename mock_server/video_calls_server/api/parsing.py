@@ -29,7 +29,7 @@ _ROLES: tuple[Literal["doctor", "patient"], ...] = ("doctor", "patient")
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """Return the value of a header, None if the request does not have it; the name is in lower case."""
+    """Return the value of a header, or None if the request does not have it. `name` is in lower case."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 

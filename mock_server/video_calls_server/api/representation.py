@@ -11,7 +11,7 @@ from video_calls_server.domain.calls import Call
 def video_call(call: Call) -> VideoCall:
     """Return a call with the ids of the store; see `with_ids`.
 
-    Of a participant, it contains only what the other one may know ("Security Considerations" 6).
+    It contains only what each participant may know about the other ("Security Considerations" 6).
     """
     return VideoCall(
         id=call.id,
@@ -32,7 +32,7 @@ def video_call(call: Call) -> VideoCall:
 
 
 def with_ids(call: VideoCall, ids: Ids) -> VideoCall:
-    """Return a call with the ids that clients see in place of those of the store."""
+    """Return the call with other ids: those that clients see replace those of the store."""
     if ids is INTEGERS:
         return call
     doctor, patient = _external("doctor", call.doctor, ids), _external("patient", call.patient, ids)

@@ -134,7 +134,8 @@ class _Server(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._namespaces.default.open()  # the application would log a traceback
+        # Open the database here, because the application would log a traceback if this fails.
+        await self._namespaces.default.open()
         await super().startup(sockets)
         self._ready()
 

@@ -101,8 +101,8 @@ def _reason(response: httpx.Response) -> str:
 class ClockControl(_Client):
     """The clock that the rules use. JWTs and Agora tokens follow real time.
 
-    `set` and `advance` do not change whether the clock runs or is frozen. If a change of the clock makes the
-    end of empty calls due, the server ends them at once.
+    `set` and `advance` do not change whether the clock runs or is frozen. After each change of the clock, the
+    server at once ends the empty calls that are then due.
     """
 
     def now(self) -> datetime:
@@ -249,7 +249,7 @@ class StateControl(_Client):
     """The state: users, calls, events, clock and faults."""
 
     def reset(self) -> None:
-        """Restore the state that the namespace had when it started."""
+        """Restore the initial state, which the server's settings define."""
         self._send("POST", "/state/reset")
 
     def dump(self) -> dict[str, Any]:

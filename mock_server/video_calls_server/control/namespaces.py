@@ -112,7 +112,7 @@ class Namespace(World):
         await self.announce_new_state()
 
     async def announce_new_state(self) -> None:
-        """Close the event connections, because they cannot resume, and end the calls that are due."""
+        """Close the event connections, because they cannot resume, and end the empty calls that are due."""
         self.hub.close(*STATE_REPLACED)
         await self.end_due_calls()
 

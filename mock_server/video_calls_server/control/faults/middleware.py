@@ -164,7 +164,7 @@ class _BufferedResponse:
             self.body += message["body"]
 
     async def send(self, send: Send, body: bytes, labels: str, *, complete: bool = True) -> None:
-        """Send the response with this body. Even if it is incomplete, `content-length` is the full length."""
+        """Send the response with this body. `content-length` is that of the complete body."""
         headers = [pair for pair in self.headers if pair[0].lower() != b"content-length"]
         length = len(body) if complete else len(self.body)
         headers += [(b"content-length", b"%d" % length), *_fault_header(labels)]

@@ -133,7 +133,7 @@ async def disconnect(
 
 
 def find_call(connection: Connection, ids: Ids, call_id: ExternalId) -> Call:
-    """Return the call with this id, in the form that clients see.
+    """Return the call with this id. `call_id` is the id that clients see.
 
     Raises:
         ControlRefusal: if there is no such call.

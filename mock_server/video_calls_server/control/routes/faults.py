@@ -26,7 +26,7 @@ async def add_fault(namespace: NamedDependency[Namespace], data: JSONBody[Fault]
 
 @delete("/{fault_id:int}", summary="Remove a fault")
 async def remove_fault(namespace: NamedDependency[Namespace], fault_id: FromPath[int]) -> None:
-    """Remove one fault."""
+    """Remove the fault with this id."""
     if not namespace.faults.remove(fault_id):
         raise not_found(f"fault {fault_id}")
 

@@ -81,7 +81,7 @@ async def replace_state(namespace: NamedDependency[Namespace], request: Request[
 
 @post("/reset", status_code=204, summary="Reset the state")
 async def reset_state(namespace: NamedDependency[Namespace]) -> None:
-    """Restore the users, calls, events, clock and faults that the namespace had when it started."""
+    """Restore the initial users, calls, events, clock and faults, which the server's settings define."""
     await namespace.reset()
 
 
