@@ -13,7 +13,7 @@ from video_calls_server.store.seed import Seed
 
 JWT_LIFETIME = 24 * 3600  # seconds: longer than a run of the contract suite
 EXPIRED_SINCE = 3600  # seconds
-EXPIRING_IN = "8s"
+EXPIRING_IN = "6s"
 
 _REQUIRED = ("doctor", "patient", "other_doctor", "other_patient", "outsider", "dual_user")
 
