@@ -8,8 +8,8 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from urllib.parse import urljoin, urlsplit
@@ -51,6 +51,7 @@ class Backend:
         timeout: seconds that a request may take.
         connection: the certificates and the proxy.
         transport: replaces the connection in tests of the suite; it streams its responses.
+        max_requests: how many requests may be sent at the same time.
 
     Attributes:
         watchers: functions that get every exchange, one at a time.
@@ -69,6 +70,7 @@ class Backend:
         timeout: float = 10.0,
         connection: Connection = Connection(),  # noqa: B008 (frozen)
         transport: httpx.BaseTransport | None = None,
+        max_requests: int = 6,
     ) -> None:
         self.base_url = base_url
         self.connection = connection
@@ -85,6 +87,8 @@ class Backend:
         self._timeouts: Counter[_Kind] = Counter()
         self._slowest: dict[_Kind, float] = {}
         self._lock = threading.Lock()
+        self._permits = threading.Semaphore(max_requests)
+        self._is_simultaneous = threading.local()
         self._resume_at = 0.0
         self._authorization: Callable[[], str | None] | None = None
         self._next_origin_check: dict[tuple[object, ...], float] = {}
@@ -178,6 +182,15 @@ class Backend:
         self.public_hosts.add(other.netloc.decode())
         return str(own.copy_with(query=other.query or None))
 
+    @contextmanager
+    def simultaneous(self) -> Generator[None]:
+        """Let this thread send meanwhile without waiting for the requests of other tests."""
+        self._is_simultaneous.value = True
+        try:
+            yield
+        finally:
+            self._is_simultaneous.value = False
+
     def send(
         self,
         method: str,
@@ -204,7 +217,11 @@ class Backend:
         while True:
             while (pause := self._resume_at - time.monotonic()) > 0:
                 time.sleep(pause)
-            with nullcontext() if method == "GET" else delayed_interrupts():
+            is_simultaneous = getattr(self._is_simultaneous, "value", False)
+            with (
+                nullcontext() if is_simultaneous else self._permits,
+                nullcontext() if method == "GET" else delayed_interrupts(),
+            ):
                 exchange = self._exchange(
                     method, self.url(path), sent_headers, body, operation=operation, user=user
                 )

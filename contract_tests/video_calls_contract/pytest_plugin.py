@@ -62,7 +62,8 @@ class SuitePlugin:
         self.run = run
         self._on_start = on_start
         self._on_end = on_end
-        self._pool = ThreadPoolExecutor(run.options.jobs, thread_name_prefix="contract-test")
+        # Tests that wait, such as for users without a call, do not keep others from sending.
+        self._pool = ThreadPoolExecutor(2 * run.options.jobs, thread_name_prefix="contract-test")
         self._pending: deque[tuple[pytest.Item, Future[_End]]] = deque()
         self._stage = _ALONE
         self._last: pytest.Item | None = None

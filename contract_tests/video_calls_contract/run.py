@@ -62,7 +62,11 @@ class Run:
         self.config = config
         self.options = options
         self.backend = Backend(
-            config.base_url, Redactor(), timeout=options.timeout, connection=connection(config)
+            config.base_url,
+            Redactor(),
+            timeout=options.timeout,
+            connection=connection(config),
+            max_requests=options.jobs,
         )
         self.users = Users(config, self.backend)
         self.calls = Calls(self.backend, self.users, config.booking)

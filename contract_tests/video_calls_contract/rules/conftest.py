@@ -46,8 +46,12 @@ def calls(run: Run) -> Calls:
 def together(run: Run) -> Together:
     """Return a function that sends requests simultaneously, and returns the exchanges in order."""
 
+    def send(request: Callable[[], Exchange]) -> Exchange:
+        with run.backend.simultaneous():
+            return request()
+
     def all_at_once(requests: Sequence[Callable[[], Exchange]]) -> list[Exchange]:
-        return [future.result() for future in [run.pool.submit(request) for request in requests]]
+        return [future.result() for future in [run.pool.submit(send, request) for request in requests]]
 
     return all_at_once
 
