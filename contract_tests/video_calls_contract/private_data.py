@@ -38,7 +38,7 @@ _VALUES = {
     ),
     "a social security number": re.compile(r"\b(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}\b"),
     "an IBAN": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
-    "a card number": re.compile(r"\b(?:\d[ -]?){15,16}\b"),
+    "a card number": re.compile(r"(?<![\w-])(?:\d[ -]?){14,15}\d(?![\w-])"),
 }
 _PUBLIC = {"channel_name", "next", "previous", "scheduled_time", "started_at", "ended_at", "created_at",
              "updated_at", "expiration_time", "app_id"}  # fmt: skip

@@ -96,7 +96,12 @@ class Run:
     def side_by_side(self, work: Sequence[Callable[[], T]]) -> list[T]:
         """Call functions, up to `jobs` at the same time; return their results in order."""
         with ThreadPoolExecutor(self.jobs) as pool:
-            return [future.result() for future in [pool.submit(one) for one in work]]
+            futures = [pool.submit(one) for one in work]
+            try:
+                return [future.result() for future in futures]
+            except KeyboardInterrupt:
+                self.calls.ended.set()  # the functions that wait for users stop
+                raise
 
     def wait(self, seconds: float) -> None:
         """Sleep for some seconds in a background thread.

@@ -31,7 +31,7 @@ DEFAULT_SIZES = (25, 55, 105)
 """Numbers of calls that are more than usual page sizes."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def far_calls(run: Run, calls: Calls) -> list[object]:
     """Create calls of every pair, and cancel the last one; return their ids."""
     created = successes(
@@ -42,10 +42,19 @@ def far_calls(run: Run, calls: Calls) -> list[object]:
     return [call.id for call in created]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def all_statuses(run: Run, calls: Calls, far_calls: list[object]) -> list[object]:
     """Create calls of every pair, a cancelled and a completed call; return their ids."""
     return [*far_calls, *(call.id for call in successes(run, calls.cancelled, calls.completed))]
+
+
+@pytest.fixture(autouse=True)
+def calls_of_lists(request: pytest.FixtureRequest, used_fixtures: set[str]) -> None:
+    """Create the calls for all tests of the stage `lists` before the first of them reads a list."""
+    if request.node.get_closest_marker("alone") is None:
+        for name in ("all_statuses", "several_pages"):
+            if name in used_fixtures:
+                request.getfixturevalue(name)
 
 
 def successes(run: Run, *schedulers: Callable[[], Call]) -> list[Call]:
@@ -159,7 +168,8 @@ def test_list_shows_calls_as_get_does(run: Run, calls: Calls) -> None:
 
     with ExitStack() as stack:
         ongoing = partial(stack.enter_context, calls.ongoing())
-        created = [calls.scheduled(), *successes(run, calls.cancelled, calls.completed, ongoing)]
+        created = [calls.scheduled(), *successes(run, calls.cancelled, calls.completed)]
+        created += successes(run, ongoing)  # last, because it keeps its users until the end
         run.side_by_side([partial(require_same, call) for call in created])
 
 
@@ -275,7 +285,7 @@ def test_page_has_four_fields_and_total_count(users: Users, calls: Calls, name: 
 # `"next": null,`
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def several_pages(calls: Calls, together: Together) -> None:
     """Create calls until the list has a second page, or more than a hundred calls."""
     doctor = calls.pair.doctor

@@ -52,12 +52,12 @@ def test_refused_request_keeps_updated_at(lifecycle: Lifecycle) -> None:
 
 @pytest.mark.rule("model.started-at")
 def test_started_at_is_time_of_first_join(lifecycle: Lifecycle) -> None:
-    created = instant(require_success(lifecycle.created, 201).get("created_at"))
+    created = instant(require_success(lifecycle.created_again).get("created_at"))
     started = instant(require_success(lifecycle.after_first_join).get("started_at"))
     require(
         created is not None and started is not None and started - created >= SECOND,
         f"`started_at` to be the time of the first join, a second or more after {created}; got {started}",
-        lifecycle.created,
+        lifecycle.created_again,
         lifecycle.after_first_join,
     )
 

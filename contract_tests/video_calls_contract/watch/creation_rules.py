@@ -136,7 +136,7 @@ def _key_creates_one_call(history: History, exchange: Exchange) -> bool | None:
         if call:
             history.keys.get_or_add((caller, key), history.excerpt(exchange, call))
         return False
-    is_other_body = first.exchange.sent_object != exchange.sent_object
+    is_other_body = _sent_values(first.exchange) != _sent_values(exchange)
     if call is None:
         return is_other_body and exchange.status == 422  # noqa: PLR2004 (the contract's status)
     expected = "a refusal of the key with another body" if is_other_body else "the first response again"
@@ -150,6 +150,13 @@ def _key_creates_one_call(history: History, exchange: Exchange) -> bool | None:
         conflict = Conflict(f"{expected}; got another call", first, exchange, _ANY)
         _add("create.idempotency-key", history, conflict)
     return False
+
+
+def _sent_values(exchange: Exchange) -> list[object]:
+    """Return what a request for a call asks for, whatever the spelling."""
+    body = exchange.sent_object
+    time = body.get("scheduled_time")
+    return [str(body.get("doctor")), str(body.get("patient")), instant(time) or time]
 
 
 def _is_later(exchange: Exchange, earlier: Exchange) -> bool:
@@ -171,6 +178,8 @@ def _check_conflicts(rule: RuleId, history: History, exchange: Exchange) -> bool
     """
     for call in calls_of(exchange):
         for expected, first, second, statuses in history.conflicts.get((rule, str(call["id"])), ()):
-            if call.get("status") in statuses and _is_later(exchange, second):
+            is_same = call.get("channel_name") == first.call.get("channel_name")  # ids may start again
+            is_same &= instant(call.get("scheduled_time")) == first.time("scheduled_time")
+            if is_same and call.get("status") in statuses and _is_later(exchange, second):
                 raise Violation(expected, first.exchange, second, exchange.about(call["id"]))
     return False
