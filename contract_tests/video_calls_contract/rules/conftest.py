@@ -149,14 +149,12 @@ def used_fixtures(request: pytest.FixtureRequest) -> set[str]:
 def background(request: pytest.FixtureRequest, used_fixtures: set[str]) -> None:
     """Start the fixtures that take seconds, if a test of this run uses them.
 
-    Only `playing_expiry` starts at once. The fuzzer waits for the tests that run alone, because those need
-    the processor. The others also wait for the tests of lists, because they create calls.
+    Only `playing_expiry` starts at once. The others wait for the tests that run alone, because those need the
+    users and the processor.
     """
     names = ["playing_expiry"]
     if request.node.get_closest_marker("alone") is None:
-        names += ["preparing_fuzzer"]
-        if request.node.get_closest_marker("lists") is None:
-            names += ["playing_lifecycle", "playing_late_join"]
+        names += ["playing_lifecycle", "playing_late_join", "preparing_fuzzer"]
     for name in names:
         if name in used_fixtures:
             request.getfixturevalue(name)
