@@ -313,7 +313,8 @@ ALTERED: dict[str, dict[str, Alteration]] = {
     "auth.challenge": {"401 has no challenge": alter.remove_header("www-authenticate")},
     "auth.bearer end.completes": {
         "patient's token ends no call": alter.requests(
-            lambda one: one.user == "patient" and one.set_header("authorization", "Bearer x"), "end"
+            lambda one: str(one.user).endswith("patient") and one.set_header("authorization", "Bearer x"),
+            "end",
         )
     },
     "list.envelope": {
