@@ -68,7 +68,7 @@ def main() -> None:
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
               metavar="SECONDS", help="Timeout of a request.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 8), default=6, show_default=True,
-              help="Number of tests that run at the same time.")  # fmt: skip
+              help="Number of requests at the same time; with 1, tests run one after the other.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random generator.")
 @click.pass_context
 def run_command(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 (the options, by name)

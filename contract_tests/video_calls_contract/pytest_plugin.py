@@ -48,7 +48,7 @@ def rules_of(item: pytest.Item) -> tuple[str, ...]:
 
 
 class SuitePlugin:
-    """The plugin. It runs up to `run.jobs` tests at the same time, and records their results in order.
+    """The plugin. It runs tests at the same time, unless `run.jobs` is 1, and records their results in order.
 
     Args:
         on_start: called with the first rule of each test before its result is recorded; the rule is None for

@@ -39,7 +39,7 @@ class Options:
         timeout: in seconds, per request.
         level: the lowest level whose violations fail the run.
         seed: the seed of all random values, except the times of calls and idempotency keys.
-        jobs: the number of tests that may run at the same time.
+        jobs: the number of requests that may be sent at the same time; with 1, tests run one after the other.
     """
 
     rules: dict[str, Rule] = field(default_factory=catalogue)
@@ -86,7 +86,7 @@ class Run:
 
     @property
     def jobs(self) -> int:
-        """Return how many tests may run at the same time: only one if free times are scarce."""
+        """Return how many requests may be sent at the same time: only one if free times are scarce."""
         return 1 if self.calls.free_times.scarce else self.options.jobs
 
     def in_background(self, work: Callable[[], T]) -> "Future[T]":
