@@ -345,7 +345,7 @@ def test_contract_config_has_working_identities(server: ServerProcess, tmp_path:
     command = identities.pop("expiring")["token_command"]
     expiring = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     claims = jwt.decode(expiring.strip(), DEVELOPMENT_JWT_SECRET, algorithms=["HS256"])
-    assert (claims["user_id"], claims["exp"] - claims["iat"]) == (101, 8)
+    assert (claims["user_id"], claims["exp"] - claims["iat"]) == (101, 6)
     tokens = {name: identity.pop("token") for name, identity in identities.items()}
     assert identities == {
         "doctor": {"id": 1},
