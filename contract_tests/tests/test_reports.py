@@ -96,7 +96,7 @@ def test_report_has_violation_with_its_evidence(report: Callable[[Results], str]
 
 
 @pytest.mark.parametrize("name", ["terminal", "html", "markdown"])
-def test_report_has_verdict_notes_and_curl_instructions(name: str) -> None:
+def test_report_has_notes_verdict_and_curl_instructions(name: str) -> None:
     text = re.sub(r"&#(\d+);", lambda match: chr(int(match[1])), REPORTS[name](everything()))
     assert "breaks 1 rule" in text
     assert "1,234 requests" in text

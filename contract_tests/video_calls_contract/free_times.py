@@ -244,7 +244,7 @@ class FreeTimes:
         return min(number, max(3, int(room / _GAP / _SHARE)))
 
     def give_back(self, *times: datetime) -> None:
-        """Release times whose calls are closed; without arguments, release all reserved times."""
+        """Release these times, because their calls are closed; without arguments, all reserved times."""
         with self._lock:
             for at in times or list(self._reserved):
                 self._reserved.pop(at, None)

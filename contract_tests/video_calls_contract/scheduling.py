@@ -25,7 +25,7 @@ from video_calls_contract.users import User, Users
 _JOIN_WINDOW = timedelta(minutes=15)
 _ROOM_DEADLINE = 40.0  # seconds to wait for room: within this time, another run closes its near calls
 _ROOM_INTERVAL = 2.0  # seconds between two attempts to create a near call
-_NO_ROOM_CACHED = 20.0  # after the suite found no room, seconds before it looks again
+_NO_ROOM_CACHED = 20.0  # seconds that the suite waits after it found no room, before it looks again
 _MOST_REFUSALS = 3  # of a near time without a visible call: another run may have closed its call by then
 _MOST_QUOTED = 160  # characters of a refusal in a message
 
@@ -201,7 +201,11 @@ class Calls:
         return exchange
 
     def blocked_at(self, action: str, call: Call, refusal: Exchange) -> Blocked:
-        """Return the exception for a refused step. Refusals of the same kind share the first one's text."""
+        """Return the exception for a refused step.
+
+        If the backend refused this operation with this status before, the exception has the text of the first
+        refusal, so that the report names one cause.
+        """
         return self._blocked(f"{action} was answered {refusal.status_text} for call {call.id}", refusal)
 
     def _blocked(self, reason: str, refusal: Exchange) -> Blocked:

@@ -430,7 +430,7 @@ def test_clock_is_advanced_frozen_set_and_reset(console: Console) -> None:
 # -- Events ------------------------------------------------------------------------------------------
 
 
-def test_console_announces_and_opens_event_of_another_client(console: Console) -> None:
+def test_event_of_another_client_is_announced_and_opened(console: Console) -> None:
     call = console.create_call()
     events = console.open("Jane Smith").panel("Events")
     console.api("POST", f"{call}/cancel/")

@@ -272,7 +272,7 @@ def test_notice_is_deleted_after_its_lifetime(agora: Agora) -> None:
 
 
 @pytest.mark.rule("events.participant-joined")
-def test_join_without_notice_sends_no_presence(agora: Agora) -> None:
+def test_join_sends_no_presence_before_agora_notifies(agora: Agora) -> None:
     assert agora.api.act("patient", agora.call["id"], "join").status_code == 200
     assert agora.events() == []
 

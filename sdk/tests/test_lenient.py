@@ -91,7 +91,7 @@ def test_lenient_page_omits_items_that_are_null() -> None:
         _ = page.previous
 
 
-def test_same_departure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_same_deviation_from_contract_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "video_calls_sdk")
     broken = CALL | {"channel_name": 17}
     list(client({"count": 2, "next": None, "previous": None, "results": [broken, broken]}).calls.list())

@@ -18,7 +18,7 @@ _TLS_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
 
 class Proxy(NamedTuple):
-    """A proxy of the environment.
+    """A proxy that an environment variable names.
 
     Attributes:
         url: its address, with its port and credentials.

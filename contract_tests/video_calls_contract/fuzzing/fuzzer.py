@@ -159,7 +159,7 @@ class Fuzzer:
         key = headers.get("Idempotency-Key")
         key_headers: tuple[tuple[str, str], ...] = ()
         if isinstance(key, str) and _KEY.fullmatch(key) and not flaws:
-            # The prefix makes the key new to the backend, unless this run sends the same number again.
+            # The prefix makes the key new to the backend. Only number 0 repeats a key, which is intended.
             number = 0 if choice % _SAME_KEY == 0 else self._sent
             key_headers = (("Idempotency-Key", f"{self._prefix}-{number}-{key}"),)
         return Request(

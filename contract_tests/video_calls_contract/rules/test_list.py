@@ -33,7 +33,7 @@ DEFAULT_SIZES = (25, 55, 105)
 
 @pytest.fixture(scope="module")
 def far_calls(run: Run, calls: Calls) -> list[object]:
-    """Create calls of every pair, and cancel the last one; return their ids."""
+    """Create calls of every pair of users, cancel the call created last, and return all their ids."""
     created = successes(
         run, *(partial(calls.scheduled, pair, by=by) for pair in calls.pairs for by in pair.participants)
     )
@@ -169,7 +169,8 @@ def test_list_shows_calls_as_get_does(run: Run, calls: Calls) -> None:
     with ExitStack() as stack:
         ongoing = partial(stack.enter_context, calls.ongoing())
         created = [calls.scheduled(), *successes(run, calls.cancelled, calls.completed)]
-        created += successes(run, ongoing)  # last, because it keeps its users until the end
+        # The ongoing call comes last, because it keeps its users busy until this block ends.
+        created += successes(run, ongoing)
         run.side_by_side([partial(require_same, call) for call in created])
 
 

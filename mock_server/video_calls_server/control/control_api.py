@@ -58,7 +58,7 @@ class _DocsPage(OpenAPIRenderPlugin):
 @get(_OPENAPI_JSON, include_in_schema=False, sync_to_thread=False)
 def _description(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Return the description of the control API. This needs no control key."""
-    # `root` names the namespace. As the server's URL, it makes the docs page send its requests there.
+    # `root` is the path of the namespace. As the server's URL, it makes the docs page call that namespace.
     root: str = request.scope.get("root_path", "")
     description = _with_errors(request.app.openapi_schema.to_schema()) | {"servers": [{"url": root or "/"}]}
     return Response(msgspec.json.encode(description), media_type=MediaType.JSON)

@@ -238,7 +238,7 @@ def page_of_calls(connection: Connection, actor: Actor, *, size: int, skip: int)
     return (rows[0][-1] if rows else 0), [_call(row) for row in rows]
 
 
-# A call of this doctor with this patient is returned twice. To remove it costs more than to read it.
+# The rows contain a call of this doctor with this patient twice. To drop one costs more than to read it.
 _NEIGHBOURS = Statement(
     union_all(
         *(
