@@ -4,8 +4,7 @@ It watches every exchange, so that it also closes a call that the backend should
 """
 
 import threading
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -225,11 +224,12 @@ class CreatedCalls:
         if self.is_ours(call_id):
             self.close(call_id)
 
-    def close_all(self, jobs: int) -> list[str]:
-        """Close every call of this run, up to `jobs` at once; return a sentence for each call still open."""
+    def close_all(
+        self, side_by_side: Callable[[Callable[[object], bool], list[object]], list[bool]]
+    ) -> list[str]:
+        """Close every call of this run by `Run.side_by_side`; return a sentence for each call still open."""
         call_ids = list(self.calls)
-        with ThreadPoolExecutor(jobs) as pool:
-            closed = list(pool.map(self.close, call_ids))
+        closed = side_by_side(self.close, call_ids)
         return [
             f"call {call_id} could be neither cancelled nor ended"
             for call_id, is_closed in zip(call_ids, closed, strict=True)

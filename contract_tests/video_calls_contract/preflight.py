@@ -3,7 +3,6 @@
 Preflight reports only mistakes in the configuration. The tests report violations.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from video_calls_contract.backend import Backend
@@ -33,8 +32,7 @@ def preflight(run: Run) -> None:
         Unreachable: if the backend limits the requests of these users too strictly.
     """
     _find_api(run)
-    with ThreadPoolExecutor(run.options.jobs) as pool:
-        list(pool.map(_check_token, run.users.present(*_ACTIVE)))
+    run.side_by_side(_check_token, run.users.present(*_ACTIVE))
     if run.users.has("expired"):
         _check_expired(run.users["expired"])
     _check_tokens_differ(run)

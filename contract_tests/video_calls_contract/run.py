@@ -24,6 +24,7 @@ from video_calls_contract.results import Results, TestResult, rule_results
 from video_calls_contract.scheduling import Calls
 from video_calls_contract.users import Users
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 FuzzLength = Literal["quick", "long", "off"]
@@ -93,12 +94,11 @@ class Run:
         """Start a function that mostly waits."""
         return self.pool.submit(work)
 
-    def side_by_side(self, work: Sequence[Callable[[], T]]) -> list[T]:
-        """Call functions, up to `jobs` at the same time; return their results in order."""
+    def side_by_side(self, function: Callable[[A], T], arguments: Sequence[A]) -> list[T]:
+        """Call a function with each argument, up to `jobs` at the same time; return the results in order."""
         with ThreadPoolExecutor(self.jobs) as pool:
-            futures = [pool.submit(one) for one in work]
             try:
-                return [future.result() for future in futures]
+                return list(pool.map(function, arguments))
             except KeyboardInterrupt:
                 self.calls.ended.set()  # the functions that wait for users stop
                 raise
@@ -123,7 +123,7 @@ class Run:
         try:
             self.calls.ended.set()
             self.pool.shutdown(wait=True, cancel_futures=True)
-            results.left = [redact(line) for line in self.calls.created.close_all(self.jobs)]
+            results.left = [redact(line) for line in self.calls.created.close_all(self.side_by_side)]
         except KeyboardInterrupt:
             results.left = self._calls_that_may_be_left("cleaning up was interrupted")
             self.stopped = self.stopped or INTERRUPTED

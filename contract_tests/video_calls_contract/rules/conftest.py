@@ -1,5 +1,6 @@
 """Fixtures of the tests: the parts of a run, and scenarios that several tests check."""
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
@@ -88,7 +89,7 @@ def sampling_error(run: Run, calls: Calls, request: pytest.FixtureRequest) -> Bl
         *(user.list for user in participants),
         *(partial(user.get, calls.backend.no_call) for user in participants),
     ]
-    run.side_by_side(requests)
+    run.side_by_side(operator.call, requests)
     try:
         call = calls.scheduled()
     except Blocked as blocked:
@@ -99,7 +100,7 @@ def sampling_error(run: Run, calls: Calls, request: pytest.FixtureRequest) -> Bl
         *(partial(user.get, call.id) for user in (*participants, *call.pair.others)),
         partial(call.pair.create, call.doctor, calls.backend.clock.now() - timedelta(days=1)),
     ]
-    run.side_by_side(requests)
+    run.side_by_side(operator.call, requests)
     call.patient.cancel(call.id)
     try:
         joins: JoinScenario = request.getfixturevalue("joins")

@@ -65,7 +65,7 @@ def successes(run: Run, *schedulers: Callable[[], Call]) -> list[Call]:
             return schedule()
         return None
 
-    calls = run.side_by_side([partial(attempt, schedule) for schedule in schedulers])
+    calls = run.side_by_side(attempt, schedulers)
     return [call for call in calls if call is not None]
 
 
@@ -133,7 +133,7 @@ def test_list_holds_every_call_of_user(
 @pytest.mark.alone
 def test_list_holds_ongoing_call(run: Run, calls: Calls) -> None:
     with calls.ongoing() as call:
-        run.side_by_side([partial(entry_of, user, call) for user in call.participants])
+        run.side_by_side(partial(entry_of, call=call), call.participants)
 
 
 @pytest.mark.rule("list.own-calls")
@@ -171,7 +171,7 @@ def test_list_shows_calls_as_get_does(run: Run, calls: Calls) -> None:
         created = [calls.scheduled(), *successes(run, calls.cancelled, calls.completed)]
         # The ongoing call comes last, because it keeps its users busy until this block ends.
         created += successes(run, ongoing)
-        run.side_by_side([partial(require_same, call) for call in created])
+        run.side_by_side(require_same, created)
 
 
 def entry_of(user: User, call: Call) -> tuple[Exchange, dict[str, Any]]:
@@ -212,9 +212,9 @@ def require_shown_at_once(run: Run, call: Call, *actions: str) -> None:
         )
 
     for action in actions:
-        run.side_by_side([partial(entry_of, user, call) for user in call.participants])
+        run.side_by_side(partial(entry_of, call=call), call.participants)
         changed = run.calls.step(call, action)
-        run.side_by_side([partial(require_shown, action, changed, user) for user in call.participants])
+        run.side_by_side(partial(require_shown, action, changed), call.participants)
 
 
 @pytest.mark.rule("list.own-calls")
